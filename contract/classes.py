@@ -1,0 +1,260 @@
+"""Class tables: what each label value of a mask means, how it looks and what kind of thing it is.
+
+table = ClassTable.read("classes.toml")
+table["grasper"].id, table.colours[labels]
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import DataError
+from trocar.contract.toml import read_toml
+
+IGNORE_INDEX = 255
+"""Label value of pixels that no loss and no metric counts."""
+
+MAX_CLASSES = 255
+
+# Okabe and Ito's colour-blind-safe palette first, then darker and lighter relatives of it.
+_PALETTE = (
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (213, 94, 0),
+    (240, 228, 66),
+    (120, 94, 240),
+    (0, 90, 50),
+    (160, 60, 40),
+    (170, 220, 170),
+    (90, 90, 90),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRow:
+    """One class.
+
+    Attributes:
+        id: Label value in masks and label maps, 0..254, dense from 0; 0 is the background of
+            segmentation tables.
+        name: Unique, not empty.
+        colour: RGB, each 0..255, for overlays and for reading colour-coded masks.
+        grey: Grey value 0..255 that the texture loss gives the class; ``None`` means the id.
+        instrument: Whether connected regions of it are located as instruments.
+        type: Instrument type this class belongs to, e.g. ``"grasper"``; empty when not stated.
+        part: Instrument part, e.g. ``"shaft"``; empty when not stated.
+    """
+
+    id: int
+    name: str
+    colour: tuple[int, int, int]
+    grey: int | None = None
+    instrument: bool = False
+    type: str = ""
+    part: str = ""
+
+    @property
+    def grey_value(self) -> int:
+        """The grey value in use: ``grey``, or the id where none is stated."""
+        return self.id if self.grey is None else self.grey
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """An ordered, dense table of classes: row ``i`` has id ``i``.
+
+    Raises:
+        DataError: ids are not 0..K-1, names repeat, or a value is out of range; all faults at once.
+    """
+
+    rows: tuple[ClassRow, ...]
+
+    def __post_init__(self) -> None:
+        faults = _faults(self.rows)
+        if faults:
+            raise DataError(
+                "class table is not usable: " + "; ".join(faults),
+                remedy="give each class one row with id 0..K-1, a unique name and values 0..255",
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[ClassRow]:
+        return iter(self.rows)
+
+    def __getitem__(self, key: int | str) -> ClassRow:
+        if isinstance(key, str):
+            for row in self.rows:
+                if row.name == key:
+                    return row
+            raise KeyError(key)
+        return self.rows[key]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in order of id."""
+        return tuple(row.name for row in self.rows)
+
+    @property
+    def colours(self) -> NDArray[np.uint8]:
+        """``[256, 3]`` uint8 RGB look-up table; values that are no class are black."""
+        lut = np.zeros((256, 3), dtype=np.uint8)
+        for row in self.rows:
+            lut[row.id] = row.colour
+        return lut
+
+    @property
+    def greys(self) -> tuple[int, ...]:
+        """Grey value of each class in order of id."""
+        return tuple(row.grey_value for row in self.rows)
+
+    @property
+    def instrument_ids(self) -> tuple[int, ...]:
+        """Ids of the classes that are located as instruments."""
+        return tuple(row.id for row in self.rows if row.instrument)
+
+    @classmethod
+    def from_names(
+        cls, names: Iterable[str], *, instruments: Iterable[str] | None = None
+    ) -> ClassTable:
+        """Makes a table from names, ids in order, colours from a colour-blind-safe palette.
+
+        Args:
+            names: In order of id; the first is the background of a segmentation table.
+            instruments: Names located as instruments; by default all but the first.
+        """
+        listed = list(names)
+        chosen = set(listed[1:] if instruments is None else instruments)
+        return cls(
+            tuple(
+                ClassRow(id=i, name=name, colour=default_colour(i), instrument=name in chosen)
+                for i, name in enumerate(listed)
+            )
+        )
+
+    @classmethod
+    def from_dicts(cls, rows: Iterable[Mapping[str, Any]]) -> ClassTable:
+        """Reads rows as the manifest and ``classes.toml`` hold them; unknown fields are ignored.
+
+        Raises:
+            DataError: A row lacks ``id`` or ``name``, or a value has the wrong type.
+        """
+        made: list[ClassRow] = []
+        for index, row in enumerate(rows):
+            try:
+                made.append(_row_from_dict(row))
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"class table row {index} is not usable: {dict(row)} ({error})",
+                    remedy="a row needs id (integer), name (text) and, if given, colour [r, g, b]",
+                ) from error
+        return cls(tuple(made))
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Rows as plain dictionaries, fit for JSON and TOML; ``None`` values are left out."""
+        return [
+            {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in asdict(row).items()
+                if value is not None
+            }
+            for row in self.rows
+        ]
+
+    @classmethod
+    def read(cls, path: str | Path) -> ClassTable:
+        """Reads ``classes.toml``: one ``[[classes]]`` table a row.
+
+        Raises:
+            DataError: The file is missing, is not TOML, or holds no usable table.
+        """
+        rows = read_toml(path).get("classes")
+        if not isinstance(rows, list) or not rows:
+            raise DataError(
+                f"{path} holds no class table",
+                remedy='write one [[classes]] block a class, with id = 0 and name = "background"',
+            )
+        return cls.from_dicts(rows)
+
+    def write(self, path: str | Path) -> None:
+        """Writes the table in the form that `read` takes."""
+        import tomli_w
+
+        text = tomli_w.dumps({"classes": self.to_dicts()})
+        Path(path).write_text(text, encoding="utf-8")
+
+    def with_greys_from_colours(self) -> ClassTable:
+        """Copies the table with grey values computed from the colours (Rec. 601 luma).
+
+        Warns when two classes come out equal: the texture loss would then merge them.
+        """
+        rows = tuple(
+            replace(row, grey=round(float(np.dot((0.299, 0.587, 0.114), row.colour))))
+            for row in self.rows
+        )
+        seen: dict[int, str] = {}
+        for row in rows:
+            other = seen.setdefault(row.grey_value, row.name)
+            if other != row.name:
+                warnings.warn(
+                    f"classes {other!r} and {row.name!r} have the same grey value "
+                    f"{row.grey_value}: the texture loss cannot tell them apart",
+                    stacklevel=2,
+                )
+        return ClassTable(rows)
+
+
+def default_colour(index: int) -> tuple[int, int, int]:
+    """The palette's RGB colour for a class id; 0 is black."""
+    return (0, 0, 0) if index == 0 else _PALETTE[(index - 1) % len(_PALETTE)]
+
+
+def _row_from_dict(row: Mapping[str, Any]) -> ClassRow:
+    if isinstance(row["id"], bool) or not isinstance(row["id"], int):
+        raise TypeError(f"id must be an integer, got {row['id']!r}")
+    if not isinstance(row["name"], str):
+        raise TypeError(f"name must be text, got {row['name']!r}")
+    r, g, b = (int(v) for v in row.get("colour", default_colour(row["id"])))
+    grey = row.get("grey")
+    return ClassRow(
+        id=row["id"],
+        name=row["name"],
+        colour=(r, g, b),
+        grey=None if grey is None else int(grey),
+        instrument=bool(row.get("instrument", False)),
+        type=str(row.get("type", "")),
+        part=str(row.get("part", "")),
+    )
+
+
+def _faults(rows: tuple[ClassRow, ...]) -> list[str]:
+    faults: list[str] = []
+    if not rows:
+        return ["it has no rows"]
+    if len(rows) > MAX_CLASSES:
+        faults.append(f"it has {len(rows)} classes, {MAX_CLASSES} at most fit a uint8 label")
+    ids = [row.id for row in rows]
+    if ids != list(range(len(rows))):
+        faults.append(f"ids are {ids[:12]}, expected 0..{len(rows) - 1} in order")
+    seen: set[str] = set()
+    for row in rows:
+        if not row.name.strip() or re.search(r"[\x00-\x1f]", row.name):
+            faults.append(f"class {row.id} has an empty or unprintable name {row.name!r}")
+        if row.name in seen:
+            faults.append(f"name {row.name!r} is used twice")
+        seen.add(row.name)
+        if any(not 0 <= v <= 255 for v in row.colour) or not 0 <= row.grey_value <= 255:
+            faults.append(f"class {row.name!r} has a colour or grey value outside 0..255")
+    return faults

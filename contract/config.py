@@ -1,0 +1,279 @@
+"""Dataclass <-> TOML <-> command-line flags, with every fault reported at once.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        '''Attributes:
+            steps: Optimiser steps.
+        '''
+        steps: int = 100
+
+    from_mapping(Config, {"setps": 5}, source="x.toml")   # ConfigError: did you mean steps?
+
+Field types: ``bool int float str Path``, ``Literal[...]``, ``X | None``, ``tuple[X, ...]`` and
+``tuple[X, X]``. A dataclass checks ranges in ``__post_init__`` with `require`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trocar.contract.errors import ConfigError
+from trocar.contract.toml import read_toml
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldSpec:
+    """One field of a configuration dataclass, as flags and help texts need it.
+
+    Attributes:
+        name: Field name; the flag is ``--`` plus the name with dashes.
+        kind: The annotation without ``None``.
+        optional: Whether ``None`` is allowed.
+        default: Default value, or ``dataclasses.MISSING``.
+        help: The field's line of the class's ``Attributes:`` section.
+    """
+
+    name: str
+    kind: Any
+    optional: bool
+    default: Any
+    help: str
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The texts of a ``Literal`` field; empty for other kinds."""
+        if typing.get_origin(self.kind) is typing.Literal:
+            return tuple(str(choice) for choice in typing.get_args(self.kind))
+        return ()
+
+
+def fields_of(cls: type) -> list[FieldSpec]:
+    """Describes the fields of a configuration dataclass, in order."""
+    hints = typing.get_type_hints(cls)
+    helps = attribute_docs(cls)
+    specs = []
+    for field in dataclasses.fields(cls):
+        default = field.default
+        if default is MISSING and field.default_factory is not MISSING:
+            default = field.default_factory()
+        kind, optional = _without_none(hints[field.name])
+        specs.append(
+            FieldSpec(
+                name=field.name,
+                kind=kind,
+                optional=optional,
+                default=default,
+                help=helps.get(field.name, ""),
+            )
+        )
+    return specs
+
+
+def attribute_docs(cls: type) -> dict[str, str]:
+    """Reads the ``Attributes:`` section of a docstring: text by attribute name, bases included."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        text = inspect.cleandoc(base.__doc__ or "")
+        section = re.search(r"^Attributes:\n((?:[ \t]+.*\n?|\n)*)", text, re.MULTILINE)
+        if section is None:
+            continue
+        name = ""
+        for line in section.group(1).splitlines():
+            head = re.match(r"^ {4}(\w+): (.*)$", line)
+            if head:
+                name = head.group(1)
+                docs[name] = head.group(2).strip()
+            elif name and line.strip():
+                docs[name] += " " + line.strip()
+    return docs
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], *, source: str) -> T:
+    """Makes a configuration from plain values.
+
+    Args:
+        cls: A configuration dataclass.
+        values: Values by field name, as TOML gives them; texts are converted to the field's type.
+        source: Where they come from, for messages.
+
+    Raises:
+        ConfigError: Unknown names (with did-you-mean), missing, ill-typed or out-of-range values,
+            all at once.
+    """
+    specs = {spec.name: spec for spec in fields_of(cls)}
+    faults: list[str] = []
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in specs:
+            faults.append(unknown(name, specs))
+            continue
+        try:
+            made[name] = convert(value, specs[name])
+        except ValueError as error:
+            faults.append(f"{name}: {error}")
+    for name, spec in specs.items():
+        if name not in values and spec.default is MISSING:
+            faults.append(f"{name} is missing")
+    try:
+        config = cls(**{**_placeholders(specs, made), **made})
+    except ConfigError as error:
+        faults.append(error.message)
+    else:
+        if not faults:
+            return config
+    raise ConfigError(f"{source}: " + "; ".join(faults), remedy="mend the named values")
+
+
+def read_config(cls: type[T], path: str | Path) -> T:
+    """Reads a flat TOML file into a configuration.
+
+    Raises:
+        DataError: The file cannot be read or is not TOML.
+        ConfigError: See `from_mapping`.
+    """
+    return from_mapping(cls, read_toml(path), source=str(path))
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Plain values by field name, fit for TOML and JSON; ``None`` fields are left out."""
+    return {
+        field.name: _plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) is not None
+    }
+
+
+def require(*checks: tuple[bool, str]) -> None:
+    """Raises one `ConfigError` that lists every failed check; for ``__post_init__``.
+
+    Args:
+        checks: Pairs of what must be true and what to say when it is not.
+    """
+    faults = [text for good, text in checks if not good]
+    if faults:
+        raise ConfigError("; ".join(faults), remedy="mend the named values")
+
+
+def unknown(name: str, known: typing.Iterable[str]) -> str:
+    """Words for an unknown name, with the nearest known ones."""
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    return f"{name!r} is not known{hint}"
+
+
+def convert(value: Any, spec: FieldSpec) -> Any:
+    """Converts a TOML value or a flag's text to the field's type.
+
+    Raises:
+        ValueError: It does not fit; the text says what was got and expected.
+    """
+    if value is None:
+        if spec.optional:
+            return None
+        raise ValueError("got nothing, expected a value")
+    return _convert(value, spec.kind)
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        choices = typing.get_args(kind)
+        if value in choices:
+            return value
+        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"got {value!r}, expected one of {', '.join(map(str, choices))}{hint}")
+    if origin is tuple:
+        return _convert_tuple(value, typing.get_args(kind))
+    if kind is Path:
+        if isinstance(value, (str, Path)):
+            return Path(value)
+        raise ValueError(f"got {value!r}, expected a path")
+    if kind is str:
+        if isinstance(value, str):
+            return value
+        raise ValueError(f"got {value!r}, expected text")
+    if kind is bool:
+        return _convert_bool(value)
+    if kind in (int, float):
+        return _convert_number(value, kind)
+    raise TypeError(f"unsupported configuration type {kind!r}")
+
+
+def _convert_tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        value = [part for part in re.split(r"[,x\s]+", value.strip()) if part]
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"got {value!r}, expected a list")
+    if len(items) == 2 and items[1] is Ellipsis:
+        return tuple(_convert(item, items[0]) for item in value)
+    if len(value) != len(items):
+        raise ValueError(f"got {len(value)} values, expected {len(items)}")
+    return tuple(_convert(item, kind) for item, kind in zip(value, items, strict=True))
+
+
+def _convert_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise ValueError(f"got {value!r}, expected true or false")
+
+
+def _convert_number(value: Any, kind: type) -> Any:
+    word = "a whole number" if kind is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"got {value!r}, expected {word}")
+    if kind is int and isinstance(value, float):
+        raise ValueError(f"got {value!r}, expected {word}")
+    try:
+        number = kind(value)
+    except ValueError:
+        raise ValueError(f"got {value!r}, expected {word}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"got {value!r}, expected a finite number")
+    return number
+
+
+def _without_none(kind: Any) -> tuple[Any, bool]:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        rest = [arg for arg in typing.get_args(kind) if arg is not type(None)]
+        if len(rest) == 1:
+            return rest[0], True
+    return kind, False
+
+
+def _placeholders(specs: Mapping[str, FieldSpec], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Stand-ins for missing required fields, so that range checks of the others still run."""
+    zero: dict[Any, Any] = {int: 1, float: 1.0, str: "x", bool: False, Path: Path()}
+    return {
+        name: zero.get(spec.kind)
+        for name, spec in specs.items()
+        if spec.default is MISSING and name not in made
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value

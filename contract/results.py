@@ -1,0 +1,153 @@
+"""What comes out of the runtime for one frame.
+
+    result = session.run(frame)
+    for instrument in result.instruments: print(instrument.class_name, instrument.tips)
+
+Coordinates are pixels of the frame that was given; the top-left pixel covers ``[0, 1) x [0, 1)``,
+so its centre is ``(0.5, 0.5)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESULT_SCHEMA = "1.0"
+"""Version of the JSON form of a `FrameResult`."""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classified:
+    """What a second model says of an instrument's crop.
+
+    Attributes:
+        name: Class name, or ``"unknown"`` below the calibrated threshold.
+        score: 0..1.
+    """
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """One located instrument, in pixels of the frame.
+
+    Attributes:
+        class_id: Row of the class table.
+        class_name: Its name.
+        score: Mean confidence of its pixels, 0..1; 1 where the model states no confidence.
+        box: ``(x0, y0, x1, y1)``, half open.
+        centroid: ``(x, y)``.
+        area: In square frame pixels.
+        axis: Unit vector ``(dx, dy)`` of the principal axis, pointing from entry to tip.
+        angle: Of ``axis`` in degrees, -180..180, 0 to the right, positive downwards.
+        tips: Far ends ``(x, y)``; two when both jaws show, empty when none can be told.
+        entry: Where the shaft enters the view, ``None`` when it touches no border.
+        touches_border: Whether it touches the border of the frame or of the endoscope's view.
+        track_id: Stable number over time, ``None`` without tracking.
+        classified: A second model's word on it, ``None`` without one.
+    """
+
+    class_id: int
+    class_name: str
+    score: float
+    box: tuple[float, float, float, float]
+    centroid: Point
+    area: float
+    axis: Point
+    angle: float
+    tips: tuple[Point, ...] = ()
+    entry: Point | None = None
+    touches_border: bool = False
+    track_id: int | None = None
+    classified: Classified | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; coordinates rounded to a hundredth of a pixel."""
+        data: dict[str, Any] = {
+            "class_id": self.class_id,
+            "class": self.class_name,
+            "score": round(self.score, 4),
+            "box": _rounded(self.box),
+            "centroid": _rounded(self.centroid),
+            "area": round(self.area, 2),
+            "axis": [round(v, 4) for v in self.axis],
+            "angle": round(self.angle, 2),
+            "tips": [_rounded(tip) for tip in self.tips],
+            "entry": None if self.entry is None else _rounded(self.entry),
+            "touches_border": self.touches_border,
+        }
+        if self.track_id is not None:
+            data["track_id"] = self.track_id
+        if self.classified is not None:
+            data["classified"] = {
+                "name": self.classified.name,
+                "score": round(self.classified.score, 4),
+            }
+        return data
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameResult:
+    """Everything about one frame.
+
+    Attributes:
+        frame_id: Counts decoded frames from 0.
+        time: Presentation time in the stream, in seconds.
+        captured_ns: `time.monotonic_ns` when the frame reached this process.
+        age_ms: Milliseconds from capture until this result was ready.
+        frame_size: ``(height, width)`` of the frame.
+        labels: ``[h, w]`` uint8 class ids at network size; ``None`` for classifiers.
+        confidence: ``[h, w]`` largest softmax as the graph gives it; ``None`` if it gives none.
+        instruments: Located instruments, ordered by class, area descending, y, x.
+        scores: ``[K]`` float32 class scores of a classifier; ``None`` for segmentation.
+        embedding: ``[D]`` float32 of a classifier; ``None`` for segmentation.
+        backend: What ran it, e.g. ``onnxruntime``.
+        device: e.g. ``cpu`` or ``cuda:0``.
+        precision: e.g. ``fp32``.
+        stages_ms: Milliseconds per stage by name.
+    """
+
+    frame_id: int
+    time: float
+    captured_ns: int
+    age_ms: float
+    frame_size: tuple[int, int]
+    labels: NDArray[np.uint8] | None = None
+    confidence: NDArray[Any] | None = None
+    instruments: tuple[Instrument, ...] = ()
+    scores: NDArray[np.float32] | None = None
+    embedding: NDArray[np.float32] | None = None
+    backend: str = ""
+    device: str = ""
+    precision: str = ""
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form of one line of output; label maps are left out."""
+        data: dict[str, Any] = {
+            "schema": RESULT_SCHEMA,
+            "frame": self.frame_id,
+            "time": round(self.time, 6),
+            "age_ms": round(self.age_ms, 3),
+            "size": list(self.frame_size),
+            "instruments": [instrument.to_dict() for instrument in self.instruments],
+            "backend": self.backend,
+            "device": self.device,
+            "precision": self.precision,
+            "stages_ms": {name: round(ms, 3) for name, ms in self.stages_ms.items()},
+        }
+        if self.scores is not None:
+            data["scores"] = [round(float(score), 5) for score in self.scores]
+        return data
+
+
+def _rounded(values: tuple[float, ...]) -> list[float]:
+    return [round(v, 2) for v in values]

@@ -1,0 +1,1 @@
+"""Frames and masks to a checkpoint."""
