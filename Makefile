@@ -1,0 +1,30 @@
+# Two commands on a fresh machine with Python 3.10 or newer:  make demo   make test
+.PHONY: demo test venv lint types cpp pytest clean
+PY := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+demo: ## phantom data, training, export, video, report: everything once, in demo/
+	@scripts/setup_venv.sh train,export
+	@.venv/bin/trocar demo
+
+test: venv lint types cpp pytest ## lint, types, C++ build with CTest, every test, a small run end to end
+
+venv:
+	@scripts/setup_venv.sh dev
+	@scripts/system_packages.sh g++ make valgrind chromium || true
+
+lint: venv
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: venv
+	@$(PY) -m mypy
+
+cpp: venv
+	@runtime/cpp/test.sh
+
+pytest: venv
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q
+
+clean:
+	rm -rf .venv build dist demo runtime/cpp/build*

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Makes .venv with Trocar installed in place. Usage: scripts/setup_venv.sh EXTRAS   (e.g. dev)
+# Does nothing when that has been done for the same setup.py, constraints.txt and extras.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+extras=${1:?extras, for example dev}
+
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    echo "Trocar needs Python 3.10 or newer; '$python' is not. Set PYTHON=/path/to/python3." >&2
+    exit 1
+fi
+stamp=".venv/.trocar-$(cat setup.py constraints.txt | cksum | tr ' ' '-')-${extras//,/-}"
+[ -e "$stamp" ] && exit 0
+
+if ! [ -x .venv/bin/python ]; then
+    echo "Making .venv …"
+    if ! "$python" -m venv .venv 2>/tmp/trocar-venv.$$; then
+        rm -rf .venv
+        scripts/system_packages.sh python3-venv
+        "$python" -m venv .venv || { cat /tmp/trocar-venv.$$ >&2; rm -f /tmp/trocar-venv.$$; exit 1; }
+    fi
+    rm -f /tmp/trocar-venv.$$
+fi
+echo "Installing Trocar and what it needs (about 3 GB, some minutes) …"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]" \
+    2> >(grep -v 'is ignored: it is neither a file nor a directory' >&2)
+touch "$stamp"
