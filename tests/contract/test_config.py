@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+import pytest
+import tomli_w
+from click.testing import CliRunner
+
+from trocar.contract.config import (
+    attribute_docs,
+    fields_of,
+    from_mapping,
+    read_config,
+    require,
+    to_mapping,
+)
+from trocar.contract.errors import ConfigError
+from trocar.contract.flags import config_flags, from_flags
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A configuration.
+
+    Attributes:
+        steps: Optimiser steps,
+            1 or more.
+        mode: How.
+        size: Height and width.
+    """
+
+    steps: int = 10
+    rate: float = 0.1
+    mode: Literal["soft", "hard"] = "soft"
+    size: tuple[int, int] = (4, 6)
+    kinds: tuple[str, ...] = ("a", "b")
+    weights: Path | None = None
+    amp: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            (self.steps >= 1, f"steps is {self.steps}, expected 1 or more"),
+            (self.rate > 0, f"rate is {self.rate}, expected above 0"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """Needs a value."""
+
+    count: int
+    rate: float = 1.0
+
+
+def test_attribute_docs_become_help() -> None:
+    assert attribute_docs(Config)["steps"] == "Optimiser steps, 1 or more."
+    assert {spec.flag for spec in fields_of(Config)} >= {"--steps", "--amp"}
+
+
+def test_round_trip_through_toml(tmp_path) -> None:
+    config = Config(steps=3, weights=Path("w.pth"), kinds=("x",), amp=True)
+    path = tmp_path / "c.toml"
+    path.write_text(tomli_w.dumps(to_mapping(config)))
+    assert read_config(Config, path) == config
+
+
+def test_every_fault_at_once_with_did_you_mean() -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(
+            Config,
+            {"setps": 1, "mode": "sofft", "steps": 0, "amp": "perhaps", "size": [1, 2, 3]},
+            source="r.toml",
+        )
+    text = str(caught.value)
+    for part in (
+        "r.toml",
+        "did you mean steps",
+        "did you mean soft",
+        "steps is 0",
+        "true or false",
+        "expected 2",
+    ):
+        assert part in text, part
+
+
+def test_a_missing_value_is_named_and_others_still_checked() -> None:
+    with pytest.raises(ConfigError, match=r"rate: got 'x'.*count is missing"):
+        from_mapping(Needs, {"rate": "x"}, source="r")
+
+
+@pytest.mark.parametrize("value", [True, 1.5, "x", "nan", [1]])
+def test_a_whole_number_is_a_whole_number(value) -> None:
+    with pytest.raises(ConfigError, match="steps"):
+        from_mapping(Config, {"steps": value}, source="r")
+
+
+@pytest.mark.parametrize("value", [float("nan"), "inf", float("inf")])
+def test_numbers_are_finite(value) -> None:
+    with pytest.raises(ConfigError, match="finite"):
+        from_mapping(Config, {"rate": value}, source="r")
+
+
+def test_flags_override_recipe_overrides_defaults(tmp_path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("steps = 5\nrate = 0.5\n")
+
+    @click.command()
+    @config_flags(Config)
+    def command(**flags) -> None:
+        config = from_flags(Config, flags, recipe=recipe)
+        click.echo(repr(config))
+
+    done = CliRunner().invoke(command, ["--steps", "7", "--size", "8x9", "--amp", "--kinds", "q"])
+    assert done.exit_code == 0, done.output
+    assert eval(done.output, {"Config": Config, "PosixPath": Path}) == Config(
+        steps=7, rate=0.5, size=(8, 9), amp=True, kinds=("q",)
+    )
+    shown = CliRunner().invoke(command, ["--help"]).output
+    assert "Optimiser steps" in shown
+    assert "[default: 10]" in shown
