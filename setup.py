@@ -49,6 +49,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "ruff>=0.8",
         "scikit-image>=0.24",
+        "setuptools>=77",
         "pytorch-metric-learning>=2.6",
     ],
 }
