@@ -1,0 +1,136 @@
+"""The graph that is exported: frames as they were decoded go in, labels come out.
+
+    graph = FrameGraph(network, manifest)
+    labels, confidence = graph(frames)      # frames: [N,H,W,3] uint8 RGB, any H and W
+
+Resizing, normalising (inside the network) and arg-max are part of the graph, so that no runtime
+writes them a second time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trocar.contract.errors import ArgumentError
+from trocar.contract.manifest import InputSpec, Manifest, OutputSpec
+
+
+class FrameGraph(nn.Module):
+    """Wraps a network so that it takes decoded frames.
+
+    Segmentation networks take ``[N,3,h,w]`` float32 RGB 0..255 and return ``[N,K,h,w]`` logits; the
+    graph returns ``labels`` ``[N,h,w]`` uint8 and ``confidence`` ``[N,h,w]`` float16, the largest
+    softmax. Classification networks return ``scores`` ``[N,K]``, or the pair of it and
+    ``embedding`` ``[N,D]``; the graph returns them as float32, and nothing is added to the scores.
+
+    Args:
+        network: The deployable network; it normalises inside.
+        manifest: Task, input size and classes.
+        twin: Segmentation only: return ``logits`` ``[N,K,h,w]`` float32 too.
+    """
+
+    def __init__(self, network: nn.Module, manifest: Manifest, *, twin: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.size = (manifest.input.height, manifest.input.width)
+        self.classes = len(manifest.classes)
+        self.task = manifest.task
+        self.twin = twin
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        """``[N,H,W,3]`` uint8 to the outputs of the task, in the order of `output_names`."""
+        # The cast stands before the transpose because TensorRT refuses to transpose uint8.
+        image = frame.to(torch.float32).permute(0, 3, 1, 2)  # [N,3,H,W] 0..255
+        # TensorRT has no antialiasing; training resizes in the same way.
+        image = functional.interpolate(
+            image, size=self.size, mode="bilinear", align_corners=False, antialias=False
+        )
+        answer = self.network(image)
+        if self.task == "classification":
+            return _classified(answer)
+        logits: Tensor = answer
+        labels = logits.argmax(1).to(torch.uint8)
+        top = logits.amax(1, keepdim=True)
+        # The largest softmax is 1 / sum exp(z - max z): one pass less than softmax and maximum.
+        confidence = ((logits - top).exp().sum(1)).reciprocal().to(torch.float16)
+        return (labels, confidence, logits) if self.twin else (labels, confidence)
+
+
+def _classified(answer: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    parts = (answer,) if isinstance(answer, Tensor) else tuple(answer)
+    return tuple(part.to(torch.float32) for part in parts)
+
+
+class Normalised(nn.Module):
+    """Puts the normalisation of an input spec in front of a network that has none.
+
+    Args:
+        network: Takes ``[N,3,h,w]`` float32 normalised images.
+        spec: ``mean`` and ``std`` in units of 0..1.
+        channels: ``"rgb"`` or ``"bgr"``, the order that the network was trained on.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, spec: InputSpec, *, channels: str = "rgb") -> None:
+        super().__init__()
+        self.network = network
+        self.flip = channels == "bgr"
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255.0)
+        self.register_buffer("scale", 1.0 / (torch.tensor(spec.std).view(1, 3, 1, 1) * 255.0))
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """``[N,3,h,w]`` float32 RGB 0..255 to the network's own output."""
+        if self.flip:
+            image = image.flip(1)
+        answer: Tensor | tuple[Tensor, ...] = self.network((image - self.mean) * self.scale)
+        return answer
+
+
+def check_network(network: nn.Module, manifest: Manifest) -> tuple[OutputSpec, ...]:
+    """Runs the network once and describes the outputs of its graph.
+
+    Returns:
+        One `OutputSpec` an output, without ``logits``.
+
+    Raises:
+        ArgumentError: What the network returns is not what its manifest promises.
+    """
+    size = (manifest.input.height, manifest.input.width)
+    classes = len(manifest.classes)
+    with torch.no_grad():
+        answer = network(torch.full((1, 3, *size), 127.0))
+    parts = (answer,) if isinstance(answer, Tensor) else answer
+    wanted = f"[1, {classes}, {size[0]}, {size[1]}]"
+    if manifest.task == "classification":
+        wanted = f"[1, {classes}], or a pair of that and an embedding [1, D]"
+    if not isinstance(parts, (tuple, list)) or not all(isinstance(p, Tensor) for p in parts):
+        raise ArgumentError(
+            f"the network returns a {type(answer).__name__}, expected a tensor {wanted}",
+            remedy="wrap it in a module whose forward returns that",
+        )
+    shapes = [tuple(part.shape) for part in parts]
+    if manifest.task == "segmentation":
+        if shapes != [(1, classes, *size)]:
+            raise ArgumentError(
+                f"the network returns {shapes}, expected {wanted}: its classes or size differ "
+                "from the manifest's",
+                remedy="give the class table and input size that it was trained with",
+            )
+        return (
+            OutputSpec(name="labels", dtype="uint8", shape=("batch", *size)),
+            OutputSpec(name="confidence", dtype="float16", shape=("batch", *size)),
+        )
+    good = len(shapes) in (1, 2) and all(len(s) == 2 for s in shapes) and shapes[0][1] == classes
+    if not good:
+        raise ArgumentError(
+            f"the network returns {shapes}, expected {wanted}",
+            remedy="give the class table that it was trained with",
+        )
+    named = zip(("scores", "embedding"), shapes, strict=False)
+    return tuple(
+        OutputSpec(name=name, dtype="float32", shape=("batch", shape[1])) for name, shape in named
+    )
