@@ -39,8 +39,9 @@ th { font-weight: 600; color: var(--soft); }
 .tile { border: 1px solid var(--line); border-radius: 8px; padding: 10px 16px; min-width: 132px; }
 .tile b { display: block; font-size: 22px; font-weight: 650; }
 .tile span { color: var(--soft); font-size: 13px; }
-.plots { display: flex; flex-wrap: wrap; gap: 20px; align-items: flex-start; }
-.plots svg { max-width: 100%; height: auto; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 20px;
+  align-items: start; }
+.plots svg { width: 100%; max-width: 620px; height: auto; }
 figure { margin: 0 0 18px; break-inside: avoid; }
 figure img { max-width: 100%; border-radius: 4px; display: block; }
 figcaption { color: var(--soft); font-size: 13px; margin-top: 4px; }
