@@ -1,0 +1,87 @@
+"""Which devices this machine really has, asked of the driver and of nobody's list.
+
+device_from_text("cuda:1")   # Device(kind="cuda", index=1)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import re
+from dataclasses import dataclass
+
+from trocar.contract.errors import ArgumentError, BackendError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as it was asked for.
+
+    Attributes:
+        kind: ``cpu`` or ``cuda``.
+        index: Number of the GPU; 0 for the CPU.
+    """
+
+    kind: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+
+def device_from_text(text: str) -> Device:
+    """Reads ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ArgumentError: It is none of these.
+    """
+    match = re.fullmatch(r"(cpu)|cuda(?::(\d{1,3}))?", text)
+    if match is None:
+        raise ArgumentError(
+            f"device is {text!r}, expected cpu, cuda or cuda:N", remedy="name one of these"
+        )
+    return Device("cpu") if match.group(1) else Device("cuda", int(match.group(2) or 0))
+
+
+@functools.cache
+def cuda_count() -> tuple[int, str]:
+    """How many GPUs the NVIDIA driver gives, and why there are none (empty otherwise)."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0, "the NVIDIA driver (libcuda.so.1) is not installed"
+    status = driver.cuInit(0)
+    if status:
+        return 0, f"the NVIDIA driver does not start (cuInit gave error {status})"
+    count = ctypes.c_int(0)
+    status = driver.cuDeviceGetCount(ctypes.byref(count))
+    if status or count.value == 0:
+        return 0, f"the NVIDIA driver knows no GPU (error {status})"
+    return count.value, ""
+
+
+def require_cuda(device: Device) -> None:
+    """Refuses a CUDA device that is not there, before anything falls back to the CPU in silence.
+
+    Raises:
+        BackendError: No driver, no GPU, or no GPU of that number.
+    """
+    count, reason = cuda_count()
+    if count == 0:
+        raise BackendError(
+            f"{device} was asked for, but {reason}",
+            remedy="run `trocar doctor`, or ask for --device cpu",
+        )
+    if device.index >= count:
+        raise BackendError(
+            f"{device} was asked for, but this machine has {count} GPU(s), counted from 0",
+            remedy=f"ask for cuda:0 to cuda:{count - 1}",
+        )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

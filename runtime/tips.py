@@ -1,0 +1,133 @@
+"""Where an instrument ends: one tip, or two when its jaws stand open.
+
+    tips = find_tips(pixels, keep, entry, area=1200.0)
+
+See ``docs/location.md``: circles round the entry cut the far end off; where it falls into two
+pieces, the jaws are open.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.results import Point
+
+CUTS = 8
+"""How many circles are tried."""
+
+MIN_PIECE = 4
+"""Pixels of the smallest piece that may be a jaw."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels of one region, in raster order.
+
+    Attributes:
+        y: int64 rows in the label map.
+        x: int64 columns.
+        scale: ``(sx, sy)`` frame pixels per label pixel.
+        fx: float64 ``(x + 0.5) * sx``.
+        fy: float64 ``(y + 0.5) * sy``.
+    """
+
+    y: NDArray[np.int64]
+    x: NDArray[np.int64]
+    scale: Point
+    fx: NDArray[np.float64] = field(init=False)
+    fy: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fx", (self.x + 0.5) * self.scale[0])
+        object.__setattr__(self, "fy", (self.y + 0.5) * self.scale[1])
+
+
+def find_tips(
+    pixels: Pixels, keep: NDArray[np.bool_], start: Point, *, area: float
+) -> tuple[Point, ...]:
+    """Finds the far ends of a region.
+
+    Args:
+        pixels: The region.
+        keep: Which of them may be tips.
+        start: Where the region begins, in frame pixels.
+        area: Of the region, in square frame pixels.
+
+    Returns:
+        No, one or two points in frame pixels, ordered by y, then x.
+    """
+    if not keep.any():
+        return ()
+    y, x = pixels.y[keep], pixels.x[keep]
+    dx, dy = pixels.fx[keep] - start[0], pixels.fy[keep] - start[1]
+    square = dx * dx + dy * dy
+    far = math.sqrt(float(square.max()))
+    unit = max(pixels.scale)
+    if far <= 2 * unit:
+        return ()
+    width = area / far
+    depth = min(4 * width, 0.5 * far)
+    least = max(2 * unit, 0.3 * width)
+    outer = square >= (far - depth) * (far - depth)
+    y, x, square = y[outer], x[outer], square[outer]
+    jaws = _open_jaws(y, x, square, far=far, depth=depth, least=least)
+    if not jaws:
+        jaws = [np.arange(len(x))]
+    points = [_end(y[j], x[j], square[j], pixels.scale) for j in jaws]
+    return tuple(sorted(points, key=lambda p: (p[1], p[0])))
+
+
+def _open_jaws(
+    y: NDArray[np.int64],
+    x: NDArray[np.int64],
+    square: NDArray[np.float64],
+    *,
+    far: float,
+    depth: float,
+    least: float,
+) -> list[NDArray[np.int64]]:
+    """Indices of the two jaws, at the circle where the shorter one is longest; else nothing."""
+    top, left = int(y.min()), int(x.min())
+    canvas = np.zeros((int(y.max()) - top + 1, int(x.max()) - left + 1), np.uint8)
+    best: list[NDArray[np.int64]] = []
+    longest = 0.0
+    for k in range(1, CUTS + 1):
+        cut = far - depth * k / CUTS
+        inside = np.nonzero(square >= cut * cut)[0]
+        rows, columns = y[inside] - top, x[inside] - left
+        canvas[rows, columns] = 1
+        count, numbers, stats, _ = cv2.connectedComponentsWithStats(
+            canvas, connectivity=8, ltype=cv2.CV_32S
+        )
+        if count < 3:
+            continue
+        number = numbers[rows, columns]
+        pieces = []
+        for i in range(1, count):
+            if stats[i, 4] >= MIN_PIECE:
+                members = inside[number == i]
+                length = math.sqrt(float(square[members].max())) - cut
+                pieces.append((-length, int(members[0]), members))
+        pieces.sort(key=lambda piece: piece[:2])
+        if len(pieces) >= 2 and -pieces[1][0] >= least and -pieces[1][0] > longest:
+            longest = -pieces[1][0]
+            best = [pieces[0][2], pieces[1][2]]
+    return best
+
+
+def _end(
+    y: NDArray[np.int64], x: NDArray[np.int64], square: NDArray[np.float64], scale: Point
+) -> Point:
+    """Mean of the pixels within two label pixels of the farthest one."""
+    edge = math.sqrt(float(square.max())) - 2 * max(scale)
+    last = square >= edge * edge
+    n = int(last.sum())
+    return (
+        (int(x[last].sum()) / n + 0.5) * scale[0],
+        (int(y[last].sum()) / n + 0.5) * scale[1],
+    )
