@@ -1,1 +1,1 @@
-"""Frames and masks to a checkpoint."""
+"""Training: frames and masks in, checkpoints out."""

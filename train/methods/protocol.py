@@ -1,0 +1,173 @@
+"""What a training method is, and what the loop gives it.
+
+A method says which batches it needs, makes its network, and turns batches into named losses; it owns
+no optimiser, device, logging or saving. One file each in this folder, exposing ``METHOD``:
+
+    class Supervised: ...          # satisfies `Method`
+    METHOD = Supervised
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from trocar.contract.classes import ClassTable
+from trocar.contract.manifest import InputSpec, Manifest
+
+Batch = Mapping[str, Any]
+"""One stream's batch: ``image`` float32 [B,3,h,w] RGB 0..255, not normalised; ``mask`` int64 [B,h,w]
+(segmentation) or ``label`` int64 [B] (classification); ``name`` list[str]; ``index`` int64 [B]."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands.
+
+    Attributes:
+        step: Optimiser step, from 0.
+        total_steps: Steps of the whole run.
+        epoch: Passes over the first stream so far, from 0.
+        epochs: Passes that the whole run makes.
+    """
+
+    step: int
+    total_steps: int
+    epoch: int = 0
+    epochs: int = 1
+
+    @property
+    def fraction(self) -> float:
+        """Share of training that is done, 0..1."""
+        return self.step / max(self.total_steps, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What the trained model must be to the outside.
+
+    Attributes:
+        name: Model name for people.
+        classes: The class table.
+        input: Network size and normalisation.
+    """
+
+    name: str
+    classes: ClassTable
+    input: InputSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainData:
+    """The data sets of one run.
+
+    The sets are those of the method's task: `trocar.train.data.sample.FrameSet` for segmentation.
+
+    Attributes:
+        labelled: Training split of the labelled set.
+        validation: Labelled set that scores are computed on; never trained on.
+        unlabelled: Images without labels of the same domain, where the method takes them.
+        target: Images of the target domain, where the method adapts to one.
+        batch_size: Images of one step and stream, over all processes.
+        seed: Seed of the run; everything that is drawn follows from it, the step and the sample.
+        steps: Optimiser steps of the run.
+    """
+
+    labelled: Any
+    validation: Any
+    unlabelled: Any = None
+    target: Any = None
+    batch_size: int
+    seed: int
+    steps: int
+
+
+class BatchSource(Protocol):
+    """An endless stream whose batches are known by their step: the ground of exact resuming.
+
+    Attributes:
+        epoch_length: Steps that one pass over the set takes.
+    """
+
+    @property
+    def epoch_length(self) -> int:
+        """Steps of one pass, at least 1."""
+        ...
+
+    def batch(self, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        """The batch of a step; process ``rank`` of ``world`` gets its slice of the same samples.
+
+        Depends on nothing but the arguments and the seed that the source was made with. It runs in
+        loader workers, so a source must pickle.
+        """
+        ...
+
+
+class Method(Protocol):
+    """A training method.
+
+    Class attributes:
+        name: Command name, the file's name with dashes.
+        task: ``segmentation`` or ``classification``.
+        Config: Frozen dataclass; its ``Attributes:`` section becomes ``--help``.
+        needs: Extra data sets that it cannot do without: ``unlabelled``, ``target``.
+        takes: Extra data sets that it can use.
+        best: The score of `evaluate` that the best checkpoint has most of.
+    """
+
+    name: ClassVar[str]
+    task: ClassVar[str]
+    Config: ClassVar[type]
+    needs: ClassVar[tuple[str, ...]]
+    takes: ClassVar[tuple[str, ...]]
+    best: ClassVar[str]
+
+    config: Any
+
+    def __init__(self, config: Any) -> None:
+        """Takes its configuration; makes nothing yet."""
+        ...
+
+    def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
+        """Named streams; `losses` gets one batch of each."""
+        ...
+
+    def build(self, contract: Contract) -> nn.Module:
+        """Makes the module whose ``state_dict`` holds all that is trained or averaged.
+
+        The method keeps it. Parameters that the optimiser must leave alone (a teacher's) have
+        ``requires_grad=False``. Nothing is downloaded when ``config`` asks for no weights.
+        """
+        ...
+
+    def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
+        """Named scalar losses, already weighted; the loop sums them and does nothing else.
+
+        Whatever is drawn inside must come from torch's default generator, which the loop seeds
+        anew at each step.
+        """
+        ...
+
+    def after_step(self, progress: Progress) -> None:
+        """Runs after each optimiser step, without gradients: averages a teacher, say."""
+        ...
+
+    def evaluate(self, data: TrainData) -> dict[str, float]:
+        """Scores of the deployable network on ``data.validation``, each named exactly."""
+        ...
+
+    def draw(self, data: TrainData, path: Path) -> None:
+        """Writes a PNG sheet of predictions on ``data.validation``."""
+        ...
+
+    def deployable(self) -> tuple[nn.Module, Manifest]:
+        """The network that leaves training, and what it is.
+
+        Segmentation: float32 [B,3,h,w] RGB 0..255 already resized -> logits float32 [B,K,h,w];
+        normalisation is inside, arg-max is the exporter's.
+        """
+        ...
