@@ -1,1 +1,1 @@
-"""Training: frames and masks in, checkpoints out."""
+"""Frames and masks to a checkpoint."""
