@@ -243,7 +243,7 @@ def _layer_of(node_name: str, graph: Any, sample: Any) -> str:
         return "unknown"
     for node in program.graph.nodes:
         # Decomposition renames nodes but keeps the operation's name in them.
-        if node_name in node.name or node.name in node_name:
+        if node_name in node.name:
             stack = list(node.meta.get("nn_module_stack", {}).values())
             path, kind = stack[-1] if stack else ("", "")
             name = str(path).removeprefix("network.")

@@ -12,9 +12,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from export_kit import manifest_of, small_network, trained  # noqa: E402
+from export_kit import manifest_of, small_network, trained
 
-from trocar.export.onnx import onnx_from_network  # noqa: E402
+from trocar.export.onnx import onnx_from_network
 
 
 @pytest.fixture(scope="session")

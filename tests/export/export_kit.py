@@ -15,7 +15,6 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.manifest import InputSpec, Manifest
 from trocar.export.graph import Normalised
 
-
 Runner = Callable[[NDArray[np.uint8]], dict[str, NDArray]]
 
 SIZE = (64, 96)
