@@ -101,15 +101,14 @@ def _open_jaws(
         inside = np.nonzero(square >= cut * cut)[0]
         rows, columns = y[inside] - top, x[inside] - left
         canvas[rows, columns] = 1
-        count, numbers, stats, _ = cv2.connectedComponentsWithStats(
-            canvas, connectivity=8, ltype=cv2.CV_32S
-        )
+        count, numbers = cv2.connectedComponents(canvas, connectivity=8, ltype=cv2.CV_32S)
         if count < 3:
             continue
         number = numbers[rows, columns]
+        sizes = np.bincount(number, minlength=count)
         pieces = []
         for i in range(1, count):
-            if stats[i, 4] >= MIN_PIECE:
+            if sizes[i] >= MIN_PIECE:
                 members = inside[number == i]
                 length = math.sqrt(float(square[members].max())) - cut
                 pieces.append((-length, int(members[0]), members))

@@ -1,0 +1,76 @@
+"""Text on pictures: rendered once, kept, and stamped where it is wanted.
+
+stamp(image, text_mask("grasper", 16), 10, 20, (255, 255, 255))
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# OpenCV 5 brings a proportional typeface; older ones have stroke letters only.
+_FACE: Any = cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None
+
+
+@functools.lru_cache(maxsize=1024)
+def text_mask(text: str, height: int) -> NDArray[np.uint8]:
+    """Coverage ``[h, w]`` 0..255 of a line of text whose letters are ``height`` pixels high."""
+    if _FACE is not None:
+        size = max(8, round(height * 1.35))
+        box = cv2.getTextSize((1, 1), text, (0, 0), _FACE, size, 500)
+        width = max(1, int(box[0]) + int(box[2]) + 2)
+        canvas = np.zeros((round(size * 1.25), width, 3), np.uint8)
+        cv2.putText(canvas, text, (1, size), (255, 255, 255), _FACE, size, 500)
+        return np.ascontiguousarray(canvas[..., 0])
+    scale = height / 22
+    thickness = max(1, round(height / 12))
+    (width, rise), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    canvas = np.zeros((rise + below + 2, max(1, width + 2)), np.uint8)
+    cv2.putText(
+        canvas,
+        text,
+        (1, rise + 1),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        scale,
+        255,
+        thickness,
+        cv2.LINE_AA,
+    )
+    return canvas
+
+
+def stamp(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    x: int,
+    y: int,
+    colour: tuple[int, int, int],
+) -> None:
+    """Paints a coverage mask with its top-left corner at ``(x, y)``; what is outside is cut off."""
+    x0, y0 = max(0, x), max(0, y)
+    x1 = min(image.shape[1], x + mask.shape[1])
+    y1 = min(image.shape[0], y + mask.shape[0])
+    if x1 <= x0 or y1 <= y0:
+        return
+    part = image[y0:y1, x0:x1]
+    cover = mask[y0 - y : y1 - y, x0 - x : x1 - x, None].astype(np.uint16)
+    paint = np.array(colour, np.uint16)
+    part[:] = (part * (255 - cover) + paint * cover + 127) // 255
+
+
+def shade(image: NDArray[np.uint8], box: tuple[int, int, int, int], share: float) -> None:
+    """Darkens ``(x0, y0, x1, y1)`` to a share of its brightness."""
+    x0, y0, x1, y1 = box
+    part = image[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)]
+    if part.size:
+        cv2.convertScaleAbs(part, dst=part, alpha=share)
+
+
+def readable_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white, whichever is easier to read on a colour."""
+    r, g, b = colour
+    return (0, 0, 0) if 0.299 * r + 0.587 * g + 0.114 * b > 140 else (255, 255, 255)
