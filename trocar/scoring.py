@@ -1,0 +1,216 @@
+"""Scores one segmentation model on labelled frames: all frames, per class, per group, per frame.
+
+evaluation = score(open_predictor(path), frames)
+evaluation.scores["iou_binary"], evaluation.frames[0].iou_mean
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.bootstrap import interval
+from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.contract.errors import DataError
+from trocar.predict import Predictor
+from trocar.train.metrics import (
+    SegmentationScores,
+    binary,
+    confusion_matrix,
+    iou_per_class,
+    json_ready,
+)
+
+BINS = 15
+"""Bins of the calibration curve, equally wide over confidences 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFrame:
+    """A frame and its truth.
+
+    Attributes:
+        name: Unique in its set.
+        group: Video, operation or patient; empty when not known.
+        image: ``[H, W, 3]`` uint8 RGB.
+        mask: ``[H, W]`` uint8 class ids, 255 ignored.
+    """
+
+    name: str
+    group: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameScore:
+    """Scores of one frame, 0..1; NaN where nothing was there to be scored.
+
+    Attributes:
+        name: The frame.
+        group: Its group.
+        iou_binary: Background against all else.
+        iou_mean: Mean over the foreground classes in truth or prediction.
+    """
+
+    name: str
+    group: str
+    iou_binary: float
+    iou_mean: float
+
+
+@dataclass(kw_only=True)
+class Calibration:
+    """How often the model is right at each confidence."""
+
+    count: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    confidence: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    right: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+
+    def add(
+        self,
+        truth: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        confidence: NDArray[np.float32],
+    ) -> None:
+        """Counts one frame's pixels, ignored ones left out."""
+        counted = truth != IGNORE_INDEX
+        sure = confidence[counted].astype(np.float64)
+        bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+        self.count += np.bincount(bins, minlength=BINS)
+        self.confidence += np.bincount(bins, weights=sure, minlength=BINS)
+        right = (labels == truth)[counted]
+        self.right += np.bincount(bins[right], minlength=BINS)
+
+    def result(self) -> dict[str, Any]:
+        """Curve of the bins that hold pixels, and the expected calibration error (ECE)."""
+        used = self.count > 0
+        count = self.count[used]
+        confidence = self.confidence[used] / count
+        accuracy = self.right[used] / count
+        total = int(count.sum())
+        error = float((np.abs(confidence - accuracy) * count).sum() / total) if total else math.nan
+        return {
+            "confidence": confidence.round(5).tolist(),
+            "accuracy": accuracy.round(5).tolist(),
+            "count": count.tolist(),
+            "ece": error,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One model on one set of frames.
+
+    Attributes:
+        table: Classes.
+        scores: Every score by its exact name.
+        matrix: ``[K, K]`` pixel counts, rows truth, columns prediction.
+        groups: Binary and mean IoU by group, where groups are known.
+        frames: Score of each frame, in order.
+        calibration: See `Calibration.result`.
+        intervals: 95 % bootstrap intervals of the per-frame means, by name.
+    """
+
+    table: ClassTable
+    scores: dict[str, float]
+    matrix: NDArray[np.int64]
+    groups: dict[str, dict[str, float]]
+    frames: tuple[FrameScore, ...]
+    calibration: dict[str, Any]
+    intervals: dict[str, tuple[float, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; what is not a number becomes null."""
+        return {
+            "classes": self.table.to_dicts(),
+            "scores": json_ready(self.scores),
+            "confusion": self.matrix.tolist(),
+            "groups": {name: json_ready(scores) for name, scores in self.groups.items()},
+            "frames": [
+                {
+                    "name": frame.name,
+                    "group": frame.group,
+                    **json_ready({"iou_binary": frame.iou_binary, "iou_mean": frame.iou_mean}),
+                }
+                for frame in self.frames
+            ],
+            "calibration": {
+                **self.calibration,
+                **json_ready({"ece": self.calibration["ece"]}),
+            },
+            "intervals": {
+                name: None if math.isnan(ends[0]) else list(ends)
+                for name, ends in self.intervals.items()
+            },
+        }
+
+
+def score(
+    predictor: Predictor,
+    frames: Iterable[LabelledFrame],
+    *,
+    progress: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Runs the model over the frames and counts.
+
+    Args:
+        predictor: The model.
+        frames: Labelled frames; masks in the model's class ids.
+        progress: Called once a frame.
+
+    Raises:
+        DataError: There is no frame.
+        ArgumentError: A mask holds ids that are not the model's.
+    """
+    table = predictor.manifest.classes
+    whole = SegmentationScores(table)
+    groups: dict[str, SegmentationScores] = {}
+    calibration = Calibration()
+    rows: list[FrameScore] = []
+    for frame in frames:
+        labels, confidence = predictor.predict(frame.image)
+        whole.add(frame.mask, labels)
+        if frame.group:
+            groups.setdefault(frame.group, SegmentationScores(table)).add(frame.mask, labels)
+        calibration.add(frame.mask, labels, confidence)
+        rows.append(score_frame(frame, labels, len(table)))
+        if progress is not None:
+            progress()
+    if not rows:
+        raise DataError("there is no labelled frame to score", remedy="name a split that has some")
+    by_group = {name: scores.result() for name, scores in sorted(groups.items())}
+    names = [row.group for row in rows]
+    return Evaluation(
+        table=table,
+        scores=whole.result(),
+        matrix=whole.matrix,
+        groups={
+            name: {key: result[key] for key in ("iou_binary", "iou_mean", "dice_mean")}
+            for name, result in by_group.items()
+        },
+        frames=tuple(rows),
+        calibration=calibration.result(),
+        intervals={
+            "frame_iou_binary": interval([row.iou_binary for row in rows], groups=names),
+            "frame_iou_mean": interval([row.iou_mean for row in rows], groups=names),
+        },
+    )
+
+
+def score_frame(frame: LabelledFrame, labels: NDArray[np.uint8], classes: int) -> FrameScore:
+    """Scores one frame's labels against its mask."""
+    matrix = confusion_matrix(frame.mask, labels, classes)
+    present = iou_per_class(matrix)[1:]
+    known = present[~np.isnan(present)]
+    return FrameScore(
+        name=frame.name,
+        group=frame.group,
+        iou_binary=float(iou_per_class(binary(matrix))[1]),
+        iou_mean=float(known.mean()) if known.size else math.nan,
+    )
