@@ -1,0 +1,1 @@
+"""Frames and masks: readers, checks, augmentation, streams, compositing and style transfer."""

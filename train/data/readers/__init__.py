@@ -1,0 +1,84 @@
+"""Finds out what a folder is, and opens it.
+
+frames = open_frames("cholec_instance_seg/"); print(frames.name, len(frames), frames.table.names)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trocar.contract.classes import ClassTable
+from trocar.contract.errors import ConfigError, DataError
+from trocar.train.data import folder, labelme
+from trocar.train.data.readers import endovis2015
+from trocar.train.data.sample import FrameSet, raise_faults
+from trocar.train.data.scan import Reader, Recognition, Scan
+
+# The most particular layout first: the plain folder of pictures would take nearly anything.
+READERS: tuple[Reader, ...] = (endovis2015, labelme, folder)
+
+
+def recognise(path: str | Path) -> tuple[Reader, Recognition]:
+    """Names the layout of a folder.
+
+    Raises:
+        DataError: There is nothing at ``path``, or no layout fits; the text says what was tried.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise DataError(f"there is no {root}", remedy="check the path")
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is a file, expected the folder of a data set",
+            remedy="unpack archives; cut videos with `trocar data frames`",
+        )
+    tried = []
+    for reader in READERS:
+        found = reader.recognise(root)
+        if found.fits:
+            return reader, found
+        tried.append(f"\n  {reader.NAME}: {found.why}")
+    raise DataError(
+        f"{root} has no layout that is known here; tried" + "".join(tried),
+        remedy="name the folder that holds the set, or bring it into images/, masks/, classes.toml",
+    )
+
+
+def scan_frames(
+    path: str | Path, *, table: ClassTable | None = None, task: str | None = None
+) -> tuple[Scan, str]:
+    """Lists a set's frames and faults, and says which layout was recognised and why.
+
+    Raises:
+        DataError: No layout fits, or nothing can be listed at all.
+        ConfigError: The set has no such task.
+    """
+    reader, found = recognise(path)
+    chosen = reader.TASKS[0] if task is None else task
+    if chosen not in reader.TASKS and reader.NAME != folder.NAME:
+        raise ConfigError(
+            f"{reader.NAME} has no task {chosen!r}",
+            remedy=f"choose one of {', '.join(reader.TASKS)}",
+        )
+    scan = reader.scan(Path(path), task=chosen, table=table)
+    return scan, f"{reader.NAME}: {found.why}"
+
+
+def open_frames(
+    path: str | Path, *, table: ClassTable | None = None, task: str | None = None
+) -> FrameSet:
+    """Opens a data set by its layout.
+
+    Args:
+        path: The folder of the set.
+        table: Class table to read by, where the set brings none or another is wanted.
+        task: What the masks shall tell apart, for sets that offer several.
+
+    Raises:
+        DataError: No layout fits, or the set has faults; the first of them and their number stand
+            in the text.
+        ConfigError: The set has no such task.
+    """
+    scan, _ = scan_frames(path, table=table, task=task)
+    raise_faults(Path(path), scan.faults)
+    return scan.frames

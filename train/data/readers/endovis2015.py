@@ -1,0 +1,153 @@
+"""EndoVis 2015 rigid instruments: ``OP1..OP4`` of ``Raw`` and ``Masks``.
+
+    frames = open_frames("Segmentation_Rigid_Training/", task="parts")
+
+Masks hold 0 background, 160 shaft, 70 manipulator; some are RGBA though opaque. The protocol of
+the challenge leaves one operation out, so an operation is a group; there is no official split.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from trocar.contract.classes import ClassRow, ClassTable, default_colour
+from trocar.contract.errors import DataError
+from trocar.train.data.images import read_image, read_raw_mask
+from trocar.train.data.masks import as_single_channel, check_size, ids_from_values, opaque
+from trocar.train.data.sample import Fault, FrameSet, Item, Sample
+from trocar.train.data.scan import Recognition, Scan
+
+NAME = "EndoVis 2015 rigid"
+TASKS: tuple[str, ...] = ("parts", "binary")
+PARTS_TABLE = ClassTable(
+    (
+        ClassRow(id=0, name="background", colour=default_colour(0)),
+        ClassRow(id=1, name="shaft", colour=default_colour(1), instrument=True, part="shaft"),
+        ClassRow(
+            id=2, name="manipulator", colour=default_colour(2), instrument=True, part="manipulator"
+        ),
+    )
+)
+BINARY_TABLE = ClassTable.from_names(["background", "instrument"])
+_PARTS = {0: 0, 160: 1, 70: 2}
+_BINARY = {0: 0, 160: 1, 70: 1}
+
+
+def recognise(root: Path) -> Recognition:
+    """Operations ``OPn`` with ``Raw`` and ``Masks``, here or up to two folders deeper."""
+    operations = _operations(root)
+    if operations:
+        names = ", ".join(op.name for op in operations)
+        return Recognition(fits=True, why=f"operations {names} with Raw/ and Masks/")
+    return Recognition(fits=False, why="there is no folder OP1..OP4 with Raw/ and Masks/")
+
+
+def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) -> Scan:
+    """Lists the frames of all operations found."""
+    faults: list[Fault] = []
+    items: list[Item] = []
+    for operation in _operations(root):
+        items += _items(operation, faults)
+    chosen = table or (BINARY_TABLE if task == "binary" else PARTS_TABLE)
+    frames = FrameSet(
+        name=NAME,
+        root=root,
+        table=chosen,
+        items=tuple(items),
+        splits={},
+        read=functools.partial(read, codes=_BINARY if task == "binary" else _PARTS),
+        task=task,
+    )
+    return Scan(frames=frames, faults=tuple(faults))
+
+
+def leave_one_out(frames: FrameSet, operation: str) -> FrameSet:
+    """The protocol's fold: one operation validates, the others train.
+
+    Raises:
+        DataError: There is no such operation, or no other.
+    """
+    from dataclasses import replace
+
+    val = tuple(item.name for item in frames.items if item.group == operation)
+    train = tuple(item.name for item in frames.items if item.group != operation)
+    if not val or not train:
+        raise DataError(
+            f"{frames.root} cannot leave {operation!r} out; it holds {', '.join(frames.groups)}",
+            remedy="name one of at least two operations",
+        )
+    return replace(frames, splits={"train": train, "val": val})
+
+
+def read(item: Item, *, codes: Mapping[int, int]) -> Sample:
+    """Reads one frame and its class mask.
+
+    Raises:
+        DataError: A file cannot be read, or the mask does not fit.
+    """
+    image = read_image(item.image)
+    if item.mask is None:
+        return Sample(name=item.name, image=image)
+    grey = as_single_channel(opaque(read_raw_mask(item.mask).values, path=item.mask))
+    if grey is None:
+        raise DataError(
+            f"{item.mask} is coloured, expected grey values {', '.join(map(str, codes))}",
+            remedy="download the mask again",
+        )
+    mask = ids_from_values(grey, codes, path=item.mask)
+    check_size(image, mask, image_path=item.image, mask_path=item.mask)
+    return Sample(name=item.name, image=image, mask=mask)
+
+
+def _operations(root: Path) -> list[Path]:
+    places = [root, root / "Training", root / "Segmentation_Rigid_Training" / "Training"]
+    for place in places:
+        if _is_operation(place):
+            return [place]
+        if place.is_dir():
+            found = sorted(p for p in place.glob("OP*") if _is_operation(p))
+            if found:
+                return found
+    return []
+
+
+def _is_operation(folder: Path) -> bool:
+    return (
+        re.fullmatch(r"OP\d+", folder.name) is not None
+        and (folder / "Raw").is_dir()
+        and (folder / "Masks").is_dir()
+    )
+
+
+def _items(operation: Path, faults: list[Fault]) -> list[Item]:
+    items = []
+    images = sorted((operation / "Raw").glob("img_*_raw.png"))
+    known = set()
+    for image in images:
+        stem = image.name.removesuffix("_raw.png")
+        known.add(stem)
+        mask = operation / "Masks" / f"{stem}_class.png"
+        if not mask.is_file():
+            faults.append(Fault(file=image, text=f"has no mask Masks/{mask.name}"))
+            continue
+        instance = operation / "Masks" / f"{stem}_instrument.png"
+        items.append(
+            Item(
+                name=f"{operation.name}/{stem}",
+                image=image,
+                mask=mask,
+                group=operation.name,
+                extra={"instances": instance} if instance.is_file() else {},
+            )
+        )
+    faults += [
+        Fault(file=mask, text="is the mask of no picture in Raw/")
+        for mask in sorted((operation / "Masks").glob("img_*_class.png"))
+        if mask.name.removesuffix("_class.png") not in known
+    ]
+    if not images:
+        faults.append(Fault(file=operation / "Raw", text="there is no img_XX_raw.png in it"))
+    return items

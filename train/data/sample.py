@@ -1,0 +1,169 @@
+"""What a labelled frame is, and what a set of them is.
+
+frames = open_frames("our_theatre/"); sample = frames.read(frames.items[0])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import ClassTable
+from trocar.contract.errors import DataError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One frame of a set, not yet read.
+
+    Attributes:
+        name: Unique in its set.
+        image: The picture, or the video that holds the frame.
+        mask: The mask file; ``None`` where there is none.
+        group: Video, operation, patient or clip that the frame is of; empty when not known.
+            No group may lie in two splits.
+        extra: What only the set's own reader understands.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None = None
+    group: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the frame has a mask, in a file of its own or by way of its annotation."""
+        return self.mask is not None or "annotation" in self.extra
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One frame in memory.
+
+    Attributes:
+        name: The item's name.
+        image: ``[H, W, 3]`` uint8 RGB.
+        mask: ``[H, W]`` uint8 class ids, 255 = ignored; ``None`` for an unlabelled frame.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something wrong with a data set.
+
+    Attributes:
+        file: The file or folder at fault.
+        text: What is wrong with it, got and expected.
+    """
+
+    file: Path
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSet:
+    """Frames of one class table, with their splits.
+
+    Attributes:
+        name: What the set is called in tables and messages.
+        root: Where it lies.
+        table: Its classes.
+        items: In a fixed order.
+        splits: Item names by split, keys of ``train``, ``val``, ``test``; may be empty.
+        read: Reads one item; raises `DataError` that names the file.
+        notes: Remarks worth showing, e.g. what was left out and why.
+        task: What the masks tell apart, e.g. ``binary``, ``parts``, ``type``; may be empty.
+    """
+
+    name: str
+    root: Path
+    table: ClassTable
+    items: tuple[Item, ...]
+    splits: Mapping[str, tuple[str, ...]]
+    read: Callable[[Item], Sample]
+    notes: tuple[str, ...] = ()
+    task: str = ""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    def subset(self, split: str) -> FrameSet:
+        """The frames of one split, in the set's order.
+
+        Raises:
+            DataError: There is no such split, or it is empty.
+        """
+        names = self.splits.get(split)
+        if names is None:
+            there = ", ".join(sorted(self.splits)) or "none at all"
+            raise DataError(
+                f"{self.root} has no split {split!r}; it has {there}",
+                remedy=f"list its frames in splits/{split}.txt, one name a line",
+            )
+        if not names:
+            raise DataError(
+                f"split {split!r} of {self.root} is empty",
+                remedy=f"name at least one frame in splits/{split}.txt",
+            )
+        wanted = set(names)
+        chosen = tuple(item for item in self.items if item.name in wanted)
+        return replace(self, name=f"{self.name}:{split}", items=chosen, splits={split: names})
+
+    def labelled(self) -> FrameSet:
+        """The frames that have a mask."""
+        return self.only(item.name for item in self.items if item.labelled)
+
+    def unlabelled(self) -> FrameSet:
+        """The frames that have no mask."""
+        return self.only(item.name for item in self.items if not item.labelled)
+
+    def only(self, names: Iterable[str]) -> FrameSet:
+        """The named frames, in the set's order; splits keep the names that remain."""
+        wanted = set(names)
+        items = tuple(item for item in self.items if item.name in wanted)
+        kept = {
+            split: tuple(name for name in listed if name in wanted)
+            for split, listed in self.splits.items()
+        }
+        return replace(self, items=items, splits=kept)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Groups in order of appearance; the unknown group ``""`` is left out."""
+        return tuple(dict.fromkeys(item.group for item in self.items if item.group))
+
+
+def raise_faults(root: Path, faults: Iterable[Fault], *, shown: int = 5) -> None:
+    """Raises one error about all faults, naming the first few and their number.
+
+    Raises:
+        DataError: There is at least one fault.
+    """
+    listed = list(faults)
+    if not listed:
+        return
+    head = "".join(f"\n  {fault}" for fault in listed[:shown])
+    more = f"\n  … and {len(listed) - shown} more" if len(listed) > shown else ""
+    count = "1 fault" if len(listed) == 1 else f"{len(listed)} faults"
+    raise DataError(
+        f"{root} cannot be used: {count}{head}{more}",
+        remedy=f"mend the named files; `trocar data check {root}` lists every fault",
+    )

@@ -1,0 +1,120 @@
+"""What a reader finds in a folder: the frames, and everything that is wrong with them.
+
+scan = folder.scan(Path("our_theatre")); print(scan.why, scan.faults)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from trocar.contract.classes import ClassTable
+from trocar.train.data.sample import Fault, FrameSet, Item
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognition:
+    """Whether a folder has a reader's layout.
+
+    Attributes:
+        fits: Whether it has.
+        why: What was found, or what was looked for in vain.
+    """
+
+    fits: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """A folder as a reader sees it.
+
+    Attributes:
+        frames: Its usable frames.
+        faults: What is wrong; a set with faults can be checked but not opened.
+    """
+
+    frames: FrameSet
+    faults: tuple[Fault, ...] = ()
+
+
+class Reader(Protocol):
+    """A layout; each module of `trocar.train.data.readers` is one.
+
+    Attributes:
+        NAME: What the layout is called in messages.
+        TASKS: What its masks can tell apart, the default first.
+    """
+
+    NAME: str
+    TASKS: tuple[str, ...]
+
+    def recognise(self, root: Path) -> Recognition:
+        """Looks at names only, so that it is quick."""
+
+    def scan(self, root: Path, *, task: str, table: ClassTable | None) -> Scan:
+        """Lists frames and faults; decodes no picture."""
+
+
+def split_faults(
+    items: Sequence[Item], splits: Mapping[str, Sequence[str]], *, root: Path
+) -> list[Fault]:
+    """Finds empty splits, unknown and repeated names, and groups that lie in two splits."""
+    groups = {item.name: item.group for item in items}
+    faults: list[Fault] = []
+    split_of_name: dict[str, str] = {}
+    split_of_group: dict[str, str] = {}
+    leaks: dict[tuple[str, str, str], int] = {}
+    for split, names in splits.items():
+        where = root / "splits" / f"{split}.txt"
+        if not names:
+            faults.append(Fault(file=where, text=f"split {split!r} is empty"))
+        for name, count in Counter(names).items():
+            if count > 1:
+                faults.append(Fault(file=where, text=f"names {name!r} {count} times"))
+            if name not in groups:
+                faults.append(Fault(file=where, text=f"names {name!r}, and there is no such frame"))
+                continue
+            other = split_of_name.setdefault(name, split)
+            if other != split:
+                faults.append(Fault(file=where, text=f"{name!r} is in split {other!r} too"))
+            group = groups[name]
+            if group:
+                first = split_of_group.setdefault(group, split)
+                if first != split:
+                    key = (group, first, split)
+                    leaks[key] = leaks.get(key, 0) + 1
+    faults += [
+        Fault(
+            file=root / "splits" / f"{split}.txt",
+            text=f"leakage: group {group!r} of split {first!r} is in split {split!r} too "
+            f"({count} frames)",
+        )
+        for (group, first, split), count in leaks.items()
+    ]
+    return faults
+
+
+def splits_by_group(
+    items: Iterable[Item], *, val: Iterable[str] = (), test: Iterable[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """Splits by whole groups: those named go to ``val`` and ``test``, all others to ``train``.
+
+    Splits that would be empty are left out.
+    """
+    val_groups, test_groups = set(val), set(test)
+    made: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for item in items:
+        key = "val" if item.group in val_groups else "test" if item.group in test_groups else ""
+        made[key or "train"].append(item.name)
+    return {split: tuple(names) for split, names in made.items() if names}
+
+
+def first_of(names: Iterable[object], *, shown: int = 6) -> str:
+    """The first few names for a message, and how many more there are."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
+    return ", ".join(listed[:shown]) + more

@@ -1,0 +1,238 @@
+"""Augmentation that keeps labels true, drawn from a seed of its own and no global state.
+
+augment = Augment(AugmentConfig(), (256, 320)); image, mask = augment(frame, mask, seed=7)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trocar.contract.classes import IGNORE_INDEX
+from trocar.contract.config import require
+from trocar.contract.errors import ArgumentError
+
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """What may be done to a training frame.
+
+    Attributes:
+        flip_horizontal: Chance of a left-right flip.
+        flip_vertical: Chance of an upside-down flip.
+        scale: Smallest and largest zoom.
+        rotate: Largest rotation in degrees, either way.
+        shift: Largest shift as a share of height and width.
+        brightness: Largest change of brightness as a share of 255.
+        contrast: Largest relative change of contrast.
+        saturation: Largest relative change of saturation.
+        hue: Largest turn of the hue in degrees.
+        blur: Chance of a Gaussian blur of deviation 0.5 to 1.5 pixels.
+        noise: Largest deviation of Gaussian noise in grey levels.
+    """
+
+    flip_horizontal: float = 0.5
+    flip_vertical: float = 0.0
+    scale: tuple[float, float] = (0.9, 1.6)
+    rotate: float = 20.0
+    shift: float = 0.1
+    brightness: float = 0.12
+    contrast: float = 0.25
+    saturation: float = 0.25
+    hue: float = 8.0
+    blur: float = 0.15
+    noise: float = 6.0
+
+    def __post_init__(self) -> None:
+        require(
+            (0 <= self.flip_horizontal <= 1, "flip_horizontal must be 0..1"),
+            (0 <= self.flip_vertical <= 1, "flip_vertical must be 0..1"),
+            (0 < self.scale[0] <= self.scale[1], "scale must be two rising numbers above 0"),
+            (0 <= self.rotate <= 180, "rotate must be 0..180"),
+            (0 <= self.shift <= 1, "shift must be 0..1"),
+            (0 <= self.brightness <= 1, "brightness must be 0..1"),
+            (0 <= self.contrast < 1, "contrast must be at least 0 and below 1"),
+            (0 <= self.saturation <= 1, "saturation must be 0..1"),
+            (0 <= self.hue <= 180, "hue must be 0..180"),
+            (0 <= self.blur <= 1, "blur must be 0..1"),
+            (self.noise >= 0, "noise must be at least 0"),
+        )
+
+
+NO_AUGMENT = AugmentConfig(
+    flip_horizontal=0,
+    scale=(1, 1),
+    rotate=0,
+    shift=0,
+    brightness=0,
+    contrast=0,
+    saturation=0,
+    hue=0,
+    blur=0,
+    noise=0,
+)
+"""Resizes and nothing else."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Turns a frame and its mask into what a network trains on.
+
+    Attributes:
+        config: What may be done.
+        size: Height and width to give.
+    """
+
+    config: AugmentConfig
+    size: tuple[int, int]
+
+    def __call__(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, seed: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Draws one variant; equal seeds give equal bits.
+
+        Args:
+            image: ``[H, W, 3]`` uint8 RGB.
+            mask: ``[H, W]`` uint8 class ids, 255 = ignored, or ``None``.
+            seed: Any integer from 0 on.
+
+        Returns:
+            Image ``[3, h, w]`` float32 0..255 RGB, mask ``[h, w]`` int64. What the geometry brings
+            in from outside the frame is black, and ignored in the mask.
+        """
+        rng = np.random.default_rng(seed)
+        warp = draw_warp(self.config, image.shape[:2], self.size, rng)
+        if warp is None:
+            return resize_eval(image, self.size), resize_mask(mask, self.size)
+        height, width = self.size
+        moved = cv2.warpAffine(
+            image, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+        )
+        painted = photometric(moved.astype(np.float32), self.config, rng)
+        tensor = torch.from_numpy(np.ascontiguousarray(painted.transpose(2, 0, 1)))
+        if mask is None:
+            return tensor, None
+        labels = cv2.warpAffine(
+            mask,
+            warp,
+            (width, height),
+            flags=cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(IGNORE_INDEX,),
+        )
+        return tensor, torch.from_numpy(labels.astype(np.int64))
+
+
+def resize_eval(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+    """Resizes as the exported graph does: bilinear, half-pixel, not antialiased, in float32.
+
+    Args:
+        image: ``[H, W, 3]`` uint8 RGB.
+        size: Height and width to give.
+
+    Returns:
+        ``[3, h, w]`` float32, 0..255.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ArgumentError(
+            f"expected an image [H, W, 3] uint8, got {list(image.shape)} {image.dtype}",
+            remedy="give the frame as it was decoded, as RGB",
+        )
+    frame = image.astype(np.float32)
+    if frame.shape[:2] != size:
+        frame = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
+
+
+def resize_mask(mask: NDArray[np.uint8] | None, size: tuple[int, int]) -> Tensor | None:
+    """Resizes labels by the nearest pixel centre: ``[h, w]`` int64; no new value can arise."""
+    if mask is None:
+        return None
+    labels = mask
+    if mask.shape != size:
+        labels = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def draw_warp(
+    config: AugmentConfig,
+    source: tuple[int, int],
+    target: tuple[int, int],
+    rng: np.random.Generator,
+) -> NDArray[np.float64] | None:
+    """Draws the affine map from frame to network pixels: ``[2, 3]``, or ``None`` for no change.
+
+    The draws do not depend on the configuration's values, so two runs that differ in one setting
+    see the same frames otherwise.
+    """
+    flips, scale, turn = rng.random(2), rng.random(), rng.uniform(-1, 1)
+    shift = rng.uniform(-1, 1, 2)
+    if config == NO_AUGMENT:
+        return None
+    (sh, sw), (th, tw) = source, target
+    low, high = config.scale
+    zoom = float(np.exp(np.log(low) + scale * (np.log(high) - np.log(low))))
+    angle = np.deg2rad(turn * config.rotate)
+    # Rotate in the frame's own aspect ratio, then stretch to the network's size.
+    stretch = np.diag((tw / sw, th / sh))
+    rotation = zoom * np.array(
+        ((np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))), np.float64
+    )
+    mirror = np.diag(
+        (
+            -1.0 if flips[0] < config.flip_horizontal else 1.0,
+            -1.0 if flips[1] < config.flip_vertical else 1.0,
+        )
+    )
+    matrix = stretch @ rotation @ mirror
+    # Centre to centre; pixel centres lie at whole numbers, hence the halves.
+    centre_in = np.array(((sw - 1) / 2, (sh - 1) / 2))
+    centre_out = np.array(((tw - 1) / 2, (th - 1) / 2)) + shift * config.shift * (tw, th)
+    return np.column_stack((matrix, centre_out - matrix @ centre_in))
+
+
+def photometric(
+    image: NDArray[np.float32], config: AugmentConfig, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Changes light, colour and sharpness of ``[h, w, 3]`` float32 0..255; stays in that range."""
+    draws = rng.uniform(-1, 1, 4)
+    blur, deviation, level = rng.random(), rng.uniform(0.5, 1.5), rng.random()
+    noise_seed = int(rng.integers(2**63))
+    matrix, offset = _colour_map(config, draws)
+    painted = cv2.transform(image, np.column_stack((matrix, offset)))
+    if blur < config.blur:
+        painted = cv2.GaussianBlur(painted, (0, 0), deviation)
+    if config.noise:
+        # The same in all channels: sensors are noisiest in light, and it costs a third.
+        noise = np.random.Generator(np.random.SFC64(noise_seed)).standard_normal(
+            (*painted.shape[:2], 1), np.float32
+        )
+        painted += noise * np.float32(level * config.noise)
+    return np.asarray(np.clip(painted, 0, 255, out=painted), np.float32)
+
+
+def _colour_map(
+    config: AugmentConfig, draws: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Brightness, contrast, saturation and hue as one affine map of RGB: ``[3, 3]``, ``[3]``."""
+    brightness, contrast, saturation, hue = draws
+    gain = 1 + contrast * config.contrast
+    spread = 1 + saturation * config.saturation
+    grey = np.tile(_LUMA, (3, 1))
+    saturate = spread * np.eye(3) + (1 - spread) * grey
+    # A turn about the grey axis keeps grey pixels grey (Rodrigues' formula).
+    angle = np.deg2rad(hue * config.hue)
+    axis = np.full(3, 1 / np.sqrt(3))
+    cross = np.array(((0, -axis[2], axis[1]), (axis[2], 0, -axis[0]), (-axis[1], axis[0], 0)))
+    turn = np.cos(angle) * np.eye(3) + np.sin(angle) * cross
+    turn += (1 - np.cos(angle)) * np.outer(axis, axis)
+    matrix = gain * saturate @ turn
+    offset = np.full(3, 127.5 * (1 - gain) + 255 * brightness * config.brightness)
+    return matrix.astype(np.float32), offset.astype(np.float32)
