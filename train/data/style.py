@@ -1,0 +1,219 @@
+"""Style transfer from a source image to the look of a target image; geometry stays as it is.
+
+    transfer = make_style("fourier", beta=0.01); styled = transfer(source, target)
+
+All functions take and give raw images, before normalisation: ``[B, 3, H, W]`` float32 RGB, 0..255.
+Source ``b`` takes the look of target ``b`` (modulo the number of targets). They draw nothing at
+random and carry no gradient.
+
+Sources: fourier, Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation", CVPR
+2020; reinhard, Reinhard et al., "Color Transfer between Images", 2001, here in CIE Lab.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from trocar.contract.config import unknown
+from trocar.contract.errors import ArgumentError, ConfigError, DataError
+from trocar.train.data.images import IMAGE_SUFFIXES, read_image
+from trocar.train.data.sample import Fault, FrameSet, Item, Sample, raise_faults
+
+Style = Literal["fourier", "reinhard", "histogram", "none"]
+Transfer = Callable[[Tensor, Tensor], Tensor]
+
+# sRGB primaries with white D65, and the white itself.
+_XYZ_FROM_RGB = (
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
+)
+_WHITE = (0.95047, 1.0, 1.08883)
+
+
+def make_style(kind: str, *, beta: float = 0.01) -> Transfer:
+    """Chooses a transfer by name: ``fourier``, ``reinhard``, ``histogram`` or ``none``.
+
+    Raises:
+        ConfigError: There is none of that name, or ``beta`` is out of range.
+    """
+    if kind == "fourier":
+        if not 0 <= beta < 0.5:
+            raise ConfigError(
+                f"beta is {beta}, expected 0 to below 0.5", remedy="0.01 suits most images"
+            )
+        return functools.partial(fourier, beta=beta)
+    plain: dict[str, Transfer] = {"reinhard": reinhard, "histogram": histogram, "none": none}
+    if kind not in plain:
+        raise ConfigError(
+            f"style transfer {unknown(kind, get_args(Style))}",
+            remedy=f"choose one of {', '.join(get_args(Style))}, or name a folder of images",
+        )
+    return plain[kind]
+
+
+@torch.no_grad()
+def none(source: Tensor, target: Tensor) -> Tensor:
+    """Leaves the source as it is."""
+    return source
+
+
+@torch.no_grad()
+def fourier(source: Tensor, target: Tensor, *, beta: float = 0.01) -> Tensor:
+    """Replaces the amplitudes of the lowest frequencies by the target's and keeps the phase.
+
+    Args:
+        source: ``[B, 3, H, W]`` float32, 0..255.
+        target: ``[B', 3, H', W']`` float32, 0..255; resized to the source's size where it differs.
+        beta: The window of frequencies reaches ``floor(beta * min(H, W))`` to either side of zero.
+    """
+    look = _paired(source, target)
+    height, width = source.shape[-2:]
+    reach = int(beta * min(height, width))
+    spectrum = torch.fft.rfft2(source.float())
+    amplitude, phase = spectrum.abs(), spectrum.angle()
+    other = torch.fft.rfft2(look).abs()
+    # In the half spectrum, low rows are at both ends and low columns at the start.
+    amplitude[..., : reach + 1, : reach + 1] = other[..., : reach + 1, : reach + 1]
+    if reach:
+        amplitude[..., -reach:, : reach + 1] = other[..., -reach:, : reach + 1]
+    mixed: Tensor = torch.fft.irfft2(torch.polar(amplitude, phase), s=(height, width))
+    return mixed.clamp(0, 255)
+
+
+@torch.no_grad()
+def reinhard(source: Tensor, target: Tensor) -> Tensor:
+    """Gives each Lab channel the target's mean and standard deviation."""
+    look = _paired(source, target)
+    lab, other = lab_from_rgb(source.float()), lab_from_rgb(look)
+    deviation, mean = torch.std_mean(lab, (2, 3), keepdim=True, correction=0)
+    wanted, middle = torch.std_mean(other, (2, 3), keepdim=True, correction=0)
+    return rgb_from_lab((lab - mean) * (wanted / deviation.clamp_min(1e-6)) + middle)
+
+
+@torch.no_grad()
+def histogram(source: Tensor, target: Tensor) -> Tensor:
+    """Gives each RGB channel the target's distribution over 256 grey levels."""
+    look = _paired(source, target)
+    matched = torch.empty_like(source, dtype=torch.float32)
+    for image, other, out in zip(source.float(), look, matched, strict=True):
+        for channel in range(3):
+            out[channel] = _match(image[channel], other[channel])
+    return matched
+
+
+def transferred_frames(frames: FrameSet, folder: Path) -> FrameSet:
+    """The same labels with pictures that were transferred beforehand.
+
+    Args:
+        frames: The source set.
+        folder: Holds a picture of the same size for each frame: ``<name>.png`` or another suffix.
+
+    Raises:
+        DataError: Pictures are missing; the first ones and their number stand in the text.
+    """
+    pictures: dict[str, Path] = {}
+    faults = []
+    for item in frames.items:
+        found = [folder / f"{item.name}{suffix}" for suffix in IMAGE_SUFFIXES]
+        there = [path for path in found if path.is_file()]
+        if there:
+            pictures[item.name] = there[0]
+        else:
+            faults.append(Fault(file=found[0], text="is missing: the transferred picture"))
+    raise_faults(folder, faults)
+    read = functools.partial(_read_transferred, source=frames.read, pictures=pictures)
+    return replace(frames, name=f"{frames.name} in the style of {folder.name}", read=read)
+
+
+def _read_transferred(
+    item: Item, *, source: Callable[[Item], Sample], pictures: dict[str, Path]
+) -> Sample:
+    sample = source(item)
+    path = pictures[item.name]
+    image = read_image(path)
+    if image.shape != sample.image.shape:
+        raise DataError(
+            f"{path} is {image.shape[1]}x{image.shape[0]}, its source {item.image} is "
+            f"{sample.image.shape[1]}x{sample.image.shape[0]}",
+            remedy="transfer the picture again at its own size: labels must still fit",
+        )
+    return replace(sample, image=image)
+
+
+def lab_from_rgb(image: Tensor) -> Tensor:
+    """CIE Lab (D65) of ``[..., 3, H, W]`` sRGB 0..255."""
+    unit = image / 255
+    linear = torch.where(unit > 0.04045, ((unit + 0.055) / 1.055).clamp_min(0) ** 2.4, unit / 12.92)
+    xyz = torch.einsum("ij,...jhw->...ihw", linear.new_tensor(_XYZ_FROM_RGB), linear)
+    ratio = xyz / linear.new_tensor(_WHITE)[:, None, None]
+    root = torch.where(
+        ratio > (6 / 29) ** 3,
+        ratio.clamp_min(1e-12) ** (1 / 3),
+        ratio / (3 * (6 / 29) ** 2) + 4 / 29,
+    )
+    x, y, z = root.unbind(-3)
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), -3)
+
+
+def rgb_from_lab(lab: Tensor) -> Tensor:
+    """SRGB 0..255 of ``[..., 3, H, W]`` CIE Lab (D65), clipped to the range."""
+    lightness, a, b = lab.unbind(-3)
+    y = (lightness + 16) / 116
+    root = torch.stack((y + a / 500, y, y - b / 200), -3)
+    ratio = torch.where(root > 6 / 29, root**3, 3 * (6 / 29) ** 2 * (root - 4 / 29))
+    xyz = ratio * lab.new_tensor(_WHITE)[:, None, None]
+    matrix = torch.linalg.inv(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)).to(lab)
+    linear = torch.einsum("ij,...jhw->...ihw", matrix, xyz).clamp(0, 1)
+    unit = torch.where(
+        linear > 0.0031308,
+        1.055 * linear.clamp_min(1e-12) ** (1 / 2.4) - 0.055,
+        12.92 * linear,
+    )
+    return (255 * unit).clamp(0, 255)
+
+
+def _match(image: Tensor, other: Tensor) -> Tensor:
+    levels = torch.arange(256, device=image.device, dtype=torch.float32)
+    mine = torch.bincount(image.round().long().flatten().clamp(0, 255), minlength=256)
+    theirs = torch.bincount(other.round().long().flatten().clamp(0, 255), minlength=256)
+    used, wanted = mine > 0, theirs > 0
+    quantile = mine.cumsum(0)[used] / image.numel()
+    table = _interpolate(
+        quantile, (theirs.cumsum(0)[wanted] / other.numel()).float(), levels[wanted]
+    )
+    # Values between two levels in use, which resizing makes, go between what those became.
+    return _interpolate(image.flatten(), levels[used], table).view_as(image)
+
+
+def _interpolate(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:
+    if len(xp) == 1:
+        return fp.expand(x.shape)
+    right = torch.searchsorted(xp, x.contiguous()).clamp(1, len(xp) - 1)
+    x0, x1, y0, y1 = xp[right - 1], xp[right], fp[right - 1], fp[right]
+    return y0 + (y1 - y0) * ((x - x0) / (x1 - x0)).clamp(0, 1)
+
+
+def _paired(source: Tensor, target: Tensor) -> Tensor:
+    for name, images in (("source", source), ("target", target)):
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ArgumentError(
+                f"{name} is {list(images.shape)} {images.dtype}, expected [B, 3, H, W] float",
+                remedy="pass raw images, 0..255",
+            )
+    if not len(target):
+        raise ArgumentError("there is no target image", remedy="give at least one")
+    order = torch.arange(len(source), device=target.device) % len(target)
+    look = target.float()[order].to(source.device)
+    if look.shape[-2:] != source.shape[-2:]:
+        look = torch.nn.functional.interpolate(
+            look, size=source.shape[-2:], mode="bilinear", align_corners=False
+        )
+    return look
