@@ -1,0 +1,119 @@
+"""``trocar data``: check, make and convert data sets.
+
+trocar data check our_theatre/
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from trocar.contract.classes import ClassTable
+from trocar.contract.errors import DataError
+
+
+@click.group()
+def data() -> None:
+    """Check, make and convert data sets."""
+
+
+def progress_bar() -> Progress:
+    """The bar of every command here; on the error stream, so that output can be piped."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+@data.command("check")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--task", help="What the masks shall tell apart: binary, parts, type, …")
+@click.option(
+    "--classes", type=click.Path(path_type=Path), help="Class table, where the set brings none."
+)
+@click.option("--workers", default=2, show_default=True, help="Threads that decode.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def check_command(
+    folder: Path, task: str | None, classes: Path | None, workers: int, as_json: bool
+) -> None:
+    """Say what FOLDER is, count classes and pixels, and list every fault."""
+    from trocar.train.data.check import check
+    from trocar.train.data.tables import show
+
+    table = ClassTable.read(classes) if classes else None
+    with progress_bar() as bar:
+        row = bar.add_task("reading", total=None)
+        report = check(
+            folder,
+            table=table,
+            task=task,
+            workers=workers,
+            progress=lambda done, total: bar.update(row, completed=done, total=total),
+        )
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=1))
+    else:
+        show(report, Console())
+    if report.faults:
+        raise DataError(
+            f"{folder} has {len(report.faults)} fault(s), listed above",
+            remedy="mend the named files and check again",
+        )
+
+
+@data.command("phantom")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--frames", default=200, show_default=True, help="Number of frames.")
+@click.option("--video", is_flag=True, help="Write a video of each scene as well.")
+@click.option("--size", default="640x512", show_default=True, help="WIDTHxHEIGHT in pixels.")
+@click.option("--domain", default="a", show_default=True, help="Look of the scenes.")
+@click.option("--difficulty", default=0.5, show_default=True, help="0 (easy) to 1 (hard).")
+@click.option("--seed", default=0, show_default=True, help="Equal seeds give equal scenes.")
+def phantom_command(
+    out: Path, frames: int, video: bool, size: str, domain: str, difficulty: float, seed: int
+) -> None:
+    """Write made-up surgical scenes with their ground truth to OUT."""
+    from trocar.train.data.phantom import write_phantom
+
+    width, height = parse_size(size)
+    with progress_bar() as bar:
+        row = bar.add_task("painting", total=frames)
+        write_phantom(
+            out,
+            frames=frames,
+            video=video,
+            size=(height, width),
+            domain=domain,
+            difficulty=difficulty,
+            seed=seed,
+            progress=lambda done, total: bar.update(row, completed=done, total=total),
+        )
+    click.echo(f"wrote {frames} frames to {out}; look at them, then: trocar data check {out}")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of a text such as ``640x512``.
+
+    Raises:
+        click.BadParameter: It is not of that form.
+    """
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise click.BadParameter(f"{text!r}: write width and height as 640x512")
+    return int(width), int(height)
