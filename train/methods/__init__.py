@@ -1,7 +1,7 @@
 """The training methods, one file each; a file's name with dashes is its command.
 
-    from trocar.train.methods import find_method, method_names
-    find_method("mean-teacher")
+from trocar.train.methods import find_method, method_names
+find_method("mean-teacher")
 """
 
 from __future__ import annotations

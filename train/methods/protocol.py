@@ -1,7 +1,7 @@
 """What a training method is, and what the loop gives it.
 
-A method says which batches it needs, makes its network, and turns batches into named losses; it owns
-no optimiser, device, logging or saving. One file each in this folder, exposing ``METHOD``:
+A method says which batches it needs, makes its network, and turns batches into named losses; it
+owns no optimiser, device, logging or saving. One file each in this folder, exposing ``METHOD``:
 
     class Supervised: ...          # satisfies `Method`
     METHOD = Supervised
@@ -20,8 +20,8 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.manifest import InputSpec, Manifest
 
 Batch = Mapping[str, Any]
-"""One stream's batch: ``image`` float32 [B,3,h,w] RGB 0..255, not normalised; ``mask`` int64 [B,h,w]
-(segmentation) or ``label`` int64 [B] (classification); ``name`` list[str]; ``index`` int64 [B]."""
+"""One stream's batch: ``image`` float32 [B,3,h,w] RGB 0..255, not normalised; ``mask`` int64
+[B,h,w] (segmentation) or ``label`` int64 [B] (classification); ``name`` list[str]; ``index`` int64 [B]."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,9 @@ class TrainData:
         batch_size: Images of one step and stream, over all processes.
         seed: Seed of the run; everything that is drawn follows from it, the step and the sample.
         steps: Optimiser steps of the run.
+        rank: This process among ``world``; its streams give its slice of the global batch.
+        world: Number of processes.
+        cache_mb: Memory that decoded frames may take, in MB.
     """
 
     labelled: Any
@@ -84,25 +87,25 @@ class TrainData:
     batch_size: int
     seed: int
     steps: int
+    rank: int = 0
+    world: int = 1
+    cache_mb: int = 0
 
 
 class BatchSource(Protocol):
     """An endless stream whose batches are known by their step: the ground of exact resuming.
 
-    Attributes:
-        epoch_length: Steps that one pass over the set takes.
+    `trocar.train.data.stream.Stream` is one. A source must survive a fork: it runs in workers.
     """
 
-    @property
-    def epoch_length(self) -> int:
-        """Steps of one pass, at least 1."""
+    def __len__(self) -> int:
+        """Steps of one pass over the set, at least 1."""
         ...
 
-    def batch(self, step: int, *, rank: int = 0, world: int = 1) -> Batch:
-        """The batch of a step; process ``rank`` of ``world`` gets its slice of the same samples.
+    def batch(self, step: int) -> Any:
+        """This process's slice of a step's global batch; see `Batch`.
 
-        Depends on nothing but the arguments and the seed that the source was made with. It runs in
-        loader workers, so a source must pickle.
+        Depends on nothing but the step and what the source was made with.
         """
         ...
 

@@ -1,0 +1,76 @@
+"""Where a run computes: Lightning Fabric, set up for what was asked and nothing else.
+
+fabric = make_fabric(RunConfig(device="cpu"))
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from trocar.contract.errors import BackendError, ConfigError
+from trocar.train.settings import RunConfig
+
+_PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def make_fabric(run: RunConfig) -> Any:
+    """Makes and launches Fabric; under torchrun or SLURM it joins the processes that are there.
+
+    Raises:
+        BackendError: The device or precision that was asked for is not to be had here.
+        ConfigError: The batch cannot be divided among the processes.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    device = run.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    per_node = int(os.environ.get("LOCAL_WORLD_SIZE", run.devices))
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", run.nodes))
+    _check(run, device, per_node, nodes)
+    world = per_node * nodes
+    fabric = Fabric(
+        accelerator=device,
+        devices=per_node,
+        num_nodes=nodes,
+        # Methods may leave parts out for a while (auxiliary decoders before their turn).
+        strategy=DDPStrategy(find_unused_parameters=True) if world > 1 else "auto",
+        precision=_PRECISIONS[run.precision],
+    )
+    fabric.launch()
+    return fabric
+
+
+def _check(run: RunConfig, device: str, per_node: int, nodes: int) -> None:
+    if device == "cuda":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if there < per_node:
+            raise BackendError(
+                f"{per_node} CUDA devices were asked for, {there} are usable here",
+                remedy="lower --devices, or pass --device cpu",
+            )
+    if device == "cpu" and run.precision == "fp16":
+        raise BackendError(
+            "fp16 training was asked for on the CPU, which has no loss scaling for it",
+            remedy="pass --precision bf16 or fp32",
+        )
+    if run.batch_size % (per_node * nodes):
+        raise ConfigError(
+            f"batch_size is {run.batch_size} over all processes, and {per_node * nodes} processes "
+            "cannot share it evenly",
+            remedy=f"choose a multiple of {per_node * nodes}",
+        )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the host."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "out of memory" in text
+    )

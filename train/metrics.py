@@ -1,0 +1,142 @@
+"""Segmentation scores from label maps, each under the exact name of its protocol.
+
+    scores = SegmentationScores(table)
+    scores.add(truth, predicted)        # [H,W] uint8 each, once a frame
+    scores.result()["iou_mean"]
+
+NumPy in, plain numbers out, so that checkpoints and bundles are scored by the same lines.
+
+Names. ``iou_<class>``, ``dice_<class>``: over the pixels of all frames together. ``iou_mean``,
+``dice_mean``: their mean over classes without background; ``cumulative_iou`` is the same number as
+``iou_mean`` under its protocol's name. ``iou_binary``, ``dice_binary``: background against all the
+rest. ``challenge_iou``, ``isi_iou``, ``mc_iou``: from per-frame IoU, see `SegmentationScores.result`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.contract.errors import ArgumentError
+
+Counts = NDArray[np.int64]
+
+
+def confusion_matrix(
+    truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int
+) -> Counts:
+    """Counts pixels by true class (row) and predicted class (column).
+
+    Args:
+        truth: Class ids of any shape; `IGNORE_INDEX` pixels are left out.
+        predicted: Class ids 0..K-1, same shape.
+        classes: K.
+
+    Returns:
+        [K,K] int64.
+
+    Raises:
+        ArgumentError: Shapes differ, or an id is outside the table.
+    """
+    if truth.shape != predicted.shape:
+        raise ArgumentError(
+            f"label maps differ in shape: truth {truth.shape}, predicted {predicted.shape}",
+            remedy="resize the prediction to the labels by nearest neighbour first",
+        )
+    counted = truth != IGNORE_INDEX
+    t, p = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
+    for name, ids in (("truth", t), ("predicted", p)):
+        if ids.size and not 0 <= ids.min() <= ids.max() < classes:
+            raise ArgumentError(
+                f"{name} holds class ids {ids.min()}..{ids.max()}, expected 0..{classes - 1}",
+                remedy="score with the class table that the labels were made with",
+            )
+    counts = np.bincount(t * classes + p, minlength=classes * classes)
+    return counts.reshape(classes, classes).astype(np.int64)
+
+
+def iou_per_class(matrix: Counts) -> NDArray[np.float64]:
+    """Intersection over union [K]; NaN for a class in neither truth nor prediction."""
+    hit = np.diagonal(matrix)
+    return _ratio(hit, matrix.sum(0) + matrix.sum(1) - hit)
+
+
+def dice_per_class(matrix: Counts) -> NDArray[np.float64]:
+    """Dice [K]; NaN for a class in neither truth nor prediction."""
+    return _ratio(2 * np.diagonal(matrix), matrix.sum(0) + matrix.sum(1))
+
+
+def binary(matrix: Counts) -> Counts:
+    """Merges all classes but 0: [2,2] counts of background and anything else."""
+    rest = matrix[1:, 1:].sum()
+    return np.array(
+        [[matrix[0, 0], matrix[0, 1:].sum()], [matrix[1:, 0].sum(), rest]], dtype=np.int64
+    )
+
+
+class SegmentationScores:
+    """Adds up frames and computes every score at the end.
+
+    Args:
+        table: Class table with background as class 0.
+    """
+
+    def __init__(self, table: ClassTable) -> None:
+        self.table = table
+        self.matrix: Counts = np.zeros((len(table), len(table)), dtype=np.int64)
+        self._frames: list[tuple[NDArray[np.float64], NDArray[np.bool_]]] = []
+
+    def add(self, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> None:
+        """Counts one frame; see `confusion_matrix` for arguments and errors."""
+        frame = confusion_matrix(truth, predicted, len(self.table))
+        self.matrix += frame
+        self._frames.append((iou_per_class(frame)[1:], frame.sum(1)[1:] > 0))
+
+    def result(self) -> dict[str, float]:
+        """Every score by name, 0..1; NaN where nothing was there to be scored.
+
+        Background is left out of every mean. Per-frame protocols:
+        ``challenge_iou``: per frame the mean IoU over the classes present in the truth, mean over
+        frames that have any. ``isi_iou``: the same over classes in truth or prediction, so that a
+        false class counts 0. ``mc_iou``: per class the mean of its per-frame IoU over frames where
+        truth or prediction show it; mean over classes.
+        """
+        iou, dice = iou_per_class(self.matrix), dice_per_class(self.matrix)
+        two = binary(self.matrix)
+        scores = {f"iou_{row.name}": float(iou[row.id]) for row in self.table}
+        scores |= {f"dice_{row.name}": float(dice[row.id]) for row in self.table}
+        scores["iou_mean"] = scores["cumulative_iou"] = _mean(iou[1:])
+        scores["dice_mean"] = _mean(dice[1:])
+        scores["iou_binary"] = float(iou_per_class(two)[1])
+        scores["dice_binary"] = float(dice_per_class(two)[1])
+        total = int(self.matrix.sum())
+        scores["pixel_accuracy"] = float(np.trace(self.matrix) / total) if total else math.nan
+        scores["challenge_iou"] = _mean(_mean(i[shown]) for i, shown in self._frames)
+        scores["isi_iou"] = _mean(_mean(i) for i, _ in self._frames)
+        if self._frames:
+            by_class = np.stack([i for i, _ in self._frames]).T
+            scores["mc_iou"] = _mean(_mean(row) for row in by_class)
+        else:
+            scores["mc_iou"] = math.nan
+        return scores
+
+
+def json_ready(scores: dict[str, float]) -> dict[str, float | None]:
+    """Scores for JSON, which knows no NaN: ``None`` instead."""
+    return {name: None if math.isnan(value) else value for name, value in scores.items()}
+
+
+def _ratio(top: Counts, bottom: Counts) -> NDArray[np.float64]:
+    out = np.full(top.shape, np.nan)
+    np.divide(top, bottom, out=out, where=bottom > 0)
+    return out
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Mean of the values that are numbers; NaN when none is."""
+    known = [float(v) for v in values if not math.isnan(v)]
+    return math.fsum(known) / len(known) if known else math.nan

@@ -1,0 +1,150 @@
+"""DeepLabV3+ on any dilating encoder, split where the methods need to reach in.
+
+    network = make_segmenter(NetworkConfig(), classes=3, input=InputSpec(height=64, width=80))
+    logits = network(torch.rand(2, 3, 64, 80) * 255)          # [2,3,64,80]
+
+The encoder, ASPP and decoder are segmentation-models-pytorch's. Source: Chen et al.,
+"Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", ECCV 2018.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from trocar.contract.config import require
+from trocar.contract.manifest import InputSpec
+from trocar.train.networks.encoder_weights import make_encoder
+
+STRIDE = 16
+"""Output stride: the network's sides are multiples of it."""
+
+Features = tuple[Tensor, Tensor]
+"""Shared features after the ASPP [B,C,h/16,w/16], and the skip of stride 4 [B,S,h/4,w/4]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The segmentation network.
+
+    Attributes:
+        encoder: Encoder by segmentation-models-pytorch's name, or tu-NAME for timm's NAME.
+        encoder_weights: none, imagenet (downloaded), or a file of weights.
+        size: Network height,width in pixels, multiples of 16.
+        decoder_channels: Channels of the ASPP and the decoder.
+        dropout: Dropout after the ASPP, 0..1.
+        batch_norm: train uses batch statistics; frozen keeps the running ones (tiny batches).
+    """
+
+    encoder: str = "timm-mobilenetv3_small_100"
+    encoder_weights: str = "none"
+    size: tuple[int, int] = (256, 320)
+    decoder_channels: int = 128
+    dropout: float = 0.1
+    batch_norm: Literal["train", "frozen"] = "train"
+
+    def __post_init__(self) -> None:
+        require(
+            (
+                all(side >= 32 and side % STRIDE == 0 for side in self.size),
+                f"size is {self.size[0]},{self.size[1]}, expected multiples of {STRIDE} from 32",
+            ),
+            (self.decoder_channels >= 8, "decoder_channels must be 8 or more"),
+            (0 <= self.dropout < 1, "dropout must be in 0..1"),
+        )
+
+
+class Decoder(nn.Module):
+    """The part after the ASPP: upsample, join the skip, fuse, classify.
+
+    Args:
+        skip_channels: Channels of the stride-4 skip; 0 leaves the skip out.
+        channels: Channels of the ASPP output.
+        classes: Number of classes.
+    """
+
+    def __init__(self, *, skip_channels: int, channels: int, classes: int) -> None:
+        super().__init__()
+        from segmentation_models_pytorch.decoders.deeplabv3.decoder import SeparableConv2d
+
+        narrow = 48
+        self.up = nn.Upsample(mode="bilinear", scale_factor=4, align_corners=True)
+        self.skip = nn.Sequential(
+            nn.Conv2d(skip_channels, narrow, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()
+        )
+        self.fuse = nn.Sequential(
+            SeparableConv2d(channels + narrow, channels, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        )
+        self.head = nn.Conv2d(channels, classes, 1)
+        self.out = nn.Upsample(mode="bilinear", scale_factor=4, align_corners=True)
+
+    def forward(self, features: Features) -> Tensor:
+        """Shared features and skip to logits [B,K,h,w]."""
+        deep, skip = features
+        joined = torch.cat([self.up(deep), self.skip(skip)], dim=1)
+        logits: Tensor = self.out(self.head(self.fuse(joined)))
+        return logits
+
+
+class Segmenter(nn.Module):
+    """DeepLabV3+ that takes RGB 0..255: ``decode(encode(image))``.
+
+    Args:
+        config: See `NetworkConfig`.
+        classes: Number of classes K.
+        input: Normalisation.
+        weights: Starting weights of the encoder; ``None`` takes the configuration's.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, config: NetworkConfig, *, classes: int, input: InputSpec, weights: str | None = None
+    ) -> None:
+        super().__init__()
+        from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP, SeparableConv2d
+
+        self.encoder = make_encoder(config.encoder, weights=weights or config.encoder_weights)
+        stages: Any = self.encoder.out_channels
+        channels = config.decoder_channels
+        self.aspp = nn.Sequential(
+            ASPP(stages[-1], channels, (12, 24, 36), separable=True, dropout=config.dropout),
+            SeparableConv2d(channels, channels, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        )
+        self.decoder = Decoder(skip_channels=stages[2], channels=channels, classes=classes)
+        self.skip_channels = int(stages[2])
+        self.frozen = config.batch_norm == "frozen"
+        for name, values in (("mean", input.mean), ("std", input.std)):
+            pixels = torch.tensor(values).mul(255).reshape(1, 3, 1, 1)
+            self.register_buffer(name, pixels, persistent=False)
+
+    def encode(self, image: Tensor) -> Features:
+        """RGB [B,3,h,w] 0..255 to shared features and skip."""
+        stages = self.encoder((image - self.mean) / self.std)
+        return self.aspp(stages[-1]), stages[2]
+
+    def decode(self, features: Features) -> Tensor:
+        """Shared features and skip to logits [B,K,h,w]."""
+        logits: Tensor = self.decoder(features)
+        return logits
+
+    def forward(self, image: Tensor) -> Tensor:
+        """RGB [B,3,h,w] 0..255 to logits [B,K,h,w]."""
+        return self.decode(self.encode(image))
+
+    def train(self, mode: bool = True) -> Segmenter:
+        """Sets the mode; frozen batch normalisation stays with its running statistics."""
+        super().train(mode)
+        if self.frozen:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self

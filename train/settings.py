@@ -1,0 +1,98 @@
+"""Settings of the loop: what every method shares and no method owns.
+
+RunConfig(steps=200, batch_size=4)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from trocar.contract.config import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch_size: Images of one step and stream, over all processes.
+        lr: Largest learning rate of AdamW.
+        weight_decay: AdamW's weight decay; normalisation and bias parameters have none.
+        schedule: Learning rate after warm-up: cosine or poly (power 0.9) to 0, or constant.
+        warmup: Steps of linear warm-up.
+        clip: Largest gradient norm; 0 clips nothing.
+        seed: Everything that is drawn follows from it.
+        precision: fp32, bf16 or fp16 (mixed; parameters stay float32).
+        device: auto takes CUDA where there is one and says so; cpu or cuda insist.
+        devices: Processes on this machine, one a device; torchrun and SLURM set their own.
+        nodes: Machines.
+        workers: Loader processes of each process; 0 loads in the training process.
+        evaluate_every: Steps between evaluations; 0 makes ten of them.
+        save_every: Steps between saves of the last checkpoint; 0 saves at each evaluation.
+        log_every: Steps between lines of the history.
+        cache_mb: Memory for decoded frames in MB, each stream's own; 0 decodes anew each time.
+    """
+
+    steps: int = 1000
+    batch_size: int = 8
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    warmup: int = 20
+    clip: float = 5.0
+    seed: int = 0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    workers: int = 2
+    evaluate_every: int = 0
+    save_every: int = 0
+    log_every: int = 10
+    cache_mb: int = 512
+
+    def __post_init__(self) -> None:
+        require(
+            *((getattr(self, n) >= 1, f"{n} must be 1 or more") for n in _POSITIVE),
+            *((getattr(self, n) >= 0, f"{n} must be 0 or more") for n in _NOT_NEGATIVE),
+            (self.lr > 0, "lr must be above 0"),
+        )
+
+    @property
+    def evaluation_period(self) -> int:
+        """Steps between evaluations."""
+        return self.evaluate_every or max(self.steps // 10, 1)
+
+    @property
+    def save_period(self) -> int:
+        """Steps between saves of the last checkpoint."""
+        return self.save_every or self.evaluation_period
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, from the step alone."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        share = min((step - self.warmup) / max(self.steps - self.warmup, 1), 1.0)
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * share))
+        if self.schedule == "poly":
+            return self.lr * float((1 - share) ** 0.9)
+        return self.lr
+
+
+_POSITIVE = ("steps", "batch_size", "devices", "nodes", "log_every")
+_NOT_NEGATIVE = (
+    "weight_decay",
+    "warmup",
+    "clip",
+    "workers",
+    "evaluate_every",
+    "save_every",
+    "cache_mb",
+)
+
+FREE_TO_CHANGE = frozenset({"device", "devices", "nodes", "workers", "save_every", "cache_mb"})
+"""Settings that a resumed run may have anew: they decide how, not what."""
