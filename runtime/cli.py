@@ -1,0 +1,96 @@
+"""The commands `trocar run` and `trocar inspect`.
+
+trocar run model.trocar video.mp4 --overlay out.mp4 --json out.jsonl
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from trocar.contract.errors import InterruptedByUserError
+from trocar.runtime.backends import BACKENDS
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("source", nargs=-1)
+@click.option("--overlay", metavar="FILE|URL", help="Write the overlay video (H.264).")
+@click.option("--json", "json_path", type=_FILE, help="Write JSON lines, one a frame.")
+@click.option("--csv", "csv_path", type=_FILE, help="Write CSV, one row an instrument.")
+@click.option("--frames", type=_FOLDER, help="Write every overlay picture as PNG.")
+@click.option("--masks", type=_FOLDER, help="Write every label map as PNG at frame size.")
+@click.option("--overwrite", is_flag=True, help="Replace outputs that are there already.")
+@click.option("--device", default="cpu", help="cpu, cuda or cuda:N: this one, or an error.")
+@click.option("--backend", default="onnxruntime", help=f"One of {', '.join(BACKENDS)}.")
+@click.option("--precision", help="What the arithmetic must be; an error where it is not.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of the model.")
+@click.option("--fast-resize", is_flag=True, help="Shrink frames with OpenCV before the model.")
+@click.option("--hwaccel", help="Decode on hardware: cuda, vaapi, qsv …")
+@click.option("--format", "input_format", help="FFmpeg input format, where it is not guessed.")
+@click.option("--allow-truncated", is_flag=True, help="Use what there is of a broken-off file.")
+@click.option("--codec", default="libx264", help="Video encoder.")
+@click.option("--preset", default="ultrafast", help="libx264's speed.")
+@click.option("--quality", type=click.IntRange(0, 51), default=21, help="libx264's rate factor.")
+@click.option("--paced", is_flag=True, help="Play a file at its own speed.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many frames.")
+@click.option("--raw", is_flag=True, help="No tracking, no smoothing, no presence filter.")
+def run(**flags: Any) -> None:
+    """Finds instruments in SOURCE: a video, a folder of images, a camera or a stream.
+
+    Prints the latency of every stage at the end. Outputs are whole or absent.
+    """
+    from trocar.runtime.run import run_command
+
+    with stopped_by_signals():
+        run_command(flags)
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def inspect(model: Path, as_json: bool) -> None:
+    """Prints what a bundle is, after checking the hash of every file in it."""
+    from trocar.contract.bundle import open_bundle
+
+    bundle = open_bundle(model)
+    if as_json:
+        click.echo(json.dumps(bundle.manifest.to_dict(), indent=1, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from trocar.runtime.tables import bundle_tables
+
+    screen = Console()
+    for table in bundle_tables(bundle):
+        screen.print(table)
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: cleanly."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise InterruptedByUserError(
+            f"stopped by {signal.Signals(number).name}", remedy="start it again"
+        )
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # Not the main thread (tests, embedding): the host handles its signals.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,222 @@
+"""Lossless mode: every frame of a file, in order, as fast as the machine allows.
+
+    summary = run_lossless(analyser, source, sinks, painter=painter)
+
+Reading, inference and writing each have a thread and overlap. Outputs take their names when all
+is done; on any fault or Ctrl-C they are removed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic_ns
+from typing import Any
+
+from trocar.contract.errors import SourceError
+from trocar.runtime.analyse import Analyser
+from trocar.runtime.channels import Channel
+from trocar.runtime.latency import Stages
+from trocar.runtime.overlay import Painter
+from trocar.runtime.sinks import Shot, Sink, StreamInfo
+from trocar.runtime.sources import Frame, Source
+
+DEPTH = 3
+"""Frames that may wait between two threads: enough to overlap, too few to matter in memory."""
+
+
+@dataclass
+class Counts:
+    """Frames on their way, and what became of them.
+
+    Attributes:
+        read: Decoded.
+        processed: Given a result of their own.
+        written: Taken by all sinks (lossless), or shown (live).
+        dropped: Decoded and never shown (live).
+    """
+
+    read: int = 0
+    processed: int = 0
+    written: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        counts: Frames.
+        seconds: Wall time from the first frame's request to the last one's writing.
+        stages: Durations.
+        size: ``(height, width)`` of the frames.
+    """
+
+    counts: Counts
+    seconds: float
+    stages: Stages
+    size: tuple[int, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "read": self.counts.read,
+            "processed": self.counts.processed,
+            "written": self.counts.written,
+            "dropped": self.counts.dropped,
+            "seconds": round(self.seconds, 3),
+            "fps": round(self.counts.processed / self.seconds, 2) if self.seconds else 0.0,
+            "size": list(self.size),
+            "stages_ms": self.stages.summary(),
+        }
+
+
+Progress = Callable[[Counts, "int | None"], None]
+
+
+@dataclass
+class _Run:
+    """State that the three threads share."""
+
+    frames: Channel[Frame] = field(default_factory=lambda: Channel(DEPTH))
+    shots: Channel[Shot] = field(default_factory=lambda: Channel(DEPTH))
+    counts: Counts = field(default_factory=Counts)
+    fault: BaseException | None = None
+    opened: bool = False
+    size: tuple[int, int] = (0, 0)
+
+    def fail(self, error: BaseException) -> None:
+        """The first fault is the one that counts; everybody is woken."""
+        if self.fault is None:
+            self.fault = error
+        self.frames.stop()
+        self.shots.stop()
+
+
+def run_lossless(
+    analyser: Analyser,
+    source: Source,
+    sinks: Sequence[Sink],
+    *,
+    painter: Painter,
+    paced: bool = False,
+    progress: Progress | None = None,
+    limit: int | None = None,
+) -> Summary:
+    """Runs every frame through the model and writes what is found.
+
+    Args:
+        analyser: What makes results.
+        source: Closed at the end, whatever happens.
+        sinks: Committed together when all went well, discarded otherwise.
+        painter: Draws pictures for sinks that want them.
+        paced: Hold frames back until their time, as if the file were live.
+        progress: Called after each result.
+        limit: Stop after so many frames.
+
+    Raises:
+        SourceError: The source is broken, or its frames change size.
+        SinkError: An output cannot be written.
+        KeyboardInterrupt: The user stopped it.
+    """
+    run = _Run()
+    started = monotonic_ns()
+    reader = threading.Thread(
+        target=_read, args=(run, source, paced, limit), name="trocar-read", daemon=True
+    )
+    writer = threading.Thread(
+        target=_write, args=(run, source, sinks, analyser.stages), name="trocar-write", daemon=True
+    )
+    reader.start()
+    writer.start()
+    try:
+        _infer(run, analyser, painter, source.total, progress)
+        run.shots.close()
+        writer.join()
+        if run.fault is not None:
+            raise run.fault
+        seconds = (monotonic_ns() - started) / 1e9
+        for sink in sinks:
+            sink.close()
+        for sink in sinks:
+            sink.commit()
+    except BaseException as error:
+        run.fail(error)
+        writer.join(timeout=10)
+        for sink in sinks:
+            sink.discard()
+        raise
+    finally:
+        run.frames.stop()
+        source.close()
+        reader.join(timeout=10)
+    return Summary(counts=run.counts, seconds=seconds, stages=analyser.stages, size=run.size)
+
+
+def _read(run: _Run, source: Source, paced: bool, limit: int | None) -> None:
+    try:
+        begun = monotonic_ns()
+        for frame in source.frames():
+            if not run.counts.read:
+                run.size = (frame.image.shape[0], frame.image.shape[1])
+                begun = monotonic_ns() - round(frame.time * 1e9)
+            elif frame.image.shape[:2] != run.size:
+                raise SourceError(
+                    f"{source.name} changes its frame size at frame {frame.index}: from "
+                    f"{run.size[1]}x{run.size[0]} to "
+                    f"{frame.image.shape[1]}x{frame.image.shape[0]}",
+                    remedy="cut the video there, or run it with --live, which allows it",
+                )
+            run.counts.read += 1
+            if paced:
+                time.sleep(max(0.0, frame.time - (monotonic_ns() - begun) / 1e9))
+            if not run.frames.put(frame) or run.counts.read == limit:
+                break
+        run.frames.close()
+    except BaseException as error:
+        run.fail(error)
+
+
+def _infer(
+    run: _Run, analyser: Analyser, painter: Painter, total: int | None, progress: Progress | None
+) -> None:
+    while True:
+        waited = monotonic_ns()
+        # The timeout lets Ctrl-C through: Python delivers signals between waits.
+        frame = run.frames.get(timeout=0.5)
+        if frame is None:
+            if run.frames.over or run.fault is not None:
+                return
+            continue
+        analyser.stages.record("wait", (monotonic_ns() - waited) / 1e6)
+        shot = Shot(frame=frame, result=analyser(frame), painter=painter)
+        run.counts.processed += 1
+        if not run.shots.put(shot):
+            return
+        if progress is not None:
+            progress(run.counts, total)
+
+
+def _write(run: _Run, source: Source, sinks: Sequence[Sink], stages: Stages) -> None:
+    try:
+        while (shot := run.shots.get()) is not None:
+            if not run.opened:
+                info = StreamInfo(name=source.name, size=run.size, fps=source.fps or 25.0)
+                for sink in sinks:
+                    sink.open(info)
+                run.opened = True
+            started = monotonic_ns()
+            for sink in sinks:
+                sink.write(shot)
+            done = monotonic_ns()
+            if shot.draw_ms:
+                stages.record("draw", shot.draw_ms)
+            if sinks:
+                stages.record("sink", (done - started) / 1e6 - shot.draw_ms)
+            stages.record("total", (done - shot.frame.captured_ns) / 1e6)
+            run.counts.written += 1
+    except BaseException as error:
+        run.fail(error)
