@@ -1,0 +1,65 @@
+"""Tensors in, tensors out, through whichever engine does the work.
+
+counts = hard_counts(engine, labels, plan, check=None)  # [B,O,L,L]
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trocar.cuda_kernels import checks
+from trocar.cuda_kernels.autograd import Entropy, SoftCounts, merged
+from trocar.cuda_kernels.engine import Engine, HardPlan, SoftPlan
+
+
+def hard_counts(engine: Engine, labels: Tensor, plan: HardPlan, *, check: bool | None) -> Tensor:
+    """``[B,H,W]`` to plain counts ``[B,O,L,L]``, integers."""
+    if check or (check is None and labels.device.type == "cpu"):
+        checks.check_label_values(labels, plan.levels, plan.ignore_index)
+    return engine.hard_counts(labels, plan)
+
+
+def soft_counts(
+    engine: Engine, x: Tensor, valid: Tensor | None, plan: SoftPlan, *, check: bool | None
+) -> Tensor:
+    """``[B,C,H,W]`` to plain sums ``[B,O,C,C]``, with autograd."""
+    counts: Tensor = SoftCounts.apply(engine, plan, x, valid)
+    if check or (check is None and x.device.type == "cpu"):
+        # Sums of products show a NaN of the probabilities; an arg-max hides it.
+        bad = x.detach().isnan().any(1) if plan.one_hot else counts.detach().isnan()
+        if plan.one_hot and valid is not None:
+            bad &= valid
+        checks.check_finite(bool(bad.any()))
+    return counts
+
+
+def finished(counts: Tensor, *, symmetric: bool, normalised: bool) -> Tensor:
+    """Plain counts as the caller wants them."""
+    if not counts.is_floating_point():
+        counts = counts.long()
+    if symmetric:
+        counts = counts + counts.transpose(2, 3)
+    if not normalised:
+        return counts
+    values = counts if counts.is_floating_point() else counts.double()
+    total = values.sum((2, 3), keepdim=True)
+    result = values / torch.where(total > 0, total, torch.ones_like(total))
+    return result if counts.is_floating_point() else result.float()
+
+
+def entropy(
+    engine: Engine,
+    counts: Tensor,
+    *,
+    symmetric: bool,
+    normalised: bool,
+    groups: tuple[int, ...] | None,
+) -> Tensor:
+    """Plain counts to ``[B]``, with autograd where it is normalised."""
+    counts = merged(counts, groups)
+    if normalised:
+        result: Tensor = Entropy.apply(engine, counts, symmetric)
+        return result
+    counts = finished(counts, symmetric=symmetric, normalised=False).double()
+    return -(counts * counts.clamp_min(1).log()).sum((2, 3)).mean(1).float()
