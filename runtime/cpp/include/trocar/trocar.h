@@ -1,0 +1,324 @@
+/**
+ * @file trocar.h
+ * @brief Trocar for C and everything with a C interface: a bundle in, located instruments out.
+ *
+ * A whole program:
+ * @code
+ *     #include <stdio.h>
+ *     #include <trocar/trocar.h>
+ *
+ *     int find(const uint8_t *rgb, int width, int height) {
+ *         trocar_error error = {sizeof error};
+ *         trocar_session *session = NULL;
+ *         if (trocar_session_open("model.trocar", NULL, &session, &error) != TROCAR_OK) {
+ *             fprintf(stderr, "%s\n%s\n", error.message, error.remedy);
+ *             return error.code;
+ *         }
+ *         trocar_frame frame = {sizeof frame, TROCAR_RGB, width, height, rgb, 3 * (ptrdiff_t)width};
+ *         trocar_instrument instruments[32];
+ *         trocar_result result = {sizeof result};
+ *         result.instruments = instruments;
+ *         result.instrument_capacity = 32;
+ *         result.instrument_size = sizeof instruments[0];
+ *         trocar_status status = trocar_session_run(session, &frame, 1, &result, &error);
+ *         for (uint32_t i = 0; status == TROCAR_OK && i < result.instrument_count; ++i)
+ *             printf("class %d at (%.1f, %.1f)\n", instruments[i].class_id,
+ *                    instruments[i].centroid[0], instruments[i].centroid[1]);
+ *         trocar_session_close(session);
+ *         return status;
+ *     }
+ * @endcode
+ *
+ * @par Ownership
+ * Every buffer that a call writes is the caller's; the library keeps no pointer to a frame, a result
+ * or an option after the call returns. Texts inside `trocar_info` and `trocar_class` belong to the
+ * session and live until it is closed. What `trocar_session_open` gives, `trocar_session_close`
+ * takes back.
+ *
+ * @par Structs
+ * Each starts with `size`; set it to `sizeof` of the struct, and zero the rest before filling it in.
+ * Later versions append members only, so a program built against an older header keeps working. In
+ * arrays of structs the `size` of the first element is the distance between elements.
+ *
+ * @par Threads
+ * Different sessions are independent. One session may be used from several threads: calls on it take
+ * turns. Closing a session while another thread uses it is an error of the caller. For parallel
+ * inference open one session a thread.
+ *
+ * @par Errors
+ * A call returns a status whose values are those of Trocar's Python errors, and fills the
+ * `trocar_error` it is given (NULL is allowed). No exception leaves the library and it never ends
+ * the process. After a failed run the contents of the output buffers are not specified, and the
+ * session may be used on.
+ *
+ * @par Memory
+ * After the first call with a given batch and frame size, a call allocates nothing of its own.
+ */
+#ifndef TROCAR_H
+#define TROCAR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** Version of the library that this header belongs to. */
+#define TROCAR_VERSION_MAJOR 0
+#define TROCAR_VERSION_MINOR 1
+#define TROCAR_VERSION_PATCH 0
+/** Version of the binary interface; also the number in the library's file name. */
+#define TROCAR_ABI_VERSION 0
+
+#if defined(TROCAR_STATIC)
+#define TROCAR_API
+#elif defined(_WIN32)
+#ifdef TROCAR_BUILDING
+#define TROCAR_API __declspec(dllexport)
+#else
+#define TROCAR_API __declspec(dllimport)
+#endif
+#else
+#define TROCAR_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What became of a call. The numbers never change. */
+typedef enum trocar_status {
+    TROCAR_OK = 0,                  /**< It worked. */
+    TROCAR_ERROR = 1,               /**< Anything that fits nowhere else, memory included. */
+    TROCAR_ERROR_CONFIG = 2,        /**< Not returned by this library. */
+    TROCAR_ERROR_DATA = 3,          /**< Not returned by this library. */
+    TROCAR_ERROR_BUNDLE = 4,        /**< The bundle is missing, truncated or malformed. */
+    TROCAR_ERROR_TAMPERED = 5,      /**< A file's SHA-256 is not the manifest's. */
+    TROCAR_ERROR_VERSION = 6,       /**< The bundle is of a schema this library cannot read. */
+    TROCAR_ERROR_CHECKPOINT = 7,    /**< Not returned by this library. */
+    TROCAR_ERROR_PARITY = 8,        /**< The golden frame comes out different on this machine. */
+    TROCAR_ERROR_BACKEND = 9,       /**< Device, backend or precision is not to be had here. */
+    TROCAR_ERROR_MISSING_EXTRA = 10, /**< The backend was not compiled in, or its library lacks. */
+    TROCAR_ERROR_OUTPUT_EXISTS = 11, /**< Not returned by this library. */
+    TROCAR_ERROR_TRAINING = 12,     /**< Not returned by this library. */
+    TROCAR_ERROR_SOURCE = 13,       /**< Not returned by this library. */
+    TROCAR_ERROR_SINK = 14,         /**< Not returned by this library. */
+    TROCAR_ERROR_ARGUMENT = 15,     /**< An argument has the wrong shape, type or range. */
+    TROCAR_ERROR_INTERRUPTED = 16   /**< Not returned by this library. */
+} trocar_status;
+
+/** Order of a frame's bytes. */
+typedef enum trocar_format {
+    TROCAR_RGB = 0,  /**< 3 bytes a pixel. Handed to the model without a copy when tightly packed. */
+    TROCAR_BGR = 1,  /**< 3 bytes a pixel, as OpenCV has it. */
+    TROCAR_RGBA = 2, /**< 4 bytes a pixel, alpha ignored. */
+    TROCAR_BGRA = 3, /**< 4 bytes a pixel, alpha ignored. */
+    TROCAR_GRAY = 4, /**< 1 byte a pixel, used for all three channels. */
+    TROCAR_NV12 = 5  /**< A plane of Y, then one of U and V at half size; width and height even. */
+} trocar_format;
+
+/** How the YUV of an NV12 frame was made. */
+typedef enum trocar_yuv {
+    TROCAR_BT709_LIMITED = 0, /**< HD video. */
+    TROCAR_BT601_LIMITED = 1, /**< SD video. */
+    TROCAR_BT709_FULL = 2,    /**< HD, Y from 0 to 255. */
+    TROCAR_BT601_FULL = 3     /**< SD and JPEG, Y from 0 to 255. */
+} trocar_yuv;
+
+/** Size of the label maps a run writes. */
+typedef enum trocar_label_size {
+    TROCAR_LABELS_NETWORK = 0, /**< The network's height and width. */
+    TROCAR_LABELS_FRAME = 1    /**< The frame's, enlarged by nearest neighbour. */
+} trocar_label_size;
+
+/** What a model does. */
+typedef enum trocar_task { TROCAR_SEGMENTATION = 0, TROCAR_CLASSIFICATION = 1 } trocar_task;
+
+/** An opened, checked and warm bundle. */
+typedef struct trocar_session trocar_session;
+
+/** Why a call failed: what happened, and what to do about it. UTF-8, always terminated. */
+typedef struct trocar_error {
+    uint32_t size;      /**< `sizeof(trocar_error)`. */
+    int32_t code;       /**< The status that was returned. */
+    char message[1024]; /**< What was got and what was expected. */
+    char remedy[512];   /**< What to do next; may be empty. */
+} trocar_error;
+
+/** Receives what the backend's library logs; may be called from any thread during calls. */
+typedef void (*trocar_log)(void *context, int32_t severity, const char *message);
+
+/** How to open a session. Zero means the default everywhere. */
+typedef struct trocar_options {
+    uint32_t size;             /**< `sizeof(trocar_options)`. */
+    int32_t threads;           /**< CPU threads; 0: one for each usable core. */
+    const char *backend;       /**< `onnxruntime` (default), `tensorrt` or `tensorrt-rtx`. */
+    const char *device;        /**< `cpu` (default), `cuda` or `cuda:N`: this one, or an error. */
+    const char *provider;      /**< ONNX Runtime on CUDA: `cuda` (default), `tensorrt`, or
+                                    `tensorrt-rtx`. */
+    const char *precision;     /**< `fp32`, `fp16`, `bf16`, `int8`: must be the bundle's. */
+    const char *library;       /**< File of the backend's library; NULL: searched for. */
+    int32_t no_spinning;       /**< 1: idle CPU threads sleep, which leaves cores to others. */
+    int32_t min_pixels;        /**< Smallest region in pixels of the label map; 0: 16. */
+    double min_area;           /**< Smallest region as a share of the label map; 0: 0.0005,
+                                    below 0: none. */
+    trocar_log log;            /**< NULL: the backend's library says nothing. */
+    void *log_context;         /**< Handed to `log`. */
+} trocar_options;
+
+/** One frame. Rows lie `stride` bytes apart; a negative stride means bottom-up. */
+typedef struct trocar_frame {
+    uint32_t size;            /**< `sizeof(trocar_frame)`. */
+    int32_t format;           /**< A `trocar_format`. */
+    int32_t width;            /**< Pixels, 1..32768. */
+    int32_t height;           /**< Pixels, 1..32768. */
+    const uint8_t *data;      /**< Top-left pixel; of NV12 the Y plane. */
+    ptrdiff_t stride;         /**< Bytes from one row to the next; 0: tightly packed. */
+    const uint8_t *chroma;    /**< NV12: the UV plane; NULL: right after the Y plane. */
+    ptrdiff_t chroma_stride;  /**< NV12: bytes from one row of UV to the next; 0: as `stride`. */
+    int32_t yuv;              /**< NV12: a `trocar_yuv`. */
+    int32_t reserved;         /**< 0. */
+    double view[3];           /**< Centre x, y and radius of the endoscope's round picture in frame
+                                   pixels; radius 0: the whole frame. */
+} trocar_frame;
+
+/** One located instrument, in pixels of the frame; pixel (0, 0) covers [0, 1) x [0, 1). */
+typedef struct trocar_instrument {
+    uint32_t size;          /**< Set by the library: how many bytes it wrote. */
+    int32_t class_id;       /**< Row of the class table; of joined part rows the smallest. */
+    int32_t touches_border; /**< 1 if it touches the border of the frame or of the view. */
+    int32_t has_entry;      /**< 1 if `entry` is set. */
+    int32_t tip_count;      /**< 0, 1 or 2; two when both jaws show. */
+    int32_t joined;         /**< 1 if rows of a common type were joined: its name is the type. */
+    double score;           /**< Mean confidence of its pixels, 0..1. */
+    double box[4];          /**< x0, y0, x1, y1, half open. */
+    double centroid[2];     /**< x, y. */
+    double area;            /**< Square pixels. */
+    double axis[2];         /**< Unit vector dx, dy, from entry to tip. */
+    double angle;           /**< Of `axis` in degrees, -180..180, positive downwards. */
+    double tips[2][2];      /**< x, y of each tip. */
+    double entry[2];        /**< Where the shaft enters the view. */
+} trocar_instrument;
+
+/** What one frame gave. Buffers that are NULL are not filled. */
+typedef struct trocar_result {
+    uint32_t size; /**< `sizeof(trocar_result)`. */
+    /* The caller fills these in. */
+    int32_t label_size;              /**< A `trocar_label_size`. */
+    uint8_t *labels;                 /**< Class ids, row by row. */
+    ptrdiff_t label_stride;          /**< Bytes from one row to the next; 0: tightly packed. */
+    size_t label_bytes;              /**< Size of the buffer at `labels`. */
+    float *confidence;               /**< Largest softmax 0..1 at network size, tightly packed. */
+    size_t confidence_capacity;      /**< Floats that fit there. */
+    trocar_instrument *instruments;  /**< Array for instruments. */
+    uint32_t instrument_capacity;    /**< Elements that fit there. */
+    uint32_t instrument_size;        /**< `sizeof(trocar_instrument)` of the caller. */
+    float *scores;                   /**< A classifier's class scores. */
+    size_t score_capacity;           /**< Floats that fit there. */
+    float *embedding;                /**< A classifier's embedding. */
+    size_t embedding_capacity;       /**< Floats that fit there. */
+    /* The library fills these in. */
+    uint32_t instrument_count;       /**< Elements written. */
+    uint32_t instrument_total;       /**< Instruments found; more than written if the array is
+                                          too short: then the last in order are missing. */
+    int32_t label_width;             /**< Pixels of a row at `labels`. */
+    int32_t label_height;            /**< Rows at `labels`. */
+    double convert_ms;               /**< Time spent on the frames' bytes, whole batch. */
+    double infer_ms;                 /**< Time in the model, whole batch. */
+    double locate_ms;                /**< Time on locating and writing this result. */
+} trocar_result;
+
+/** What a session is. */
+typedef struct trocar_info {
+    uint32_t size;           /**< `sizeof(trocar_info)`. */
+    int32_t task;            /**< A `trocar_task`. */
+    int32_t network_width;   /**< Pixels. */
+    int32_t network_height;  /**< Pixels. */
+    int32_t class_count;     /**< Rows of the class table. */
+    int32_t score_count;     /**< A classifier's scores; else 0. */
+    int32_t embedding_count; /**< Length of a classifier's embedding; else 0. */
+    int32_t golden;          /**< 1 if the golden frame was replayed and found equal. */
+    const char *name;        /**< Of the model. */
+    const char *method;      /**< How it was trained. */
+    const char *backend;     /**< What runs it. */
+    const char *device;      /**< Where. */
+    const char *precision;   /**< In which arithmetic. */
+    const char *library;     /**< Name and version of the backend's library. */
+} trocar_info;
+
+/** One row of the class table. */
+typedef struct trocar_class {
+    uint32_t size;      /**< `sizeof(trocar_class)`. */
+    int32_t id;         /**< Label value. */
+    uint8_t colour[3];  /**< Red, green, blue. */
+    uint8_t grey;       /**< Grey value. */
+    int32_t instrument; /**< 1 if its regions are located. */
+    const char *name;   /**< Unique. */
+    const char *type;   /**< Instrument type; may be empty. */
+    const char *part;   /**< Instrument part; may be empty. */
+} trocar_class;
+
+/** Version of the library in use, e.g. "0.1.0". */
+TROCAR_API const char *trocar_version(void);
+
+/** `TROCAR_ABI_VERSION` of the library in use. */
+TROCAR_API int32_t trocar_abi_version(void);
+
+/** Name of a status, e.g. "BundleError"; "unknown" for other numbers. */
+TROCAR_API const char *trocar_status_name(int32_t status);
+
+/**
+ * Opens a bundle, checks every hash, and replays its golden frame, which warms it up.
+ * @param path    The bundle's folder, or an `.onnx` file that carries its manifest. UTF-8.
+ * @param options NULL for the defaults.
+ * @param session Receives the session; NULL after a failure.
+ * @param error   May be NULL.
+ */
+TROCAR_API trocar_status trocar_session_open(const char *path, const trocar_options *options,
+                                             trocar_session **session, trocar_error *error);
+
+/** Gives a session back; NULL is allowed. */
+TROCAR_API void trocar_session_close(trocar_session *session);
+
+/** Says what a session is. */
+TROCAR_API trocar_status trocar_session_info(const trocar_session *session, trocar_info *info,
+                                             trocar_error *error);
+
+/** Gives row `id` of the class table. */
+TROCAR_API trocar_status trocar_session_class(const trocar_session *session, int32_t id,
+                                              trocar_class *row, trocar_error *error);
+
+/**
+ * Runs the model on a batch of frames of one size and format-independent result each.
+ * @param session The session.
+ * @param frames  `count` frames, all of one width and height.
+ * @param count   1..64.
+ * @param results `count` results, one a frame.
+ * @param error   May be NULL.
+ */
+TROCAR_API trocar_status trocar_session_run(trocar_session *session, const trocar_frame *frames,
+                                            uint32_t count, trocar_result *results,
+                                            trocar_error *error);
+
+/**
+ * Locates instruments in a label map that did not come straight from the model, e.g. a smoothed one.
+ * @param session    Its class table says what the labels mean.
+ * @param labels     Class ids, `height` rows of `stride` bytes (0: `width`).
+ * @param width      1..8192.
+ * @param height     1..8192.
+ * @param stride     Bytes from one row to the next.
+ * @param confidence `height * width` floats, or NULL.
+ * @param frame      Only its width, height and view are read: what the results are measured in.
+ * @param result     Its instruments are filled in.
+ * @param error      May be NULL.
+ */
+TROCAR_API trocar_status trocar_session_locate(trocar_session *session, const uint8_t *labels,
+                                               int32_t width, int32_t height, ptrdiff_t stride,
+                                               const float *confidence, const trocar_frame *frame,
+                                               trocar_result *result, trocar_error *error);
+
+/** Checks a manifest's text as opening a bundle would, without files. */
+TROCAR_API trocar_status trocar_check_manifest(const char *json, size_t length,
+                                               trocar_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

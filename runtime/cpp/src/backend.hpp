@@ -1,0 +1,83 @@
+// What a session needs of an engine. One file each implements it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "manifest.hpp"
+#include "trocar/trocar.h"
+
+namespace trocar::detail {
+
+enum class Type { byte, half, single, other };
+
+inline std::size_t bytes_of(Type type) {
+    return type == Type::byte ? 1 : type == Type::half ? 2 : type == Type::single ? 4 : 0;
+}
+
+/// One output of the graph. Its data are valid until the next run.
+struct Tensor {
+    std::string name;
+    Type type = Type::other;
+    std::vector<std::int64_t> shape;  // batch first
+    const void *data = nullptr;
+
+    std::size_t per_frame() const {
+        std::size_t product = 1;
+        for (std::size_t i = 1; i < shape.size(); ++i)
+            product *= static_cast<std::size_t>(shape[i]);
+        return product;
+    }
+};
+
+class Backend {
+  public:
+    virtual ~Backend() = default;
+    /// Runs `count` tightly packed RGB frames. Throws Error with TROCAR_ERROR_BACKEND.
+    virtual const std::vector<Tensor> &run(const std::uint8_t *rgb, int count, int height,
+                                           int width) = 0;
+    /// The manifest text that the model's metadata carries; empty without one.
+    virtual std::string metadata() const = 0;
+    /// Name and version of the library.
+    virtual std::string library() const = 0;
+};
+
+struct Device {
+    bool cuda = false;
+    int index = 0;
+    std::string text() const { return cuda ? "cuda:" + std::to_string(index) : "cpu"; }
+};
+
+/// `cpu`, `cuda` or `cuda:N`; throws Error with TROCAR_ERROR_ARGUMENT.
+Device device_from_text(const std::string &text);
+
+/// Throws Error with TROCAR_ERROR_BACKEND where the driver has no such GPU.
+void require_cuda(const Device &device);
+
+/// What was asked for, with the defaults filled in.
+struct Asked {
+    std::string backend = "onnxruntime";
+    Device device;
+    std::string provider = "cuda";
+    std::string precision;
+    std::string library;
+    int threads = 0;
+    bool spinning = true;
+    double min_area = 0.0005;
+    int min_pixels = 16;
+    trocar_log log = nullptr;
+    void *log_context = nullptr;
+};
+
+/// Throws Error: BACKEND, or BUNDLE for a model that does not load.
+std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const Asked &asked);
+
+#ifdef TROCAR_TENSORRT
+/// `engine` is a plain serialized engine.
+std::unique_ptr<Backend> open_tensorrt(const std::string &engine, const Asked &asked);
+#endif
+
+}  // namespace trocar::detail

@@ -1,0 +1,154 @@
+#include "frame.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "error.hpp"
+
+namespace trocar::detail {
+
+namespace {
+
+constexpr const char *remedy = "see trocar_frame in trocar.h for what each format needs";
+
+std::ptrdiff_t row_bytes(const trocar_frame &frame) {
+    switch (frame.format) {
+        case TROCAR_RGB:
+        case TROCAR_BGR:
+            return std::ptrdiff_t{3} * frame.width;
+        case TROCAR_RGBA:
+        case TROCAR_BGRA:
+            return std::ptrdiff_t{4} * frame.width;
+        default:
+            return frame.width;
+    }
+}
+
+std::ptrdiff_t stride_of(const trocar_frame &frame) {
+    return frame.stride == 0 ? row_bytes(frame) : frame.stride;
+}
+
+template <int step, int red, int green, int blue>
+void write_row(const std::uint8_t *in, int width, std::uint8_t *out) {
+    for (int x = 0; x < width; ++x, in += step, out += 3) {
+        const std::uint8_t r = in[red];
+        const std::uint8_t g = in[green];
+        const std::uint8_t b = in[blue];
+        out[0] = r;
+        out[1] = g;
+        out[2] = b;
+    }
+}
+
+// Factors times 65536, rounded, of the two standards in limited and full range.
+struct Matrix {
+    int luma, black, red_v, green_u, green_v, blue_u;
+};
+constexpr Matrix matrices[] = {{76309, 16, 117489, 13975, 34925, 138438},
+                               {76309, 16, 104597, 25675, 53279, 132201},
+                               {65536, 0, 103206, 12276, 30679, 121609},
+                               {65536, 0, 91881, 22553, 46802, 116130}};
+
+std::uint8_t clamped(int value) {
+    return static_cast<std::uint8_t>(std::clamp(value >> 16, 0, 255));
+}
+
+void write_nv12(const trocar_frame &frame, std::uint8_t *out) {
+    const Matrix &m = matrices[frame.yuv];
+    const std::ptrdiff_t stride = stride_of(frame);
+    const std::ptrdiff_t chroma_stride = frame.chroma_stride == 0 ? stride : frame.chroma_stride;
+    const std::uint8_t *chroma =
+        frame.chroma != nullptr ? frame.chroma : frame.data + stride * frame.height;
+    for (int y = 0; y < frame.height; ++y) {
+        const std::uint8_t *luma = frame.data + stride * y;
+        const std::uint8_t *uv = chroma + chroma_stride * (y / 2);
+        for (int x = 0; x < frame.width; ++x, out += 3) {
+            const int base = m.luma * (luma[x] - m.black) + 32768;
+            const int u = uv[x / 2 * 2] - 128;
+            const int v = uv[x / 2 * 2 + 1] - 128;
+            out[0] = clamped(base + m.red_v * v);
+            out[1] = clamped(base - m.green_u * u - m.green_v * v);
+            out[2] = clamped(base + m.blue_u * u);
+        }
+    }
+}
+
+}  // namespace
+
+trocar_frame frame_from(const trocar_frame *given) {
+    if (given == nullptr) argument_error("the frame is NULL", remedy);
+    trocar_frame frame{};
+    if (given->size < offsetof(trocar_frame, chroma))
+        argument_error("frame.size is " + std::to_string(given->size) + ", expected " +
+                           std::to_string(sizeof frame),
+                       "set size to sizeof(trocar_frame)");
+    std::memcpy(&frame, given, std::min<std::size_t>(given->size, sizeof frame));
+    return frame;
+}
+
+void check_frame(const trocar_frame &frame) {
+    if (frame.format < TROCAR_RGB || frame.format > TROCAR_NV12)
+        argument_error("frame.format is " + std::to_string(frame.format) + ", expected 0..5",
+                       remedy);
+    if (frame.width < 1 || frame.height < 1 || frame.width > max_frame_side ||
+        frame.height > max_frame_side)
+        argument_error("frame is " + std::to_string(frame.width) + "x" +
+                           std::to_string(frame.height) + ", expected sides of 1.." +
+                           std::to_string(max_frame_side),
+                       remedy);
+    if (frame.data == nullptr) argument_error("frame.data is NULL", remedy);
+    const std::ptrdiff_t needed = row_bytes(frame);
+    if (frame.stride != 0 && std::abs(frame.stride) < needed)
+        argument_error("frame.stride is " + std::to_string(frame.stride) + ", a row needs " +
+                           std::to_string(needed) + " bytes",
+                       remedy);
+    if (frame.format != TROCAR_NV12) return;
+    if (frame.width % 2 != 0 || frame.height % 2 != 0)
+        argument_error("an NV12 frame is " + std::to_string(frame.width) + "x" +
+                           std::to_string(frame.height) + ", expected even sides",
+                       remedy);
+    if (frame.yuv < TROCAR_BT709_LIMITED || frame.yuv > TROCAR_BT601_FULL)
+        argument_error("frame.yuv is " + std::to_string(frame.yuv) + ", expected 0..3", remedy);
+    if (frame.stride < 0 && frame.chroma == nullptr)
+        argument_error("a bottom-up NV12 frame states no chroma plane", remedy);
+    if (frame.chroma_stride != 0 && std::abs(frame.chroma_stride) < needed)
+        argument_error("frame.chroma_stride is " + std::to_string(frame.chroma_stride) +
+                           ", a row needs " + std::to_string(needed) + " bytes",
+                       remedy);
+}
+
+bool is_packed_rgb(const trocar_frame &frame) {
+    return frame.format == TROCAR_RGB && stride_of(frame) == row_bytes(frame);
+}
+
+void write_rgb(const trocar_frame &frame, std::uint8_t *out) {
+    if (frame.format == TROCAR_NV12) {
+        write_nv12(frame, out);
+        return;
+    }
+    const std::ptrdiff_t stride = stride_of(frame);
+    const std::ptrdiff_t row = std::ptrdiff_t{3} * frame.width;
+    for (int y = 0; y < frame.height; ++y, out += row) {
+        const std::uint8_t *in = frame.data + stride * y;
+        switch (frame.format) {
+            case TROCAR_RGB:
+                std::memcpy(out, in, static_cast<std::size_t>(row));
+                break;
+            case TROCAR_BGR:
+                write_row<3, 2, 1, 0>(in, frame.width, out);
+                break;
+            case TROCAR_RGBA:
+                write_row<4, 0, 1, 2>(in, frame.width, out);
+                break;
+            case TROCAR_BGRA:
+                write_row<4, 2, 1, 0>(in, frame.width, out);
+                break;
+            default:
+                write_row<1, 0, 0, 0>(in, frame.width, out);
+        }
+    }
+}
+
+}  // namespace trocar::detail

@@ -1,0 +1,24 @@
+// Frames as hosts have them, turned into tightly packed RGB.
+#pragma once
+
+#include <cstdint>
+
+#include "trocar/trocar.h"
+
+namespace trocar::detail {
+
+inline constexpr int max_frame_side = 32768;
+
+/// The caller's struct, of whatever version, as this library's.
+trocar_frame frame_from(const trocar_frame *given);
+
+/// Throws Error with TROCAR_ERROR_ARGUMENT for what cannot be read.
+void check_frame(const trocar_frame &frame);
+
+/// Whether the frame's bytes are what the model takes, as they lie.
+bool is_packed_rgb(const trocar_frame &frame);
+
+/// Writes height * width * 3 bytes.
+void write_rgb(const trocar_frame &frame, std::uint8_t *out);
+
+}  // namespace trocar::detail

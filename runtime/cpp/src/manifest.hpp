@@ -1,0 +1,51 @@
+// The manifest, read and checked as contract/manifest.py does: same documents refused, same codes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace trocar::detail {
+
+inline constexpr int max_network_side = 8192;
+inline constexpr int max_classes = 255;
+
+struct ClassRow {
+    int id = 0;
+    std::string name;
+    std::array<std::uint8_t, 3> colour{};
+    std::uint8_t grey = 0;
+    bool instrument = false;
+    std::string type;
+    std::string part;
+};
+
+struct OutputSpec {
+    std::string name;
+    std::string dtype;
+};
+
+struct Manifest {
+    std::string name;
+    bool segmentation = true;
+    std::string method;
+    std::vector<ClassRow> classes;
+    std::string input_name;
+    int height = 0;
+    int width = 0;
+    std::vector<OutputSpec> outputs;
+    std::string precision;
+    double golden_margin = 0;
+    std::map<std::string, std::string> files;  // SHA-256 by relative name
+};
+
+/// Throws Error with TROCAR_ERROR_BUNDLE or TROCAR_ERROR_VERSION, all faults in one message.
+Manifest read_manifest(std::string_view text, const std::string &source);
+
+/// Whether a relative file name stays inside its bundle.
+bool is_safe_name(std::string_view name);
+
+}  // namespace trocar::detail

@@ -1,0 +1,306 @@
+// ONNX Runtime on the CPU or on CUDA, through its C interface.
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <thread>
+
+#include "backend.hpp"
+#include "error.hpp"
+#include "onnxruntime_library.hpp"
+
+namespace trocar::detail {
+
+namespace {
+
+constexpr const char *metadata_key = "trocar_manifest";
+
+/// Throws what a failed call says.
+void check(const OrtApi &api, OrtStatus *status, trocar_status code, const std::string &what,
+           const char *remedy) {
+    if (status == nullptr) return;
+    const std::string message = api.GetErrorMessage(status);
+    api.ReleaseStatus(status);
+    throw Error(code, what + ": " + message.substr(0, message.find('\n')), remedy);
+}
+
+/// Gives back what ONNX Runtime handed out.
+template <class Held>
+class Owned {
+  public:
+    using Release = void(ORT_API_CALL *)(Held *);
+    explicit Owned(Release release) : release_(release) {}
+    Owned(const Owned &) = delete;
+    Owned &operator=(const Owned &) = delete;
+    ~Owned() { reset(); }
+    void reset() {
+        if (held_ != nullptr) release_(held_);
+        held_ = nullptr;
+    }
+    Held *get() const { return held_; }
+    Held **fresh() {
+        reset();
+        return &held_;
+    }
+
+  private:
+    Release release_;
+    Held *held_ = nullptr;
+};
+
+Type type_from(ONNXTensorElementDataType type) {
+    switch (type) {
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8:
+            return Type::byte;
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16:
+            return Type::half;
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT:
+            return Type::single;
+        default:
+            return Type::other;
+    }
+}
+
+ONNXTensorElementDataType type_of(Type type) {
+    return type == Type::byte   ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
+           : type == Type::half ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+                                : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+}
+
+int usable_cores() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+    return std::max(1U, std::thread::hardware_concurrency());
+}
+
+class OnnxRuntimeBackend final : public Backend {
+  public:
+    OnnxRuntimeBackend(const OrtLibrary &library, const std::string &model, const Asked &asked)
+        : library_(library),
+          api_(*library.api),
+          log_(asked.log),
+          log_context_(asked.log_context),
+          session_(api_.ReleaseSession),
+          memory_(api_.ReleaseMemoryInfo),
+          input_(api_.ReleaseValue) {
+        Owned<OrtSessionOptions> options(api_.ReleaseSessionOptions);
+        fill(asked, options);
+        check(api_,
+              api_.CreateSessionFromArray(library.env, model.data(), model.size(), options.get(),
+                                          session_.fresh()),
+              asked.device.cuda ? TROCAR_ERROR_BACKEND : TROCAR_ERROR_BUNDLE,
+              "ONNX Runtime " + library.version + " cannot load the model",
+              "export the bundle again, or copy it again");
+        require(api_.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, memory_.fresh()));
+        name_ends();
+    }
+    OnnxRuntimeBackend(const OnnxRuntimeBackend &) = delete;
+    OnnxRuntimeBackend &operator=(const OnnxRuntimeBackend &) = delete;
+    ~OnnxRuntimeBackend() override { drop_values(); }
+
+    const std::vector<Tensor> &run(const std::uint8_t *rgb, int count, int height,
+                                   int width) override {
+        const std::array<std::int64_t, 4> shape = {count, height, width, 3};
+        const bool known = shape == shape_ && !values_.empty();
+        if (!known || rgb != data_ || input_.get() == nullptr) {
+            data_ = nullptr;
+            // ONNX Runtime takes the pointer as writable and does not write.
+            require(api_.CreateTensorWithDataAsOrtValue(
+                memory_.get(), const_cast<std::uint8_t *>(rgb),
+                static_cast<std::size_t>(count) * static_cast<std::size_t>(height) *
+                    static_cast<std::size_t>(width) * 3,
+                shape.data(), shape.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, input_.fresh()));
+            data_ = rgb;
+        }
+        if (known)
+            call(values_.data());
+        else
+            run_unknown(shape);
+        return tensors_;
+    }
+
+    std::string metadata() const override {
+        Owned<OrtModelMetadata> data(api_.ReleaseModelMetadata);
+        require(api_.SessionGetModelMetadata(session_.get(), data.fresh()));
+        OrtAllocator *allocator = nullptr;
+        require(api_.GetAllocatorWithDefaultOptions(&allocator));
+        char *text = nullptr;
+        require(
+            api_.ModelMetadataLookupCustomMetadataMap(data.get(), allocator, metadata_key, &text));
+        return text == nullptr ? std::string() : taken(allocator, text);
+    }
+
+    std::string library() const override { return "ONNX Runtime " + library_.version; }
+
+  private:
+    void require(OrtStatus *status) const {
+        check(api_, status, TROCAR_ERROR_BACKEND, "ONNX Runtime failed",
+              "check the free memory; `trocar inspect` says what the model takes");
+    }
+
+    std::string taken(OrtAllocator *allocator, char *text) const {
+        const std::string copy = text;
+        if (OrtStatus *status = api_.AllocatorFree(allocator, text)) api_.ReleaseStatus(status);
+        return copy;
+    }
+
+    static void ORT_API_CALL forward(void *self, OrtLoggingLevel level, const char *, const char *,
+                                     const char *, const char *message) {
+        const auto *own = static_cast<const OnnxRuntimeBackend *>(self);
+        if (own->log_ != nullptr) own->log_(own->log_context_, level, message);
+    }
+
+    void fill(const Asked &asked, Owned<OrtSessionOptions> &options) {
+        require(api_.CreateSessionOptions(options.fresh()));
+        OrtSessionOptions *raw = options.get();
+        require(api_.SetUserLoggingFunction(raw, forward, this));
+        // 3: errors; warnings about the library's own optimisations are nobody's business here.
+        require(api_.SetSessionLogSeverityLevel(raw, log_ != nullptr ? 2 : 3));
+        require(api_.SetIntraOpNumThreads(raw, asked.threads > 0 ? asked.threads : usable_cores()));
+        require(api_.AddSessionConfigEntry(raw, "session.intra_op.allow_spinning",
+                                           asked.spinning ? "1" : "0"));
+        if (!asked.device.cuda) return;
+        require_cuda(asked.device);
+        if (asked.provider == "tensorrt") add_tensorrt(asked, raw);
+        if (asked.provider == "tensorrt-rtx") add_named("NvTensorRTRTXExecutionProvider", raw);
+        add_cuda(asked, raw);
+    }
+
+    void provided(OrtStatus *status, const std::string &provider) const {
+        check(api_, status, TROCAR_ERROR_BACKEND,
+              "ONNX Runtime " + library_.version + " cannot give the " + provider + " provider",
+              "install the libraries that it names, or ask for cpu");
+    }
+
+    void add_cuda(const Asked &asked, OrtSessionOptions *options) const {
+        Owned<OrtCUDAProviderOptionsV2> cuda(api_.ReleaseCUDAProviderOptions);
+        provided(api_.CreateCUDAProviderOptions(cuda.fresh()), "CUDA");
+        const std::string index = std::to_string(asked.device.index);
+        const char *keys[] = {"device_id"};
+        const char *values[] = {index.c_str()};
+        provided(api_.UpdateCUDAProviderOptions(cuda.get(), keys, values, 1), "CUDA");
+        provided(api_.SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda.get()), "CUDA");
+    }
+
+    void add_tensorrt(const Asked &asked, OrtSessionOptions *options) const {
+        Owned<OrtTensorRTProviderOptionsV2> rt(api_.ReleaseTensorRTProviderOptions);
+        provided(api_.CreateTensorRTProviderOptions(rt.fresh()), "TensorRT");
+        const std::string index = std::to_string(asked.device.index);
+        const char *keys[] = {"device_id"};
+        const char *values[] = {index.c_str()};
+        provided(api_.UpdateTensorRTProviderOptions(rt.get(), keys, values, 1), "TensorRT");
+        provided(api_.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, rt.get()),
+                 "TensorRT");
+    }
+
+    void add_named(const char *name, OrtSessionOptions *options) const {
+        provided(api_.SessionOptionsAppendExecutionProvider(options, name, nullptr, nullptr, 0),
+                 name);
+    }
+
+    void name_ends() {
+        OrtAllocator *allocator = nullptr;
+        require(api_.GetAllocatorWithDefaultOptions(&allocator));
+        std::size_t inputs = 0;
+        std::size_t outputs = 0;
+        require(api_.SessionGetInputCount(session_.get(), &inputs));
+        require(api_.SessionGetOutputCount(session_.get(), &outputs));
+        if (inputs != 1)
+            bundle_error("the model has " + std::to_string(inputs) + " inputs, expected 1");
+        char *text = nullptr;
+        require(api_.SessionGetInputName(session_.get(), 0, allocator, &text));
+        input_name_ = taken(allocator, text);
+        tensors_.resize(outputs);
+        for (std::size_t i = 0; i < outputs; ++i) {
+            require(api_.SessionGetOutputName(session_.get(), i, allocator, &text));
+            tensors_[i].name = taken(allocator, text);
+        }
+        for (const Tensor &tensor : tensors_) output_names_.push_back(tensor.name.c_str());
+    }
+
+    void call(OrtValue **outputs) const {
+        const char *name = input_name_.c_str();
+        const OrtValue *input = input_.get();
+        require(api_.Run(session_.get(), nullptr, &name, &input, 1, output_names_.data(),
+                         output_names_.size(), outputs));
+    }
+
+    /// Lets ONNX Runtime choose the outputs' shapes, and takes buffers of these for next time.
+    void run_unknown(const std::array<std::int64_t, 4> &shape) {
+        drop_values();
+        std::vector<OrtValue *> given(tensors_.size(), nullptr);
+        struct Releaser {
+            const OrtApi &api;
+            std::vector<OrtValue *> &values;
+            ~Releaser() {
+                for (OrtValue *value : values)
+                    if (value != nullptr) api.ReleaseValue(value);
+            }
+        } releaser{api_, given};
+        call(given.data());
+        buffers_.resize(tensors_.size());
+        std::vector<OrtValue *> made;
+        Releaser made_releaser{api_, made};
+        for (std::size_t i = 0; i < tensors_.size(); ++i) {
+            keep(given[i], tensors_[i], buffers_[i]);
+            made.push_back(nullptr);
+            require(api_.CreateTensorWithDataAsOrtValue(
+                memory_.get(), buffers_[i].data(), buffers_[i].size(), tensors_[i].shape.data(),
+                tensors_[i].shape.size(), type_of(tensors_[i].type), &made.back()));
+        }
+        std::swap(values_, made);
+        shape_ = shape;
+    }
+
+    void keep(OrtValue *value, Tensor &tensor, std::vector<std::uint8_t> &buffer) const {
+        Owned<OrtTensorTypeAndShapeInfo> info(api_.ReleaseTensorTypeAndShapeInfo);
+        require(api_.GetTensorTypeAndShape(value, info.fresh()));
+        ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+        require(api_.GetTensorElementType(info.get(), &type));
+        tensor.type = type_from(type);
+        if (tensor.type == Type::other)
+            bundle_error("output " + tensor.name +
+                         " is of a type that is neither uint8, float16 nor float32");
+        std::size_t rank = 0;
+        require(api_.GetDimensionsCount(info.get(), &rank));
+        tensor.shape.resize(rank);
+        require(api_.GetDimensions(info.get(), tensor.shape.data(), rank));
+        std::size_t bytes = bytes_of(tensor.type);
+        for (const std::int64_t side : tensor.shape) bytes *= static_cast<std::size_t>(side);
+        void *data = nullptr;
+        require(api_.GetTensorMutableData(value, &data));
+        buffer.resize(bytes);
+        if (bytes > 0) std::memcpy(buffer.data(), data, bytes);
+        tensor.data = buffer.data();
+    }
+
+    void drop_values() {
+        for (OrtValue *value : values_) api_.ReleaseValue(value);
+        values_.clear();
+    }
+
+    const OrtLibrary &library_;
+    const OrtApi &api_;
+    trocar_log log_;
+    void *log_context_;
+    Owned<OrtSession> session_;
+    Owned<OrtMemoryInfo> memory_;
+    Owned<OrtValue> input_;
+    const std::uint8_t *data_ = nullptr;  // what input_ points at
+    std::string input_name_;
+    std::vector<const char *> output_names_;
+    std::array<std::int64_t, 4> shape_{};             // of the frames that values_ are made for
+    std::vector<std::vector<std::uint8_t>> buffers_;  // what values_ point at
+    std::vector<OrtValue *> values_;
+    std::vector<Tensor> tensors_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const Asked &asked) {
+    return std::make_unique<OnnxRuntimeBackend>(onnxruntime_library(asked.library), model, asked);
+}
+
+}  // namespace trocar::detail

@@ -1,0 +1,104 @@
+#include "results.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "error.hpp"
+#include "half.hpp"
+
+namespace trocar::detail {
+
+namespace {
+
+// Members up to and with instrument_total are of the first version.
+constexpr std::size_t least_result = offsetof(trocar_result, label_width);
+constexpr std::size_t least_instrument = offsetof(trocar_instrument, score);
+
+}  // namespace
+
+void check_result(const trocar_result *result) {
+    if (result == nullptr) argument_error("the result is NULL", "pass one result a frame");
+    if (result->size < least_result)
+        argument_error("result.size is " + std::to_string(result->size) + ", expected " +
+                           std::to_string(sizeof(trocar_result)),
+                       "set size to sizeof(trocar_result)");
+    if (result->label_size != TROCAR_LABELS_NETWORK && result->label_size != TROCAR_LABELS_FRAME)
+        argument_error(
+            "result.label_size is " + std::to_string(result->label_size) + ", expected 0 or 1",
+            "use a trocar_label_size");
+    if (result->instruments != nullptr && result->instrument_size < least_instrument)
+        argument_error("result.instrument_size is " + std::to_string(result->instrument_size) +
+                           ", expected " + std::to_string(sizeof(trocar_instrument)),
+                       "set instrument_size to sizeof(trocar_instrument)");
+}
+
+trocar_result result_from(const trocar_result *given) {
+    trocar_result result{};
+    std::memcpy(&result, given, std::min<std::size_t>(given->size, sizeof result));
+    result.instrument_count = 0;
+    result.instrument_total = 0;
+    result.label_width = result.label_height = 0;
+    result.convert_ms = result.infer_ms = result.locate_ms = 0;
+    return result;
+}
+
+void give_back(const trocar_result &result, trocar_result *given) {
+    std::memcpy(given, &result, std::min<std::size_t>(given->size, sizeof result));
+}
+
+void give_instruments(const std::vector<trocar_instrument> &found, trocar_result &result) {
+    result.instrument_total = static_cast<std::uint32_t>(found.size());
+    if (result.instruments == nullptr) return;
+    result.instrument_count = std::min(result.instrument_total, result.instrument_capacity);
+    const auto bytes = std::min<std::size_t>(result.instrument_size, sizeof(trocar_instrument));
+    auto *out = reinterpret_cast<char *>(result.instruments);
+    for (std::uint32_t i = 0; i < result.instrument_count; ++i, out += result.instrument_size) {
+        std::memcpy(out, &found[i], bytes);
+        const auto written = static_cast<std::uint32_t>(bytes);
+        std::memcpy(out, &written, sizeof written);
+    }
+}
+
+LabelRows label_rows(const trocar_result &result) {
+    const std::ptrdiff_t stride =
+        result.label_stride == 0 ? result.label_width : result.label_stride;
+    const auto needed = static_cast<std::size_t>(std::max<std::ptrdiff_t>(stride, 0)) *
+                            static_cast<std::size_t>(result.label_height - 1) +
+                        static_cast<std::size_t>(result.label_width);
+    if (stride < result.label_width || result.label_bytes < needed)
+        argument_error("labels of " + std::to_string(result.label_width) + "x" +
+                           std::to_string(result.label_height) + " with a stride of " +
+                           std::to_string(stride) + " need " + std::to_string(needed) +
+                           " bytes, the buffer has " + std::to_string(result.label_bytes),
+                       "ask trocar_session_info for the network's size");
+    return {result.labels, stride};
+}
+
+void copy_floats(const Tensor &tensor, std::size_t index, float *out, std::size_t capacity,
+                 const char *name) {
+    if (out == nullptr) return;
+    const std::size_t count = tensor.per_frame();
+    if (capacity < count)
+        argument_error(std::string(name) + " is " + std::to_string(capacity) + ", expected " +
+                           std::to_string(count) + " or more",
+                       "ask trocar_session_info for the sizes");
+    const std::size_t offset = index * count;
+    switch (tensor.type) {
+        case Type::single:
+            std::memcpy(out, static_cast<const float *>(tensor.data) + offset, 4 * count);
+            break;
+        case Type::half:
+            for (std::size_t i = 0; i < count; ++i)
+                out[i] =
+                    float_from_half(static_cast<const std::uint16_t *>(tensor.data)[offset + i]);
+            break;
+        default:
+            for (std::size_t i = 0; i < count; ++i)
+                out[i] =
+                    static_cast<float>(static_cast<const std::uint8_t *>(tensor.data)[offset + i]) /
+                    255.0F;
+    }
+}
+
+}  // namespace trocar::detail

@@ -1,0 +1,46 @@
+// Results in the caller's memory, whatever version of the structs the caller was built with.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "backend.hpp"
+#include "frame.hpp"
+#include "trocar/trocar.h"
+
+namespace trocar::detail {
+
+/// Element i of an array whose elements are `array->size` bytes apart.
+template <class Struct>
+Struct *element(Struct *array, std::size_t i) {
+    using Byte = std::conditional_t<std::is_const_v<Struct>, const char, char>;
+    return i == 0 ? array
+                  : reinterpret_cast<Struct *>(reinterpret_cast<Byte *>(array) + i * array->size);
+}
+
+/// Throws Error with TROCAR_ERROR_ARGUMENT.
+void check_result(const trocar_result *result);
+
+/// The caller's struct as this library's, its outputs cleared.
+trocar_result result_from(const trocar_result *given);
+
+/// Copies what the caller's version of the struct can hold.
+void give_back(const trocar_result &result, trocar_result *given);
+
+void give_instruments(const std::vector<trocar_instrument> &found, trocar_result &result);
+
+struct LabelRows {
+    std::uint8_t *data;
+    std::ptrdiff_t stride;
+};
+
+/// Where rows of labels go; throws where the buffer is too small.
+LabelRows label_rows(const trocar_result &result);
+
+/// Copies one frame's part of an output as floats; nothing where `out` is NULL.
+void copy_floats(const Tensor &tensor, std::size_t index, float *out, std::size_t capacity,
+                 const char *name);
+
+}  // namespace trocar::detail

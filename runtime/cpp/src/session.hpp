@@ -1,0 +1,60 @@
+// A bundle, opened, checked and warm. Calls take turns.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "backend.hpp"
+#include "bundle.hpp"
+#include "locate.hpp"
+#include "trocar/trocar.h"
+
+namespace trocar::detail {
+
+class Session {
+  public:
+    Session(const std::string &path, const Asked &asked);
+
+    const Manifest &manifest() const { return manifest_; }
+    void describe(trocar_info &info) const;
+    /// `frames` and `results` are arrays of the caller's version of the structs.
+    void run(const trocar_frame *frames, std::size_t count, trocar_result *results);
+    void locate(const std::uint8_t *labels, int width, int height, std::ptrdiff_t stride,
+                const float *confidence, const trocar_frame *frame, trocar_result *result);
+
+  private:
+    /// The graph's outputs by what they mean; absent ones are nullptr.
+    struct Outputs {
+        const Tensor *labels = nullptr;
+        const Tensor *confidence = nullptr;
+        const Tensor *scores = nullptr;
+        const Tensor *embedding = nullptr;
+    };
+
+    Outputs infer(const std::uint8_t *rgb, int count, int height, int width);
+    void check_outputs(const Outputs &outputs, int count) const;
+    void replay(const std::string &golden);
+    void warm_up();
+    const std::uint8_t *packed(const std::vector<trocar_frame> &frames);
+    void write(const Outputs &outputs, std::size_t index, const trocar_frame &frame,
+               trocar_result &result);
+    void write_labels(const Tensor &labels, std::size_t index, const trocar_frame &frame,
+                      trocar_result &result) const;
+
+    std::mutex mutex_;
+    Manifest manifest_;
+    Asked asked_;
+    std::string device_;
+    std::string library_;
+    std::unique_ptr<Backend> backend_;
+    std::unique_ptr<Locator> locator_;
+    bool golden_ = false;
+    int scores_ = 0;
+    int embedding_ = 0;
+    std::vector<trocar_frame> frames_;
+    std::vector<std::uint8_t> rgb_;
+};
+
+}  // namespace trocar::detail
