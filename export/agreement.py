@@ -115,7 +115,7 @@ def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     inner = cv2.erode(
         mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE
     )
-    return mask & np.equal(inner, 0)
+    return np.asarray(mask & np.equal(inner, 0), np.bool_)
 
 
 def _widened(edge: NDArray[np.bool_], tolerance: int) -> NDArray[np.bool_]:
@@ -124,4 +124,4 @@ def _widened(edge: NDArray[np.bool_], tolerance: int) -> NDArray[np.bool_]:
     y, x = np.ogrid[-tolerance : tolerance + 1, -tolerance : tolerance + 1]
     disc = (x * x + y * y <= tolerance * tolerance).astype(np.uint8)
     grown = cv2.dilate(edge.astype(np.uint8), disc)
-    return np.not_equal(grown, 0)
+    return np.asarray(np.not_equal(grown, 0), np.bool_)

@@ -12,17 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from trocar.contract.bundle import GOLDEN, MODEL, PARITY, Content, check_output, write_bundle
@@ -30,7 +26,9 @@ from trocar.contract.bundle import open_bundle as open_checked
 from trocar.contract.errors import BundleError, SinkError
 from trocar.contract.manifest import Manifest
 from trocar.export.golden import golden_frame, golden_npz
+from trocar.export.halfgate import with_real_half
 from trocar.export.limits import Limits
+from trocar.export.measure import fast_resize, milliseconds, versions
 from trocar.export.onnx import (
     load,
     onnx_from_network,
@@ -40,6 +38,7 @@ from trocar.export.onnx import (
 )
 from trocar.export.parity import Frame, GateFrame, Infer, ParityReport, WorstFrame, check_parity
 from trocar.export.pictures import check_pictures, save_pictures
+from trocar.export.reference import torch_reference
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
 Runner = Callable[[Path], Infer]
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, what is done of it and how much there is."""
-
-TIMED_RUNS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,27 +163,6 @@ def convert_bundle(
         )
 
 
-def torch_reference(module: nn.Module, manifest: Manifest) -> Infer:
-    """Runs the network in PyTorch, float32, behind the same frame-in graph, with logits."""
-    import copy
-
-    import torch
-
-    from trocar.export.graph import FrameGraph
-
-    graph = FrameGraph(copy.deepcopy(module).cpu().float().eval(), manifest, twin=True).eval()
-    names = [output.name for output in manifest.outputs]
-    if manifest.task == "segmentation":
-        names = [*names, "logits"]
-
-    def infer(frames: Frame) -> dict[str, Any]:
-        with torch.no_grad():
-            answers = graph(torch.from_numpy(np.ascontiguousarray(frames)))
-        return {name: value.numpy() for name, value in zip(names, answers, strict=True)}
-
-    return infer
-
-
 def named(frames: Sequence[GateFrame | Frame]) -> list[GateFrame]:
     """Gives bare images a name each, and two frames of the same name different ones."""
     made: list[GateFrame] = []
@@ -215,7 +191,7 @@ def _prove(
     progress: Progress,
 ) -> ParityReport:
     """Converts, runs the gate, and writes the bundle if it passes."""
-    from trocar.export.precision import convert
+    from trocar.export import precision as precision_of
 
     limits = options.limits or Limits.of(options.precision)
     with _scratch(out) as folder:
@@ -237,13 +213,16 @@ def _prove(
                 names=(reference[1], "the exported model"),
                 progress=lambda done, total: progress("gate", done, total),
             )
+            if options.precision == "fp16":
+                report, worst = with_real_half(report, worst, reference, candidate, frames, target)
             return report, worst, pair
 
-        converted, about = convert(
+        converted, about = precision_of.convert(
             data,
             options.precision,
             recipe=options.recipe,
             calibration=options.calibration,
+            probes=[frame.image for frame in frames],
             keep=options.keep,
             judge=lambda candidate: judge(candidate)[0],
             progress=progress,
@@ -264,6 +243,7 @@ def _prove(
         report = replace(
             report,
             extra={
+                **report.extra,
                 "conversion": about,
                 "onnx_sha256": hashlib.sha256(model).hexdigest(),
                 "onnx_bytes": {"fp32": len(data), options.precision: len(model)},
@@ -295,41 +275,6 @@ def with_manifest(data: bytes, manifest: Manifest) -> bytes:
     outputs = read_manifest(model).outputs
     write_manifest(model, replace(manifest, outputs=outputs))
     return bytes(model.SerializeToString())
-
-
-def fast_resize(model: Infer, frames: Sequence[GateFrame], manifest: Manifest) -> dict[str, Any]:
-    """Share of labels that stay when OpenCV shrinks the frame before the graph does."""
-    size = (manifest.input.width, manifest.input.height)
-    equal: list[float] = []
-    for frame in frames[:4]:
-        small = cv2.resize(frame.image, size, interpolation=cv2.INTER_LINEAR)
-        key = "labels" if manifest.task == "segmentation" else "scores"
-        whole, fast = (model(np.asarray(image)[None])[key][0] for image in (frame.image, small))
-        if key == "scores":
-            whole, fast = whole.argmax(), fast.argmax()
-        equal.append(float(np.mean(whole == fast)))
-    return {"equal": float(np.mean(equal)), "least": min(equal), "frames": len(equal)}
-
-
-def milliseconds(model: Infer, frame: Frame) -> float:
-    """Median of three runs of one frame after one that does not count."""
-    times = []
-    for _ in range(TIMED_RUNS + 1):
-        start = time.perf_counter()
-        model(frame[None])
-        times.append((time.perf_counter() - start) * 1e3)
-    return float(np.median(times[1:]))
-
-
-def versions() -> dict[str, str]:
-    """Versions of what took part in the export."""
-    found = {"python": platform.python_version()}
-    for name in ("torch", "onnx", "onnxruntime-gpu", "onnxruntime", "tensorrt_rtx", "tensorrt"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _check(out: Path, options: Options) -> None:

@@ -74,6 +74,13 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
         help="Folder of your own frames, for int8.",
     ),
     click.option(
+        "--keep-float32",
+        "keep",
+        multiple=True,
+        metavar="LAYER",
+        help="Layer that stays float32, by name, or by prefix ending with a dot; repeatable.",
+    ),
+    click.option(
         "--pictures",
         type=click.Path(path_type=Path),
         help="Folder for pictures of the worst frames. [default: OUT with .parity]",
@@ -101,6 +108,7 @@ def run_export(
     precision: str,
     recipe: str,
     calibrate: Path | None,
+    keep: tuple[str, ...],
     pictures: Path | None,
     overwrite: bool,
     **limits: Any,
@@ -122,6 +130,7 @@ def run_export(
         precision=precision,
         recipe=recipe,
         limits=Limits.of(precision).with_flags(limits),
+        keep=keep,
         overwrite=overwrite,
         pictures=pictures or out.with_suffix(".parity"),
     )

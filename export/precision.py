@@ -1,18 +1,28 @@
 """Converts a float32 graph to float16 or int8, written into the ONNX file itself.
 
-data, about = convert(data, "fp16", judge=lambda candidate: gate(candidate))
+    data, about = convert(data, "int8", judge=gate, calibration=frames, recipe="cpu")
+
+Being in the file, the precision holds for ONNX Runtime and for TensorRT 10 and 11 alike. Layers
+whose conversion costs too much are found by measuring, kept in float32, and named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from trocar.contract.errors import BackendError
+from trocar.contract.errors import ArgumentError, DataError, ParityError
+from trocar.export.half import SAFE, activation_peaks, half_from_float
+from trocar.export.int8 import RECIPES, activation_ranges, int8_from_float
 from trocar.export.parity import Frame, ParityReport
+from trocar.export.region import HEAVY, body_nodes, layer_groups
 
 Judge = Callable[[bytes], ParityReport]
 Progress = Callable[[str, int, int], None]
+Build = Callable[[Collection[str]], bytes]
+"""From the names of nodes that stay float32 to the converted file."""
+
+PROBE_FRAMES = 4
 
 
 def convert(
@@ -22,14 +32,146 @@ def convert(
     judge: Judge,
     recipe: str = "cpu",
     calibration: Sequence[Frame] = (),
+    probes: Sequence[Frame] = (),
     keep: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
-    """Converts a float32 model.
+    """Converts a float32 model, leaving out layers until the gate is content.
+
+    Args:
+        data: A float32 frame-in graph.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        judge: The gate; called with the bytes of a candidate.
+        recipe: Of int8, one of `RECIPES`.
+        calibration: Frames for int8.
+        probes: Frames on which float16 measures the size of activations.
+        keep: Layers that stay float32 in any case: node names, or prefixes ending with ``/``
+            or ``.``.
+        progress: For a progress bar.
 
     Returns:
         The ONNX file, and what was done, fit for JSON.
+
+    Raises:
+        DataError: int8 without calibration frames.
+        ParityError: No layer at all can be converted within the limits.
+        ArgumentError: Unknown recipe or precision, a ``keep`` that names no layer.
     """
     if precision == "fp32":
         return data, {}
-    raise BackendError(f"{precision} is not there yet", remedy="export fp32")
+    import onnx
+
+    model = onnx.load_model_from_string(data)
+    names = [node.name for node in body_nodes(model)]
+    if len(set(names)) != len(names) or "" in names:
+        raise ArgumentError(
+            "nodes of the graph lack names of their own, which converting needs",
+            remedy="make the bundle with `trocar bundle`, which names them",
+        )
+    fixed = _named(keep, names)
+    about: dict[str, Any] = {"precision": precision, "kept_by_flag": sorted(fixed)}
+    build: Build
+    if precision == "fp16":
+        peaks = activation_peaks(data, probes[:PROBE_FRAMES])
+        large = {name: peak for name, peak in peaks.items() if not peak <= SAFE}
+        about["large_activations"] = large
+        fixed |= set(large)
+
+        def build(stay: Collection[str]) -> bytes:
+            return half_from_float(data, keep=stay)[0]
+
+    elif precision == "int8" and recipe in RECIPES:
+        if not len(calibration):
+            raise DataError(
+                "int8 needs frames to calibrate on and got none",
+                remedy="pass --calibrate DIR with a few dozen frames of your own",
+            )
+        about.update(recipe=recipe, calibration_frames=len(calibration))
+        ranges = activation_ranges(
+            data,
+            calibration,
+            progress=(lambda done, total: progress("calibrate", done, total)) if progress else None,
+        )
+
+        def build(stay: Collection[str]) -> bytes:
+            return int8_from_float(data, ranges, recipe=recipe, leave_out=stay)
+
+    else:
+        raise ArgumentError(
+            f"there is no conversion to {precision} by recipe {recipe!r}",
+            remedy=f"fp16, or int8 by one of {', '.join(RECIPES)}",
+        )
+    made, left_out, more = _search(build, judge, layer_groups(model), fixed, progress)
+    heavy = [node.name for node in body_nodes(model) if node.op_type in HEAVY]
+    stay = fixed | left_out
+    about.update(
+        layers=len(heavy),
+        float32_layers=[name for name in heavy if name in stay],
+        left_out_by_measuring=sorted(left_out),
+        **more,
+    )
+    return made, about
+
+
+def _search(
+    build: Build,
+    judge: Judge,
+    groups: Sequence[Sequence[str]],
+    fixed: set[str],
+    progress: Progress | None,
+) -> tuple[bytes, set[str], dict[str, Any]]:
+    """Leaves out as few groups of layers as the gate allows, the costliest first."""
+    whole = build(fixed)
+    report = judge(whole)
+    if report.passed:
+        return whole, set(), {}
+    everything = {name for group in groups for name in group}
+    if not judge(build(everything)).passed:
+        # Float32 fails as well: the frames prove nothing, or the fault lies elsewhere. The caller
+        # judges once more and says so.
+        return whole, set(), {}
+    costs = []
+    for index, group in enumerate(groups):
+        if progress:
+            progress("sensitivity", index, len(groups))
+        alone = judge(build((everything - set(group)) | fixed))
+        cost = alone.numbers["mean_logit_difference"]
+        costs.append((cost if cost == cost else float("inf"), index))
+    if progress:
+        progress("sensitivity", len(groups), len(groups))
+    order = [index for _, index in sorted(costs, reverse=True)]
+    found = [
+        {"layers": list(groups[index]), "mean_logit_difference": cost} for cost, index in costs
+    ]
+    for count in _steps(len(order)):
+        out = {name for index in order[:count] for name in groups[index]}
+        candidate = build(fixed | out)
+        if judge(candidate).passed:
+            return candidate, out, {"sensitivity": found, "why": list(report.faults)}
+    raise ParityError(
+        f"no part of the network can be {report.precision} within the limits: "
+        + "; ".join(report.faults),
+        remedy="export in a higher precision, calibrate on more frames, or set the limits by flag",
+    )
+
+
+def _steps(groups: int) -> list[int]:
+    """How many groups to leave out, in the order of trying: one stays converted at least."""
+    steps, count = [], 1
+    while count < groups:
+        steps.append(count)
+        count += max(1, count // 2)
+    return steps
+
+
+def _named(keep: Sequence[str], names: Sequence[str]) -> set[str]:
+    fixed: set[str] = set()
+    for wanted in keep:
+        found = {n for n in names if n == wanted or (wanted[-1:] in "/." and n.startswith(wanted))}
+        if not found:
+            raise ArgumentError(
+                f"there is no layer {wanted!r} to keep in float32",
+                remedy=f"layers are called like {', '.join(names[:3])}; end a prefix with . or /",
+            )
+        fixed |= found
+    return fixed

@@ -1,0 +1,67 @@
+"""Which nodes of a frame-in graph are the network's body, and how its layers group.
+
+body = body_nodes(model)       # neither preprocessing nor what follows the logits
+layer_groups(model)            # at most 16 groups of neighbouring layers, in order
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from trocar.contract.errors import ArgumentError
+from trocar.export.onnx import logits_tensor
+
+HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+MOST_GROUPS = 16
+
+
+def body_nodes(model: Any) -> list[Any]:
+    """Nodes from the first convolution or matrix product to the logits, in the graph's order.
+
+    Preprocessing stays out, because 0..255 frames and their normalisation need float32, and so
+    does all that follows the logits.
+
+    Raises:
+        ArgumentError: Nodes with subgraphs (``If``, ``Loop``), which cannot be converted.
+    """
+    after = {logits_tensor(model) or ""} - {""}
+    inside: set[str] = set()
+    body = []
+    for node in model.graph.node:
+        if any(attribute.HasField("g") for attribute in node.attribute):
+            raise ArgumentError(
+                f"node {node.name} ({node.op_type}) holds a subgraph, which cannot be converted",
+                remedy="export the network without control flow, or keep float32",
+            )
+        if after & set(node.input):
+            after.update(node.output)
+        elif node.op_type in HEAVY or inside & set(node.input):
+            inside.update(node.output)
+            body.append(node)
+    return body
+
+
+def layer_groups(model: Any) -> list[list[str]]:
+    """Groups of neighbouring layers by node name, at most `MOST_GROUPS`.
+
+    A layer is a convolution or matrix product with what follows it. The first and the last two
+    layers, as a rule the touchy ones, stand alone.
+    """
+    layers: list[list[str]] = []
+    for node in body_nodes(model):
+        if node.op_type in HEAVY or not layers:
+            layers.append([])
+        layers[-1].append(node.name)
+    if len(layers) <= MOST_GROUPS:
+        return layers
+    middle = layers[1:-2]
+    count = MOST_GROUPS - 3
+    edges = [round(i * len(middle) / count) for i in range(count + 1)]
+    chunks = [_flat(middle[a:b]) for a, b in itertools.pairwise(edges)]
+    return [layers[0], *chunks, layers[-2], layers[-1]]
+
+
+def _flat(parts: Sequence[Sequence[str]]) -> list[str]:
+    return [name for part in parts for name in part]
