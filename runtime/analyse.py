@@ -23,6 +23,9 @@ from trocar.runtime.latency import Stages
 from trocar.runtime.session import Session
 from trocar.runtime.sources import Frame
 
+Outputs = Mapping[str, NDArray[Any]]
+"""Outputs of the graph for one frame, by name."""
+
 
 class Step(Protocol):
     """Something that adds to a result.
@@ -44,7 +47,7 @@ class Step(Protocol):
 class Smoother(Protocol):
     """Something that steadies label maps over time."""
 
-    def smooth(self, outputs: Mapping[str, NDArray[Any]], time: float) -> dict[str, NDArray[Any]]:
+    def smooth(self, outputs: Outputs, time: float) -> Outputs:
         """Gives the outputs with steadier labels."""
         ...
 
@@ -63,7 +66,6 @@ class Analyser:
     Attributes:
         session: The model.
         stages: Where durations are recorded.
-        scale: Share of the frame's side that is looked at, lowered when stepping down.
     """
 
     def __init__(
@@ -83,15 +85,17 @@ class Analyser:
 
     def __call__(self, frame: Frame) -> FrameResult:
         """Infers and finishes one frame."""
+        outputs, infer_ms = self.infer(frame)
+        return self.finish(frame, outputs, infer_ms=infer_ms)
+
+    def infer(self, frame: Frame) -> tuple[Outputs, float]:
+        """Runs the model alone: outputs of one frame, and milliseconds. Any thread may call it."""
         started = monotonic_ns()
         outputs = self.session.infer(self.session.prepare(frame.image)[None])
-        infer_ms = (monotonic_ns() - started) / 1e6
-        return self.finish(frame, {n: v[0] for n, v in outputs.items()}, infer_ms=infer_ms)
+        return {n: v[0] for n, v in outputs.items()}, (monotonic_ns() - started) / 1e6
 
-    def finish(
-        self, frame: Frame, outputs: Mapping[str, NDArray[Any]], *, infer_ms: float
-    ) -> FrameResult:
-        """Makes the result of outputs that are there already (shared batches)."""
+    def finish(self, frame: Frame, outputs: Outputs, *, infer_ms: float) -> FrameResult:
+        """Makes the result of outputs that are there already; frames must come in order."""
         times: dict[str, float] = {"infer": infer_ms}
         view = None if self._view_finder is None else self._view_finder.update(frame.image)
         if self._smoother is not None:

@@ -2,21 +2,25 @@
 
     summary = run_lossless(analyser, source, sinks, painter=painter)
 
-Reading, inference and writing each have a thread and overlap. Outputs take their names when all
-is done; on any fault or Ctrl-C they are removed.
+Reading, inference and writing have threads of their own and overlap; several frames may be in the
+model at once, and still come out in order: on a CPU, two frames on one core each are done sooner
+than one after the other on two cores. Outputs take their names when all is done; on any fault or
+Ctrl-C they are removed.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic_ns
 from typing import Any
 
 from trocar.contract.errors import SourceError
-from trocar.runtime.analyse import Analyser
+from trocar.runtime.analyse import Analyser, Outputs
 from trocar.runtime.channels import Channel
 from trocar.runtime.latency import Stages
 from trocar.runtime.overlay import Painter
@@ -102,6 +106,7 @@ def run_lossless(
     sinks: Sequence[Sink],
     *,
     painter: Painter,
+    workers: int = 1,
     paced: bool = False,
     progress: Progress | None = None,
     limit: int | None = None,
@@ -113,6 +118,7 @@ def run_lossless(
         source: Closed at the end, whatever happens.
         sinks: Committed together when all went well, discarded otherwise.
         painter: Draws pictures for sinks that want them.
+        workers: Frames that may be in the model at once.
         paced: Hold frames back until their time, as if the file were live.
         progress: Called after each result.
         limit: Stop after so many frames.
@@ -133,7 +139,7 @@ def run_lossless(
     reader.start()
     writer.start()
     try:
-        _infer(run, analyser, painter, source.total, progress)
+        _infer(run, analyser, painter, workers, source.total, progress)
         run.shots.close()
         writer.join()
         if run.fault is not None:
@@ -181,23 +187,40 @@ def _read(run: _Run, source: Source, paced: bool, limit: int | None) -> None:
 
 
 def _infer(
-    run: _Run, analyser: Analyser, painter: Painter, total: int | None, progress: Progress | None
+    run: _Run,
+    analyser: Analyser,
+    painter: Painter,
+    workers: int,
+    total: int | None,
+    progress: Progress | None,
 ) -> None:
-    while True:
-        waited = monotonic_ns()
-        # The timeout lets Ctrl-C through: Python delivers signals between waits.
-        frame = run.frames.get(timeout=0.5)
-        if frame is None:
-            if run.frames.over or run.fault is not None:
+    """Keeps ``workers`` frames in the model; what needs order (tracking …) happens in order."""
+    ahead: deque[tuple[Frame, Future[tuple[Outputs, float]]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="trocar-infer")
+    try:
+        while run.fault is None:
+            waited = monotonic_ns()
+            over = run.frames.over
+            # The timeout lets Ctrl-C through: Python delivers signals between waits.
+            frame = None if over else run.frames.get(timeout=0.5)
+            if frame is not None:
+                analyser.stages.record("wait", (monotonic_ns() - waited) / 1e6)
+                ahead.append((frame, pool.submit(analyser.infer, frame)))
+            elif not over:
+                continue
+            if len(ahead) > workers or (over and ahead):
+                first, future = ahead.popleft()
+                outputs, infer_ms = future.result()
+                result = analyser.finish(first, outputs, infer_ms=infer_ms)
+                run.counts.processed += 1
+                if not run.shots.put(Shot(frame=first, result=result, painter=painter)):
+                    return
+                if progress is not None:
+                    progress(run.counts, total)
+            elif over:
                 return
-            continue
-        analyser.stages.record("wait", (monotonic_ns() - waited) / 1e6)
-        shot = Shot(frame=frame, result=analyser(frame), painter=painter)
-        run.counts.processed += 1
-        if not run.shots.put(shot):
-            return
-        if progress is not None:
-            progress(run.counts, total)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _write(run: _Run, source: Source, sinks: Sequence[Sink], stages: Stages) -> None:

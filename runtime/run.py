@@ -13,6 +13,7 @@ import click
 
 from trocar.contract.errors import ConfigError
 from trocar.runtime.analyse import Analyser
+from trocar.runtime.devices import usable_cores
 from trocar.runtime.encode import EncodeOptions, VideoSink
 from trocar.runtime.overlay import Painter
 from trocar.runtime.pipeline import Summary, run_lossless
@@ -35,7 +36,7 @@ def run_command(flags: Mapping[str, Any]) -> Summary:
             f"got {len(places)} sources, expected one", remedy="name one video, folder or stream"
         )
     sinks = sinks_from_flags(flags, live=False)
-    session = session_from_flags(flags)
+    session = session_from_flags(flags, live=False)
     with session:
         source = open_source(places[0], source_options(flags))
         with progress_bar(Path(source.name).name) as progress:
@@ -44,6 +45,7 @@ def run_command(flags: Mapping[str, Any]) -> Summary:
                 source,
                 sinks,
                 painter=Painter(session.classes),
+                workers=workers_for(session, flags["threads"]),
                 paced=flags["paced"],
                 progress=progress,
                 limit=flags["limit"],
@@ -54,8 +56,19 @@ def run_command(flags: Mapping[str, Any]) -> Summary:
     return summary
 
 
-def session_from_flags(flags: Mapping[str, Any]) -> Session:
-    """Opens the model as asked; its idle threads do not spin, for others need the cores."""
+def workers_for(session: Session, threads: int | None) -> int:
+    """Frames to keep in the model at once: all cores busy on a CPU, two in turn on a GPU."""
+    if session.device != "cpu":
+        return 2
+    return max(1, usable_cores() // (threads or 1))
+
+
+def session_from_flags(flags: Mapping[str, Any], *, live: bool) -> Session:
+    """Opens the model as asked; its idle threads do not spin, for others need the cores.
+
+    Live, one frame gets all threads, for the least delay; from a file, each frame gets one thread
+    and several are under way, for the most frames.
+    """
     own: dict[str, Any] = {}
     if flags["backend"] == "onnxruntime":
         own["spinning"] = False
@@ -64,7 +77,7 @@ def session_from_flags(flags: Mapping[str, Any]) -> Session:
         device=flags["device"],
         backend=flags["backend"],
         precision=flags["precision"],
-        threads=flags["threads"],
+        threads=flags["threads"] or (None if live or flags["device"] != "cpu" else 1),
         fast_resize=flags["fast_resize"],
         **own,
     )
