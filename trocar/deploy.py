@@ -5,17 +5,18 @@ trocar export runs/first --out first.trocar
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
 import cv2
 
 from trocar.contract.bundle import MANIFEST
+from trocar.contract.config import fields_of
 from trocar.contract.errors import ConfigError, TrocarError
 from trocar.export.cli import export_options, run_export
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
     from trocar.contract.manifest import Manifest
     from trocar.export.parity import Infer
-
-RUN_CONFIG = "run.json"
+    from trocar.train.data.sample import FrameSet
 
 
 @click.command()
@@ -83,22 +83,8 @@ def write_validation_frames(run: Path, out: Path, *, limit: int) -> int:
     Raises:
         ConfigError: The run does not say where its data is, or the data is gone.
     """
-    from trocar.train.checkpoint import checkpoint_in
-    from trocar.train.data.readers import open_frames
-    from trocar.train.data.splits import with_splits
-
-    remedy = "name a folder of frames with --frames"
-    folder = run if run.is_dir() else checkpoint_in(run).parent
-    try:
-        described = json.loads((folder / RUN_CONFIG).read_text(encoding="utf-8"))
-        data = Path(described["data"]["labelled"])
-        frames = with_splits(open_frames(data)).subset("val")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{run} does not say where its data is", remedy=remedy) from error
-    except TrocarError as error:
-        raise ConfigError(f"the data of {run}: {error.message}", remedy=remedy) from error
-    step = max(1, len(frames) // limit)
-    chosen = frames.items[::step][:limit]
+    frames = _validation_frames(run)
+    chosen = frames.items[:: max(1, len(frames) // limit)][:limit]
     for kind in ("images", "masks"):
         (out / kind).mkdir()
     for number, item in enumerate(chosen):
@@ -107,6 +93,54 @@ def write_validation_frames(run: Path, out: Path, *, limit: int) -> int:
         if sample.mask is not None:
             _write_png(out / "masks" / f"{number:04d}.png", sample.mask)
     return len(chosen)
+
+
+def _validation_frames(run: Path) -> FrameSet:
+    """The validation frames that a run was scored on, opened as it opened them."""
+    from trocar.contract.config import from_mapping
+    from trocar.contract.toml import read_toml
+    from trocar.train.checkpoint import checkpoint_in, load_method
+    from trocar.train.opening import DataConfig, Paths, open_data
+    from trocar.train.run_folder import CONFIG
+    from trocar.train.settings import RunConfig
+
+    remedy = "name a folder of frames with --frames"
+    file = checkpoint_in(run)
+    method, checkpoint = load_method(file)
+    if method.task != "segmentation":
+        raise ConfigError(f"{run} is a {method.task} model", remedy=remedy)
+    source = str(run)
+    try:
+        recipe = read_toml(file.parent / CONFIG)
+        paths = Paths(
+            **{
+                name: Path(path)
+                for name, path in checkpoint.source["data"].items()
+                if name in ("data", "validation")
+            }
+        )
+        opened = open_data(
+            paths,
+            from_mapping(DataConfig, _known(DataConfig, recipe), source=source),
+            from_mapping(RunConfig, _known(RunConfig, recipe), source=source),
+            _without_needs(method),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{run} does not say where its data is", remedy=remedy) from error
+    except TrocarError as error:
+        raise ConfigError(f"the data of {run}: {error.message}", remedy=remedy) from error
+    frames: FrameSet = opened.validation
+    return frames
+
+
+def _without_needs(method: Any) -> Any:
+    """The method as a reader of labelled frames alone: the gate needs no other set."""
+    return SimpleNamespace(name=method.name, task=method.task, needs=(), takes=())
+
+
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    names = {spec.name for spec in fields_of(cls)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _write_png(path: Path, image: Any) -> None:
