@@ -107,6 +107,80 @@ def phantom_command(
     click.echo(f"wrote {frames} frames to {out}; look at them, then: trocar data check {out}")
 
 
+@data.command("composite")
+@click.argument("backgrounds", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--foreground",
+    "sources",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="A labelled set, a picture before a green screen, or a folder of YOLO boxes; repeatable.",
+)
+@click.option("--count", default=200, show_default=True, help="Number of composites.")
+@click.option(
+    "--mode",
+    default="both",
+    show_default=True,
+    type=click.Choice(["normal", "mixed", "both"]),
+    help="How to clone.",
+)
+@click.option("--class", "class_name", default="", help="Class of screens' and boxes' instruments.")
+@click.option("--margin", default=5, show_default=True, help="Pixels cloned beyond the label.")
+@click.option("--most", default=1, show_default=True, help="Instruments a frame, at most.")
+@click.option(
+    "--clean",
+    is_flag=True,
+    help="Backgrounds without masks show no instrument (else they are ignored in the labels).",
+)
+@click.option("--seed", default=0, show_default=True, help="Equal seeds give equal composites.")
+def composite_command(
+    backgrounds: Path,
+    out: Path,
+    sources: tuple[Path, ...],
+    count: int,
+    mode: str,
+    class_name: str,
+    margin: int,
+    most: int,
+    clean: bool,
+    seed: int,
+) -> None:
+    """Clone instruments into the frames of BACKGROUNDS by Poisson editing; write the set to OUT."""
+    from trocar.contract.bundle import check_output
+    from trocar.contract.config import from_mapping
+    from trocar.train.data.compositing import read_foregrounds, write_composites
+    from trocar.train.data.poisson import PlacementConfig
+    from trocar.train.data.readers import open_frames
+
+    check_output(out)
+    config = from_mapping(
+        PlacementConfig, {"mode": mode, "margin": margin, "most": most}, source="command line"
+    )
+    frames = open_frames(backgrounds)
+    table = frames.table if len(frames.labelled()) else None
+    foregrounds = []
+    for source in sources:
+        found, table = read_foregrounds(source, table=table, class_name=class_name)
+        foregrounds += found
+    assert table is not None  # there is at least one source
+    with progress_bar() as bar:
+        row = bar.add_task("cloning", total=count)
+        write_composites(
+            frames,
+            foregrounds,
+            out,
+            table=table,
+            count=count,
+            config=config,
+            seed=seed,
+            unlabelled=0 if clean else 255,
+            progress=lambda done, total: bar.update(row, completed=done, total=total),
+        )
+    click.echo(f"cloned {len(foregrounds)} instruments into {count} frames: {out}")
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Width and height of a text such as ``640x512``.
 
