@@ -73,7 +73,7 @@ def method_command(name: str) -> click.Command:
     @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
     @click.option("--name", help="Model name for people. [default: the folder's name]")
     @click.option("--validation", type=_FOLDER, help="Labelled frames to validate on instead.")
-    @_extra_sets(method)
+    @_extra_sets(method)  # type: ignore[untyped-decorator]
     @config_flags(method.Config)
     @config_flags(DataConfig)
     @config_flags(RunConfig)
@@ -141,7 +141,7 @@ def read_settings(
         faults.append(f"it is a recipe for {stated}, not for {method}")
     faults += [unknown(name, known) for name in values if name not in known]
     values |= {name: v for name, v in flags.items() if name in known and v is not None}
-    made = []
+    made: list[Any] = []
     for kind in kinds:
         own = {spec.name for spec in fields_of(kind)}
         try:

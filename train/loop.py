@@ -91,7 +91,7 @@ def train(job: Job) -> dict[str, Any]:
         folder.rewind(run.done)
     try:
         with Reporter(
-            job.out, total=job.run.steps, first=run.done, best=job.method.best, silent=not first
+            job.out, total=run.job.run.steps, first=run.done, best=job.method.best, silent=not first
         ) as reporter:
             run.go(reporter)
     except (RuntimeError, MemoryError) as error:
@@ -131,6 +131,8 @@ class _Run:
             input=InputSpec(height=height, width=width),
         )
         self.streams = dict(job.method.streams(self.data))
+        self.epoch_length = len(next(iter(self.streams.values())))
+        job = self.job = replace(job, run=job.run.counted(self.epoch_length))
         torch.manual_seed(job.run.seed)
         self.network = job.method.build(self.contract)
         self.done = 0
@@ -221,7 +223,7 @@ class _Run:
 
     def _step(self, batch: Mapping[str, Batch]) -> tuple[float, dict[str, Tensor]]:
         run, step = self.job.run, self.done
-        length = len(next(iter(self.streams.values())))
+        length = self.epoch_length
         progress = Progress(step, run.steps, step // length, -(-run.steps // length))
         for group in self.optimizer.param_groups:
             group["lr"] = run.rate(step)
@@ -248,10 +250,11 @@ class _Run:
     def _log(self, loss: float, terms: Mapping[str, Tensor], reporter: Reporter) -> None:
         values = {name: float(self._mean(term.detach().float())) for name, term in terms.items()}
         rate = self.job.run.rate(self.done - 1)
-        reporter.losses(self.done, {**values, "total": loss}, rate)
+        logged = {name: float(value) for name, value in self.job.method.logged.items()}
+        reporter.losses(self.done, {**values, "total": loss}, logged, rate)
         if self.fabric.is_global_zero:
             self.folder.add(
-                {"step": self.done, "loss": loss, "losses": values, "lr": rate,
+                {"step": self.done, "loss": loss, "losses": values, "logged": logged, "lr": rate,
                  "seconds": round(self.seconds, 3)}
             )  # fmt: skip
 

@@ -9,7 +9,8 @@ NumPy in, plain numbers out, so that checkpoints and bundles are scored by the s
 Names. ``iou_<class>``, ``dice_<class>``: over the pixels of all frames together. ``iou_mean``,
 ``dice_mean``: their mean over classes without background; ``cumulative_iou`` is the same number as
 ``iou_mean`` under its protocol's name. ``iou_binary``, ``dice_binary``: background against all the
-rest. ``challenge_iou``, ``isi_iou``, ``mc_iou``: from per-frame IoU, see `SegmentationScores.result`.
+rest. ``challenge_iou``, ``isi_iou``, ``mc_iou``: from per-frame IoU, see
+`SegmentationScores.result`.
 """
 
 from __future__ import annotations

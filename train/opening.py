@@ -106,7 +106,6 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
         target=_target(paths.target, config, labelled, validation),
         batch_size=run.batch_size,
         seed=run.seed,
-        steps=run.steps,
         cache_mb=run.cache_mb,
     )
 

@@ -82,11 +82,15 @@ class Reporter:
         """Moves the bar."""
         self._bar.update(self._task, completed=done, loss=loss, score=self.score)
 
-    def losses(self, step: int, values: Mapping[str, float], rate: float) -> None:
-        """Writes loss terms and the learning rate to TensorBoard."""
+    def losses(
+        self, step: int, values: Mapping[str, float], logged: Mapping[str, float], rate: float
+    ) -> None:
+        """Writes loss terms, what else the method logs, and the learning rate to TensorBoard."""
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f"loss/{name}", value, step)
+            for name, value in logged.items():
+                self._board.add_scalar(f"logged/{name}", value, step)
             self._board.add_scalar("lr", rate, step)
 
     def scores(self, step: int, scores: Mapping[str, float], *, improved: bool) -> None:

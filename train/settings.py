@@ -6,7 +6,7 @@ RunConfig(steps=200, batch_size=4)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trocar.contract.config import require
@@ -18,6 +18,7 @@ class RunConfig:
 
     Attributes:
         steps: Optimiser steps.
+        epochs: Passes over the labelled frames; above 0 it decides instead of steps.
         batch_size: Images of one step and stream, over all processes.
         lr: Largest learning rate of AdamW.
         weight_decay: AdamW's weight decay; normalisation and bias parameters have none.
@@ -37,6 +38,7 @@ class RunConfig:
     """
 
     steps: int = 1000
+    epochs: int = 0
     batch_size: int = 8
     lr: float = 1e-3
     weight_decay: float = 1e-2
@@ -71,6 +73,10 @@ class RunConfig:
         """Steps between saves of the last checkpoint."""
         return self.save_every or self.evaluation_period
 
+    def counted(self, epoch_length: int) -> RunConfig:
+        """The same with ``epochs``, where they decide, turned into steps."""
+        return replace(self, steps=self.epochs * epoch_length) if self.epochs else self
+
     def rate(self, step: int) -> float:
         """Learning rate of a step, from the step alone."""
         if step < self.warmup:
@@ -85,6 +91,7 @@ class RunConfig:
 
 _POSITIVE = ("steps", "batch_size", "devices", "nodes", "log_every")
 _NOT_NEGATIVE = (
+    "epochs",
     "weight_decay",
     "warmup",
     "clip",

@@ -21,7 +21,8 @@ from trocar.contract.manifest import InputSpec, Manifest
 
 Batch = Mapping[str, Any]
 """One stream's batch: ``image`` float32 [B,3,h,w] RGB 0..255, not normalised; ``mask`` int64
-[B,h,w] (segmentation) or ``label`` int64 [B] (classification); ``name`` list[str]; ``index`` int64 [B]."""
+[B,h,w] (segmentation) or ``label`` int64 [B] (classification); ``name``
+list[str]; ``index`` int64 [B]."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,6 @@ class TrainData:
         target: Images of the target domain, where the method adapts to one.
         batch_size: Images of one step and stream, over all processes.
         seed: Seed of the run; everything that is drawn follows from it, the step and the sample.
-        steps: Optimiser steps of the run.
         rank: This process among ``world``; its streams give its slice of the global batch.
         world: Number of processes.
         cache_mb: Memory that decoded frames may take, in MB.
@@ -86,7 +86,6 @@ class TrainData:
     target: Any = None
     batch_size: int
     seed: int
-    steps: int
     rank: int = 0
     world: int = 1
     cache_mb: int = 0
@@ -130,6 +129,8 @@ class Method(Protocol):
     best: ClassVar[str]
 
     config: Any
+    logged: Mapping[str, Tensor | float]
+    """Values of the last `losses` that are worth logging and that nothing is trained on."""
 
     def __init__(self, config: Any) -> None:
         """Takes its configuration; makes nothing yet."""

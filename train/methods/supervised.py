@@ -10,39 +10,16 @@ baseline that the other segmentation methods are compared with.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
-from trocar.train import losses
 from trocar.train.evaluation import draw_segmentation, evaluate_segmentation
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
-from trocar.train.networks.segmentation import NetworkConfig, Segmenter
+from trocar.train.networks.segmentation import Segmenter
+from trocar.train.segmentation_terms import SegmentationConfig, manifest_of, supervision, texture
 from trocar.train.streams import frames_stream
-
-
-@dataclass(frozen=True, kw_only=True)
-class SupervisedConfig(NetworkConfig):
-    """Supervised segmentation.
-
-    Attributes:
-        w_ce: Weight of the cross-entropy.
-        w_dice: Weight of the Dice loss.
-    """
-
-    w_ce: float = 1.0
-    w_dice: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            (self.w_ce >= 0, "w_ce must be 0 or more"),
-            (self.w_dice >= 0, "w_dice must be 0 or more"),
-            (self.w_ce + self.w_dice > 0, "w_ce and w_dice are both 0: nothing would be trained"),
-        )
 
 
 class Supervised:
@@ -50,13 +27,14 @@ class Supervised:
 
     name = "supervised"
     task = "segmentation"
-    Config = SupervisedConfig
+    Config = SegmentationConfig
     needs = ()
     takes = ()
     best = "iou_mean"
 
-    def __init__(self, config: SupervisedConfig) -> None:
+    def __init__(self, config: SegmentationConfig) -> None:
         self.config = config
+        self.logged: dict[str, Tensor | float] = {}
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
         """Labelled frames."""
@@ -71,17 +49,12 @@ class Supervised:
         return self.network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
-        """``ce`` and ``dice``."""
+        """``ce``, ``dice`` and, where asked for, ``texture``."""
         labelled = batch["labelled"]
-        logits = self.network(labelled["image"])
-        named = {
-            "ce": (self.config.w_ce, losses.cross_entropy),
-            "dice": (self.config.w_dice, losses.dice),
-        }
+        logits, mask = self.network(labelled["image"]), labelled["mask"]
         return {
-            name: weight * loss(logits, labelled["mask"]).mean()
-            for name, (weight, loss) in named.items()
-            if weight
+            **supervision(logits, mask, self.config),
+            **texture(logits, mask, self.contract.classes, self.config),
         }
 
     def after_step(self, progress: Progress) -> None:
@@ -98,17 +71,6 @@ class Supervised:
     def deployable(self) -> tuple[nn.Module, Manifest]:
         """The network."""
         return self.network, manifest_of(self.contract, method=self.name)
-
-
-def manifest_of(contract: Contract, *, method: str) -> Manifest:
-    """A segmentation model's manifest, before export."""
-    return Manifest(
-        name=contract.name,
-        task="segmentation",
-        method=method,
-        classes=contract.classes,
-        input=contract.input,
-    )
 
 
 METHOD = Supervised

@@ -1,0 +1,206 @@
+"""Cross-consistency: a few labelled frames, many without labels, one encoder and many decoders.
+
+    trocar train cross-consistency LABELLED --unlabelled DIR --out runs/consistent
+
+Source: a patent of the Shenzhen Institutes of Advanced Technology, 2021, on DeepLabV3+.
+
+Equation: ``z = enc(x)``, ``p = softmax D(z)``, ``p^k = softmax D_k(π_k(z))``;
+``L₁ = mean_x mean_k MSE(p^k, stopgrad p)``, ``L₂ = mean CE(D(z), y)``,
+``L₃ = L₂ + w(t) · L₁`` with ``w(t) = w_max · e^{−5 (1 − min(t / T_r, 1))²}`` and ``t`` counted from
+the end of a first phase that trains on labelled frames alone.
+
+Departures and decisions:
+- ``z`` is taken after the ASPP, which all decoders share, and the stride-4 skip is perturbed too
+  (``aux_skip = none`` leaves it out): else clean detail passes by the perturbation and L₁ is ~0.
+- In the first phase nothing trains the auxiliary decoders; the ramp of ``w`` lets them catch up.
+- The main decoder gets no gradient from L₁ (stopgrad), the encoder does.
+- Poisson image editing of the training frames is `trocar data composite`.
+- Only encoder, ASPP and main decoder are deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from trocar.contract.config import require, unknown
+from trocar.contract.manifest import Manifest
+from trocar.train.evaluation import draw_segmentation, evaluate_segmentation
+from trocar.train.losses import ramp_up
+from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.networks.perturbations import PERTURBATIONS, Main
+from trocar.train.networks.segmentation import Decoder, Features, Segmenter
+from trocar.train.segmentation_terms import SegmentationConfig, manifest_of, supervision, texture
+from trocar.train.streams import frames_stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossConsistencyConfig(SegmentationConfig):
+    """Cross-consistency.
+
+    Attributes:
+        w_dice: Weight of the Dice loss; the patent has none.
+        w_consistency: Largest weight w_max of the consistency loss L₁.
+        pretrain: Share of training on labelled frames alone, at the beginning.
+        ramp: Share of training over which the weight of L₁ rises after that.
+        consistency_on: Whether labelled frames take part in L₁ too: all or unlabelled.
+        perturbations: One auxiliary decoder each; a kind named twice gets two.
+        aux_skip: Whether auxiliary decoders get the stride-4 skip perturbed, or none of it.
+    """
+
+    w_dice: float = 0.0
+    w_consistency: float = 30.0
+    pretrain: float = 0.2
+    ramp: float = 0.1
+    consistency_on: Literal["all", "unlabelled"] = "all"
+    perturbations: tuple[str, ...] = tuple(PERTURBATIONS)
+    aux_skip: Literal["perturbed", "none"] = "perturbed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            (
+                self.w_consistency > 0,
+                "w_consistency must be above 0: nothing else learns from unlabelled frames",
+            ),
+            (0 <= self.pretrain < 1, "pretrain must be at least 0 and below 1"),
+            (0 < self.ramp <= 1, "ramp must be above 0, at most 1"),
+            (
+                bool(self.perturbations),
+                "perturbations is empty: name one auxiliary decoder at least",
+            ),
+            *(
+                (kind in PERTURBATIONS, f"perturbation {unknown(kind, PERTURBATIONS)}")
+                for kind in self.perturbations
+            ),
+        )
+
+
+class Branches(nn.Module):
+    """The main network and its auxiliary decoders.
+
+    Args:
+        config: See `CrossConsistencyConfig`.
+        contract: Classes and input.
+    """
+
+    def __init__(self, config: CrossConsistencyConfig, contract: Contract) -> None:
+        super().__init__()
+        classes = len(contract.classes)
+        self.main = Segmenter(config, classes=classes, input=contract.input)
+        self.kinds = config.perturbations
+        self.auxiliary = nn.ModuleList(
+            Decoder(
+                skip_channels=self.main.skip_channels,
+                channels=config.decoder_channels,
+                classes=classes,
+            )
+            for _ in self.kinds
+        )
+        self.blind = config.aux_skip == "none"
+        if config.batch_norm == "frozen":
+            self.train()
+
+    def train(self, mode: bool = True) -> Branches:
+        """Sets the mode; the auxiliary decoders follow the main one in freezing BatchNorm."""
+        super().train(mode)
+        if self.main.frozen:
+            for module in self.auxiliary.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def disagreement(self, features: Features, logits: Tensor) -> Tensor:
+        """L₁: MSE of each auxiliary output against the main one, mean over decoders and images."""
+        main = Main(self.main.decoder, logits.detach().float().softmax(dim=1))
+        distances = []
+        for kind, decoder in zip(self.kinds, self.auxiliary, strict=True):
+            deep, skip = PERTURBATIONS[kind](features, main)
+            if self.blind:
+                skip = torch.zeros_like(skip)
+            output = decoder((deep, skip)).float().softmax(dim=1)
+            distances.append((output - main.probability).square().mean(dim=(1, 2, 3)))
+        return torch.stack(distances).mean(dim=0).mean()
+
+
+class CrossConsistency:
+    """See the module."""
+
+    name = "cross-consistency"
+    task = "segmentation"
+    Config = CrossConsistencyConfig
+    needs = ("unlabelled",)
+    takes = ("unlabelled",)
+    best = "iou_mean"
+
+    def __init__(self, config: CrossConsistencyConfig) -> None:
+        self.config = config
+        self.logged: dict[str, Tensor | float] = {}
+
+    def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
+        """Labelled frames (the second images) and unlabelled ones (the first images)."""
+        size = self.config.size
+        return {
+            "labelled": frames_stream(data, data.labelled, size=size, name="labelled"),
+            "unlabelled": frames_stream(
+                data, data.unlabelled, size=size, name="unlabelled", labelled=False
+            ),
+        }
+
+    def build(self, contract: Contract) -> nn.Module:
+        """Encoder, ASPP, main decoder and auxiliary decoders."""
+        self.contract = contract
+        self.branches = Branches(self.config, contract)
+        return self.branches
+
+    def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
+        """``ce`` (L₂) and, once labelled pre-training is over, ``consistency`` (L₁)."""
+        labelled, main = batch["labelled"], self.branches.main
+        count = len(labelled["image"])
+        weight = self.consistency_weight(progress)
+        images = [labelled["image"]]
+        if weight:
+            images.append(batch["unlabelled"]["image"])
+        features = main.encode(torch.cat(images))
+        logits = main.decode(features)
+        self.logged = {"consistency_weight": weight}
+        known, mask = logits[:count], labelled["mask"]
+        terms = {
+            **supervision(known, mask, self.config),
+            **texture(known, mask, self.contract.classes, self.config),
+        }
+        if weight:
+            first = count if self.config.consistency_on == "unlabelled" else 0
+            shared = (features[0][first:], features[1][first:])
+            terms["consistency"] = weight * self.branches.disagreement(shared, logits[first:])
+        return terms
+
+    def consistency_weight(self, progress: Progress) -> float:
+        """``w(t)``; 0 while only labelled frames are trained on."""
+        since = progress.step - self.config.pretrain * progress.total_steps
+        if since < 0:
+            return 0.0
+        return self.config.w_consistency * ramp_up(since, self.config.ramp * progress.total_steps)
+
+    def after_step(self, progress: Progress) -> None:
+        """Nothing to do."""
+
+    def evaluate(self, data: TrainData) -> dict[str, float]:
+        """Scores of the main network, see `trocar.train.metrics`."""
+        return evaluate_segmentation(self.branches.main, data.validation, size=self.config.size)
+
+    def draw(self, data: TrainData, path: Path) -> None:
+        """Frames, labels and predictions."""
+        draw_segmentation(self.branches.main, data.validation, path, size=self.config.size)
+
+    def deployable(self) -> tuple[nn.Module, Manifest]:
+        """The main network: a plain DeepLabV3+."""
+        return self.branches.main, manifest_of(self.contract, method=self.name)
+
+
+METHOD = CrossConsistency

@@ -1,0 +1,124 @@
+"""Texture entropy: the label map as a whole must be as ordered as the true one.
+
+    trocar train texture-entropy DATA --out runs/texture
+
+Source: a patent of Beijing 7invensun Technology, 2018. The grey value of each pixel's class makes a
+texture of a label map; its feature is the entropy of the grey-level co-occurrence matrix (GLCM).
+
+Equation: ``L = w_texture · |E(ŷ) − E(y)| + w_label · CE(f(x), y)``, per image, then the batch mean,
+with ``E = mean_d −Σ P_d ln P_d`` and ``P_d`` the symmetric, normalised GLCM at offset ``d``
+(distance 1; 0, 45, 90 and 135°; rows go down). Training runs a preset number of epochs (--epochs).
+
+Departures and decisions:
+- Arg-max has no gradient, so the entropy of the prediction is taken straight through: its value is
+  that of the arg-max labels, its gradient that of the soft GLCM's entropy there. ``soft`` is there
+  too; it is biased upwards while predictions are unconfident.
+- Grey values come from the class table; classes of equal grey value are merged. Only which classes
+  differ matters to the entropy, so K x K matrices stand in for 256 x 256 ones.
+- Entropy knows no location: ``w_label = 0`` is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from trocar.contract.config import require
+from trocar.contract.manifest import Manifest
+from trocar.train import losses
+from trocar.train.evaluation import draw_segmentation, evaluate_segmentation
+from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.networks.segmentation import NetworkConfig, Segmenter
+from trocar.train.segmentation_terms import manifest_of, normalised, texture_difference
+from trocar.train.streams import frames_stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextureEntropyConfig(NetworkConfig):
+    """Texture entropy.
+
+    Attributes:
+        w_texture: Weight of the texture entropy difference.
+        w_label: Weight of the per-pixel class difference (cross-entropy).
+        texture_mode: How the entropy of a prediction is taken: straight_through or soft.
+        texture_distance: Distance in pixels between the two of a pair.
+    """
+
+    w_texture: float = 0.1
+    w_label: float = 1.0
+    texture_mode: Literal["straight_through", "soft"] = "straight_through"
+    texture_distance: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            (self.w_texture > 0, "w_texture must be above 0: without it this is `supervised`"),
+            (self.w_label > 0, "w_label must be above 0: entropy says nothing of where a class is"),
+            (self.texture_distance >= 1, "texture_distance must be 1 or more"),
+        )
+
+
+class TextureEntropy:
+    """See the module."""
+
+    name = "texture-entropy"
+    task = "segmentation"
+    Config = TextureEntropyConfig
+    needs = ()
+    takes = ()
+    best = "iou_mean"
+
+    def __init__(self, config: TextureEntropyConfig) -> None:
+        self.config = config
+        self.logged: dict[str, Tensor | float] = {}
+
+    def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
+        """Images with their standard segmentation."""
+        return {
+            "labelled": frames_stream(data, data.labelled, size=self.config.size, name="labelled")
+        }
+
+    def build(self, contract: Contract) -> nn.Module:
+        """The network itself."""
+        self.contract = contract
+        self.network = Segmenter(self.config, classes=len(contract.classes), input=contract.input)
+        return self.network
+
+    def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
+        """``texture``, the texture difference, and ``label``, the per-pixel class difference."""
+        standard = batch["labelled"]["mask"]
+        training = self.network(batch["labelled"]["image"])
+        difference = texture_difference(
+            training,
+            standard,
+            self.contract.classes,
+            mode=self.config.texture_mode,
+            distance=self.config.texture_distance,
+        )
+        self.logged = {"texture_normalised": normalised(difference, len(self.contract.classes))}
+        return {
+            "texture": self.config.w_texture * difference.mean(),
+            "label": self.config.w_label * losses.cross_entropy(training, standard).mean(),
+        }
+
+    def after_step(self, progress: Progress) -> None:
+        """Nothing to do."""
+
+    def evaluate(self, data: TrainData) -> dict[str, float]:
+        """See `trocar.train.metrics`."""
+        return evaluate_segmentation(self.network, data.validation, size=self.config.size)
+
+    def draw(self, data: TrainData, path: Path) -> None:
+        """Frames, labels and predictions."""
+        draw_segmentation(self.network, data.validation, path, size=self.config.size)
+
+    def deployable(self) -> tuple[nn.Module, Manifest]:
+        """The network."""
+        return self.network, manifest_of(self.contract, method=self.name)
+
+
+METHOD = TextureEntropy

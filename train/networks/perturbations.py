@@ -1,0 +1,182 @@
+"""Perturbations between a shared encoder and its auxiliary decoders.
+
+    perturb = PERTURBATIONS["f-noise"]; features = perturb((deep, skip), main)
+
+Each takes the shared features (after the ASPP, and the stride-4 skip) and what the main decoder
+made of them, and gives perturbed ones; the skip is perturbed as well, or clean detail would leak
+past. All draws come from torch's default generator.
+Source: Ouali et al., "Semi-Supervised Semantic Segmentation with Cross-Consistency Training",
+CVPR 2020, as far as the patent in `trocar.train.methods.cross_consistency` names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trocar.train.networks.segmentation import Features
+
+NOISE_RANGE = 0.3
+DROP_RANGE = (0.7, 0.9)
+SPATIAL_DROPOUT = 0.5
+CUTOUT_SHARE = 0.4
+CONTOUR_POINTS = 50
+VAT_XI = 0.1
+VAT_EPSILON = 2.0
+
+
+@dataclass(frozen=True)
+class Main:
+    """The main decoder and what it made of the clean features.
+
+    Attributes:
+        decoder: Features to logits [B,K,h,w].
+        probability: Its class probabilities [B,K,h,w], without gradient; class 0 is background.
+    """
+
+    decoder: nn.Module
+    probability: Tensor
+
+    @property
+    def objects(self) -> Tensor:
+        """1 where an object is predicted, 0 on background: [B,1,h,w] float."""
+        return (self.probability.argmax(dim=1, keepdim=True) > 0).float()
+
+
+Perturbation = Callable[[Features, Main], Features]
+
+
+def f_noise(features: Features, main: Main) -> Features:
+    """``z ⊙ N + z`` with ``N ~ U(−0.3, 0.3)`` of one sample's shape, shared by the batch."""
+    deep, skip = features
+    return _noised(deep), _noised(skip)
+
+
+def f_drop(features: Features, main: Main) -> Features:
+    """Keeps places whose channel mean is below ``γ``, ``γ ~ U(0.7, 0.9) · max`` per sample."""
+    deep, skip = features
+    return _most_active_dropped(deep), _most_active_dropped(skip)
+
+
+def spatial_dropout(features: Features, main: Main) -> Features:
+    """Drops half of the channels, each whole."""
+    deep, skip = features
+    return (
+        functional.dropout2d(deep, SPATIAL_DROPOUT, training=True),
+        functional.dropout2d(skip, SPATIAL_DROPOUT, training=True),
+    )
+
+
+def object_masking(features: Features, main: Main) -> Features:
+    """Keeps only what the main decoder takes for objects."""
+    return _masked(features, main.objects)
+
+
+def context_masking(features: Features, main: Main) -> Features:
+    """Keeps only what the main decoder takes for background."""
+    return _masked(features, 1 - main.objects)
+
+
+def guided_cutout(features: Features, main: Main) -> Features:
+    """Cuts a random box of 0.4 × height and width out of each predicted object's bounding box."""
+    keep = torch.ones_like(main.objects)
+    for image, objects in enumerate(main.objects[:, 0].to(torch.uint8).cpu().numpy()):
+        for x, y, width, height in object_boxes(objects):
+            w, h = int(CUTOUT_SHARE * width), int(CUTOUT_SHARE * height)
+            right, down = torch.rand(2).tolist()
+            left, top = x + int(right * (width - w)), y + int(down * (height - h))
+            keep[image, 0, top : top + h, left : left + w] = 0
+    return _masked(features, keep)
+
+
+def vat(features: Features, main: Main) -> Features:
+    """Moves the features where the main decoder's output changes most (virtual adversarial)."""
+    moves = adversarial_direction(features, main)
+    deep, skip = (f + VAT_EPSILON * d for f, d in zip(features, moves, strict=True))
+    return deep, skip
+
+
+PERTURBATIONS: Mapping[str, Perturbation] = {
+    "f-noise": f_noise,
+    "f-drop": f_drop,
+    "object-masking": object_masking,
+    "context-masking": context_masking,
+    "guided-cutout": guided_cutout,
+    "vat": vat,
+    "spatial-dropout": spatial_dropout,
+}
+
+
+def object_boxes(objects: np.ndarray) -> list[tuple[int, int, int, int]]:  # type: ignore[type-arg]
+    """Bounding boxes ``(x, y, width, height)`` of contours of more than 50 points."""
+    contours, _ = cv2.findContours(objects, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    boxes = [cv2.boundingRect(c) for c in contours if len(c) > CONTOUR_POINTS]
+    return [(int(x), int(y), int(w), int(h)) for x, y, w, h in boxes]
+
+
+def adversarial_direction(
+    features: Features, main: Main, *, xi: float = VAT_XI
+) -> tuple[Tensor, Tensor]:
+    """One power iteration on ``KL(D(z) ‖ D(z + ξ d))``: unit vectors per sample, no gradient.
+
+    ``d`` starts as ``U(−0.5, 0.5)``. In float32 a step of 1e-6, as published, is lost in rounding;
+    at 0.1 the direction is that of float64. BatchNorm and dropout of the decoder are held still.
+    """
+    clean = [feature.detach() for feature in features]
+    start = [_unit(torch.rand_like(f) - 0.5).mul(xi).requires_grad_() for f in clean]
+    device = clean[0].device.type
+    with torch.enable_grad(), _still(main.decoder), torch.autocast(device, enabled=False):
+        exact = [
+            feature.float() if feature.dtype != torch.float64 else feature for feature in clean
+        ]
+        with torch.no_grad():
+            target = main.decoder((exact[0], exact[1])).softmax(dim=1)
+        moved = main.decoder((exact[0] + start[0], exact[1] + start[1])).log_softmax(dim=1)
+        divergence = functional.kl_div(moved, target, reduction="sum")
+        # Not .backward(): that would leave gradients in the decoder's parameters.
+        found = torch.autograd.grad(divergence, start)
+    return _unit(found[0]).detach(), _unit(found[1]).detach()
+
+
+def _noised(feature: Tensor) -> Tensor:
+    noise = torch.empty_like(feature[0]).uniform_(-NOISE_RANGE, NOISE_RANGE)
+    return feature * noise + feature
+
+
+def _most_active_dropped(feature: Tensor) -> Tensor:
+    attention = feature.detach().mean(dim=1, keepdim=True)
+    highest = attention.amax(dim=(1, 2, 3), keepdim=True)
+    gamma = torch.empty_like(highest).uniform_(*DROP_RANGE) * highest
+    return feature * (attention < gamma).to(feature.dtype)
+
+
+def _masked(features: Features, keep: Tensor) -> Features:
+    deep, skip = (
+        f * functional.interpolate(keep, size=f.shape[2:], mode="nearest").to(f.dtype)
+        for f in features
+    )
+    return deep, skip
+
+
+def _unit(direction: Tensor) -> Tensor:
+    norm: Tensor = direction.flatten(1).square().sum(dim=1).sqrt().reshape(-1, 1, 1, 1)
+    return direction / norm.clamp_min(1e-30)
+
+
+@contextmanager
+def _still(decoder: nn.Module) -> Iterator[None]:
+    """Holds BatchNorm statistics and dropout still, in evaluation mode, and puts modes back."""
+    modes = [(module, module.training) for module in decoder.modules()]
+    decoder.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
