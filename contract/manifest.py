@@ -10,11 +10,12 @@ without those hashes, under `METADATA_KEY` of ``model.onnx``, so that the bare f
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from trocar.contract.classes import ClassTable
+from trocar.contract.classes import MAX_CLASSES, ClassTable
 from trocar.contract.errors import BundleError, DataError, VersionError
 
 SCHEMA_VERSION = (1, 0)
@@ -29,6 +30,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_NETWORK_SIDE = 8192
+
+MAX_DEPTH = 100
+"""Levels of nesting in a manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +131,7 @@ class Manifest:
             BundleError: It is not JSON, or fields are missing or of the wrong type or range.
         """
         try:
-            data = json.loads(text)
+            data = _strict_json(text)
         except (ValueError, RecursionError) as error:
             raise BundleError(
                 f"{source} is not JSON: {error}", remedy="export the bundle again"
@@ -183,7 +187,8 @@ def check_schema(value: object, *, source: str) -> None:
             f'{source} states no schema version: got {value!r}, expected "{SCHEMA_VERSION[0]}.x"',
             remedy="export the bundle again",
         )
-    if int(major) != SCHEMA_VERSION[0]:
+    # Compared as text: a number of many thousand digits is none that int() takes.
+    if (major.lstrip("0") or "0") != str(SCHEMA_VERSION[0]):
         raise VersionError(
             f"{source} is of schema version {text}; this release reads {SCHEMA_VERSION[0]}.x",
             remedy="export it again with this release, or install the release that wrote it",
@@ -195,8 +200,42 @@ def _triple(value: Any) -> tuple[float, float, float]:
     return float(a), float(b), float(c)
 
 
+def _strict_json(text: str | bytes) -> Any:
+    """JSON as RFC 8259 has it, UTF-8, without what Python adds; the C++ runtime reads no more.
+
+    Raises:
+        ValueError: It is malformed, holds NaN or half of a surrogate pair, or is nested too deeply.
+    """
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON number")
+
+    whole = text.decode("utf-8") if isinstance(text, bytes) else text
+    whole.encode("utf-8")
+    data = json.loads(whole, parse_constant=refuse)
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                value.encode("utf-8")
+            elif isinstance(value, dict):
+                below += [*value, *value.values()]
+            elif isinstance(value, list):
+                below += value
+        level = below
+        if not level:
+            return data
+    raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    try:
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    except OverflowError:
+        return False
 
 
 def _faults(data: Mapping[str, Any]) -> list[str]:
@@ -218,15 +257,15 @@ def _faults(data: Mapping[str, Any]) -> list[str]:
         faults.append(
             f"precision is {data['precision']!r}, expected one of {', '.join(PRECISIONS)}"
         )
-    if not _is_number(data["golden_margin"]) or not 0 <= data["golden_margin"] < float("inf"):
+    if not _is_number(data["golden_margin"]) or data["golden_margin"] < 0:
         faults.append("golden_margin is not a finite number of 0 or more")
     faults += _input_faults(data["input"])
     for index, output in enumerate(data["outputs"]):
         if not _is_output(output):
             faults.append(f"outputs[{index}] lacks a name, dtype or shape")
     for index, row in enumerate(data["classes"]):
-        if not isinstance(row, dict):
-            faults.append(f"classes[{index}] is not an object")
+        if not _is_row(row):
+            faults.append(f"classes[{index}] is not usable: {str(row)[:200]}")
     for name, digest in data.get("files", {}).items():
         if not is_safe_name(name):
             faults.append(f"file name {name!r} leaves the bundle")
@@ -284,7 +323,33 @@ def _is_output(output: object) -> bool:
     )
 
 
+def _is_row(row: object) -> bool:
+    """Whether a class row is of the types that `ClassTable.to_dicts` writes; no conversions."""
+    if not isinstance(row, dict):
+        return False
+    colour = row.get("colour", [0, 0, 0])
+    return (
+        _is_within(row.get("id"), MAX_CLASSES - 1)
+        and isinstance(row.get("name"), str)
+        and isinstance(colour, list)
+        and len(colour) == 3
+        and all(_is_within(value, 255) for value in colour)
+        and (row.get("grey") is None or _is_within(row["grey"], 255))
+        and isinstance(row.get("instrument", False), bool)
+        and all(isinstance(row.get(key, ""), str) for key in ("type", "part"))
+    )
+
+
+def _is_within(value: object, highest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= highest
+
+
 def is_safe_name(name: str) -> bool:
-    """Whether a relative file name stays inside its bundle."""
+    """Whether a relative file name stays inside its bundle; control characters are refused too."""
     parts = name.split("/")
-    return bool(name) and "\\" not in name and all(p not in ("", ".", "..") for p in parts)
+    return (
+        bool(name)
+        and "\\" not in name
+        and all(c >= " " for c in name)
+        and all(p not in ("", ".", "..") for p in parts)
+    )
