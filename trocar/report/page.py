@@ -41,7 +41,7 @@ th { font-weight: 600; color: var(--soft); }
 .tile span { color: var(--soft); font-size: 13px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 20px;
   align-items: start; }
-.plots svg { width: 100%; max-width: 620px; height: auto; }
+.plots svg { max-width: 100%; height: auto; }
 figure { margin: 0 0 18px; break-inside: avoid; }
 figure img { max-width: 100%; border-radius: 4px; display: block; }
 figcaption { color: var(--soft); font-size: 13px; margin-top: 4px; }

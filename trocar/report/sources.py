@@ -1,0 +1,141 @@
+"""Reads what the other commands left on disk, for the report.
+
+run = read_run(Path("runs/first")); run.history[-1]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import DataError
+from trocar.evaluate import EVALUATION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished or running training run.
+
+    Attributes:
+        name: The folder's name.
+        metrics: ``metrics.json``; empty while the run is not finished.
+        history: Lines of ``history.jsonl``.
+        command: The commands that made it.
+    """
+
+    name: str
+    metrics: Mapping[str, Any]
+    history: tuple[Mapping[str, Any], ...]
+    command: str
+
+    def losses(self) -> dict[str, list[tuple[float, float]]]:
+        """Curves of every loss term and of their sum, by name."""
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for line in self.history:
+            if "loss" in line:
+                curves.setdefault("loss", []).append((line["step"], line["loss"]))
+                for name, value in line.get("losses", {}).items():
+                    curves.setdefault(name, []).append((line["step"], value))
+        return curves
+
+    def scores(self, names: tuple[str, ...]) -> dict[str, list[tuple[float, float]]]:
+        """Curves of the named validation scores that are there."""
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for line in self.history:
+            for name in names:
+                value = line.get("scores", {}).get(name)
+                if value is not None:
+                    curves.setdefault(name, []).append((line["step"], value))
+        return curves
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFile:
+    """An evaluation and its pictures.
+
+    Attributes:
+        folder: Where it lies.
+        data: ``evaluation.json``.
+    """
+
+    folder: Path
+    data: Mapping[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """Class names in order of id."""
+        return [row["name"] for row in self.data["classes"]]
+
+    def pictures(self, kind: str) -> list[NDArray[np.uint8]]:
+        """Pictures of a kind: ``worst``, ``median`` or ``best``; RGB."""
+        found = []
+        for name in self.data.get("pictures", {}).get(kind, []):
+            image = cv2.imread(str(self.folder / Path(name).name))
+            if image is not None:
+                found.append(image[..., ::-1].astype(np.uint8))
+        return found
+
+
+def read_run(path: Path) -> Run:
+    """Reads a run folder.
+
+    Raises:
+        DataError: It is no run folder, or a file in it is not readable.
+    """
+    history = path / "history.jsonl"
+    if not history.is_file():
+        raise DataError(
+            f"{path} is no run folder: there is no {history.name} in it",
+            remedy="name a folder that `trocar train … --out` wrote",
+        )
+    lines = []
+    for line in history.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            # A run that was killed leaves half a line at the end.
+            continue
+    metrics = path / "metrics.json"
+    command = path / "command.txt"
+    return Run(
+        name=path.name,
+        metrics=read_json(metrics) if metrics.is_file() else {},
+        history=tuple(lines),
+        command=command.read_text(encoding="utf-8").strip() if command.is_file() else "",
+    )
+
+
+def read_evaluation(path: Path) -> EvaluationFile:
+    """Reads the folder that `trocar evaluate --out` wrote.
+
+    Raises:
+        DataError: It is no such folder.
+    """
+    file = path / EVALUATION
+    if not file.is_file():
+        raise DataError(
+            f"{path} holds no {EVALUATION}", remedy="name a folder of `trocar evaluate … --out`"
+        )
+    return EvaluationFile(folder=path, data=read_json(file))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        DataError: It is missing or is no JSON object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}", remedy="make it again") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{path} is no JSON object", remedy="make it again")
+    return data
