@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 demo: ## phantom data, training, export, video, report: everything once, in demo/
 	@scripts/setup_venv.sh train,export
-	@.venv/bin/trocar demo
+	@.venv/bin/trocar demo --overwrite
 
 test: venv lint types cpp pytest ## lint, types, C++ build with CTest, every test, a small run end to end
 
