@@ -197,6 +197,12 @@ double Array::real(std::size_t index) const {
     return value;
 }
 
+double Array::rounded(double number) const {
+    if (dtype == "<f2") return double_from_half(half_from_float(static_cast<float>(number)));
+    if (dtype == "<f4") return static_cast<float>(number);
+    return number;
+}
+
 std::map<std::string, Array> read_npz(std::string_view file) {
     const std::uint64_t end = end_of_directory(file);
     const std::uint64_t count = number(file, end + 10, 2);

@@ -19,6 +19,8 @@ struct Array {
     std::size_t count() const;
     /// Element of a <f2, <f4 or <f8 array as double.
     double real(std::size_t index) const;
+    /// A number rounded to the array's type, as NumPy compares an array with a plain number.
+    double rounded(double number) const;
     bool is_real() const { return dtype == "<f2" || dtype == "<f4" || dtype == "<f8"; }
 };
 

@@ -181,6 +181,7 @@ void Session::replay(const std::string &file) {
     const Golden golden(file, manifest_.segmentation);
     const Array &frame = golden.arrays.at("frame");
     const Array &margin = golden.arrays.at("margin");
+    const double limit = margin.rounded(manifest_.golden_margin);
     const Outputs outputs =
         infer(reinterpret_cast<const std::uint8_t *>(frame.data.data()), 1,
               static_cast<int>(frame.shape[0]), static_cast<int>(frame.shape[1]));
@@ -199,7 +200,7 @@ void Session::replay(const std::string &file) {
         const auto *given = static_cast<const std::uint8_t *>(outputs.labels->data);
         std::size_t wrong = 0;
         for (std::size_t i = 0; i < labels.count(); ++i)
-            if (margin.real(i) > manifest_.golden_margin &&
+            if (margin.real(i) > limit &&
                 given[i] != static_cast<std::uint8_t>(labels.data[i]))
                 ++wrong;
         if (wrong > 0)
@@ -208,7 +209,7 @@ void Session::replay(const std::string &file) {
                             std::to_string(labels.count()) +
                             " pixels of the golden frame that are no near-ties, expected 0",
                         remedy);
-    } else if (margin.real(0) > manifest_.golden_margin) {
+    } else if (margin.real(0) > limit) {
         const Array &scores = golden.arrays.at("scores");
         const std::size_t got = largest(outputs.scores->per_frame(),
                                         [&](std::size_t i) { return real(*outputs.scores, i); });

@@ -1,0 +1,193 @@
+"""What is broken is refused with the same code in both languages, and says what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trocar.contract.bundle import GOLDEN, MODEL, open_bundle, sha256_of, update_bundle
+from trocar.contract.errors import TrocarError
+from trocar.runtime.session import Session
+
+
+def replaced(bundle: Path, name: str, data: bytes) -> None:
+    """Writes a file and its hash, as a careful forger would."""
+    (bundle / name).write_bytes(data)
+    document = json.loads((bundle / "manifest.json").read_text())
+    document["files"][name] = sha256_of(bundle / name)
+    (bundle / "manifest.json").write_text(json.dumps(document))
+
+
+def golden_with(bundle: Path, compressed: bool = False, **changes: Any) -> None:
+    with np.load(bundle / GOLDEN) as file:
+        arrays = {name: file[name] for name in file.files} | changes
+    buffer = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(
+        buffer, **{name: value for name, value in arrays.items() if value is not None}
+    )
+    replaced(bundle, GOLDEN, buffer.getvalue())
+
+
+def manifest_with(bundle: Path, **changes: Any) -> None:
+    document = json.loads((bundle / "manifest.json").read_text()) | changes
+    (bundle / "manifest.json").write_text(json.dumps(document))
+
+
+def flipped(bundle: Path, name: str) -> None:
+    data = bytearray((bundle / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / name).write_bytes(bytes(data))
+
+
+def wrong_labels(bundle: Path, *, margin: float) -> None:
+    with np.load(bundle / GOLDEN) as file:
+        labels, margins = file["labels"].copy(), file["margin"].copy()
+    labels[3, 4] ^= 1
+    margins[3, 4] = margin
+    golden_with(bundle, labels=labels, margin=margins)
+
+
+CASES: dict[str, tuple[int, Callable[[Path], object]]] = {
+    "whole": (0, lambda b: None),
+    "model changed": (5, lambda b: flipped(b, MODEL)),
+    "golden changed": (5, lambda b: flipped(b, GOLDEN)),
+    "model missing": (4, lambda b: (b / MODEL).unlink()),
+    "golden missing": (4, lambda b: (b / GOLDEN).unlink()),
+    "manifest missing": (4, lambda b: (b / "manifest.json").unlink()),
+    "manifest is a folder": (
+        4,
+        lambda b: ((b / "manifest.json").unlink(), (b / "manifest.json").mkdir()),
+    ),
+    "folder missing": (4, shutil.rmtree),
+    "model not listed": (4, lambda b: manifest_with(b, files={GOLDEN: sha256_of(b / GOLDEN)})),
+    "golden not listed": (4, lambda b: manifest_with(b, files={MODEL: sha256_of(b / MODEL)})),
+    "other major version": (6, lambda b: manifest_with(b, schema="2.0")),
+    "model is no model": (4, lambda b: replaced(b, MODEL, b"nothing of the kind")),
+    "model is empty": (4, lambda b: replaced(b, MODEL, b"")),
+    "golden is no zip": (4, lambda b: replaced(b, GOLDEN, b"nothing of the kind")),
+    "golden is empty": (4, lambda b: replaced(b, GOLDEN, b"")),
+    "golden truncated": (4, lambda b: replaced(b, GOLDEN, (b / GOLDEN).read_bytes()[:-300])),
+    "golden without labels": (4, lambda b: golden_with(b, labels=None)),
+    "golden without frame": (4, lambda b: golden_with(b, frame=None)),
+    "golden frame of floats": (4, lambda b: golden_with(b, frame=np.zeros((9, 9, 3)))),
+    "golden frame of one channel": (4, lambda b: golden_with(b, frame=np.zeros((9, 9), np.uint8))),
+    "golden margin of other size": (4, lambda b: golden_with(b, margin=np.zeros((9, 9)))),
+    "golden labels of other size": (
+        8,
+        lambda b: golden_with(b, margin=np.ones((9, 9)), labels=np.ones((9, 9), np.uint8)),
+    ),
+    "golden pixel differs": (8, lambda b: wrong_labels(b, margin=0.01)),
+    "golden near-tie differs": (0, lambda b: wrong_labels(b, margin=0.0005)),
+    "golden margin at the limit": (0, lambda b: wrong_labels(b, margin=float(np.float32(0.001)))),
+    "margins of doubles": (
+        0,
+        lambda b: golden_with(b, margin=np.load(b / GOLDEN)["margin"].astype(np.float64)),
+    ),
+    "unknown field": (0, lambda b: manifest_with(b, novelty=1)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_code(
+    case: str, cpp: ModuleType, library: str, tiny_bundle: Path, onnxruntime_library: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    code, spoil = CASES[case]
+    bundle = tmp_path / "b.trocar"
+    shutil.copytree(tiny_bundle, bundle)
+    spoil(bundle)
+    got = python = 0
+    try:
+        Session.open(bundle, threads=1).close()
+    except TrocarError as error:
+        python = error.code
+    try:
+        cpp.Session(library, str(bundle), library=onnxruntime_library, threads=1).close()
+    except cpp.TrocarFailure as error:
+        got = error.code if "→" in str(error) else -1
+    assert (got, python) == (code, code)
+
+
+def test_a_compressed_golden_frame_is_refused(
+    cpp: ModuleType, library: str, tiny_bundle: Path, onnxruntime_library: str, tmp_path: Path
+) -> None:
+    """Python's reader inflates it; the contract says uncompressed, and C++ holds to it."""
+    bundle = tmp_path / "b.trocar"
+    shutil.copytree(tiny_bundle, bundle)
+    golden_with(bundle, compressed=True)
+    with pytest.raises(cpp.TrocarFailure, match="compressed"):
+        cpp.Session(library, str(bundle), library=onnxruntime_library)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"device": "tpu"}, 15),
+        ({"device": "cuda:x"}, 15),
+        ({"device": "cuda:1234"}, 15),
+        ({"backend": "magic"}, 9),
+        ({"precision": "int8"}, 9),
+    ],
+)
+def test_options(
+    cpp: ModuleType,
+    library: str,
+    tiny_bundle: Path,
+    onnxruntime_library: str,
+    options: dict[str, str],
+    code: int,
+) -> None:
+    with pytest.raises(TrocarError) as python:
+        Session.open(tiny_bundle, **options)
+    with pytest.raises(cpp.TrocarFailure) as native:
+        cpp.Session(library, str(tiny_bundle), library=onnxruntime_library, **options)
+    assert (native.value.code, python.value.code) == (code, code)
+
+
+def test_cuda_is_never_replaced_by_the_cpu(
+    cpp: ModuleType, library: str, tiny_bundle: Path, onnxruntime_library: str
+) -> None:
+    from trocar.runtime.devices import cuda_count
+
+    if cuda_count()[0]:
+        pytest.skip("this machine has a GPU")
+    for provider in ("cuda", "tensorrt", "tensorrt-rtx"):
+        with pytest.raises(cpp.TrocarFailure) as error:
+            cpp.Session(
+                library,
+                str(tiny_bundle),
+                library=onnxruntime_library,
+                device="cuda",
+                provider=provider,
+            )
+        assert error.value.code == 9
+
+
+def test_library_that_is_not_there(cpp: ModuleType, library: str, tiny_bundle: Path) -> None:
+    with pytest.raises(cpp.TrocarFailure, match="TROCAR_ONNXRUNTIME") as error:
+        cpp.Session(library, str(tiny_bundle), library="/nowhere/libonnxruntime.so")
+    assert error.value.code == 10
+    with pytest.raises(cpp.TrocarFailure, match="is no ONNX Runtime") as error:
+        cpp.Session(library, str(tiny_bundle), library=library)
+    assert error.value.code == 9
+
+
+def test_engines_of_a_bundle_are_checked_too(
+    cpp: ModuleType, library: str, tiny_bundle: Path, onnxruntime_library: str, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "b.trocar"
+    shutil.copytree(tiny_bundle, bundle)
+    update_bundle(open_bundle(bundle), add={"engines/a.engine": b"engine"})
+    cpp.Session(library, str(bundle), library=onnxruntime_library).close()
+    (bundle / "engines" / "a.engine").write_bytes(b"other")
+    with pytest.raises(cpp.TrocarFailure) as error:
+        cpp.Session(library, str(bundle), library=onnxruntime_library)
+    assert error.value.code == 5
