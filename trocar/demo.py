@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def plan(out: Path, size: Size) -> list[Step]:
     ]
 
 
-NEXT = """Next, with your own data (frames in images/, masks of equal names in masks/, a classes.toml):
+NEXT = """Next, with your own data (frames in images/, masks of equal names in masks/, classes.toml):
 
   trocar data check data/
   trocar train supervised data/ --out runs/first
@@ -205,9 +206,14 @@ def _do(step: Step, place: str) -> None:
 
     click.echo("\n" + click.style(f"[{place}] {step.title}", bold=True))
     click.echo(click.style(f"$ trocar {shlex.join(step.command)}", fg="cyan"))
+    argv = sys.argv
+    # What a command records as its own command line shall be this step's, not the demo's.
+    sys.argv = ["trocar", *step.command]
     try:
         cli.main(list(step.command), prog_name="trocar", standalone_mode=False)
     except TrocarError as error:
         raise type(error)(
             f"the demo stopped at: {step.title}: {error.message}", remedy=error.remedy
         ) from error
+    finally:
+        sys.argv = argv
