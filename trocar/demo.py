@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -166,8 +166,11 @@ NEXT = """Next, with your own data (frames in images/, masks of equal names in m
 @click.option("--frames", default=Size.frames, show_default=True, help="Labelled frames.")
 @click.option("--video-frames", default=Size.video_frames, show_default=True, help="Video frames.")
 @click.option("--steps", default=Size.steps, show_default=True, help="Training steps.")
+@click.option("--small", is_flag=True, help="Small frames and network: quick, and a worse model.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo in --out.")
-def demo(out: Path, frames: int, video_frames: int, steps: int, overwrite: bool) -> None:
+def demo(
+    out: Path, frames: int, video_frames: int, steps: int, small: bool, overwrite: bool
+) -> None:
     """The whole way once, on made-up scenes: data, training, export, video, report.
 
     Needs no data set, no GPU and no download of weights; takes some minutes on two cores.
@@ -175,6 +178,8 @@ def demo(out: Path, frames: int, video_frames: int, steps: int, overwrite: bool)
     _prepare(out, overwrite=overwrite)
     started = time.monotonic()
     size = Size(frames=frames, video_frames=video_frames, steps=steps)
+    if small:
+        size = replace(size, network=(96, 128), frame=(192, 256), batch=4)
     steps_to_do = plan(out, size)
     for number, step in enumerate(steps_to_do, 1):
         _do(step, f"{number}/{len(steps_to_do)}")
