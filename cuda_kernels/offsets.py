@@ -84,5 +84,5 @@ def checked_offsets(offsets: Iterable[Sequence[int]]) -> tuple[Offset, ...]:
 
 
 def _rounded(value: float) -> int:
-    """Round half away from zero; sin(30 degrees) in floating point counts as a half."""
-    return int(math.copysign(math.floor(abs(value) + 0.5 + 1e-9), value))
+    """Round half away from zero, by adding a half, as scikit-image does."""
+    return int(math.copysign(math.floor(abs(value) + 0.5), value))

@@ -61,7 +61,7 @@ def soft_counts(
     for position, offset in enumerate(offsets):
         here, there = _overlap(p.shape[2], p.shape[3], offset)
         result[:, position] = np.einsum(
-            "bihw,bjhw->bij", p[(..., *here)], p[(..., *there)], optimize=True
+            "bihw,bjhw->bij", p[_last(here)], p[_last(there)], optimize=True
         )
     return result
 
@@ -81,8 +81,8 @@ def soft_counts_gradient(
     for position, offset in enumerate(offsets):
         here, there = _overlap(p.shape[2], p.shape[3], offset)
         matrix = grad[:, position]
-        result[(..., *here)] += np.einsum("bij,bjhw->bihw", matrix, p[(..., *there)])
-        result[(..., *there)] += np.einsum("bij,bihw->bjhw", matrix, p[(..., *here)])
+        result[_last(here)] += np.einsum("bij,bjhw->bihw", matrix, p[_last(there)])
+        result[_last(there)] += np.einsum("bij,bihw->bjhw", matrix, p[_last(here)])
     return _masked(result, valid)
 
 
