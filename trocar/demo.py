@@ -145,7 +145,7 @@ def plan(out: Path, size: Size) -> list[Step]:
     ]
 
 
-NEXT = """Next, with your own data (frames in images/, masks of equal names in masks/, classes.toml):
+NEXT = """Next, with your own data (images/, masks/ with equal names, classes.toml):
 
   trocar data check data/
   trocar train supervised data/ --out runs/first

@@ -1,4 +1,4 @@
-"""The whole way once, small: the demo's own commands, and the README's, in a folder of their own."""
+"""The whole way once, small: the demo's own commands and the README's, in a folder of their own."""
 
 from __future__ import annotations
 
