@@ -92,7 +92,7 @@ def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> di
         out: Folder of the run.
         flags: By name as the command has them; ``None`` means not given.
     """
-    from trocar.train.loop import Job
+    from trocar.train.job import Job
     from trocar.train.loop import train as run_loop
     from trocar.train.opening import DataConfig, Paths, open_data
     from trocar.train.run_folder import CONFIG, RunFolder

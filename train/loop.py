@@ -12,13 +12,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import InterruptedByUserError, TrainingError
@@ -31,40 +30,14 @@ from trocar.train.checkpoint import (
 )
 from trocar.train.devices import make_fabric, out_of_memory
 from trocar.train.feeding import feed
-from trocar.train.methods.protocol import Batch, Contract, Method, Progress, TrainData
+from trocar.train.job import Job
+from trocar.train.methods.protocol import Batch, Contract, Progress
 from trocar.train.metrics import json_ready
 from trocar.train.pictures import write_curves
 from trocar.train.reporter import Reporter
 from trocar.train.resuming import check_same, stop_signals
 from trocar.train.run_folder import RunFolder, sink
-from trocar.train.settings import RunConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One run.
-
-    Attributes:
-        method: A method with its configuration.
-        run: Settings of the loop.
-        data: Data sets; the loop fills in this process's place.
-        name: Model name for people.
-        out: Folder of the run.
-        resume: Goes on from the last checkpoint where there is one.
-        command: The command line that started it.
-        source: Free-form JSON about the origin, kept in checkpoints.
-        extra: Further lines for ``config.toml``.
-    """
-
-    method: Method
-    run: RunConfig
-    data: TrainData
-    name: str
-    out: Path
-    resume: bool = False
-    command: str = ""
-    source: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+from trocar.train.stepping import Losses, not_finite, parameter_groups, rank_of, step_seed
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -87,7 +60,7 @@ def train(job: Job) -> dict[str, Any]:
         folder.check(resume=job.resume)
     run = _Run(job, folder, fabric)
     if first:
-        folder.start(_recipe(job), job.command)
+        folder.start(job.recipe(), job.command)
         folder.rewind(run.done)
     try:
         with Reporter(
@@ -103,19 +76,6 @@ def train(job: Job) -> dict[str, Any]:
             "--encoder, or pass --precision bf16; then start again or --resume",
         ) from error
     return run.finish()
-
-
-class _Losses(nn.Module):
-    """Puts a method's losses behind one ``forward``, which is what DDP and autocast hook into."""
-
-    def __init__(self, method: Method, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self._method = method
-        self.progress = Progress(0, 1)
-
-    def forward(self, batch: Mapping[str, Batch]) -> dict[str, Tensor]:
-        return self._method.losses(batch, self.progress)
 
 
 class _Run:
@@ -143,9 +103,9 @@ class _Run:
             check_same(resumed, job.method, job.run, self.contract)
             load_weights(self.network, resumed.weights, source=str(folder.last))
             self.done, self.state = resumed.step, dict(resumed.state)
-        self.losses = _Losses(job.method, self.network)
+        self.losses = Losses(job.method, self.network)
         optimizer = torch.optim.AdamW(
-            _groups(self.network, job.run.weight_decay), lr=job.run.lr, betas=(0.9, 0.999)
+            parameter_groups(self.network, job.run.weight_decay), lr=job.run.lr, betas=(0.9, 0.999)
         )
         self.module, self.optimizer = fabric.setup(self.losses, optimizer)
         if resumed is not None:
@@ -233,14 +193,14 @@ class _Run:
         total = torch.stack([term.float() for term in terms.values()]).sum()
         loss = float(self._mean(total.detach()))
         if not math.isfinite(loss):
-            raise _not_finite("the loss", step, terms, batch)
+            raise not_finite("the loss", step, terms, batch)
         self.fabric.backward(total)
         norm = self.fabric.clip_gradients(
             self.module, self.optimizer, max_norm=run.clip or math.inf, error_if_nonfinite=False
         )
         # With fp16 the scaler meets such gradients by design: it skips the step and scales less.
         if run.precision != "fp16" and not math.isfinite(float(norm)):
-            raise _not_finite("the gradient", step, terms, batch)
+            raise not_finite("the gradient", step, terms, batch)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
@@ -268,7 +228,7 @@ class _Run:
         self.module.train()
         entry = {"step": self.done, "scores": json_ready(scores)}
         known = self.state["best"]
-        improved = known is None or _rank(scores, self.job.method.best) > _rank(
+        improved = known is None or rank_of(scores, self.job.method.best) > rank_of(
             known["scores"], self.job.method.best
         )
         self.state["last"] = entry
@@ -313,47 +273,3 @@ class _Run:
             return flag
         value = torch.tensor(float(flag), device=self.fabric.device)
         return bool(self.fabric.all_reduce(value, reduce_op="sum") > 0)
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of torch's generator for one step of one process, 63 bits."""
-    words = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))
-
-
-def _rank(scores: Mapping[str, float | None], name: str) -> float:
-    value = scores.get(name)
-    return -math.inf if value is None or math.isnan(value) else value
-
-
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    trained = [p for p in network.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _recipe(job: Job) -> dict[str, Any]:
-    return {
-        "method": job.method.name,
-        **job.extra,
-        **to_mapping(job.run),
-        **to_mapping(job.method.config),
-    }
-
-
-def _not_finite(
-    what: str, step: int, terms: Mapping[str, Tensor], batch: Mapping[str, Batch]
-) -> TrainingError:
-    values = ", ".join(f"{name} {float(term.detach()):.4g}" for name, term in terms.items())
-    files = "; ".join(
-        f"{name}: {', '.join(map(str, one['name']))}"
-        for name, one in batch.items()
-        if "name" in one
-    )
-    return TrainingError(
-        f"{what} is not finite at step {step} ({values}); the batch was {files}",
-        remedy="look at these files with `trocar data check`; lower --lr or --clip, lengthen "
-        "--warmup, or use --precision fp32; the checkpoints are from before and --resume works",
-    )
