@@ -1,0 +1,194 @@
+"""The looks of the phantom domains: tissue palette, light, instrument material and camera.
+
+LOOKS["robotic"].light
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Organ:
+    """How one kind of tissue looks.
+
+    Attributes:
+        colours: Two RGB colours, 0..255, mixed by noise.
+        kind: ``dome``, ``lobes``, ``tube`` or ``sheet``: its form.
+        gloss: Wetness, 0..1.
+        vessels: Density of vessels, 0..1.
+        near: Brightness for closeness to the light.
+        weight: How often it is drawn.
+    """
+
+    colours: tuple[Colour, Colour]
+    kind: str
+    gloss: float
+    vessels: float
+    near: float
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metal:
+    """A surface of an instrument: base colour 0..255, mirror share, gloss exponent and strength."""
+
+    colour: Colour
+    mirror: float
+    exponent: float
+    strength: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Everything that tells one domain from another."""
+
+    wall: tuple[Colour, Colour]
+    organs: tuple[Organ, ...]
+    vessel: Colour
+    blood: Colour
+    light: Colour
+    falloff: float
+    ambient: float
+    shafts: tuple[Metal, ...]
+    wrist: Metal
+    jaw: Metal
+    wrist_bend: float
+    radius: float
+    circle: tuple[float, float]
+    contrast: float
+    saturation: float
+    sharpen: float
+    noise: float
+    smoke: Colour
+
+
+LOOKS: dict[str, Look] = {
+    # Human gall-bladder surgery: xenon light, dark cavity, yellow fat, black insulated shafts.
+    "laparoscopy": Look(
+        wall=((92, 44, 30), (50, 22, 20)),
+        organs=(
+            Organ(
+                colours=((126, 62, 54), (92, 42, 42)),
+                kind="dome",
+                gloss=0.35,
+                vessels=0.12,
+                near=0.75,
+                weight=1.0,
+            ),
+            Organ(
+                colours=((226, 160, 72), (196, 118, 52)),
+                kind="lobes",
+                gloss=0.5,
+                vessels=0.35,
+                near=1.0,
+                weight=1.3,
+            ),
+            Organ(
+                colours=((206, 122, 104), (176, 84, 80)),
+                kind="tube",
+                gloss=0.9,
+                vessels=1.0,
+                near=1.1,
+                weight=1.0,
+            ),
+            Organ(
+                colours=((170, 130, 132), (128, 92, 104)),
+                kind="dome",
+                gloss=0.8,
+                vessels=0.7,
+                near=0.9,
+                weight=0.7,
+            ),
+            Organ(
+                colours=((188, 116, 84), (150, 78, 62)),
+                kind="sheet",
+                gloss=0.6,
+                vessels=0.8,
+                near=0.8,
+                weight=0.8,
+            ),
+        ),
+        vessel=(128, 22, 26),
+        blood=(112, 8, 10),
+        light=(1.06, 0.98, 0.86),
+        falloff=1.0,
+        ambient=0.10,
+        shafts=(
+            Metal(colour=(34, 34, 38), mirror=0.10, exponent=16, strength=0.5),
+            Metal(colour=(60, 62, 68), mirror=0.16, exponent=24, strength=0.6),
+            Metal(colour=(128, 128, 132), mirror=0.45, exponent=40, strength=0.8),
+        ),
+        wrist=Metal(colour=(150, 148, 146), mirror=0.50, exponent=40, strength=1.0),
+        jaw=Metal(colour=(168, 166, 162), mirror=0.45, exponent=30, strength=1.0),
+        wrist_bend=0.0,
+        radius=0.040,
+        circle=(0.60, 0.72),
+        contrast=1.12,
+        saturation=1.05,
+        sharpen=0.0,
+        noise=1.0,
+        smoke=(176, 164, 164),
+    ),
+    # Porcine training model under a robot: cold LED light, pale pink bowel, white fat, wristed
+    # satin-grey instruments, a sharpening camera and a wider view.
+    "robotic": Look(
+        wall=((150, 92, 96), (104, 58, 70)),
+        organs=(
+            Organ(
+                colours=((226, 170, 168), (206, 138, 142)),
+                kind="tube",
+                gloss=1.0,
+                vessels=1.0,
+                near=1.05,
+                weight=1.5,
+            ),
+            Organ(
+                colours=((232, 214, 204), (214, 180, 172)),
+                kind="lobes",
+                gloss=0.7,
+                vessels=0.5,
+                near=1.0,
+                weight=1.0,
+            ),
+            Organ(
+                colours=((138, 66, 78), (112, 48, 66)),
+                kind="dome",
+                gloss=0.6,
+                vessels=0.15,
+                near=0.9,
+                weight=0.7,
+            ),
+            Organ(
+                colours=((220, 150, 156), (188, 104, 118)),
+                kind="sheet",
+                gloss=0.9,
+                vessels=1.0,
+                near=0.95,
+                weight=1.0,
+            ),
+        ),
+        vessel=(146, 34, 62),
+        blood=(150, 14, 28),
+        light=(0.93, 0.99, 1.08),
+        falloff=0.55,
+        ambient=0.24,
+        shafts=(
+            Metal(colour=(150, 154, 162), mirror=0.22, exponent=12, strength=0.45),
+            Metal(colour=(182, 184, 186), mirror=0.25, exponent=14, strength=0.5),
+            Metal(colour=(112, 122, 140), mirror=0.22, exponent=14, strength=0.5),
+        ),
+        wrist=Metal(colour=(196, 192, 178), mirror=0.40, exponent=28, strength=0.9),
+        jaw=Metal(colour=(188, 186, 178), mirror=0.40, exponent=26, strength=0.9),
+        wrist_bend=0.9,
+        radius=0.050,
+        circle=(0.74, 0.84),
+        contrast=1.02,
+        saturation=0.9,
+        sharpen=0.7,
+        noise=0.7,
+        smoke=(206, 210, 218),
+    ),
+}

@@ -1,0 +1,95 @@
+"""Smooth random fields and textures that everything in a phantom scene is made of.
+
+field = smooth_noise(np.random.default_rng(0), (256, 320), cells=6, octaves=3)
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.float32]
+
+
+def smooth_noise(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    *,
+    cells: float,
+    octaves: int = 1,
+    gain: float = 0.5,
+) -> Field:
+    """Value noise ``[H, W]`` float32, roughly -1..1, zero mean.
+
+    Args:
+        rng: Source of randomness.
+        shape: Height and width.
+        cells: Grid cells over the width in the coarsest octave.
+        octaves: Each doubles the frequency.
+        gain: Amplitude of an octave against the one before.
+    """
+    height, width = shape
+    total = np.zeros(shape, np.float32)
+    amplitude, norm = 1.0, 0.0
+    for octave in range(octaves):
+        columns = max(int(round(cells * 2**octave)), 1)
+        rows = max(int(round(columns * height / width)), 1)
+        grid = rng.uniform(-1, 1, (rows + 3, columns + 3)).astype(np.float32)
+        step_x, step_y = columns / width, rows / height
+        # An affine crop of the enlarged grid, so that no border is smeared.
+        place = np.array([[step_x, 0, 1.0], [0, step_y, 1.0]], np.float32)
+        layer = cv2.warpAffine(
+            grid,
+            place,
+            (width, height),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        total += np.float32(amplitude) * layer
+        norm += amplitude
+        amplitude *= gain
+    return total * np.float32(1.4 / norm)
+
+
+def smoothstep(x: Field, low: float, high: float) -> Field:
+    """0 below ``low``, 1 above ``high``, a smooth ramp between."""
+    t = np.clip((x - np.float32(low)) * np.float32(1.0 / (high - low)), 0, 1)
+    result: Field = t * t * (3 - 2 * t)
+    return result
+
+
+def blur(image: Field, sigma: float) -> Field:
+    """Gaussian blur whose cost does not grow with sigma: wide ones run on a smaller image."""
+    if sigma <= 0.3:
+        return image
+    if sigma <= 3:
+        return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+    factor = min(int(sigma / 1.5), 16)
+    height, width = image.shape[:2]
+    small = cv2.resize(
+        image,
+        (max(width // factor, 2), max(height // factor, 2)),
+        interpolation=cv2.INTER_AREA,
+    )
+    small = cv2.GaussianBlur(small, (0, 0), sigma / factor, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def mix(low: Field, high: Field | NDArray[np.float32], share: Field) -> Field:
+    """``low`` where the share is 0, ``high`` where it is 1; the share may lack the channel axis."""
+    if low.ndim == 3 and share.ndim == 2:
+        share = share[..., None]
+    result: Field = low + (high - low) * share
+    return result
+
+
+def wander(
+    rng: np.random.Generator, start: tuple[float, float], *, steps: int, step: float, bend: float
+) -> NDArray[np.float32]:
+    """A smooth random walk, ``[steps, 2]`` float32 points."""
+    turn = np.cumsum(rng.normal(0, bend, steps)) * 0.6 + rng.normal(0, bend, steps)
+    angle = rng.uniform(0, 2 * np.pi) + np.cumsum(turn * 0.5)
+    path = np.stack([np.cos(angle), np.sin(angle)], 1) * step
+    points: NDArray[np.float32] = (np.cumsum(path, 0) + np.array(start)).astype(np.float32)
+    return points

@@ -1,0 +1,203 @@
+"""What light, smoke, lens and sensor do to a frame. None of it moves the ground truth.
+
+camera = Camera.drawn(rng, look, (512, 640), difficulty=0.5)
+picture = camera.develop(frame, time, shift=(3.0, 0.0))
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.train.data.phantom.looks import Look
+from trocar.train.data.phantom.motion import Drift
+from trocar.train.data.phantom.noise import Field, smooth_noise, smoothstep
+
+NOISE_TILE = 96
+
+
+@dataclass
+class Camera:
+    """Lens, light and sensor of one scene.
+
+    Attributes:
+        window: ``[H, W]`` float32, 1 inside the round view, 0 outside.
+    """
+
+    look: Look
+    size: tuple[int, int]
+    difficulty: float
+    window: Field
+    rim: Field
+    grain: NDArray[np.int16]
+    plume: Field
+    smoke: Drift
+    drift_x: float
+    drift_y: float
+    exposure: Drift
+    warmth: Drift
+    focus: Drift
+    light_x: Drift
+    light_y: Drift
+    haze: Field
+    rng: np.random.Generator
+
+    @classmethod
+    def drawn(
+        cls, rng: np.random.Generator, look: Look, size: tuple[int, int], *, difficulty: float
+    ) -> Camera:
+        """Draws the camera of a scene."""
+        height, width = size
+        window = _window(rng, look, size)
+        # Grain of one pixel and of two, as left by demosaicking.
+        grain = rng.normal(0, 1, (height + NOISE_TILE, width + NOISE_TILE, 3)).astype(np.float32)
+        grain = 0.55 * grain + 0.9 * cv2.GaussianBlur(grain, (0, 0), 0.8)
+        grain = 0.7 * grain.mean(2, keepdims=True) + 0.5 * grain
+        amount = look.noise * (0.8 + 4.2 * difficulty * float(rng.uniform(0.4, 1.0)))
+        plume = smooth_noise(rng, (height // 2, width // 2), cells=3, octaves=4, gain=0.55)
+        small = smooth_noise(rng, (height // 4, width // 4), cells=3, octaves=3)
+        smoky = float(rng.random() < 0.25 + 0.45 * difficulty)
+        thick = smoky * difficulty * float(rng.uniform(0.25, 0.9))
+        return cls(
+            look=look,
+            size=size,
+            difficulty=difficulty,
+            window=window,
+            rim=1 - 0.55 * (1 - cv2.GaussianBlur(window, (0, 0), width / 40)),
+            grain=np.round(grain * amount).astype(np.int16),
+            plume=(plume * 0.5 + 0.5).astype(np.float32),
+            smoke=Drift.drawn(rng, middle=thick, size=0.7 * thick + 1e-3, speed=0.5),
+            drift_x=float(rng.uniform(-30, 30)),
+            drift_y=float(rng.uniform(-40, -5)),
+            exposure=Drift.drawn(
+                rng,
+                middle=float(rng.normal(0, 0.10 * difficulty)),
+                size=0.05 + 0.22 * difficulty,
+                speed=0.3,
+            ),
+            warmth=Drift.drawn(
+                rng,
+                middle=float(rng.normal(0, 0.03 * difficulty)),
+                size=0.05 * difficulty + 1e-3,
+                speed=0.1,
+            ),
+            focus=Drift.drawn(
+                rng, middle=-0.9 + 1.3 * difficulty * float(rng.random()), size=0.9, speed=1.5
+            ),
+            light_x=Drift.drawn(rng, middle=float(rng.uniform(-0.08, 0.08)), size=0.06, speed=0.1),
+            light_y=Drift.drawn(rng, middle=float(rng.uniform(-0.10, 0.04)), size=0.06, speed=0.1),
+            haze=smoothstep(small, 0.1, 0.9),
+            rng=rng,
+        )
+
+    def light(self, time: float) -> Field:
+        """Illumination ``[h/8, w/8]`` float32: a broad spot that falls off outwards."""
+        rows, columns = -(-self.size[0] // 8), -(-self.size[1] // 8)
+        x = np.arange(columns, dtype=np.float32)[None] / columns - 0.5
+        y = (np.arange(rows, dtype=np.float32)[:, None] - rows / 2) / columns
+        dx, dy = x - np.float32(self.light_x(time)), y - np.float32(self.light_y(time))
+        distance = dx * dx + dy * dy
+        result: Field = 1.28 / (1 + np.float32(5.5 * self.look.falloff) * distance)
+        return result
+
+    def develop(self, frame: Field, time: float, shift: tuple[float, float]) -> NDArray[np.uint8]:
+        """Turns the lit scene into a picture.
+
+        Args:
+            frame: ``[H, W, 3]`` float32, 0..255 and above where it is overexposed.
+            time: Seconds.
+            shift: How far the picture moves during the exposure, pixels.
+        """
+        height, width = self.size
+        frame = self._glare(frame)
+        self._smoke(frame, time)
+        sigma = max(self.focus(time), 0.0) * width / 640 * (0.3 + 2.2 * self.difficulty)
+        blur = _streak(shift)
+        if blur is not None:
+            frame = cv2.filter2D(frame, -1, blur, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+        if sigma > 0.35:
+            frame = cv2.GaussianBlur(frame, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+        elif self.look.sharpen:
+            soft = cv2.GaussianBlur(frame, (0, 0), 1.3, borderType=cv2.BORDER_REPLICATE)
+            frame = cv2.addWeighted(frame, 1 + self.look.sharpen, soft, -self.look.sharpen, 0)  # type: ignore[assignment]
+        frame *= (self.window * self.rim)[..., None]
+        picture = cv2.convertScaleAbs(np.clip(frame, 0, 255))
+        x, y = (int(self.rng.integers(NOISE_TILE)) for _ in range(2))
+        picture = cv2.add(picture, self.grain[y : y + height, x : x + width], dtype=cv2.CV_8U)
+        return cv2.LUT(picture, self._curve(time))  # type: ignore[return-value]
+
+    def _glare(self, frame: Field) -> Field:
+        """Light scattered in the lens round what is overexposed."""
+        height, width = self.size
+        small = cv2.resize(frame, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+        bright = np.clip(small - 200, 0, 200)
+        bloom = cv2.GaussianBlur(bright, (0, 0), width / 160)
+        bloom += 0.6 * cv2.GaussianBlur(bright, (0, 0), width / 45)
+        bloom *= np.float32(0.25 + 0.6 * self.difficulty)
+        return cv2.add(frame, cv2.resize(bloom, (width, height)))  # type: ignore[return-value]
+
+    def _smoke(self, frame: Field, time: float) -> None:
+        amount = self.smoke(time)
+        if amount < 0.02:
+            return
+        height, width = self.size
+        rows, columns = self.plume.shape
+        move = np.array([[1, 0, self.drift_x * time], [0, 1, self.drift_y * time]], np.float32)
+        plume = cv2.warpAffine(
+            self.plume, move, (columns, rows), flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )  # fmt: skip
+        veil = np.clip(np.float32(amount) * (0.35 + 1.1 * plume), 0, 0.85)
+        veil = cv2.resize(veil, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+        frame += (np.array(self.look.smoke, np.float32) - frame) * veil
+
+    def _curve(self, time: float) -> NDArray[np.uint8]:
+        """Exposure, white balance and contrast as one table ``[1, 256, 3]``."""
+        x = np.arange(256, dtype=np.float64)[:, None] / 255
+        warm = self.warmth(time)
+        gain = np.exp(self.exposure(time)) * np.array([1 + warm, 1.0, 1 - warm])
+        y = np.clip(x * gain, 0, 1)
+        bent = y + (self.look.contrast - 1) * (y - 0.5) * 4 * y * (1 - y) * 1.5
+        curve: NDArray[np.uint8] = np.round(np.clip(bent, 0, 1) * 255).astype(np.uint8)[None]
+        return curve
+
+
+def _window(rng: np.random.Generator, look: Look, size: tuple[int, int]) -> Field:
+    """The round picture of the endoscope, with a soft edge."""
+    height, width = size
+    radius = float(rng.uniform(*look.circle)) * width * 0.82
+    x = np.arange(width, dtype=np.float32)[None] - np.float32(
+        width * (0.5 + rng.uniform(-0.025, 0.025))
+    )
+    y = np.arange(height, dtype=np.float32)[:, None] - np.float32(
+        height * (0.5 + rng.uniform(-0.03, 0.03))
+    )
+    distance = np.sqrt(x * x + y * y)
+    soft = width / 130
+    return 1 - smoothstep(distance, radius - soft, radius + soft)
+
+
+def _streak(shift: tuple[float, float]) -> Field | None:
+    """Kernel of a straight, symmetric smear, or ``None`` where it would not be seen."""
+    length = math.hypot(*shift)
+    if length < 1.2:
+        return None
+    length = min(length, 25.0)
+    reach = int(math.ceil(length / 2)) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    angle = math.atan2(shift[1], shift[0])
+    dx, dy = math.cos(angle) * length / 2, math.sin(angle) * length / 2
+    ends = np.round(np.array([[reach - dx, reach - dy], [reach + dx, reach + dy]]) * 256)
+    (x0, y0), (x1, y1) = ends.astype(int).tolist()
+    cv2.line(kernel, (x0, y0), (x1, y1), 1.0, 1, cv2.LINE_8, 8)
+    # Even, so that the smear has no bias to one side.
+    kernel = kernel + kernel[::-1, ::-1]
+    result: Field = kernel / np.float32(kernel.sum())
+    return result
+
+
+streak = _streak

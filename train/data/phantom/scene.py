@@ -1,0 +1,238 @@
+"""Sequences of phantom scenes.
+
+for frame in phantom_frames(PhantomConfig(frames=50)): frame.image, frame.types
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.train.data.phantom.anatomy import ANATOMY
+from trocar.train.data.phantom.config import (
+    INSTRUMENT_TYPES,
+    PHANTOM_DOMAINS,
+    PhantomConfig,
+    PhantomFrame,
+    Tip,
+)
+from trocar.train.data.phantom.looks import LOOKS, Look
+from trocar.train.data.phantom.motion import Drift
+from trocar.train.data.phantom.noise import Field, smooth_noise
+from trocar.train.data.phantom.optics import Camera, streak
+from trocar.train.data.phantom.painting import Layer, Surroundings, paint
+from trocar.train.data.phantom.pose import Rig
+from trocar.train.data.phantom.tissue import make_tissue
+
+MARGIN = 1.25
+"""Tissue is painted this much wider than the view, so that the camera can move."""
+
+SHUTTER = 1 / 50
+"""Exposure time in seconds."""
+
+VIDEO_CLIP = 1_000_000
+"""Clip number, and so scene, of held-out videos: no data set reaches it."""
+
+
+def phantom_frames(config: PhantomConfig, *, first_clip: int = 0) -> Iterator[PhantomFrame]:
+    """Yields the frames of a configuration in order, equal bit for bit for an equal one.
+
+    Args:
+        config: What to paint.
+        first_clip: Number of the first scene; scenes of different numbers differ.
+    """
+    for index in range(config.frames):
+        clip, step = divmod(index, config.clip_length)
+        if step == 0:
+            scene = Scene.drawn(config, first_clip + clip)
+        yield scene.frame(clip, step / config.fps)
+
+
+@dataclass
+class Scene:
+    """One field with its instruments and camera."""
+
+    config: PhantomConfig
+    look: Look
+    canvas: NDArray[np.uint8]
+    rigs: list[Rig]
+    camera: Camera
+    stains: Field
+    blood: float
+    moves: dict[str, Drift]
+    sway: Field
+
+    @classmethod
+    def drawn(cls, config: PhantomConfig, clip: int) -> Scene:
+        """Draws the scene of a clip from the seed, the domain and the clip's number alone."""
+        domain = PHANTOM_DOMAINS.index(config.domain)
+        streams = np.random.SeedSequence([config.seed, clip, domain]).spawn(4)
+        plan, field, lens, dirt = (np.random.default_rng(s) for s in streams)
+        look, hard = LOOKS[config.domain], config.difficulty
+        height, width = config.size
+        wide = (int(height * MARGIN) // 2 * 2, int(width * MARGIN) // 2 * 2)
+        shake = 0.4 + 0.8 * hard
+        moves = {
+            "x": Drift.drawn(plan, size=0.05 * width * shake, speed=0.06 * width * shake),
+            "y": Drift.drawn(plan, size=0.04 * width * shake, speed=0.05 * width * shake),
+            "angle": Drift.drawn(plan, size=0.05 * shake, speed=0.06),
+            "zoom": Drift.drawn(plan, middle=1.0, size=0.05 * shake, speed=0.04),
+            "breath": Drift(0.0, ((0.010 * width, 2 * math.pi * 0.28, float(plan.random() * 6)),)),
+        }
+        return cls(
+            config=config,
+            look=look,
+            canvas=make_tissue(field, look, wide, difficulty=hard),
+            rigs=_rigs(plan, config, look),
+            camera=Camera.drawn(lens, look, config.size, difficulty=hard),
+            stains=_stains(dirt),
+            blood=hard * float(dirt.uniform(0.2, 0.95)),
+            moves=moves,
+            sway=np.dstack(
+                [smooth_noise(plan, (height // 16 + 2, width // 16 + 2), cells=2) for _ in "xy"]
+            ),
+        )
+
+    def frame(self, clip: int, time: float) -> PhantomFrame:
+        """Paints the frame at a time in seconds."""
+        height, width = self.config.size
+        tissue = self._tissue(time)
+        light = self.camera.light(time)
+        mirror = cv2.resize(tissue, (width // 16, height // 16), interpolation=cv2.INTER_AREA)
+        tint = cv2.resize(light, (width // 16, height // 16), interpolation=cv2.INTER_AREA)
+        mirror = cv2.GaussianBlur(mirror, (0, 0), 1.2) * tint[..., None]
+        around = Surroundings(mirror, self.stains, self.blood, self.look.light)
+        layers: list[tuple[int, Layer, tuple[float, float]]] = []
+        for number, rig in enumerate(self.rigs, start=1):
+            layer = paint(rig, rig.at(time), self.look, around, self.config.size)
+            if layer is not None:
+                layers.append((number, layer, self._speed(rig, time)))
+        light = self._shadowed(light, layers)
+        full = cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
+        tint_of_light = np.array(self.look.light, np.float32)
+        frame = tissue * (full[..., None] * tint_of_light)
+        types = np.zeros((height, width), np.uint8)
+        parts, instances = np.zeros_like(types), np.zeros_like(types)
+        for number, layer, shift in layers:
+            left, top, right, bottom = layer.box
+            here = (slice(top, bottom), slice(left, right))
+            solid = layer.parts > 0
+            types[here][solid] = INSTRUMENT_TYPES.index(self.rigs[number - 1].kind) + 1
+            parts[here][solid] = layer.parts[solid]
+            instances[here][solid] = number
+            _compose(frame, layer, shift)
+        outside = self.camera.window < 0.5
+        for truth in (types, parts, instances):
+            truth[outside] = 0
+        shift = (self.moves["x"].rate(time) * SHUTTER, self.moves["y"].rate(time) * SHUTTER)
+        image = self.camera.develop(frame, time, shift)
+        tips = tuple(self._tip(number, layer, instances) for number, layer, _ in layers)
+        seen = tuple(tip for tip in tips if (instances == tip.instance).any())
+        return PhantomFrame(image, types, parts, instances, seen, clip, time)
+
+    def _tissue(self, time: float) -> Field:
+        """The field as the moving camera sees it, breathing; highlights added."""
+        height, width = self.config.size
+        rows, columns = self.sway.shape[:2]
+        move = {name: drift(time) for name, drift in self.moves.items()}
+        x = np.linspace(-0.5, 0.5, columns, dtype=np.float32)[None] * (columns * 16)
+        y = np.linspace(-0.5, 0.5, rows, dtype=np.float32)[:, None] * (rows * 16)
+        c = np.float32(math.cos(move["angle"]) * move["zoom"])
+        s = np.float32(math.sin(move["angle"]) * move["zoom"])
+        sway = self.sway * np.float32(move["breath"])
+        map_x = c * x - s * y + np.float32(move["x"] + self.canvas.shape[1] / 2) + sway[..., 0]
+        map_y = s * x + c * y + np.float32(move["y"] + self.canvas.shape[0] / 2) + sway[..., 1]
+        grid = cv2.resize(np.dstack([map_x, map_y]), (width, height))
+        seen = cv2.remap(
+            self.canvas, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        colour = seen.astype(np.float32)
+        result: Field = colour[..., :3] + colour[..., 3:]
+        return result
+
+    def _speed(self, rig: Rig, time: float) -> tuple[float, float]:
+        """How far a tip moves in the picture during the exposure, pixels."""
+        scale = 0.92 * self.config.size[1] / max(rig.z(time), 0.2) * SHUTTER
+        scale *= 0.5 + 2.0 * self.config.difficulty
+        return rig.x.rate(time) * scale, rig.y.rate(time) * scale
+
+    def _shadowed(
+        self, light: Field, layers: list[tuple[int, Layer, tuple[float, float]]]
+    ) -> Field:
+        """Takes from the light what instruments keep from the tissue."""
+        height, width = self.config.size
+        shade = np.zeros((height // 4, width // 4), np.uint8)
+        for _, layer, _ in layers:
+            for outline in layer.outline:
+                # The lamp is above the lens, so shadows fall below, farther for what is higher.
+                moved = outline * 0.985 + np.array([-0.012, 0.032]) * width
+                cv2.fillPoly(shade, [np.round(moved * 4).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        soft = cv2.GaussianBlur(shade, (0, 0), width / 140).astype(np.float32)
+        base = cv2.resize(light, (width // 4, height // 4), interpolation=cv2.INTER_LINEAR)
+        result: Field = base * (1 - np.float32(0.62 / 255) * soft)
+        return result
+
+    def _tip(self, number: int, layer: Layer, instances: NDArray[np.uint8]) -> Tip:
+        height, width = instances.shape
+        seen = False
+        for x, y in np.round(layer.tips).astype(int).tolist():
+            near = instances[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
+            inside = 0 <= x < width and 0 <= y < height
+            seen |= bool(inside and (near == number).any())
+        points = tuple((round(float(x), 2), round(float(y), 2)) for x, y in layer.tips)
+        kind = self.rigs[number - 1].kind
+        return Tip(number, INSTRUMENT_TYPES.index(kind) + 1, points, seen)
+
+
+def _rigs(rng: np.random.Generator, config: PhantomConfig, look: Look) -> list[Rig]:
+    count = int(rng.integers(config.instruments[0], config.instruments[-1] + 1))
+    kinds = rng.choice(len(INSTRUMENT_TYPES), size=count, replace=False)
+    # Ports are spread round the view, seldom at its top: surgeons stand below.
+    start, gap = rng.uniform(-0.5, 1.2), 2.3 + rng.uniform(-0.4, 0.4)
+    rigs = []
+    for place, kind in enumerate(kinds):
+        name = INSTRUMENT_TYPES[int(kind)]
+        anatomy = ANATOMY[name]
+        wrist = anatomy.wrist[-1][0]
+        jaw = float(max(part.outline[:, 0].max() for part in anatomy.jaws))
+        angle = float(start + place * gap)
+        rigs.append(
+            Rig.drawn(rng, kind=name, look=look, lengths=(anatomy.slender, wrist, jaw), angle=angle)
+        )
+    # Nearer ones are painted later.
+    return sorted(rigs, key=lambda rig: -rig.z.middle)
+
+
+def _stains(rng: np.random.Generator) -> Field:
+    """Tileable fields of blood and scratches: noise made periodic by its spectrum."""
+    size = 256
+    fx = np.fft.fftfreq(size)[None] * size
+    fy = np.fft.fftfreq(size)[:, None] * size
+    fields = []
+    for stretch, slope in ((1.0, 1.6), (0.12, 1.1)):
+        radius = np.sqrt((fx * stretch) ** 2 + fy**2 / stretch)
+        radius[0, 0] = 1
+        spectrum = np.exp(2j * np.pi * rng.random((size, size))) / radius**slope
+        spectrum[0, 0] = 0
+        field = np.fft.ifft2(spectrum).real
+        ranks = (field - field.mean()) / field.std()
+        fields.append(np.clip(0.5 + 0.25 * ranks, 0, 1))
+    return np.dstack(fields).astype(np.float32)
+
+
+def _compose(frame: Field, layer: Layer, shift: tuple[float, float]) -> None:
+    """Lays an instrument over the frame, smeared by its own motion."""
+    left, top, right, bottom = layer.box
+    colour, cover = layer.colour, layer.cover
+    kernel = streak(shift)
+    if kernel is not None:
+        colour = cv2.filter2D(colour, -1, kernel, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+        cover = cv2.filter2D(cover, -1, kernel, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+    part = frame[top:bottom, left:right]
+    part *= (1 - cover)[..., None]
+    part += colour

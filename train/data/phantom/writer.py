@@ -1,0 +1,181 @@
+"""Writes phantom scenes as an image-and-mask folder, with splits by scene and a held-out video.
+
+write_phantom(Path("phantom"), PhantomConfig(frames=100), video=True)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import ConfigError, OutputExistsError, SinkError
+from trocar.train.data.phantom.config import (
+    PhantomConfig,
+    PhantomFrame,
+    parts_table,
+    phantom_table,
+)
+from trocar.train.data.phantom.scene import VIDEO_CLIP, phantom_frames
+
+FEWEST_SCENES = 7
+"""Clips are shortened until there are so many, so that a split by scene is about 70/15/15."""
+
+MASKS = ("types", "parts")
+VIDEO_FPS = 25
+
+
+def write_phantom(
+    out: Path,
+    config: PhantomConfig,
+    *,
+    video: bool = False,
+    progress: Callable[[int], None] | None = None,
+    masks: str = "types",
+) -> None:
+    """Writes ``images``, ``masks``, ``parts``, ``instances``, ``tips.json``, classes and splits.
+
+    File names are the scene's number and the frame's number within it, so that ``dataset.toml``
+    can name the scene as the group. A video is one scene of ``config.frames`` frames that no
+    split holds, 25 frames/s in H.264, with type masks in ``video_masks/``.
+
+    Args:
+        out: Folder to make; written under another name first and renamed when it is whole.
+        config: What to paint; ``clip_length`` is an upper limit here, see `FEWEST_SCENES`.
+        video: Whether to add the held-out video.
+        progress: Called with the number of frames done; twice ``config.frames`` with a video.
+        masks: What ``masks/`` and ``classes.toml`` tell apart: ``types`` or ``parts``.
+
+    Raises:
+        OutputExistsError: ``out`` exists.
+        ConfigError: ``masks`` is unknown, or a video of odd size is asked for.
+        SinkError: The disk is full or may not be written to.
+    """
+    out = Path(out)
+    if masks not in MASKS:
+        raise ConfigError(
+            f"masks is {masks!r}, expected {' or '.join(MASKS)}", remedy="choose one of them"
+        )
+    if video and (config.size[0] % 2 or config.size[1] % 2):
+        raise ConfigError(
+            f"a video of {config.size[1]}x{config.size[0]} cannot be coded in H.264",
+            remedy="choose an even width and height, or leave the video out",
+        )
+    if out.exists() or out.is_symlink():
+        raise OutputExistsError(f"{out} exists already", remedy="choose another folder or move it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise SinkError(
+            f"cannot write to {out.parent}: {error}", remedy="choose another"
+        ) from error
+    try:
+        part.chmod(0o755)
+        report = progress or (lambda done: None)
+        _write_set(part, config, masks, report)
+        if video:
+            _write_video(part, config, masks, report)
+        os.replace(part, out)
+    except OSError as error:
+        raise SinkError(f"cannot write {out}: {error}", remedy="free some space") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def splits_by_clip(clips: int) -> dict[str, range]:
+    """Scenes of each split, about 70/15/15; with few scenes training comes first, then test."""
+    test = max(round(0.15 * clips), 1) if clips > 1 else 0
+    val = max(round(0.15 * clips), 1) if clips > 2 else 0
+    train = clips - val - test
+    return {
+        "train": range(train),
+        "val": range(train, train + val),
+        "test": range(train + val, clips),
+    }
+
+
+def _write_set(
+    root: Path, config: PhantomConfig, masks: str, progress: Callable[[int], None]
+) -> None:
+    length = min(config.clip_length, max(config.frames // FEWEST_SCENES, 1))
+    config = replace(config, clip_length=length)
+    clips = -(-config.frames // length)
+    digits = max(len(str(clips - 1)), 3), max(len(str(length - 1)), 3)
+    for name in ("images", "masks", "parts", "instances", "splits"):
+        (root / name).mkdir()
+    tips: dict[str, Any] = {}
+    stems: dict[int, list[str]] = {}
+    for index, frame in enumerate(phantom_frames(config)):
+        stem = f"{frame.clip:0{digits[0]}d}{index % length:0{digits[1]}d}"
+        stems.setdefault(frame.clip, []).append(stem)
+        _png(root / "images" / f"{stem}.png", frame.image[..., ::-1])
+        _png(root / "masks" / f"{stem}.png", getattr(frame, masks))
+        _png(root / "parts" / f"{stem}.png", frame.parts)
+        _png(root / "instances" / f"{stem}.png", frame.instances)
+        tips[stem] = _tips(frame)
+        progress(index + 1)
+    (root / "tips.json").write_text(json.dumps(tips, indent=1), encoding="utf-8")
+    (phantom_table() if masks == "types" else parts_table()).write(root / "classes.toml")
+    parts_table().write(root / "classes_parts.toml")
+    for split, chosen in splits_by_clip(clips).items():
+        lines = [f"{stem}\n" for clip in chosen for stem in stems[clip]]
+        (root / "splits" / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+    _write_facts(root / "dataset.toml", config, masks, f"^([0-9]{{{digits[0]}}})")
+
+
+def _write_facts(path: Path, config: PhantomConfig, masks: str, group: str) -> None:
+    import tomli_w
+
+    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+    facts = {"name": "phantom", "group": group, "masks": masks, "config": settings}
+    path.write_text(tomli_w.dumps(facts), encoding="utf-8")
+
+
+def _write_video(
+    root: Path, config: PhantomConfig, masks: str, progress: Callable[[int], None]
+) -> None:
+    import av
+
+    clip = replace(config, clip_length=config.frames, fps=float(VIDEO_FPS))
+    (root / "video_masks").mkdir()
+    with av.open(str(root / "video.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=VIDEO_FPS)
+        stream.height, stream.width = config.size
+        stream.pix_fmt = "yuv420p"
+        # One thread: the file then does not depend on the machine's number of cores.
+        stream.options = {"crf": "16", "preset": "veryfast", "threads": "1"}
+        for index, frame in enumerate(phantom_frames(clip, first_clip=VIDEO_CLIP)):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")):
+                container.mux(packet)
+            _png(root / "video_masks" / f"{index:06d}.png", getattr(frame, masks))
+            progress(config.frames + index + 1)
+        for packet in stream.encode(None):
+            container.mux(packet)
+
+
+def _tips(frame: PhantomFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            "instance": tip.instance,
+            "class": tip.class_id,
+            "points": [list(point) for point in tip.points],
+            "visible": tip.visible,
+        }
+        for tip in frame.tips
+    ]
+
+
+def _png(path: Path, image: NDArray[np.uint8]) -> None:
+    fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if not cv2.imwrite(str(path), np.ascontiguousarray(image), fast):
+        raise OSError(f"{path.name} was not written")
