@@ -107,6 +107,8 @@ class FrameResult:
         labels: ``[h, w]`` uint8 class ids at network size; ``None`` for classifiers.
         confidence: ``[h, w]`` largest softmax as the graph gives it; ``None`` if it gives none.
         instruments: Located instruments, ordered by class, area descending, y, x.
+        present: Names of the classes that are in the picture, steadied over time; ``None`` where
+            nobody steadies them.
         scores: ``[K]`` float32 class scores of a classifier; ``None`` for segmentation.
         embedding: ``[D]`` float32 of a classifier; ``None`` for segmentation.
         backend: What ran it, e.g. ``onnxruntime``.
@@ -123,6 +125,7 @@ class FrameResult:
     labels: NDArray[np.uint8] | None = None
     confidence: NDArray[Any] | None = None
     instruments: tuple[Instrument, ...] = ()
+    present: tuple[str, ...] | None = None
     scores: NDArray[np.float32] | None = None
     embedding: NDArray[np.float32] | None = None
     backend: str = ""
@@ -144,6 +147,8 @@ class FrameResult:
             "precision": self.precision,
             "stages_ms": {name: round(ms, 3) for name, ms in self.stages_ms.items()},
         }
+        if self.present is not None:
+            data["present"] = list(self.present)
         if self.scores is not None:
             data["scores"] = [round(float(score), 5) for score in self.scores]
         return data

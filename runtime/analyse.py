@@ -116,8 +116,8 @@ class Analyser:
             started = monotonic_ns()
             result = step.apply(frame, result)
             times[step.name] = (monotonic_ns() - started) / 1e6
-        if frame.decode_ms:
-            times = {"decode": frame.decode_ms, **times}
         for stage, ms in times.items():
             self.stages.record(stage, ms)
+        if frame.decode_ms:
+            times = {"decode": frame.decode_ms, **times}
         return replace(result, age_ms=(monotonic_ns() - frame.captured_ns) / 1e6, stages_ms=times)

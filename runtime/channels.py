@@ -119,3 +119,42 @@ class Mailbox(Generic[T]):
         """Whether nothing will ever come out again."""
         with self._changed:
             return self._closed and self._item is None
+
+
+class Board(Generic[T]):
+    """One mailbox a stream, and one reader that takes what is new of all of them, in turn."""
+
+    def __init__(self, streams: int) -> None:
+        self._items: dict[int, T] = {}
+        self._streams = streams
+        self._next = 0
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, stream: int, item: T) -> T | None:
+        """Leaves an item, never waits; gives the item that was dropped for it, if any."""
+        with self._changed:
+            dropped = self._items.get(stream)
+            self._items[stream] = item
+            self._changed.notify_all()
+            return dropped
+
+    def take(self, limit: int, timeout: float) -> list[tuple[int, T]]:
+        """Waits for news; gives at most ``limit`` of them, starting after the stream served last.
+
+        So a stream that is always new cannot keep the others waiting.
+        """
+        with self._changed:
+            if not self._items and not self._closed:
+                self._changed.wait(timeout)
+            order = [(self._next + i) % self._streams for i in range(self._streams)]
+            chosen = [i for i in order if i in self._items][:limit]
+            if chosen:
+                self._next = (chosen[-1] + 1) % self._streams
+            return [(i, self._items.pop(i)) for i in chosen]
+
+    def close(self) -> None:
+        """Whoever waits comes back."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

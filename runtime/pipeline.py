@@ -40,12 +40,16 @@ class Counts:
         processed: Given a result of their own.
         written: Taken by all sinks (lossless), or shown (live).
         dropped: Decoded and never shown (live).
+        missed: Results that were older than the budget when they were ready (live).
+        failed: Frames on which the model raised (live).
     """
 
     read: int = 0
     processed: int = 0
     written: int = 0
     dropped: int = 0
+    missed: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +135,10 @@ def run_lossless(
     run = _Run()
     started = monotonic_ns()
     reader = threading.Thread(
-        target=_read, args=(run, source, paced, limit), name="trocar-read", daemon=True
+        target=_read,
+        args=(run, source, analyser.stages, paced, limit),
+        name="trocar-read",
+        daemon=True,
     )
     writer = threading.Thread(
         target=_write, args=(run, source, sinks, analyser.stages), name="trocar-write", daemon=True
@@ -162,7 +169,7 @@ def run_lossless(
     return Summary(counts=run.counts, seconds=seconds, stages=analyser.stages, size=run.size)
 
 
-def _read(run: _Run, source: Source, paced: bool, limit: int | None) -> None:
+def _read(run: _Run, source: Source, stages: Stages, paced: bool, limit: int | None) -> None:
     try:
         begun = monotonic_ns()
         for frame in source.frames():
@@ -177,6 +184,7 @@ def _read(run: _Run, source: Source, paced: bool, limit: int | None) -> None:
                     remedy="cut the video there, or run it with --live, which allows it",
                 )
             run.counts.read += 1
+            stages.record("decode", frame.decode_ms)
             if paced:
                 time.sleep(max(0.0, frame.time - (monotonic_ns() - begun) / 1e9))
             if not run.frames.put(frame) or run.counts.read == limit:

@@ -9,6 +9,7 @@ A capture card needs a class with the attributes and methods of `Source`, nothin
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,3 +257,36 @@ class IteratorSource:
     def close(self) -> None:
         """Stops."""
         self._closed = True
+
+
+class Paced:
+    """A file that plays as if it were live: each frame comes at its time."""
+
+    live = True
+
+    def __init__(self, source: Source, *, speed: float = 1.0) -> None:
+        self._source = source
+        self._speed = speed
+        self.name = source.name
+        self.fps = None if source.fps is None else source.fps * speed
+        self.total = source.total
+
+    def frames(self) -> Iterator[Frame]:
+        """Holds each frame back until its time; its capture is when it is let go."""
+        begun: int | None = None
+        for frame in self._source.frames():
+            due = frame.time / self._speed
+            if begun is None:
+                begun = monotonic_ns() - round(due * 1e9)
+            time.sleep(max(0.0, due - (monotonic_ns() - begun) / 1e9))
+            yield Frame(
+                image=frame.image,
+                index=frame.index,
+                time=frame.time,
+                captured_ns=monotonic_ns(),
+                decode_ms=frame.decode_ms,
+            )
+
+    def close(self) -> None:
+        """Stops."""
+        self._source.close()

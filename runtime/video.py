@@ -7,7 +7,6 @@ Time stamps are the stream's own. Frames are decoded to 8-bit RGB whatever the f
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from time import monotonic_ns
 from typing import Any
@@ -28,6 +27,7 @@ class VideoSource:
         self.live = is_stream(place)
         self._options = options
         self._closed = False
+        self._reading = False
         self._container = _open(place, self.name, options, live=self.live)
         try:
             self._stream = _video_stream(self._container, self.name)
@@ -59,6 +59,24 @@ class VideoSource:
         Raises:
             SourceError: No frame can be decoded, or the file breaks off before its end.
         """
+        self._reading = True
+        try:
+            yield from self._read()
+        finally:
+            self._reading = False
+            self._container.close()
+
+    def close(self) -> None:
+        """Stops. A thread that reads comes back with its next packet, or after the timeout.
+
+        FFmpeg's structures may not be freed while a thread is inside them, so the container is
+        closed by the thread that reads it.
+        """
+        self._closed = True
+        if not self._reading:
+            self._container.close()
+
+    def _read(self) -> Iterator[Frame]:
         index = 0
         fault: Exception | None = None
         deinterlacer: _Deinterlacer | None = None
@@ -91,13 +109,6 @@ class VideoSource:
             waited = monotonic_ns()
         if not self._closed:
             self._check_end(index, fault)
-
-    def close(self) -> None:
-        """Stops; the container is closed by whoever reads it last."""
-        if not self._closed:
-            self._closed = True
-            with contextlib.suppress(Exception):
-                self._container.close()
 
     def _decoded(self) -> Iterator[tuple[Any, int]]:
         for packet in self._container.demux(self._stream):

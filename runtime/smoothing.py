@@ -1,0 +1,112 @@
+"""Steadier masks and steadier words, without holding anything back.
+
+    smoother = MaskSmoother(); outputs = smoother.smooth(outputs, time)
+    presence = Presence(table); result = presence.apply(frame, result)
+
+A pixel that changes its class with confidence changes at once; one that changes without keeps its
+old class, for a few frames at most. So flicker goes and motion stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import ClassTable
+from trocar.contract.results import FrameResult
+from trocar.runtime.sources import Frame
+
+_FORGET_S = 0.5
+
+
+class MaskSmoother:
+    """Steadies label maps of one stream.
+
+    Args:
+        confidence: From here on a change is believed at once, 0..1.
+        hold: Frames for which an unsure change is put off at most.
+    """
+
+    def __init__(self, *, confidence: float = 0.75, hold: int = 3) -> None:
+        self._limit = confidence
+        self._hold = hold
+        self._labels: NDArray[np.uint8] | None = None
+        self._held: NDArray[np.uint8] | None = None
+        self._time = -math.inf
+
+    def smooth(
+        self, outputs: Mapping[str, NDArray[Any]], time: float
+    ) -> Mapping[str, NDArray[Any]]:
+        """Gives the outputs with steadier labels; unchanged without a confidence map."""
+        labels, confidence = outputs.get("labels"), outputs.get("confidence")
+        if labels is None or confidence is None:
+            return outputs
+        before, held = self._labels, self._held
+        stale = not 0 <= time - self._time <= _FORGET_S
+        self._time = time
+        if before is None or held is None or before.shape != labels.shape or stale:
+            self._labels = labels
+            self._held = np.zeros_like(labels)
+            return outputs
+        keep = (labels != before) & self._unsure(confidence) & (held < self._hold)
+        mask = keep.view(np.uint8)
+        steady = labels.copy()
+        cv2.copyTo(before, mask, steady)
+        self._held = cv2.multiply(cv2.add(held, 1), mask)
+        self._labels = steady
+        return {**outputs, "labels": steady}
+
+    def _unsure(self, confidence: NDArray[Any]) -> NDArray[np.bool_]:
+        if confidence.dtype == np.float16:
+            # Bits of halves above 0 are in the order of their values, and integers compare faster.
+            bits = int(np.array(self._limit, np.float16).view(np.uint16))
+            unsure: NDArray[np.bool_] = confidence.view(np.uint16) < bits
+            return unsure
+        limit = self._limit * 255 if confidence.dtype == np.uint8 else self._limit
+        return np.asarray(confidence < limit)
+
+
+class Presence:
+    """Which classes are there: on after a moment of being seen, off after a moment of not.
+
+    Args:
+        table: Its instrument classes are watched.
+        seconds: Time constant.
+        on: Level at which a class counts as present, 0..1.
+        off: Level at which it no longer does; below ``on``.
+    """
+
+    name = "presence"
+
+    def __init__(
+        self, table: ClassTable, *, seconds: float = 0.2, on: float = 0.6, off: float = 0.25
+    ) -> None:
+        self._names = [table[i].name for i in table.instrument_ids]
+        self._ids = table.instrument_ids
+        self._seconds = seconds
+        self._on = on
+        self._off = off
+        self._levels = [0.0] * len(self._ids)
+        self._present = [False] * len(self._ids)
+        self._time: float | None = None
+
+    def apply(self, frame: Frame, result: FrameResult) -> FrameResult:
+        """Adds the names of the classes that are present."""
+        dt = 0.04 if self._time is None else min(1.0, max(0.0, result.time - self._time))
+        self._time = result.time
+        share = 1 - math.exp(-dt / self._seconds)
+        seen = {instrument.class_id for instrument in result.instruments}
+        for index, class_id in enumerate(self._ids):
+            level = self._levels[index]
+            level += ((class_id in seen) - level) * share
+            self._levels[index] = level
+            limit = self._off if self._present[index] else self._on
+            self._present[index] = level >= limit
+        names = tuple(name for name, here in zip(self._names, self._present, strict=True) if here)
+        return replace(result, present=names)
