@@ -58,7 +58,7 @@ def plan(out: Path, size: Size) -> list[Step]:
     """The commands in order; every path is inside ``out``."""
     data, video, run = str(out / "data"), str(out / "video"), str(out / "run")
     model, evaluation = str(out / "model.trocar"), str(out / "evaluation")
-    frame = "x".join(str(side) for side in size.frame)
+    frame = f"{size.frame[1]}x{size.frame[0]}"
     make = ("data", "phantom")
     return [
         Step(

@@ -79,30 +79,48 @@ def check_command(
 
 @data.command("phantom")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--frames", default=200, show_default=True, help="Number of frames.")
-@click.option("--video", is_flag=True, help="Write a video of each scene as well.")
+@click.option("--frames", default=200, show_default=True, help="Number of labelled frames.")
+@click.option(
+    "--video", is_flag=True, help="Add a video of as many frames: a scene that no split holds."
+)
 @click.option("--size", default="640x512", show_default=True, help="WIDTHxHEIGHT in pixels.")
-@click.option("--domain", default="a", show_default=True, help="Look of the scenes.")
-@click.option("--difficulty", default=0.5, show_default=True, help="0 (easy) to 1 (hard).")
+@click.option(
+    "--domain", default="laparoscopy", show_default=True, help="Look: laparoscopy or robotic."
+)
+@click.option("--difficulty", default=0.5, show_default=True, help="0 (clean) to 1 (hard).")
+@click.option(
+    "--masks",
+    type=click.Choice(["types", "parts"]),
+    default="types",
+    show_default=True,
+    help="What the masks tell apart: instrument types, or shaft, wrist and claspers.",
+)
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal scenes.")
 def phantom_command(
-    out: Path, frames: int, video: bool, size: str, domain: str, difficulty: float, seed: int
+    out: Path,
+    frames: int,
+    video: bool,
+    size: str,
+    domain: str,
+    difficulty: float,
+    masks: str,
+    seed: int,
 ) -> None:
     """Write made-up surgical scenes with their ground truth to OUT."""
-    from trocar.train.data.phantom import write_phantom
+    from trocar.train.data.phantom import PhantomConfig, write_phantom
 
     width, height = parse_size(size)
+    config = PhantomConfig(
+        frames=frames, size=(height, width), domain=domain, difficulty=difficulty, seed=seed
+    )
     with progress_bar() as bar:
-        row = bar.add_task("painting", total=frames)
+        row = bar.add_task("painting", total=frames * (2 if video else 1))
         write_phantom(
             out,
-            frames=frames,
+            config,
             video=video,
-            size=(height, width),
-            domain=domain,
-            difficulty=difficulty,
-            seed=seed,
-            progress=lambda done, total: bar.update(row, completed=done, total=total),
+            masks=masks,
+            progress=lambda done: bar.update(row, completed=done),
         )
     click.echo(f"wrote {frames} frames to {out}; look at them, then: trocar data check {out}")
 
