@@ -94,14 +94,15 @@ def chroma_key(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         cv2.medianBlur(greenness.astype(np.uint8), 5), 0, 1, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU
     )
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    return _largest(_filled(cv2.morphologyEx(solid, cv2.MORPH_OPEN, element)), share=0.1)
+    opened = cv2.morphologyEx(solid, cv2.MORPH_OPEN, element)
+    return _largest(_filled(np.asarray(opened, np.uint8)), share=0.1)
 
 
 def without_spill(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Takes the screen's green light off: green is at most the stronger of red and blue."""
     out = image.copy()
     out[..., 1] = np.minimum(image[..., 1], np.maximum(image[..., 0], image[..., 2]))
-    return out
+    return np.asarray(out)
 
 
 def on_tissue(image: NDArray[np.uint8], solid: NDArray[np.bool_]) -> NDArray[np.uint8]:
