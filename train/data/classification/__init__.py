@@ -1,0 +1,1 @@
+"""Photographs of one object each: readers, statistics, samplers, streams."""

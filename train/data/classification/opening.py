@@ -1,0 +1,96 @@
+"""Opens what a classifier is to learn from, and refuses sets that would spoil it.
+
+data = open_training(Paths(data=Path("tools")), DataConfig(), RunConfig(), method)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from trocar.contract.errors import ConfigError, DataError
+from trocar.train.data.classification.readers import open_photos
+from trocar.train.data.classification.sample import PhotoSet
+from trocar.train.data.classification.statistics import check_duplicates
+from trocar.train.methods.protocol import Method, TrainData
+
+
+def open_training(paths: Any, config: Any, run: Any, method: Method) -> TrainData:
+    """Opens the photographs of a run.
+
+    Args:
+        paths: `trocar.train.opening.Paths`.
+        config: `trocar.train.opening.DataConfig`.
+        run: `trocar.train.settings.RunConfig`.
+        method: The method that will train.
+
+    Raises:
+        ConfigError: A set was named that classifiers have no use for.
+        DataError: The set is at fault; see `open_photos` and `check_duplicates`.
+    """
+    for name in ("unlabelled", "target"):
+        if getattr(paths, name, None) is not None:
+            raise ConfigError(f"{method.name} takes no --{name}", remedy=f"drop --{name}")
+    photos = check_duplicates(with_splits(open_photos(paths.data), config.val_share, run.seed))
+    labelled = _share(photos.subset("train"), config.label_share, run.seed)
+    validation = photos.subset("val")
+    if paths.validation is not None:
+        validation = _other(paths.validation, photos)
+    return TrainData(
+        labelled=labelled,
+        validation=validation,
+        batch_size=run.batch_size,
+        seed=run.seed,
+        cache_mb=run.cache_mb,
+    )
+
+
+def with_splits(photos: PhotoSet, val: float, seed: int) -> PhotoSet:
+    """Gives a set ``train`` and ``val`` splits where it has none, the same share of every class.
+
+    A class of one photograph stays in ``train`` whole.
+    """
+    if photos.splits.get("train") and photos.splits.get("val"):
+        return photos
+    pool = photos.subset("train") if photos.splits.get("train") else photos
+    labels = pool.labels
+    rng = np.random.default_rng((seed, 0x59117))
+    chosen: set[str] = set()
+    for label in np.unique(labels).tolist():
+        members = rng.permutation(np.flatnonzero(labels == label))
+        count = min(max(round(val * len(members)), 1), len(members) - 1)
+        chosen |= {pool.items[int(p)].name for p in members[:count]}
+    if not chosen:
+        raise DataError(
+            f"{photos.root} has one photograph a class: none is left to validate on",
+            remedy="add photographs, or name others with --validation",
+        )
+    splits = {
+        "train": tuple(i.name for i in pool.items if i.name not in chosen),
+        "val": tuple(i.name for i in pool.items if i.name in chosen),
+    }
+    if photos.splits.get("test"):
+        splits["test"] = photos.splits["test"]
+    note = f"{len(chosen)} photographs, {val:.0%} of every class, validate"
+    return replace(photos, splits=splits, notes=(*photos.notes, note))
+
+
+def _share(photos: PhotoSet, share: float, seed: int) -> PhotoSet:
+    if share >= 1:
+        return photos
+    count = max(round(share * len(photos)), 1)
+    order = np.random.default_rng((seed, len(photos))).permutation(len(photos))
+    return photos.only(photos.items[int(place)].name for place in order[:count])
+
+
+def _other(path: Any, photos: PhotoSet) -> PhotoSet:
+    other = open_photos(path)
+    if other.table.names != photos.table.names:
+        raise DataError(
+            f"class tables differ: {photos.root} has {', '.join(photos.table.names[:12])}; "
+            f"{path} has {', '.join(other.table.names[:12])}",
+            remedy="give both sets the same classes",
+        )
+    return other.subset("val") if other.splits.get("val") else other

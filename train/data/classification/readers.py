@@ -1,0 +1,289 @@
+"""Finds out what a set of photographs is, and opens it.
+
+photos = open_photos("surgical_tools/"); print(photos.table.names, photos.counts)
+
+Layouts: class folders (``split/class/*.jpg`` or ``class/*.jpg``), YOLO boxes (``data.yaml``,
+``train/images``, ``train/labels``), instances of segmented frames (anything that `open_frames`
+reads), Omniglot's zip archives.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import DataError
+from trocar.train.data.classification.sample import Box, Photo, PhotoSet, archive, photo_table
+from trocar.train.data.images import IMAGE_SUFFIXES, is_hidden, list_images
+from trocar.train.data.labelme import read_annotation
+from trocar.train.data.sample import Fault, FrameSet, Item, raise_faults
+
+SPLIT_FOLDERS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+def open_photos(path: str | Path) -> PhotoSet:
+    """Opens a set of photographs by its layout.
+
+    Raises:
+        DataError: No layout fits, there are fewer than two classes, or a label file is at fault.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise DataError(f"there is no {root}", remedy="check the path")
+    if root.suffix == ".zip" or any(root.glob("images_background*.zip")):
+        return _filled(read_omniglot(root))
+    if not root.is_dir():
+        raise DataError(f"{root} is a file, expected a folder", remedy="unpack it first")
+    if (root / "data.yaml").is_file():
+        return _filled(read_yolo(root))
+    if any((root / name).is_dir() for name in ("images", "img_dir")) or _frames_below(root):
+        return _filled(read_instances(root))
+    return _filled(read_folders(root))
+
+
+def read_folders(root: Path) -> PhotoSet:
+    """Class folders, below split folders or without them.
+
+    Raises:
+        DataError: There are no class folders, or fewer than two.
+    """
+    splits = {
+        SPLIT_FOLDERS[folder.name.lower()]: folder
+        for folder in _folders(root)
+        if folder.name.lower() in SPLIT_FOLDERS
+    }
+    tops = list(splits.items()) or [("", root)]
+    names = sorted({folder.name for _, top in tops for folder in _folders(top)})
+    table = photo_table(names, source=root)
+    items: list[Photo] = []
+    listed: dict[str, list[str]] = {}
+    passed = 0
+    for split, top in tops:
+        for folder in _folders(top):
+            files = list_images(folder)
+            passed += sum(
+                file.is_file() and not is_hidden(file.relative_to(folder))
+                for file in folder.rglob("*")
+            ) - len(files)
+            for file in files:
+                name = str(file.relative_to(root))
+                items.append(Photo(name=name, file=file, label=table[folder.name].id))
+                if split:
+                    listed.setdefault(split, []).append(name)
+    notes = (f"{passed} files are no pictures and were passed over",) if passed else ()
+    return _set("class folders", root, table.names, items, listed, notes)
+
+
+def read_yolo(root: Path) -> PhotoSet:
+    """YOLO text boxes as crops; one photograph a box.
+
+    Raises:
+        DataError: ``data.yaml`` or a label file is malformed; all faults at once.
+    """
+    names = _yaml_names(root / "data.yaml")
+    table = photo_table(names, source=root / "data.yaml")
+    faults: list[Fault] = []
+    items: list[Photo] = []
+    listed: dict[str, list[str]] = {}
+    for folder in _folders(root):
+        split = SPLIT_FOLDERS.get(folder.name.lower())
+        if split is None or not (folder / "images").is_dir():
+            continue
+        for file in list_images(folder / "images"):
+            labels = folder / "labels" / f"{file.stem}.txt"
+            for number, (label, box) in enumerate(_yolo_rows(labels, len(names), faults)):
+                name = f"{folder.name}/{file.stem}" + (f"#{number}" if number else "")
+                items.append(Photo(name=name, file=file, label=label, box=box))
+                listed.setdefault(split, []).append(name)
+    raise_faults(root, faults)
+    return _set("YOLO boxes", root, table.names, items, listed)
+
+
+def _yolo_rows(path: Path, classes: int, faults: list[Fault]) -> list[tuple[int, Box]]:
+    if not path.is_file():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            label = int(words[0])
+            cx, cy, w, h = (float(word) for word in words[1:5])
+            good = 0 <= label < classes and len(words) == 5 and w > 0 and h > 0
+            good = good and 0 <= cx <= 1 and 0 <= cy <= 1 and w <= 1.01 and h <= 1.01
+        except ValueError:
+            good = False
+        if good:
+            x0, y0, x1, y1 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+            rows.append((label, (max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0))))
+        else:
+            faults.append(
+                Fault(
+                    file=path,
+                    text=f"line {number} is {line[:60]!r}, expected a class below {classes} and "
+                    "four shares of the picture's width and height",
+                )
+            )
+    return rows
+
+
+def _yaml_names(path: Path) -> list[str]:
+    """The ``names`` of a YOLO ``data.yaml``, as a list or as a mapping from number to name."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        names = document["names"]
+        if isinstance(names, dict):
+            names = [names[key] for key in sorted(names)]
+        return [str(name) for name in names]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} holds no list of class names: {type(error).__name__}",
+            remedy="write names: [first, second] into it",
+        ) from error
+
+
+def read_instances(root: Path, *, least: int = 64) -> PhotoSet:
+    """Crops of the instruments in segmented frames: one photograph a connected region or instance.
+
+    Args:
+        root: A set that `trocar.train.data.readers.open_frames` reads.
+        least: Smallest instance in pixels.
+
+    Raises:
+        DataError: The set is at fault, or shows fewer than two kinds of instruments.
+    """
+    from trocar.train.data.readers import open_frames
+
+    frames = open_frames(root).labelled()
+    found: list[tuple[str, Photo]] = []
+    for item in frames:
+        for number, (name, box) in enumerate(_boxes(frames, item, least)):
+            photo = Photo(
+                name=f"{item.name}#{number}", file=item.image, label=0, box=box, group=item.group
+            )
+            found.append((name, photo))
+    shown = {name for name, _ in found}
+    names = [name for name in frames.table.names if name in shown]
+    table = photo_table(names, source=root)
+    items = [replace(photo, label=table[name].id) for name, photo in found]
+    listed = {
+        split: [p.name for p in items if p.name.rpartition("#")[0] in set(members)]
+        for split, members in frames.splits.items()
+    }
+    return _set(f"instances of {frames.name}", root, table.names, items, listed)
+
+
+def _boxes(frames: FrameSet, item: Item, least: int) -> list[tuple[str, Box]]:
+    if "annotation" in item.extra:
+        return _polygon_boxes(item.extra["annotation"], least)
+    mask = frames.read(item).mask
+    assert mask is not None
+    height, width = mask.shape
+    boxes: list[tuple[str, Box]] = []
+    for index in frames.table.instrument_ids:
+        count, _, stats, _ = cv2.connectedComponentsWithStats(
+            (mask == index).astype(np.uint8), connectivity=8
+        )
+        for x, y, w, h, area in stats[1:count].tolist():
+            if area >= least:
+                box = (x / width, y / height, (x + w) / width, (y + h) / height)
+                boxes.append((frames.table[index].name, box))
+    return boxes
+
+
+def _polygon_boxes(path: Path, least: int) -> list[tuple[str, Box]]:
+    """One box an instance: polygons of one label and group belong together."""
+    annotation = read_annotation(path)
+    height, width = annotation.size
+    parts: dict[tuple[str, object], list[NDArray[np.float64]]] = {}
+    for number, shape in enumerate(annotation.shapes):
+        key = (shape.label, shape.group if shape.group is not None else f"#{number}")
+        parts.setdefault(key, []).append(shape.points)
+    boxes: list[tuple[str, Box]] = []
+    for (label, _), points in parts.items():
+        low, high = np.concatenate(points).min(0), np.concatenate(points).max(0)
+        if float(np.prod(high - low)) >= least:
+            box = (low[0] / width, low[1] / height, high[0] / width, high[1] / height)
+            boxes.append((label, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))))
+    return boxes
+
+
+def read_omniglot(root: Path) -> PhotoSet:
+    """Omniglot straight from its archives; a class is one character, its group the alphabet.
+
+    A character that is in several archives counts once.
+
+    Raises:
+        DataError: An archive is unreadable or holds no characters.
+    """
+    files = [root] if root.suffix == ".zip" else sorted(root.glob("images_background*.zip"))
+    found: dict[str, tuple[str, str, Path, str]] = {}
+    for file in files:
+        for member in sorted(archive(file).namelist()):
+            match = re.fullmatch(r"[^/]+/([^/]+)/([^/]+)/([^/]+)\.png", member)
+            if match and "__MACOSX" not in member:
+                alphabet, character, stem = match.groups()
+                name = f"{alphabet}/{character}/{stem}"
+                found.setdefault(name, (alphabet, f"{alphabet}/{character}", file, member))
+    names = sorted({character for _, character, _, _ in found.values()})
+    ids = {name: i for i, name in enumerate(names)}
+    table = photo_table(names, source=root)
+    items = [
+        Photo(name=name, file=file, label=ids[character], member=member, group=alphabet)
+        for name, (alphabet, character, file, member) in sorted(found.items())
+    ]
+    return _set("Omniglot", root, table.names, items, {})
+
+
+def _set(
+    name: str,
+    root: Path,
+    classes: tuple[str, ...],
+    items: list[Photo],
+    splits: dict[str, list[str]],
+    notes: tuple[str, ...] = (),
+) -> PhotoSet:
+    return PhotoSet(
+        name=name,
+        root=root,
+        table=photo_table(classes, source=root),
+        items=tuple(items),
+        splits={split: tuple(names) for split, names in splits.items()},
+        notes=notes,
+    )
+
+
+def _filled(photos: PhotoSet) -> PhotoSet:
+    """Refuses a set in which a class, or everything, is empty."""
+    if not len(photos):
+        raise DataError(
+            f"{photos.root} was read as {photos.name} and holds no photographs",
+            remedy=f"add pictures ({', '.join(IMAGE_SUFFIXES)}), one folder a class",
+        )
+    empty = [photos.table[int(i)].name for i in np.flatnonzero(photos.counts == 0)]
+    if empty:
+        raise DataError(
+            f"{photos.root} has no photograph of {', '.join(map(repr, empty[:8]))}",
+            remedy="add photographs, or remove the class",
+        )
+    return photos
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not is_hidden(p.relative_to(root)))
+
+
+def _frames_below(root: Path) -> bool:
+    """Whether there are CholecInstanceSeg clips, here or below split folders."""
+    return any(root.glob("*/img_dir")) or any(root.glob("*/*/img_dir"))

@@ -1,0 +1,230 @@
+"""Which photographs a step shows: random, balanced, P classes × K samples, episodes.
+
+    sampler = PKSampler(photos.labels, p=16, k=4, seed=0)
+    sampler.draws(step=120)          # positions in the set, [P*K]
+
+Every draw follows from the seed and the step alone, so that a resumed run sees what it would have
+seen. Sources: PK, Hermans et al., "In Defense of the Triplet Loss", 2017; episodes, Vinyals et al.,
+"Matching Networks for One Shot Learning", NeurIPS 2016.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import ConfigError, DataError
+
+Positions = NDArray[np.int64]
+
+
+class Sampler(Protocol):
+    """Positions of a step's photographs, from the step alone."""
+
+    def __len__(self) -> int:
+        """Steps of about one pass over the set."""
+        ...
+
+    def draws(self, step: int) -> Positions:
+        """Positions in the set ``[B]`` of the global batch of a step."""
+        ...
+
+
+class RandomSampler:
+    """Every photograph once before any comes again.
+
+    Args:
+        labels: Class of each photograph ``[N]``.
+        batch: Photographs a step.
+        seed: Of the order.
+        within: Classes to draw from; default: all.
+
+    Raises:
+        DataError: There is nothing to draw from.
+    """
+
+    def __init__(
+        self, labels: Positions, *, batch: int, seed: int, within: Positions | None = None
+    ) -> None:
+        self.positions = _positions(labels, within)
+        self.batch, self.seed = batch, seed
+
+    def __len__(self) -> int:
+        return -(-len(self.positions) // self.batch)
+
+    def draws(self, step: int) -> Positions:
+        """See `Sampler.draws`."""
+        numbers = np.arange(step * self.batch, (step + 1) * self.batch)
+        epochs, places = np.divmod(numbers, len(self.positions))
+        orders = {int(e): _order(self.seed, int(e), len(self.positions)) for e in np.unique(epochs)}
+        chosen = [orders[int(e)][p] for e, p in zip(epochs, places, strict=True)]
+        return self.positions[np.array(chosen, np.int64)]
+
+
+class BalancedSampler:
+    """Every class is as likely as any other, whatever it has.
+
+    Args:
+        labels: Class of each photograph ``[N]``.
+        batch: Photographs a step.
+        seed: Of the draws.
+    """
+
+    def __init__(self, labels: Positions, *, batch: int, seed: int) -> None:
+        self.classes = _by_class(labels)
+        self.batch, self.seed, self.count = batch, seed, len(labels)
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch)
+
+    def draws(self, step: int) -> Positions:
+        """See `Sampler.draws`."""
+        rng = np.random.default_rng((self.seed, step, 1))
+        chosen = rng.integers(len(self.classes), size=self.batch)
+        return np.array([rng.choice(self.classes[i]) for i in chosen], np.int64)
+
+
+class PKSampler:
+    """P different classes, K photographs of each, class by class.
+
+    A class with K photographs or more gives K different ones; a smaller class gives all of its own
+    and fills up by drawing with replacement, which augmentation tells apart.
+
+    Args:
+        labels: Class of each photograph ``[N]``.
+        p: Classes a step.
+        k: Photographs a class.
+        seed: Of the draws.
+        within: Classes to draw from; default: all.
+
+    Raises:
+        ConfigError: There are fewer than P classes, or K is more than any class has.
+    """
+
+    def __init__(
+        self, labels: Positions, *, p: int, k: int, seed: int, within: Positions | None = None
+    ) -> None:
+        positions = _positions(labels, within)
+        self.classes = _by_class(labels, positions)
+        largest = max(len(members) for members in self.classes)
+        if p > len(self.classes):
+            raise ConfigError(
+                f"P is {p}, but there are {len(self.classes)} classes to draw from",
+                remedy=f"set P to {len(self.classes)} or less",
+            )
+        if k > largest:
+            raise ConfigError(
+                f"K is {k}, but the largest class has {largest} photograph(s)",
+                remedy=f"set K to {largest} or less, or add photographs",
+            )
+        self.p, self.k, self.seed, self.count = p, k, seed, len(positions)
+
+    def __len__(self) -> int:
+        return -(-self.count // (self.p * self.k))
+
+    def draws(self, step: int) -> Positions:
+        """See `Sampler.draws`; ``[P*K]``, the K of one class side by side."""
+        rng = np.random.default_rng((self.seed, step, 2))
+        chosen = rng.choice(len(self.classes), self.p, replace=False)
+        return np.concatenate([self._members(self.classes[i], rng) for i in chosen])
+
+    def _members(self, members: Positions, rng: np.random.Generator) -> Positions:
+        own = rng.permutation(members)[: self.k]
+        more = rng.choice(members, self.k - len(own), replace=True)
+        return np.concatenate([own, more]).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One N-way K-shot task.
+
+    Attributes:
+        classes: Class ids ``[N]``.
+        support: Positions ``[N, K]``.
+        query: Positions ``[N, Q]``; none of them in ``support``.
+    """
+
+    classes: Positions
+    support: Positions
+    query: Positions
+
+
+class EpisodeSampler:
+    """N-way K-shot episodes.
+
+    Args:
+        labels: Class of each photograph ``[N]``.
+        ways: Classes an episode.
+        shots: Support photographs a class.
+        queries: Query photographs a class; classes with fewer left are not drawn.
+        seed: Of the draws.
+        within: Classes to draw from; default: all.
+
+    Raises:
+        DataError: Too few classes have enough photographs.
+    """
+
+    def __init__(
+        self,
+        labels: Positions,
+        *,
+        ways: int,
+        shots: int,
+        queries: int,
+        seed: int,
+        within: Positions | None = None,
+    ) -> None:
+        everything = _by_class(labels, _positions(labels, within))
+        self.classes = [m for m in everything if len(m) >= shots + queries]
+        self.labels = labels
+        if len(self.classes) < ways or ways < 2:
+            largest = max(len(members) for members in everything)
+            raise DataError(
+                f"{ways}-way {shots}-shot episodes with {queries} queries need {max(ways, 2)} "
+                f"classes of {shots + queries} photographs; {len(self.classes)} of "
+                f"{len(everything)} have as many (the largest has {largest})",
+                remedy="lower the ways, shots or queries, or add photographs",
+            )
+        self.ways, self.shots, self.queries, self.seed = ways, shots, queries, seed
+        self.count = sum(len(members) for members in self.classes)
+
+    def __len__(self) -> int:
+        return -(-self.count // (self.ways * (self.shots + self.queries)))
+
+    def episode(self, number: int) -> Episode:
+        """The episode of that number; always the same."""
+        rng = np.random.default_rng((self.seed, number, 3))
+        chosen = rng.choice(len(self.classes), self.ways, replace=False)
+        each = self.shots + self.queries
+        drawn = np.stack([rng.permutation(self.classes[i])[:each] for i in chosen])
+        return Episode(
+            classes=self.labels[drawn[:, 0]],
+            support=drawn[:, : self.shots],
+            query=drawn[:, self.shots :],
+        )
+
+    def draws(self, step: int) -> Positions:
+        """The step's episode flat: the supports class by class, then the queries."""
+        episode = self.episode(step)
+        return np.concatenate([episode.support.reshape(-1), episode.query.reshape(-1)])
+
+
+def _positions(labels: Positions, within: Positions | None) -> Positions:
+    chosen = np.arange(len(labels)) if within is None else np.flatnonzero(np.isin(labels, within))
+    if not len(chosen):
+        raise DataError("there are no photographs to draw from", remedy="name a set that has some")
+    return chosen.astype(np.int64)
+
+
+def _by_class(labels: Positions, positions: Positions | None = None) -> list[Positions]:
+    chosen = np.arange(len(labels)) if positions is None else positions
+    return [chosen[labels[chosen] == label] for label in np.unique(labels[chosen])]
+
+
+@functools.lru_cache(maxsize=8)
+def _order(seed: int, epoch: int, count: int) -> Positions:
+    return np.random.default_rng((seed, epoch, 0)).permutation(count).astype(np.int64)

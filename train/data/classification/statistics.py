@@ -1,0 +1,177 @@
+"""How many photographs each class has, the long tail drawn, and long tails made on purpose.
+
+    tailed = long_tailed(photos, factor=30, seed=0); plot_tail(tailed, Path("tail.png"))
+
+Source of the exponential profile: Cui et al., "Class-Balanced Loss Based on Effective Number of
+Samples", CVPR 2019.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import ArgumentError, DataError
+from trocar.train.data.classification.sample import Photo, PhotoSet, archive
+from trocar.train.data.images import encode, read_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassStatistics:
+    """Counts of a set.
+
+    Attributes:
+        names: Class names, most photographs first (by id where equal).
+        counts: Their photographs.
+        imbalance: Largest count over smallest.
+        gini: Gini coefficient of the counts, 0 (equal) to 1.
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    imbalance: float
+    gini: float
+
+
+def class_statistics(photos: PhotoSet) -> ClassStatistics:
+    """Counts the classes that have photographs.
+
+    Raises:
+        DataError: The set is empty.
+    """
+    counts = photos.counts
+    order = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
+    if not order:
+        raise DataError(f"{photos.root} has no photographs", remedy="add some")
+    sizes = [int(counts[i]) for i in order]
+    rising = np.sort(np.array(sizes, np.float64))
+    ranks = np.arange(1, len(rising) + 1)
+    gini = float((2 * ranks - len(rising) - 1) @ rising / (len(rising) * rising.sum()))
+    return ClassStatistics(
+        names=tuple(photos.table[i].name for i in order),
+        counts=tuple(sizes),
+        imbalance=sizes[0] / sizes[-1],
+        gini=gini,
+    )
+
+
+def tail_counts(largest: int, classes: int, factor: float) -> tuple[int, ...]:
+    """Counts that fall exponentially from ``largest`` to ``largest / factor``, 1 at least.
+
+    Raises:
+        ArgumentError: A factor below 1, or no classes.
+    """
+    if factor < 1 or classes < 1 or largest < 1:
+        raise ArgumentError(
+            f"a tail of {classes} classes from {largest} by a factor of {factor:g} was asked for",
+            remedy="give a factor of 1 or more",
+        )
+    shares = np.arange(classes) / max(classes - 1, 1)
+    return tuple(max(1, round(largest * factor ** -float(share))) for share in shares)
+
+
+def long_tailed(photos: PhotoSet, *, factor: float, seed: int) -> PhotoSet:
+    """Thins a set out until its counts fall exponentially by an imbalance factor.
+
+    Which class is where in the tail, and which photographs stay, follow from the seed. No class
+    gains photographs: one that has fewer than its place asks for keeps what it has.
+
+    Raises:
+        ArgumentError: A factor below 1.
+    """
+    rng = np.random.default_rng((seed, 0x7A11))
+    counts = photos.counts
+    present = np.flatnonzero(counts)
+    order = rng.permutation(present)
+    wanted = tail_counts(int(counts.max(initial=1)), max(len(order), 1), factor)
+    labels = photos.labels
+    kept: set[str] = set()
+    for place, label in enumerate(order.tolist()):
+        positions = rng.permutation(np.flatnonzero(labels == label))[: wanted[place]]
+        kept |= {photos.items[int(p)].name for p in positions}
+    return photos.only(kept)
+
+
+def plot_tail(photos: PhotoSet, path: Path, *, head: Iterable[int] = ()) -> None:
+    """Writes a PNG of the counts, most first; head classes are drawn in another colour."""
+    statistics = class_statistics(photos)
+    marked = {photos.table[i].name for i in head}
+    row, wide, left = 24, 560, 300
+    shown = statistics.names[:60]
+    picture = np.full((row * len(shown) + 78, left + wide + 70, 3), 255, np.uint8)
+    title = (
+        f"{len(photos)} photographs, {len(statistics.names)} classes, imbalance "
+        f"{statistics.imbalance:.1f}, Gini {statistics.gini:.2f}"
+    )
+    _write(picture, title, (12, 26), scale=0.56)
+    if marked:
+        _write(picture, "blue: head set   orange: the rest", (12, 48), scale=0.44)
+    for place, (name, count) in enumerate(zip(shown, statistics.counts, strict=False)):
+        y = 60 + place * row
+        _write(picture, name if len(name) < 36 else name[:35] + "~", (12, y + 16))
+        end = left + max(2, round(wide * count / statistics.counts[0]))
+        colour = (0, 114, 178) if name in marked or not marked else (230, 159, 0)
+        cv2.rectangle(picture, (left, y + 4), (end, y + row - 4), colour, -1)
+        _write(picture, str(count), (end + 6, y + 16))
+    path.write_bytes(encode(picture, ".png"))
+
+
+def duplicates(photos: PhotoSet) -> list[list[Photo]]:
+    """Groups of photographs whose files hold the same bytes; boxes of one picture are no copies."""
+    seen: dict[tuple[str, object], list[Photo]] = {}
+    digests: dict[tuple[Path, str], str] = {}
+    for item in photos:
+        key = (item.file, item.member)
+        if key not in digests:
+            data = archive(item.file).read(item.member) if item.member else read_bytes(item.file)
+            digests[key] = hashlib.sha256(data).hexdigest()
+        seen.setdefault((digests[key], item.box), []).append(item)
+    return [group for group in seen.values() if len(group) > 1]
+
+
+def check_duplicates(photos: PhotoSet) -> PhotoSet:
+    """Refuses copies that would spoil training; notes those that are merely useless.
+
+    Raises:
+        DataError: The same photograph stands in two classes, or in two splits.
+    """
+    groups = duplicates(photos)
+    split_of = {name: split for split, names in photos.splits.items() for name in names}
+    for group in groups:
+        classes = sorted({photos.table[item.label].name for item in group})
+        if len(classes) > 1:
+            raise DataError(
+                f"the same photograph stands in the classes {' and '.join(map(repr, classes))}: "
+                + _names(group),
+                remedy="remove the one that is labelled wrongly",
+            )
+        splits = sorted({split_of.get(item.name, "") for item in group})
+        if len(splits) > 1:
+            raise DataError(
+                f"the same photograph stands in the splits {' and '.join(splits)}: "
+                + _names(group),
+                remedy="remove one of them: scores on it would flatter the model",
+            )
+    if not groups:
+        return photos
+    extra = sum(len(group) - 1 for group in groups)
+    return replace(
+        photos, notes=(*photos.notes, f"{extra} photographs are copies of others in their class")
+    )
+
+
+def _names(group: Sequence[Photo]) -> str:
+    return ", ".join(item.name for item in group[:4])
+
+
+def _write(
+    picture: NDArray[np.uint8], text: str, at: tuple[int, int], *, scale: float = 0.46
+) -> None:
+    shown = text.encode("ascii", "replace").decode()
+    cv2.putText(picture, shown, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (40, 40, 40), 1, cv2.LINE_AA)
