@@ -43,12 +43,26 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--preset", default="ultrafast", help="libx264's speed.")
 @click.option("--quality", type=click.IntRange(0, 51), default=21, help="libx264's rate factor.")
 @click.option("--paced", is_flag=True, help="Play a file at its own speed.")
-@click.option("--limit", type=click.IntRange(1), help="Stop after so many frames.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many frames (files).")
 @click.option("--raw", is_flag=True, help="No tracking, no smoothing, no presence filter.")
+@click.option("--live", is_flag=True, help="Live mode for a file too: newest frame, never late.")
+@click.option("--stream", "streams", multiple=True, help="One more live stream; repeatable.")
+@click.option("--max-age", type=float, default=300.0, help="Hide masks older than this, in ms.")
+@click.option("--budget-ms", type=float, help="Deadline from capture to result; misses count.")
+@click.option("--step-down", is_flag=True, help="Do less when the deadline is missed too often.")
+@click.option("--timeout", type=float, default=5.0, help="Seconds of silence before reconnecting.")
+@click.option("--no-reconnect", is_flag=True, help="End when a stream ends.")
+@click.option("--seconds", type=float, help="Stop a live run after so long.")
+@click.option("--view", metavar="HOST:PORT", help="Serve the live page, e.g. 127.0.0.1:8080.")
+@click.option("--token", help="Token for the live page on addresses other than the loopback.")
+@click.option("--trace", type=_FILE, help="Write a trace for ui.perfetto.dev (live).")
+@click.option("--metrics", type=_FILE, help="Keep latencies here: .prom or JSON (live).")
 def run(**flags: Any) -> None:
     """Finds instruments in SOURCE: a video, a folder of images, a camera or a stream.
 
-    Prints the latency of every stage at the end. Outputs are whole or absent.
+    Files are run without loss, every frame in order; their outputs are whole or absent. Cameras
+    and streams (and files with --live) are run live: the newest frame counts, what cannot be done
+    in time is dropped and counted. Prints the latency of every stage at the end.
     """
     from trocar.runtime.run import run_command
 

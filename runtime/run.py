@@ -12,48 +12,96 @@ from typing import Any
 import click
 
 from trocar.contract.errors import ConfigError
-from trocar.runtime.analyse import Analyser
+from trocar.runtime.analyse import Analyser, Step
 from trocar.runtime.devices import usable_cores
 from trocar.runtime.encode import EncodeOptions, VideoSink
+from trocar.runtime.latency import Stages
 from trocar.runtime.overlay import Painter
 from trocar.runtime.pipeline import Summary, run_lossless
 from trocar.runtime.records import Csv, JsonLines, Pictures
 from trocar.runtime.session import Session
 from trocar.runtime.sinks import Sink, check_free
+from trocar.runtime.smoothing import MaskSmoother, Presence
 from trocar.runtime.sources import SourceOptions, is_stream, open_source
 from trocar.runtime.tables import print_summary, progress_bar
+from trocar.runtime.tracking import Tracker
+from trocar.runtime.view import RoundView
+
+_LIVE_ONLY = ("view", "trace", "metrics", "budget_ms", "seconds")
 
 
-def run_command(flags: Mapping[str, Any]) -> Summary:
+def run_command(flags: Mapping[str, Any]) -> list[Summary]:
     """`trocar run`.
 
     Raises:
         TrocarError: See the errors of what it puts together.
     """
-    places = flags["source"]
+    places = [*flags["source"], *flags["streams"]]
+    if not places:
+        raise ConfigError("there is no source", remedy="name a video, a folder or a stream")
+    if flags["live"] or flags["streams"] or any(is_stream(place) for place in places):
+        from trocar.runtime.run_live import run_live
+
+        return run_live(places, flags)
     if len(places) != 1:
         raise ConfigError(
-            f"got {len(places)} sources, expected one", remedy="name one video, folder or stream"
+            f"got {len(places)} sources, expected one",
+            remedy="name one video or folder, or pass streams with --stream",
         )
+    stray = [name for name in _LIVE_ONLY if flags[name]]
+    if stray:
+        names = ", ".join("--" + name.replace("_", "-") for name in stray)
+        raise ConfigError(f"{names}: for live runs only", remedy="add --live, or leave it out")
+    return [run_file(places[0], flags)]
+
+
+def run_file(place: str, flags: Mapping[str, Any]) -> Summary:
+    """Runs a file or a folder without loss.
+
+    Raises:
+        TrocarError: See `run_lossless`.
+    """
     sinks = sinks_from_flags(flags, live=False)
-    session = session_from_flags(flags, live=False)
-    with session:
-        source = open_source(places[0], source_options(flags))
-        with progress_bar(Path(source.name).name) as progress:
-            summary = run_lossless(
-                Analyser(session),
-                source,
-                sinks,
-                painter=Painter(session.classes),
-                workers=workers_for(session, flags["threads"]),
-                paced=flags["paced"],
-                progress=progress,
-                limit=flags["limit"],
-            )
+    # The source first: a wrong name is said at once, a model takes a while.
+    source = open_source(place, source_options(flags))
+    try:
+        session = session_from_flags(flags, live=False)
+    except BaseException:
+        source.close()
+        raise
+    with session, progress_bar(Path(source.name).name) as progress:
+        summary = run_lossless(
+            make_analyser(session, raw=flags["raw"], live=False),
+            source,
+            sinks,
+            painter=Painter(session.classes),
+            workers=workers_for(session, flags["threads"]),
+            paced=flags["paced"],
+            progress=progress,
+            limit=flags["limit"],
+        )
     print_summary(summary, what=source.name)
     for sink in sinks:
         click.echo(f"wrote {sink.name}", err=True)
     return summary
+
+
+def make_analyser(session: Session, *, raw: bool, live: bool) -> Analyser:
+    """The model with all that steadies its answers; ``raw`` leaves it alone.
+
+    Masks are smoothed in live runs only: records of a file say what the model said.
+    """
+    segments = session.manifest.task == "segmentation"
+    steps: list[Step] = []
+    if segments and not raw:
+        steps = [Tracker(), Presence(session.classes)]
+    return Analyser(
+        session,
+        stages=Stages(),
+        smoother=MaskSmoother() if segments and live and not raw else None,
+        steps=steps,
+        view_finder=RoundView() if segments else None,
+    )
 
 
 def workers_for(session: Session, threads: int | None) -> int:
@@ -88,30 +136,46 @@ def source_options(flags: Mapping[str, Any]) -> SourceOptions:
     return SourceOptions(
         hwaccel=flags["hwaccel"],
         format=flags["input_format"],
+        timeout_s=flags["timeout"],
         allow_truncated=flags["allow_truncated"],
     )
 
 
-def sinks_from_flags(flags: Mapping[str, Any], *, live: bool) -> list[Sink]:
+def sinks_from_flags(flags: Mapping[str, Any], *, live: bool, number: int = 0) -> list[Sink]:
     """Makes the sinks; what would be refused later is refused now, before any work.
+
+    Args:
+        flags: The command line's.
+        live: Whether files are written directly under their names.
+        number: Stream for which ``{n}`` in names stands.
 
     Raises:
         OutputExistsError: An output is there already.
     """
     overwrite = flags["overwrite"]
+
+    def named(value: object) -> str:
+        return str(value).replace("{n}", str(number))
+
     sinks: list[Sink] = []
     if flags["overlay"]:
         options = EncodeOptions(
             codec=flags["codec"], preset=flags["preset"], quality=flags["quality"]
         )
-        sinks.append(VideoSink(flags["overlay"], options=options, overwrite=overwrite, live=live))
-        if not is_stream(flags["overlay"]):
-            check_free(Path(flags["overlay"]), overwrite=overwrite)
-    for key, kind in (("json_path", JsonLines), ("csv_path", Csv)):
-        if flags[key]:
-            check_free(flags[key], overwrite=overwrite)
-            sinks.append(kind(flags[key], overwrite=overwrite, direct=live))
+        place = named(flags["overlay"])
+        if not is_stream(place):
+            check_free(Path(place), overwrite=overwrite)
+        sinks.append(VideoSink(place, options=options, overwrite=overwrite, live=live))
+    if flags["json_path"]:
+        path = Path(named(flags["json_path"]))
+        check_free(path, overwrite=overwrite)
+        sinks.append(JsonLines(path, overwrite=overwrite, direct=live))
+    if flags["csv_path"]:
+        path = Path(named(flags["csv_path"]))
+        check_free(path, overwrite=overwrite)
+        sinks.append(Csv(path, overwrite=overwrite, direct=live))
     for key in ("frames", "masks"):
         if flags[key]:
-            sinks.append(Pictures(flags[key], masks=key == "masks", overwrite=overwrite))
+            path = Path(named(flags[key]))
+            sinks.append(Pictures(path, masks=key == "masks", overwrite=overwrite))
     return sinks

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.results import FrameResult
+from trocar.runtime.instruments import groups_of
 from trocar.runtime.sources import Frame
 
 _FORGET_S = 0.5
@@ -87,8 +88,9 @@ class Presence:
     def __init__(
         self, table: ClassTable, *, seconds: float = 0.2, on: float = 0.6, off: float = 0.25
     ) -> None:
-        self._names = [table[i].name for i in table.instrument_ids]
-        self._ids = table.instrument_ids
+        groups = groups_of(table)
+        self._names = [group.name for group in groups]
+        self._ids = [group.class_id for group in groups]
         self._seconds = seconds
         self._on = on
         self._off = off

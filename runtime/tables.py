@@ -6,7 +6,7 @@ console().print(latency_table(summary))
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from trocar.runtime.latency import Stages
 if TYPE_CHECKING:
     from trocar.runtime.pipeline import Counts, Summary
     from trocar.runtime.pipeline import Progress as Report
+    from trocar.runtime.stream import LiveStream
 
 _ORDER = (
     "decode",
@@ -41,6 +42,9 @@ _ORDER = (
     "draw",
     "sink",
     "total",
+    "picture",
+    "age",
+    "mask age",
 )
 
 
@@ -98,13 +102,44 @@ def latency_table(stages: Stages) -> Table:
     return table
 
 
+def live_table(streams: Sequence[LiveStream]) -> Table:
+    """State, counts and ages of each stream, for a terminal that is watched."""
+    table = Table(header_style="bold")
+    for head in ("stream", "state", "read", "shown", "dropped", "analysed", "late"):
+        table.add_column(head, justify="left" if head in ("stream", "state") else "right")
+    for head in ("infer p50", "age p50", "age p99", "age max"):
+        table.add_column(head, justify="right")
+    for stream in streams:
+        counts, age = stream.counts, stream.stages["age"]
+        colour = {"LIVE": "green", "DEGRADED": "yellow"}.get(stream.health.state, "red")
+        table.add_row(
+            escape(stream.source.name),
+            f"[{colour}]{stream.health.state}[/] {escape('; '.join(stream.health.reasons))}",
+            *(str(v) for v in (counts.read, counts.written, counts.dropped)),
+            *(str(v) for v in (counts.processed, counts.missed)),
+            f"{stream.stages['infer'].percentile(50):.1f}",
+            *(f"{age.percentile(p):.1f}" for p in (50, 99)),
+            f"{age.max_ms:.1f}",
+        )
+    return table
+
+
 def print_summary(summary: Summary, *, what: str) -> None:
     """The table of latencies, and one line of counts."""
     screen = console()
     screen.print(latency_table(summary.stages))
     counts = summary.counts
     rate = counts.processed / summary.seconds if summary.seconds else 0.0
-    dropped = f", {counts.dropped} dropped" if counts.dropped else ""
+    extra = [
+        f", {number} {word}"
+        for number, word in (
+            (counts.dropped, "dropped"),
+            (counts.missed, "late"),
+            (counts.failed, "failed"),
+        )
+        if number
+    ]
+    dropped = "".join(extra)
     screen.print(
         f"{escape(what)}: {counts.read} frames read, {counts.processed} processed, "
         f"{counts.written} written{dropped} in {summary.seconds:.1f} s ({rate:.1f} frames/s)",

@@ -90,9 +90,9 @@ class Tracker:
         pairs = self._match(found, now, diagonal)
         numbered: list[Instrument] = []
         for index, instrument in enumerate(found):
-            track = pairs.get(index)
-            if track is None:
-                track = _new_track(instrument, now, diagonal)
+            known = pairs.get(index)
+            track = known or _new_track(instrument, now, diagonal)
+            if known is None:
                 self._tracks.append(track)
             else:
                 self._update(track, instrument, now, diagonal)
