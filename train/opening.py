@@ -14,6 +14,8 @@ import numpy as np
 
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError, DataError
+from trocar.train.data.compositing import read_foregrounds
+from trocar.train.data.poisson import Composite, PlacementConfig, foregrounds_from_frames
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.splits import with_splits
@@ -30,16 +32,27 @@ class DataConfig:
         val_share: Share of the frames that validate where the set brings no split.
         label_share: Share of the training frames whose labels are used; the others serve methods
             that take unlabelled frames and are left out by the rest.
+        composite: Chance that instruments are cloned into a labelled training frame (Poisson
+            image editing).
+        composite_from: Where these instruments come from, as `trocar data composite` takes it; by
+            default the labelled training frames.
     """
 
     masks: str | None = None
     val_share: float = 0.2
     label_share: float = 1.0
+    composite: float = 0.0
+    composite_from: Path | None = None
 
     def __post_init__(self) -> None:
         require(
             (0 < self.val_share < 1, "val_share must be between 0 and 1"),
             (0 < self.label_share <= 1, "label_share must be above 0, at most 1"),
+            (0 <= self.composite <= 1, "composite must be 0..1"),
+            (
+                self.composite_from is None or self.composite > 0,
+                "composite_from is given but composite, the chance, is 0",
+            ),
         )
 
 
@@ -107,7 +120,18 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
         batch_size=run.batch_size,
         seed=run.seed,
         cache_mb=run.cache_mb,
+        before=_composite(config, labelled),
     )
+
+
+def _composite(config: DataConfig, labelled: FrameSet) -> Composite | None:
+    if not config.composite:
+        return None
+    if config.composite_from is None:
+        foregrounds = foregrounds_from_frames(labelled, most=50)
+    else:
+        foregrounds, _ = read_foregrounds(config.composite_from, table=labelled.table)
+    return Composite(tuple(foregrounds), PlacementConfig(chance=config.composite))
 
 
 def _check_paths(paths: Paths, method: Method) -> None:

@@ -6,7 +6,7 @@ stream = frames_stream(data, data.labelled, size=(256, 320), name="labelled")
 from __future__ import annotations
 
 from trocar.train.data.sample import FrameSet
-from trocar.train.data.stream import Before, Stream, StreamSpec
+from trocar.train.data.stream import Stream, StreamSpec
 from trocar.train.data.transforms import Augment, AugmentConfig
 from trocar.train.methods.protocol import TrainData
 
@@ -19,7 +19,6 @@ def frames_stream(
     name: str,
     labelled: bool = True,
     augment: AugmentConfig | None = None,
-    before: Before | None = None,
 ) -> Stream:
     """A stream over one of the run's frame sets.
 
@@ -28,16 +27,15 @@ def frames_stream(
         frames: The set to draw from.
         size: Network height and width.
         name: Streams of different names draw differently.
-        labelled: Whether batches carry masks.
+        labelled: Whether batches carry masks; such streams composite where the run asks for it.
         augment: ``None`` for the default augmentation.
-        before: A change of the decoded frame before augmentation.
     """
     spec = StreamSpec(
         frames=frames,
         augment=Augment(augment or AugmentConfig(), size),
         batch_size=data.batch_size,
         labelled=labelled,
-        before=before,
+        before=data.before if labelled else None,
         cache_mb=data.cache_mb,
     )
     return Stream(spec, seed=data.seed, name=name, rank=data.rank, world=data.world)

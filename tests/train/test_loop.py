@@ -34,20 +34,8 @@ from trocar.train.settings import RunConfig
 from trocar.train.stepping import step_seed
 
 FLAGS = [
-    "--size",
-    "64,80",
-    "--encoder",
-    "tu-lcnet_050",
-    "--decoder-channels",
-    "16",
-    "--batch-size",
-    "4",
-    "--warmup",
-    "1",
-    "--device",
-    "cpu",
-    "--log-every",
-    "1",
+    *("--size", "64,80", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
+    *("--batch-size", "4", "--warmup", "1", "--device", "cpu", "--log-every", "1"),
 ]
 
 MakeJob = Callable[..., Job]

@@ -9,7 +9,7 @@ owns no optimiser, device, logging or saving. One file each in this folder, expo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -78,6 +78,8 @@ class TrainData:
         rank: This process among ``world``; its streams give its slice of the global batch.
         world: Number of processes.
         cache_mb: Memory that decoded frames may take, in MB.
+        before: Change of a labelled training frame before augmentation, e.g. compositing; called
+            with the sample and the draw's seed.
     """
 
     labelled: Any
@@ -89,6 +91,7 @@ class TrainData:
     rank: int = 0
     world: int = 1
     cache_mb: int = 0
+    before: Callable[[Any, int], Any] | None = None
 
 
 class BatchSource(Protocol):
