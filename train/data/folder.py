@@ -39,7 +39,7 @@ from trocar.train.data.masks import (
     opaque,
 )
 from trocar.train.data.sample import SPLITS, Fault, FrameSet, Item, Sample
-from trocar.train.data.scan import Recognition, Scan, split_faults
+from trocar.train.data.scan import Recognition, Scan
 
 NAME = "image-and-mask folder"
 TASKS: tuple[str, ...] = ("",)
@@ -98,7 +98,6 @@ def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan
     splits = _splits(root, {item.name for item in items})
     if not items and not faults:
         faults.append(Fault(file=images, text="there is no picture in it"))
-    faults += split_faults(items, splits, root=root)
     frames = FrameSet(
         name=str(settings.get("name", root.name)),
         root=root,

@@ -212,7 +212,7 @@ def _clips(root: Path) -> list[tuple[str, Path]]:
 
 
 def _is_clip(folder: Path) -> bool:
-    return (folder / "img_dir").is_dir() and (folder / "ann_dir").is_dir()
+    return (folder / "img_dir").is_dir() or (folder / "ann_dir").is_dir()
 
 
 def _folders(root: Path) -> Sequence[Path]:
@@ -222,6 +222,10 @@ def _folders(root: Path) -> Sequence[Path]:
 
 
 def _clip_items(root: Path, clip: Path, faults: list[Fault]) -> list[Item]:
+    gone = [folder for folder in ("img_dir", "ann_dir") if not (clip / folder).is_dir()]
+    faults += [Fault(file=clip / folder, text="is missing") for folder in gone]
+    if gone:
+        return []
     prefix = "" if clip == root else clip.relative_to(root).as_posix() + "/"
     annotations = {f.stem: f for f in sorted((clip / "ann_dir").glob("*.json"))}
     items = []

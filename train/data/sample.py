@@ -88,6 +88,7 @@ class FrameSet:
         read: Reads one item; raises `DataError` that names the file.
         notes: Remarks worth showing, e.g. what was left out and why.
         task: What the masks tell apart, e.g. ``binary``, ``parts``, ``type``; may be empty.
+        folds: The groups that validate in each fold of the set's protocol; may be empty.
     """
 
     name: str
@@ -98,6 +99,7 @@ class FrameSet:
     read: Callable[[Item], Sample]
     notes: tuple[str, ...] = ()
     task: str = ""
+    folds: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -126,6 +128,29 @@ class FrameSet:
         wanted = set(names)
         chosen = tuple(item for item in self.items if item.name in wanted)
         return replace(self, name=f"{self.name}:{split}", items=chosen, splits={split: names})
+
+    def fold(self, index: int) -> FrameSet:
+        """The set with the splits of one fold: its groups are ``val``, all others ``train``.
+
+        Raises:
+            DataError: The set has no such fold, or groups of it are missing here.
+        """
+        if not 0 <= index < len(self.folds):
+            raise DataError(
+                f"{self.name} has {len(self.folds)} folds, number {index} was asked for",
+                remedy=f"choose 0 to {len(self.folds) - 1}" if self.folds else "leave the fold out",
+            )
+        held = set(self.folds[index])
+        val = tuple(item.name for item in self.items if item.group in held)
+        train = tuple(item.name for item in self.items if item.group not in held)
+        missing = sorted(held - set(self.groups))
+        if missing or not train:
+            raise DataError(
+                f"fold {index} of {self.name} cannot be made: "
+                + (f"{', '.join(missing)} missing in {self.root}" if missing else "nothing trains"),
+                remedy="download the rest of the set, or choose another fold",
+            )
+        return replace(self, splits={"train": train, "val": val})
 
     def labelled(self) -> FrameSet:
         """The frames that have a mask."""

@@ -69,7 +69,7 @@ def split_faults(
     split_of_group: dict[str, str] = {}
     leaks: dict[tuple[str, str, str], int] = {}
     for split, names in splits.items():
-        where = root / "splits" / f"{split}.txt"
+        where = _split_file(root, split)
         if not names:
             faults.append(Fault(file=where, text=f"split {split!r} is empty"))
         for name, count in Counter(names).items():
@@ -89,13 +89,18 @@ def split_faults(
                     leaks[key] = leaks.get(key, 0) + 1
     faults += [
         Fault(
-            file=root / "splits" / f"{split}.txt",
+            file=_split_file(root, split),
             text=f"leakage: group {group!r} of split {first!r} is in split {split!r} too "
             f"({count} frames)",
         )
         for (group, first, split), count in leaks.items()
     ]
     return faults
+
+
+def _split_file(root: Path, split: str) -> Path:
+    places = (root / "splits" / f"{split}.txt", root / f"{split}.txt")
+    return next((place for place in places if place.is_file()), root)
 
 
 def splits_by_group(

@@ -249,7 +249,9 @@ def test_names_that_are_no_folder(tmp_path: Path) -> None:
         open_frames(file)
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text("x")
-    with pytest.raises(DataError, match=r"tried\n.*EndoVis 2015 rigid: .*\n.*CholecInstanceSeg"):
+    with pytest.raises(
+        DataError, match=r"(?s)tried\n.*EndoVis 2015 rigid: .*\n.*CholecInstanceSeg"
+    ):
         open_frames(tmp_path / "docs")
 
 

@@ -5,17 +5,44 @@ frames = open_frames("cholec_instance_seg/"); print(frames.name, len(frames), fr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError
 from trocar.train.data import folder, labelme
-from trocar.train.data.readers import endovis2015
+from trocar.train.data.readers import (
+    cholec80,
+    cholecseg8k,
+    class_folders,
+    endovis2015,
+    endovis2015_robotic,
+    endovis2017,
+    endovis2018,
+    kvasir_instrument,
+    robust_mis,
+    uw_sinus,
+    yolo,
+)
 from trocar.train.data.sample import FrameSet, raise_faults
-from trocar.train.data.scan import Reader, Recognition, Scan
+from trocar.train.data.scan import Reader, Recognition, Scan, split_faults
 
 # The most particular layout first: the plain folder of pictures would take nearly anything.
-READERS: tuple[Reader, ...] = (endovis2015, labelme, folder)
+READERS: tuple[Reader, ...] = (
+    endovis2015,
+    endovis2015_robotic,
+    endovis2017,
+    endovis2018,
+    cholecseg8k,
+    kvasir_instrument,
+    uw_sinus,
+    cholec80,
+    labelme,
+    robust_mis,
+    yolo,
+    class_folders,
+    folder,
+)
 
 
 def recognise(path: str | Path) -> tuple[Reader, Recognition]:
@@ -61,6 +88,8 @@ def scan_frames(
             remedy=f"choose one of {', '.join(reader.TASKS)}",
         )
     scan = reader.scan(Path(path), task=chosen, table=table)
+    found_in_splits = split_faults(scan.frames.items, scan.frames.splits, root=Path(path))
+    scan = replace(scan, faults=(*scan.faults, *found_in_splits))
     return scan, f"{reader.NAME}: {found.why}"
 
 

@@ -3,7 +3,7 @@
     frames = open_frames("Segmentation_Rigid_Training/", task="parts")
 
 Masks hold 0 background, 160 shaft, 70 manipulator; some are RGBA though opaque. The protocol of
-the challenge leaves one operation out, so an operation is a group; there is no official split.
+the challenge leaves one operation out: an operation is a group, and each makes a fold.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
     """Lists the frames of all operations found."""
     faults: list[Fault] = []
     items: list[Item] = []
-    for operation in _operations(root):
+    operations = _operations(root)
+    for operation in operations:
         items += _items(operation, faults)
     chosen = table or (BINARY_TABLE if task == "binary" else PARTS_TABLE)
     frames = FrameSet(
@@ -60,26 +61,9 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
         splits={},
         read=functools.partial(read, codes=_BINARY if task == "binary" else _PARTS),
         task=task,
+        folds=tuple((op.name,) for op in operations) if len(operations) > 1 else (),
     )
     return Scan(frames=frames, faults=tuple(faults))
-
-
-def leave_one_out(frames: FrameSet, operation: str) -> FrameSet:
-    """The protocol's fold: one operation validates, the others train.
-
-    Raises:
-        DataError: There is no such operation, or no other.
-    """
-    from dataclasses import replace
-
-    val = tuple(item.name for item in frames.items if item.group == operation)
-    train = tuple(item.name for item in frames.items if item.group != operation)
-    if not val or not train:
-        raise DataError(
-            f"{frames.root} cannot leave {operation!r} out; it holds {', '.join(frames.groups)}",
-            remedy="name one of at least two operations",
-        )
-    return replace(frames, splits={"train": train, "val": val})
 
 
 def read(item: Item, *, codes: Mapping[int, int]) -> Sample:
@@ -115,15 +99,18 @@ def _operations(root: Path) -> list[Path]:
 
 
 def _is_operation(folder: Path) -> bool:
-    return (
-        re.fullmatch(r"OP\d+", folder.name) is not None
-        and (folder / "Raw").is_dir()
-        and (folder / "Masks").is_dir()
+    return re.fullmatch(r"OP\d+", folder.name) is not None and (
+        (folder / "Raw").is_dir() or (folder / "Masks").is_dir()
     )
 
 
 def _items(operation: Path, faults: list[Fault]) -> list[Item]:
     items = []
+    faults += [
+        Fault(file=operation / name, text="is missing")
+        for name in ("Raw", "Masks")
+        if not (operation / name).is_dir()
+    ]
     images = sorted((operation / "Raw").glob("img_*_raw.png"))
     known = set()
     for image in images:

@@ -1,0 +1,67 @@
+"""Class folders: ``split/class_name/*.jpg``, for classification.
+
+frames = open_frames("tools_by_class/"); frames.items[0].extra["class"]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trocar.contract.classes import ClassTable
+from trocar.train.data.readers.common import folders, pictures
+from trocar.train.data.readers.yolo import classification_table, read
+from trocar.train.data.sample import Fault, FrameSet, Item
+from trocar.train.data.scan import Recognition, Scan
+
+NAME = "class folders"
+TASKS: tuple[str, ...] = ("class",)
+_SPLITS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
+_NOT_CLASSES = {"images", "masks", "labels", "annotations", "left_frames", "ground_truth"}
+
+
+def recognise(root: Path) -> Recognition:
+    """Split folders whose sub-folders hold pictures and are not named like a layout's parts."""
+    for split in _SPLITS:
+        classes = _classes(root / split)
+        if len(classes) > 1 and any(pictures(c) for c in classes[:3]):
+            return Recognition(fits=True, why=f"{split}/ of {len(classes)} folders of pictures")
+    return Recognition(fits=False, why="there is no train/ of class folders of pictures")
+
+
+def scan(root: Path, *, task: str = "class", table: ClassTable | None = None) -> Scan:
+    """Lists the pictures of all splits; classes are the folders of any split, sorted by name."""
+    faults: list[Fault] = []
+    by_split = {s: _classes(root / s) for s in _SPLITS if (root / s).is_dir()}
+    names = sorted({folder.name for classes in by_split.values() for folder in classes})
+    table = table or classification_table(names)
+    items: list[Item] = []
+    splits: dict[str, list[str]] = {}
+    for split, classes in by_split.items():
+        for folder in classes:
+            found = pictures(folder)
+            if not found:
+                faults.append(Fault(file=folder, text="holds no picture"))
+            if folder.name not in table.names:
+                faults.append(Fault(file=folder, text="is no class of the table"))
+                continue
+            class_id = table[folder.name].id
+            presence = tuple(int(i == class_id) for i in range(len(table)))
+            for stem, image in found.items():
+                name = f"{split}/{folder.name}/{stem}"
+                extra = {"class": class_id, "presence": presence}
+                items.append(Item(name=name, image=image, extra=extra))
+                splits.setdefault(_SPLITS[split], []).append(name)
+    frames = FrameSet(
+        name=root.name,
+        root=root,
+        table=table,
+        items=tuple(items),
+        splits={split: tuple(listed) for split, listed in splits.items()},
+        read=read,
+        task=task,
+    )
+    return Scan(frames=frames, faults=tuple(faults))
+
+
+def _classes(split: Path) -> list[Path]:
+    return [f for f in folders(split, r"[^.].*") if f.name.lower() not in _NOT_CLASSES]

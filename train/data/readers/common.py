@@ -1,0 +1,89 @@
+"""What readers share: folders by pattern, tables of a few names, grey masks by code.
+
+table = table_of(["background", "shaft"], instruments=["shaft"])
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import ClassRow, ClassTable, default_colour
+from trocar.contract.errors import DataError
+from trocar.train.data.images import IMAGE_SUFFIXES, RawMask, is_hidden
+from trocar.train.data.masks import as_single_channel, opaque
+from trocar.train.data.sample import Fault
+
+BINARY_TABLE = ClassTable.from_names(["background", "instrument"])
+
+
+def table_of(
+    names: Iterable[str],
+    *,
+    instruments: Iterable[str],
+    colours: Mapping[str, tuple[int, int, int]] | None = None,
+    parts: bool = False,
+) -> ClassTable:
+    """A class table by names in order of id, with a set's own colours where it has some."""
+    chosen, given = set(instruments), colours or {}
+    return ClassTable(
+        tuple(
+            ClassRow(
+                id=i,
+                name=name,
+                colour=given.get(name, default_colour(i)),
+                instrument=name in chosen,
+                part=name if parts and name in chosen else "",
+                type=name if not parts and name in chosen else "",
+            )
+            for i, name in enumerate(names)
+        )
+    )
+
+
+def folders(root: Path, pattern: str) -> list[Path]:
+    """Sub-folders whose whole name matches, sorted by the numbers in their names."""
+    if not root.is_dir():
+        return []
+    found = [p for p in root.iterdir() if p.is_dir() and re.fullmatch(pattern, p.name)]
+    return sorted((p for p in found if not is_hidden(Path(p.name))), key=numbers_first)
+
+
+def numbers_first(path: Path) -> tuple[tuple[int, ...], str]:
+    """Sorts ``seq_10`` after ``seq_9``."""
+    return tuple(int(n) for n in re.findall(r"\d+", path.name)), path.name
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """Pictures of one folder by stem, in order; an empty dictionary where it is missing."""
+    if not folder.is_dir():
+        return {}
+    found = [
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(Path(p.name))
+    ]
+    return {p.stem: p for p in sorted(found, key=numbers_first)}
+
+
+def missing(*paths: Path) -> list[Fault]:
+    """A fault for each folder or file that is not there."""
+    return [Fault(file=path, text="is missing") for path in paths if not path.exists()]
+
+
+def grey(raw: RawMask, *, path: Path) -> NDArray[np.uint8]:
+    """Grey values ``[H, W]`` of a mask that should be grey: equal channels are joined.
+
+    Raises:
+        DataError: It is coloured, or transparent in places.
+    """
+    single = as_single_channel(opaque(raw.values, path=path))
+    if single is None:
+        raise DataError(
+            f"{path} is coloured, expected grey values", remedy="download the mask again"
+        )
+    return single

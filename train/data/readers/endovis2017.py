@@ -1,0 +1,173 @@
+"""EndoVis 2017: ``instrument_dataset_1..8`` of left frames and one mask folder an instrument.
+
+    frames = open_frames("endovis2017/train/", task="parts").fold(0)
+
+Frames of 1920x1080 are cut to the endoscope's view, rows 28..1051 and columns 320..1599. The masks
+of a frame are joined: in parts, 10 is shaft, 20 wrist, 30 claspers; the type comes from the mask
+folder's name. Some masks are RGB. Four folds are official.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.contract.errors import DataError
+from trocar.train.data.images import read_image, read_raw_mask
+from trocar.train.data.masks import check_size, ids_from_values, opaque
+from trocar.train.data.readers.common import (
+    BINARY_TABLE,
+    folders,
+    missing,
+    pictures,
+    table_of,
+)
+from trocar.train.data.sample import Fault, FrameSet, Item, Sample
+from trocar.train.data.scan import Recognition, Scan
+
+NAME = "EndoVis 2017"
+TASKS: tuple[str, ...] = ("binary", "parts", "type")
+TYPES = (
+    "Bipolar_Forceps",
+    "Prograsp_Forceps",
+    "Large_Needle_Driver",
+    "Vessel_Sealer",
+    "Grasping_Retractor",
+    "Monopolar_Curved_Scissors",
+    "Other",
+)
+PARTS = ("shaft", "wrist", "claspers")
+_TYPE_NAMES = tuple(name.replace("_", " ").lower() for name in TYPES)
+TABLES = {
+    "binary": BINARY_TABLE,
+    "parts": table_of(["background", *PARTS], instruments=PARTS, parts=True),
+    "type": table_of(["background", *_TYPE_NAMES], instruments=_TYPE_NAMES),
+}
+FOLDS = ((1, 3), (2, 5), (4, 8), (6, 7))
+FULL, VIEW = (1080, 1920), (1024, 1280)
+_CROP = np.s_[28:1052, 320:1600]
+_PART_CODES = {0: 0, 10: 1, 20: 2, 30: 3}
+
+
+def recognise(root: Path) -> Recognition:
+    """Folders ``instrument_dataset_N``, here or in ``train/``."""
+    found = _datasets(root)
+    if found:
+        return Recognition(fits=True, why=f"{len(found)} folders instrument_dataset_N")
+    return Recognition(fits=False, why="there is no folder instrument_dataset_N")
+
+
+def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -> Scan:
+    """Lists the left frames of all data sets; those without any ground truth are left out."""
+    faults: list[Fault] = []
+    items: list[Item] = []
+    notes = []
+    for dataset in _datasets(root):
+        if (dataset / "ground_truth").is_dir():
+            items += _items(dataset, faults)
+        elif dataset.parent.name != "test":
+            faults += missing(dataset / "ground_truth")
+        else:
+            notes.append(f"{dataset.name} is left out: a test set without ground truth")
+    groups = {item.group for item in items}
+    folds = tuple(tuple(f"instrument_dataset_{n}" for n in fold) for fold in FOLDS)
+    frames = FrameSet(
+        name=NAME,
+        root=root,
+        table=table or TABLES[task],
+        items=tuple(items),
+        splits={},
+        read=functools.partial(read, task=task),
+        notes=tuple(notes),
+        task=task,
+        folds=folds if {group for fold in folds for group in fold} <= groups else (),
+    )
+    return Scan(frames=frames, faults=tuple(faults))
+
+
+def read(item: Item, *, task: str) -> Sample:
+    """Reads one frame, cuts it to the view, and joins its masks.
+
+    Raises:
+        DataError: A file cannot be read, or sizes or values are not the set's.
+    """
+    image = read_image(item.image)
+    labels: NDArray[np.uint8] = np.zeros(image.shape[:2], np.uint8)
+    for type_id, path in item.extra["masks"]:
+        values = _values(path)
+        check_size(image, values, image_path=item.image, mask_path=path)
+        ids = _ids(values, type_id, task, path)
+        labels = np.where(ids > 0, ids, labels)
+    if labels.shape == FULL:
+        image, labels = np.ascontiguousarray(image[_CROP]), np.ascontiguousarray(labels[_CROP])
+    elif labels.shape != VIEW:
+        raise DataError(
+            f"{item.image} is {labels.shape[1]}x{labels.shape[0]}, "
+            "expected 1920x1080, or 1280x1024 where it is cut already",
+            remedy="download the frame again",
+        )
+    return Sample(name=item.name, image=image, mask=labels)
+
+
+def _values(path: Path) -> NDArray[np.uint8]:
+    values = opaque(read_raw_mask(path).values, path=path)
+    # Of the coloured masks, some repeat the value in all channels and some hold it in one.
+    return values if values.ndim == 2 else np.asarray(values.max(axis=2), np.uint8)
+
+
+def _ids(values: NDArray[np.uint8], type_id: int, task: str, path: Path) -> NDArray[np.uint8]:
+    other = type_id == len(TYPES)
+    if task == "parts":
+        if not other:
+            return ids_from_values(values, _PART_CODES, path=path)
+        # "Other" instruments have parts of their own: what is none of the three is not counted.
+        known = np.isin(values, list(_PART_CODES))
+        ids = ids_from_values(np.where(known, values, np.uint8(0)), _PART_CODES, path=path)
+        return np.where(known, ids, np.uint8(IGNORE_INDEX))
+    if not other:
+        ids_from_values(values, _PART_CODES, path=path)  # refuses what is no part
+    return np.asarray((values > 0) * np.uint8(1 if task == "binary" else type_id), np.uint8)
+
+
+def _datasets(root: Path) -> list[Path]:
+    pattern = r"instrument_dataset_\d+"
+    return [
+        *folders(root, pattern),
+        *folders(root / "train", pattern),
+        *folders(root / "test", pattern),
+    ]
+
+
+def _items(dataset: Path, faults: list[Fault]) -> list[Item]:
+    frames = pictures(dataset / "left_frames")
+    if not frames:
+        faults.append(Fault(file=dataset / "left_frames", text="is missing or holds no frame"))
+    tools: list[tuple[int, dict[str, Path]]] = []
+    for folder in folders(dataset / "ground_truth", r"[^.].*"):
+        kinds = [i for i, name in enumerate(TYPES, 1) if name.lower() in folder.name.lower()]
+        if not kinds:
+            known = ", ".join(TYPES)
+            faults.append(Fault(file=folder, text=f"names no instrument; known are {known}"))
+            continue
+        tools.append((kinds[0], pictures(folder)))
+        for stem in frames.keys() - tools[-1][1].keys():
+            faults.append(Fault(file=folder / f"{stem}.png", text="is missing: the frame's mask"))
+        for stem in tools[-1][1].keys() - frames.keys():
+            faults.append(Fault(file=tools[-1][1][stem], text="is the mask of no frame"))
+    if not tools:
+        faults.append(Fault(file=dataset / "ground_truth", text="holds no mask folder"))
+    return [
+        Item(
+            name=f"{dataset.name}/{stem}",
+            image=image,
+            mask=next((masks[stem] for _, masks in tools if stem in masks), None),
+            group=dataset.name,
+            extra={"masks": tuple((kind, m[stem]) for kind, m in tools if stem in m)},
+        )
+        for stem, image in frames.items()
+        if tools
+    ]

@@ -1,0 +1,142 @@
+"""Frames of videos, by number and one after another.
+
+for number, seconds, frame in iterate(Path("op.mp4")): ...
+frame = frame_at(Path("op.mp4"), 250)   # [H, W, 3] uint8 RGB
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from trocar.contract.errors import DataError
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v", ".webm", ".ts", ".wmv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video's header says.
+
+    Attributes:
+        frames: Number of frames; counted from duration and rate where the header has none.
+        rate: Frames per second.
+        size: Height and width in pixels.
+    """
+
+    frames: int
+    rate: float
+    size: tuple[int, int]
+
+
+def video_info(path: Path) -> VideoInfo:
+    """Reads a video's header.
+
+    Raises:
+        DataError: It cannot be opened, or has no picture track.
+    """
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        frames = int(stream.frames)
+        if not frames and container.duration and rate:
+            frames = round(container.duration / 1_000_000 * rate)
+        return VideoInfo(frames=frames, rate=rate, size=(int(stream.height), int(stream.width)))
+
+
+def iterate(path: Path, *, every: int = 1) -> Iterator[tuple[int, float, NDArray[np.uint8]]]:
+    """Decodes a video in order: number, time in seconds, and frame ``[H, W, 3]`` uint8 RGB.
+
+    Args:
+        path: The video.
+        every: Only frames whose number is a multiple of it are converted and given.
+
+    Raises:
+        DataError: It cannot be opened, has no picture track, or breaks off; the frames before
+            the break have been given by then.
+    """
+    number = 0
+    with _open(path) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        try:
+            for frame in container.decode(video=0):
+                if number % every == 0:
+                    yield number, float(frame.time or 0.0), frame.to_ndarray(format="rgb24")
+                number += 1
+        except FFmpegError as error:
+            raise DataError(
+                f"{path} breaks off after frame {number}: {error}",
+                remedy="copy the video again, or cut it before that frame",
+            ) from error
+    if not number:
+        raise DataError(f"{path} holds no frame", remedy="copy the video again")
+
+
+def frame_at(path: Path, number: int) -> NDArray[np.uint8]:
+    """One frame by its number, ``[H, W, 3]`` uint8 RGB; quick when numbers rise.
+
+    Each thread keeps a few videos open and decodes on from where it is. For training in random
+    order, write the frames out first (``trocar data import``).
+
+    Raises:
+        DataError: The video cannot be read, or has no such frame.
+    """
+    return _cursor(path, os.getpid(), threading.get_ident()).frame(number)
+
+
+class _Cursor:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.restart()
+
+    def restart(self) -> None:
+        self.number = -1
+        self.frames = iterate(self.path)
+        self.last: NDArray[np.uint8] | None = None
+
+    def frame(self, number: int) -> NDArray[np.uint8]:
+        if number < self.number:
+            self.restart()
+        while self.number < number or self.last is None:
+            found = next(self.frames, None)
+            if found is None:
+                raise DataError(
+                    f"{self.path} has {self.number + 1} frames, number {number} was asked for",
+                    remedy="copy the video again; its labels name later frames",
+                )
+            self.number, _, self.last = found
+        return self.last
+
+
+@functools.lru_cache(maxsize=16)
+def _cursor(path: Path, _process: int, _thread: int) -> _Cursor:
+    # A decoder belongs to one thread, and a forked process must not share its parent's file.
+    return _Cursor(path)
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"there is no video {path}", remedy="check the path")
+    if not path.stat().st_size:
+        raise DataError(f"{path} is empty (0 bytes)", remedy="copy or download the video again")
+    try:
+        container = av.open(str(path))
+    except (FFmpegError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be opened as a video: {error}",
+            remedy="copy it again, or convert it to MP4",
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise DataError(f"{path} has no picture track", remedy="name a video, not a sound file")
+    return container
