@@ -33,23 +33,19 @@ def smooth_noise(
     total = np.zeros(shape, np.float32)
     amplitude, norm = 1.0, 0.0
     for octave in range(octaves):
-        columns = max(int(round(cells * 2**octave)), 1)
-        rows = max(int(round(columns * height / width)), 1)
-        grid = rng.uniform(-1, 1, (rows + 3, columns + 3)).astype(np.float32)
-        step_x, step_y = columns / width, rows / height
-        # An affine crop of the enlarged grid, so that no border is smeared.
-        place = np.array([[step_x, 0, 1.0], [0, step_y, 1.0]], np.float32)
-        layer = cv2.warpAffine(
-            grid,
-            place,
-            (width, height),
-            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
+        columns = max(round(cells * 2**octave), 1)
+        rows = max(round(columns * height / width), 1)
+        # One cell more on each side is cut off again, so that no border is smeared.
+        grid = rng.uniform(-1, 1, (rows + 2, columns + 2)).astype(np.float32)
+        wide = (-(-width * (columns + 2) // columns), -(-height * (rows + 2) // rows))
+        left, top = (wide[0] - width) // 2, (wide[1] - height) // 2
+        layer = cv2.resize(grid, wide, interpolation=cv2.INTER_CUBIC)
+        layer = layer[top : top + height, left : left + width]
         total += np.float32(amplitude) * layer
         norm += amplitude
         amplitude *= gain
-    return total * np.float32(1.4 / norm)
+    result: Field = total * np.float32(1.4 / norm)
+    return result
 
 
 def smoothstep(x: Field, low: float, high: float) -> Field:
@@ -64,7 +60,8 @@ def blur(image: Field, sigma: float) -> Field:
     if sigma <= 0.3:
         return image
     if sigma <= 3:
-        return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+        near: Field = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        return near
     factor = min(int(sigma / 1.5), 16)
     height, width = image.shape[:2]
     small = cv2.resize(
@@ -73,7 +70,8 @@ def blur(image: Field, sigma: float) -> Field:
         interpolation=cv2.INTER_AREA,
     )
     small = cv2.GaussianBlur(small, (0, 0), sigma / factor, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    wide: Field = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return wide
 
 
 def mix(low: Field, high: Field | NDArray[np.float32], share: Field) -> Field:

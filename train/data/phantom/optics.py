@@ -26,13 +26,16 @@ class Camera:
 
     Attributes:
         window: ``[H, W]`` float32, 1 inside the round view, 0 outside.
+        shroud: ``[H, W, 3]`` float32, the window with the lens's fall-off towards its rim.
+        grain: Noise of the sensor, wider and higher than the frame; each frame takes a piece.
+        plume: ``[H/4, W/4]`` float32, smoke 0..1.
     """
 
     look: Look
     size: tuple[int, int]
     difficulty: float
     window: Field
-    rim: Field
+    shroud: Field
     grain: NDArray[np.int16]
     plume: Field
     smoke: Drift
@@ -43,7 +46,6 @@ class Camera:
     focus: Drift
     light_x: Drift
     light_y: Drift
-    haze: Field
     rng: np.random.Generator
 
     @classmethod
@@ -58,8 +60,7 @@ class Camera:
         grain = 0.55 * grain + 0.9 * cv2.GaussianBlur(grain, (0, 0), 0.8)
         grain = 0.7 * grain.mean(2, keepdims=True) + 0.5 * grain
         amount = look.noise * (0.8 + 4.2 * difficulty * float(rng.uniform(0.4, 1.0)))
-        plume = smooth_noise(rng, (height // 2, width // 2), cells=3, octaves=4, gain=0.55)
-        small = smooth_noise(rng, (height // 4, width // 4), cells=3, octaves=3)
+        plume = smooth_noise(rng, (height // 4, width // 4), cells=3, octaves=4, gain=0.55)
         smoky = float(rng.random() < 0.25 + 0.45 * difficulty)
         thick = smoky * difficulty * float(rng.uniform(0.25, 0.9))
         return cls(
@@ -67,12 +68,12 @@ class Camera:
             size=size,
             difficulty=difficulty,
             window=window,
-            rim=1 - 0.55 * (1 - cv2.GaussianBlur(window, (0, 0), width / 40)),
+            shroud=cv2.merge([window * (0.45 + 0.55 * cv2.GaussianBlur(window, (0, 0), width / 40))] * 3),
             grain=np.round(grain * amount).astype(np.int16),
             plume=(plume * 0.5 + 0.5).astype(np.float32),
             smoke=Drift.drawn(rng, middle=thick, size=0.7 * thick + 1e-3, speed=0.5),
-            drift_x=float(rng.uniform(-30, 30)),
-            drift_y=float(rng.uniform(-40, -5)),
+            drift_x=float(rng.uniform(-15, 15)),
+            drift_y=float(rng.uniform(-20, -3)),
             exposure=Drift.drawn(
                 rng,
                 middle=float(rng.normal(0, 0.10 * difficulty)),
@@ -90,7 +91,6 @@ class Camera:
             ),
             light_x=Drift.drawn(rng, middle=float(rng.uniform(-0.08, 0.08)), size=0.06, speed=0.1),
             light_y=Drift.drawn(rng, middle=float(rng.uniform(-0.10, 0.04)), size=0.06, speed=0.1),
-            haze=smoothstep(small, 0.1, 0.9),
             rng=rng,
         )
 
@@ -112,48 +112,48 @@ class Camera:
             time: Seconds.
             shift: How far the picture moves during the exposure, pixels.
         """
+        frame = self._scattered(frame, time)
+        smear = streak(shift)
+        if smear is not None:
+            frame = cv2.filter2D(frame, -1, smear, borderType=cv2.BORDER_REPLICATE)
         height, width = self.size
-        frame = self._glare(frame)
-        self._smoke(frame, time)
+        picture = cv2.multiply(frame, self.shroud, dtype=cv2.CV_8U)
         sigma = max(self.focus(time), 0.0) * width / 640 * (0.3 + 2.2 * self.difficulty)
-        blur = _streak(shift)
-        if blur is not None:
-            frame = cv2.filter2D(frame, -1, blur, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
         if sigma > 0.35:
-            frame = cv2.GaussianBlur(frame, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+            picture = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
         elif self.look.sharpen:
-            soft = cv2.GaussianBlur(frame, (0, 0), 1.3, borderType=cv2.BORDER_REPLICATE)
-            frame = cv2.addWeighted(frame, 1 + self.look.sharpen, soft, -self.look.sharpen, 0)  # type: ignore[assignment]
-        frame *= (self.window * self.rim)[..., None]
-        picture = cv2.convertScaleAbs(np.clip(frame, 0, 255))
+            soft = cv2.GaussianBlur(picture, (0, 0), 1.3, borderType=cv2.BORDER_REPLICATE)
+            picture = cv2.addWeighted(picture, 1 + self.look.sharpen, soft, -self.look.sharpen, 0)
         x, y = (int(self.rng.integers(NOISE_TILE)) for _ in range(2))
-        picture = cv2.add(picture, self.grain[y : y + height, x : x + width], dtype=cv2.CV_8U)
-        return cv2.LUT(picture, self._curve(time))  # type: ignore[return-value]
+        grain = self.grain[y : y + height, x : x + width]
+        picture = cv2.add(picture, grain, dtype=cv2.CV_8U)
+        result: NDArray[np.uint8] = cv2.LUT(picture, self._curve(time))
+        return result
 
-    def _glare(self, frame: Field) -> Field:
-        """Light scattered in the lens round what is overexposed."""
+    def _scattered(self, frame: Field, time: float) -> Field:
+        """Adds light scattered in the lens round what is overexposed, and smoke.
+
+        Both are soft, so they are found at a quarter of the size.
+        """
         height, width = self.size
         small = cv2.resize(frame, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
         bright = np.clip(small - 200, 0, 200)
-        bloom = cv2.GaussianBlur(bright, (0, 0), width / 160)
-        bloom += 0.6 * cv2.GaussianBlur(bright, (0, 0), width / 45)
-        bloom *= np.float32(0.25 + 0.6 * self.difficulty)
-        return cv2.add(frame, cv2.resize(bloom, (width, height)))  # type: ignore[return-value]
-
-    def _smoke(self, frame: Field, time: float) -> None:
+        veil = cv2.GaussianBlur(bright, (0, 0), width / 160)
+        veil += 0.6 * cv2.GaussianBlur(bright, (0, 0), width / 45)
+        veil *= np.float32(0.2 + 0.5 * self.difficulty)
         amount = self.smoke(time)
-        if amount < 0.02:
-            return
-        height, width = self.size
-        rows, columns = self.plume.shape
-        move = np.array([[1, 0, self.drift_x * time], [0, 1, self.drift_y * time]], np.float32)
-        plume = cv2.warpAffine(
-            self.plume, move, (columns, rows), flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )  # fmt: skip
-        veil = np.clip(np.float32(amount) * (0.35 + 1.1 * plume), 0, 0.85)
-        veil = cv2.resize(veil, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
-        frame += (np.array(self.look.smoke, np.float32) - frame) * veil
+        if amount > 0.02:
+            rows, columns = self.plume.shape
+            move = np.array([[1, 0, self.drift_x * time], [0, 1, self.drift_y * time]], np.float32)
+            plume = cv2.warpAffine(
+                self.plume, move, (columns, rows), borderMode=cv2.BORDER_REFLECT_101
+            )
+            thick = np.clip(np.float32(amount) * (0.35 + 1.1 * plume), 0, 0.85)
+            clear = 1 - cv2.merge([thick, thick, thick])
+            veil = veil * clear + (1 - clear) * np.array(self.look.smoke, np.float32)
+            frame = cv2.multiply(frame, cv2.resize(clear, (width, height)))
+        result: Field = cv2.add(frame, cv2.resize(veil, (width, height)))
+        return result
 
     def _curve(self, time: float) -> NDArray[np.uint8]:
         """Exposure, white balance and contrast as one table ``[1, 256, 3]``."""
@@ -181,13 +181,13 @@ def _window(rng: np.random.Generator, look: Look, size: tuple[int, int]) -> Fiel
     return 1 - smoothstep(distance, radius - soft, radius + soft)
 
 
-def _streak(shift: tuple[float, float]) -> Field | None:
+def streak(shift: tuple[float, float]) -> Field | None:
     """Kernel of a straight, symmetric smear, or ``None`` where it would not be seen."""
     length = math.hypot(*shift)
     if length < 1.2:
         return None
     length = min(length, 25.0)
-    reach = int(math.ceil(length / 2)) + 1
+    reach = math.ceil(length / 2) + 1
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     angle = math.atan2(shift[1], shift[0])
     dx, dy = math.cos(angle) * length / 2, math.sin(angle) * length / 2
@@ -199,5 +199,3 @@ def _streak(shift: tuple[float, float]) -> Field | None:
     result: Field = kernel / np.float32(kernel.sum())
     return result
 
-
-streak = _streak

@@ -25,8 +25,9 @@ from trocar.train.data.phantom.looks import LOOKS, Look
 from trocar.train.data.phantom.motion import Drift
 from trocar.train.data.phantom.noise import Field, smooth_noise
 from trocar.train.data.phantom.optics import Camera, streak
-from trocar.train.data.phantom.painting import Layer, Surroundings, paint
+from trocar.train.data.phantom.painting import Layer, paint
 from trocar.train.data.phantom.pose import Rig
+from trocar.train.data.phantom.surface import Surroundings, stain_tile
 from trocar.train.data.phantom.tissue import make_tissue
 
 MARGIN = 1.25
@@ -62,6 +63,7 @@ class Scene:
     canvas: NDArray[np.uint8]
     rigs: list[Rig]
     camera: Camera
+    inside: NDArray[np.uint8]
     stains: Field
     blood: float
     moves: dict[str, Drift]
@@ -84,13 +86,15 @@ class Scene:
             "zoom": Drift.drawn(plan, middle=1.0, size=0.05 * shake, speed=0.04),
             "breath": Drift(0.0, ((0.010 * width, 2 * math.pi * 0.28, float(plan.random() * 6)),)),
         }
+        camera = Camera.drawn(lens, look, config.size, difficulty=hard)
         return cls(
             config=config,
             look=look,
             canvas=make_tissue(field, look, wide, difficulty=hard),
             rigs=_rigs(plan, config, look),
-            camera=Camera.drawn(lens, look, config.size, difficulty=hard),
-            stains=_stains(dirt),
+            camera=camera,
+            inside=(camera.window >= 0.5).astype(np.uint8),
+            stains=stain_tile(dirt),
             blood=hard * float(dirt.uniform(0.2, 0.95)),
             moves=moves,
             sway=np.dstack(
@@ -103,19 +107,15 @@ class Scene:
         height, width = self.config.size
         tissue = self._tissue(time)
         light = self.camera.light(time)
-        mirror = cv2.resize(tissue, (width // 16, height // 16), interpolation=cv2.INTER_AREA)
-        tint = cv2.resize(light, (width // 16, height // 16), interpolation=cv2.INTER_AREA)
-        mirror = cv2.GaussianBlur(mirror, (0, 0), 1.2) * tint[..., None]
-        around = Surroundings(mirror, self.stains, self.blood, self.look.light)
+        around = self._surroundings(tissue, light)
         layers: list[tuple[int, Layer, tuple[float, float]]] = []
         for number, rig in enumerate(self.rigs, start=1):
             layer = paint(rig, rig.at(time), self.look, around, self.config.size)
             if layer is not None:
                 layers.append((number, layer, self._speed(rig, time)))
         light = self._shadowed(light, layers)
-        full = cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
-        tint_of_light = np.array(self.look.light, np.float32)
-        frame = tissue * (full[..., None] * tint_of_light)
+        lit = cv2.resize(cv2.merge([light * c for c in self.look.light]), (width, height))
+        frame = cv2.multiply(tissue, lit, dtype=cv2.CV_32F)
         types = np.zeros((height, width), np.uint8)
         parts, instances = np.zeros_like(types), np.zeros_like(types)
         for number, layer, shift in layers:
@@ -126,17 +126,32 @@ class Scene:
             parts[here][solid] = layer.parts[solid]
             instances[here][solid] = number
             _compose(frame, layer, shift)
-        outside = self.camera.window < 0.5
         for truth in (types, parts, instances):
-            truth[outside] = 0
+            truth *= self.inside
         shift = (self.moves["x"].rate(time) * SHUTTER, self.moves["y"].rate(time) * SHUTTER)
         image = self.camera.develop(frame, time, shift)
         tips = tuple(self._tip(number, layer, instances) for number, layer, _ in layers)
         seen = tuple(tip for tip in tips if (instances == tip.instance).any())
         return PhantomFrame(image, types, parts, instances, seen, clip, time)
 
-    def _tissue(self, time: float) -> Field:
-        """The field as the moving camera sees it, breathing; highlights added."""
+    def _surroundings(self, tissue: NDArray[np.uint8], light: Field) -> Surroundings:
+        """What the instruments mirror: the lit field, coarse."""
+        height, width = self.config.size
+        grid = (width // 16, height // 16)
+        lamp = cv2.resize(light, grid, interpolation=cv2.INTER_AREA)
+        mirror = cv2.resize(tissue, grid, interpolation=cv2.INTER_AREA).astype(np.float32)
+        mirror = cv2.GaussianBlur(mirror, (0, 0), 1.2) * lamp[..., None]
+        return Surroundings(
+            mirror=np.ascontiguousarray(mirror.reshape(-1, 3).T),
+            lamp=lamp.reshape(-1),
+            grid=(grid[1], grid[0]),
+            stains=self.stains,
+            blood=self.blood,
+            light=self.look.light,
+        )
+
+    def _tissue(self, time: float) -> NDArray[np.uint8]:
+        """The field as the moving camera sees it, breathing."""
         height, width = self.config.size
         rows, columns = self.sway.shape[:2]
         move = {name: drift(time) for name, drift in self.moves.items()}
@@ -148,12 +163,10 @@ class Scene:
         map_x = c * x - s * y + np.float32(move["x"] + self.canvas.shape[1] / 2) + sway[..., 0]
         map_y = s * x + c * y + np.float32(move["y"] + self.canvas.shape[0] / 2) + sway[..., 1]
         grid = cv2.resize(np.dstack([map_x, map_y]), (width, height))
-        seen = cv2.remap(
+        seen: NDArray[np.uint8] = cv2.remap(
             self.canvas, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
         )
-        colour = seen.astype(np.float32)
-        result: Field = colour[..., :3] + colour[..., 3:]
-        return result
+        return seen
 
     def _speed(self, rig: Rig, time: float) -> tuple[float, float]:
         """How far a tip moves in the picture during the exposure, pixels."""
@@ -168,7 +181,7 @@ class Scene:
         height, width = self.config.size
         shade = np.zeros((height // 4, width // 4), np.uint8)
         for _, layer, _ in layers:
-            for outline in layer.outline:
+            for outline in layer.outlines:
                 # The lamp is above the lens, so shadows fall below, farther for what is higher.
                 moved = outline * 0.985 + np.array([-0.012, 0.032]) * width
                 cv2.fillPoly(shade, [np.round(moved * 4).astype(np.int32)], 255, cv2.LINE_AA, 4)
@@ -208,31 +221,14 @@ def _rigs(rng: np.random.Generator, config: PhantomConfig, look: Look) -> list[R
     return sorted(rigs, key=lambda rig: -rig.z.middle)
 
 
-def _stains(rng: np.random.Generator) -> Field:
-    """Tileable fields of blood and scratches: noise made periodic by its spectrum."""
-    size = 256
-    fx = np.fft.fftfreq(size)[None] * size
-    fy = np.fft.fftfreq(size)[:, None] * size
-    fields = []
-    for stretch, slope in ((1.0, 1.6), (0.12, 1.1)):
-        radius = np.sqrt((fx * stretch) ** 2 + fy**2 / stretch)
-        radius[0, 0] = 1
-        spectrum = np.exp(2j * np.pi * rng.random((size, size))) / radius**slope
-        spectrum[0, 0] = 0
-        field = np.fft.ifft2(spectrum).real
-        ranks = (field - field.mean()) / field.std()
-        fields.append(np.clip(0.5 + 0.25 * ranks, 0, 1))
-    return np.dstack(fields).astype(np.float32)
-
-
 def _compose(frame: Field, layer: Layer, shift: tuple[float, float]) -> None:
     """Lays an instrument over the frame, smeared by its own motion."""
     left, top, right, bottom = layer.box
-    colour, cover = layer.colour, layer.cover
+    planes = [plane.reshape(bottom - top, right - left) for plane in layer.planes]
     kernel = streak(shift)
     if kernel is not None:
-        colour = cv2.filter2D(colour, -1, kernel, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-        cover = cv2.filter2D(cover, -1, kernel, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-    part = frame[top:bottom, left:right]
-    part *= (1 - cover)[..., None]
-    part += colour
+        planes = [cv2.filter2D(p, -1, kernel, borderType=cv2.BORDER_REPLICATE) for p in planes]
+    clear = 1 - planes[3]
+    part = np.ascontiguousarray(frame[top:bottom, left:right])
+    part = cv2.multiply(part, cv2.merge([clear, clear, clear]))
+    frame[top:bottom, left:right] = cv2.add(part, cv2.merge(planes[:3]))

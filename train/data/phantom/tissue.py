@@ -33,7 +33,7 @@ def make_tissue(
     """Paints the field of one scene.
 
     Returns:
-        ``[H, W, 4]`` uint8: lit RGB colour, and the strength of wet highlights.
+        ``[H, W, 3]`` uint8 RGB, lit, with wet highlights.
     """
     half = ((shape[0] + 1) // 2, (shape[1] + 1) // 2)
     layers = _wall(rng, look, half)
@@ -182,4 +182,6 @@ def _lit(
     off = miss_x * miss_x + miss_y * miss_y
     patches = smoothstep(smooth_noise(rng, (rows, columns), cells=5, octaves=3), -0.15, 0.6)
     glint = gloss * (np.exp(off * -60) * patches * 1.3 + np.exp(off * -7) * 0.13) * near
-    return np.dstack([np.clip(lit, 0, 255), np.clip(glint * 255, 0, 255)]).astype(np.uint8)
+    lit += (glint * 235)[..., None]
+    result: NDArray[np.uint8] = np.clip(lit, 0, 255).astype(np.uint8)
+    return result

@@ -1,0 +1,147 @@
+"""How the surface of an instrument looks: light, mirrored tissue, scratches and blood.
+
+colour = shade(spots, metal, look.blood, around, size, seed=7)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.train.data.phantom.looks import Colour, Metal
+from trocar.train.data.phantom.noise import Field
+from trocar.train.data.phantom.pose import FOCAL
+
+GOLD = Metal(colour=(168, 138, 76), mirror=0.35, exponent=26, strength=0.7)
+CERAMIC = Metal(colour=(206, 200, 186), mirror=0.12, exponent=20, strength=0.5)
+STAIN_TILE = 256
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an instrument mirrors, is lit by and is stained with.
+
+    Attributes:
+        mirror: ``[3, h * w]`` float32, the blurred lit tissue on a coarse grid.
+        lamp: ``[h * w]`` float32, the light's strength on the same grid.
+        grid: Rows and columns of that grid.
+        stains: ``[2, 256 * 256]`` float32, 0..1: blood and scratches, tileable.
+        blood: How much of the stain field shows, 0..1.
+        light: RGB factor.
+    """
+
+    mirror: Field
+    lamp: Field
+    grid: tuple[int, int]
+    stains: Field
+    blood: float
+    light: Colour
+
+
+@dataclass
+class Spots:
+    """Visible points of a surface, each field ``[n]`` float32.
+
+    Attributes:
+        x: Column in the frame.
+        y: Row in the frame.
+        nx: Normal, to the right.
+        ny: Normal, down.
+        nz: Normal, towards the lens.
+        depth: Distance from the lens.
+        u: Back along the instrument in radii.
+        v: Across it in radii.
+        tone: Factor on the material's brightness.
+    """
+
+    x: Field
+    y: Field
+    nx: Field
+    ny: Field
+    nz: Field
+    depth: Field
+    u: Field
+    v: Field
+    tone: Field
+
+
+def shade(
+    spots: Spots, metal: Metal, around: Surroundings, size: tuple[int, int], *, blood: Colour, seed: int
+) -> Field:
+    """Colour of each point, ``[3, n]`` float32, 0..255 and above where it dazzles."""
+    height, width = size
+    nx, ny, nz = spots.nx, spots.ny, spots.nz
+    # From the surface to the lamp, which sits up and to the right of the lens.
+    scale = np.float32(1 / (FOCAL * width))
+    lx = (np.float32(width / 2) - spots.x) * scale + np.float32(0.10)
+    ly = (np.float32(height / 2) - spots.y) * scale - np.float32(0.14)
+    norm = 1 / np.sqrt(lx * lx + ly * ly + 1)
+    facing = np.clip((nx * lx + ny * ly + nz) * norm, 0, 1)
+    # Half way to the viewer; the exponential stands for a power of the cosine.
+    lx *= norm
+    ly *= norm
+    hz = 1 + norm
+    shine = (nx * lx + ny * ly + nz * hz) / np.sqrt(lx * lx + ly * ly + hz * hz)
+    shine = np.exp((shine - 1) * np.float32(2.2 * metal.exponent))
+
+    seen, lamp = _mirrored(spots, around, size)
+    tu = (spots.u * np.float32(22) + np.float32(seed % 4096)).astype(np.int32) & 255
+    tv = (spots.v * np.float32(30) + np.float32(seed // 4096)).astype(np.int32) & 255
+    place = tv * STAIN_TILE + tu
+    stain, scratch = around.stains[0].take(place), around.stains[1].take(place)
+
+    strength = np.clip(0.72 / np.maximum(spots.depth, 0.2), 0.4, 2.0) * lamp
+    lit = spots.tone * strength
+    rough = 0.75 + 0.5 * scratch
+    body = (0.14 + 0.86 * facing * facing) * rough * lit
+    edge = np.float32(metal.mirror) * (0.5 + 0.9 * (1 - nz) ** 2) * spots.tone * rough
+    shine *= np.float32(235 * metal.strength) * rough * lit
+    level = 1 - np.float32(around.blood) * np.exp(-np.maximum(spots.u, 0) * np.float32(1 / 8))
+    wet = np.clip((stain - level) * 3.2, 0, 0.8)
+    shine *= 1 - 0.5 * wet
+    dry = 1 - wet
+    film = wet * (0.25 + 0.75 * facing) * strength
+    colour = np.empty((3, nx.size), np.float32)
+    for c in range(3):
+        light = np.float32(around.light[c])
+        base = np.float32(metal.colour[c] * (1 - 0.5 * metal.mirror)) * light
+        plain = body * base + seen[c] * edge
+        colour[c] = plain * dry + film * np.float32(blood[c]) * light + shine * light
+        # A thin film of blood takes green and blue from what shines through it.
+        if c:
+            colour[c] -= plain * dry * np.minimum(wet * 0.9, 0.5)
+    return colour
+
+
+def _mirrored(spots: Spots, around: Surroundings, size: tuple[int, int]) -> tuple[Field, Field]:
+    """The tissue seen in the surface, ``[3, n]``, and the lamp's strength at each point."""
+    height, width = size
+    rows, columns = around.grid
+    # The more a surface leans, the farther off lies what it mirrors.
+    reach = np.float32(0.22 * width)
+    to_column, to_row = np.float32(columns / width), np.float32(rows / height)
+    column = np.clip((spots.x + spots.nx * reach) * to_column, 0, columns - 1).astype(np.int32)
+    row = np.clip((spots.y + spots.ny * reach) * to_row, 0, rows - 1).astype(np.int32)
+    seen: Field = around.mirror.take(row * columns + column, axis=1)
+    here = np.minimum(spots.x * to_column, columns - 1).astype(np.int32)
+    here += np.minimum(spots.y * to_row, rows - 1).astype(np.int32) * columns
+    lamp: Field = around.lamp.take(here)
+    return seen, lamp
+
+
+def stain_tile(rng: np.random.Generator) -> Field:
+    """Tileable fields of blood and scratches: noise made periodic by its spectrum."""
+    fx = np.fft.fftfreq(STAIN_TILE)[None] * STAIN_TILE
+    fy = np.fft.fftfreq(STAIN_TILE)[:, None] * STAIN_TILE
+    fields: list[NDArray[np.float64]] = []
+    for stretch, slope in ((1.0, 1.6), (0.3, 1.0)):
+        radius = np.sqrt((fx * stretch) ** 2 + fy**2 / stretch)
+        radius[0, 0] = 1
+        spectrum = np.exp(2j * np.pi * rng.random((STAIN_TILE, STAIN_TILE))) / radius**slope
+        spectrum[0, 0] = 0
+        field = np.fft.ifft2(spectrum).real
+        fields.append(np.clip(0.5 + 0.2 * (field - field.mean()) / field.std(), 0, 1))
+    result: Field = np.stack(fields).reshape(2, -1).astype(np.float32)
+    return result
