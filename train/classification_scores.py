@@ -1,0 +1,113 @@
+"""Classification scores under exact names, and the threshold below which a class is unknown.
+
+    scores = classification_scores(truth, predicted, table=table, counts=counts, many=100, few=20)
+    scores["macro_f1"]
+
+Names. ``accuracy``: share of right photographs. ``balanced_accuracy``: mean recall over classes.
+``macro_f1``: mean F1 over classes in truth or prediction. ``accuracy_many``, ``accuracy_medium``,
+``accuracy_few``: mean recall over the classes with more than ``many`` training photographs, those
+between, and those with at most ``few``. ``recall_<class>``. A class without photographs is in no
+mean of recalls.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import ClassTable
+
+Floats = NDArray[np.floating]
+Ids = NDArray[np.int64]
+
+
+def classification_scores(
+    truth: Ids, predicted: Ids, *, table: ClassTable, counts: Ids, many: int, few: int
+) -> dict[str, float]:
+    """Scores of predictions; NaN where nothing was there to be scored.
+
+    Args:
+        truth: Class ids ``[N]``.
+        predicted: Class ids ``[N]``.
+        table: The classes.
+        counts: Training photographs of each class ``[K]``.
+        many: See the module.
+        few: See the module.
+    """
+    size = len(table)
+    matrix = np.bincount(truth * size + predicted, minlength=size * size).reshape(size, size)
+    hit, true, claimed = np.diagonal(matrix), matrix.sum(1), matrix.sum(0)
+    recall = _ratio(hit, true)
+    f1 = _ratio(2 * hit, true + claimed)
+    groups = {
+        "many": counts > many,
+        "medium": (counts <= many) & (counts > few),
+        "few": counts <= few,
+    }
+    return {
+        "accuracy": float(hit.sum() / len(truth)) if len(truth) else math.nan,
+        "balanced_accuracy": _mean(recall),
+        "macro_f1": _mean(f1),
+        **{f"accuracy_{name}": _mean(recall[chosen]) for name, chosen in groups.items()},
+        **{f"recall_{row.name}": float(recall[row.id]) for row in table},
+    }
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """Mean and half-width of its 95 % interval (1.96 standard errors) over episodes."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), 1.96 * spread / math.sqrt(max(len(values), 1))
+
+
+def certainty(scores: Floats, *, scale: float | None) -> Floats:
+    """How sure a classifier is ``[N]``: its best score over ``scale``, or its best softmax.
+
+    Args:
+        scores: ``[N,K]``.
+        scale: ``None`` for softmax.
+    """
+    if scale is not None:
+        return np.asarray(scores.max(1) / scale)
+    shifted = np.exp(scores - scores.max(1, keepdims=True))
+    return np.asarray(1.0 / shifted.sum(1))
+
+
+def unknown_threshold(scores: Floats, truth: Ids, *, scale: float | None) -> float:
+    """The certainty below which a photograph counts as unknown.
+
+    Each photograph is looked at twice: as it is, and with its own class taken away, as if that had
+    never been known. The threshold has the best mean of "known is accepted" and "unknown is
+    refused"; of equals, the middle.
+
+    Args:
+        scores: ``[N,K]`` of photographs that were not trained on, K at least 2.
+        truth: Class ids ``[N]``.
+        scale: See `certainty`.
+    """
+    rows = np.arange(len(truth))
+    known = certainty(scores, scale=scale)
+    without = np.where(np.arange(scores.shape[1])[None] == truth[:, None], -np.inf, scores)
+    strange = certainty(without, scale=scale)
+    known = known[scores[rows, truth] >= scores.max(1)]  # wrongly classed ones teach nothing
+    if not len(known):
+        return float(np.median(strange))
+    levels = np.unique(np.concatenate([known, strange]))
+    cuts = np.concatenate([levels[:1] - 1e-6, (levels[1:] + levels[:-1]) / 2])
+    accepted = (known[None] >= cuts[:, None]).mean(1)
+    refused = (strange[None] < cuts[:, None]).mean(1)
+    merit = accepted + refused
+    best = np.flatnonzero(merit >= merit.max() - 1e-12)
+    return float(cuts[best[len(best) // 2]])
+
+
+def _ratio(top: NDArray[np.int64], bottom: NDArray[np.int64]) -> NDArray[np.float64]:
+    out = np.full(top.shape, np.nan)
+    np.divide(top, bottom, out=out, where=bottom > 0)
+    return out
+
+
+def _mean(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan

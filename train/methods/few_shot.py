@@ -1,0 +1,289 @@
+"""Few-shot classification by local features: episodes now, classes enrolled from photographs later.
+
+    trocar train few-shot PHOTOS --out runs/few
+
+Source: Tianyi Cloud, 2023. A region's first similarity is its mean cosine to the global features of
+the same class's other photographs, the second that to all other classes'; attention over regions is
+``softmax(tau_a (s1 − s2))`` and its best region the local feature. A photograph's vector joins
+global and local feature, a class's description sums its photographs' vectors with weights that are
+smaller for those unlike their fellows. ``logit_c = tau (s3 − s4)``: third similarity to the
+description of c, fourth the mean of those to the others.
+
+Departures: a query's class is unknown, so its local feature is computed once per hypothesis. The
+supports are classified too, each by descriptions that leave it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trocar.contract.config import require
+from trocar.contract.errors import ConfigError, DataError
+from trocar.contract.manifest import Manifest
+from trocar.train.classification_scores import interval, unknown_threshold
+from trocar.train.classification_terms import classifier_manifest, draw_predictions, run_over
+from trocar.train.data.classification.samplers import EpisodeSampler
+from trocar.train.data.classification.streams import PhotoStore, PhotoStream
+from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.networks.class_data import membership_of
+from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
+from trocar.train.networks.few_shot_baselines import local_descriptors, prototypes
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotConfig(FewShotNetworkConfig):
+    """Few-shot classification by local features.
+
+    Attributes:
+        comparison: local (this method), proto (nearest class mean) or dn4 (local descriptors).
+        ways: Classes of an episode.
+        shots: Support photographs of each.
+        queries: Query photographs of each.
+        held_out: Proportion of the classes that episodes never train on and are scored on; 0
+            scores on the validation photographs of all classes.
+        episodes: Episodes of an evaluation.
+        w_support: Weight of the loss of supports that are left out of their descriptions.
+        supports: Photographs of each class that the model keeps, at most.
+    """
+
+    comparison: Literal["local", "proto", "dn4"] = "local"
+    ways: int = 5
+    shots: int = 5
+    queries: int = 15
+    held_out: float = 0.25
+    episodes: int = 600
+    w_support: float = 0.5
+    supports: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            (self.ways >= 2, "ways must be 2 or more"),
+            (self.shots >= 1, "shots must be 1 or more"),
+            (self.queries >= 1, "queries must be 1 or more"),
+            (0 <= self.held_out < 1, "held_out must be 0..1"),
+            (self.episodes >= 1, "episodes must be 1 or more"),
+            (self.w_support >= 0, "w_support must be 0 or more"),
+            (self.supports >= 1, "supports must be 1 or more"),
+        )
+
+
+class FewShot:
+    """See the module."""
+
+    name = "few-shot"
+    task = "classification"
+    Config = FewShotConfig
+    needs = ()
+    takes = ()
+    best = "episode_accuracy"
+
+    def __init__(self, config: FewShotConfig) -> None:
+        self.config = config
+        self.logged: dict[str, Tensor | float] = {}
+
+    def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
+        """``episode``: the supports class by class, then the queries."""
+        config, photos = self.config, data.labelled
+        base, self.novel = split_classes(
+            np.flatnonzero(photos.counts), share=config.held_out, ways=config.ways, seed=data.seed
+        )
+        self.train = PhotoStore(photos, size=config.size, cache_mb=data.cache_mb)
+        self.validation = PhotoStore(data.validation, size=config.size, cache_mb=data.cache_mb)
+        sampler = EpisodeSampler(
+            photos.labels, ways=config.ways, shots=config.shots, queries=config.queries,
+            seed=data.seed, within=base,
+        )  # fmt: skip
+        return {
+            "episode": PhotoStream(
+                self.train, sampler, seed=data.seed, name="episode", rank=data.rank,
+                world=data.world, episodes=True,
+            )
+        }  # fmt: skip
+
+    def build(self, contract: Contract) -> nn.Module:
+        """The network, with room for the supports that it will keep."""
+        self.contract = contract
+        self.network = FewShotNetwork(
+            self.config,
+            input=contract.input,
+            classes=len(contract.classes),
+            supports=self.config.supports,
+        )
+        return self.network
+
+    def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
+        """``query`` and, from two shots on, ``support``."""
+        config, network = self.config, self.network
+        features = network.features(batch["episode"]["image"]).float()
+        ways, count = config.ways, config.ways * config.shots
+        support, query = features[:count], features[count:]
+        own = torch.arange(ways, device=features.device)
+        owners = own.repeat_interleave(config.shots)
+        membership = membership_of(owners, ways)
+        logits = self._compare(query, support, membership)
+        truth = own.repeat_interleave(config.queries)
+        terms = {"query": functional.cross_entropy(logits, truth)}
+        self.logged = {
+            "accuracy": (logits.argmax(1) == truth).float().mean().detach(),
+            "tau": network.tau.detach(),
+        }
+        if config.comparison == "local" and config.shots > 1 and config.w_support:
+            left_out = network.leave_one_out(support, membership)
+            terms["support"] = config.w_support * functional.cross_entropy(left_out, owners)
+        return terms
+
+    def after_step(self, progress: Progress) -> None:
+        """Nothing to do."""
+
+    def evaluate(self, data: TrainData) -> dict[str, float]:
+        """Episodes on classes never trained on, features computed once; renews the supports.
+
+        ``episode_accuracy`` and ``episode_interval`` (half-width, 95 %); where the comparison is
+        ``local`` also ``accuracy`` over all classes of the validation photographs.
+        """
+        config, labels = self.config, self.validation.photos.labels
+        (trained,) = run_over(self.network, self.train, self.network.features)
+        (checked,) = run_over(self.network, self.validation, self.network.features)
+        pool, pool_labels = checked, labels
+        if len(self.novel):
+            # Nothing of these classes was trained on: their training photographs serve too.
+            pool = np.concatenate([trained, checked])
+            pool_labels = np.concatenate([self.train.photos.labels, labels])
+        accuracies = self.episode_accuracies(pool, pool_labels, within=self.novel)
+        mean, half = interval(accuracies)
+        scores = {"episode_accuracy": mean, "episode_interval": half}
+        if config.comparison == "local":
+            self._keep(trained)
+            answers, _ = run_over(self.network, self.validation, self.network)
+            scores["accuracy"] = float((answers.argmax(1) == labels).mean())
+            self.network.threshold.fill_(
+                unknown_threshold(answers, labels, scale=float(self.network.tau))
+            )
+        return scores
+
+    def episode_accuracies(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        *,
+        within: NDArray[np.int64] | None = None,
+        seed: int = 0,
+    ) -> NDArray[np.float64]:
+        """Accuracy of each test episode over features ``[N,C,M]`` that are computed already.
+
+        Raises:
+            DataError: Too few classes have enough photographs.
+        """
+        config = self.config
+        sampler = EpisodeSampler(
+            labels, ways=config.ways, shots=config.shots,
+            queries=min(config.queries, _queries(labels, within, config.shots)),
+            seed=seed, within=within if within is not None and len(within) else None,
+        )  # fmt: skip
+        device = self.network.tau.device
+        table = torch.from_numpy(features).to(device)
+        own = torch.arange(config.ways, device=device)
+        membership = membership_of(own.repeat_interleave(config.shots), config.ways)
+        training = self.network.training
+        self.network.eval()
+        accuracies = []
+        for number in range(config.episodes):
+            episode = sampler.episode(number)
+            with torch.no_grad():
+                logits = self._compare(
+                    table[episode.query.reshape(-1)],
+                    table[episode.support.reshape(-1)],
+                    membership,
+                )
+            truth = own.repeat_interleave(episode.query.shape[1])
+            accuracies.append(float((logits.argmax(1) == truth).float().mean()))
+        self.network.train(training)
+        return np.array(accuracies)
+
+    def draw(self, data: TrainData, path: Path) -> None:
+        """Photographs, classes and predictions."""
+        if self.config.comparison == "local":
+            scores, _ = run_over(self.network, self.validation, self.network)
+            draw_predictions(self.validation, scores.argmax(1), path)
+
+    def deployable(self) -> tuple[nn.Module, Manifest]:
+        """The network with the supports of the classes it met.
+
+        Raises:
+            ConfigError: The comparison is one of the baselines, which stay in training.
+        """
+        if self.config.comparison != "local":
+            raise ConfigError(
+                f"comparison {self.config.comparison} is a baseline and leaves training in no "
+                "bundle",
+                remedy="train with --comparison local",
+            )
+        return self.network, classifier_manifest(
+            self.contract,
+            method=self.name,
+            kind=self.network.kind,
+            scale=float(self.network.tau),
+            threshold=float(self.network.threshold),
+            features=self.network.shape,
+        )
+
+    def _compare(self, query: Tensor, support: Tensor, membership: Tensor) -> Tensor:
+        if self.config.comparison == "proto":
+            return prototypes(query, support, membership)
+        if self.config.comparison == "dn4":
+            return local_descriptors(query, support, membership)
+        return self.network.compare(query, self.network.describe(support, membership))
+
+    def _keep(self, features: NDArray[np.float32]) -> None:
+        """Keeps the features of the first photographs of every class, spread over the class."""
+        labels, size = self.train.photos.labels, self.config.supports
+        self.network.kept_owner.fill_(-1)
+        row = 0
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            places = np.linspace(0, len(members) - 1, min(size, len(members))).round().astype(int)
+            chosen = torch.from_numpy(features[members[np.unique(places)]]).flatten(1)
+            self.network.kept[row : row + len(chosen)] = chosen
+            self.network.kept_owner[row : row + len(chosen)] = int(label)
+            row += len(chosen)
+
+
+def split_classes(
+    present: NDArray[np.int64], *, share: float, ways: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divides the classes into those that train and those that are held out.
+
+    Raises:
+        DataError: Either side would have fewer classes than an episode needs.
+    """
+    if not share:
+        return present, present[:0]
+    count = max(round(share * len(present)), ways)
+    if len(present) - count < ways:
+        raise DataError(
+            f"there are {len(present)} classes; {ways}-way episodes need {ways} to train on and "
+            f"{ways} others to be scored on",
+            remedy="lower --ways, or pass --held-out 0 to score on the classes that train",
+        )
+    order = np.random.default_rng((seed, 0xC1A55)).permutation(present)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def _queries(labels: NDArray[np.int64], within: NDArray[np.int64] | None, shots: int) -> int:
+    """Queries that the smallest class still has, 1 at least."""
+    chosen = labels if within is None or not len(within) else labels[np.isin(labels, within)]
+    _, counts = np.unique(chosen, return_counts=True)
+    return max(int(counts.min()) - shots, 1)
+
+
+METHOD = FewShot

@@ -1,0 +1,52 @@
+"""Two published few-shot comparisons, on the features of the same network.
+
+prototypes(query, support, membership); local_descriptors(query, support, membership)
+
+Sources: Snell et al., "Prototypical Networks for Few-shot Learning", NeurIPS 2017; Li et al.,
+"Revisiting Local Descriptor Based Image-to-Class Measure for Few-Shot Learning" (DN4), CVPR 2019.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trocar.train.networks.class_data import unit
+
+
+def prototypes(query: Tensor, support: Tensor, membership: Tensor) -> Tensor:
+    """Minus the squared distance to the mean of each class's flattened features.
+
+    Args:
+        query: ``[Q,C,M]``.
+        support: ``[S,C,M]``.
+        membership: ``[S,K]`` 0 or 1.
+
+    Returns:
+        Logits ``[Q,K]``.
+    """
+    means = membership.t() @ support.flatten(1) / membership.sum(0).clamp(min=1)[:, None]
+    return -torch.cdist(query.flatten(1), means).square()
+
+
+def local_descriptors(
+    query: Tensor, support: Tensor, membership: Tensor, *, neighbours: int = 3
+) -> Tensor:
+    """Sum over a query's regions of its best cosines among all regions of a class.
+
+    Args:
+        query: ``[Q,C,M]``.
+        support: ``[S,C,M]``.
+        membership: ``[S,K]`` 0 or 1.
+        neighbours: Best cosines that count.
+
+    Returns:
+        Logits ``[Q,K]``.
+    """
+    regions = unit(query.transpose(1, 2))  # [Q,M,C]
+    columns = []
+    for label in range(membership.shape[1]):
+        pool = unit(support[membership[:, label] > 0].transpose(1, 2)).flatten(0, 1)  # [n*M,C]
+        best = (regions @ pool.t()).topk(min(neighbours, len(pool)), dim=-1).values
+        columns.append(best.sum((1, 2)))
+    return torch.stack(columns, 1)
