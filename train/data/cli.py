@@ -95,6 +95,9 @@ def check_command(
     show_default=True,
     help="What the masks tell apart: instrument types, or shaft, wrist and claspers.",
 )
+@click.option(
+    "--clip-length", default=25, show_default=True, help="Frames of one scene at the most."
+)
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal scenes.")
 def phantom_command(
     out: Path,
@@ -104,6 +107,7 @@ def phantom_command(
     domain: str,
     difficulty: float,
     masks: str,
+    clip_length: int,
     seed: int,
 ) -> None:
     """Write made-up surgical scenes with their ground truth to OUT."""
@@ -111,7 +115,12 @@ def phantom_command(
 
     width, height = parse_size(size)
     config = PhantomConfig(
-        frames=frames, size=(height, width), domain=domain, difficulty=difficulty, seed=seed
+        frames=frames,
+        size=(height, width),
+        domain=domain,
+        difficulty=difficulty,
+        clip_length=clip_length,
+        seed=seed,
     )
     with progress_bar() as bar:
         row = bar.add_task("painting", total=frames * (2 if video else 1))
