@@ -149,7 +149,7 @@ def convert_bundle(
         for name in bundle.manifest.files
         if name not in (MODEL, GOLDEN, PARITY) and not name.startswith("engines/")
     }
-    with _scratch(out) as folder:
+    with scratch(out) as folder:
         twin = _place(folder / "reference.onnx", twin_from_onnx(data))
         return _prove(
             data,
@@ -194,7 +194,7 @@ def _prove(
     from trocar.export import precision as precision_of
 
     limits = options.limits or Limits.of(options.precision)
-    with _scratch(out) as folder:
+    with scratch(out) as folder:
 
         def judge(candidate: bytes) -> tuple[ParityReport, list[WorstFrame], tuple[Infer, Infer]]:
             target = replace(manifest, precision=options.precision)
@@ -285,7 +285,7 @@ def _check(out: Path, options: Options) -> None:
 
 
 @contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
+def scratch(out: Path) -> Iterator[Path]:
     """A folder on the disk of ``out`` that is gone afterwards, Ctrl-C included."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

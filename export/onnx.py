@@ -258,7 +258,8 @@ def _name_nodes(graph: Any) -> None:
         scopes = next(
             (p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]"
         )
-        names = [name for name in ast.literal_eval(scopes)[:-1] if name]
+        # Nodes that passes of the exporter made have a made-up scope.
+        names = [n for n in ast.literal_eval(scopes)[:-1] if n and not n.startswith("_empty_nn")]
         layer = names[-1] if names else "frame"
         if len(node.input) > 1 and node.input[1].endswith(".weight"):
             # A normalisation folded into a convolution would otherwise give it its name.
