@@ -40,9 +40,9 @@ def engine_for(backend: str | None, device: Device) -> Engine:
     chosen = backend or default_backend(device)
     if chosen == "cuda":
         _check_cuda(device)
-        from trocar.cuda_kernels.cuda_engine import CudaEngine
+        from trocar.cuda_kernels.cuda_engine import cuda_engine
 
-        return CudaEngine()
+        return cuda_engine(device)
     if chosen == "torch":
         from trocar.cuda_kernels.torch_engine import TorchEngine
 
