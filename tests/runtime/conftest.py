@@ -35,3 +35,15 @@ def tiny_bundle(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> P
     """A bundle that no test may change."""
     path: Path = tiny.make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.trocar")
     return path
+
+
+@pytest.fixture(scope="session")
+def kit() -> ModuleType:
+    return load_support("videos")
+
+
+@pytest.fixture(scope="session")
+def video(kit: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty frames of 120x160 at 25 frames/s; no test may change it."""
+    path: Path = kit.write_video(tmp_path_factory.mktemp("video") / "clip.mp4", frames=30)
+    return path

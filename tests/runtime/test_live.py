@@ -1,0 +1,303 @@
+"""Live mode under faults: what is shown is new, what is lost is counted, nothing waits."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trocar.contract.errors import SinkError
+from trocar.runtime.analyse import Analyser
+from trocar.runtime.encode import VideoSink
+from trocar.runtime.live import LiveRun
+from trocar.runtime.overlay import Painter
+from trocar.runtime.pipeline import Summary
+from trocar.runtime.records import Callback, JsonLines
+from trocar.runtime.session import Session
+from trocar.runtime.sinks import Shot, Sink
+from trocar.runtime.sources import Paced, open_source
+from trocar.runtime.stream import LiveOptions, LiveStream
+from trocar.runtime.trace import Trace
+
+
+class SlowModel:
+    """A session whose model takes a while, raises on given calls, or hangs."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        seconds: float = 0.0,
+        fail: Callable[[int], bool] = lambda call: False,
+    ) -> None:
+        self._session = session
+        self._seconds = seconds
+        self._fail = fail
+        self.calls = 0
+        self.batches: list[int] = []
+
+    def infer(self, frames: np.ndarray) -> dict[str, Any]:
+        self.calls += 1
+        self.batches.append(len(frames))
+        time.sleep(self._seconds)
+        if self._fail(self.calls - 1):
+            raise RuntimeError("out of memory\nsecond line")
+        return self._session.infer(frames)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+@pytest.fixture
+def session(tiny_bundle: Path) -> Any:
+    with Session.open(tiny_bundle, threads=1, spinning=False) as opened:
+        yield opened
+
+
+def live(
+    session: Any,
+    *sources: Any,
+    sinks: list[Sink] | None = None,
+    options: LiveOptions | None = None,
+    during: Callable[[LiveRun], None] | None = None,
+    trace: Trace | None = None,
+) -> tuple[list[LiveStream], list[Summary]]:
+    """Runs sources live until they end."""
+    streams = [
+        LiveStream(
+            source,
+            Analyser(session),
+            Painter(session.classes),
+            (sinks or []) if number == 0 else [],
+            options=options or LiveOptions(),
+            trace=trace,
+        )
+        for number, source in enumerate(sources)
+    ]
+    run = LiveRun(session, streams, trace=trace)
+    run.start()
+    if during is not None:
+        during(run)
+    run.wait(seconds=30)
+    return streams, run.stop()
+
+
+def states(stream: LiveStream) -> list[str]:
+    return [event.state for event in stream.health.events]
+
+
+def test_every_frame_is_shown_or_dropped_and_ages_stay_bounded(
+    session: Session, kit: ModuleType
+) -> None:
+    model = SlowModel(session, seconds=0.05)
+    shots: list[Shot] = []
+    (stream,), (summary,) = live(
+        model, kit.Camera(frames=150, fps=100), sinks=[Callback(shots.append)]
+    )
+    counts = summary.counts
+    assert counts.read == 150
+    assert counts.read == counts.written + counts.dropped
+    assert 10 <= counts.processed < 60
+    # The model takes 50 ms: with a queue, ages would grow to a second.
+    assert stream.stages["age"].percentile(99) < 250
+    indices = [shot.frame.index for shot in shots]
+    assert indices == sorted(indices)
+    assert all(s.result is None or s.result.frame_id <= s.frame.index for s in shots)
+
+
+def test_old_masks_are_hidden(session: Session, kit: ModuleType) -> None:
+    shots: list[Shot] = []
+    model = SlowModel(session, seconds=0.3)
+    live(
+        model,
+        kit.Camera(frames=90, fps=100),
+        sinks=[Callback(shots.append)],
+        options=LiveOptions(max_age_ms=1.0),
+    )
+    assert any(shot.result is not None for shot in shots)
+    late = [shot for shot in shots if shot.result is not None and not shot.visible]
+    assert late
+    plain = late[-1].painter.draw(
+        late[-1].frame.image, None, status=late[-1].status, alarm=late[-1].alarm
+    )
+    assert np.array_equal(late[-1].picture(), plain)
+    assert "no mask" in late[-1].status
+
+
+def test_a_model_that_raises_once_costs_one_frame(session: Session, kit: ModuleType) -> None:
+    model = SlowModel(session, fail=lambda call: call == 5)
+    (stream,), (summary,) = live(model, kit.Camera(frames=60))
+    assert summary.counts.failed == 1
+    assert summary.counts.processed > 20
+    reasons = [r for e in stream.health.events for r in e.reasons]
+    assert "the model failed on a frame: out of memory" in reasons
+    assert "FAULT" not in states(stream)
+
+
+def test_a_dead_model_passes_the_picture_through(session: Session, kit: ModuleType) -> None:
+    shots: list[Shot] = []
+    model = SlowModel(session, fail=lambda call: call >= 10)
+    (stream,), (summary,) = live(model, kit.Camera(frames=80), sinks=[Callback(shots.append)])
+    assert summary.counts.written + summary.counts.dropped == 80
+    assert states(stream)[-1] == "FAULT"
+    assert shots[-1].result is None
+    assert shots[-1].frame.index >= 75
+
+
+def test_the_watchdog_sees_a_model_that_hangs(session: Session, kit: ModuleType) -> None:
+    model = SlowModel(session, seconds=0.9)
+    (stream,), (summary,) = live(model, kit.Camera(frames=120), options=LiveOptions(watchdog_s=0.3))
+    assert any("has not answered" in r for e in stream.health.events for r in e.reasons)
+    assert summary.counts.written + summary.counts.dropped == 120
+
+
+def test_a_sink_that_blocks_stops_nobody(session: Session, kit: ModuleType) -> None:
+    release = threading.Event()
+    seen: list[int] = []
+    sinks: list[Sink] = [
+        Callback(lambda shot: release.wait(20) and None, name="blocked"),
+        Callback(lambda shot: seen.append(shot.frame.index), name="good"),
+    ]
+    (stream,), (summary,) = live(
+        session,
+        kit.Camera(frames=80),
+        sinks=sinks,
+        during=lambda run: threading.Timer(1.5, release.set).start(),
+    )
+    assert summary.counts.read == 80
+    assert len(seen) > 60
+    assert stream.outlets[0].dropped > 40
+    assert stream.outlets[1].failed == ""
+
+
+def test_a_sink_that_raises_is_taken_out_and_named(
+    session: Session, kit: ModuleType, tmp_path: Path
+) -> None:
+    def fail(shot: Shot) -> None:
+        raise SinkError("cannot write rtsp://bob:secret@box/1: broken pipe")
+
+    lines = JsonLines(tmp_path / "o.jsonl", direct=True)
+    (stream,), (summary,) = live(
+        session, kit.Camera(frames=50), sinks=[Callback(fail, name="bad"), lines]
+    )
+    assert stream.health.state == "DEGRADED"
+    assert "secret" not in "".join(stream.health.reasons)
+    assert "broken pipe" in stream.outlets[0].failed
+    written = (tmp_path / "o.jsonl").read_text().splitlines()
+    assert len(written) == summary.counts.processed
+    assert json.loads(written[-1])["schema"] == "1.0"
+
+
+def test_frames_of_the_wrong_kind_are_counted_and_named(session: Session, kit: ModuleType) -> None:
+    camera = kit.Camera(frames=40, faults={7: np.zeros((5, 5), np.float32)})
+    (stream,), (summary,) = live(session, camera)
+    assert summary.counts.dropped >= 1
+    assert summary.counts.written + summary.counts.dropped == 40
+    assert any("bad frame" in r for e in stream.health.events for r in e.reasons)
+
+
+def test_silence_makes_it_stale_and_news_makes_it_live(session: Session, kit: ModuleType) -> None:
+    camera = kit.Camera(frames=40, faults={20: lambda: time.sleep(0.8)})
+    (stream,), _ = live(session, camera, options=LiveOptions(stale_after_s=0.3))
+    seen = states(stream)
+    assert seen[0] == "STALE"
+    middle = seen.index("LIVE")
+    assert "STALE" in seen[middle:]
+    assert seen[-1] == "LIVE"
+
+
+def test_frozen_black_and_outside_pictures_are_flagged() -> None:
+    from trocar.runtime.picture import PictureCheck
+
+    rng = np.random.default_rng(0)
+    tissue = rng.integers(0, 40, (120, 160, 3)).astype(np.uint8) + np.array([150, 50, 45], np.uint8)
+    ceiling = rng.integers(150, 200, (120, 160, 3)).astype(np.uint8)
+    check = PictureCheck()
+    assert check.update(tissue, 0.0) == set()
+    assert check.update(tissue, 0.5) == set()
+    assert check.update(tissue, 1.6) == {"frozen"}
+    noisy = tissue.copy()
+    noisy[::2, ::3] += 1
+    assert check.update(noisy, 1.7) == set()
+    assert check.update(np.zeros_like(tissue), 1.8) == {"black"}
+    assert check.update(ceiling, 2.0) == set()
+    assert "out_of_body" in check.update(ceiling[::-1], 3.1)
+    assert check.update(tissue, 3.2) == set()
+
+
+def test_a_change_of_size_is_allowed_live(
+    session: Session, kit: ModuleType, tmp_path: Path
+) -> None:
+    camera = kit.Camera(frames=60, faults={i: kit.picture(i, 90, 200) for i in range(30, 60)})
+    _, (summary,) = live(session, camera, sinks=[VideoSink(tmp_path / "o.mp4", live=True)])
+    assert summary.counts.written + summary.counts.dropped == 60
+    frames = kit.read_video(tmp_path / "o.mp4")
+    assert frames[0].shape == (120, 160, 3)
+    # 200x90 in 160x120 leaves bars above and below.
+    assert frames[-1][:15].mean() < 12
+    assert frames[-1][50:70].mean() > 40
+
+
+def test_streams_share_the_model_and_none_waits(session: Session, kit: ModuleType) -> None:
+    model = SlowModel(session, seconds=0.03)
+    cameras = [kit.Camera(frames=100, fps=100) for _ in range(3)]
+    streams, summaries = live(model, *cameras, options=LiveOptions(max_batch=2))
+    processed = [summary.counts.processed for summary in summaries]
+    assert min(processed) > 8
+    assert max(processed) - min(processed) <= 4
+    assert set(model.batches) <= {1, 2}
+    assert 2 in model.batches
+    assert all(s.counts.read == s.counts.written + s.counts.dropped for s in streams)
+
+
+def test_streams_of_different_size_are_not_batched(session: Session, kit: ModuleType) -> None:
+    model = SlowModel(session)
+    cameras = [kit.Camera(frames=30), kit.Camera(frames=30, size=(96, 128))]
+    _, summaries = live(model, *cameras)
+    assert set(model.batches) == {1}
+    assert min(summary.counts.processed for summary in summaries) > 10
+
+
+def test_a_file_plays_at_its_own_speed(session: Session, video: Path) -> None:
+    started = time.monotonic()
+    _, (summary,) = live(session, Paced(open_source(video), speed=2.0))
+    assert time.monotonic() - started >= 29 / 50
+    assert summary.counts.read == 30
+
+
+def test_the_trace_opens_even_when_it_breaks_off(
+    session: Session, kit: ModuleType, tmp_path: Path
+) -> None:
+    trace = Trace(tmp_path / "t.json")
+    live(session, kit.Camera(frames=30), trace=trace)
+    trace.close()
+    events = json.loads((tmp_path / "t.json").read_text())
+    names = {event["name"] for event in events}
+    assert {"infer", "locate", "show"} <= names
+    spans = [event for event in events if event["ph"] == "X"]
+    assert all(event["dur"] >= 0 for event in spans)
+    assert {e["args"]["name"] for e in events if e["name"] == "thread_name"} == {"model", "show"}
+
+
+def test_nothing_leaks_and_memory_stays_flat(session: Session, kit: ModuleType) -> None:
+    """A short soak: the long one is ``benchmarks/soak.py``."""
+    model = SlowModel(session, seconds=0.004)
+    live(model, kit.Camera(frames=100, fps=1000))
+    gc.collect()
+    before = (threading.active_count(), len(os.listdir("/proc/self/fd")))
+    for _ in range(3):
+        (stream,), (summary,) = live(model, kit.Camera(frames=700, fps=1000))
+        assert summary.counts.read == 700
+        assert summary.counts.written + summary.counts.dropped == 700
+        assert stream.stages["age"].percentile(99) < 500
+    gc.collect()
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before

@@ -1,0 +1,125 @@
+"""Small videos for tests, whole and broken, and sources that misbehave on purpose."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic_ns
+from types import ModuleType
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.runtime.sources import Frame
+
+
+def _tiny() -> ModuleType:
+    if "tiny_bundle" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            "tiny_bundle", Path(__file__).with_name("tiny_bundle.py")
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["tiny_bundle"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["tiny_bundle"]
+
+
+def picture(index: int, height: int = 120, width: int = 160) -> NDArray[np.uint8]:
+    """The tiny scene with its bars moved and a little fresh noise, as a camera's picture has."""
+    frame = _tiny().tiny_frame(height, width, shift=index % 10).astype(np.int16)
+    noise = np.random.default_rng(index).integers(-3, 4, frame.shape, np.int16)
+    return np.clip(frame + noise, 0, 255).astype(np.uint8)
+
+
+def write_video(
+    path: Path,
+    *,
+    frames: int,
+    height: int = 120,
+    width: int = 160,
+    fps: int = 25,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    times: list[int] | None = None,
+    rotation: int = 0,
+) -> Path:
+    """Writes the moving tiny scene."""
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
+        stream: Any = container.add_stream(codec, rate=fps, options=options or {"crf": "18"})
+        stream.height, stream.width, stream.pix_fmt = height, width, pix_fmt
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(index, height, width), format="rgb24")
+            frame.pts = index if times is None else times[index]
+            container.mux(stream.encode(frame.reformat(format=pix_fmt)))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_audio(path: Path) -> Path:
+    """A second of a tone, no picture."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("aac", rate=44100)
+        wave = (np.sin(np.arange(44100) / 20) * 0.3).astype(np.float32)
+        for start in range(0, 44032, 1024):
+            frame = av.AudioFrame.from_ndarray(
+                wave[None, start : start + 1024], format="fltp", layout="mono"
+            )
+            frame.sample_rate = 44100
+            frame.pts = start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def read_video(path: Path) -> list[NDArray[np.uint8]]:
+    """All frames of a file, RGB."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+class Camera:
+    """A live source that gives pictures at a steady rate, and faults at given frames."""
+
+    live = True
+    total = None
+
+    def __init__(
+        self,
+        *,
+        frames: int,
+        fps: float = 100.0,
+        faults: dict[int, Any] | None = None,
+        size: tuple[int, int] = (120, 160),
+    ) -> None:
+        self.name = "camera"
+        self.fps = fps
+        self.closed = False
+        self._frames = frames
+        self._faults = faults or {}
+        self._size = size
+
+    def frames(self) -> Iterator[Frame]:
+        begun = time.monotonic()
+        for index in range(self._frames):
+            if self.closed:
+                return
+            fault = self._faults.get(index)
+            if callable(fault):
+                fault()
+            image = fault if isinstance(fault, np.ndarray) else picture(index % 50, *self._size)
+            time.sleep(max(0.0, begun + index / self.fps - time.monotonic()))
+            yield Frame(image=image, index=index, time=index / self.fps, captured_ns=monotonic_ns())
+
+    def close(self) -> None:
+        self.closed = True
