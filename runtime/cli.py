@@ -56,7 +56,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--view", metavar="HOST:PORT", help="Serve the live page, e.g. 127.0.0.1:8080.")
 @click.option("--token", help="Token for the live page on addresses other than the loopback.")
 @click.option("--trace", type=_FILE, help="Write a trace for ui.perfetto.dev (live).")
-@click.option("--metrics", type=_FILE, help="Keep latencies here: .prom or JSON (live).")
+@click.option("--metrics", type=_FILE, help="Write latencies and counts: .prom or JSON.")
 def run(**flags: Any) -> None:
     """Finds instruments in SOURCE: a video, a folder of images, a camera or a stream.
 

@@ -5,17 +5,19 @@ run_command({"model": Path("model.trocar"), "source": ("video.mp4",), ...})
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError
 from trocar.runtime.analyse import Analyser, Step
 from trocar.runtime.devices import usable_cores
 from trocar.runtime.encode import EncodeOptions, VideoSink
-from trocar.runtime.latency import Stages
+from trocar.runtime.latency import Stages, prometheus_text
 from trocar.runtime.overlay import Painter
 from trocar.runtime.pipeline import Summary, run_lossless
 from trocar.runtime.records import Csv, JsonLines, Pictures
@@ -27,7 +29,7 @@ from trocar.runtime.tables import print_summary, progress_bar
 from trocar.runtime.tracking import Tracker
 from trocar.runtime.view import RoundView
 
-_LIVE_ONLY = ("view", "trace", "metrics", "budget_ms", "seconds")
+_LIVE_ONLY = ("view", "trace", "budget_ms", "seconds")
 
 
 def run_command(flags: Mapping[str, Any]) -> list[Summary]:
@@ -61,6 +63,9 @@ def run_file(place: str, flags: Mapping[str, Any]) -> Summary:
     Raises:
         TrocarError: See `run_lossless`.
     """
+    metrics: Path | None = flags["metrics"]
+    if metrics is not None:
+        check_free(metrics, overwrite=flags["overwrite"])
     sinks = sinks_from_flags(flags, live=False)
     # The source first: a wrong name is said at once, a model takes a while.
     source = open_source(place, source_options(flags))
@@ -83,7 +88,21 @@ def run_file(place: str, flags: Mapping[str, Any]) -> Summary:
     print_summary(summary, what=source.name)
     for sink in sinks:
         click.echo(f"wrote {sink.name}", err=True)
+    if metrics is not None:
+        write_atomic(metrics, _metrics(summary, source.name, prometheus=metrics.suffix == ".prom"))
+        click.echo(f"wrote {metrics}", err=True)
     return summary
+
+
+def _metrics(summary: Summary, name: str, *, prometheus: bool) -> bytes:
+    """Latencies and counters of a finished run, in the form of a live run's."""
+    if not prometheus:
+        return json.dumps([{"stream": name, **summary.to_dict()}], indent=1).encode()
+    counters = {
+        "frames_read_total": summary.counts.read,
+        "frames_analysed_total": summary.counts.processed,
+    }
+    return prometheus_text(summary.stages, counters, labels={"stream": name}).encode()
 
 
 def make_analyser(session: Session, *, raw: bool, live: bool) -> Analyser:

@@ -115,7 +115,7 @@ def plan(out: Path, size: Size) -> list[Step]:
                 str(out / "overlay.mp4"),
                 "--json",
                 str(out / "instruments.jsonl"),
-                "--latency",
+                "--metrics",
                 str(out / "latency.json"),
             ),
         ),

@@ -30,7 +30,7 @@ from trocar.contract.errors import ConfigError, OutputExistsError
     help="Bundle whose proof is shown; may be repeated.",
 )
 @click.option(
-    "--latency", type=click.Path(path_type=Path), help="Latency JSON of `trocar run … --latency`."
+    "--latency", type=click.Path(path_type=Path), help="JSON that `trocar run … --metrics` wrote."
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Data set to describe.")
 @click.option("--title", default="Trocar report", show_default=True, help="Heading of the page.")
@@ -99,7 +99,7 @@ def write_report(
     from trocar.evaluate import environment
     from trocar.report import sections
     from trocar.report.page import Page, tiles
-    from trocar.report.sources import read_evaluation, read_json, read_run
+    from trocar.report.sources import read_evaluation, read_latency, read_run
 
     found_runs = [read_run(path) for path in runs]
     found = [read_evaluation(path) for path in evaluations]
@@ -122,8 +122,7 @@ def write_report(
         if PARITY in bundle.manifest.files:
             sections.parity(page, bundle.manifest, json.loads(bundle.read(PARITY)))
     if latency is not None:
-        document = read_json(latency)
-        sections.latency(page, document.get("stages", document))
+        sections.latency(page, read_latency(latency))
     if data is not None:
         from trocar.train.data.check import check
 

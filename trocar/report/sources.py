@@ -126,6 +126,22 @@ def read_evaluation(path: Path) -> EvaluationFile:
     return EvaluationFile(folder=path, data=read_json(file))
 
 
+def read_latency(path: Path) -> dict[str, dict[str, float]]:
+    """Milliseconds per stage of the first stream that `trocar run --metrics` describes.
+
+    Raises:
+        DataError: The file is something else.
+    """
+    try:
+        stages = json.loads(path.read_text(encoding="utf-8"))[0]["stages_ms"]
+        return {str(stage): dict(values) for stage, values in stages.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} holds no latencies: {error}",
+            remedy="name the JSON of `trocar run … --metrics`",
+        ) from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object.
 
