@@ -10,30 +10,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.train.data.phantom.looks import Look
-from trocar.train.data.phantom.noise import Field, blur, mix, smooth_noise, smoothstep, wander
+from trocar.train.data.phantom.noise import (
+    Field,
+    blur,
+    mix,
+    moved,
+    smooth_noise,
+    smoothstep,
+    wander,
+)
 
 
-def draw_vessels(
-    rng: np.random.Generator, albedo: Field, height: Field, density: Field, look: Look
-) -> tuple[Field, Field]:
-    """Draws branching vessels where the density is high; larger ones stand out a little."""
-    rows, columns = height.shape
+def draw_vessels(rng: np.random.Generator, albedo: Field, density: Field, look: Look) -> Field:
+    """Draws branching vessels on ``[H, W, 3]`` where the density, ``[h, w]`` 0..1, is high."""
+    rows, columns = albedo.shape[:2]
     ink = np.zeros((rows, columns), np.uint8)
-    for _ in range(26):
+    for _ in range(34):
         start = (rng.uniform(0, columns), rng.uniform(0, rows))
-        if density[int(start[1]), int(start[0])] < 0.3 * rng.random():
+        at = density[
+            int(start[1] * density.shape[0] / rows), int(start[0] * density.shape[1] / columns)
+        ]
+        if at < 0.3 + 0.4 * rng.random():
             continue
-        width = rng.uniform(0.8, 3.6)
-        trunk = wander(rng, start, steps=26, step=columns / 70, bend=0.22)
-        _tapered(ink, trunk, width, int(rng.uniform(120, 240)))
-        for _ in range(int(rng.integers(2, 7))):
+        width = rng.uniform(0.8, 3.4)
+        trunk = wander(rng, start, steps=26, step=columns / 70, bend=0.2)
+        _tapered(ink, trunk, width, int(rng.uniform(110, 230)))
+        for _ in range(int(rng.integers(3, 9))):
             place = trunk[int(rng.integers(2, 22))]
-            twig = wander(rng, (place[0], place[1]), steps=14, step=columns / 100, bend=0.35)
-            _tapered(ink, twig, width * 0.55, int(rng.uniform(90, 190)))
-    share = ink.astype(np.float32) * np.float32(1 / 255)
-    share *= np.clip(density * 1.1, 0, 1)
-    colour = np.array(look.vessel, np.float32)
-    return mix(albedo, colour, share * 0.72), height + 1.6 * blur(share, 1.6)
+            twig = wander(rng, (place[0], place[1]), steps=14, step=columns / 110, bend=0.35)
+            _tapered(ink, twig, width * 0.5, int(rng.uniform(80, 180)))
+    ink = cv2.GaussianBlur(ink, (3, 3), 0.7)
+    share = cv2.resize(density, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    share = cv2.multiply(share, ink, scale=0.72 / 255, dtype=cv2.CV_32F)
+    return mix(albedo, np.array(look.vessel, np.float32), np.minimum(share, 0.8))
 
 
 def _tapered(ink: NDArray[np.uint8], path: NDArray[np.float32], width: float, value: int) -> None:
@@ -43,35 +52,28 @@ def _tapered(ink: NDArray[np.uint8], path: NDArray[np.float32], width: float, va
     for piece in range(pieces):
         part = fixed[piece * step : (piece + 1) * step + 1]
         if len(part) > 1:
-            thick = max(int(round(width * (1 - piece / pieces))), 1)
+            thick = max(round(width * (1 - piece / pieces)), 1)
             shade = value if width * (1 - piece / pieces) >= 1 else int(value * 0.6)
             cv2.polylines(ink, [part], False, shade, thick, cv2.LINE_AA, 4)
 
 
-def draw_strands(
-    rng: np.random.Generator, albedo: Field, height: Field, gloss: Field
-) -> tuple[Field, Field, Field]:
-    """Draws pale, wet connective fibres that run side by side, as in a dissected plane."""
+def draw_strands(rng: np.random.Generator, albedo: Field, height: Field, gloss: Field) -> None:
+    """Draws, in place, pale wet connective fibres side by side, as in a dissected plane."""
     rows, columns = height.shape
     ink = np.zeros((rows, columns), np.uint8)
+    steps = 12
     for _ in range(int(rng.integers(2, 5))):
-        spine = wander(
-            rng,
-            (rng.uniform(0.15, 0.85) * columns, rng.uniform(0.15, 0.85) * rows),
-            steps=12,
-            step=columns / 50,
-            bend=0.15,
-        )
+        start = (rng.uniform(0.15, 0.85) * columns, rng.uniform(0.15, 0.85) * rows)
+        spine = wander(rng, start, steps=steps, step=columns / 50, bend=0.15)
         for _ in range(int(rng.integers(4, 12))):
-            shift = rng.normal(0, columns / 60, 2) + np.linspace(0, 1, 12)[:, None] * rng.normal(
-                0, columns / 40, 2
-            )
-            line = np.round((spine + shift) * 16).astype(np.int32)
-            value, thick = int(rng.uniform(60, 200)), int(rng.integers(1, 4))
-            cv2.polylines(ink, [line], False, value, thick, cv2.LINE_AA, 4)
-    share = blur(ink.astype(np.float32) * np.float32(1 / 255), 1.0)
-    pale = np.array((226, 206, 200), np.float32)
-    return mix(albedo, pale, share * 0.5), height + 2.2 * share, np.maximum(gloss, share)
+            spread = np.linspace(0, 1, steps)[:, None] * rng.normal(0, columns / 40, 2)
+            line = np.round((spine + rng.normal(0, columns / 60, 2) + spread) * 16)
+            value, thick = int(rng.uniform(50, 190)), int(rng.integers(1, 3))
+            cv2.polylines(ink, [line.astype(np.int32)], False, value, thick, cv2.LINE_AA, 4)
+    share = blur(ink.astype(np.float32) * np.float32(1 / 255), 0.8)
+    albedo[:] = mix(albedo, np.array((226, 206, 200), np.float32), share * 0.45)
+    height += 1.6 * share
+    np.maximum(gloss, share, out=gloss)
 
 
 def lay_gauze(
@@ -92,8 +94,9 @@ def lay_gauze(
     along, across = c * x + s * y + bend, c * y - s * x + bend
     long_side, short_side = columns * rng.uniform(0.12, 0.26), columns * rng.uniform(0.05, 0.12)
     inside = np.minimum(long_side - np.abs(along), short_side - np.abs(across))
-    edge = smoothstep(inside, -1.0, 1.5)
-    near *= 1 - 0.4 * blur(edge, 6)
+    inside = inside + 0.8 * smooth_noise(rng, (rows, columns), cells=columns / 4)
+    edge = smoothstep(inside, -1.5, 1.5)
+    near *= 1 - 0.5 * moved(blur(edge, 5), -2, 4)
     weave = np.sin(along * np.float32(1.9)) * np.sin(across * np.float32(1.9))
     crumple = smooth_noise(rng, (rows, columns), cells=9, octaves=3)
     white = np.float32(rng.uniform(150, 215)) + 16 * weave + 22 * crumple

@@ -57,6 +57,7 @@ class Look:
     jaw: Metal
     wrist_bend: float
     radius: float
+    brightness: float
     circle: tuple[float, float]
     contrast: float
     saturation: float
@@ -79,7 +80,7 @@ LOOKS: dict[str, Look] = {
                 weight=1.0,
             ),
             Organ(
-                colours=((226, 160, 72), (196, 118, 52)),
+                colours=((232, 168, 80), (204, 122, 54)),
                 kind="lobes",
                 gloss=0.5,
                 vessels=0.35,
@@ -125,6 +126,7 @@ LOOKS: dict[str, Look] = {
         jaw=Metal(colour=(168, 166, 162), mirror=0.45, exponent=30, strength=1.0),
         wrist_bend=0.0,
         radius=0.040,
+        brightness=112,
         circle=(0.60, 0.72),
         contrast=1.12,
         saturation=1.05,
@@ -146,7 +148,7 @@ LOOKS: dict[str, Look] = {
                 weight=1.5,
             ),
             Organ(
-                colours=((232, 214, 204), (214, 180, 172)),
+                colours=((236, 214, 194), (218, 180, 164)),
                 kind="lobes",
                 gloss=0.7,
                 vessels=0.5,
@@ -154,7 +156,7 @@ LOOKS: dict[str, Look] = {
                 weight=1.0,
             ),
             Organ(
-                colours=((138, 66, 78), (112, 48, 66)),
+                colours=((146, 66, 66), (118, 48, 54)),
                 kind="dome",
                 gloss=0.6,
                 vessels=0.15,
@@ -172,7 +174,7 @@ LOOKS: dict[str, Look] = {
         ),
         vessel=(146, 34, 62),
         blood=(150, 14, 28),
-        light=(0.93, 0.99, 1.08),
+        light=(0.96, 1.0, 1.06),
         falloff=0.55,
         ambient=0.24,
         shafts=(
@@ -183,11 +185,12 @@ LOOKS: dict[str, Look] = {
         wrist=Metal(colour=(196, 192, 178), mirror=0.40, exponent=28, strength=0.9),
         jaw=Metal(colour=(188, 186, 178), mirror=0.40, exponent=26, strength=0.9),
         wrist_bend=0.9,
-        radius=0.050,
+        radius=0.046,
+        brightness=122,
         circle=(0.74, 0.84),
         contrast=1.02,
         saturation=0.9,
-        sharpen=0.7,
+        sharpen=0.55,
         noise=0.7,
         smoke=(206, 210, 218),
     ),

@@ -37,6 +37,7 @@ class Drift:
         return cls(float(middle), tuple(waves))
 
     def __call__(self, time: float) -> float:
+        """Value at a time in seconds."""
         return self.middle + sum(a * math.sin(w * time + p) for a, w, p in self.waves)
 
     def rate(self, time: float) -> float:
@@ -56,4 +57,5 @@ class Squeeze:
         return cls(Drift.drawn(rng, middle=float(rng.uniform(0.3, 0.8)), size=0.75, speed=2.0))
 
     def __call__(self, time: float) -> float:
+        """Opening at a time in seconds."""
         return min(max(self.drift(time), 0.0), 1.0)

@@ -74,10 +74,18 @@ def blur(image: Field, sigma: float) -> Field:
     return wide
 
 
-def mix(low: Field, high: Field | NDArray[np.float32], share: Field) -> Field:
+def moved(image: Field, dx: float, dy: float) -> Field:
+    """The image shifted right and down by pixels, its border repeated."""
+    place = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+    size = (image.shape[1], image.shape[0])
+    result: Field = cv2.warpAffine(image, place, size, borderMode=cv2.BORDER_REPLICATE)
+    return result
+
+
+def mix(low: Field, high: Field | np.float32, share: Field) -> Field:
     """``low`` where the share is 0, ``high`` where it is 1; the share may lack the channel axis."""
     if low.ndim == 3 and share.ndim == 2:
-        share = share[..., None]
+        share = cv2.merge([share, share, share])
     result: Field = low + (high - low) * share
     return result
 

@@ -17,7 +17,8 @@ from trocar.train.data.phantom.looks import Look
 from trocar.train.data.phantom.motion import Drift
 from trocar.train.data.phantom.noise import Field, smooth_noise, smoothstep
 
-NOISE_TILE = 96
+NOISE_TILE = 320
+"""Side of the square of noise that is laid out side by side; each frame starts elsewhere."""
 
 
 @dataclass
@@ -55,21 +56,22 @@ class Camera:
         """Draws the camera of a scene."""
         height, width = size
         window = _window(rng, look, size)
-        # Grain of one pixel and of two, as left by demosaicking.
-        grain = rng.normal(0, 1, (height + NOISE_TILE, width + NOISE_TILE, 3)).astype(np.float32)
-        grain = 0.55 * grain + 0.9 * cv2.GaussianBlur(grain, (0, 0), 0.8)
-        grain = 0.7 * grain.mean(2, keepdims=True) + 0.5 * grain
+        grain = _grain(rng)
         amount = look.noise * (0.8 + 4.2 * difficulty * float(rng.uniform(0.4, 1.0)))
         plume = smooth_noise(rng, (height // 4, width // 4), cells=3, octaves=4, gain=0.55)
-        smoky = float(rng.random() < 0.25 + 0.45 * difficulty)
+        smoky = float(rng.random() < 0.12 + 0.36 * difficulty)
         thick = smoky * difficulty * float(rng.uniform(0.25, 0.9))
         return cls(
             look=look,
             size=size,
             difficulty=difficulty,
             window=window,
-            shroud=cv2.merge([window * (0.45 + 0.55 * cv2.GaussianBlur(window, (0, 0), width / 40))] * 3),
-            grain=np.round(grain * amount).astype(np.int16),
+            shroud=cv2.merge(
+                [window * (0.45 + 0.55 * cv2.GaussianBlur(window, (0, 0), width / 40))] * 3
+            ),
+            grain=cv2.copyMakeBorder(
+                np.round(grain * amount).astype(np.int16), 0, height, 0, width, cv2.BORDER_WRAP
+            ),
             plume=(plume * 0.5 + 0.5).astype(np.float32),
             smoke=Drift.drawn(rng, middle=thick, size=0.7 * thick + 1e-3, speed=0.5),
             drift_x=float(rng.uniform(-15, 15)),
@@ -101,7 +103,7 @@ class Camera:
         y = (np.arange(rows, dtype=np.float32)[:, None] - rows / 2) / columns
         dx, dy = x - np.float32(self.light_x(time)), y - np.float32(self.light_y(time))
         distance = dx * dx + dy * dy
-        result: Field = 1.28 / (1 + np.float32(5.5 * self.look.falloff) * distance)
+        result: Field = 1.3 / (1 + np.float32(5.5 * self.look.falloff) * distance)
         return result
 
     def develop(self, frame: Field, time: float, shift: tuple[float, float]) -> NDArray[np.uint8]:
@@ -166,6 +168,15 @@ class Camera:
         return curve
 
 
+def _grain(rng: np.random.Generator) -> Field:
+    """Noise of one pixel and of two, as left by demosaicking; in part the same in all channels."""
+    raw = rng.standard_normal((NOISE_TILE, NOISE_TILE, 3), dtype=np.float32)
+    soft = cv2.GaussianBlur(raw, (0, 0), 0.8, borderType=cv2.BORDER_REFLECT)
+    grain = 0.55 * raw + 0.9 * soft
+    result: Field = 0.7 * grain.mean(2, keepdims=True) + 0.5 * grain
+    return result
+
+
 def _window(rng: np.random.Generator, look: Look, size: tuple[int, int]) -> Field:
     """The round picture of the endoscope, with a soft edge."""
     height, width = size
@@ -198,4 +209,3 @@ def streak(shift: tuple[float, float]) -> Field | None:
     kernel = kernel + kernel[::-1, ::-1]
     result: Field = kernel / np.float32(kernel.sum())
     return result
-

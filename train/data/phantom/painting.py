@@ -182,9 +182,9 @@ def _pin(u: Field, v: Field, kind: str) -> Field:
     """The pin of the joint, where there is one."""
     if kind in ("hook", "suction"):
         return np.ones_like(u)
-    off = (u - 0.75) ** 2 + v * v
-    tone: Field = 1 - 0.55 * np.exp(-((np.sqrt(off) - 0.34) ** 2) * 160)
-    return tone.astype(np.float32)
+    off = np.sqrt((u - 0.75) ** 2 + v * v)
+    tone = 1 - 0.55 * np.exp(-((off - 0.34) ** 2) * 160)
+    return np.asarray(tone, np.float32)
 
 
 def _swell(cover: NDArray[np.uint8], bevel: float) -> tuple[Field, Field]:

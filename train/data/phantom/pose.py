@@ -102,7 +102,7 @@ class Rig:
             x=Drift.drawn(rng, middle=x, size=0.13, speed=0.22),
             y=Drift.drawn(rng, middle=y, size=0.11, speed=0.20),
             z=Drift.drawn(rng, middle=float(rng.uniform(0.72, 0.9)), size=0.08, speed=0.12),
-            roll=Drift.drawn(rng, middle=float(rng.uniform(0, 6.28)), size=0.9, speed=1.2),
+            roll=Drift.drawn(rng, middle=float(rng.normal(0, 0.7)), size=0.8, speed=1.2),
             bend=Drift.drawn(rng, middle=float(rng.uniform(-0.4, 0.4)) * bend, size=bend, speed=1),
             turn=Drift.drawn(rng, middle=float(rng.uniform(0, 6.28)), size=0.8 * bend, speed=1.0),
             squeeze=Squeeze.drawn(rng),

@@ -68,7 +68,13 @@ class Spots:
 
 
 def shade(
-    spots: Spots, metal: Metal, around: Surroundings, size: tuple[int, int], *, blood: Colour, seed: int
+    spots: Spots,
+    metal: Metal,
+    around: Surroundings,
+    size: tuple[int, int],
+    *,
+    blood: Colour,
+    seed: int,
 ) -> Field:
     """Colour of each point, ``[3, n]`` float32, 0..255 and above where it dazzles."""
     height, width = size
