@@ -103,7 +103,7 @@ def test_a_plain_install_is_the_runtime_without_torch(packages: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(24, 32)"
     missing = subprocess.run(
-        [tmp_path / "env" / "bin" / "trocar", "train", "--help"],
+        [tmp_path / "env" / "bin" / "trocar", "train", "supervised", "--help"],
         check=False,
         capture_output=True,
         text=True,

@@ -1,0 +1,163 @@
+"""`trocar evaluate` and `trocar report` on a bundle whose answers are known."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from trocar.cli import main
+
+SUPPORT = Path(__file__).resolve().parents[1] / "support" / "tiny_bundle.py"
+SIZE = (64, 80)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tiny_bundle", SUPPORT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "tiny.trocar"
+    tiny.make_tiny_bundle(path, height=SIZE[0], width=SIZE[1])
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tiny: ModuleType, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames whose masks are what the bundle says, but for a box of errors in the second."""
+    from trocar.runtime import Session
+
+    root = tmp_path_factory.mktemp("data")
+    for kind in ("images", "masks", "video_masks"):
+        (root / kind).mkdir()
+    session = Session.open(bundle)
+    with av.open(str(root / "video.mp4"), "w") as video:
+        stream = video.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        for i in range(4):
+            frame = tiny.tiny_frame(*SIZE, shift=5 * i)
+            mask = session.run(frame).labels.copy()
+            if i == 1:
+                mask[:10, :10] = 1
+            cv2.imwrite(str(root / "images" / f"{i}.png"), frame[..., ::-1])
+            cv2.imwrite(str(root / "masks" / f"{i}.png"), mask)
+            cv2.imwrite(str(root / "video_masks" / f"{i}.png"), mask)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
+                video.mux(packet)
+        for packet in stream.encode():
+            video.mux(packet)
+    tiny.tiny_table().write(root / "classes.toml")
+    return root
+
+
+def run(*args: object) -> int:
+    try:
+        main([str(arg) for arg in args])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_scores_pictures_and_report(bundle, data, tmp_path, capsys) -> None:
+    out = tmp_path / "evaluation"
+    assert run("evaluate", bundle, data, "--out", out) == 0
+    shown = capsys.readouterr().out
+    found = json.loads((out / "evaluation.json").read_text())
+    wrong = [f["name"] for f in found["frames"] if f["iou_mean"] < 1]
+    assert wrong == ["1"]
+    assert found["pictures"]["worst"] == ["worst_1.jpg"]
+    matrix = np.array(found["confusion"])
+    assert matrix.sum() == 4 * SIZE[0] * SIZE[1]
+    # Only the planted box differs: true grasper, predicted background.
+    assert matrix.sum() - np.trace(matrix) == matrix[1, 0] > 0
+    assert f"{found['scores']['iou_binary']:.4f}" in shown
+    picture = cv2.imread(str(out / "worst_1.jpg"))
+    assert picture.shape[1] > 3 * 400
+
+    page = tmp_path / "report.html"
+    assert (
+        run("report", "--evaluation", out, "--bundle", bundle, "--data", data, "--out", page) == 0
+    )
+    text = page.read_text(encoding="utf-8")
+    assert "confusion" in text
+    assert "worst frame 1" in text
+    assert not re.search(r'(?:src|href)="(?!data:|#)', text)
+    assert run("report", "--evaluation", out, "--out", page) == 11
+
+
+def test_a_model_against_itself_shows_no_difference(bundle, data, capsys) -> None:
+    assert run("evaluate", bundle, data, "--against", bundle) == 0
+    assert "no difference shown" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_video_is_scored_frame_by_frame(bundle, data, tmp_path) -> None:
+    out = tmp_path / "e"
+    assert run("evaluate", bundle, data, "--video", "--out", out) == 0
+    found = json.loads((out / "evaluation.json").read_text())
+    assert len(found["frames"]) == 4
+    # H.264 smears borders; the colours survive.
+    assert found["scores"]["iou_binary"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "words"),
+    [
+        (lambda b, d, t: ("evaluate", t / "none", d), 7, "there is no"),
+        (lambda b, d, t: ("evaluate", d, d), 7, "neither best.ckpt nor last.ckpt"),
+        (lambda b, d, t: ("evaluate", b, t / "none"), 3, "there is no"),
+        (lambda b, d, t: ("evaluate", b, d, "--split", "test"), 3, "no split 'test'"),
+        (lambda b, d, t: ("evaluate", b, d / "images", "--video"), 3, "holds no video.mp4"),
+        (lambda b, d, t: ("report", d, "--out", t / "r.html"), 3, "is no run folder"),
+        (lambda b, d, t: ("report", "--out", t / "r.html"), 2, "nothing to report"),
+    ],
+)
+def test_bad_input_is_said(make, code, words, bundle, data, tmp_path, capsys) -> None:
+    assert run(*make(bundle, data, tmp_path)) == code
+    err = capsys.readouterr().err
+    assert words in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_that_the_model_does_not_know_are_named(bundle, data, tmp_path, capsys) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    text = (copy / "classes.toml").read_text().replace('"scissors"', '"stapler"')
+    (copy / "classes.toml").write_text(text)
+    assert run("evaluate", bundle, copy) == 3
+    assert "stapler" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_report_opens_offline_in_a_browser(bundle, data, tmp_path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium")
+    page = tmp_path / "report.html"
+    assert run("report", "--bundle", bundle, "--data", data, "--out", page) == 0
+    done = subprocess.run(
+        [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri(),
+        ],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert "<h2>Data set" in done.stdout
