@@ -100,7 +100,7 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
         open_frames(paths.data, task=config.masks), val=config.val_share, seed=run.seed
     )
     labelled = frames.subset("train").labelled()
-    labelled, rest = _share(labelled, config.label_share, run.seed)
+    labelled, rest = hide_labels(labelled, config.label_share, run.seed)
     validation = frames.subset("val").labelled()
     if paths.validation is not None:
         validation = _validation(paths.validation, config, labelled)
@@ -146,8 +146,8 @@ def _check_paths(paths: Paths, method: Method) -> None:
             raise ConfigError(f"{method.name} needs --{name}", remedy=f"pass --{name} DIR")
 
 
-def _share(frames: FrameSet, share: float, seed: int) -> tuple[FrameSet, FrameSet | None]:
-    """Draws the frames whose labels are used; at least one."""
+def hide_labels(frames: FrameSet, share: float, seed: int) -> tuple[FrameSet, FrameSet | None]:
+    """Draws the share of frames whose labels are used, at least one, and gives the others too."""
     if share >= 1:
         return frames, None
     count = max(round(share * len(frames)), 1)
