@@ -16,13 +16,14 @@ namespace {
 
 constexpr const char *metadata_key = "trocar_manifest";
 
-/// Throws what a failed call says.
-void check(const OrtApi &api, OrtStatus *status, trocar_status code, const std::string &what,
+/// Throws what a failed call says; `what` makes the text, so that success costs nothing.
+template <class What>
+void check(const OrtApi &api, OrtStatus *status, trocar_status code, What what,
            const char *remedy) {
     if (status == nullptr) return;
     const std::string message = api.GetErrorMessage(status);
     api.ReleaseStatus(status);
-    throw Error(code, what + ": " + message.substr(0, message.find('\n')), remedy);
+    throw Error(code, what() + (": " + message.substr(0, message.find('\n'))), remedy);
 }
 
 /// Gives back what ONNX Runtime handed out.
@@ -91,7 +92,7 @@ class OnnxRuntimeBackend final : public Backend {
               api_.CreateSessionFromArray(library.env, model.data(), model.size(), options.get(),
                                           session_.fresh()),
               asked.device.cuda ? TROCAR_ERROR_BACKEND : TROCAR_ERROR_BUNDLE,
-              "ONNX Runtime " + library.version + " cannot load the model",
+              [&] { return "ONNX Runtime " + library.version + " cannot load the model"; },
               "export the bundle again, or copy it again");
         require(api_.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, memory_.fresh()));
         name_ends();
@@ -136,7 +137,7 @@ class OnnxRuntimeBackend final : public Backend {
 
   private:
     void require(OrtStatus *status) const {
-        check(api_, status, TROCAR_ERROR_BACKEND, "ONNX Runtime failed",
+        check(api_, status, TROCAR_ERROR_BACKEND, [] { return std::string("ONNX Runtime failed"); },
               "check the free memory; `trocar inspect` says what the model takes");
     }
 
@@ -170,7 +171,10 @@ class OnnxRuntimeBackend final : public Backend {
 
     void provided(OrtStatus *status, const std::string &provider) const {
         check(api_, status, TROCAR_ERROR_BACKEND,
-              "ONNX Runtime " + library_.version + " cannot give the " + provider + " provider",
+              [&] {
+                  return "ONNX Runtime " + library_.version + " cannot give the " + provider +
+                         " provider";
+              },
               "install the libraries that it names, or ask for cpu");
     }
 

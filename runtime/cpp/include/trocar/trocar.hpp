@@ -1,0 +1,259 @@
+/**
+ * @file trocar.hpp
+ * @brief Trocar for C++17: the C interface with owners, views and exceptions. Header only.
+ *
+ * @code
+ *     trocar::Session session("model.trocar");
+ *     for (const trocar_instrument &found : session.run({rgb, width, height}).instruments())
+ *         draw(session.class_row(found.class_id).name, found.box);
+ * @endcode
+ *
+ * A `Session` may be moved, not copied, and is used by one thread at a time: `run` gives a reference
+ * to a result that lives in the session until its next `run`. Threads that share a session use
+ * `run(frame, result)` with a `Result` of their own.
+ */
+#ifndef TROCAR_HPP
+#define TROCAR_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "trocar.h"
+
+namespace trocar {
+
+/// A failed call: `what()` says what happened, `remedy()` what to do about it.
+class Error : public std::runtime_error {
+  public:
+    explicit Error(const trocar_error &error)
+        : std::runtime_error(error.message),
+          code_(static_cast<trocar_status>(error.code)),
+          remedy_(error.remedy) {}
+    /// The status that the call returned.
+    trocar_status code() const noexcept { return code_; }
+    /// What to do next; may be empty.
+    const std::string &remedy() const noexcept { return remedy_; }
+
+  private:
+    trocar_status code_;
+    std::string remedy_;
+};
+
+/// A view of elements that lie in a row and belong to someone else.
+template <class Element>
+class View {
+  public:
+    constexpr View() = default;
+    constexpr View(const Element *data, std::size_t size) : data_(data), size_(size) {}
+    constexpr const Element *begin() const { return data_; }
+    constexpr const Element *end() const { return data_ + size_; }
+    constexpr const Element *data() const { return data_; }
+    constexpr std::size_t size() const { return size_; }
+    constexpr bool empty() const { return size_ == 0; }
+    constexpr const Element &operator[](std::size_t index) const { return data_[index]; }
+
+  private:
+    const Element *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+namespace detail {
+/// A struct of the C interface with its size set.
+template <class Struct>
+Struct sized() {
+    Struct made{};
+    made.size = sizeof made;
+    return made;
+}
+
+inline void check(trocar_status status, const trocar_error &error) {
+    if (status != TROCAR_OK) throw Error(error);
+}
+}  // namespace detail
+
+/// How to open a session; see `trocar_options`.
+struct Options {
+    std::string backend;      ///< Empty: `onnxruntime`.
+    std::string device;       ///< Empty: `cpu`.
+    std::string provider;     ///< Empty: the device's own.
+    std::string precision;    ///< Empty: the bundle's.
+    std::string library;      ///< Empty: searched for.
+    int threads = 0;          ///< 0: one for each usable core.
+    bool spinning = true;     ///< Whether idle CPU threads spin.
+    double min_area = 0;      ///< 0: the default; below 0: none.
+    int min_pixels = 0;       ///< 0: the default.
+    trocar_log log = nullptr; ///< Receives what the backend's library logs.
+    void *log_context = nullptr;
+};
+
+/// A frame in the caller's memory.
+struct Frame : trocar_frame {
+    /// @param pixels  Top-left pixel.
+    /// @param w       Width in pixels.
+    /// @param h       Height in pixels.
+    /// @param order   Order of the bytes.
+    /// @param row     Bytes from one row to the next; 0: tightly packed.
+    Frame(const std::uint8_t *pixels, int w, int h, trocar_format order = TROCAR_RGB,
+          std::ptrdiff_t row = 0)
+        : trocar_frame(detail::sized<trocar_frame>()) {
+        format = order;
+        width = w;
+        height = h;
+        data = pixels;
+        stride = row;
+    }
+};
+
+/// Room for one frame's result; its memory stays from run to run.
+class Result {
+  public:
+    /// What was found, in order.
+    View<trocar_instrument> instruments() const {
+        return {instruments_.data(), raw_.instrument_count};
+    }
+    /// Class ids, row by row, `width()` times `height()`; empty for classifiers.
+    View<std::uint8_t> labels() const {
+        return {labels_.data(), static_cast<std::size_t>(width()) * static_cast<std::size_t>(height())};
+    }
+    /// Largest softmax, at network size; empty for classifiers.
+    View<float> confidence() const { return {confidence_.data(), confidence_.size()}; }
+    /// A classifier's class scores.
+    View<float> scores() const { return {scores_.data(), scores_.size()}; }
+    /// A classifier's embedding.
+    View<float> embedding() const { return {embedding_.data(), embedding_.size()}; }
+    /// Pixels of a row of `labels()`.
+    int width() const { return raw_.label_width; }
+    /// Rows of `labels()`.
+    int height() const { return raw_.label_height; }
+    /// Whether more instruments were found than the room holds.
+    bool truncated() const { return raw_.instrument_total > raw_.instrument_count; }
+    /// Times and counts as the C interface gives them.
+    const trocar_result &raw() const { return raw_; }
+
+  private:
+    friend class Session;
+
+    void prepare(const trocar_info &info, const trocar_frame &frame, trocar_label_size size,
+                 std::size_t most) {
+        const auto product = [](int a, int b) {
+            return a > 0 && b > 0 ? static_cast<std::size_t>(a) * static_cast<std::size_t>(b) : 0;
+        };
+        const std::size_t network = product(info.network_width, info.network_height);
+        raw_ = detail::sized<trocar_result>();
+        raw_.label_size = size;
+        if (info.task == TROCAR_SEGMENTATION) {
+            labels_.resize(size == TROCAR_LABELS_FRAME ? product(frame.width, frame.height) : network);
+            confidence_.resize(network);
+            instruments_.resize(most);
+        } else {
+            scores_.resize(static_cast<std::size_t>(info.score_count));
+            embedding_.resize(static_cast<std::size_t>(info.embedding_count));
+        }
+        raw_.labels = labels_.empty() ? nullptr : labels_.data();
+        raw_.label_bytes = labels_.size();
+        raw_.confidence = confidence_.empty() ? nullptr : confidence_.data();
+        raw_.confidence_capacity = confidence_.size();
+        raw_.instruments = instruments_.empty() ? nullptr : instruments_.data();
+        raw_.instrument_capacity = static_cast<std::uint32_t>(instruments_.size());
+        raw_.instrument_size = sizeof(trocar_instrument);
+        raw_.scores = scores_.empty() ? nullptr : scores_.data();
+        raw_.score_capacity = scores_.size();
+        raw_.embedding = embedding_.empty() ? nullptr : embedding_.data();
+        raw_.embedding_capacity = embedding_.size();
+    }
+
+    trocar_result raw_ = detail::sized<trocar_result>();
+    std::vector<std::uint8_t> labels_;
+    std::vector<float> confidence_, scores_, embedding_;
+    std::vector<trocar_instrument> instruments_;
+};
+
+/// One row of the class table; the texts live as long as the session.
+struct ClassRow {
+    int id;
+    std::string_view name, type, part;
+    std::uint8_t colour[3];
+    bool instrument;
+};
+
+/// An opened, checked and warm bundle.
+class Session {
+  public:
+    /// Opens a bundle. Throws `Error`.
+    explicit Session(const std::string &path, const Options &options = {}) {
+        auto raw = detail::sized<trocar_options>();
+        const auto text = [](const std::string &held) { return held.empty() ? nullptr : held.c_str(); };
+        raw.backend = text(options.backend);
+        raw.device = text(options.device);
+        raw.provider = text(options.provider);
+        raw.precision = text(options.precision);
+        raw.library = text(options.library);
+        raw.threads = options.threads;
+        raw.no_spinning = options.spinning ? 0 : 1;
+        raw.min_area = options.min_area;
+        raw.min_pixels = options.min_pixels;
+        raw.log = options.log;
+        raw.log_context = options.log_context;
+        auto error = detail::sized<trocar_error>();
+        trocar_session *opened = nullptr;
+        detail::check(trocar_session_open(path.c_str(), &raw, &opened, &error), error);
+        session_.reset(opened);
+        detail::check(trocar_session_info(opened, &info_, &error), error);
+    }
+
+    /// What the session is.
+    const trocar_info &info() const { return info_; }
+    /// The session of the C interface; still owned by this object.
+    trocar_session *get() const { return session_.get(); }
+    /// Size of the label maps that runs give from now on.
+    void set_label_size(trocar_label_size size) { label_size_ = size; }
+    /// Most instruments that a result holds from now on.
+    void set_most_instruments(std::size_t most) { most_ = most; }
+
+    /// Runs one frame; the result stays until the next run. Throws `Error`.
+    const Result &run(const Frame &frame) {
+        run(frame, result_);
+        return result_;
+    }
+
+    /// Runs one frame into the caller's result. Throws `Error`.
+    void run(const Frame &frame, Result &result) const {
+        result.prepare(info_, frame, label_size_, most_);
+        auto error = detail::sized<trocar_error>();
+        detail::check(trocar_session_run(session_.get(), &frame, 1, &result.raw_, &error), error);
+    }
+
+    /// One row of the class table. Throws `Error`.
+    ClassRow class_row(int id) const {
+        auto row = detail::sized<trocar_class>();
+        auto error = detail::sized<trocar_error>();
+        detail::check(trocar_session_class(session_.get(), id, &row, &error), error);
+        return {row.id, row.name, row.type, row.part,
+                {row.colour[0], row.colour[1], row.colour[2]}, row.instrument != 0};
+    }
+
+    /// What an instrument is called: its type where part rows were joined, else its class.
+    std::string_view name_of(const trocar_instrument &found) const {
+        const ClassRow row = class_row(found.class_id);
+        return found.joined != 0 ? row.type : row.name;
+    }
+
+  private:
+    struct Close {
+        void operator()(trocar_session *session) const { trocar_session_close(session); }
+    };
+    std::unique_ptr<trocar_session, Close> session_;
+    trocar_info info_ = detail::sized<trocar_info>();
+    trocar_label_size label_size_ = TROCAR_LABELS_NETWORK;
+    std::size_t most_ = 256;
+    Result result_;
+};
+
+}  // namespace trocar
+
+#endif

@@ -1,0 +1,182 @@
+// Readers and small parts, each against what is known of it.
+#include <cmath>
+#include <random>
+#include <set>
+#include <stdexcept>
+
+#include "check.hpp"
+#include "clusters.hpp"
+#include "error.hpp"
+#include "fixture.hpp"
+#include "half.hpp"
+#include "json.hpp"
+#include "manifest.hpp"
+#include "npz.hpp"
+#include "regions.hpp"
+#include "sha256.hpp"
+#include "text.hpp"
+
+using namespace trocar::detail;
+
+namespace {
+
+template <class Call>
+bool refuses(Call call, trocar_status code = TROCAR_ERROR_BUNDLE) {
+    try {
+        call();
+    } catch (const Error &error) {
+        return error.code == code;
+    }
+    return false;
+}
+
+void test_sha256() {
+    // Vectors of FIPS 180-4 and one longer than a block boundary.
+    CHECK(sha256_hex("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    CHECK(sha256_hex("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    CHECK(sha256_hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
+          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    CHECK(sha256_hex(std::string(1000000, 'a')) ==
+          "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+void test_json() {
+    const Json data = parse_json(R"( {"a": [1, -2.5e3, true, null, "x\u00e9\ud83e\udea1"], "a": 7} )");
+    CHECK(data.members.size() == 2);
+    CHECK(data.find("a")->number == 7);
+    CHECK(data.find("b") == nullptr);
+    const Json &list = data.members[0].second;
+    CHECK(list.items[0].is(Json::Kind::integer));
+    CHECK(list.items[1].is(Json::Kind::real) && list.items[1].number == -2500);
+    CHECK(list.items[4].text == "x\xC3\xA9\xF0\x9F\xAA\xA1");
+    CHECK(std::isinf(parse_json("1e400").number) && std::isinf(parse_json("-1e400").number));
+    CHECK(parse_json("1e-400").number == 0);
+    CHECK(parse_json("0.1").number == 0.1);
+    for (const char *text : {"", "{", "[1,]", "{\"a\":1,}", "01", "1.", ".5", "+1", "nul", "\"\t\"",
+                             "\"\\ud800\"", "\"\xff\"", "[1 2]", "{\"a\" 1}", "{1: 2}", "\"", "1 1"}) {
+        bool refused = false;
+        try {
+            parse_json(text);
+        } catch (const std::invalid_argument &) {
+            refused = true;
+        }
+        CHECK(refused);
+    }
+}
+
+void test_half() {
+    // Every half survives the way to float and back.
+    for (unsigned i = 0; i < 65536; ++i) {
+        const auto half = static_cast<std::uint16_t>(i);
+        const float value = float_from_half(half);
+        if (std::isnan(value))
+            CHECK((half & 0x7C00) == 0x7C00 && (half & 1023) != 0);
+        else
+            CHECK(half_from_float(value) == half);
+    }
+    CHECK(float_from_half(0x3C00) == 1 && float_from_half(0x0001) == std::ldexp(1.0F, -24));
+    CHECK(half_from_float(1.0F + 0x1p-11F) == 0x3C00);          // a tie goes to even
+    CHECK(half_from_float(1.0F + 3 * 0x1p-11F) == 0x3C02);      // here too
+    CHECK(half_from_float(65519.0F) == 0x7BFF && half_from_float(65520.0F) == 0x7C00);
+    CHECK(half_from_float(0x1p-25F) == 0 && half_from_float(std::nextafter(0x1p-25F, 1.0F)) == 1);
+}
+
+void test_text() {
+    CHECK(is_blank("") && is_blank(" \t\n") && is_blank("\u3000\u00a0\u2003"));
+    CHECK(!is_blank("a") && !is_blank("\u3000a") && !is_blank("\u200b"));
+    CHECK(is_safe_name("model.onnx") && is_safe_name("engines/a.engine") && is_safe_name("..a/.b"));
+    for (const char *name : {"", "/a", "a/", "a//b", "../a", "a/..", ".", "a\\b", "a\nb"})
+        CHECK(!is_safe_name(name));
+}
+
+void test_npz() {
+    const std::string good = fixture::zip(
+        {{"a.npy", fixture::npy("<f4", "(2, 1)", fixture::number(0x3F800000, 4) + fixture::number(0, 4))},
+         {"b.npy", fixture::npy("|u1", "()", "x")}});
+    const auto arrays = read_npz(good);
+    CHECK(arrays.size() == 2 && arrays.at("a").real(0) == 1 && arrays.at("a").real(1) == 0);
+    CHECK(arrays.at("a").shape == std::vector<std::int64_t>({2, 1}));
+    CHECK(arrays.at("b").shape.empty() && arrays.at("b").count() == 1);
+    for (std::size_t length = 0; length < good.size(); ++length)
+        CHECK(refuses([&] { read_npz(std::string_view(good).substr(0, length)); }));
+    std::string changed = good;
+    changed[good.find('x')] = 'y';
+    CHECK(refuses([&] { read_npz(changed); }));
+    for (const char *shape : {"(4, 1)", "(2)", "(2, x)", "(-2, 1)", "2", "(99999999999, 99999999999)"})
+        CHECK(refuses([&] {
+            read_npz(fixture::zip({{"a.npy", fixture::npy("<f4", shape, std::string(12, 'a'))}}));
+        }));
+    CHECK(refuses([] { read_npz(fixture::zip({{"a.npy", fixture::npy("|O", "(1,)", "12345678")}})); }));
+}
+
+void test_regions() {
+    // Against a flood fill, on noise: sizes, groups and pixels of every region.
+    std::mt19937 random(7);
+    GroupOf group_of{};
+    group_of.fill(-1);
+    group_of[1] = 0;
+    group_of[2] = 1;
+    group_of[3] = 1;
+    Regions regions;
+    Clusters clusters;
+    for (int round = 0; round < 300; ++round) {
+        const int width = 1 + static_cast<int>(random() % 24);
+        const int height = 1 + static_cast<int>(random() % 24);
+        std::vector<std::uint8_t> labels(static_cast<std::size_t>(width * height));
+        for (auto &label : labels) label = static_cast<std::uint8_t>(random() % 5);
+        Grid grid{labels.data(), width, width, height, 1, 1};
+        regions.prepare(width, height);
+        clusters.prepare(width, height);
+        std::set<std::vector<std::int32_t>> expected;
+        std::vector<char> seen(labels.size());
+        for (std::int32_t start = 0; start < width * height; ++start) {
+            const int group = group_of[labels[static_cast<std::size_t>(start)]];
+            if (group < 0 || seen[static_cast<std::size_t>(start)] != 0) continue;
+            std::vector<std::int32_t> members, queue = {start};
+            seen[static_cast<std::size_t>(start)] = 1;
+            while (!queue.empty()) {
+                const std::int32_t at = queue.back();
+                queue.pop_back();
+                members.push_back(at);
+                for (int dy = -1; dy <= 1; ++dy)
+                    for (int dx = -1; dx <= 1; ++dx) {
+                        const int x = at % width + dx;
+                        const int y = at / width + dy;
+                        if (x < 0 || y < 0 || x >= width || y >= height) continue;
+                        const auto next = static_cast<std::size_t>(y * width + x);
+                        if (seen[next] != 0 || group_of[labels[next]] != group) continue;
+                        seen[next] = 1;
+                        queue.push_back(static_cast<std::int32_t>(next));
+                    }
+            }
+            std::sort(members.begin(), members.end());
+            expected.insert(members);
+        }
+        std::set<std::vector<std::int32_t>> found;
+        Pixels pixels;
+        std::vector<std::int32_t> roots;
+        for (std::size_t i = regions.find(grid, group_of, 1); i-- > 0;) {
+            regions.pixels(i, grid, pixels);
+            std::vector<std::int32_t> members;
+            for (const Pixel &pixel : pixels) members.push_back(pixel.at);
+            CHECK(std::is_sorted(members.begin(), members.end()));
+            CHECK(regions.group(i) == group_of[grid.label(pixels[0])]);
+            found.insert(members);
+            clusters.find(pixels, roots);
+            CHECK(std::all_of(roots.begin(), roots.end(), [](auto root) { return root == 0; }));
+        }
+        CHECK(found == expected);
+    }
+}
+
+}  // namespace
+
+int main() {
+    test_sha256();
+    test_json();
+    test_half();
+    test_text();
+    test_npz();
+    test_regions();
+    return test::report("units");
+}
