@@ -10,17 +10,11 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
+from trocar.train.data.cli_labels import composite_command, labels_in_command, labels_out_command
+from trocar.train.data.progress import progress_bar
 
 
 @click.group()
@@ -28,17 +22,9 @@ def data() -> None:
     """Check, make and convert data sets."""
 
 
-def progress_bar() -> Progress:
-    """The bar of every command here; on the error stream, so that output can be piped."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+data.add_command(composite_command)
+data.add_command(labels_out_command)
+data.add_command(labels_in_command)
 
 
 @data.command("check")
@@ -79,10 +65,8 @@ def check_command(
 
 @data.command("phantom")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--frames", default=200, show_default=True, help="Number of labelled frames.")
-@click.option(
-    "--video", is_flag=True, help="Add a video of as many frames: a scene that no split holds."
-)
+@click.option("--frames", default=200, show_default=True, help="Number of frames.")
+@click.option("--video", is_flag=True, help="Write a held-out video with its masks as well.")
 @click.option("--size", default="640x512", show_default=True, help="WIDTHxHEIGHT in pixels.")
 @click.option(
     "--domain", default="laparoscopy", show_default=True, help="Look: laparoscopy or robotic."
@@ -90,13 +74,10 @@ def check_command(
 @click.option("--difficulty", default=0.5, show_default=True, help="0 (clean) to 1 (hard).")
 @click.option(
     "--masks",
-    type=click.Choice(["types", "parts"]),
     default="types",
     show_default=True,
-    help="What the masks tell apart: instrument types, or shaft, wrist and claspers.",
-)
-@click.option(
-    "--clip-length", default=25, show_default=True, help="Frames of one scene at the most."
+    type=click.Choice(["types", "parts"]),
+    help="What masks/ tells apart.",
 )
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal scenes.")
 def phantom_command(
@@ -107,7 +88,6 @@ def phantom_command(
     domain: str,
     difficulty: float,
     masks: str,
-    clip_length: int,
     seed: int,
 ) -> None:
     """Write made-up surgical scenes with their ground truth to OUT."""
@@ -115,12 +95,7 @@ def phantom_command(
 
     width, height = parse_size(size)
     config = PhantomConfig(
-        frames=frames,
-        size=(height, width),
-        domain=domain,
-        difficulty=difficulty,
-        clip_length=clip_length,
-        seed=seed,
+        frames=frames, size=(height, width), seed=seed, domain=domain, difficulty=difficulty
     )
     with progress_bar() as bar:
         row = bar.add_task("painting", total=frames * (2 if video else 1))
@@ -134,78 +109,85 @@ def phantom_command(
     click.echo(f"wrote {frames} frames to {out}; look at them, then: trocar data check {out}")
 
 
-@data.command("composite")
-@click.argument("backgrounds", type=click.Path(path_type=Path))
+@data.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option("--task", help="What the masks shall tell apart, for sets that offer several.")
 @click.option(
-    "--foreground",
-    "sources",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path, exists=True),
-    help="A labelled set, a picture before a green screen, or a folder of YOLO boxes; repeatable.",
-)
-@click.option("--count", default=200, show_default=True, help="Number of composites.")
-@click.option(
-    "--mode",
-    default="both",
+    "--format",
+    "image_format",
+    default="png",
     show_default=True,
-    type=click.Choice(["normal", "mixed", "both"]),
-    help="How to clone.",
+    type=click.Choice(["png", "jpg"]),
+    help="Of the pictures; jpg is smaller and lossy.",
 )
-@click.option("--class", "class_name", default="", help="Class of screens' and boxes' instruments.")
-@click.option("--margin", default=5, show_default=True, help="Pixels cloned beyond the label.")
-@click.option("--most", default=1, show_default=True, help="Instruments a frame, at most.")
-@click.option(
-    "--clean",
-    is_flag=True,
-    help="Backgrounds without masks show no instrument (else they are ignored in the labels).",
-)
-@click.option("--seed", default=0, show_default=True, help="Equal seeds give equal composites.")
-def composite_command(
-    backgrounds: Path,
-    out: Path,
-    sources: tuple[Path, ...],
-    count: int,
-    mode: str,
-    class_name: str,
-    margin: int,
-    most: int,
-    clean: bool,
-    seed: int,
+@click.option("--workers", default=2, show_default=True, help="Threads that decode and encode.")
+def import_command(
+    source: Path, out: Path, task: str | None, image_format: str, workers: int
 ) -> None:
-    """Clone instruments into the frames of BACKGROUNDS by Poisson editing; write the set to OUT."""
-    from trocar.contract.bundle import check_output
-    from trocar.contract.config import from_mapping
-    from trocar.train.data.compositing import read_foregrounds, write_composites
-    from trocar.train.data.poisson import PlacementConfig
-    from trocar.train.data.readers import open_frames
+    """Convert a set of any known layout to an image-and-mask folder OUT.
 
-    check_output(out)
-    config = from_mapping(
-        PlacementConfig, {"mode": mode, "margin": margin, "most": most}, source="command line"
-    )
-    frames = open_frames(backgrounds)
-    table = frames.table if len(frames.labelled()) else None
-    foregrounds = []
-    for source in sources:
-        found, table = read_foregrounds(source, table=table, class_name=class_name)
-        foregrounds += found
-    assert table is not None  # there is at least one source
+    Run the same command again after an interruption: it goes on where it stopped.
+    """
+    from trocar.train.data.importing import import_frames
+    from trocar.train.data.readers import scan_frames
+    from trocar.train.data.sample import raise_faults
+
+    scan, layout = scan_frames(source, task=task)
+    raise_faults(source, scan.faults)
+    click.echo(f"recognised {layout}", err=True)
     with progress_bar() as bar:
-        row = bar.add_task("cloning", total=count)
-        write_composites(
-            frames,
-            foregrounds,
+        row = bar.add_task("converting", total=len(scan.frames))
+        earlier = import_frames(
+            scan.frames,
             out,
-            table=table,
-            count=count,
-            config=config,
-            seed=seed,
-            unlabelled=0 if clean else 255,
+            image_format=image_format,
+            workers=workers,
             progress=lambda done, total: bar.update(row, completed=done, total=total),
         )
-    click.echo(f"cloned {len(foregrounds)} instruments into {count} frames: {out}")
+    again = f", {earlier} of them by an earlier run" if earlier else ""
+    click.echo(f"wrote {len(scan.frames)} frames{again}: {out}")
+
+
+@data.command("frames")
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--every", default=1, show_default=True, help="Look at every n-th frame.")
+@click.option("--seconds", default=1.0, show_default=True, help="Least time between frames.")
+@click.option(
+    "--distance", default=4, show_default=True, help="Bits of 64 that copies differ by; -1: keep."
+)
+@click.option("--black", default=12.0, show_default=True, help="Leave out frames darker than this.")
+@click.option(
+    "--warm", default=0.2, show_default=True, help="Leave out frames less reddish than this; 0: no."
+)
+@click.option(
+    "--format",
+    "image_format",
+    default="png",
+    show_default=True,
+    type=click.Choice(["png", "jpg"]),
+    help="Of the pictures.",
+)
+@click.option(
+    "--keep-names", is_flag=True, help="Name folders like the videos (may name patients)."
+)
+def frames_command(videos: tuple[Path, ...], out: Path, **flags: object) -> None:
+    """Cut VIDEOS into a pool OUT of frames without labels."""
+    from trocar.contract.config import from_mapping
+    from trocar.train.data.pool import CutConfig, cut_videos
+
+    config = from_mapping(CutConfig, flags, source="command line")
+    with progress_bar() as bar:
+        row = bar.add_task("cutting", total=None)
+        counts = cut_videos(
+            videos,
+            out,
+            config,
+            progress=lambda done, total: bar.update(row, completed=done, total=total),
+        )
+    left = ", ".join(f"{n} {reason}" for reason, n in counts.items() if reason != "taken")
+    click.echo(f"took {counts['taken']} frames (left out: {left}): {out}")
 
 
 def parse_size(text: str) -> tuple[int, int]:

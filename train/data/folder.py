@@ -11,8 +11,8 @@ give a name, a regular expression whose first group is a frame's group, and a ma
     [values]
     38 = "grasper"
 
-Another task ``T`` lies in ``masks_T/`` and ``classes_T.toml``. A folder of images alone is an
-unlabelled set.
+Another task ``T`` lies in ``masks_T/`` or ``T/``, with ``classes_T.toml``. A folder of images alone
+is an unlabelled set.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan
     images = root / "images" if (root / "images").is_dir() else root
     suffix = f"_{task}" if task else ""
     masks = root / f"masks{suffix}"
+    if task and not masks.is_dir() and (root / f"classes{suffix}.toml").is_file():
+        masks = root / task
     settings = read_toml(root / "dataset.toml") if (root / "dataset.toml").is_file() else {}
     codes = _codes(root, suffix, masks, table, settings)
     faults: list[Fault] = []
@@ -214,7 +216,11 @@ def _codes(
 ) -> Codes:
     file = root / f"classes{suffix}.toml"
     if suffix and not masks.is_dir():
-        there = sorted(p.name[6:] for p in root.glob("masks_*") if not is_hidden(Path(p.name)))
+        there = sorted(
+            p.stem.removeprefix("classes_")
+            for p in root.glob("classes_*.toml")
+            if not is_hidden(Path(p.name))
+        )
         raise DataError(
             f"{root} has no task {suffix[1:]!r}: there is no folder {masks.name}/",
             remedy=f"choose one of {', '.join(there)}" if there else "leave --task out",

@@ -11,6 +11,7 @@ from pathlib import Path
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError
 from trocar.train.data import folder, labelme
+from trocar.train.data.combine import open_combination
 from trocar.train.data.readers import (
     cholec80,
     cholecseg8k,
@@ -80,6 +81,8 @@ def scan_frames(
         DataError: No layout fits, or nothing can be listed at all.
         ConfigError: The set has no such task.
     """
+    if Path(path).is_file() and Path(path).suffix == ".toml":
+        return _scan_combination(Path(path), task)
     reader, found = recognise(path)
     chosen = reader.TASKS[0] if task is None else task
     if chosen not in reader.TASKS and reader.NAME != folder.NAME:
@@ -93,13 +96,24 @@ def scan_frames(
     return scan, f"{reader.NAME}: {found.why}"
 
 
+def _scan_combination(path: Path, task: str | None) -> tuple[Scan, str]:
+    if task is not None:
+        raise ConfigError(
+            f"{path} is a combination of sets: it has no tasks",
+            remedy="name the task of each set in the file",
+        )
+    frames = open_combination(path, lambda root, wanted: open_frames(root, task=wanted))
+    faults = split_faults(frames.items, frames.splits, root=path)
+    return Scan(frames=frames, faults=tuple(faults)), "combination of sets by a TOML file"
+
+
 def open_frames(
     path: str | Path, *, table: ClassTable | None = None, task: str | None = None
 ) -> FrameSet:
     """Opens a data set by its layout.
 
     Args:
-        path: The folder of the set.
+        path: The folder of the set, or the TOML file of a combination of sets.
         table: Class table to read by, where the set brings none or another is wanted.
         task: What the masks shall tell apart, for sets that offer several.
 

@@ -1,0 +1,155 @@
+"""COCO instance annotations, as polygons or run lengths.
+
+text = coco_from_pictures(pictures, names, rle=True); pictures = pictures_from_coco(path)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import DataError
+from trocar.train.data.annotations.regions import (
+    Picture,
+    filled,
+    from_runs,
+    polygons_of,
+    runs_of,
+)
+from trocar.train.data.images import read_bytes
+
+
+def coco_from_pictures(
+    pictures: Iterable[Picture], names: Sequence[str], *, rle: bool = False
+) -> str:
+    """Writes COCO JSON text.
+
+    Args:
+        pictures: What to write.
+        names: Class names in order; category ids count from 1.
+        rle: Write compressed run lengths; exact at every tool. Else polygons through pixel
+            centres, which tools that count half pixels fill a little smaller.
+    """
+    categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
+    ids = {name: i for i, name in enumerate(names, 1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, picture in enumerate(pictures, 1):
+        height, width = picture.size
+        images.append(
+            {"id": number, "file_name": picture.file_name, "height": height, "width": width}
+        )
+        for label, mask in zip(picture.labels, picture.masks, strict=True):
+            ys, xs = np.nonzero(mask)
+            x0, y0 = int(xs.min()), int(ys.min())
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": ids[label],
+                    "iscrowd": 0,
+                    "area": int(mask.sum()),
+                    "bbox": [x0, y0, int(xs.max()) - x0 + 1, int(ys.max()) - y0 + 1],
+                    "segmentation": _rle(mask) if rle else _polygons(mask),
+                }
+            )
+    return json.dumps({"images": images, "annotations": annotations, "categories": categories})
+
+
+def pictures_from_coco(path: Path) -> tuple[list[Picture], list[str]]:
+    """Reads COCO JSON: polygons, and run lengths as text or as numbers.
+
+    Returns:
+        The pictures in order of their ids, and the category names.
+
+    Raises:
+        DataError: It is no COCO file, or an annotation names what is not there.
+    """
+    try:
+        data = json.loads(read_bytes(path))
+        names = {int(c["id"]): str(c["name"]) for c in data["categories"]}
+        of_image: dict[int, list[dict[str, Any]]] = {int(i["id"]): [] for i in data["images"]}
+        for annotation in data["annotations"]:
+            of_image[int(annotation["image_id"])].append(annotation)
+        pictures = []
+        for image in data["images"]:
+            size = (int(image["height"]), int(image["width"]))
+            found = of_image[int(image["id"])]
+            pictures.append(
+                Picture(
+                    file_name=str(image["file_name"]),
+                    size=size,
+                    labels=tuple(names[int(a["category_id"])] for a in found),
+                    masks=tuple(_mask(a["segmentation"], size) for a in found),
+                )
+            )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise DataError(
+            f"{path} is not a COCO annotation: {text}", remedy="export the annotation again"
+        ) from error
+    return pictures, [names[i] for i in sorted(names)]
+
+
+def text_from_runs(runs: Sequence[int]) -> str:
+    """COCO's compressed text: differences to the run before last, 5 bits a character."""
+    out = []
+    for i, run in enumerate(runs):
+        value = run - runs[i - 2] if i > 2 else run
+        while True:
+            bits = value & 0x1F
+            value >>= 5
+            done = (value == -1) if bits & 0x10 else (value == 0)
+            out.append(chr((bits if done else bits | 0x20) + 48))
+            if done:
+                break
+    return "".join(out)
+
+
+def runs_from_text(text: str) -> list[int]:
+    """Run lengths of COCO's compressed text.
+
+    Raises:
+        ValueError: The text breaks off or holds other characters.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"run lengths hold the character {character!r}")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            if bits & 0x10:
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("run lengths break off")
+    return runs
+
+
+def _rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    # COCO runs down the columns.
+    return {"size": list(mask.shape), "counts": text_from_runs(runs_of(mask.ravel(order="F")))}
+
+
+def _polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
+    return [[int(v) for v in polygon.ravel()] for polygon in polygons_of(mask)]
+
+
+def _mask(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if isinstance(segmentation, dict):
+        if tuple(segmentation["size"]) != size:
+            raise ValueError(f"run lengths are for {segmentation['size']}, the picture is {size}")
+        counts = segmentation["counts"]
+        runs = runs_from_text(counts) if isinstance(counts, str) else [int(v) for v in counts]
+        return from_runs(runs, size[0] * size[1]).reshape(size, order="F")
+    polygons = [np.asarray(flat, np.float64).reshape(-1, 2) for flat in segmentation]
+    return filled(polygons, size)

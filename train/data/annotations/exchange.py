@@ -1,0 +1,214 @@
+"""Writes a set's masks for annotation tools, and makes a set of what comes back.
+
+export_labels(frames, Path("labels.json"), kind="coco")
+import_labels(Path("labels.json"), Path("images"), Path("corrected"))
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from trocar.contract.bundle import check_output, replaced_folder, write_atomic
+from trocar.contract.classes import ClassTable
+from trocar.contract.errors import ConfigError, DataError, OutputExistsError, SinkError
+from trocar.train.data.annotations.coco import coco_from_pictures, pictures_from_coco
+from trocar.train.data.annotations.cvat import cvat_from_pictures, pictures_from_cvat
+from trocar.train.data.annotations.regions import Picture, painted, polygons_of, regions_of
+from trocar.train.data.images import list_images, read_bytes, read_image, write_png
+from trocar.train.data.labelme import instances, read_annotation
+from trocar.train.data.sample import Fault, FrameSet, raise_faults
+
+KINDS = ("coco", "coco-rle", "labelme", "cvat", "cvat-rle")
+
+
+def export_labels(
+    frames: FrameSet,
+    out: Path,
+    *,
+    kind: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Writes the masks of a set, predictions saved as masks included, for an annotation tool.
+
+    Args:
+        frames: The set.
+        out: File to write; for LabelMe a folder of one file a picture.
+        kind: One of `KINDS`.
+        progress: Called with frames done and frames there are.
+
+    Raises:
+        OutputExistsError: ``out`` exists.
+        ConfigError: A kind that is none.
+        DataError: A frame cannot be read.
+        SinkError: It cannot be written.
+    """
+    if kind not in KINDS:
+        raise ConfigError(
+            f"{kind!r} is no annotation format", remedy=f"choose one of {', '.join(KINDS)}"
+        )
+    names = frames.table.names[1:]
+    pictures = _pictures(frames, progress)
+    if kind == "labelme":
+        check_output(out)
+        with replaced_folder(out) as folder:
+            for picture in pictures:
+                file = folder / Path(picture.file_name).with_suffix(".json")
+                write_atomic(file, labelme_from_picture(picture).encode())
+        return
+    if out.exists():
+        raise OutputExistsError(f"{out} exists already", remedy="choose another name")
+    write = cvat_from_pictures if kind.startswith("cvat") else coco_from_pictures
+    text = write(pictures, names, rle=kind.endswith("-rle"))
+    try:
+        write_atomic(out, text.encode())
+    except OSError as error:
+        raise SinkError(f"cannot write {out}: {error}", remedy="free space") from error
+
+
+def import_labels(
+    source: Path,
+    images: Path,
+    out: Path,
+    *,
+    table: ClassTable | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Makes an image-and-mask folder of annotations and their pictures.
+
+    Args:
+        source: COCO JSON, CVAT XML, a LabelMe file, or a folder of LabelMe files.
+        images: Folder of the pictures, found by name.
+        out: Folder to make; whole or absent.
+        table: Class table; default: background and the labels in the order of the file.
+        progress: Called with pictures done and pictures there are.
+
+    Raises:
+        OutputExistsError: ``out`` exists.
+        DataError: The annotation is malformed, a picture is missing or of another size, or a label
+            is no class; all such faults at once.
+        SinkError: It cannot be written.
+    """
+    check_output(out)
+    pictures, names = read_pictures(source)
+    table = table or ClassTable.from_names(["background", *names])
+    ids = {row.name: row.id for row in table}
+    found, faults = _files(pictures, images, ids, source)
+    raise_faults(source, faults)
+    with replaced_folder(out) as folder:
+        for number, (picture, file) in enumerate(zip(pictures, found, strict=True), 1):
+            image = read_image(file)
+            if image.shape[:2] != picture.size:
+                raise DataError(
+                    f"{file} is {image.shape[1]}x{image.shape[0]}, annotated was a picture of "
+                    f"{picture.size[1]}x{picture.size[0]}",
+                    remedy="annotate the picture at its own size",
+                )
+            stem = Path(picture.file_name).with_suffix("")
+            write_png(folder / "masks" / f"{stem}.png", painted(picture, ids))
+            write_atomic(folder / "images" / f"{stem}{file.suffix}", read_bytes(file))
+            if progress:
+                progress(number, len(pictures))
+        table.write(folder / "classes.toml")
+
+
+def read_pictures(source: Path) -> tuple[list[Picture], list[str]]:
+    """Reads annotations of any of the formats, found by suffix and content.
+
+    Raises:
+        DataError: It is none of them, or malformed.
+    """
+    if source.is_dir():
+        files = sorted(source.rglob("*.json"))
+        if not files:
+            raise DataError(
+                f"{source} holds no .json file", remedy="name a folder of LabelMe files"
+            )
+        return _labelme(files, source)
+    if source.suffix.lower() == ".xml":
+        return pictures_from_cvat(source)
+    text = read_bytes(source)
+    if b'"shapes"' in text and b'"annotations"' not in text:
+        return _labelme([source], source.parent)
+    return pictures_from_coco(source)
+
+
+def labelme_from_picture(picture: Picture) -> str:
+    """LabelMe JSON text; the polygons of one region bear one ``group_id``."""
+    shapes = [
+        {
+            "label": label,
+            "points": [[float(x), float(y)] for x, y in polygon],
+            "group_id": number,
+            "shape_type": "polygon",
+            "flags": {},
+        }
+        for number, (label, mask) in enumerate(zip(picture.labels, picture.masks, strict=True))
+        for polygon in polygons_of(mask)
+    ]
+    data: dict[str, Any] = {
+        "version": "5.0.0",
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": picture.file_name,
+        "imageData": None,
+        "imageHeight": picture.size[0],
+        "imageWidth": picture.size[1],
+    }
+    return json.dumps(data)
+
+
+def _pictures(frames: FrameSet, progress: Callable[[int, int], None] | None) -> Iterator[Picture]:
+    for number, item in enumerate(frames.items, 1):
+        sample = frames.read(item)
+        if sample.mask is not None:
+            found = regions_of(sample.mask)
+            yield Picture(
+                file_name=f"{item.name}{item.image.suffix}",
+                size=(sample.image.shape[0], sample.image.shape[1]),
+                labels=tuple(frames.table[region.class_id].name for region in found),
+                masks=tuple(region.mask for region in found),
+            )
+        if progress:
+            progress(number, len(frames))
+
+
+def _labelme(files: list[Path], root: Path) -> tuple[list[Picture], list[str]]:
+    pictures = []
+    names: dict[str, None] = {}
+    for file in files:
+        annotation = read_annotation(file)
+        found = instances(annotation)
+        names.update(dict.fromkeys(label for label, _ in found))
+        # LabelMe keeps a path relative to its own file; the picture is looked for by its name.
+        suffix = Path(annotation.image).suffix or ".png"
+        pictures.append(
+            Picture(
+                file_name=file.relative_to(root).with_suffix(suffix).as_posix(),
+                size=annotation.size,
+                labels=tuple(label for label, _ in found),
+                masks=tuple(mask for _, mask in found),
+            )
+        )
+    return pictures, list(names)
+
+
+def _files(
+    pictures: list[Picture], images: Path, ids: dict[str, int], source: Path
+) -> tuple[list[Path], list[Fault]]:
+    by_stem = {f.relative_to(images).with_suffix("").as_posix(): f for f in list_images(images)}
+    found: list[Path] = []
+    faults: list[Fault] = []
+    for picture in pictures:
+        stem = Path(picture.file_name).with_suffix("").as_posix()
+        file = by_stem.get(stem)
+        if file is None or ".." in Path(stem).parts or Path(stem).is_absolute():
+            faults.append(Fault(file=images / picture.file_name, text="is annotated and missing"))
+        else:
+            found.append(file)
+        for label in sorted(set(picture.labels) - ids.keys()):
+            text = f"{picture.file_name} has the label {label!r}; classes are {', '.join(ids)}"
+            faults.append(Fault(file=source, text=text))
+    return found, faults

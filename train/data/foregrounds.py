@@ -1,0 +1,91 @@
+"""Instruments cut out of labelled frames, for compositing.
+
+foregrounds = foregrounds_from_frames(open_frames("labelled/"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import DataError
+from trocar.train.data.sample import FrameSet, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreground:
+    """An instrument cut out of a picture.
+
+    Attributes:
+        name: Where it is from.
+        image: ``[H, W, 3]`` uint8 RGB, the picture it was cut out of.
+        mask: ``[H, W]`` uint8 class ids of the instrument; 0 elsewhere.
+        whole: Whether all of the instrument is in view; if not, it enters from the border and has
+            to go on doing so.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    whole: bool = False
+
+    @property
+    def sides(self) -> tuple[bool, bool, bool, bool]:
+        """Whether it comes near the top, bottom, left, right border of its picture.
+
+        Near is 3 %: annotations and the black rim of an endoscope's view end before the border.
+        """
+        m = self.mask
+        y, x = (max(round(0.03 * length), 1) for length in m.shape)
+        return bool(m[:y].any()), bool(m[-y:].any()), bool(m[:, :x].any()), bool(m[:, -x:].any())
+
+
+def foregrounds_from_frames(
+    frames: FrameSet, *, min_share: float = 0.005, most: int = 200
+) -> list[Foreground]:
+    """Cuts the instruments out of labelled frames: each connected region of instrument classes.
+
+    Args:
+        frames: Labelled frames; class ids stay as they are.
+        min_share: Regions smaller than this share of the picture are left out.
+        most: Frames are skipped evenly so that about this many pictures are read.
+
+    Raises:
+        DataError: No frame holds a region of that size.
+    """
+    labelled = [item for item in frames.items if item.labelled]
+    step = max(1, -(-len(labelled) // most))
+    found: list[Foreground] = []
+    for item in labelled[::step]:
+        sample = frames.read(item)
+        if sample.mask is not None:
+            found += cut_out(sample, frames.table.instrument_ids, min_share=min_share)
+    if not found:
+        raise DataError(
+            f"no instrument of {min_share:.1%} of the picture or more is in {frames.root}",
+            remedy="name labelled frames whose class table has instrument = true rows",
+        )
+    return found
+
+
+def cut_out(
+    sample: Sample, instrument_ids: Sequence[int], *, min_share: float = 0.005
+) -> list[Foreground]:
+    """The connected instrument regions of one labelled frame."""
+    if sample.mask is None:
+        return []
+    inside = np.isin(sample.mask, list(instrument_ids))
+    count, regions, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8))
+    return [
+        Foreground(
+            name=f"{sample.name}#{region}",
+            image=sample.image,
+            mask=np.where(regions == region, sample.mask, np.uint8(0)),
+        )
+        for region in range(1, count)
+        if stats[region, cv2.CC_STAT_AREA] >= min_share * sample.mask.size
+    ]
