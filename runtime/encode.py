@@ -92,6 +92,9 @@ class VideoSink:
         if mp4:
             flags = "frag_keyframe+empty_moov+default_base_moof" if self._live else "faststart"
             settings["movflags"] = flags
+            if self._live:
+                # What is encoded is on the disk, not in a buffer that dies with the process.
+                settings["flush_packets"] = "1"
         try:
             self._container = av.open(
                 target,

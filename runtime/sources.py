@@ -144,7 +144,7 @@ def redacted(text: str) -> str:
     """The text without user names, passwords and tokens of the addresses in it."""
     text = re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]+@", r"\1***@", text)
     return re.sub(
-        r"(?i)([?&;](?:[^=&\s]*(?:token|key|pass|passwd|password|pwd|secret|auth|sig)[^=&\s]*)=)[^&\s]+",
+        r"(?i)([?&;](?:[^=&\s]*(?:token|key|pass|passwd|password|pwd|secret|auth|sig)[^=&\s]*)=)[^&\s:]+",
         r"\1***",
         text,
     )

@@ -182,6 +182,9 @@ def _open(place: str, name: str, options: SourceOptions, *, live: bool) -> Any:
     settings = dict(options.options)
     if place.startswith("rtsp"):
         settings.setdefault("rtsp_transport", "tcp")
+        if settings.get("rtsp_flags") == "listen":
+            # Without it FFmpeg hands its own default of -1 s on and refuses it.
+            settings.setdefault("listen_timeout", str(max(1, round(options.timeout_s))))
     if live:
         settings.setdefault("fflags", "nobuffer")
         settings.setdefault("analyzeduration", "1000000")
