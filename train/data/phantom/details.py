@@ -33,11 +33,11 @@ def draw_vessels(rng: np.random.Generator, albedo: Field, density: Field, look: 
         if at < 0.3 + 0.4 * rng.random():
             continue
         width = rng.uniform(0.8, 3.4)
-        trunk = wander(rng, start, steps=26, step=columns / 70, bend=0.2)
+        trunk = wander(rng, start, steps=26, step=columns / 60, bend=0.11)
         _tapered(ink, trunk, width, int(rng.uniform(110, 230)))
         for _ in range(int(rng.integers(3, 9))):
             place = trunk[int(rng.integers(2, 22))]
-            twig = wander(rng, (place[0], place[1]), steps=14, step=columns / 110, bend=0.35)
+            twig = wander(rng, (place[0], place[1]), steps=14, step=columns / 100, bend=0.2)
             _tapered(ink, twig, width * 0.5, int(rng.uniform(80, 180)))
     ink = cv2.GaussianBlur(ink, (3, 3), 0.7)
     share = cv2.resize(density, (columns, rows), interpolation=cv2.INTER_LINEAR)

@@ -148,7 +148,7 @@ LOOKS: dict[str, Look] = {
                 weight=1.5,
             ),
             Organ(
-                colours=((236, 214, 194), (218, 180, 164)),
+                colours=((240, 208, 184), (228, 172, 154)),
                 kind="lobes",
                 gloss=0.7,
                 vessels=0.5,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trocar.train.data.phantom.looks import Look
 from trocar.train.data.phantom.motion import Drift
-from trocar.train.data.phantom.noise import Field, smooth_noise, smoothstep
+from trocar.train.data.phantom.noise import Field, blur, smooth_noise, smoothstep
 
 NOISE_TILE = 320
 """Side of the square of noise that is laid out side by side; each frame starts elsewhere."""
@@ -27,8 +27,10 @@ class Camera:
 
     Attributes:
         window: ``[H, W]`` float32, 1 inside the round view, 0 outside.
-        shroud: ``[H, W, 3]`` float32, the window with the lens's fall-off towards its rim.
-        grain: Noise of the sensor, wider and higher than the frame; each frame takes a piece.
+        shroud: ``[H, W, 3]`` uint8, the window with the lens's fall-off towards its rim.
+        opening: ``[H, W, 3]`` uint8, the window with a hard edge, as a bit mask.
+        grain: Noise of the sensor to add and to take off; wider and higher than the frame, each
+            frame takes another piece.
         plume: ``[H/4, W/4]`` float32, smoke 0..1.
     """
 
@@ -36,8 +38,9 @@ class Camera:
     size: tuple[int, int]
     difficulty: float
     window: Field
-    shroud: Field
-    grain: NDArray[np.int16]
+    shroud: NDArray[np.uint8]
+    opening: NDArray[np.uint8]
+    grain: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     plume: Field
     smoke: Drift
     drift_x: float
@@ -56,22 +59,21 @@ class Camera:
         """Draws the camera of a scene."""
         height, width = size
         window = _window(rng, look, size)
+        shroud = window * (0.45 + 0.55 * cv2.GaussianBlur(window, (0, 0), width / 40))
         grain = _grain(rng)
         amount = look.noise * (0.8 + 4.2 * difficulty * float(rng.uniform(0.4, 1.0)))
+        grain *= np.float32(amount)
         plume = smooth_noise(rng, (height // 4, width // 4), cells=3, octaves=4, gain=0.55)
         smoky = float(rng.random() < 0.12 + 0.36 * difficulty)
-        thick = smoky * difficulty * float(rng.uniform(0.25, 0.9))
+        thick = smoky * difficulty * float(rng.uniform(0.2, 0.75))
         return cls(
             look=look,
             size=size,
             difficulty=difficulty,
             window=window,
-            shroud=cv2.merge(
-                [window * (0.45 + 0.55 * cv2.GaussianBlur(window, (0, 0), width / 40))] * 3
-            ),
-            grain=cv2.copyMakeBorder(
-                np.round(grain * amount).astype(np.int16), 0, height, 0, width, cv2.BORDER_WRAP
-            ),
+            shroud=cv2.merge([np.round(255 * shroud).astype(np.uint8)] * 3),
+            opening=cv2.merge([np.where(window > 0.5, 255, 0).astype(np.uint8)] * 3),
+            grain=(_laid_out(np.maximum(grain, 0), size), _laid_out(np.maximum(-grain, 0), size)),
             plume=(plume * 0.5 + 0.5).astype(np.float32),
             smoke=Drift.drawn(rng, middle=thick, size=0.7 * thick + 1e-3, speed=0.5),
             drift_x=float(rng.uniform(-15, 15)),
@@ -106,20 +108,21 @@ class Camera:
         result: Field = 1.3 / (1 + np.float32(5.5 * self.look.falloff) * distance)
         return result
 
-    def develop(self, frame: Field, time: float, shift: tuple[float, float]) -> NDArray[np.uint8]:
+    def develop(
+        self, frame: NDArray[np.uint8], time: float, shift: tuple[float, float]
+    ) -> NDArray[np.uint8]:
         """Turns the lit scene into a picture.
 
         Args:
-            frame: ``[H, W, 3]`` float32, 0..255 and above where it is overexposed.
+            frame: ``[H, W, 3]`` uint8 RGB.
             time: Seconds.
             shift: How far the picture moves during the exposure, pixels.
         """
-        frame = self._scattered(frame, time)
+        height, width = self.size
+        picture = self._scattered(frame, time)
         smear = streak(shift)
         if smear is not None:
-            frame = cv2.filter2D(frame, -1, smear, borderType=cv2.BORDER_REPLICATE)
-        height, width = self.size
-        picture = cv2.multiply(frame, self.shroud, dtype=cv2.CV_8U)
+            picture = cv2.filter2D(picture, -1, smear, borderType=cv2.BORDER_REPLICATE)
         sigma = max(self.focus(time), 0.0) * width / 640 * (0.3 + 2.2 * self.difficulty)
         if sigma > 0.35:
             picture = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
@@ -127,23 +130,23 @@ class Camera:
             soft = cv2.GaussianBlur(picture, (0, 0), 1.3, borderType=cv2.BORDER_REPLICATE)
             picture = cv2.addWeighted(picture, 1 + self.look.sharpen, soft, -self.look.sharpen, 0)
         x, y = (int(self.rng.integers(NOISE_TILE)) for _ in range(2))
-        grain = self.grain[y : y + height, x : x + width]
-        picture = cv2.add(picture, grain, dtype=cv2.CV_8U)
+        more, less = (grain[y : y + height, x : x + width] for grain in self.grain)
+        picture = cv2.subtract(cv2.add(picture, more), less)
         result: NDArray[np.uint8] = cv2.LUT(picture, self._curve(time))
         return result
 
-    def _scattered(self, frame: Field, time: float) -> Field:
-        """Adds light scattered in the lens round what is overexposed, and smoke.
+    def _scattered(self, frame: NDArray[np.uint8], time: float) -> NDArray[np.uint8]:
+        """The round view, with light scattered round what is overexposed, and smoke.
 
         Both are soft, so they are found at a quarter of the size.
         """
         height, width = self.size
         small = cv2.resize(frame, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
-        bright = np.clip(small - 200, 0, 200)
-        veil = cv2.GaussianBlur(bright, (0, 0), width / 160)
-        veil += 0.6 * cv2.GaussianBlur(bright, (0, 0), width / 45)
+        bright = cv2.subtract(small, (205.0,) * 4).astype(np.float32)
+        veil = 2.2 * blur(bright, width / 160) + 2.0 * blur(bright, width / 60)
         veil *= np.float32(0.2 + 0.5 * self.difficulty)
         amount = self.smoke(time)
+        picture = cv2.multiply(frame, self.shroud, scale=1 / 255)
         if amount > 0.02:
             rows, columns = self.plume.shape
             move = np.array([[1, 0, self.drift_x * time], [0, 1, self.drift_y * time]], np.float32)
@@ -153,8 +156,12 @@ class Camera:
             thick = np.clip(np.float32(amount) * (0.35 + 1.1 * plume), 0, 0.85)
             clear = 1 - cv2.merge([thick, thick, thick])
             veil = veil * clear + (1 - clear) * np.array(self.look.smoke, np.float32)
-            frame = cv2.multiply(frame, cv2.resize(clear, (width, height)))
-        result: Field = cv2.add(frame, cv2.resize(veil, (width, height)))
+            clear = cv2.resize((clear * 255).astype(np.uint8), (width, height))
+            picture = cv2.multiply(picture, clear, scale=1 / 255)
+        veil = cv2.resize(np.clip(veil, 0, 255).astype(np.uint8), (width, height))
+        # Outside the round view there is nothing to scatter light.
+        veil = cv2.bitwise_and(veil, self.opening)
+        result: NDArray[np.uint8] = cv2.add(picture, veil)
         return result
 
     def _curve(self, time: float) -> NDArray[np.uint8]:
@@ -174,6 +181,13 @@ def _grain(rng: np.random.Generator) -> Field:
     soft = cv2.GaussianBlur(raw, (0, 0), 0.8, borderType=cv2.BORDER_REFLECT)
     grain = 0.55 * raw + 0.9 * soft
     result: Field = 0.7 * grain.mean(2, keepdims=True) + 0.5 * grain
+    return result
+
+
+def _laid_out(tile: Field, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The tile side by side over a frame and one tile more."""
+    whole = np.round(np.minimum(tile, 255)).astype(np.uint8)
+    result: NDArray[np.uint8] = cv2.copyMakeBorder(whole, 0, size[0], 0, size[1], cv2.BORDER_WRAP)
     return result
 
 

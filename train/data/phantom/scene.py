@@ -115,7 +115,7 @@ class Scene:
                 layers.append((number, layer, self._speed(rig, time)))
         light = self._shadowed(light, layers)
         lit = cv2.resize(cv2.merge([light * c for c in self.look.light]), (width, height))
-        frame = cv2.multiply(tissue, lit, dtype=cv2.CV_32F)
+        frame = cv2.multiply(tissue, lit, dtype=cv2.CV_8U)
         types = np.zeros((height, width), np.uint8)
         parts, instances = np.zeros_like(types), np.zeros_like(types)
         for number, layer, shift in layers:
@@ -221,7 +221,7 @@ def _rigs(rng: np.random.Generator, config: PhantomConfig, look: Look) -> list[R
     return sorted(rigs, key=lambda rig: -rig.z.middle)
 
 
-def _compose(frame: Field, layer: Layer, shift: tuple[float, float]) -> None:
+def _compose(frame: NDArray[np.uint8], layer: Layer, shift: tuple[float, float]) -> None:
     """Lays an instrument over the frame, smeared by its own motion."""
     left, top, right, bottom = layer.box
     planes = [plane.reshape(bottom - top, right - left) for plane in layer.planes]
@@ -229,6 +229,6 @@ def _compose(frame: Field, layer: Layer, shift: tuple[float, float]) -> None:
     if kernel is not None:
         planes = [cv2.filter2D(p, -1, kernel, borderType=cv2.BORDER_REPLICATE) for p in planes]
     clear = 1 - planes[3]
-    part = np.ascontiguousarray(frame[top:bottom, left:right])
-    part = cv2.multiply(part, cv2.merge([clear, clear, clear]))
-    frame[top:bottom, left:right] = cv2.add(part, cv2.merge(planes[:3]))
+    part = frame[top:bottom, left:right]
+    kept = cv2.multiply(part, cv2.merge([clear, clear, clear]), dtype=cv2.CV_32F)
+    part[:] = cv2.add(kept, cv2.merge(planes[:3]), dtype=cv2.CV_8U)

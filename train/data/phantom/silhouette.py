@@ -85,13 +85,18 @@ def filled(
 
     A window is open only where both faces of the jaw leave it open.
     """
-    box = bounds(np.concatenate(polygons), size)
+    corners = np.concatenate(polygons)
+    box = bounds(corners, size)
     if box is None:
         return None
     left, top, right, bottom = box
     mask = np.zeros((bottom - top, right - left), np.uint8)
+    fine = fixed(corners, left, top)
+    start = 0
     for polygon in polygons:
-        cv2.fillPoly(mask, [fixed(polygon, left, top)], 255, cv2.LINE_AA, 4)
+        piece = fine[start : start + len(polygon)]
+        cv2.fillPoly(mask, [piece], 255, cv2.LINE_AA, 4)
+        start += len(polygon)
     if hole is not None:
         window = np.full_like(mask, 255)
         for polygon in hole:
