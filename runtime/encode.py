@@ -88,7 +88,7 @@ class VideoSink:
         # 4:2:0 has one colour sample for two by two pixels: odd sizes grow by one.
         self._size = (info.size[0] + info.size[0] % 2, info.size[1] + info.size[1] % 2)
         mp4 = Path(self._place).suffix.lower() in {".mp4", ".m4v", ".mov"} and not self._network
-        settings = {}
+        settings = {"rtsp_transport": "tcp"} if self._place.startswith("rtsp") else {}
         if mp4:
             flags = "frag_keyframe+empty_moov+default_base_moof" if self._live else "faststart"
             settings["movflags"] = flags

@@ -6,6 +6,7 @@ container: FFmpeg's ``lavfi`` device stands in, opened through the same code by 
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -40,6 +41,27 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+_SENDER = """
+import importlib.util, sys, time
+from trocar.runtime.encode import VideoSink
+from trocar.runtime.sinks import Shot, StreamInfo
+from trocar.runtime.sources import Frame
+spec = importlib.util.spec_from_file_location("videos", sys.argv[2])
+kit = importlib.util.module_from_spec(spec); spec.loader.exec_module(kit)
+Shot.picture = lambda shot: shot.frame.image
+for attempt in range(50):
+    try:
+        sink = VideoSink(sys.argv[1], live=True)
+        sink.open(StreamInfo(name="sender", size=(120, 160), fps=50))
+        for i in range(500):
+            frame = Frame(image=kit.picture(i % 30), index=i, time=i / 50, captured_ns=0)
+            sink.write(Shot(frame=frame, result=None, painter=None))
+            time.sleep(0.02)
+    except Exception:
+        time.sleep(0.2)
+"""
 
 
 class Sender:
@@ -97,18 +119,16 @@ def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rtsp_out_and_in_against_ffmpegs_server(kit: ModuleType) -> None:
     place = f"rtsp://127.0.0.1:{free_port()}/live"
-    sender = Sender(kit, place)
+    # A process of its own: both ends in one can wait for each other inside FFmpeg.
+    sender = subprocess.Popen([sys.executable, "-c", _SENDER, place, kit.__file__ or ""])
     options = SourceOptions(options=(("rtsp_flags", "listen"),), timeout_s=8.0)
     source = open_source(place, options)
     try:
-        frames: list[Frame] = []
-        for frame in source.frames():
-            frames.append(frame)
-            if len(frames) == 20:
-                break
+        frames = list(itertools.islice(source.frames(), 20))
     finally:
         source.close()
-        sender.stop()
+        sender.terminate()
+        sender.wait(timeout=10)
     assert source.live
     assert frames[0].image.shape == (120, 160, 3)
     assert [frame.index for frame in frames] == list(range(20))
