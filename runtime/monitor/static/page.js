@@ -1,7 +1,7 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 let chosen = "0";
-let shown = null;
+let shown = "0";
 
 function show(n) {
   if (shown === n) return;

@@ -1,0 +1,191 @@
+"""The live page: what it serves, to whom, and how it looks in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from trocar.contract.errors import ConfigError, SinkError
+from trocar.runtime.analyse import Analyser
+from trocar.runtime.live import LiveRun
+from trocar.runtime.monitor.server import Monitor
+from trocar.runtime.overlay import Painter
+from trocar.runtime.run_live import metrics_text
+from trocar.runtime.session import Session
+from trocar.runtime.smoothing import Presence
+from trocar.runtime.stream import LiveOptions, LiveStream
+from trocar.runtime.tracking import Tracker
+
+
+@pytest.fixture
+def page(tiny_bundle: Path, kit: ModuleType) -> Iterator[tuple[Monitor, LiveStream]]:
+    """A page with a camera behind it that runs for as long as the test does."""
+    monitor = Monitor("127.0.0.1", 0)
+    camera = kit.Camera(frames=100_000, fps=40, size=(360, 480))
+    with Session.open(tiny_bundle, threads=1, spinning=False) as session:
+        analyser = Analyser(session, steps=[Tracker(), Presence(session.classes)])
+        stream = LiveStream(
+            camera, analyser, Painter(session.classes), [monitor.feed("camera")],
+            options=LiveOptions(),
+        )  # fmt: skip
+        run = LiveRun(session, [stream])
+        monitor.start()
+        run.start()
+        stop = threading.Event()
+
+        def report(run: LiveRun) -> None:
+            monitor.feeds["0"].update(stream)
+            monitor.set_metrics(metrics_text(run))
+
+        watcher = threading.Thread(target=run.wait, kwargs={"stop": stop, "report": report})
+        watcher.start()
+        try:
+            yield monitor, stream
+        finally:
+            stop.set()
+            watcher.join(timeout=10)
+            monitor.stop()
+            run.stop()
+
+
+def get(monitor: Monitor, path: str, **headers: str) -> Any:
+    base = monitor.address.partition("/?")[0].rstrip("/")
+    request = urllib.request.Request(base + path, headers=headers)
+    return urllib.request.urlopen(request, timeout=5)
+
+
+def wait_for(true: Any, seconds: float = 10.0) -> bool:
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        if true():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_serves_page_state_metrics_and_pictures(page: tuple[Monitor, LiveStream]) -> None:
+    monitor, stream = page
+    assert wait_for(lambda: stream.counts.processed > 10 and "counts" in monitor.feeds["0"].state)
+    with get(monitor, "/") as answer:
+        assert b"<title>Trocar live</title>" in answer.read()
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    for path in ("/page.js", "/page.css"):
+        with get(monitor, path) as answer:
+            assert len(answer.read()) > 500
+    time.sleep(0.5)
+    with get(monitor, "/state.json") as answer:
+        state = json.load(answer)["0"]
+    assert state["state"] in ("LIVE", "STALE", "DEGRADED")
+    assert state["counts"]["read"] >= state["counts"]["shown"] > 0
+    assert {i["class"] for i in state["instruments"]} <= {"grasper", "scissors"}
+    assert state["stages"]["infer"]["p50"] > 0
+    with get(monitor, "/metrics") as answer:
+        text = answer.read().decode()
+    assert 'trocar_frames_read_total{stream="camera"}' in text
+    assert 'stage="infer",quantile="0.99"' in text
+    with get(monitor, "/picture.jpg") as answer:
+        image = cv2.imdecode(np.frombuffer(answer.read(), np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (360, 480, 3)
+    for path in ("/../server.py", "/static/page.js", "/stream?n=9"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(monitor, path)
+
+
+def test_other_addresses_need_the_token() -> None:
+    monitor = Monitor("0.0.0.0", 0)
+    monitor.start()
+    try:
+        assert monitor.token is not None
+        port = monitor.address.rpartition(":")[2].partition("/")[0]
+        base = f"http://127.0.0.1:{port}"
+        for path in ("/", "/state.json", "/stream", "/metrics", "/?token=wrong"):
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                urllib.request.urlopen(base + path, timeout=5)
+        with urllib.request.urlopen(f"{base}/?token={monitor.token}", timeout=5) as answer:
+            cookie = answer.headers["Set-Cookie"].partition(";")[0]
+            assert "HttpOnly" in answer.headers["Set-Cookie"]
+        for headers in ({"Cookie": cookie}, {"Authorization": f"Bearer {monitor.token}"}):
+            request = urllib.request.Request(base + "/state.json", headers=headers)
+            assert urllib.request.urlopen(request, timeout=5).status == 200
+    finally:
+        monitor.stop()
+
+
+def test_a_taken_port_and_a_weak_token_are_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SinkError, match="cannot serve the page"):
+            Monitor("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(ConfigError, match="5 characters"):
+        Monitor("0.0.0.0", 0, token="short")
+
+
+def test_sixteen_clients_and_one_that_never_reads(page: tuple[Monitor, LiveStream]) -> None:
+    monitor, stream = page
+    port = int(monitor.address.rpartition(":")[2].partition("/")[0])
+    lazy = socket.create_connection(("127.0.0.1", port))
+    lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    lazy.sendall(b"GET /stream?n=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+    counts = [0] * 16
+
+    def look(index: int) -> None:
+        with get(monitor, "/stream?n=0") as answer:
+            ends = time.monotonic() + 2.0
+            while time.monotonic() < ends:
+                counts[index] += answer.read(4096).count(b"--trocarframe")
+
+    clients = [threading.Thread(target=look, args=(i,), daemon=True) for i in range(16)]
+    before = stream.counts.processed
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(timeout=10)
+    lazy.close()
+    assert min(counts) >= 5
+    assert stream.counts.processed - before > 10
+    assert stream.stages["age"].percentile(50) < 300
+
+
+CHROMIUM = next(
+    (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (apt-get install chromium)")
+def test_looks_right_in_a_browser(page: tuple[Monitor, LiveStream], tmp_path: Path) -> None:
+    monitor, stream = page
+    assert wait_for(lambda: stream.counts.processed > 20)
+    shot = tmp_path / "page.png"
+    command = [
+        *(str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+        *("--disable-dev-shm-usage", "--window-size=1360,960", f"--user-data-dir={tmp_path / 'u'}"),
+        # The stream never ends, so the browser is told when to look.
+        *("--timeout=3000", f"--screenshot={shot}", monitor.address),
+    ]
+    subprocess.run(command, check=False, capture_output=True, timeout=60)
+    image = cv2.imread(str(shot))
+    assert image is not None, "Chromium made no screenshot"
+    assert image.shape == (960, 1360, 3)
+    picture = image[80:700, 30:950]
+    # The scene's red tissue is there, so the stream was drawn; the state's badge is green.
+    assert (picture[..., 2].astype(int) - picture[..., 1] > 40).mean() > 0.3
+    # Badge and chart: green and blue pixels where the page puts them.
+    top = image[:60].astype(int)
+    assert ((top[..., 1] - top[..., 2]) > 60).sum() > 200
+    chart = image[100:, 960:].astype(int)
+    assert ((chart[..., 0] - chart[..., 2]) > 60).sum() > 100
