@@ -8,10 +8,10 @@ with Session.open("model.trocar") as session:
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from trocar.runtime.backends import Backend, open_backend
 from trocar.runtime.frames import check_frame, shrink
 from trocar.runtime.golden import replay
 from trocar.runtime.instruments import DEFAULTS, LocateOptions, View, locate
+
+if TYPE_CHECKING:
+    from trocar.runtime.enrolment import Enrolled
 
 
 class Session:
@@ -106,6 +109,10 @@ class Session:
         opened = open_backend(backend, model, bundle.manifest, **asked, **backend_options)
         try:
             replay(opened, bundle.manifest, bundle.read(GOLDEN))
+            if bundle.manifest.task == "classification":
+                from trocar.runtime.enrolment import set_classes
+
+                set_classes(opened, bundle)
         except BaseException:
             opened.close()
             raise
@@ -226,6 +233,35 @@ class Session:
             precision=self.precision,
             stages_ms={**(stages_ms or {}), "locate": (ended - started) / 1e6},
         )
+
+    def enroll(
+        self,
+        name: str,
+        photos: Sequence[Path | NDArray[np.uint8]],
+        *,
+        replace_class: bool = False,
+    ) -> Enrolled:
+        """Adds a class from photographs to the bundle and to this session.
+
+        Args:
+            name: The class.
+            photos: Files, or ``[H, W, 3]`` uint8 RGB pictures.
+            replace_class: Take the place of a class of that name.
+
+        Raises:
+            BundleError: This is no classifier bundle whose classes can be changed.
+            DataError: See `trocar.runtime.enrolment.enroll`.
+        """
+        from trocar.runtime.enrolment import enroll, set_classes
+
+        if self.bundle is None:
+            raise BundleError(
+                "a bare ONNX file has no place for classes", remedy="open the bundle's folder"
+            )
+        done = enroll(self.bundle.path, name, photos, replace_class=replace_class)
+        set_classes(self._backend, done.bundle)
+        self.bundle, self.manifest = done.bundle, done.bundle.manifest
+        return done
 
     def close(self) -> None:
         """Gives the model back."""

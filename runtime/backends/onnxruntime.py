@@ -9,6 +9,7 @@ the driver is asked first and the session afterwards, and a fallback is an error
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,23 @@ class OnnxRuntimeBackend:
         self._input = session.get_inputs()[0].name
         self._outputs = [output.name for output in session.get_outputs()]
         self._binding = binding
+        self._given: dict[str, NDArray[Any]] = {}
+
+    def set_inputs(self, values: Mapping[str, NDArray[Any]]) -> None:
+        """Overrides inputs that have defaults, e.g. a classifier's classes, from now on.
+
+        Raises:
+            BackendError: The graph has no such input with a default.
+        """
+        there = {value.name for value in self.session.get_overridable_initializers()}
+        strange = sorted(set(values) - there)
+        if strange:
+            raise BackendError(
+                f"the graph has no input {', '.join(strange)} with a default; it has "
+                f"{', '.join(sorted(there)) or 'none'}",
+                remedy="export the bundle again",
+            )
+        self._given = dict(values)
 
     def infer(self, frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Runs uint8 ``[N, H, W, 3]`` RGB frames; gives the graph's outputs by name.
@@ -56,7 +74,7 @@ class OnnxRuntimeBackend:
             if self._binding:
                 values = self._run_bound(frames)
             else:
-                values = self.session.run(self._outputs, {self._input: frames})
+                values = self.session.run(self._outputs, {self._input: frames, **self._given})
         except Exception as error:
             raise BackendError(
                 f"ONNX Runtime failed on frames {list(frames.shape)}: {_first_line(error)}",
@@ -71,7 +89,8 @@ class OnnxRuntimeBackend:
     def _run_bound(self, frames: NDArray[Any]) -> list[NDArray[Any]]:
         """Outputs stay on the device until all are done, then come back in one go."""
         binding = self.session.io_binding()
-        binding.bind_cpu_input(self._input, frames)
+        for name, value in {self._input: frames, **self._given}.items():
+            binding.bind_cpu_input(name, value)
         index = device_from_text(self.device).index
         for output in self._outputs:
             binding.bind_output(output, "cuda", index)
