@@ -39,15 +39,18 @@ class FrameGraph(nn.Module):
         self.task = manifest.task
         self.twin = twin
 
-    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        """``[N,H,W,3]`` uint8 to the outputs of the task, in the order of `output_names`."""
+    def forward(self, frame: Tensor, *classes: Tensor) -> tuple[Tensor, ...]:
+        """``[N,H,W,3]`` uint8 to the outputs of the task, in the order of `check_network`.
+
+        A classifier's class tensors, where they are given, are compared with instead of its own.
+        """
         # The cast stands before the transpose because TensorRT refuses to transpose uint8.
         image = frame.to(torch.float32).permute(0, 3, 1, 2)  # [N,3,H,W] 0..255
         # TensorRT has no antialiasing; training resizes in the same way.
         image = functional.interpolate(
             image, size=self.size, mode="bilinear", align_corners=False, antialias=False
         )
-        answer = self.network(image)
+        answer = self.network(image, *classes)
         if self.task == "classification":
             return _classified(answer)
         logits: Tensor = answer
@@ -68,7 +71,7 @@ class Normalised(nn.Module):
 
     Args:
         network: Takes ``[N,3,h,w]`` float32 normalised images.
-        spec: ``mean`` and ``std`` in units of 0..1.
+        spec: ``mean`` and ``std`` in units of 0..1, in the order red, green, blue.
         channels: ``"rgb"`` or ``"bgr"``, the order that the network was trained on.
     """
 
@@ -84,9 +87,8 @@ class Normalised(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """``[N,3,h,w]`` float32 RGB 0..255 to the network's own output."""
-        if self.flip:
-            image = image.flip(1)
-        answer: Tensor | tuple[Tensor, ...] = self.network((image - self.mean) * self.scale)
+        image = (image - self.mean) * self.scale
+        answer: Tensor | tuple[Tensor, ...] = self.network(image.flip(1) if self.flip else image)
         return answer
 
 

@@ -48,11 +48,20 @@ def onnx_from_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Ma
     import onnx
     import torch
 
+    from trocar.export.classification import (
+        attach_defaults,
+        class_tensors,
+        dynamic_shapes,
+        with_class_dimension,
+    )
     from trocar.export.graph import FrameGraph, check_network
 
     module = copy.deepcopy(network).cpu().float().eval()
     whole = replace(manifest, outputs=check_network(module, manifest), files={})
     graph = FrameGraph(module, manifest).eval()
+    tensors = class_tensors(module)
+    if tensors:
+        whole = with_class_dimension(whole)
     # A sample of neither the network's size nor batch 1 keeps all three dimensions symbolic.
     size = (manifest.input.height, manifest.input.width)
     sample = torch.zeros((2, size[0] // 2 + 7, size[1] // 2 + 13, 3), dtype=torch.uint8)
@@ -60,12 +69,12 @@ def onnx_from_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Ma
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 graph,
-                (sample,),
+                (sample, *tensors.values()),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[manifest.input.name],
+                input_names=[manifest.input.name, *tensors],
                 output_names=[output.name for output in whole.outputs],
-                dynamic_shapes=({0: "batch", 1: "height", 2: "width"},),
+                dynamic_shapes=dynamic_shapes({0: "batch", 1: "height", 2: "width"}, tensors),
                 verbose=False,
             )
     except Exception as error:
@@ -74,6 +83,7 @@ def onnx_from_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Ma
     model = program.model_proto
     _name_nodes(model.graph)
     _strip(model)
+    attach_defaults(model, tensors)
     write_manifest(model, whole)
     onnx.checker.check_model(model, full_check=True)
     check_input(model, source="the exported graph")
@@ -178,7 +188,9 @@ def check_input(model: Any, *, source: str) -> None:
     """
     import onnx
 
-    inputs = list(model.graph.input)
+    # An input with a default (a classifier's classes) is none that a caller must give.
+    defaults = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in defaults]
     tensor = inputs[0].type.tensor_type
     dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
     dynamic = len(dims) == 4 and all(isinstance(d, str) for d in dims[:3]) and dims[3] == 3

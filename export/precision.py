@@ -15,7 +15,7 @@ from trocar.contract.errors import ArgumentError, DataError, ParityError
 from trocar.export.half import SAFE, activation_peaks, half_from_float
 from trocar.export.int8 import RECIPES, activation_ranges, int8_from_float
 from trocar.export.parity import Frame, ParityReport
-from trocar.export.region import HEAVY, body_nodes, layer_groups
+from trocar.export.region import HEAVY, body_nodes, comparing_nodes, layer_groups
 
 Judge = Callable[[bytes], ParityReport]
 Progress = Callable[[str, int, int], None]
@@ -68,7 +68,7 @@ def convert(
             "nodes of the graph lack names of their own, which converting needs",
             remedy="make the bundle with `trocar bundle`, which names them",
         )
-    fixed = _named(keep, names)
+    fixed = _named(keep, names) | (comparing_nodes(model) & set(names))
     about: dict[str, Any] = {"precision": precision, "kept_by_flag": sorted(fixed)}
     build: Build
     if precision == "fp16":

@@ -43,6 +43,21 @@ def body_nodes(model: Any) -> list[Any]:
     return body
 
 
+def comparing_nodes(model: Any) -> set[str]:
+    """Names of the nodes that depend on inputs with defaults: a classifier's comparisons.
+
+    They stay float32: they cost little, and classes that are enrolled later are float32.
+    """
+    defaults = {tensor.name for tensor in model.graph.initializer}
+    inside = {value.name for value in model.graph.input if value.name in defaults}
+    names = set()
+    for node in model.graph.node:
+        if inside & set(node.input):
+            inside.update(node.output)
+            names.add(node.name)
+    return names
+
+
 def layer_groups(model: Any) -> list[list[str]]:
     """Groups of neighbouring layers by node name, at most `MOST_GROUPS`.
 
