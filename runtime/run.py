@@ -76,7 +76,7 @@ def run_file(place: str, flags: Mapping[str, Any]) -> Summary:
         raise
     with session, progress_bar(Path(source.name).name) as progress:
         summary = run_lossless(
-            make_analyser(session, raw=flags["raw"], live=False),
+            make_analyser(session, raw=flags["raw"], live=False, classify=second_stage(flags)),
             source,
             sinks,
             painter=Painter(session.classes),
@@ -105,8 +105,12 @@ def _metrics(summary: Summary, name: str, *, prometheus: bool) -> bytes:
     return prometheus_text(summary.stages, counters, labels={"stream": name}).encode()
 
 
-def make_analyser(session: Session, *, raw: bool, live: bool) -> Analyser:
+def make_analyser(
+    session: Session, *, raw: bool, live: bool, classify: Step | None = None
+) -> Analyser:
     """The model with all that steadies its answers; ``raw`` leaves it alone.
+
+    A second model that names the instruments, where there is one, comes last.
 
     Masks are smoothed in live runs only: records of a file say what the model said.
     """
@@ -114,12 +118,32 @@ def make_analyser(session: Session, *, raw: bool, live: bool) -> Analyser:
     steps: list[Step] = []
     if segments and not raw:
         steps = [Tracker(), Presence(session.classes)]
+    if classify is not None:
+        steps.append(classify)
     return Analyser(
         session,
         stages=Stages(),
         smoother=MaskSmoother() if segments and live and not raw else None,
         steps=steps,
         view_finder=RoundView() if segments else None,
+    )
+
+
+def second_stage(flags: Mapping[str, Any]) -> Step | None:
+    """The classifier of ``--classify``, opened; each stream has its own, for it knows tracks.
+
+    Raises:
+        BundleError: It is no classifier bundle.
+    """
+    if not flags.get("classify"):
+        return None
+    from trocar.runtime.classify import open_classifier
+
+    return open_classifier(
+        flags["classify"],
+        device=flags["device"],
+        threads=flags["threads"],
+        threshold=flags["unknown_below"],
     )
 
 

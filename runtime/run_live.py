@@ -23,7 +23,13 @@ from trocar.runtime.monitor.server import Monitor
 from trocar.runtime.overlay import Painter
 from trocar.runtime.pipeline import Summary
 from trocar.runtime.reconnect import Reconnecting
-from trocar.runtime.run import make_analyser, session_from_flags, sinks_from_flags, source_options
+from trocar.runtime.run import (
+    make_analyser,
+    second_stage,
+    session_from_flags,
+    sinks_from_flags,
+    source_options,
+)
 from trocar.runtime.sinks import Sink
 from trocar.runtime.sources import Paced, Source, is_stream, open_source, redacted
 from trocar.runtime.stream import LiveOptions, LiveStream
@@ -64,7 +70,9 @@ def run_live(places: Sequence[str], flags: Mapping[str, Any]) -> list[Summary]:
             streams.append(
                 LiveStream(
                     source,
-                    make_analyser(session, raw=flags["raw"], live=True),
+                    make_analyser(
+                        session, raw=flags["raw"], live=True, classify=second_stage(flags)
+                    ),
                     Painter(session.classes),
                     [*own, *feed],
                     options=options,
