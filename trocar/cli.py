@@ -55,6 +55,9 @@ COMMANDS: dict[str, LazyCommand] = {
         "train,export",
     ),
     "run": LazyCommand("trocar.runtime.cli:run", "Find instruments in a video or live stream."),
+    "enroll": LazyCommand(
+        "trocar.runtime.enroll:command", "Teach a classifier a class from photographs."
+    ),
     "inspect": LazyCommand("trocar.runtime.cli:inspect", "Print what a bundle is."),
     "report": LazyCommand("trocar.report:report", "Write one HTML page about runs.", "train"),
     "doctor": LazyCommand("trocar.doctor:doctor", "Look for what is wrong with this machine."),
