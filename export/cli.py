@@ -27,8 +27,8 @@ from trocar.export.limits import Limits
 if TYPE_CHECKING:
     from torch import nn
 
-    from trocar.export.bundle import Options, Progress, Runner
     from trocar.export.parity import ParityReport
+    from trocar.export.prove import Options, Progress, Runner
 
 F = TypeVar("F", bound=Callable[..., Any])
 Load = Callable[[Path], "tuple[nn.Module, Manifest]"]
@@ -120,7 +120,8 @@ def run_export(
         DataError: Missing or unusable frames.
         TrocarError: See `trocar.export.bundle.export_bundle`.
     """
-    from trocar.export.bundle import Options, convert_bundle, export_bundle
+    from trocar.export.bundle import convert_bundle, export_bundle
+    from trocar.export.prove import Options
 
     _check_flags(source, frames_folder, precision, calibrate)
     assert source is not None

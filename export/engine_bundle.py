@@ -21,12 +21,12 @@ from trocar.contract.bundle import GOLDEN, MODEL, Bundle, Content, open_bundle, 
 from trocar.contract.engines import FOLDER, EngineSidecar, Profile, engines_of, files_of_engine
 from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import Manifest
-from trocar.export.bundle import Progress, Runner, scratch
 from trocar.export.engine import BuiltEngine, EngineOptions, build_engine, check_engine
 from trocar.export.golden import golden_npz
 from trocar.export.gpu import find_gpu
 from trocar.export.onnx import twin_from_onnx
 from trocar.export.parity import Frame, GateFrame, Infer, check_parity
+from trocar.export.prove import Progress, Runner, scratch
 
 EngineRunner = Callable[[str, Path, Manifest], Infer]
 """From flavour, engine file and manifest to what runs the engine on this machine's GPU."""

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def run_bytes(data: bytes) -> Infer:
+    """Runs a frame-in ONNX file with ONNX Runtime's CPU kernels; every output by name."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    source = session.get_inputs()[0].name
+    names = [output.name for output in session.get_outputs()]
+
+    def infer(frames: Frame) -> dict[str, Any]:
+        return dict(zip(names, session.run(names, {source: frames}), strict=True))
+
+    return infer
+
+
 def torch_reference(module: nn.Module, manifest: Manifest) -> Infer:
     """Runs the network in PyTorch, float32, behind the same frame-in graph, with logits."""
     import copy

@@ -24,13 +24,14 @@ from trocar.contract.errors import (
     ParityError,
 )
 from trocar.export import engine as engine_module
-from trocar.export.bundle import Options, convert_bundle, export_bundle
+from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.engine import EngineOptions, build_engine
 from trocar.export.engine_bundle import add_engines, profile_from_flags, prune_engines
 from trocar.export.gpu import Gpu, find_gpu
 from trocar.export.half import half_from_float
 from trocar.export.int8 import activation_ranges, int8_from_float
 from trocar.export.parity import GateFrame
+from trocar.export.prove import Options
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (extra rtx)")
 

@@ -24,11 +24,12 @@ from trocar.contract.errors import (
     ParityError,
 )
 from trocar.export import agreement
-from trocar.export.bundle import Options, export_bundle
+from trocar.export.bundle import export_bundle
 from trocar.export.graph import Normalised
 from trocar.export.limits import Limits
 from trocar.export.onnx import onnx_from_network
 from trocar.export.parity import GateFrame, ParityReport, check_parity
+from trocar.export.prove import Options
 from trocar.export.reference import torch_reference
 
 

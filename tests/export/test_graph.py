@@ -108,9 +108,9 @@ def test_normalised_knows_bgr_networks() -> None:
     spec = InputSpec(height=4, width=4, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     image = torch.rand(1, 3, 4, 4) * 255
     rgb = Normalised(nn.Identity(), spec)(image)
-    bgr = Normalised(nn.Identity(), spec, channels="bgr")(image.flip(1))
+    bgr = Normalised(nn.Identity(), spec, channels="bgr")(image)
     assert isinstance(rgb, Tensor)
-    torch.testing.assert_close(rgb, bgr)
+    torch.testing.assert_close(rgb.flip(1), bgr)
     mean = torch.tensor(spec.mean).view(1, 3, 1, 1)
     std = torch.tensor(spec.std).view(1, 3, 1, 1)
     torch.testing.assert_close(rgb, (image / 255 - mean) / std)

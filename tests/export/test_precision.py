@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from trocar.contract.bundle import open_bundle
 from trocar.contract.errors import ArgumentError, BundleError, DataError, ParityError
-from trocar.export.bundle import Options, convert_bundle, export_bundle
+from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.half import activation_peaks, half_from_float, rounded_everywhere
 from trocar.export.limits import Limits
 from trocar.export.onnx import onnx_from_network
 from trocar.export.parity import GateFrame
 from trocar.export.precision import convert
+from trocar.export.prove import Options
 from trocar.export.region import body_nodes, layer_groups
 
 SIZE = (96, 128)
