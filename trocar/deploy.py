@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from trocar.contract.manifest import Manifest
     from trocar.export.parity import Infer
+    from trocar.train.data.classification.sample import PhotoSet
     from trocar.train.data.sample import FrameSet
 
 
@@ -83,20 +84,22 @@ def write_validation_frames(run: Path, out: Path, *, limit: int) -> int:
     Raises:
         ConfigError: The run does not say where its data is, or the data is gone.
     """
-    frames = _validation_frames(run)
+    frames: Any = _validation_frames(run)
     chosen = frames.items[:: max(1, len(frames) // limit)][:limit]
     for kind in ("images", "masks"):
         (out / kind).mkdir()
     for number, item in enumerate(chosen):
         sample = frames.read(item)
-        _write_png(out / "images" / f"{number:04d}.png", sample.image[..., ::-1])
-        if sample.mask is not None:
-            _write_png(out / "masks" / f"{number:04d}.png", sample.mask)
+        # A set of photographs reads plain pictures, cut out as the classifier sees them.
+        image, mask = getattr(sample, "image", sample), getattr(sample, "mask", None)
+        _write_png(out / "images" / f"{number:04d}.png", image[..., ::-1])
+        if mask is not None:
+            _write_png(out / "masks" / f"{number:04d}.png", mask)
     return len(chosen)
 
 
-def _validation_frames(run: Path) -> FrameSet:
-    """The validation frames that a run was scored on, opened as it opened them."""
+def _validation_frames(run: Path) -> FrameSet | PhotoSet:
+    """The validation frames or photographs that a run was scored on, opened as it opened them."""
     from trocar.contract.config import from_mapping
     from trocar.contract.toml import read_toml
     from trocar.train.checkpoint import checkpoint_in, load_method
@@ -107,8 +110,6 @@ def _validation_frames(run: Path) -> FrameSet:
     remedy = "name a folder of frames with --frames"
     file = checkpoint_in(run)
     method, checkpoint = load_method(file)
-    if method.task != "segmentation":
-        raise ConfigError(f"{run} is a {method.task} model", remedy=remedy)
     source = str(run)
     try:
         recipe = read_toml(file.parent / CONFIG)
@@ -129,7 +130,7 @@ def _validation_frames(run: Path) -> FrameSet:
         raise ConfigError(f"{run} does not say where its data is", remedy=remedy) from error
     except TrocarError as error:
         raise ConfigError(f"the data of {run}: {error.message}", remedy=remedy) from error
-    frames: FrameSet = opened.validation
+    frames: FrameSet | PhotoSet = opened.validation
     return frames
 
 
