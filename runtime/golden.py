@@ -23,6 +23,9 @@ _NEEDED = {
     "segmentation": ("frame", "labels", "margin"),
     "classification": ("frame", "scores", "margin"),
 }
+BF16_MARGIN = 1.0
+"""Logits: what bfloat16 arithmetic, with its eight bits, may move in a float32 graph."""
+
 _REMEDY = "run `trocar benchmark` on this bundle, or export it again for this machine"
 
 
@@ -54,6 +57,13 @@ def replay(
                 f"{_what(backend)} calls the golden frame class {got}, the exporter {expected}",
                 remedy=_REMEDY,
             )
+
+
+def golden_margin(manifest: Manifest, precision: str) -> float:
+    """The margin for a backend: the manifest's, or bfloat16's where a backend was asked for it."""
+    if precision == "bf16" and manifest.precision != "bf16":
+        return max(manifest.golden_margin, BF16_MARGIN)
+    return manifest.golden_margin
 
 
 def read_golden(data: bytes, task: str) -> dict[str, NDArray[Any]]:

@@ -68,7 +68,7 @@ class Painter:
             ``[H, W, 3]`` uint8 RGB.
         """
         picture: NDArray[np.uint8] = image.copy()
-        unit = max(1.0, min(picture.shape[0], picture.shape[1]) / 540)
+        unit = max(0.75, min(picture.shape[0], picture.shape[1]) / 540)
         shown: dict[int, str] = {}
         if result is not None:
             if result.labels is not None:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
+from trocar.contract.engines import files_of_engine
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
 from trocar.contract.results import FrameResult
 from trocar.runtime.backends import Backend, open_backend
 from trocar.runtime.frames import check_frame, shrink
-from trocar.runtime.golden import replay
+from trocar.runtime.golden import golden_margin, replay
 from trocar.runtime.instruments import DEFAULTS, LocateOptions, View, locate
 
 if TYPE_CHECKING:
@@ -101,14 +102,19 @@ class Session:
             session.infer(np.zeros((1, held.input.height, held.input.width, 3), np.uint8))
             return session
         bundle = open_bundle(file)
-        model = bundle.model
+        model, golden = bundle.model, GOLDEN
         if backend.startswith("tensorrt"):
             from trocar.runtime.engines import find_engine
 
-            model = find_engine(bundle, flavour=backend, device=device, precision=precision)
+            name = find_engine(bundle, flavour=backend, device=device, precision=precision)
+            model = bundle.path / name
+            # An engine may take one frame size only: it has a golden frame of that size.
+            own = files_of_engine(name)[2]
+            golden = own if own in bundle.manifest.files else GOLDEN
         opened = open_backend(backend, model, bundle.manifest, **asked, **backend_options)
         try:
-            replay(opened, bundle.manifest, bundle.read(GOLDEN))
+            margin = golden_margin(bundle.manifest, opened.precision)
+            replay(opened, bundle.manifest, bundle.read(golden), margin=margin)
             if bundle.manifest.task == "classification":
                 from trocar.runtime.enrolment import set_classes
 
