@@ -48,10 +48,11 @@ class CudaLauncher:
     """The kernels of one GPU. Modules stay loaded for the life of the process."""
 
     def __init__(self, index: int) -> None:
+        cuda: Any = torch.cuda  # parts of it have no annotations
         try:
             import pycuda.driver as driver
 
-            torch.cuda.init()
+            cuda.init()
             driver.init()
             gpu = driver.Device(index)
         except Exception as error:
@@ -78,7 +79,7 @@ class CudaLauncher:
         self.tuning = Tuning(blocks=8 * processors)
         with self._current():
             self._stream = driver.Stream()
-        self._torch_stream = torch.cuda.ExternalStream(self._stream.handle, device=self._device)
+        self._torch_stream = cuda.ExternalStream(self._stream.handle, device=self._device)
 
     def run(self, device: torch.device, launches: Sequence[Launch]) -> None:
         """Queue the launches after torch's work so far and before its work to come."""

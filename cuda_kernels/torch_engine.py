@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trocar.cuda_kernels.cpu_counts import joint_counts
 from trocar.cuda_kernels.engine import HardPlan, SoftPlan
 from trocar.cuda_kernels.offsets import Offset
 from trocar.cuda_kernels.reference import SMALLEST
@@ -24,44 +25,33 @@ class TorchEngine:
     name = "torch"
 
     def hard_counts(self, labels: Tensor, plan: HardPlan) -> Tensor:
-        """Count pairs by one ``bincount`` per offset over the whole batch."""
-        batch, height, width = labels.shape
-        side = plan.levels + 1  # the last level collects what is not to be counted
-        level = labels.long()
-        outside = (level < 0) | (level >= plan.levels)
-        if plan.ignore_index is not None:
-            outside |= level == plan.ignore_index
-        level = level.masked_fill(outside, plan.levels)
-        image = torch.arange(batch, device=labels.device)[:, None, None] * side * side
-        result = torch.zeros(
-            (batch, len(plan.offsets), plan.levels, plan.levels),
-            dtype=torch.int64,
-            device=labels.device,
-        )
-        for position, (dy, dx) in enumerate(plan.offsets):
-            if abs(dy) >= height or abs(dx) >= width:
-                continue
-            top, left = max(0, -dy), max(0, -dx)
-            rows, columns = height - abs(dy), width - abs(dx)
-            here = level[:, top : top + rows, left : left + columns]
-            there = level[:, top + dy : top + dy + rows, left + dx : left + dx + columns]
-            bins = torch.bincount(
-                (image + here * side + there).flatten(), minlength=batch * side * side
-            )
-            result[:, position] = bins.view(batch, side, side)[:, :-1, :-1]
-        return result
+        """Count by joint histograms on the CPU, by one ``bincount`` per offset elsewhere."""
+        if labels.device.type == "cpu":
+            return joint_counts(labels, plan)
+        return _bincounts(labels, plan)
 
     def soft_counts(
         self, x: Tensor, valid: Tensor | None, plan: SoftPlan
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Sum outer products by one batched matrix product per offset."""
-        flat, pitch = _padded(x, valid, plan)
-        batch, classes, _ = flat.shape
+        batch, classes, height, _ = x.shape
+        real, pitch = compute_dtype(x.dtype), _pitch(x.shape, plan.offsets)
+        if plan.one_hot and x.device.type == "cpu":
+            labels = torch.empty((batch, *x.shape[2:]), dtype=torch.uint8)
+            for image in range(batch):
+                _largest(x[image], None if valid is None else valid[image], labels[image])
+            return joint_counts(labels, HardPlan(plan.offsets, classes)).to(real), (labels,)
+        flat = x.new_empty((batch, classes, height * pitch), dtype=real)
         counts = flat.new_zeros((batch, len(plan.offsets), classes, classes))
-        for position, offset in enumerate(plan.offsets):
-            views = _pair(flat, offset, x.shape, pitch)
-            if views:
-                torch.bmm(views[0], views[1].transpose(1, 2), out=counts[:, position])
+        for part in _parts(x):
+            _fill(flat[part], x[part], None if valid is None else valid[part], plan, pitch)
+            for position, offset in enumerate(plan.offsets):
+                views = _pair(flat[part], offset, x.shape, pitch)
+                if views:
+                    products = counts[part][:, position]
+                    torch.baddbmm(
+                        products, views[0], views[1].transpose(1, 2), beta=0, out=products
+                    )
         return counts, (flat,)
 
     def soft_gradient(
@@ -73,31 +63,41 @@ class TorchEngine:
         kept: tuple[Tensor, ...],
     ) -> Tensor:
         """Add both ends of every pair into one padded gradient, then undo softmax and padding."""
-        (flat,) = kept
+        (memory,) = kept
         pitch = _pitch(x.shape, plan.offsets)
-        total = torch.zeros_like(flat)
-        for position, offset in enumerate(plan.offsets):
-            ends, sums = (
-                _pair(flat, offset, x.shape, pitch),
-                _pair(total, offset, x.shape, pitch),
-            )
-            if ends and sums:
-                matrix = grad[:, position]
-                sums[0].baddbmm_(matrix, ends[1])
-                sums[1].baddbmm_(matrix.transpose(1, 2), ends[0])
-        result = total.view(*x.shape[:3], pitch)[..., : x.shape[3]]
-        if plan.from_logits:
-            p = torch.softmax(x, 1, dtype=flat.dtype)
-            result = p * (result - (p * result).sum(1, keepdim=True))
-        if valid is not None:
-            # Last, and not a product: what is not valid may be NaN, and so is its softmax.
-            result = result.masked_fill(~valid[:, None], 0.0)
-        return result.to(x.dtype).contiguous()
+        result = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for part in _parts(x):
+            # From labels a one-hot map is made again, image by image.
+            by_label = memory.dtype == torch.uint8
+            flat = _one_hot(memory[part], x.shape, pitch, grad) if by_label else memory[part]
+            total = torch.zeros_like(flat)
+            for position, offset in enumerate(plan.offsets):
+                ends = _pair(flat, offset, x.shape, pitch)
+                sums = _pair(total, offset, x.shape, pitch)
+                if ends and sums:
+                    matrix = grad[part][:, position]
+                    sums[0].baddbmm_(matrix, ends[1])
+                    sums[1].baddbmm_(matrix.transpose(1, 2), ends[0])
+            own = total.view(-1, *x.shape[1:3], pitch)[..., : x.shape[3]]
+            if plan.from_logits:
+                p = flat.view(-1, *x.shape[1:3], pitch)[..., : x.shape[3]]
+                if plan.one_hot:
+                    p = torch.softmax(x[part], 1, dtype=flat.dtype)
+                own = own * p
+                own = own.addcmul_(p, own.sum(1, keepdim=True), value=-1)
+            result[part] = own
+            if valid is not None:
+                # Last, and not a product: what is not valid may be NaN, and so is its softmax.
+                result[part].masked_fill_(~valid[part, None], 0.0)
+        return result
 
     def entropy(self, counts: Tensor, *, symmetric: bool) -> Tensor:
         """Average the entropies of the normalised matrices over the offsets."""
-        p, _ = _normalised(counts, symmetric)
-        return -(p * p.clamp_min(SMALLEST).log()).sum((2, 3)).mean(1)
+        if counts.device.type == "cpu" and counts.shape[2] > 64:
+            # Matrix by matrix: each stays in the cache from its sum to its logarithm.
+            found = [_entropies(m[None, None], symmetric) for image in counts for m in image]
+            return torch.stack(found).view(counts.shape[:2]).mean(1)
+        return _entropies(counts, symmetric).mean(1)
 
     def entropy_gradient(self, counts: Tensor, grad: Tensor, *, symmetric: bool) -> Tensor:
         """Differentiate ``entropy`` by hand, zero where the sum of a matrix is zero."""
@@ -120,22 +120,77 @@ def _pitch(shape: torch.Size, offsets: tuple[Offset, ...]) -> int:
     return shape[3] + max((abs(dx) for _, dx in offsets if abs(dx) < shape[3]), default=0)
 
 
-def _padded(x: Tensor, valid: Tensor | None, plan: SoftPlan) -> tuple[Tensor, int]:
-    """What is to be paired, ``[B,C,H*pitch]``, zero in the padding and where not valid."""
-    batch, classes, height, width = x.shape
-    pitch = _pitch(x.shape, plan.offsets)
-    padded = x.new_zeros((batch, classes, height, pitch), dtype=compute_dtype(x.dtype))
-    inner = padded[..., :width]
+def _parts(x: Tensor) -> list[slice]:
+    """What is worked at together: an image on the CPU, to stay in its cache, else the batch."""
+    if x.device.type == "cpu":
+        return [slice(image, image + 1) for image in range(x.shape[0])]
+    return [slice(None)]
+
+
+def _fill(flat: Tensor, x: Tensor, valid: Tensor | None, plan: SoftPlan, pitch: int) -> None:
+    """Write what is to be paired, zero in the padding and where not valid."""
+    padded = flat.view(*x.shape[:3], pitch)
+    inner = padded[..., : x.shape[3]]
+    padded[..., x.shape[3] :] = 0.0
     if plan.one_hot:
-        inner.scatter_(1, x.argmax(1, keepdim=True), 1.0)
+        inner.zero_().scatter_(1, x.argmax(1, keepdim=True), 1.0)
     elif plan.from_logits:
-        inner.copy_(torch.softmax(x, 1, dtype=padded.dtype))
+        inner.copy_(torch.softmax(x, 1, dtype=flat.dtype))
     else:
         inner.copy_(x)
     if valid is not None:
         # Not a product: what is not valid may be anything, NaN too.
         inner.masked_fill_(~valid[:, None], 0.0)
-    return padded.view(batch, classes, height * pitch), pitch
+
+
+def _largest(scores: Tensor, valid: Tensor | None, labels: Tensor) -> None:
+    """Arg-max of ``[C,H,W]``, 255 where not valid; torch's over a strided axis is slow."""
+    best = scores[0].clone()
+    labels.zero_()
+    for number in range(1, scores.shape[0]):
+        labels.masked_fill_(scores[number] > best, number)
+        torch.maximum(best, scores[number], out=best)
+    if valid is not None:
+        labels.masked_fill_(~valid, 255)
+
+
+def _one_hot(labels: Tensor, shape: torch.Size, pitch: int, like: Tensor) -> Tensor:
+    """Padded one-hot map of labels, ``[B,C,H*pitch]``."""
+    padded = like.new_zeros((labels.shape[0], shape[1], shape[2], pitch))
+    for number in range(shape[1]):
+        padded[:, number, :, : shape[3]] = labels == number
+    return padded.view(labels.shape[0], shape[1], -1)
+
+
+def _bincounts(labels: Tensor, plan: HardPlan) -> Tensor:
+    """One ``bincount`` per offset over the whole batch, on any device."""
+    batch, height, width = labels.shape
+    side = plan.levels + 1  # the last level collects what is not to be counted
+    level = labels.long()
+    outside = (level < 0) | (level >= plan.levels)
+    if plan.ignore_index is not None:
+        outside |= level == plan.ignore_index
+    level = level.masked_fill(outside, plan.levels)
+    image = torch.arange(batch, device=labels.device)[:, None, None] * side * side
+    shape = (batch, len(plan.offsets), plan.levels, plan.levels)
+    result = torch.zeros(shape, dtype=torch.int64, device=labels.device)
+    for position, (dy, dx) in enumerate(plan.offsets):
+        if abs(dy) >= height or abs(dx) >= width:
+            continue
+        top, left = max(0, -dy), max(0, -dx)
+        bottom, right = height - max(0, dy), width - max(0, dx)
+        here = level[:, top:bottom, left:right]
+        there = level[:, top + dy : bottom + dy, left + dx : right + dx]
+        bins = torch.bincount(
+            (image + here * side + there).flatten(), minlength=batch * side * side
+        )
+        result[:, position] = bins.view(batch, side, side)[:, :-1, :-1]
+    return result
+
+
+def _entropies(counts: Tensor, symmetric: bool) -> Tensor:
+    p, _ = _normalised(counts, symmetric)
+    return -(p * p.clamp_min(SMALLEST).log()).sum((2, 3))
 
 
 def _pair(

@@ -23,7 +23,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __restrict__
-#define LAUNCH_BOUNDS(threads)
+#define LAUNCH_BOUNDS(...)
 #define DYNAMIC_SHARED(name) unsigned char* name = host::block().shared.get()
 
 namespace host {

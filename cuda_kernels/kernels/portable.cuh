@@ -6,7 +6,7 @@
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
-#define LAUNCH_BOUNDS(threads) __launch_bounds__(threads)
+#define LAUNCH_BOUNDS(...) __launch_bounds__(__VA_ARGS__)
 #define EXPORT(kernel)
 #else
 #include "host_shim.h"

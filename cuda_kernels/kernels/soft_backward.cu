@@ -12,6 +12,8 @@ namespace {
 // An odd step between the rows of the matrices sends different labels to different banks.
 constexpr int kStep = CLASSES | 1;
 constexpr int kMatrix = CLASSES * kStep;
+// Blocks that a multiprocessor should hold at once: what the registers of the sums leave room for.
+constexpr int kResident = sizeof(Real) == 4 && CLASSES <= 16 ? 4 : 1;
 
 // matrices[arm][j][i] = what class j of the partner adds to the gradient of class i.
 INLINE void load_matrices(const Real* grad, int image, int offset_count, int first, int batch,
@@ -60,7 +62,7 @@ INLINE void store(Real* sums, const Real* p, SCALAR* target, long long area) {
 }  // namespace
 
 // Launch: grid (shares of the tiles, images); a tile has as many pixels as the block has threads.
-KERNEL LAUNCH_BOUNDS(256)
+KERNEL LAUNCH_BOUNDS(256, kResident)
     soft_backward(const SCALAR* __restrict__ x, const unsigned char* __restrict__ valid,
                   const int* __restrict__ offsets, const Real* __restrict__ grad,
                   SCALAR* __restrict__ result, int height, int width, int offset_count, int batch,
@@ -165,7 +167,7 @@ EXPORT(argmax_labels)
 
 // Straight-through: p of the partners is one-hot, so a matrix product is the look-up of a row.
 // Launch: grid (shares of the pixels, images); the loop over pixels is the same for all threads.
-KERNEL LAUNCH_BOUNDS(256)
+KERNEL LAUNCH_BOUNDS(256, kResident)
     straight_backward(const SCALAR* __restrict__ x, const unsigned char* __restrict__ labels,
                       const int* __restrict__ offsets, const Real* __restrict__ grad,
                       SCALAR* __restrict__ result, int height, int width, int offset_count,
