@@ -1,4 +1,4 @@
-"""The commands `trocar run` and `trocar inspect`.
+"""The commands `trocar run`, `trocar inspect` and `trocar benchmark`.
 
 trocar run model.trocar video.mp4 --overlay out.mp4 --json out.jsonl
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from trocar.contract.errors import InterruptedByUserError
+from trocar.contract.errors import ConfigError, InterruptedByUserError
 from trocar.runtime.backends import BACKENDS
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -85,11 +85,47 @@ def inspect(model: Path, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from trocar.runtime.tables import bundle_tables
+    from trocar.runtime.tables import bundle_tables, engine_tables
 
     screen = Console()
-    for table in bundle_tables(bundle):
+    for table in [*bundle_tables(bundle), *engine_tables(bundle)]:
         screen.print(table)
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--frame", metavar="HEIGHTxWIDTH", help="Frame size [default: the golden frame's].")
+@click.option("--seconds", type=float, default=3.0, help="Time for each row.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
+def benchmark(
+    model: Path, frame: str | None, seconds: float, threads: int | None, as_json: bool
+) -> None:
+    """Times every backend and precision that this machine can give a bundle.
+
+    What cannot run is listed with its reason.
+    """
+    from trocar.runtime import benchmark as measured
+
+    size = None
+    if frame is not None:
+        height, _, width = frame.partition("x")
+        if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+            raise ConfigError(
+                f"--frame is {frame!r}, expected HEIGHTxWIDTH", remedy="e.g. --frame 1080x1920"
+            )
+        size = (int(height), int(width))
+    rows = []
+    for row in measured.benchmark(model, frame=size, seconds=seconds, threads=threads):
+        rows.append(row)
+        if as_json:
+            click.echo(json.dumps(row.to_dict()))
+    if not as_json:
+        from rich.console import Console
+
+        from trocar.runtime.tables import benchmark_table
+
+        Console().print(benchmark_table(rows))
 
 
 @contextlib.contextmanager

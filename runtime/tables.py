@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -21,11 +21,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from trocar.contract.bundle import Bundle
+from trocar.contract.engines import engine_fitness, engines_of
+from trocar.contract.errors import MissingExtraError
+from trocar.runtime.engines import environment_here
 from trocar.runtime.latency import Stages
 
 if TYPE_CHECKING:
+    from trocar.runtime.benchmark import Row
     from trocar.runtime.pipeline import Counts, Summary
     from trocar.runtime.pipeline import Progress as Report
     from trocar.runtime.stream import LiveStream
@@ -185,3 +190,51 @@ def bundle_tables(bundle: Bundle) -> list[Table]:
             escape(row.part),
         )
     return [facts, classes]
+
+
+def engine_tables(bundle: Bundle) -> list[Table]:
+    """A bundle's engines, and whether each fits this machine; nothing when it holds none."""
+    sidecars = engines_of(bundle)
+    if not sidecars:
+        return []
+    table = Table(title="engines", title_justify="left", header_style="bold")
+    for head in ("file", "built by", "precision", "takes", "GPU", "fits here"):
+        table.add_column(head, overflow="fold")
+    for name, sidecar in sidecars.items():
+        try:
+            here = environment_here(bundle, flavour=sidecar.flavour, device="cuda:0")
+            reasons = engine_fitness(sidecar, here)
+        except MissingExtraError as error:
+            reasons = [error.message]
+        table.add_row(
+            name,
+            f"{sidecar.flavour} {sidecar.version}",
+            sidecar.precision_found,
+            str(sidecar.profile),
+            sidecar.gpu or sidecar.hardware,
+            escape("; ".join(reasons)) or "yes",
+        )
+    return [table]
+
+
+def benchmark_table(rows: Sequence[Row]) -> Group:
+    """The rows of `trocar benchmark`: a table of what ran, then what did not and why."""
+    table = Table(title="one frame at a time", title_justify="left", header_style="bold")
+    table.add_column("backend", no_wrap=True)
+    table.add_column("device", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for head in ("MB", "p50", "p95", "p99 ms", "fps", "equal"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        if not row.reason:
+            table.add_row(
+                *(row.backend, row.device, row.precision),
+                *(f"{v:.1f}" for v in (row.megabytes, row.p50, row.p95, row.p99, row.fps)),
+                f"{row.equal:.2%}",
+            )
+    missing = [
+        Text(f"did not run: {row.backend} {row.precision} on {row.device}: {row.reason}")
+        for row in rows
+        if row.reason
+    ]
+    return Group(table, *missing)

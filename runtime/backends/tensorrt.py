@@ -28,6 +28,16 @@ from trocar.runtime.frames import check_batch
 
 _LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
+_TYPES = {
+    "UINT8": np.uint8,
+    "INT8": np.int8,
+    "BOOL": np.bool_,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "HALF": np.float16,
+    "FLOAT": np.float32,
+}
+
 
 @dataclass
 class _Lane:
@@ -49,7 +59,6 @@ class TensorRtBackend:
     Args:
         engine: A deserialized ``ICudaEngine``.
         driver: CUDA.
-        types: NumPy type of a TensorRT data type (``tensorrt.nptype``).
         name: ``tensorrt`` or ``tensorrt-rtx``.
         device: e.g. ``cuda:0``.
         precision: What the engine computes in, as its sidecar says.
@@ -60,7 +69,6 @@ class TensorRtBackend:
         self,
         engine: Any,
         driver: Driver,
-        types: Callable[[Any], Any],
         *,
         name: str,
         device: str,
@@ -79,7 +87,7 @@ class TensorRtBackend:
         self._lock = threading.Lock()
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         modes = {n: engine.get_tensor_mode(n).name for n in names}
-        self._types = {n: np.dtype(types(engine.get_tensor_dtype(n))) for n in names}
+        self._types = {n: _numpy_type(engine.get_tensor_dtype(n), n) for n in names}
         self._inputs = [n for n in names if modes[n] == "INPUT"]
         self._outputs = [n for n in names if modes[n] == "OUTPUT"]
         if len(self._inputs) != 1 or self._types[self._inputs[0]] != np.uint8:
@@ -186,6 +194,16 @@ class TensorRtBackend:
         return f"{list(low)} to {list(high)}"
 
 
+def _numpy_type(kind: Any, tensor: str) -> np.dtype[Any]:
+    found = _TYPES.get(kind.name)
+    if found is None:
+        raise BundleError(
+            f"the engine's {tensor} is of type {kind.name}, which NumPy does not have",
+            remedy="build it again with `trocar export BUNDLE --engine …`",
+        )
+    return np.dtype(found)
+
+
 def open(
     name: str,
     model: Path,
@@ -235,7 +253,6 @@ def open(
         return TensorRtBackend(
             engine,
             driver,
-            trt.nptype,
             name=name,
             device=str(wanted),
             precision=sidecar.precision_found,
