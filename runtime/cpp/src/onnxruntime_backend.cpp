@@ -88,12 +88,13 @@ class OnnxRuntimeBackend final : public Backend {
           input_(api_.ReleaseValue) {
         Owned<OrtSessionOptions> options(api_.ReleaseSessionOptions);
         fill(asked, options);
-        check(api_,
-              api_.CreateSessionFromArray(library.env, model.data(), model.size(), options.get(),
-                                          session_.fresh()),
-              asked.device.cuda ? TROCAR_ERROR_BACKEND : TROCAR_ERROR_BUNDLE,
-              [&] { return "ONNX Runtime " + library.version + " cannot load the model"; },
-              "export the bundle again, or copy it again");
+        check(
+            api_,
+            api_.CreateSessionFromArray(library.env, model.data(), model.size(), options.get(),
+                                        session_.fresh()),
+            asked.device.cuda ? TROCAR_ERROR_BACKEND : TROCAR_ERROR_BUNDLE,
+            [&] { return "ONNX Runtime " + library.version + " cannot load the model"; },
+            "export the bundle again, or copy it again");
         require(api_.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, memory_.fresh()));
         name_ends();
     }
@@ -137,8 +138,9 @@ class OnnxRuntimeBackend final : public Backend {
 
   private:
     void require(OrtStatus *status) const {
-        check(api_, status, TROCAR_ERROR_BACKEND, [] { return std::string("ONNX Runtime failed"); },
-              "check the free memory; `trocar inspect` says what the model takes");
+        check(
+            api_, status, TROCAR_ERROR_BACKEND, [] { return std::string("ONNX Runtime failed"); },
+            "check the free memory; `trocar inspect` says what the model takes");
     }
 
     std::string taken(OrtAllocator *allocator, char *text) const {
@@ -170,12 +172,13 @@ class OnnxRuntimeBackend final : public Backend {
     }
 
     void provided(OrtStatus *status, const std::string &provider) const {
-        check(api_, status, TROCAR_ERROR_BACKEND,
-              [&] {
-                  return "ONNX Runtime " + library_.version + " cannot give the " + provider +
-                         " provider";
-              },
-              "install the libraries that it names, or ask for cpu");
+        check(
+            api_, status, TROCAR_ERROR_BACKEND,
+            [&] {
+                return "ONNX Runtime " + library_.version + " cannot give the " + provider +
+                       " provider";
+            },
+            "install the libraries that it names, or ask for cpu");
     }
 
     void add_cuda(const Asked &asked, OrtSessionOptions *options) const {

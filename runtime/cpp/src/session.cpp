@@ -200,8 +200,7 @@ void Session::replay(const std::string &file) {
         const auto *given = static_cast<const std::uint8_t *>(outputs.labels->data);
         std::size_t wrong = 0;
         for (std::size_t i = 0; i < labels.count(); ++i)
-            if (margin.real(i) > limit &&
-                given[i] != static_cast<std::uint8_t>(labels.data[i]))
+            if (margin.real(i) > limit && given[i] != static_cast<std::uint8_t>(labels.data[i]))
                 ++wrong;
         if (wrong > 0)
             throw Error(TROCAR_ERROR_PARITY,

@@ -13,11 +13,11 @@ inline int report(const char *name) {
 }
 }  // namespace test
 
-#define CHECK(...)                                                                    \
-    do {                                                                              \
-        ++test::checks;                                                               \
-        if (!(__VA_ARGS__)) {                                                         \
-            ++test::failures;                                                         \
-            std::printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #__VA_ARGS__);     \
-        }                                                                             \
+#define CHECK(...)                                                                \
+    do {                                                                          \
+        ++test::checks;                                                           \
+        if (!(__VA_ARGS__)) {                                                     \
+            ++test::failures;                                                     \
+            std::printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #__VA_ARGS__); \
+        }                                                                         \
     } while (false)

@@ -131,9 +131,9 @@ OrtStatus *ORT_API_CALL make_memory(OrtAllocatorType, OrtMemType, OrtMemoryInfo 
     return nullptr;
 }
 
-OrtStatus *ORT_API_CALL wrap(const OrtMemoryInfo *, void *data, std::size_t, const std::int64_t *shape,
-                             std::size_t rank, ONNXTensorElementDataType type,
-                             OrtValue **out) noexcept {
+OrtStatus *ORT_API_CALL wrap(const OrtMemoryInfo *, void *data, std::size_t,
+                             const std::int64_t *shape, std::size_t rank,
+                             ONNXTensorElementDataType type, OrtValue **out) noexcept {
     FAIL_HERE;
     *out = counted(new OrtValue{{type, {shape, shape + rank}}, {}, data});
     return nullptr;
@@ -214,8 +214,7 @@ void segment(const OrtSession &session, const OrtValue &input, OrtValue &labels,
         for (int y = 0; y < session.a; ++y)
             for (int x = 0; x < session.b; ++x, ++at) {
                 const std::int64_t row = n * shape[1] + y * shape[1] / session.a;
-                const std::uint8_t *rgb =
-                    pixels + 3 * (row * shape[2] + x * shape[2] / session.b);
+                const std::uint8_t *rgb = pixels + 3 * (row * shape[2] + x * shape[2] / session.b);
                 out[at] = rgb[2] > 150 ? 1 : rgb[1] > 150 ? 2 : 0;
                 if (confidence != nullptr)
                     write(confidence->data, confidence->info.type, at,
@@ -230,7 +229,8 @@ void classify(const OrtValue &input, OrtValue &output) {
     for (std::int64_t n = 0; n < input.info.shape[0]; ++n)
         for (std::int64_t k = 0; k < width; ++k)
             write(output.data, output.info.type, static_cast<std::size_t>(n * width + k),
-                  static_cast<float>(pixels[static_cast<std::size_t>(n) * frame + static_cast<std::size_t>(k) % frame]));
+                  static_cast<float>(pixels[static_cast<std::size_t>(n) * frame +
+                                            static_cast<std::size_t>(k) % frame]));
 }
 
 OrtStatus *ORT_API_CALL run(OrtSession *session, const OrtRunOptions *, const char *const *,
@@ -249,7 +249,8 @@ OrtStatus *ORT_API_CALL run(OrtSession *session, const OrtRunOptions *, const ch
         const auto type = labels ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 : kind;
         std::size_t bytes = element_size(type);
         for (const std::int64_t side : shape) bytes *= static_cast<std::size_t>(side);
-        auto *value = counted(new OrtValue{{type, shape}, std::vector<std::uint8_t>(bytes), nullptr});
+        auto *value =
+            counted(new OrtValue{{type, shape}, std::vector<std::uint8_t>(bytes), nullptr});
         value->data = value->own.data();
         outputs[i] = value;
     }

@@ -33,7 +33,8 @@ inline std::uint32_t crc32(const std::string &data) {
 }
 
 /// A .npy file.
-inline std::string npy(const std::string &dtype, const std::string &shape, const std::string &data) {
+inline std::string npy(const std::string &dtype, const std::string &shape,
+                       const std::string &data) {
     std::string header =
         "{'descr': '" + dtype + "', 'fortran_order': False, 'shape': " + shape + ", }";
     header.resize((header.size() + 11 + 63) / 64 * 64 - 11, ' ');
@@ -49,13 +50,14 @@ inline std::string zip(const std::map<std::string, std::string> &entries) {
         const std::string common = number(20, 2) + number(0, 8) + number(crc32(data), 4) +
                                    number(data.size(), 4) + number(data.size(), 4) +
                                    number(name.size(), 2) + number(0, 2);
-        directory += "PK\x01\x02" + number(20, 2) + common + number(0, 10) + number(out.size(), 4) +
-                     name;
+        directory +=
+            "PK\x01\x02" + number(20, 2) + common + number(0, 10) + number(out.size(), 4) + name;
         out += "PK\x03\x04" + common + name + data;
     }
     const std::size_t start = out.size();
     return out + directory + "PK\x05\x06" + number(0, 4) + number(entries.size(), 2) +
-           number(entries.size(), 2) + number(directory.size(), 4) + number(start, 4) + number(0, 2);
+           number(entries.size(), 2) + number(directory.size(), 4) + number(start, 4) +
+           number(0, 2);
 }
 
 /// RGB with a blue bar from the left and a green one from the top, on red.
@@ -72,7 +74,8 @@ inline std::vector<std::uint8_t> picture(int height, int width) {
     return rgb;
 }
 
-inline std::string manifest(const std::string &task, const std::string &files, int height, int width) {
+inline std::string manifest(const std::string &task, const std::string &files, int height,
+                            int width) {
     return R"({"schema": "1.0", "name": "test", "task": ")" + task +
            R"(", "method": "none", "precision": "fp32", "golden_margin": 0.5, "outputs": [],
  "classes": [{"id": 0, "name": "background"},
@@ -92,9 +95,8 @@ class Folder {
   public:
     Folder() {
         const std::filesystem::path memory = "/dev/shm";
-        const auto root = ::access(memory.c_str(), W_OK) == 0
-                              ? memory
-                              : std::filesystem::temp_directory_path();
+        const auto root =
+            ::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
         std::string name = (root / "trocar-test-XXXXXX").string();
         if (::mkdtemp(name.data()) == nullptr) std::abort();
         path = name;
@@ -136,10 +138,10 @@ inline std::string write_bundle(const std::filesystem::path &path, const std::st
     };
     write_file(path / "model.onnx", model);
     write_file(path / "golden.npz", golden);
-    write_file(path / "manifest.json",
-               manifest(segmentation ? "segmentation" : "classification",
-                        hash("model.onnx", model) + ", " + hash("golden.npz", golden), height,
-                        width));
+    write_file(
+        path / "manifest.json",
+        manifest(segmentation ? "segmentation" : "classification",
+                 hash("model.onnx", model) + ", " + hash("golden.npz", golden), height, width));
     return path.string();
 }
 

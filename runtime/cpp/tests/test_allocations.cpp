@@ -90,7 +90,8 @@ int main(int count, char **arguments) {
         pictures[3][i] = static_cast<std::uint8_t>((i * 2654435761U) >> 24);
     }
     std::vector<std::vector<std::uint8_t>> same(1, pictures[0]);
-    std::vector<std::vector<std::uint8_t>> four(4, std::vector<std::uint8_t>(4 * width * height, 9));
+    std::vector<std::vector<std::uint8_t>> four(4,
+                                                std::vector<std::uint8_t>(4 * width * height, 9));
     const long allowed = real ? bare(arguments[1], path + "/model.onnx", pictures[0]) : 0;
     trocar::Session session(path, options);
     for (const auto size : {TROCAR_LABELS_NETWORK, TROCAR_LABELS_FRAME}) {
@@ -100,8 +101,8 @@ int main(int count, char **arguments) {
         const long converted = per_frame(session, pictures, TROCAR_BGR);
         const long alpha = per_frame(session, four, TROCAR_RGBA);
         const long packed = per_frame(session, same, TROCAR_RGB);
-        std::printf("allocations a frame: %ld, %ld and %ld; allowed: %ld\n", converted, alpha, packed,
-                    allowed);
+        std::printf("allocations a frame: %ld, %ld and %ld; allowed: %ld\n", converted, alpha,
+                    packed, allowed);
         CHECK(converted <= allowed && alpha <= allowed && packed <= allowed);
     }
     // The counter counts.

@@ -119,7 +119,8 @@ void test_formats(const std::string &path) {
                 frame.stride = -frame.stride;
             }
             Room room;
-            CHECK(trocar_session_run(opened.session, &frame, 1, &room.result, nullptr) == TROCAR_OK);
+            CHECK(trocar_session_run(opened.session, &frame, 1, &room.result, nullptr) ==
+                  TROCAR_OK);
             CHECK(room.labels == expected.labels);
         }
     }

@@ -41,7 +41,8 @@ void test_sha256() {
 }
 
 void test_json() {
-    const Json data = parse_json(R"( {"a": [1, -2.5e3, true, null, "x\u00e9\ud83e\udea1"], "a": 7} )");
+    const Json data =
+        parse_json(R"( {"a": [1, -2.5e3, true, null, "x\u00e9\ud83e\udea1"], "a": 7} )");
     CHECK(data.members.size() == 2);
     CHECK(data.find("a")->number == 7);
     CHECK(data.find("b") == nullptr);
@@ -52,8 +53,9 @@ void test_json() {
     CHECK(std::isinf(parse_json("1e400").number) && std::isinf(parse_json("-1e400").number));
     CHECK(parse_json("1e-400").number == 0);
     CHECK(parse_json("0.1").number == 0.1);
-    for (const char *text : {"", "{", "[1,]", "{\"a\":1,}", "01", "1.", ".5", "+1", "nul", "\"\t\"",
-                             "\"\\ud800\"", "\"\xff\"", "[1 2]", "{\"a\" 1}", "{1: 2}", "\"", "1 1"}) {
+    for (const char *text :
+         {"", "{", "[1,]", "{\"a\":1,}", "01", "1.", ".5", "+1", "nul", "\"\t\"", "\"\\ud800\"",
+          "\"\xff\"", "[1 2]", "{\"a\" 1}", "{1: 2}", "\"", "1 1"}) {
         bool refused = false;
         try {
             parse_json(text);
@@ -75,8 +77,8 @@ void test_half() {
             CHECK(half_from_float(value) == half);
     }
     CHECK(float_from_half(0x3C00) == 1 && float_from_half(0x0001) == std::ldexp(1.0F, -24));
-    CHECK(half_from_float(1.0F + 0x1p-11F) == 0x3C00);          // a tie goes to even
-    CHECK(half_from_float(1.0F + 3 * 0x1p-11F) == 0x3C02);      // here too
+    CHECK(half_from_float(1.0F + 0x1p-11F) == 0x3C00);      // a tie goes to even
+    CHECK(half_from_float(1.0F + 3 * 0x1p-11F) == 0x3C02);  // here too
     CHECK(half_from_float(65519.0F) == 0x7BFF && half_from_float(65520.0F) == 0x7C00);
     CHECK(half_from_float(0x1p-25F) == 0 && half_from_float(std::nextafter(0x1p-25F, 1.0F)) == 1);
 }
@@ -91,7 +93,8 @@ void test_text() {
 
 void test_npz() {
     const std::string good = fixture::zip(
-        {{"a.npy", fixture::npy("<f4", "(2, 1)", fixture::number(0x3F800000, 4) + fixture::number(0, 4))},
+        {{"a.npy",
+          fixture::npy("<f4", "(2, 1)", fixture::number(0x3F800000, 4) + fixture::number(0, 4))},
          {"b.npy", fixture::npy("|u1", "()", "x")}});
     const auto arrays = read_npz(good);
     CHECK(arrays.size() == 2 && arrays.at("a").real(0) == 1 && arrays.at("a").real(1) == 0);
@@ -102,11 +105,13 @@ void test_npz() {
     std::string changed = good;
     changed[good.find('x')] = 'y';
     CHECK(refuses([&] { read_npz(changed); }));
-    for (const char *shape : {"(4, 1)", "(2)", "(2, x)", "(-2, 1)", "2", "(99999999999, 99999999999)"})
+    for (const char *shape :
+         {"(4, 1)", "(2)", "(2, x)", "(-2, 1)", "2", "(99999999999, 99999999999)"})
         CHECK(refuses([&] {
             read_npz(fixture::zip({{"a.npy", fixture::npy("<f4", shape, std::string(12, 'a'))}}));
         }));
-    CHECK(refuses([] { read_npz(fixture::zip({{"a.npy", fixture::npy("|O", "(1,)", "12345678")}})); }));
+    CHECK(refuses(
+        [] { read_npz(fixture::zip({{"a.npy", fixture::npy("|O", "(1,)", "12345678")}})); }));
 }
 
 void test_regions() {

@@ -8,7 +8,7 @@
  *     #include <trocar/trocar.h>
  *
  *     int find(const uint8_t *rgb, int width, int height) {
- *         trocar_error error = {sizeof error};
+ *         trocar_error error = {.size = sizeof error};
  *         trocar_session *session = NULL;
  *         if (trocar_session_open("model.trocar", NULL, &session, &error) != TROCAR_OK) {
  *             fprintf(stderr, "%s\n%s\n", error.message, error.remedy);
@@ -16,7 +16,7 @@
  *         }
  *         trocar_frame frame = {sizeof frame, TROCAR_RGB, width, height, rgb, 3 * (ptrdiff_t)width};
  *         trocar_instrument instruments[32];
- *         trocar_result result = {sizeof result};
+ *         trocar_result result = {.size = sizeof result};
  *         result.instruments = instruments;
  *         result.instrument_capacity = 32;
  *         result.instrument_size = sizeof instruments[0];

@@ -8,9 +8,9 @@
  *         draw(session.class_row(found.class_id).name, found.box);
  * @endcode
  *
- * A `Session` may be moved, not copied, and is used by one thread at a time: `run` gives a reference
- * to a result that lives in the session until its next `run`. Threads that share a session use
- * `run(frame, result)` with a `Result` of their own.
+ * A `Session` may be moved, not copied, and is used by one thread at a time: `run` gives a
+ * reference to a result that lives in the session until its next `run`. Threads that share a
+ * session use `run(frame, result)` with a `Result` of their own.
  */
 #ifndef TROCAR_HPP
 #define TROCAR_HPP
@@ -78,16 +78,16 @@ inline void check(trocar_status status, const trocar_error &error) {
 
 /// How to open a session; see `trocar_options`.
 struct Options {
-    std::string backend;      ///< Empty: `onnxruntime`.
-    std::string device;       ///< Empty: `cpu`.
-    std::string provider;     ///< Empty: the device's own.
-    std::string precision;    ///< Empty: the bundle's.
-    std::string library;      ///< Empty: searched for.
-    int threads = 0;          ///< 0: one for each usable core.
-    bool spinning = true;     ///< Whether idle CPU threads spin.
-    double min_area = 0;      ///< 0: the default; below 0: none.
-    int min_pixels = 0;       ///< 0: the default.
-    trocar_log log = nullptr; ///< Receives what the backend's library logs.
+    std::string backend;       ///< Empty: `onnxruntime`.
+    std::string device;        ///< Empty: `cpu`.
+    std::string provider;      ///< Empty: the device's own.
+    std::string precision;     ///< Empty: the bundle's.
+    std::string library;       ///< Empty: searched for.
+    int threads = 0;           ///< 0: one for each usable core.
+    bool spinning = true;      ///< Whether idle CPU threads spin.
+    double min_area = 0;       ///< 0: the default; below 0: none.
+    int min_pixels = 0;        ///< 0: the default.
+    trocar_log log = nullptr;  ///< Receives what the backend's library logs.
     void *log_context = nullptr;
 };
 
@@ -118,7 +118,8 @@ class Result {
     }
     /// Class ids, row by row, `width()` times `height()`; empty for classifiers.
     View<std::uint8_t> labels() const {
-        return {labels_.data(), static_cast<std::size_t>(width()) * static_cast<std::size_t>(height())};
+        return {labels_.data(),
+                static_cast<std::size_t>(width()) * static_cast<std::size_t>(height())};
     }
     /// Largest softmax, at network size; empty for classifiers.
     View<float> confidence() const { return {confidence_.data(), confidence_.size()}; }
@@ -147,7 +148,8 @@ class Result {
         raw_ = detail::sized<trocar_result>();
         raw_.label_size = size;
         if (info.task == TROCAR_SEGMENTATION) {
-            labels_.resize(size == TROCAR_LABELS_FRAME ? product(frame.width, frame.height) : network);
+            labels_.resize(size == TROCAR_LABELS_FRAME ? product(frame.width, frame.height)
+                                                       : network);
             confidence_.resize(network);
             instruments_.resize(most);
         } else {
@@ -187,7 +189,9 @@ class Session {
     /// Opens a bundle. Throws `Error`.
     explicit Session(const std::string &path, const Options &options = {}) {
         auto raw = detail::sized<trocar_options>();
-        const auto text = [](const std::string &held) { return held.empty() ? nullptr : held.c_str(); };
+        const auto text = [](const std::string &held) {
+            return held.empty() ? nullptr : held.c_str();
+        };
         raw.backend = text(options.backend);
         raw.device = text(options.device);
         raw.provider = text(options.provider);
@@ -233,8 +237,12 @@ class Session {
         auto row = detail::sized<trocar_class>();
         auto error = detail::sized<trocar_error>();
         detail::check(trocar_session_class(session_.get(), id, &row, &error), error);
-        return {row.id, row.name, row.type, row.part,
-                {row.colour[0], row.colour[1], row.colour[2]}, row.instrument != 0};
+        return {row.id,
+                row.name,
+                row.type,
+                row.part,
+                {row.colour[0], row.colour[1], row.colour[2]},
+                row.instrument != 0};
     }
 
     /// What an instrument is called: its type where part rows were joined, else its class.

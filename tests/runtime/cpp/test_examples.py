@@ -1,0 +1,108 @@
+"""The examples run and say what Python says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from trocar.runtime.session import Session
+
+
+def run(*command: object, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def said(tiny_bundle: Path, tiny: ModuleType) -> list[str]:
+    """What Python finds, as the C example prints it."""
+    with Session.open(tiny_bundle, threads=1) as session:
+        found = session.run(tiny.tiny_frame(120, 160)).instruments
+    return [
+        f"{one.class_name} {one.score:.3f} box "
+        + " ".join(f"{v:.1f}" for v in one.box)
+        + "".join(f" tip {x:.1f} {y:.1f}" for x, y in one.tips)
+        for one in found
+    ]
+
+
+def test_c(
+    build: Path, tiny_bundle: Path, tiny: ModuleType, environment: dict[str, str],
+    tmp_path: Path, said: list[str],
+) -> None:  # fmt: skip
+    image = tmp_path / "frame.ppm"
+    image.write_bytes(b"P6 160 120 255\n" + tiny.tiny_frame(120, 160).tobytes())
+    done = run(build / "examples" / "one_image", tiny_bundle, image, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == said
+    assert len(said) == 2
+
+
+def test_c_says_what_is_wrong(build: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    image = tmp_path / "frame.ppm"
+    image.write_bytes(b"P6 1 1 255\n123")
+    done = run(build / "examples" / "one_image", tmp_path, image, environment=environment)
+    assert done.returncode == 4
+    assert "BundleError" in done.stderr
+    assert "->" in done.stderr
+
+
+def test_callback(build: Path, tiny_bundle: Path, environment: dict[str, str]) -> None:
+    done = run(build / "examples" / "callback", tiny_bundle, 40, environment=environment)
+    assert done.returncode == 0, done.stderr
+    counts = re.fullmatch(r"(\d+) frames shown, (\d+) dropped, (\d+) instruments\n", done.stdout)
+    assert counts is not None, done.stdout
+    assert int(counts[1]) + int(counts[2]) == 40
+    assert int(counts[3]) >= int(counts[1]) > 0
+
+
+def test_ctypes(
+    cpp: ModuleType, library: str, tiny_bundle: Path, tiny: ModuleType,
+    environment: dict[str, str], tmp_path: Path, said: list[str],
+) -> None:  # fmt: skip
+    np.save(tmp_path / "frame.npy", tiny.tiny_frame(120, 160))
+    done = run(
+        sys.executable, cpp.__file__, library, tiny_bundle, tmp_path / "frame.npy",
+        environment=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(said)
+
+
+def test_a_host_s_own_library_is_left_alone(
+    library: str, tiny_bundle: Path, onnxruntime_library: str, build: Path, tmp_path: Path
+) -> None:
+    """A host that shows another OrtGetApiBase to every library still gets the right one here."""
+    host = tmp_path / "host.c"
+    host.write_text(
+        "#include <dlfcn.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <trocar/trocar.h>\n"
+        'const void *OrtGetApiBase(void) { puts("the host\'s own was taken"); abort(); }\n'
+        "int main(int n, char **a) {\n"
+        "  trocar_error error = {.size = sizeof error};\n"
+        "  trocar_options options = {.size = sizeof options};\n"
+        "  options.library = a[2];\n"
+        "  trocar_session *session = NULL;\n"
+        "  int code = trocar_session_open(a[1], &options, &session, &error);\n"
+        '  printf("%s", error.message); trocar_session_close(session); return code + n - 3;\n}\n'
+    )
+    include = Path(library).parents[1] / "include"
+    program = tmp_path / "host"
+    subprocess.run(
+        ["gcc", "-rdynamic", f"-I{include}", str(host), "-o", str(program), library,
+         f"-Wl,-rpath,{build}", "-ldl"],
+        check=True,
+    )  # fmt: skip
+    done = run(program, tiny_bundle, onnxruntime_library, environment={})
+    assert done.returncode == 0, done.stdout + done.stderr
