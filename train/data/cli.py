@@ -79,6 +79,9 @@ def check_command(
     type=click.Choice(["types", "parts"]),
     help="What masks/ tells apart.",
 )
+@click.option(
+    "--clip-length", default=25, show_default=True, help="Frames of one scene at the most."
+)
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal scenes.")
 def phantom_command(
     out: Path,
@@ -88,6 +91,7 @@ def phantom_command(
     domain: str,
     difficulty: float,
     masks: str,
+    clip_length: int,
     seed: int,
 ) -> None:
     """Write made-up surgical scenes with their ground truth to OUT."""
@@ -95,7 +99,12 @@ def phantom_command(
 
     width, height = parse_size(size)
     config = PhantomConfig(
-        frames=frames, size=(height, width), seed=seed, domain=domain, difficulty=difficulty
+        frames=frames,
+        size=(height, width),
+        seed=seed,
+        domain=domain,
+        difficulty=difficulty,
+        clip_length=clip_length,
     )
     with progress_bar() as bar:
         row = bar.add_task("painting", total=frames * (2 if video else 1))
