@@ -11,7 +11,7 @@ over cells is the global feature. Shapes: S supports, Q queries, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class FewShotNetworkConfig:
 
     Attributes:
         size: Network height,width in pixels.
+        augment: photo (turned and mirrored), upright (neither mirrored nor much turned) or none.
         channels: Channels of the four modules, all different.
         batch_norm: Batch normalisation after each convolution; it folds away at export.
         regions: Regions a side that the final map is pooled to; 0 takes its cells.
@@ -39,6 +40,7 @@ class FewShotNetworkConfig:
     """
 
     size: tuple[int, int] = (84, 84)
+    augment: Literal["photo", "upright", "none"] = "photo"
     channels: tuple[int, int, int, int] = CHANNELS
     batch_norm: bool = True
     regions: int = 0
@@ -325,16 +327,18 @@ class FewShotNetwork(nn.Module):
 
         The only support of a class cannot be left out; its row holds what it scores when it is in.
         """
-        rows = []
         counts = membership.sum(0)
-        for number in range(len(features)):
-            rest = membership
-            if bool(counts[membership[number].argmax()] > 1):
-                mask = torch.ones_like(membership[:, :1])
-                mask[number] = 0
-                rest = membership * mask
-            rows.append(self.compare(features[number : number + 1], self.describe(features, rest)))
-        return torch.cat(rows)
+        alone = counts[membership.argmax(1)] <= 1
+        kept = (~torch.eye(len(features), dtype=torch.bool, device=features.device)) | alone[
+            :, None
+        ]
+        rests = membership[None] * kept[:, :, None]  # [S,S,K]
+
+        def one(rest: Tensor, own: Tensor) -> Tensor:
+            return self.compare(own[None], self.describe(features, rest))[0]
+
+        rows: Tensor = torch.func.vmap(one)(rests, features)
+        return rows
 
     def supports(self) -> tuple[Tensor, Tensor]:
         """Kept features ``[S,C*M]`` and their classes ``[S]``."""
