@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.train.data.cache import FrameCache, cached
@@ -191,14 +191,20 @@ def loader(
 def collate(samples: Sequence[tuple[Tensor, Tensor | None, str, int]]) -> Batch:
     """Stacks samples; the batch has masks where all its samples have one."""
     batch = Batch(
-        image=torch.stack([image for image, _, _, _ in samples]),
+        image=_stacked([image for image, _, _, _ in samples]),
         name=[name for _, _, name, _ in samples],
         index=torch.tensor([position for _, _, _, position in samples], dtype=torch.int64),
     )
     masks = [mask for _, mask, _, _ in samples if mask is not None]
     if len(masks) == len(samples):
-        batch["mask"] = torch.stack(masks)
+        batch["mask"] = _stacked(masks)
     return batch
+
+
+def _stacked(tensors: list[Tensor]) -> Tensor:
+    # In a worker, torch's own collation stacks straight into shared memory: one copy less.
+    stacked: Tensor = default_collate(tensors)
+    return stacked
 
 
 @functools.lru_cache(maxsize=8)
@@ -208,6 +214,7 @@ def _order(seed: tuple[int, int], epoch: int, count: int) -> NDArray[np.int64]:
 
 def _start_worker(_: int) -> None:
     # One thread a worker: OpenCV's pool does not survive a fork, and workers are the parallelism.
+    # 0 switches the pool off; 1 would try to end it first, and hang.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

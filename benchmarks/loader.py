@@ -1,0 +1,152 @@
+"""Frames per second of the loader on 1080p sets, against a bare OpenCV loop of the same run.
+
+    python benchmarks/loader.py --frames 48
+
+The bare loop reads picture and mask, swaps the channels and resizes both, one thread a process;
+with N workers it is run in N processes at once, so that both have the same cores. Both rates are
+given by the clock and by processor time (start-up, hand-over between processes and the main
+process included), which other programs on the machine disturb less. A cached epoch reads every
+frame from the cache that the epoch before filled, and resizes it as the first one does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import ClassTable
+from trocar.train.data.cache import FrameCache
+from trocar.train.data.readers import open_frames
+from trocar.train.data.sample import FrameSet
+from trocar.train.data.stream import FrameDataset, loader
+from trocar.train.data.transforms import NO_AUGMENT, Augment
+
+SIZE = (512, 640)
+BATCH = 8
+
+
+def make_set(root: Path, suffix: str, frames: int) -> None:
+    """Writes 1080p frames with the detail of a real one: smooth shapes, texture, sensor noise."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    ClassTable.from_names(["background", "a", "b"]).write(root / "classes.toml")
+    rng = np.random.default_rng(0)
+    for i in range(frames):
+        coarse = rng.integers(0, 256, (34, 60, 3), dtype=np.uint8)
+        frame = cv2.resize(coarse, (1920, 1080), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+        frame += rng.normal(0, 2.5, (1080, 1920, 1)).astype(np.float32)
+        image = np.clip(frame, 0, 255).astype(np.uint8)
+        mask = np.zeros((1080, 1920), np.uint8)
+        cv2.line(mask, (0, 900), (900 + 5 * i, 500), 1, 90)
+        cv2.circle(mask, (1300, 300 + 4 * i), 120, 2, -1)
+        cv2.imwrite(str(root / "images" / f"{i:04d}.{suffix}"), image)
+        cv2.imwrite(str(root / "masks" / f"{i:04d}.png"), mask)
+
+
+def bare(pairs: list[tuple[str, str]]) -> None:
+    cv2.setNumThreads(0)  # 1 would hang in a forked process whose parent used the pool
+    size = (SIZE[1], SIZE[0])
+    for image, mask in pairs:
+        frame = cv2.cvtColor(cv2.imread(image), cv2.COLOR_BGR2RGB)
+        cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(
+            cv2.imread(mask, cv2.IMREAD_UNCHANGED), size, interpolation=cv2.INTER_NEAREST_EXACT
+        )
+
+
+def bare_in_processes(pairs: list[tuple[str, str]], count: int) -> None:
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=bare, args=(pairs[i::count],)) for i in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+def load(dataset: FrameDataset, workers: int) -> None:
+    order = [list(range(i, min(i + BATCH, len(dataset)))) for i in range(0, len(dataset), BATCH)]
+    for _ in loader(dataset, order, workers=workers):
+        pass
+
+
+def timed(work: Callable[[], None]) -> tuple[float, float]:
+    """Seconds by the clock, and of processor time in this process and those it ended."""
+    start, before = time.perf_counter(), _processor()
+    work()
+    return time.perf_counter() - start, _processor() - before
+
+
+def _processor() -> float:
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def alternating(
+    first: Callable[[], None], second: Callable[[], None], repeats: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Medians of clock and processor seconds of two jobs done in turn."""
+    pairs = [(timed(first), timed(second)) for _ in range(repeats)]
+    return np.median([a for a, _ in pairs], axis=0), np.median([b for _, b in pairs], axis=0)
+
+
+def epochs(frames: FrameSet, augment: Augment) -> tuple[float, float]:
+    """Processor seconds of an epoch that decodes and fills the cache, and of one that reads it."""
+    cache = FrameCache(len(frames), megabytes=len(frames) * 1920 * 1080 * 4 // 2**20 + 1)
+    dataset = FrameDataset(frames, augment, cache)
+
+    def epoch() -> None:
+        for position in range(len(dataset)):
+            dataset[position]
+
+    return timed(epoch)[1], timed(epoch)[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(0)
+    print(f"{arguments.frames} frames of 1920x1080 with masks, to {SIZE[1]}x{SIZE[0]}")
+    print("set  workers  frames/s: bare  loader  ratio   per processor second: bare  loader  ratio")
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("png", "jpg"):
+            root = Path(folder) / suffix
+            make_set(root, suffix, arguments.frames)
+            frames = open_frames(root)
+            compare(suffix, frames, arguments.repeats)
+
+
+def compare(suffix: str, frames: FrameSet, repeats: int) -> None:
+    pairs = [(str(item.image), str(item.mask)) for item in frames]
+    augment = Augment(NO_AUGMENT, SIZE)
+    dataset = FrameDataset(frames, augment)
+    for workers in (1, 2):
+        reference, ours = alternating(
+            lambda n=workers: bare_in_processes(pairs, n),
+            lambda n=workers: load(dataset, n),
+            repeats,
+        )
+        (bare_wall, bare_cpu), (wall, cpu) = len(frames) / reference, len(frames) / ours
+        print(
+            f"{suffix:4} {workers:7}  {bare_wall:14.1f}  {wall:6.1f}  {wall / bare_wall:5.2f}"
+            f"  {bare_cpu:27.1f}  {cpu:6.1f}  {cpu / bare_cpu:5.2f}",
+            flush=True,
+        )
+    first, again = epochs(frames, augment)
+    print(f"{suffix:4} cached epoch: {first / again:.1f} times the rate of the first", flush=True)
+
+
+if __name__ == "__main__":
+    main()
