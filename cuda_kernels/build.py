@@ -138,6 +138,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Compile every configuration for every architecture and print registers and spills."""
     parser = argparse.ArgumentParser(prog="python -m trocar.cuda_kernels.build")
     parser.add_argument("--architecture", nargs="*", default=[*ARCHITECTURES, "compute_75"])
+    parser.add_argument("--file", help="this source alone")
     parser.add_argument("--nvrtc", action="store_true", help="even where there is nvcc")
     options = parser.parse_args(words)
     library = find_nvrtc() if options.nvrtc else None
@@ -146,6 +147,8 @@ def main(words: Sequence[str] | None = None) -> int:
     print("| source | choices | kernel | architecture | registers | spilled bytes | size |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for file, defines in CONFIGURATIONS:
+        if options.file not in (None, file):
+            continue
         choices = " ".join(value.removeprefix("portable::") for _, value in defines)
         for architecture in options.architecture:
             done = compiler.compile(file, defines, architecture)
