@@ -5,12 +5,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from trocar import doctor
-from trocar.doctor import CHECKS, Finding, check_wheels, examine
+from trocar import checks, doctor
+from trocar.checks import CHECKS, Finding, check_wheels
+from trocar.doctor import examine
 
 
 def test_both_onnxruntime_wheels_are_a_fault_with_a_remedy(monkeypatch) -> None:
-    monkeypatch.setattr(doctor, "version_of", lambda name: "1.0" if "onnx" in name else None)
+    monkeypatch.setattr(checks, "version_of", lambda name: "1.0" if "onnx" in name else None)
     finding = check_wheels()
     assert finding.state == "fail"
     assert "onnxruntime and onnxruntime-gpu" in finding.detail
@@ -19,11 +20,11 @@ def test_both_onnxruntime_wheels_are_a_fault_with_a_remedy(monkeypatch) -> None:
 
 def test_an_old_torch_is_a_fault(monkeypatch) -> None:
     monkeypatch.setattr(
-        doctor, "version_of", lambda name: "2.7.1+cu126" if name == "torch" else None
+        checks, "version_of", lambda name: "2.7.1+cu126" if name == "torch" else None
     )
-    assert doctor.check_versions().state == "fail"
-    monkeypatch.setattr(doctor, "version_of", lambda name: "2.10.0" if name == "torch" else None)
-    assert doctor.check_versions().state == "ok"
+    assert checks.check_versions().state == "fail"
+    monkeypatch.setattr(checks, "version_of", lambda name: "2.10.0" if name == "torch" else None)
+    assert checks.check_versions().state == "ok"
 
 
 def test_a_check_that_breaks_is_a_finding_and_stops_nothing() -> None:
@@ -43,8 +44,8 @@ def test_a_broken_native_package_is_told_in_its_own_words(monkeypatch) -> None:
     class Done:
         returncode, stderr, stdout = 1, "Traceback\nImportError: libavcodec missing\n", ""
 
-    monkeypatch.setattr(doctor, "_python", lambda code: Done)
-    finding = doctor.check_codecs()
+    monkeypatch.setattr(checks, "_python", lambda code: Done)
+    finding = checks.check_codecs()
     assert finding.state == "fail"
     assert finding.detail == "ImportError: libavcodec missing"
 
