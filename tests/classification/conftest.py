@@ -1,4 +1,4 @@
-"""Sets, methods and runs for the classification tests; tests are no package, so the kit is loaded."""
+"""Sets, methods and runs for the classification tests; the kit is loaded by its path."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def test_head_batches_hold_head_classes_and_total_batches_all(
     assert len(head) == 2
     assert total == {0, 1, 2, 3}
     assert method.network.head_mask.tolist() == [i in head for i in range(4)]
-    pk, streams, _ = built(make_method, open_toy, make_run(), head_sampling="pk")
+    _, streams, _ = built(make_method, open_toy, make_run(), head_sampling="pk")
     assert isinstance(streams["head"].sampler, PKSampler)
     assert {int(v) for s in range(9) for v in streams["head"].batch(s)["label"]} == head
 

@@ -10,6 +10,7 @@ over cells is the global feature. Shapes: S supports, Q queries, K classes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -285,7 +286,8 @@ class FewShotNetwork(nn.Module):
         self.config = config
         self.extractor = ConvModules(config.channels, batch_norm=config.batch_norm)
         self.pool = nn.AdaptiveAvgPool2d(config.regions) if config.regions else nn.Identity()
-        self.tau = nn.Parameter(torch.tensor(config.tau))
+        # Its logarithm is what is learned: steps of any optimiser then scale with it.
+        self.log_tau = nn.Parameter(torch.tensor(math.log(config.tau)))
         with torch.no_grad():
             shape = self.eval().features(torch.zeros(1, 3, *config.size), normalise=False).shape
         self.train()
@@ -298,6 +300,11 @@ class FewShotNetwork(nn.Module):
         for name, values in (("mean", input.mean), ("std", input.std)):
             pixels = torch.tensor(values).mul(255).reshape(1, 3, 1, 1)
             self.register_buffer(name, pixels, persistent=False)
+
+    @property
+    def tau(self) -> Tensor:
+        """The temperature of the scores, a scalar that is learned."""
+        return self.log_tau.exp()
 
     def features(self, image: Tensor, *, normalise: bool = True) -> Tensor:
         """RGB ``[B,3,h,w]`` 0..255 to features ``[B,C,M]``."""
