@@ -1,0 +1,264 @@
+"""Head-triplet against cross-entropy on a long tail; the few-shot classifier against two others.
+
+    python benchmarks/classification.py long-tail --data ../shared/data --seeds 0,1,2
+    python benchmarks/classification.py few-shot  --data ../shared/data --set omniglot --seeds 0,1,2
+    python benchmarks/classification.py few-shot  --data ../shared/data --set tools --seeds 0,1,2
+    python benchmarks/classification.py tables
+
+Every run is the project's own training loop with the same steps, photographs a step, learning rate
+and augmentation for all that are compared; nothing is chosen on the test photographs. Results are
+added to ``benchmarks/results/classification.json``, from which ``tables`` writes the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from trocar.contract.bundle import write_atomic
+from trocar.train.classification_scores import classification_scores, interval
+from trocar.train.classification_terms import run_over
+from trocar.train.data.classification.readers import open_photos
+from trocar.train.data.classification.sample import PhotoSet
+from trocar.train.data.classification.statistics import class_statistics, long_tailed
+from trocar.train.data.classification.streams import PhotoStore
+from trocar.train.job import Job
+from trocar.train.loop import train
+from trocar.train.methods.classifier import Classifier, ClassifierConfig
+from trocar.train.methods.few_shot import FewShot, FewShotConfig
+from trocar.train.methods.head_triplet import HeadTriplet, HeadTripletConfig
+from trocar.train.methods.protocol import TrainData
+from trocar.train.settings import RunConfig
+
+RESULTS = Path(__file__).parent / "results"
+TEST_ALPHABETS = ("Balinese", "Sanskrit", "Tagalog")
+SCORES = ("accuracy", "macro_f1", "accuracy_many", "accuracy_medium", "accuracy_few")
+
+
+@click.group()
+def cli() -> None:
+    """See the module."""
+    torch.set_num_threads(1)
+
+
+@cli.command("long-tail")
+@click.option("--data", type=click.Path(path_type=Path), required=True)
+@click.option("--seeds", default="0,1,2", show_default=True)
+@click.option("--steps", default=300, show_default=True)
+@click.option("--factor", default=30.0, show_default=True, help="Imbalance factor.")
+@click.option("--split", default="test", show_default=True, help="val to try settings out.")
+@click.option("--only", default="", help="Name one method.")
+@click.option("--save/--no-save", default=True)
+def long_tail(
+    data: Path, seeds: str, steps: int, factor: float, split: str, only: str, save: bool
+) -> None:
+    """surgical_tools thinned out to a long tail; scores on its balanced test photographs."""
+    photos = open_photos(data / "surgical_tools")
+    for seed in _numbers(seeds):
+        tailed = long_tailed(photos.subset("train"), factor=factor, seed=seed)
+        test = PhotoStore(photos.subset(split), size=(64, 64), cache_mb=256)
+        common = {
+            "size": (64, 64), "backbone": "test_resnet", "embedding": 64, "many": 20, "few": 5,
+        }  # fmt: skip
+        ce = {**common, "comparison": "head"}
+        methods: dict[str, Any] = {
+            "cross-entropy": Classifier(ClassifierConfig(**ce)),
+            "cross-entropy, balanced": Classifier(ClassifierConfig(**ce, sampling="balanced")),
+            "head-triplet": HeadTriplet(
+                HeadTripletConfig(**common, p=8, k=4, margin=0.0, head_rule="share", head_share=0.5)
+            ),
+        }
+        for name, method in methods.items():
+            if only and only != name:
+                continue
+            # 48 photographs a step for all: 16 of the head set and 32 of the total set.
+            batch = 16 if name == "head-triplet" else 48
+            seconds = _train(method, tailed, photos.subset("val"), seed, steps, batch)
+            scores, _ = run_over(method.network, test, method.network)
+            found = classification_scores(
+                test.photos.labels,
+                scores.argmax(1),
+                table=tailed.table,
+                counts=tailed.counts,
+                many=20,
+                few=5,
+            )
+            row = {
+                "bench": f"long tail, factor {factor:g}",
+                "method": name,
+                "seed": seed,
+                "steps": steps,
+                "seconds": seconds,
+                "split": split,
+                "counts": list(class_statistics(tailed).counts),
+                **{key: found[key] for key in SCORES},
+            }
+            _report(row, save)
+
+
+@cli.command("few-shot")
+@click.option("--data", type=click.Path(path_type=Path), required=True)
+@click.option("--set", "which", type=click.Choice(["omniglot", "tools"]), required=True)
+@click.option("--seeds", default="0,1,2", show_default=True)
+@click.option("--steps", default=120, show_default=True)
+@click.option("--episodes", default=600, show_default=True)
+@click.option("--only", default="", help="Name one comparison.")
+@click.option("--save/--no-save", default=True)
+def few_shot(
+    data: Path, which: str, seeds: str, steps: int, episodes: int, only: str, save: bool
+) -> None:
+    """Classes never trained on; the same episodes and the same network for all comparisons."""
+    small = which == "omniglot"
+    size, channels = ((48, 48), (12, 16, 24, 48)) if small else ((64, 64), (8, 12, 16, 24))
+    for seed in _numbers(seeds):
+        base, novel = _omniglot(data) if which == "omniglot" else _tools(data, seed)
+        for comparison in ("local", "proto", "dn4"):
+            if only and only != comparison:
+                continue
+            config = FewShotConfig(
+                comparison=comparison, size=size, channels=channels, queries=5, held_out=0,
+                episodes=20, supports=1, augment="upright" if which == "omniglot" else "photo",
+            )  # fmt: skip
+            method = FewShot(config)
+            seconds = _train(method, base, _few(base), seed, steps, 1)
+            began = time.process_time()
+            (features,) = run_over(
+                method.network, PhotoStore(novel, size=size), method.network.features
+            )
+            for ways in (5, 20) if which == "omniglot" else (5,):
+                for shots in (1, 5):
+                    method.config = replace(
+                        config, ways=ways, shots=shots, queries=10, episodes=episodes
+                    )
+                    found = method.episode_accuracies(features, novel.labels, seed=seed)
+                    mean, half = interval(found)
+                    row = {
+                        "bench": f"{which}, {ways}-way {shots}-shot",
+                        "method": comparison,
+                        "seed": seed,
+                        "steps": steps,
+                        "seconds": seconds,
+                        "test_seconds": round(time.process_time() - began, 1),
+                        "episodes": episodes,
+                        "novel_classes": len(np.unique(novel.labels)),
+                        "accuracy": mean,
+                        "interval": half,
+                    }
+                    _report(row, save)
+
+
+@cli.command()
+def tables() -> None:
+    """Writes the tables from what was measured."""
+    rows = json.loads((RESULTS / "classification.json").read_text(encoding="utf-8"))
+    text = "\n".join(_tables(rows))
+    write_atomic(RESULTS / "classification.md", text.encode())
+    click.echo(text)
+
+
+def _train(
+    method: Any, labelled: PhotoSet, validation: PhotoSet, seed: int, steps: int, batch: int
+) -> float:
+    """One run of the loop; the network stays in the method. CPU seconds come back."""
+    run = RunConfig(
+        steps=steps, batch_size=batch, lr=2e-3, seed=seed, workers=0, device="cpu",
+        evaluate_every=steps, log_every=50,
+    )  # fmt: skip
+    data = TrainData(
+        labelled=labelled, validation=validation, batch_size=batch, seed=seed, cache_mb=512
+    )
+    began = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        train(Job(method=method, run=run, data=data, name="bench", out=Path(folder) / "run"))
+    return round(time.process_time() - began, 1)
+
+
+def _omniglot(data: Path) -> tuple[PhotoSet, PhotoSet]:
+    photos = open_photos(data / "omniglot_small")
+    test = {item.name for item in photos if item.group in TEST_ALPHABETS}
+    return photos.only(i.name for i in photos if i.name not in test), photos.only(test)
+
+
+def _tools(data: Path, seed: int) -> tuple[PhotoSet, PhotoSet]:
+    """Six of the eighteen instruments are never trained on; which, follows from the seed."""
+    photos = open_photos(data / "surgical_tools")
+    order = np.random.default_rng((seed, 18)).permutation(len(photos.table))
+    return photos.of_classes(order[6:]), photos.of_classes(order[:6])
+
+
+def _few(photos: PhotoSet, each: int = 12) -> PhotoSet:
+    """The first photographs of every class: the loop wants something to validate on."""
+    labels = photos.labels
+    names = [
+        photos.items[int(p)].name
+        for label in np.unique(labels)
+        for p in np.flatnonzero(labels == label)[:each]
+    ]
+    return photos.only(names)
+
+
+def _report(row: dict[str, Any], save: bool) -> None:
+    shown = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+    click.echo(json.dumps({k: v for k, v in shown.items() if k != "counts"}))
+    if not save:
+        return
+    path = RESULTS / "classification.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    key = ("bench", "method", "seed")
+    kept = [old for old in rows if any(old[k] != row[k] for k in key)]
+    command = shlex.join(["python", "benchmarks/classification.py", *sys.argv[1:]])
+    kept.append({**shown, "command": command})
+    write_atomic(path, (json.dumps(kept, indent=1) + "\n").encode())
+
+
+def _tables(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["# Classification", ""]
+    for bench in dict.fromkeys(row["bench"] for row in rows):
+        own = [row for row in rows if row["bench"] == bench]
+        names = SCORES if bench.startswith("long") else ("accuracy",)
+        methods = list(dict.fromkeys(row["method"] for row in own))
+        seeds = sorted({row["seed"] for row in own})
+        lines += [f"## {bench}", ""]
+        lines += ["Commands: " + "; ".join(sorted({f"`{row['command']}`" for row in own})), ""]
+        lines.append("| method | " + " | ".join(names) + " |" + _interval_head(own))
+        lines.append("| --- |" + " --- |" * (len(names) + ("interval" in own[0])))
+        for method in methods:
+            mine = [row for row in own if row["method"] == method]
+            cells = [_spread([row[name] for row in mine]) for name in names]
+            if "interval" in own[0]:
+                cells.append(
+                    ", ".join(
+                        f"{100 * r['accuracy']:.1f} ± {100 * r['interval']:.1f}" for r in mine
+                    )
+                )
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        lines += ["", f"Mean and deviation over seeds {', '.join(map(str, seeds))}.", ""]
+    return lines
+
+
+def _interval_head(rows: list[dict[str, Any]]) -> str:
+    return " each seed, 95 % over episodes |" if "interval" in rows[0] else ""
+
+
+def _spread(values: list[float]) -> str:
+    array = 100 * np.array(values, np.float64)
+    spread = array.std(ddof=1) if len(array) > 1 else 0.0
+    return f"{array.mean():.1f} ± {spread:.1f}"
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+if __name__ == "__main__":
+    cli()
