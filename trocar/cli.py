@@ -54,9 +54,16 @@ COMMANDS: dict[str, LazyCommand] = {
         "Make a bundle and prove it equal to its checkpoint.",
         "train,export",
     ),
+    "bundle": LazyCommand(
+        "trocar.deploy:bundle", "Make a proven bundle of somebody's ONNX file.", "export"
+    ),
+    "engines": LazyCommand("trocar.deploy:engines", "Look after a bundle's engines.", "export"),
     "run": LazyCommand("trocar.runtime.cli:run", "Find instruments in a video or live stream."),
     "enroll": LazyCommand(
         "trocar.runtime.enroll:command", "Teach a classifier a class from photographs."
+    ),
+    "benchmark": LazyCommand(
+        "trocar.runtime.cli:benchmark", "Time every back end and precision on this machine."
     ),
     "inspect": LazyCommand("trocar.runtime.cli:inspect", "Print what a bundle is."),
     "report": LazyCommand("trocar.report:report", "Write one HTML page about runs.", "train"),

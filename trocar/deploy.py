@@ -18,11 +18,13 @@ import cv2
 from trocar.contract.bundle import MANIFEST
 from trocar.contract.config import fields_of
 from trocar.contract.errors import ConfigError, TrocarError
-from trocar.export.cli import export_options, run_export
+from trocar.export.cli import run_bundle, run_export
+from trocar.export.flags import bundle_options, export_options
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from trocar.contract.engines import EngineSidecar
     from trocar.contract.manifest import Manifest
     from trocar.export.parity import Infer
     from trocar.train.data.classification.sample import PhotoSet
@@ -43,11 +45,54 @@ def export(
         run_export(
             load_network,
             open_runner,
+            engine_runner=open_engine_runner,
             source=source,
             frames_folder=folder,
             frames_limit=frames_limit,
             **flags,
         )
+
+
+@click.command()
+@bundle_options
+def bundle(**flags: Any) -> None:
+    """Make a proven bundle of SOURCE, a finished ONNX file that was not trained here.
+
+    The file runs inside the frame-in graph and beside itself, on your frames.
+    """
+    run_bundle(open_runner, **flags)
+
+
+@click.group()
+def engines() -> None:
+    """Look after the TensorRT engines of a bundle."""
+
+
+@engines.command("prune")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--all", "everything", is_flag=True, help="Take out every engine.")
+@click.option("--device", default="cuda:0", show_default=True, help="GPU that engines must fit.")
+def prune(model: Path, everything: bool, device: str) -> None:
+    """Take the engines out of MODEL that do not fit this machine, and say why each goes."""
+    from trocar.contract.bundle import open_bundle
+    from trocar.contract.engines import engine_fitness, engines_of
+    from trocar.export.engine_bundle import prune_engines
+    from trocar.runtime.engines import environment_here
+
+    opened = open_bundle(model)
+
+    def why_not(sidecar: EngineSidecar) -> list[str]:
+        if everything:
+            return ["every engine was to go"]
+        here = environment_here(opened, flavour=sidecar.flavour, device=device)
+        return engine_fitness(sidecar, here)
+
+    reasons = {name: why_not(sidecar) for name, sidecar in engines_of(opened).items()}
+    for name in prune_engines(model, keep=lambda sidecar: not why_not(sidecar)):
+        click.echo(f"took out {name}: {'; '.join(reasons[name])}")
+    for name, why in reasons.items():
+        if not why:
+            click.echo(f"kept {name}")
 
 
 def load_network(path: Path) -> tuple[nn.Module, Manifest]:
@@ -62,6 +107,13 @@ def open_runner(model: Path) -> Infer:
     from trocar.runtime.backends import open_backend
 
     return open_backend("onnxruntime", model).infer
+
+
+def open_engine_runner(flavour: str, engine: Path, manifest: Manifest) -> Infer:
+    """Opens a serialized engine with the back end of its flavour, on the first GPU."""
+    from trocar.runtime.backends import open_backend
+
+    return open_backend(flavour, engine, manifest, device="cuda:0").infer
 
 
 @contextmanager
