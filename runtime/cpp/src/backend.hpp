@@ -33,12 +33,21 @@ struct Tensor {
     }
 };
 
+/// A float32 input beside the frames.
+struct Input {
+    std::string name;
+    std::vector<std::int64_t> shape;
+    std::vector<float> data;
+};
+
 class Backend {
   public:
     virtual ~Backend() = default;
     /// Runs `count` tightly packed RGB frames. Throws Error with TROCAR_ERROR_BACKEND.
     virtual const std::vector<Tensor> &run(const std::uint8_t *rgb, int count, int height,
                                            int width) = 0;
+    /// Overrides inputs that have defaults, from now on. Throws Error with TROCAR_ERROR_BACKEND.
+    virtual void set_inputs(const std::vector<Input> &inputs) = 0;
     /// The manifest text that the model's metadata carries; empty without one.
     virtual std::string metadata() const = 0;
     /// Name and version of the library.

@@ -78,7 +78,12 @@ Bundle open_bundle(const std::string &path) {
             bundle.model = std::move(data);
         else if (name == golden_name)
             bundle.golden = std::move(data);
+        else if (name == bundle.manifest.class_state)
+            bundle.classes = std::move(data);
     }
+    const std::string &state = bundle.manifest.class_state;
+    if (!bundle.manifest.segmentation && !state.empty() && bundle.manifest.files.count(state) == 0)
+        bundle_error(path + " holds no " + state, "export the bundle again with what you need");
     if (bundle.manifest.files.count(golden_name) == 0)
         bundle_error(path + " holds no " + golden_name,
                      "export the bundle again with what you need");

@@ -12,6 +12,7 @@ struct Bundle {
     Manifest manifest;
     std::string model;   // bytes of model.onnx, the very ones that were hashed
     std::string golden;  // bytes of golden.npz
+    std::string classes;  // bytes of a classifier's enrolled classes; empty without
 };
 
 /// Throws Error: BUNDLE, TAMPERED or VERSION.

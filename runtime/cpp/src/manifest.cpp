@@ -232,6 +232,10 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
         for (const std::string &fault : faults) all += (all.empty() ? "" : "; ") + fault;
         bundle_error(source + " is malformed: " + all);
     }
+    if (const Json *extra = data.find("extra"))
+        if (const Json *about = member(*extra, "classification", Kind::object))
+            if (const Json *state = member(*about, "state", Kind::text))
+                made.class_state = state->text;
     const Json &input = *data.find("input");
     made.input_name = input.find("name")->text;
     made.height = static_cast<int>(input.find("height")->number);

@@ -100,7 +100,31 @@ class OnnxRuntimeBackend final : public Backend {
     }
     OnnxRuntimeBackend(const OnnxRuntimeBackend &) = delete;
     OnnxRuntimeBackend &operator=(const OnnxRuntimeBackend &) = delete;
-    ~OnnxRuntimeBackend() override { drop_values(); }
+    ~OnnxRuntimeBackend() override {
+        drop(values_);
+        drop(given_values_);
+    }
+
+    void set_inputs(const std::vector<Input> &inputs) override {
+        std::vector<std::string> known = overridable();
+        given_ = inputs;
+        drop(given_values_);
+        input_names_.resize(1);
+        for (Input &input : given_) {
+            if (std::find(known.begin(), known.end(), input.name) == known.end())
+                throw Error(TROCAR_ERROR_BACKEND,
+                            "the graph has no input " + input.name + " with a default",
+                            "export the bundle again");
+            given_values_.push_back(nullptr);
+            require(api_.CreateTensorWithDataAsOrtValue(
+                memory_.get(), input.data.data(), input.data.size() * sizeof(float),
+                input.shape.data(), input.shape.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+                &given_values_.back()));
+            input_names_.push_back(input.name.c_str());
+        }
+        // The outputs may have another size now.
+        drop(values_);
+    }
 
     const std::vector<Tensor> &run(const std::uint8_t *rgb, int count, int height,
                                    int width) override {
@@ -219,6 +243,7 @@ class OnnxRuntimeBackend final : public Backend {
         char *text = nullptr;
         require(api_.SessionGetInputName(session_.get(), 0, allocator, &text));
         input_name_ = taken(allocator, text);
+        input_names_ = {input_name_.c_str()};
         tensors_.resize(outputs);
         for (std::size_t i = 0; i < outputs; ++i) {
             require(api_.SessionGetOutputName(session_.get(), i, allocator, &text));
@@ -227,16 +252,30 @@ class OnnxRuntimeBackend final : public Backend {
         for (const Tensor &tensor : tensors_) output_names_.push_back(tensor.name.c_str());
     }
 
-    void call(OrtValue **outputs) const {
-        const char *name = input_name_.c_str();
-        const OrtValue *input = input_.get();
-        require(api_.Run(session_.get(), nullptr, &name, &input, 1, output_names_.data(),
-                         output_names_.size(), outputs));
+    std::vector<std::string> overridable() const {
+        OrtAllocator *allocator = nullptr;
+        require(api_.GetAllocatorWithDefaultOptions(&allocator));
+        std::size_t count = 0;
+        require(api_.SessionGetOverridableInitializerCount(session_.get(), &count));
+        std::vector<std::string> names;
+        for (std::size_t i = 0; i < count; ++i) {
+            char *text = nullptr;
+            require(api_.SessionGetOverridableInitializerName(session_.get(), i, allocator, &text));
+            names.push_back(taken(allocator, text));
+        }
+        return names;
+    }
+
+    void call(OrtValue **outputs) {
+        inputs_.assign(1, input_.get());
+        inputs_.insert(inputs_.end(), given_values_.begin(), given_values_.end());
+        require(api_.Run(session_.get(), nullptr, input_names_.data(), inputs_.data(),
+                         inputs_.size(), output_names_.data(), output_names_.size(), outputs));
     }
 
     /// Lets ONNX Runtime choose the outputs' shapes, and takes buffers of these for next time.
     void run_unknown(const std::array<std::int64_t, 4> &shape) {
-        drop_values();
+        drop(values_);
         std::vector<OrtValue *> given(tensors_.size(), nullptr);
         struct Releaser {
             const OrtApi &api;
@@ -283,9 +322,10 @@ class OnnxRuntimeBackend final : public Backend {
         tensor.data = buffer.data();
     }
 
-    void drop_values() {
-        for (OrtValue *value : values_) api_.ReleaseValue(value);
-        values_.clear();
+    void drop(std::vector<OrtValue *> &values) const {
+        for (OrtValue *value : values)
+            if (value != nullptr) api_.ReleaseValue(value);
+        values.clear();
     }
 
     const OrtLibrary &library_;
@@ -297,6 +337,10 @@ class OnnxRuntimeBackend final : public Backend {
     Owned<OrtValue> input_;
     const std::uint8_t *data_ = nullptr;  // what input_ points at
     std::string input_name_;
+    std::vector<const char *> input_names_;
+    std::vector<const OrtValue *> inputs_;
+    std::vector<Input> given_;               // what given_values_ point at
+    std::vector<OrtValue *> given_values_;
     std::vector<const char *> output_names_;
     std::array<std::int64_t, 4> shape_{};             // of the frames that values_ are made for
     std::vector<std::vector<std::uint8_t>> buffers_;  // what values_ point at

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "classes.hpp"
 #include "error.hpp"
 #include "half.hpp"
 #include "npz.hpp"
@@ -110,6 +111,10 @@ Session::Session(const std::string &path, const Asked &asked)
         manifest_ = std::move(bundle.manifest);
         backend_ = opened(bundle.model, asked);
         replay(bundle.golden);
+        if (!bundle.classes.empty() && !manifest_.segmentation) {
+            const std::vector<Input> classes = enrolled_classes(bundle.classes);
+            if (!classes.empty()) backend_->set_inputs(classes);
+        }
     }
     if (!asked.precision.empty() && asked.precision != manifest_.precision)
         throw Error(TROCAR_ERROR_BACKEND,

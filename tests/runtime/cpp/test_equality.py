@@ -176,6 +176,26 @@ def test_classification(
     native.close()
 
 
+def test_enrolled_classes(
+    cpp: ModuleType,
+    library: str,
+    onnxruntime_library: str,
+    tmp_path: Path,
+    rng: np.random.Generator,
+) -> None:
+    path = bundles.make_classifier_bundle(tmp_path / "c.trocar", enrolled=3)
+    native = cpp.Session(library, str(path), library=onnxruntime_library, threads=1)
+    assert (native.info.score_count, native.info.class_count) == (7, 7)
+    with Session.open(path, threads=1) as python:
+        for count in (1, 2):
+            frames = [rng.integers(0, 256, (24, 32, 3)).astype(np.uint8) for _ in range(count)]
+            outputs = python.infer(np.stack(frames))
+            for _ in range(2):
+                for i, got in enumerate(native.run(*frames)):
+                    np.testing.assert_array_equal(got["scores"], outputs["scores"][i])
+    native.close()
+
+
 def test_a_classifier_without_embedding(
     cpp: ModuleType, library: str, onnxruntime_library: str, tmp_path: Path
 ) -> None:
