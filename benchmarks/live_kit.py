@@ -66,8 +66,14 @@ def surgical_video(
     return path
 
 
-def deeplab_bundle(path: Path, *, encoder: str = "timm-mobilenetv3_small_100") -> Path:
-    """A bundle of DeepLabV3+ at 512x640 with random weights and a sensible answer.
+def deeplab_bundle(
+    path: Path,
+    *,
+    encoder: str = "timm-mobilenetv3_small_100",
+    height: int = 512,
+    width: int = 640,
+) -> Path:
+    """A bundle of DeepLabV3+ with random weights and a sensible answer.
 
     Weights are random, so a colour classifier is added to the last layer: the work is the real
     network's, the labels are those of the scene.
@@ -99,7 +105,7 @@ def deeplab_bundle(path: Path, *, encoder: str = "timm-mobilenetv3_small_100") -
         task="segmentation",
         method="supervised",
         classes=TABLE,
-        input=InputSpec(height=512, width=640),
+        input=InputSpec(height=height, width=width),
         golden_margin=1e-2,
     )
     data, manifest = onnx_from_network(Network().eval(), manifest)
