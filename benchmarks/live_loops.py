@@ -43,6 +43,7 @@ class Camera:
         self._count = int(fps * seconds)
 
     def frames(self) -> Iterator[Frame]:
+        """Gives frames at their time."""
         assert self.fps
         begun = monotonic_ns()
         for index in range(self._count):
@@ -55,7 +56,8 @@ class Camera:
                 captured_ns=due,
             )
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """It ends by itself."""
 
 
 def main() -> None:

@@ -47,6 +47,7 @@ class Endless:
         self._pictures = [live_kit.scene(i, 240, 320) for i in range(40)]
 
     def frames(self) -> Iterator[Frame]:
+        """Gives frames at their time."""
         begun = time.monotonic()
         index = 0
         assert self.fps
@@ -61,6 +62,7 @@ class Endless:
             index += 1
 
     def close(self) -> None:
+        """Stops."""
         self._closed = True
 
 
