@@ -135,10 +135,20 @@ def phantom_table() -> ClassTable:
 
 
 def parts_table() -> ClassTable:
-    """Background, shaft, wrist and clasper (the working end, whether it opens or not)."""
+    """Background, shaft, wrist and clasper (the working end, whether it opens or not).
+
+    The parts share one type, so that the runtime joins them to whole instruments.
+    """
     rows = [ClassRow(id=0, name="background", colour=(0, 0, 0))]
     rows += [
-        ClassRow(id=i, name=name, colour=default_colour(i), instrument=True, part=name)
+        ClassRow(
+            id=i,
+            name=name,
+            colour=default_colour(i),
+            instrument=True,
+            type="instrument",
+            part=name,
+        )
         for i, name in enumerate(PARTS, start=1)
     ]
     return ClassTable(tuple(rows))
