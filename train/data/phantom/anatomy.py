@@ -23,7 +23,7 @@ class Jaw:
         swing: +1 or -1: which way it opens; 0: fixed.
         thickness: Across the plane of the outline.
         tip: The point of the outline that counts as its tip.
-        material: ``jaw``, ``gold`` or ``ceramic``.
+        material: ``jaw`` or ``insert``.
     """
 
     outline: Outline
@@ -129,7 +129,7 @@ def _hook() -> Anatomy:
         wrist=((0, 0.92), (0.4, 0.92), (2.6, 0.42), (3.1, 0.36)),
         jaws=(Jaw(outline=outline, thickness=0.36, tip=(2.3, 1.55)),),
         opening=0.0,
-        wrist_material="ceramic",
+        wrist_material="insulation",
     )
 
 
@@ -138,7 +138,7 @@ def _needle_driver() -> Anatomy:
     outline = np.concatenate([_teeth(0, 3.4, 0.0, 0.06, 14), back[::-1]])
     return Anatomy(
         wrist=((0, 1.0), (0.9, 1.0), (1.0, 0.82), (1.3, 0.82), (1.4, 1.0), (2.2, 0.9)),
-        jaws=_pair(outline, (3.5, 0.1), thickness=0.9, material="gold"),
+        jaws=_pair(outline, (3.5, 0.1), thickness=0.9, material="insert"),
         opening=0.5,
     )
 

@@ -43,7 +43,30 @@ class Metal:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """Everything that tells one domain from another."""
+    """Everything that tells one domain from another; colours are RGB 0..255.
+
+    Attributes:
+        wall: Two colours of what lies behind the organs.
+        organs: What may be drawn before it.
+        vessel: Colour of vessels.
+        blood: Colour of blood.
+        light: RGB factors of the lamp.
+        falloff: How fast the light fades towards the rim of the view.
+        ambient: Light in folds, 0..1.
+        shafts: Surfaces of shafts; each instrument draws one.
+        wrist: Surface of the piece behind the jaws.
+        jaw: Surface of the jaws.
+        insert: Surface of a needle driver's grips.
+        insulation: Surface of the sleeve behind a hook.
+        wrist_bend: Greatest bend of the wrist, radians; 0 for straight instruments.
+        radius: Of a shaft, with the tissue one unit away.
+        brightness: Mean of the red channel that the exposure control aims for.
+        circle: Least and greatest radius of the round view, against the frame's width.
+        contrast: 1 is linear.
+        sharpen: Strength of the camera's edge enhancement.
+        noise: Factor on the sensor's noise.
+        smoke: Colour of smoke.
+    """
 
     wall: tuple[Colour, Colour]
     organs: tuple[Organ, ...]
@@ -55,12 +78,13 @@ class Look:
     shafts: tuple[Metal, ...]
     wrist: Metal
     jaw: Metal
+    insert: Metal
+    insulation: Metal
     wrist_bend: float
     radius: float
     brightness: float
     circle: tuple[float, float]
     contrast: float
-    saturation: float
     sharpen: float
     noise: float
     smoke: Colour
@@ -124,18 +148,20 @@ LOOKS: dict[str, Look] = {
         ),
         wrist=Metal(colour=(150, 148, 146), mirror=0.50, exponent=40, strength=1.0),
         jaw=Metal(colour=(168, 166, 162), mirror=0.45, exponent=30, strength=1.0),
+        # Gilded grips of needle drivers, ceramic behind the hook.
+        insert=Metal(colour=(168, 138, 76), mirror=0.35, exponent=26, strength=0.7),
+        insulation=Metal(colour=(206, 200, 186), mirror=0.12, exponent=20, strength=0.5),
         wrist_bend=0.0,
         radius=0.040,
         brightness=112,
-        circle=(0.60, 0.72),
+        circle=(0.49, 0.59),
         contrast=1.12,
-        saturation=1.05,
         sharpen=0.0,
         noise=1.0,
         smoke=(176, 164, 164),
     ),
     # Porcine training model under a robot: cold LED light, pale pink bowel, white fat, wristed
-    # satin-grey instruments, a sharpening camera and a wider view.
+    # pale shafts, a sharpening camera and a wider view.
     "robotic": Look(
         wall=((150, 92, 96), (104, 58, 70)),
         organs=(
@@ -178,18 +204,20 @@ LOOKS: dict[str, Look] = {
         falloff=0.55,
         ambient=0.24,
         shafts=(
-            Metal(colour=(150, 154, 162), mirror=0.22, exponent=12, strength=0.45),
-            Metal(colour=(182, 184, 186), mirror=0.25, exponent=14, strength=0.5),
-            Metal(colour=(112, 122, 140), mirror=0.22, exponent=14, strength=0.5),
+            Metal(colour=(168, 172, 178), mirror=0.22, exponent=12, strength=0.45),
+            Metal(colour=(198, 200, 198), mirror=0.25, exponent=14, strength=0.5),
+            Metal(colour=(126, 146, 178), mirror=0.22, exponent=14, strength=0.5),
         ),
-        wrist=Metal(colour=(196, 192, 178), mirror=0.40, exponent=28, strength=0.9),
-        jaw=Metal(colour=(188, 186, 178), mirror=0.40, exponent=26, strength=0.9),
+        # Dark coated working ends, tungsten grips, brown plastic insulation: laparoscopy's reverse.
+        wrist=Metal(colour=(58, 60, 68), mirror=0.22, exponent=20, strength=0.55),
+        jaw=Metal(colour=(74, 72, 76), mirror=0.28, exponent=24, strength=0.7),
+        insert=Metal(colour=(104, 98, 98), mirror=0.25, exponent=20, strength=0.5),
+        insulation=Metal(colour=(158, 112, 74), mirror=0.10, exponent=12, strength=0.4),
         wrist_bend=0.9,
         radius=0.046,
         brightness=122,
-        circle=(0.74, 0.84),
+        circle=(0.61, 0.69),
         contrast=1.02,
-        saturation=0.9,
         sharpen=0.55,
         noise=0.7,
         smoke=(206, 210, 218),

@@ -194,7 +194,7 @@ def _laid_out(tile: Field, size: tuple[int, int]) -> NDArray[np.uint8]:
 def _window(rng: np.random.Generator, look: Look, size: tuple[int, int]) -> Field:
     """The round picture of the endoscope, with a soft edge."""
     height, width = size
-    radius = float(rng.uniform(*look.circle)) * width * 0.82
+    radius = float(rng.uniform(*look.circle)) * width
     x = np.arange(width, dtype=np.float32)[None] - np.float32(
         width * (0.5 + rng.uniform(-0.025, 0.025))
     )

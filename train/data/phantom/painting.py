@@ -16,7 +16,7 @@ from trocar.train.data.phantom.looks import Look, Metal
 from trocar.train.data.phantom.noise import Field
 from trocar.train.data.phantom.pose import FOCAL, Pose, Rig, Vector, project
 from trocar.train.data.phantom.silhouette import Box, bounds, filled, jaw_outlines, lathe
-from trocar.train.data.phantom.surface import CERAMIC, GOLD, Spots, Surroundings, shade
+from trocar.train.data.phantom.surface import Spots, Surroundings, shade
 
 SHAFT, WRIST, CLASPER = 1, 2, 3
 NEAREST = 0.05
@@ -69,7 +69,7 @@ def paint(
     brush.rod(shaft, (pose.port, pose.joint), across_shaft, rig.shaft, SHAFT)
     jaw, polygons, hole, _ = jaws[-1]
     brush.jaw(jaw, polygons, hole, pose)
-    metal = CERAMIC if anatomy.wrist_material == "ceramic" else look.wrist
+    metal = look.insulation if anatomy.wrist_material == "insulation" else look.wrist
     brush.rod(wrist, (pose.joint, pose.hinge), across_wrist, metal, WRIST)
     return layer
 
@@ -138,12 +138,12 @@ class _Brush:
         if self.rig.kind == "suction":
             for along, aside in ((1.0, 0.22), (1.8, -0.24), (2.4, 0.2)):
                 tone -= 0.85 * ((u - along) ** 2 + (v - aside) ** 2 < 0.035)
-        elif jaw.material == "gold":
+        elif jaw.material == "insert":
             # Cross-hatched inserts.
             tone += 0.15 * np.sin((u + v) * 24) * np.sin((u - v) * 24)
         depth = np.full_like(u, float(pose.hinge[2]))
         spots = Spots(x, y, nx * nz, ny * nz, nz, depth, -u, v, tone)
-        metal = GOLD if jaw.material == "gold" else self.look.jaw
+        metal = self.look.insert if jaw.material == "insert" else self.look.jaw
         self._lay(spots, metal, (ys, xs), cover, box, CLASPER)
 
     def _marks(self, u: Field) -> Field:

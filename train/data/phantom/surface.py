@@ -14,8 +14,6 @@ from trocar.train.data.phantom.looks import Colour, Metal
 from trocar.train.data.phantom.noise import Field
 from trocar.train.data.phantom.pose import FOCAL
 
-GOLD = Metal(colour=(168, 138, 76), mirror=0.35, exponent=26, strength=0.7)
-CERAMIC = Metal(colour=(206, 200, 186), mirror=0.12, exponent=20, strength=0.5)
 STAIN_TILE = 256
 
 
