@@ -57,7 +57,7 @@ def cli() -> None:
 @click.option("--steps", default=300, show_default=True)
 @click.option("--factor", default=30.0, show_default=True, help="Imbalance factor.")
 @click.option("--split", default="test", show_default=True, help="val to try settings out.")
-@click.option("--only", default="", help="Name one method.")
+@click.option("--only", default="", help="Names, with commas.")
 @click.option("--save/--no-save", default=True)
 def long_tail(
     data: Path, seeds: str, steps: int, factor: float, split: str, only: str, save: bool
@@ -73,13 +73,13 @@ def long_tail(
         ce = {**common, "comparison": "head"}
         methods: dict[str, Any] = {
             "cross-entropy": Classifier(ClassifierConfig(**ce)),
-            "cross-entropy, balanced": Classifier(ClassifierConfig(**ce, sampling="balanced")),
+            "balanced cross-entropy": Classifier(ClassifierConfig(**ce, sampling="balanced")),
             "head-triplet": HeadTriplet(
                 HeadTripletConfig(**common, p=8, k=4, margin=0.0, head_rule="share", head_share=0.5)
             ),
         }
         for name, method in methods.items():
-            if only and only != name:
+            if only and name not in only.split(","):
                 continue
             # 48 photographs a step for all: 16 of the head set and 32 of the total set.
             batch = 16 if name == "head-triplet" else 48
@@ -112,7 +112,7 @@ def long_tail(
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--steps", default=120, show_default=True)
 @click.option("--episodes", default=600, show_default=True)
-@click.option("--only", default="", help="Name one comparison.")
+@click.option("--only", default="", help="Names, with commas.")
 @click.option("--save/--no-save", default=True)
 def few_shot(
     data: Path, which: str, seeds: str, steps: int, episodes: int, only: str, save: bool
@@ -123,7 +123,7 @@ def few_shot(
     for seed in _numbers(seeds):
         base, novel = _omniglot(data) if which == "omniglot" else _tools(data, seed)
         for comparison in ("local", "proto", "dn4"):
-            if only and only != comparison:
+            if only and comparison not in only.split(","):
                 continue
             config = FewShotConfig(
                 comparison=comparison, size=size, channels=channels, queries=5, held_out=0,
