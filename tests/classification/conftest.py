@@ -51,12 +51,12 @@ def kit() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four classes, 8, 7, 6 and 5 photographs to train on and 3 of each to validate."""
+    """Four classes, 8, 7, 6 and 5 photographs to train on and 5 of each to validate."""
     kit = load_kit()
     root = tmp_path_factory.mktemp("photos")
     kinds = list(kit.KINDS)[:4]
     kit.write_folders(root, dict(zip(kinds, (8, 7, 6, 5), strict=True)))
-    kit.write_folders(root, dict.fromkeys(kinds, 3), split="val", first=50)
+    kit.write_folders(root, dict.fromkeys(kinds, 5), split="val", first=50)
     return root
 
 

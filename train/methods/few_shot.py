@@ -32,7 +32,7 @@ from trocar.contract.manifest import Manifest
 from trocar.train.classification_scores import interval, unknown_threshold
 from trocar.train.classification_terms import classifier_manifest, draw_predictions, run_over
 from trocar.train.data.classification.samplers import EpisodeSampler
-from trocar.train.data.classification.streams import PhotoStore, PhotoStream
+from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
 from trocar.train.networks.class_data import membership_of
 from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
@@ -99,6 +99,11 @@ class FewShot:
         )
         self.train = PhotoStore(photos, size=config.size, cache_mb=data.cache_mb)
         self.validation = PhotoStore(data.validation, size=config.size, cache_mb=data.cache_mb)
+        # Too few photographs to be scored on are said now, not when training is done.
+        tested = data.validation.labels
+        if len(self.novel):
+            tested = np.concatenate([tested, photos.labels])
+        self._test_sampler(tested, self.novel, 0)
         sampler = EpisodeSampler(
             photos.labels, ways=config.ways, shots=config.shots, queries=config.queries,
             seed=data.seed, within=base,
@@ -106,7 +111,7 @@ class FewShot:
         return {
             "episode": PhotoStream(
                 self.train, sampler, seed=data.seed, name="episode", rank=data.rank,
-                world=data.world, episodes=True,
+                world=data.world, augment=AUGMENTS[self.config.augment], episodes=True,
             )
         }  # fmt: skip
 
@@ -152,22 +157,22 @@ class FewShot:
         ``local`` also ``accuracy`` over all classes of the validation photographs.
         """
         config, labels = self.config, self.validation.photos.labels
-        (trained,) = run_over(self.network, self.train, self.network.features)
-        (checked,) = run_over(self.network, self.validation, self.network.features)
-        pool, pool_labels = checked, labels
+        (pool,) = run_over(self.network, self.validation, self.network.features)
+        pool_labels = labels
         if len(self.novel):
             # Nothing of these classes was trained on: their training photographs serve too.
-            pool = np.concatenate([trained, checked])
-            pool_labels = np.concatenate([self.train.photos.labels, labels])
+            more = np.flatnonzero(np.isin(self.train.photos.labels, self.novel))
+            pool = np.concatenate([pool, self._features(more)])
+            pool_labels = np.concatenate([labels, self.train.photos.labels[more]])
         accuracies = self.episode_accuracies(pool, pool_labels, within=self.novel)
         mean, half = interval(accuracies)
         scores = {"episode_accuracy": mean, "episode_interval": half}
         if config.comparison == "local":
-            self._keep(trained)
+            self._keep()
             answers, _ = run_over(self.network, self.validation, self.network)
             scores["accuracy"] = float((answers.argmax(1) == labels).mean())
             self.network.threshold.fill_(
-                unknown_threshold(answers, labels, scale=float(self.network.tau))
+                unknown_threshold(answers, labels, scale=float(self.network.tau.detach()))
             )
         return scores
 
@@ -185,11 +190,7 @@ class FewShot:
             DataError: Too few classes have enough photographs.
         """
         config = self.config
-        sampler = EpisodeSampler(
-            labels, ways=config.ways, shots=config.shots,
-            queries=min(config.queries, _queries(labels, within, config.shots)),
-            seed=seed, within=within if within is not None and len(within) else None,
-        )  # fmt: skip
+        sampler = self._test_sampler(labels, within, seed)
         device = self.network.tau.device
         table = torch.from_numpy(features).to(device)
         own = torch.arange(config.ways, device=device)
@@ -232,9 +233,23 @@ class FewShot:
             self.contract,
             method=self.name,
             kind=self.network.kind,
-            scale=float(self.network.tau),
+            scale=float(self.network.tau.detach()),
             threshold=float(self.network.threshold),
             features=self.network.shape,
+        )
+
+    def _test_sampler(
+        self, labels: NDArray[np.int64], within: NDArray[np.int64] | None, seed: int
+    ) -> EpisodeSampler:
+        config = self.config
+        inside = within if within is not None and len(within) else None
+        return EpisodeSampler(
+            labels,
+            ways=config.ways,
+            shots=config.shots,
+            queries=min(config.queries, _queries(labels, inside, config.shots)),
+            seed=seed,
+            within=inside,
         )
 
     def _compare(self, query: Tensor, support: Tensor, membership: Tensor) -> Tensor:
@@ -244,18 +259,25 @@ class FewShot:
             return local_descriptors(query, support, membership)
         return self.network.compare(query, self.network.describe(support, membership))
 
-    def _keep(self, features: NDArray[np.float32]) -> None:
-        """Keeps the features of the first photographs of every class, spread over the class."""
+    def _features(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Features ``[N,C,M]`` of training photographs."""
+        return run_over(self.network, self.train, self.network.features, positions=positions)[0]
+
+    def _keep(self) -> None:
+        """Keeps features of every class as supports, of photographs spread over the class."""
         labels, size = self.train.photos.labels, self.config.supports
-        self.network.kept_owner.fill_(-1)
-        row = 0
+        chosen: list[int] = []
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
-            places = np.linspace(0, len(members) - 1, min(size, len(members))).round().astype(int)
-            chosen = torch.from_numpy(features[members[np.unique(places)]]).flatten(1)
-            self.network.kept[row : row + len(chosen)] = chosen
-            self.network.kept_owner[row : row + len(chosen)] = int(label)
-            row += len(chosen)
+            places = np.linspace(0, len(members) - 1, min(size, len(members))).round()
+            chosen += members[np.unique(places.astype(int))].tolist()
+        positions = np.array(chosen, np.int64)
+        kept = torch.from_numpy(self._features(positions)).flatten(1)
+        self.network.kept_owner.fill_(-1)
+        self.network.kept[: len(kept)] = kept.to(self.network.kept.device)
+        self.network.kept_owner[: len(kept)] = torch.from_numpy(labels[positions]).to(
+            self.network.kept.device
+        )
 
 
 def split_classes(
@@ -281,7 +303,7 @@ def split_classes(
 
 def _queries(labels: NDArray[np.int64], within: NDArray[np.int64] | None, shots: int) -> int:
     """Queries that the smallest class still has, 1 at least."""
-    chosen = labels if within is None or not len(within) else labels[np.isin(labels, within)]
+    chosen = labels if within is None else labels[np.isin(labels, within)]
     _, counts = np.unique(chosen, return_counts=True)
     return max(int(counts.min()) - shots, 1)
 
