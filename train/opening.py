@@ -9,6 +9,7 @@ import hashlib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class DataConfig:
         val_share: Share of the frames that validate where the set brings no split.
         label_share: Share of the training frames whose labels are used; the others serve methods
             that take unlabelled frames and are left out by the rest.
+        augmentation: How frames are changed while training, labels with them: full, light (for
+            short runs) or none. Photographs of classifiers have their own.
         composite: Chance that instruments are cloned into a labelled training frame (Poisson
             image editing).
         composite_from: Where these instruments come from, as `trocar data composite` takes it; by
@@ -41,6 +44,7 @@ class DataConfig:
     masks: str | None = None
     val_share: float = 0.2
     label_share: float = 1.0
+    augmentation: Literal["full", "light", "none"] = "full"
     composite: float = 0.0
     composite_from: Path | None = None
 
@@ -120,6 +124,7 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
         batch_size=run.batch_size,
         seed=run.seed,
         cache_mb=run.cache_mb,
+        augmentation=config.augmentation,
         before=_composite(config, labelled),
     )
 

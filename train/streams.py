@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.stream import Stream, StreamSpec
-from trocar.train.data.transforms import Augment, AugmentConfig
+from trocar.train.data.transforms import AUGMENTATIONS, Augment, AugmentConfig
 from trocar.train.methods.protocol import TrainData
 
 
@@ -28,11 +28,11 @@ def frames_stream(
         size: Network height and width.
         name: Streams of different names draw differently.
         labelled: Whether batches carry masks; such streams composite where the run asks for it.
-        augment: ``None`` for the default augmentation.
+        augment: ``None`` for the run's augmentation.
     """
     spec = StreamSpec(
         frames=frames,
-        augment=Augment(augment or AugmentConfig(), size),
+        augment=Augment(augment or AUGMENTATIONS[data.augmentation], size),
         batch_size=data.batch_size,
         labelled=labelled,
         before=data.before if labelled else None,

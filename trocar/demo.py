@@ -42,15 +42,17 @@ class Size:
         video_frames: Frames of the held-out video.
         steps: Optimiser steps.
         network: Network height and width.
-        frame: Height and width of the phantom frames.
+        frame: Height and width of the labelled frames.
+        video: Height and width of the video.
         batch: Images of one step.
     """
 
     frames: int = 900
-    video_frames: int = 250
-    steps: int = 2000
+    video_frames: int = 200
+    steps: int = 2400
     network: tuple[int, int] = (160, 192)
-    frame: tuple[int, int] = (384, 480)
+    frame: tuple[int, int] = (256, 320)
+    video: tuple[int, int] = (512, 640)
     batch: int = 4
 
 
@@ -58,9 +60,9 @@ def plan(out: Path, size: Size) -> list[Step]:
     """The commands in order; every path is inside ``out``."""
     data, video, run = str(out / "data"), str(out / "video"), str(out / "run")
     model, evaluation = str(out / "model.trocar"), str(out / "evaluation")
-    frame = f"{size.frame[1]}x{size.frame[0]}"
+    frame, wide = (f"{width}x{height}" for height, width in (size.frame, size.video))
     make = ("data", "phantom")
-    scene = ("--size", frame, "--difficulty", "0.3", "--masks", "parts")
+    scene = ("--difficulty", "0.3", "--masks", "parts")
     return [
         Step(
             title="Make labelled frames of phantom surgery",
@@ -70,6 +72,8 @@ def plan(out: Path, size: Size) -> list[Step]:
                 data,
                 "--frames",
                 str(size.frames),
+                "--size",
+                frame,
                 *scene,
                 "--clip-length",
                 "2",
@@ -84,6 +88,8 @@ def plan(out: Path, size: Size) -> list[Step]:
                 video,
                 "--frames",
                 str(size.video_frames),
+                "--size",
+                wide,
                 *scene,
                 "--seed",
                 "20000",
@@ -106,6 +112,8 @@ def plan(out: Path, size: Size) -> list[Step]:
                 str(size.batch),
                 "--size",
                 ",".join(str(side) for side in size.network),
+                "--augmentation",
+                "light",
                 # Of the light encoders the one that learns fastest from nothing.
                 "--encoder",
                 "tu-regnety_002",
@@ -195,7 +203,7 @@ def demo(
     started = time.monotonic()
     size = Size(frames=frames, video_frames=video_frames, steps=steps)
     if small:
-        size = replace(size, network=(96, 128), frame=(192, 256), batch=4)
+        size = replace(size, network=(96, 128), frame=(192, 256), video=(192, 256))
     steps_to_do = plan(out, size)
     for number, step in enumerate(steps_to_do, 1):
         _do(step, f"{number}/{len(steps_to_do)}")

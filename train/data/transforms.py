@@ -80,6 +80,20 @@ NO_AUGMENT = AugmentConfig(
 )
 """Resizes and nothing else."""
 
+LIGHT_AUGMENT = AugmentConfig(
+    scale=(0.9, 1.3),
+    rotate=15.0,
+    brightness=0.06,
+    contrast=0.12,
+    saturation=0.12,
+    hue=3.0,
+    blur=0.0,
+    noise=2.0,
+)
+"""For short runs, which have no time to learn what the full one teaches."""
+
+AUGMENTATIONS = {"full": AugmentConfig(), "light": LIGHT_AUGMENT, "none": NO_AUGMENT}
+
 
 @dataclass(frozen=True)
 class Augment:

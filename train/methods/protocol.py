@@ -78,6 +78,7 @@ class TrainData:
         rank: This process among ``world``; its streams give its slice of the global batch.
         world: Number of processes.
         cache_mb: Memory that decoded frames may take, in MB.
+        augmentation: ``full``, ``light`` or ``none``, see `trocar.train.data.transforms`.
         before: Change of a labelled training frame before augmentation, e.g. compositing; called
             with the sample and the draw's seed.
     """
@@ -91,6 +92,7 @@ class TrainData:
     rank: int = 0
     world: int = 1
     cache_mb: int = 0
+    augmentation: str = "full"
     before: Callable[[Any, int], Any] | None = None
 
 
