@@ -87,3 +87,98 @@ def open_toy(toy_folder: Path) -> Callable[..., TrainData]:
         return open_training(Paths(data=folder or toy_folder), DataConfig(), run, method)
 
     return opened
+
+
+BASE = ("grasper", "scissors", "needle holder", "hook")
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten photographs of each of four tools to train on, six to validate."""
+    kit = load_kit()
+    root = tmp_path_factory.mktemp("tools")
+    kit.write_folders(root, dict.fromkeys(BASE, 10))
+    kit.write_folders(root, dict.fromkeys(BASE, 6), split="val", first=50)
+    return root
+
+
+def _bundle(name: str, folder: Path, out: Path, steps: int, **changes: Any) -> Path:
+    """Trains briefly and exports through the gate, as `trocar export` would."""
+    import torch
+
+    from trocar.contract.manifest import InputSpec
+    from trocar.export.bundle import export_bundle
+    from trocar.runtime.backends import open_backend
+    from trocar.train.methods.protocol import Contract, Progress
+
+    kind = find_method(name)
+    method: Any = kind(from_mapping(kind.Config, {**SMALL[name], **changes}, source="test"))
+    run = RunConfig(steps=steps, batch_size=8, workers=0, device="cpu", seed=1)
+    data = open_training(Paths(data=folder), DataConfig(), run, method)
+    streams = method.streams(data)
+    torch.manual_seed(0)
+    height, width = method.config.size
+    network = method.build(
+        Contract(
+            name=name, classes=data.labelled.table, input=InputSpec(height=height, width=width)
+        )
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
+    network.train()
+    for step in range(steps):
+        batch = {key: stream.batch(step) for key, stream in streams.items()}
+        total = sum(method.losses(batch, Progress(step, steps)).values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    network.eval()
+    with torch.no_grad():
+        method.evaluate(data)
+    module, manifest = method.deployable()
+    frames = [data.validation.read(item) for item in data.validation.items[::3]]
+    export_bundle(
+        module,
+        manifest,
+        out,
+        frames=frames,
+        runner=lambda path: open_backend("onnxruntime", path, threads=1).infer,
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def few_bundle(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few-shot classifier of four tools."""
+    out = tmp_path_factory.mktemp("few") / "few.trocar"
+    return _bundle("few-shot", photo_folder, out, 60, augment="upright", w_support=0.0)
+
+
+@pytest.fixture(scope="session")
+def tail_bundle(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head-triplet classifier of the same tools; the head's logits are fused in."""
+    out = tmp_path_factory.mktemp("tail") / "tail.trocar"
+    return _bundle(
+        "head-triplet", photo_folder, out, 60, ties="in", fusion=0.01, margin=0.0, augment="upright"
+    )
+
+
+@pytest.fixture(scope="session")
+def plain_bundle(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier with a linear head, whose classes are fixed."""
+    out = tmp_path_factory.mktemp("plain") / "plain.trocar"
+    return _bundle("classifier", photo_folder, out, 40, augment="upright")
+
+
+@pytest.fixture(scope="session")
+def seg_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny colour segmenter of the shared test support, six classes."""
+    path = Path(__file__).resolve().parents[1] / "support" / "tiny_bundle.py"
+    spec = importlib.util.spec_from_file_location("tiny_bundle", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Path = module.make_tiny_bundle(
+        tmp_path_factory.mktemp("seg") / "seg.trocar", height=144, width=176, classes=6
+    )
+    return made
