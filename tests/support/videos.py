@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import time
@@ -31,8 +32,12 @@ def _tiny() -> ModuleType:
     return sys.modules["tiny_bundle"]
 
 
+@functools.lru_cache(maxsize=256)
 def picture(index: int, height: int = 120, width: int = 160) -> NDArray[np.uint8]:
-    """The tiny scene with its bars moved and a little fresh noise, as a camera's picture has."""
+    """The tiny scene with its bars moved and a little fresh noise, as a camera's picture has.
+
+    Made once: callers leave it as it is.
+    """
     frame = _tiny().tiny_frame(height, width, shift=index % 10).astype(np.int16)
     noise = np.random.default_rng(index).integers(-3, 4, frame.shape, np.int16)
     return np.clip(frame + noise, 0, 255).astype(np.uint8)
