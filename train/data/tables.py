@@ -14,7 +14,7 @@ from trocar.train.data.check import CheckReport
 
 def show(report: CheckReport, console: Console) -> None:
     """Prints classes, counts, pixel shares, and every fault with its file name."""
-    console.print(f"[bold]{escape(report.name)}[/bold] — {escape(report.layout)}")
+    console.print(f"[bold]{escape(report.name)}[/bold] — {escape(report.layout)}", soft_wrap=True)
     _facts(report, console)
     if report.labelled or report.counts.any():
         console.print(_classes(report))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -303,3 +304,19 @@ def test_settings_do_not_disturb_each_others_draws() -> None:
 def test_augmentation_settings_are_checked_together() -> None:
     with pytest.raises(ConfigError, match=r"scale .*; noise"):
         AugmentConfig(scale=(2, 1), noise=-1)
+
+
+@pytest.mark.parametrize("size", [(60, 80), (48, 64), (90, 50)])
+def test_geometry_that_does_nothing_is_the_evaluations_resize(size: tuple[int, int]) -> None:
+    # Pixel centres must meet: a shift by half a pixel would show as a bias at evaluation.
+    image, mask = blocks()
+    image = cv2.GaussianBlur(image, (0, 0), 4)
+    nothing = AugmentConfig(**{**vars(NO_AUGMENT), "noise": 1e-9})
+    moved, labels = Augment(nothing, size)(image, mask, 0)
+    # The outermost pixels of an enlarged frame blend with the black outside.
+    inside = (moved - resize_eval(image, size))[:, 1:-1, 1:-1]
+    assert inside.abs().max() < 1.5
+    expected = resize_mask(mask, size)
+    assert labels is not None
+    assert expected is not None
+    assert (labels != expected).float().mean() < 0.03
