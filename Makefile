@@ -10,7 +10,7 @@ demo: ## phantom data, training, export, video, report: everything once, in demo
 test: venv lint types cpp pytest ## lint, types, C++ build with CTest, every test, a small run end to end
 
 venv:
-	@scripts/setup_venv.sh dev
+	@scripts/setup_venv.sh dev,rtx,openvino
 	@scripts/system_packages.sh g++ make valgrind chromium || true
 
 lint: venv

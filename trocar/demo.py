@@ -49,7 +49,7 @@ class Size:
 
     frames: int = 900
     video_frames: int = 200
-    steps: int = 2400
+    steps: int = 2200
     network: tuple[int, int] = (160, 192)
     frame: tuple[int, int] = (256, 320)
     video: tuple[int, int] = (512, 640)
