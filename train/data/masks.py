@@ -39,6 +39,8 @@ def ids_from_table(raw: RawMask, table: ClassTable, *, path: Path) -> NDArray[np
         return ids_from_values(raw.values, identity(table), path=path)
     values = opaque(raw.values, path=path)
     if values.ndim == 2:
+        if int(values.max(initial=0)) < len(table):  # nothing to look up
+            return values
         return ids_from_values(values, identity(table), path=path)
     single = as_single_channel(values)
     if single is not None and int(single[single != IGNORE_INDEX].max(initial=0)) < len(table):

@@ -5,6 +5,7 @@ augment = Augment(AugmentConfig(), (256, 320)); image, mask = augment(frame, mas
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +18,7 @@ from trocar.contract.classes import IGNORE_INDEX
 from trocar.contract.config import require
 from trocar.contract.errors import ArgumentError
 
+_THREAD = threading.local()
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 
@@ -159,10 +161,22 @@ def resize_eval(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
             f"expected an image [H, W, 3] uint8, got {list(image.shape)} {image.dtype}",
             remedy="give the frame as it was decoded, as RGB",
         )
-    frame = image.astype(np.float32)
-    if frame.shape[:2] != size:
-        frame = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    if image.shape[:2] == size:
+        frame = image.astype(np.float32)
+    else:
+        # Fresh pages for a whole frame in float32 would take longer than the resizing itself.
+        whole = _scratch(image.shape)
+        np.copyto(whole, image)
+        frame = cv2.resize(whole, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
+
+
+def _scratch(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A float32 array that this thread uses again and again."""
+    kept: NDArray[np.float32] | None = getattr(_THREAD, "frame", None)
+    if kept is None or kept.shape != shape:
+        kept = _THREAD.frame = np.empty(shape, np.float32)
+    return kept
 
 
 def resize_mask(mask: NDArray[np.uint8] | None, size: tuple[int, int]) -> Tensor | None:
