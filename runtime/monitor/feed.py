@@ -79,6 +79,13 @@ class Feed:
                 return number, None
             return self._number, self._picture
 
+    def fresh(self, timeout: float) -> bytes | None:
+        """Waits for the next picture; the one before it when none comes in time."""
+        with self._changed:
+            before = self._number
+        _, data = self.wait(before, timeout)
+        return data or self._picture
+
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """Counts somebody who looks for as long as the block lasts."""

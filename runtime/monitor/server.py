@@ -119,6 +119,10 @@ class Monitor:
         elif path == "/state.json":
             state = {key: feed.state for key, feed in self.feeds.items()}
             request.reply(200, json.dumps(state).encode(), "application/json")
+        elif path == "/state.js":
+            # The page's first look, without a second question.
+            text = json.dumps({key: feed.state for key, feed in self.feeds.items()})
+            request.reply(200, f"const initial = {text};".encode(), "text/javascript")
         elif path == "/metrics":
             request.reply(200, self._metrics.encode(), "text/plain; version=0.0.4")
         elif path in ("/stream", "/picture.jpg"):
@@ -128,7 +132,7 @@ class Monitor:
             elif path == "/stream":
                 self._stream(request, feed)
             else:
-                request.reply(200, feed.wait(-1, 2.0)[1] or b"", "image/jpeg")
+                request.reply(200, feed.fresh(2.0) or b"", "image/jpeg")
         else:
             request.reply(404, b"there is no such page\n", "text/plain; charset=utf-8")
 

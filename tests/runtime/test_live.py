@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -326,3 +327,28 @@ def test_nothing_leaks_and_memory_stays_flat(session: Session, kit: ModuleType) 
         assert stream.stages["age"].percentile(99) < 500
     gc.collect()
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_costs_the_file_and_nothing_else(session: Session, kit: ModuleType) -> None:
+    full = JsonLines(Path("/dev/full"), overwrite=True, direct=True)
+    seen: list[int] = []
+    (stream,), (summary,) = live(
+        session,
+        kit.Camera(frames=9999),
+        sinks=[full, Callback(lambda shot: seen.append(shot.frame.index))],
+        until=lambda streams: bool(streams[0].outlets[0].failed) and len(seen) > 30,
+    )
+    assert "No space left" in stream.outlets[0].failed
+    assert stream.health.state == "DEGRADED"
+    assert summary.counts.processed > 0
+
+
+def test_no_part_of_the_runtime_trusts_the_wall_clock() -> None:
+    """A clock that steps (NTP, daylight saving) must not make a frame old or young."""
+    runtime = Path(__file__).resolve().parents[2] / "runtime"
+    wall = re.compile(r"\btime\.time\(|\btime_ns\(|datetime\.now|perf_counter")
+    for file in runtime.rglob("*.py"):
+        if "cpp" not in file.parts:
+            text = file.read_text(encoding="utf-8").replace("monotonic_ns", "")
+            assert not wall.search(text), file

@@ -83,9 +83,9 @@ def test_serves_page_state_metrics_and_pictures(page: tuple[Monitor, LiveStream]
     with get(monitor, "/") as answer:
         assert b"<title>Trocar live</title>" in answer.read()
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
-    for path in ("/page.js", "/page.css"):
+    for path in ("/page.js", "/page.css", "/state.js"):
         with get(monitor, path) as answer:
-            assert len(answer.read()) > 500
+            assert len(answer.read()) > 200
     time.sleep(0.5)
     with get(monitor, "/state.json") as answer:
         state = json.load(answer)["0"]
@@ -171,8 +171,8 @@ def test_looks_right_in_a_browser(page: tuple[Monitor, LiveStream], tmp_path: Pa
     monitor, stream = page
     assert wait_for(lambda: stream.counts.processed > 20)
     seen: dict[str, bool] = {}
-    # A busy machine may take the picture before the page is whole: then it gets more time.
-    for patience in (3000, 8000, 16000):
+    # A busy machine may be looked at in a bad moment: it gets three.
+    for patience in (0, 0, 500):
         image = screenshot(monitor.address, tmp_path, patience)
         picture, top, chart = image[80:700, 30:950], image[:60], image[100:, 960:]
         seen = {
@@ -195,8 +195,8 @@ def screenshot(address: str, folder: Path, patience_ms: int) -> np.ndarray:
     command = [
         *(str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
         *("--disable-dev-shm-usage", "--window-size=1360,960", f"--user-data-dir={folder / 'u'}"),
-        # The stream never ends, so the browser is told when to look.
-        *(f"--timeout={patience_ms}", f"--screenshot={shot}", address),
+        *(f"--virtual-time-budget={patience_ms}" if patience_ms else "--no-first-run",),
+        *(f"--screenshot={shot}", address),
     ]
     subprocess.run(command, check=False, capture_output=True, timeout=90)
     image = cv2.imread(str(shot))

@@ -1,10 +1,10 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 let chosen = "0";
-let shown = "0";
+let shown = null;
 
 function show(n) {
-  if (shown === n) return;
+  if (shown === n || document.readyState !== "complete") return;
   shown = n;
   $("view").src = "/stream?n=" + encodeURIComponent(n) + "&t=" + Date.now();
 }
@@ -103,4 +103,6 @@ async function tick() {
 }
 
 $("stream").addEventListener("change", (event) => { chosen = event.target.value; });
-tick();
+// The page begins with one picture and the state of that moment; the stream follows.
+render(initial);
+addEventListener("load", () => setTimeout(tick, 200));
