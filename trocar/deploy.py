@@ -77,9 +77,13 @@ def prune(model: Path, everything: bool, device: str) -> None:
     from trocar.contract.bundle import open_bundle
     from trocar.contract.engines import engine_fitness, engines_of
     from trocar.export.engine_bundle import prune_engines
+    from trocar.runtime.devices import device_from_text, require_cuda
     from trocar.runtime.engines import environment_here
 
     opened = open_bundle(model)
+    if not everything:
+        # Where there is no GPU nothing fits, which is no reason to throw engines away.
+        require_cuda(device_from_text(device))
 
     def why_not(sidecar: EngineSidecar) -> list[str]:
         if everything:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -15,27 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trocar.cli import main
-
-SUPPORT = Path(__file__).resolve().parents[1] / "support" / "tiny_bundle.py"
 SIZE = (64, 80)
-
-
-@pytest.fixture(scope="module")
-def tiny() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny_bundle", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def bundle(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bundle") / "tiny.trocar"
-    tiny.make_tiny_bundle(path, height=SIZE[0], width=SIZE[1])
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +45,7 @@ def data(tiny: ModuleType, bundle: Path, tmp_path_factory: pytest.TempPathFactor
     return root
 
 
-def run(*args: object) -> int:
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
-def test_scores_pictures_and_report(bundle, data, tmp_path, capsys) -> None:
+def test_scores_pictures_and_report(run, bundle, data, tmp_path, capsys) -> None:
     out = tmp_path / "evaluation"
     assert run("evaluate", bundle, data, "--out", out) == 0
     shown = capsys.readouterr().out
@@ -101,12 +72,12 @@ def test_scores_pictures_and_report(bundle, data, tmp_path, capsys) -> None:
     assert run("report", "--evaluation", out, "--out", page) == 11
 
 
-def test_a_model_against_itself_shows_no_difference(bundle, data, capsys) -> None:
+def test_a_model_against_itself_shows_no_difference(run, bundle, data, capsys) -> None:
     assert run("evaluate", bundle, data, "--against", bundle) == 0
     assert "no difference shown" in capsys.readouterr().out.replace("\n", " ")
 
 
-def test_a_video_is_scored_frame_by_frame(bundle, data, tmp_path) -> None:
+def test_a_video_is_scored_frame_by_frame(run, bundle, data, tmp_path) -> None:
     out = tmp_path / "e"
     assert run("evaluate", bundle, data, "--video", "--out", out) == 0
     found = json.loads((out / "evaluation.json").read_text())
@@ -127,7 +98,7 @@ def test_a_video_is_scored_frame_by_frame(bundle, data, tmp_path) -> None:
         (lambda b, d, t: ("report", "--out", t / "r.html"), 2, "nothing to report"),
     ],
 )
-def test_bad_input_is_said(make, code, words, bundle, data, tmp_path, capsys) -> None:
+def test_bad_input_is_said(run, make, code, words, bundle, data, tmp_path, capsys) -> None:
     assert run(*make(bundle, data, tmp_path)) == code
     err = capsys.readouterr().err
     assert words in err
@@ -135,7 +106,9 @@ def test_bad_input_is_said(make, code, words, bundle, data, tmp_path, capsys) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_classes_that_the_model_does_not_know_are_named(bundle, data, tmp_path, capsys) -> None:
+def test_classes_that_the_model_does_not_know_are_named(
+    run, bundle, data, tmp_path, capsys
+) -> None:
     copy = tmp_path / "data"
     shutil.copytree(data, copy)
     text = (copy / "classes.toml").read_text().replace('"scissors"', '"stapler"')
@@ -145,7 +118,7 @@ def test_classes_that_the_model_does_not_know_are_named(bundle, data, tmp_path, 
 
 
 @pytest.mark.slow
-def test_the_report_opens_offline_in_a_browser(bundle, data, tmp_path) -> None:
+def test_the_report_opens_offline_in_a_browser(run, bundle, data, tmp_path) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no chromium")

@@ -119,10 +119,10 @@ def _model(manifest: Manifest, *, twin: bool, delay: int = 0) -> onnx.ModelProto
             coordinate_transformation_mode="half_pixel",
             axes=[2, 3],
         ),
-        node("Conv", ["small", "weight", "bias"], ["logits"], pads=[1, 1, 1, 1]),
-        node("ArgMax", ["logits"], ["index"], axis=1, keepdims=0),
+        node("Conv", ["small", "weight", "bias"], ["class_logits"], pads=[1, 1, 1, 1]),
+        node("ArgMax", ["class_logits"], ["index"], axis=1, keepdims=0),
         node("Cast", ["index"], ["labels"], to=TensorProto.UINT8),
-        node("Softmax", ["logits"], ["probabilities"], axis=1),
+        node("Softmax", ["class_logits"], ["probabilities"], axis=1),
         node("ReduceMax", ["probabilities", "axis"], ["largest"], keepdims=0),
         node("Cast", ["largest"], ["confidence"], to=TensorProto.FLOAT16),
     ]
@@ -138,7 +138,7 @@ def _model(manifest: Manifest, *, twin: bool, delay: int = 0) -> onnx.ModelProto
     ]
     if twin:
         outputs.append(
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", k, h, w])
+            helper.make_tensor_value_info("class_logits", TensorProto.FLOAT, ["batch", k, h, w])
         )
     graph = helper.make_graph(
         nodes,
@@ -189,7 +189,7 @@ def _golden(manifest: Manifest, *, classes: int) -> bytes:
         _model(manifest, twin=True).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     labels, confidence, logits = session.run(
-        ["labels", "confidence", "logits"], {manifest.input.name: frame[None]}
+        ["labels", "confidence", "class_logits"], {manifest.input.name: frame[None]}
     )
     ordered = np.sort(logits[0], axis=0)
     buffer = io.BytesIO()
