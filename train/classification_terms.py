@@ -28,14 +28,19 @@ BATCH = 32
 
 
 def run_over(
-    network: nn.Module, store: PhotoStore, forward: Callable[[Tensor], Any]
+    network: nn.Module,
+    store: PhotoStore,
+    forward: Callable[[Tensor], Any],
+    *,
+    positions: NDArray[np.int64] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """Outputs for every photograph of a store, in order, in evaluation mode.
+    """Outputs for the photographs of a store, in order, in evaluation mode.
 
     Args:
         network: Its mode is put back afterwards; says which device.
         store: Photographs.
         forward: ``[B,3,h,w]`` to a tensor or a tuple of tensors.
+        positions: Which photographs; default: all.
 
     Returns:
         One array an output.
@@ -43,12 +48,12 @@ def run_over(
     device = next(network.parameters()).device
     training = network.training
     network.eval()
+    wanted = np.arange(len(store)) if positions is None else positions
     parts: list[tuple[Tensor, ...]] = []
     try:
-        for first in range(0, len(store), BATCH):
-            positions = np.arange(first, min(first + BATCH, len(store)))
+        for first in range(0, len(wanted), BATCH):
             with torch.no_grad():
-                answer = forward(store.tensor(positions).to(device))
+                answer = forward(store.tensor(wanted[first : first + BATCH]).to(device))
             parts.append(answer if isinstance(answer, tuple) else (answer,))
     finally:
         network.train(training)

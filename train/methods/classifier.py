@@ -25,7 +25,7 @@ from trocar.train.classification_terms import (
     run_over,
 )
 from trocar.train.data.classification.samplers import BalancedSampler, RandomSampler, Sampler
-from trocar.train.data.classification.streams import PhotoStore, PhotoStream
+from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
 from trocar.train.networks.embedding import Embedder, EmbeddingConfig
 
@@ -73,7 +73,7 @@ class Classifier:
         return {
             "labelled": PhotoStream(
                 self.train, sampler, seed=data.seed, name="labelled", rank=data.rank,
-                world=data.world,
+                world=data.world, augment=AUGMENTS[self.config.augment],
             )
         }  # fmt: skip
 

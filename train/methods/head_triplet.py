@@ -34,7 +34,7 @@ from trocar.train.classification_terms import (
     run_over,
 )
 from trocar.train.data.classification.samplers import PKSampler, RandomSampler, Sampler
-from trocar.train.data.classification.streams import PhotoStore, PhotoStream
+from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
 from trocar.train.head_set import HeadSet, head_set
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
 from trocar.train.networks.class_data import unit
@@ -185,9 +185,15 @@ class HeadTriplet:
 
     def _stream(self, data: TrainData, sampler: Sampler, name: str, unit: int) -> PhotoStream:
         return PhotoStream(
-            self.train, sampler, seed=data.seed, name=name, rank=data.rank, world=data.world,
+            self.train,
+            sampler,
+            seed=data.seed,
+            name=name,
+            augment=AUGMENTS[self.config.augment],
+            rank=data.rank,
+            world=data.world,
             unit=unit,
-        )  # fmt: skip
+        )
 
     def _head_set(self, counts: NDArray[np.int64]) -> HeadSet:
         config = self.config

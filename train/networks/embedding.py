@@ -32,6 +32,7 @@ class EmbeddingConfig:
         backbone: Any timm model, e.g. resnet18 or mobilenetv3_small_100; or modules.
         backbone_weights: none, imagenet (downloaded), or a file of weights.
         size: Network height,width in pixels.
+        augment: photo (turned and mirrored), upright (neither mirrored nor much turned) or none.
         embedding: Length of the embedding; 0 takes the backbone's own features.
         many: Classes with more training photographs than this are many-shot in scores.
         few: Classes with at most this many are few-shot.
@@ -40,6 +41,7 @@ class EmbeddingConfig:
     backbone: str = "resnet18"
     backbone_weights: str = "none"
     size: tuple[int, int] = (224, 224)
+    augment: Literal["photo", "upright", "none"] = "photo"
     embedding: int = 128
     many: int = 100
     few: int = 20

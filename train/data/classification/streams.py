@@ -27,6 +27,13 @@ PHOTO_AUGMENT = AugmentConfig(
 )
 """Augmentation of photographs: instruments lie in any direction."""
 
+AUGMENTS: dict[str, AugmentConfig | None] = {
+    "photo": PHOTO_AUGMENT,
+    "upright": AugmentConfig(flip_horizontal=0, scale=(0.85, 1.15), rotate=12.0, shift=0.08),
+    "none": None,
+}
+"""Augmentation by name: ``photo``; ``upright``, without mirroring, for what has a right way up."""
+
 
 class PhotoStore:
     """Photographs at the network's size, resized as the exported graph does.
