@@ -5,19 +5,45 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 
 from trocar.contract.bundle import open_bundle
+from trocar.contract.manifest import InputSpec, Manifest
+from trocar.deploy import open_runner
+from trocar.export.bundle import export_bundle
 
 Run = Callable[..., int]
 
 
+class ByColour(torch.nn.Module):
+    """Two classes by a one-pixel convolution: red against blue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.nn.Conv2d(3, 2, 1, bias=False)
+        weights = torch.tensor([[0.01, 0.0, -0.01], [-0.01, 0.0, 0.01]])
+        self.mix.weight = torch.nn.Parameter(weights.view(2, 3, 1, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.mix(image)
+
+
 @pytest.fixture
-def copy(run: Run, bundle: Path, tmp_path: Path) -> Path:
+def copy(run: Run, tiny: ModuleType, tmp_path: Path) -> Path:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     target = tmp_path / "tiny.trocar"
-    shutil.copytree(bundle, target)
+    manifest = Manifest(
+        name="tiny",
+        task="segmentation",
+        method="by hand",
+        classes=tiny.tiny_table(2),
+        input=InputSpec(height=32, width=32),
+    )
+    frame = tiny.tiny_frame(48, 64)
+    export_bundle(ByColour(), manifest, target, frames=[frame], runner=open_runner)
     assert run("export", target, "--engine", "tensorrt-rtx", "--frame", "48x64") == 0
     return target
 
