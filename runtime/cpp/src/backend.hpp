@@ -84,9 +84,4 @@ struct Asked {
 /// Throws Error: BACKEND, or BUNDLE for a model that does not load.
 std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const Asked &asked);
 
-#ifdef TROCAR_TENSORRT
-/// `engine` is a plain serialized engine.
-std::unique_ptr<Backend> open_tensorrt(const std::string &engine, const Asked &asked);
-#endif
-
 }  // namespace trocar::detail

@@ -10,8 +10,8 @@ namespace trocar::detail {
 struct Bundle {
     std::string root;
     Manifest manifest;
-    std::string model;   // bytes of model.onnx, the very ones that were hashed
-    std::string golden;  // bytes of golden.npz
+    std::string model;    // bytes of model.onnx, the very ones that were hashed
+    std::string golden;   // bytes of golden.npz
     std::string classes;  // bytes of a classifier's enrolled classes; empty without
 };
 

@@ -79,6 +79,9 @@ Asked asked_from(const trocar_options *given) {
     Asked asked;
     asked.backend = text_or(options.backend, "onnxruntime");
     asked.device = trocar::detail::device_from_text(text_or(options.device, "cpu"));
+    // An engine runs on a GPU, always.
+    if (!asked.device.cuda && asked.backend.compare(0, 8, "tensorrt") == 0)
+        asked.device.cuda = true;
     asked.provider = text_or(options.provider, "cuda");
     asked.precision = text_or(options.precision, "");
     asked.library = text_or(options.library, "");

@@ -339,7 +339,7 @@ class OnnxRuntimeBackend final : public Backend {
     std::string input_name_;
     std::vector<const char *> input_names_;
     std::vector<const OrtValue *> inputs_;
-    std::vector<Input> given_;               // what given_values_ point at
+    std::vector<Input> given_;  // what given_values_ point at
     std::vector<OrtValue *> given_values_;
     std::vector<const char *> output_names_;
     std::array<std::int64_t, 4> shape_{};             // of the frames that values_ are made for

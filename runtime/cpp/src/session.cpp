@@ -5,10 +5,12 @@
 #include <cstring>
 
 #include "classes.hpp"
+#include "engine_choice.hpp"
 #include "error.hpp"
 #include "half.hpp"
 #include "npz.hpp"
 #include "results.hpp"
+#include "tensorrt.hpp"
 
 namespace trocar::detail {
 
@@ -36,6 +38,31 @@ std::string shape_text(const std::vector<std::int64_t> &shape) {
 bool ends_with(const std::string &text, const std::string &end) {
     return text.size() >= end.size() &&
            text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+bool is_tensorrt(const Asked &asked) {
+    return asked.backend == "tensorrt" || asked.backend == "tensorrt-rtx";
+}
+
+/// The engine that fits, and the golden frame of its size where it has one of its own.
+std::unique_ptr<Backend> opened_engine(const Bundle &bundle, const Asked &asked,
+                                       std::string &golden, std::string &precision) {
+    if (tensorrt_flavour() != asked.backend)
+        throw Error(TROCAR_ERROR_MISSING_EXTRA, "backend " + asked.backend + " was not compiled in",
+                    "build libtrocar with -DTROCAR_TENSORRT_INCLUDE=<folder of NvInferRuntime.h>");
+    // A TensorRT runtime made without a driver hands back an object that crashes when used.
+    require_cuda(asked.device);
+    Here here;
+    here.flavour = asked.backend;
+    here.version = tensorrt_version(asked);
+    here.platform = TROCAR_PLATFORM;
+    here.precision = asked.precision;
+    describe_gpu(asked.device.index, here);
+    const std::string name = choose_engine(bundle, here);
+    precision = here.precision;
+    const std::string own = name.substr(0, name.size() - 7) + ".golden.npz";
+    if (bundle.manifest.files.count(own) > 0) golden = read_listed(bundle, own);
+    return open_tensorrt(read_listed(bundle, name), asked);
 }
 
 std::unique_ptr<Backend> opened(const std::string &model, const Asked &asked) {
@@ -106,17 +133,20 @@ Session::Session(const std::string &path, const Asked &asked)
         if (text.empty())
             bundle_error(path + " carries no Trocar manifest", "name a bundle, or export it");
         manifest_ = read_manifest(text, path);
+        precision_ = manifest_.precision;
     } else {
         Bundle bundle = open_bundle(path);
-        manifest_ = std::move(bundle.manifest);
-        backend_ = opened(bundle.model, asked);
+        manifest_ = bundle.manifest;
+        precision_ = manifest_.precision;
+        backend_ = is_tensorrt(asked) ? opened_engine(bundle, asked, bundle.golden, precision_)
+                                      : opened(bundle.model, asked);
         replay(bundle.golden);
         if (!bundle.classes.empty() && !manifest_.segmentation) {
             const std::vector<Input> classes = enrolled_classes(bundle.classes);
             if (!classes.empty()) backend_->set_inputs(classes);
         }
     }
-    if (!asked.precision.empty() && asked.precision != manifest_.precision)
+    if (!is_tensorrt(asked) && !asked.precision.empty() && asked.precision != manifest_.precision)
         throw Error(TROCAR_ERROR_BACKEND,
                     "precision " + asked.precision + " was asked for, but the graph is " +
                         manifest_.precision,
@@ -139,7 +169,7 @@ void Session::describe(trocar_info &info) const {
     info.method = manifest_.method.c_str();
     info.backend = asked_.backend.c_str();
     info.device = device_.c_str();
-    info.precision = manifest_.precision.c_str();
+    info.precision = precision_.c_str();
     info.library = library_.c_str();
 }
 
@@ -190,7 +220,7 @@ void Session::replay(const std::string &file) {
     const Outputs outputs =
         infer(reinterpret_cast<const std::uint8_t *>(frame.data.data()), 1,
               static_cast<int>(frame.shape[0]), static_cast<int>(frame.shape[1]));
-    const std::string who = asked_.backend + " on " + device_ + " (" + manifest_.precision + ")";
+    const std::string who = asked_.backend + " on " + device_ + " (" + precision_ + ")";
     const char *remedy =
         "run `trocar benchmark` on this bundle, or export it again for this machine";
     if (manifest_.segmentation) {

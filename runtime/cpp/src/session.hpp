@@ -47,6 +47,7 @@ class Session {
     Manifest manifest_;
     Asked asked_;
     std::string device_;
+    std::string precision_;
     std::string library_;
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<Locator> locator_;

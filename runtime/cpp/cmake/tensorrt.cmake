@@ -1,0 +1,13 @@
+# Compiles the native TensorRT backend against the headers that were given. Nothing is linked.
+if(NOT EXISTS ${TROCAR_TENSORRT_INCLUDE}/NvInferRuntime.h)
+    message(FATAL_ERROR "There is no NvInferRuntime.h in ${TROCAR_TENSORRT_INCLUDE}")
+endif()
+if(NOT TROCAR_CUDA_INCLUDE)
+    find_path(TROCAR_CUDA_FOUND cuda_runtime_api.h PATHS /usr/local/cuda/include ENV CUDA_HOME PATH_SUFFIXES include)
+    if(NOT TROCAR_CUDA_FOUND)
+        message(FATAL_ERROR "TensorRT needs cuda_runtime_api.h: set TROCAR_CUDA_INCLUDE to its folder")
+    endif()
+    set(TROCAR_CUDA_INCLUDE ${TROCAR_CUDA_FOUND})
+endif()
+target_include_directories(trocar_objects SYSTEM PRIVATE ${TROCAR_TENSORRT_INCLUDE} ${TROCAR_CUDA_INCLUDE})
+target_compile_definitions(trocar_objects PRIVATE TROCAR_TENSORRT TROCAR_TENSORRT_FLAVOUR="${TROCAR_TENSORRT_FLAVOUR}")

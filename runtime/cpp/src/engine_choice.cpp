@@ -1,0 +1,175 @@
+#include "engine_choice.hpp"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "error.hpp"
+#include "json.hpp"
+#include "text.hpp"
+
+namespace trocar::detail {
+
+namespace {
+
+constexpr const char *rebuild = "build the engine again with `trocar export BUNDLE --engine …`";
+constexpr const char *rtx_capabilities[] = {"7.5", "8.0", "8.6", "8.9", "12.0", "12.1"};
+
+std::vector<int> numbers(const std::string &version) {
+    std::vector<int> parts;
+    for (std::size_t at = 0; at <= version.size();) {
+        const std::size_t dot = std::min(version.find('.', at), version.size());
+        const std::string part = version.substr(at, dot - at);
+        if (is_digits(part) && part.size() < 9) parts.push_back(std::stoi(part));
+        at = dot + 1;
+    }
+    return parts;
+}
+
+/// The fields of a sidecar that decide.
+struct Sidecar {
+    Sidecar(const std::string &text, const std::string &source) : source_(source) {
+        try {
+            data_ = parse_json(text);
+        } catch (const std::invalid_argument &error) {
+            bundle_error(source + " is not JSON: " + error.what(), rebuild);
+        }
+        const std::string schema = words("schema");
+        if (schema.substr(0, 2) != "1.")
+            throw Error(TROCAR_ERROR_VERSION,
+                        source + " is of schema version '" + schema + "'; this release reads 1.x",
+                        rebuild);
+    }
+    std::string words(const char *name, bool needed = true) const {
+        const Json *value = data_.find(name);
+        if (value != nullptr && value->is(Json::Kind::text)) return value->text;
+        if (value != nullptr || needed)
+            bundle_error(source_ + " is malformed: " + name + " is no text", rebuild);
+        return {};
+    }
+    bool flag(const char *name) const {
+        const Json *value = data_.find(name);
+        if (value == nullptr) return false;
+        if (!value->is(Json::Kind::boolean))
+            bundle_error(source_ + " is malformed: " + name + " is not true or false", rebuild);
+        return value->boolean;
+    }
+
+  private:
+    std::string source_;
+    Json data_;
+};
+
+bool version_fits(const std::string &built, bool compatible, const std::string &here) {
+    if (built == here) return true;
+    const std::vector<int> b = numbers(built);
+    const std::vector<int> h = numbers(here);
+    return compatible && !b.empty() && !h.empty() && b[0] == h[0] && h >= b;
+}
+
+void add_hardware(const Sidecar &sidecar, const Here &here, std::vector<std::string> &reasons) {
+    std::string hardware = sidecar.words("hardware", false);
+    if (hardware.empty()) hardware = "this-gpu";
+    const std::string gpu = sidecar.words("gpu", false);
+    const std::string capability = sidecar.words("capability", false);
+    const std::string mine = here.gpu + " (compute capability " + here.capability + ")";
+    if (here.capability.empty()) {
+        reasons.emplace_back("there is no NVIDIA GPU here");
+    } else if (hardware == "any-rtx") {
+        if (std::find(std::begin(rtx_capabilities), std::end(rtx_capabilities), here.capability) ==
+            std::end(rtx_capabilities))
+            reasons.push_back("it does not run on " + mine);
+    } else if (hardware == "ampere-and-later") {
+        if (numbers(here.capability) < std::vector<int>{8, 0})
+            reasons.push_back("it runs on compute capability 8.0 and later, not on " + mine);
+    } else if (capability != here.capability) {
+        reasons.push_back("it was built on " + gpu + " (compute capability " + capability +
+                          "), here is " + mine);
+    } else if (hardware == "this-gpu" && gpu != here.gpu) {
+        reasons.push_back("it was built on " + gpu + ", here is " + mine);
+    }
+}
+
+bool ends_with(const std::string &text, const std::string &end) {
+    return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+}  // namespace
+
+void describe_gpu(int index, Here &here) {
+    void *driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (driver == nullptr) return;
+    const auto get = reinterpret_cast<int (*)(int *, int)>(::dlsym(driver, "cuDeviceGet"));
+    const auto name =
+        reinterpret_cast<int (*)(char *, int, int)>(::dlsym(driver, "cuDeviceGetName"));
+    const auto attribute =
+        reinterpret_cast<int (*)(int *, int, int)>(::dlsym(driver, "cuDeviceGetAttribute"));
+    int device = 0;
+    int major = 0;
+    int minor = 0;
+    char text[128] = {};
+    if (get == nullptr || name == nullptr || attribute == nullptr || get(&device, index) != 0 ||
+        name(text, sizeof text, device) != 0 || attribute(&major, 75, device) != 0 ||
+        attribute(&minor, 76, device) != 0)
+        return;
+    here.gpu = text;
+    here.capability = std::to_string(major) + "." + std::to_string(minor);
+}
+
+std::vector<std::string> engine_reasons(const std::string &text, const std::string &source,
+                                        const std::string &onnx_sha256,
+                                        const std::string &engine_sha256, const Here &here) {
+    const Sidecar sidecar(text, source);
+    if (sidecar.words("engine_sha256") != engine_sha256)
+        bundle_error(source + " describes another engine than the one beside it", rebuild);
+    std::vector<std::string> reasons;
+    const std::string flavour = sidecar.words("flavour");
+    const std::string version = sidecar.words("version");
+    if (flavour != here.flavour)
+        reasons.push_back("it is a " + flavour + " engine, " + here.flavour + " was asked for");
+    else if (!version_fits(version, sidecar.flag("version_compatible"), here.version))
+        reasons.push_back("it was built by " + flavour + " " + version + ", here is " +
+                          here.version);
+    if (sidecar.words("onnx_sha256") != onnx_sha256)
+        reasons.emplace_back("it was built from another model.onnx");
+    const std::string precision = sidecar.words("precision_found");
+    if (!here.precision.empty() && precision != here.precision)
+        reasons.push_back("it computes in " + precision + ", " + here.precision + " was asked for");
+    const std::string platform = sidecar.words("platform", false);
+    if (!platform.empty() && platform != here.platform)
+        reasons.push_back("it was built for " + platform + ", this is " + here.platform);
+    if (sidecar.flag("stripped"))
+        reasons.emplace_back("it holds no weights, and only Python refits engines");
+    add_hardware(sidecar, here, reasons);
+    return reasons;
+}
+
+std::string choose_engine(const Bundle &bundle, Here &here) {
+    const auto &files = bundle.manifest.files;
+    const std::string folder = "engines/";
+    const std::string suffix = ".engine";
+    std::string told;
+    for (const auto &[name, digest] : files) {
+        if (name.compare(0, folder.size(), folder) != 0 || !ends_with(name, suffix)) continue;
+        const std::string beside = name.substr(0, name.size() - suffix.size()) + ".json";
+        if (files.count(beside) == 0)
+            bundle_error(bundle.root + ": " + name + " has no " + beside, rebuild);
+        const std::string source = bundle.root + "/" + beside;
+        const std::string text = read_listed(bundle, beside);
+        const std::vector<std::string> reasons =
+            engine_reasons(text, source, files.at("model.onnx"), digest, here);
+        if (reasons.empty()) {
+            here.precision = Sidecar(text, source).words("precision_found");
+            return name;
+        }
+        told += (told.empty() ? "" : "; ") + name + ": ";
+        for (std::size_t i = 0; i < reasons.size(); ++i) told += (i > 0 ? ", " : "") + reasons[i];
+    }
+    const std::string remedy =
+        "trocar export " + bundle.root + " --engine " + here.flavour + " --frame HEIGHTxWIDTH";
+    if (told.empty()) throw Error(TROCAR_ERROR_BACKEND, bundle.root + " holds no engine", remedy);
+    throw Error(TROCAR_ERROR_BACKEND, "no engine of " + bundle.root + " fits: " + told, remedy);
+}
+
+}  // namespace trocar::detail
