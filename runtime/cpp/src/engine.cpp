@@ -50,7 +50,9 @@ class EngineBackend final : public Backend {
             go();
             cuda_->wait();
         } catch (...) {
-            // Nothing of a failed run is trusted: the next one starts afresh.
+            // Nothing of a failed run is trusted: the next one starts afresh, after what is on its
+            // way to or from the buffers has arrived.
+            drain();
             release();
             throw;
         }
@@ -145,6 +147,13 @@ class EngineBackend final : public Backend {
                         "check the GPU's free memory with nvidia-smi");
         for (const std::size_t i : outputs_)
             cuda_->to_host(buffers_[i].host, buffers_[i].device, buffers_[i].bytes);
+    }
+
+    void drain() noexcept {
+        try {
+            cuda_->wait();
+        } catch (...) {  // the failure that led here is the one to tell
+        }
     }
 
     void release() noexcept {
