@@ -36,7 +36,10 @@ def few_shot() -> tuple[nn.Module, Manifest]:
 
     manifest = manifest_of((48, 48), task="classification", table=TABLE)
     config = FewShotNetworkConfig(size=(48, 48))
-    network = FewShotNetwork(config, input=manifest.input, classes=len(TABLE), supports=3)
+    network = FewShotNetwork(config, input=manifest.input, classes=len(TABLE), supports=3).eval()
+    with torch.no_grad():
+        network.kept.copy_(network.features(torch.rand(12, 3, 48, 48) * 255).flatten(1))
+        network.kept_owner.copy_(torch.arange(12) // 3)
     return network, manifest
 
 
@@ -45,7 +48,9 @@ def long_tail() -> tuple[nn.Module, Manifest]:
 
     manifest = manifest_of((64, 64), task="classification", table=TABLE)
     config = EmbeddingConfig(backbone="resnet18", backbone_weights="none", size=(64, 64))
-    return Embedder(config, classes=len(TABLE), input=manifest.input), manifest
+    network = Embedder(config, classes=len(TABLE), input=manifest.input)
+    network.centroids.copy_(nn.functional.normalize(torch.randn(network.centroids.shape), dim=1))
+    return network, manifest
 
 
 @pytest.mark.slow
