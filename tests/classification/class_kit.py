@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 KINDS: dict[str, tuple[str, tuple[int, int, int]]] = {
-    "grasper": ("bar", (60, 90, 220)),
-    "scissors": ("cross", (230, 210, 60)),
-    "needle holder": ("ring", (60, 200, 90)),
-    "hook": ("corner", (220, 70, 60)),
-    "clip applier": ("fork", (200, 80, 210)),
-    "bone saw": ("teeth", (90, 220, 220)),
+    "grasper": ("bar", (40, 70, 230)),
+    "scissors": ("cross", (235, 225, 40)),
+    "needle holder": ("ring", (40, 200, 70)),
+    "hook": ("corner", (230, 40, 40)),
+    "clip applier": ("fork", (210, 50, 210)),
+    "bone saw": ("teeth", (60, 220, 220)),
 }
 
 
@@ -24,7 +24,7 @@ def picture(kind: str, seed: int, side: int = 72) -> NDArray[np.uint8]:
     """``[side, side, 3]`` RGB of a tool of `KINDS`, another pose for each seed."""
     shape, colour = KINDS[kind]
     rng = np.random.default_rng((seed, sum(map(ord, kind))))
-    ground = rng.uniform(70, 150, (4, 4, 3)).astype(np.float32)
+    ground = rng.uniform(85, 135, (4, 4, 3)).astype(np.float32)
     image = cv2.resize(ground, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 255)
     image = np.ascontiguousarray(image.astype(np.uint8))
     ink = tuple(int(np.clip(c + rng.integers(-25, 26), 0, 255)) for c in colour)

@@ -67,7 +67,7 @@ def test_the_order_of_enrolment_does_not_matter(
     bundle: Path, photos: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(bundle, tmp_path / "other.trocar"))
-    saw, fork = photos(SAW, range(100, 104)), photos(FORK, range(100, 104))
+    saw, fork = photos(SAW, range(100, 104)), photos(FORK, range(100, 101))
     enroll(bundle, SAW, saw, threads=1)
     enroll(bundle, FORK, fork, threads=1)
     enroll(other, FORK, fork[::-1], threads=1)
@@ -83,7 +83,7 @@ def test_the_order_of_enrolment_does_not_matter(
 def test_a_removed_class_leaves_no_trace(bundle: Path, photos: Callable[..., list[Path]]) -> None:
     _, before = open_classes(bundle)
     enroll(bundle, SAW, photos(SAW, range(100, 104)), threads=1)
-    enroll(bundle, FORK, photos(FORK, range(100, 104)), threads=1)
+    enroll(bundle, FORK, photos(FORK, range(100, 101)), threads=1)
     remove(bundle, SAW)
     remove(bundle, FORK)
     _, after = open_classes(bundle)
@@ -101,7 +101,7 @@ def test_undo_goes_back_one_change_at_a_time(
     first = open_bundle(bundle)
     enroll(bundle, SAW, photos(SAW, range(100, 103)), threads=1)
     second = open_bundle(bundle)
-    enroll(bundle, FORK, photos(FORK, range(100, 103)), threads=1)
+    enroll(bundle, FORK, photos(FORK, range(100, 101)), threads=1)
     undo(bundle)
     back = open_bundle(bundle)
     assert back.manifest == second.manifest
@@ -132,7 +132,9 @@ def test_what_cannot_be_told_apart_is_refused_by_name_and_similarity(
 ) -> None:
     before = (bundle / "manifest.json").read_bytes()
     files = sorted(p.name for p in bundle.iterdir())
-    with pytest.raises(DataError, match=r"told apart from '.+': their similarity is 0\.\d+"):
+    with pytest.raises(
+        DataError, match=r"told apart from '.+' in .+: their similarity is -?\d\.\d+"
+    ):
         # Photographs of a mixture: no class of their own, each is one that is there already.
         enroll(
             bundle,
