@@ -12,6 +12,7 @@ added to ``benchmarks/results/classification.json``, from which ``tables`` write
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shlex
 import sys
@@ -110,7 +111,7 @@ def long_tail(
 @click.option("--data", type=click.Path(path_type=Path), required=True)
 @click.option("--set", "which", type=click.Choice(["omniglot", "tools"]), required=True)
 @click.option("--seeds", default="0,1,2", show_default=True)
-@click.option("--steps", default=120, show_default=True)
+@click.option("--steps", default=300, show_default=True)
 @click.option("--episodes", default=600, show_default=True)
 @click.option("--only", default="", help="Names, with commas.")
 @click.option("--save/--no-save", default=True)
@@ -126,7 +127,7 @@ def few_shot(
             if only and comparison not in only.split(","):
                 continue
             config = FewShotConfig(
-                comparison=comparison, size=size, channels=channels, queries=5, held_out=0,
+                comparison=comparison, size=size, channels=channels, shots=2, queries=2, held_out=0,
                 episodes=20, supports=1, augment="upright" if which == "omniglot" else "photo",
             )  # fmt: skip
             method = FewShot(config)
@@ -212,13 +213,16 @@ def _report(row: dict[str, Any], save: bool) -> None:
     click.echo(json.dumps({k: v for k, v in shown.items() if k != "counts"}))
     if not save:
         return
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "classification.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     key = ("bench", "method", "seed")
-    kept = [old for old in rows if any(old[k] != row[k] for k in key)]
     command = shlex.join(["python", "benchmarks/classification.py", *sys.argv[1:]])
-    kept.append({**shown, "command": command})
-    write_atomic(path, (json.dumps(kept, indent=1) + "\n").encode())
+    with (RESULTS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # seeds may run side by side
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        kept = [old for old in rows if any(old[k] != row[k] for k in key)]
+        kept.append({**shown, "command": command})
+        write_atomic(path, (json.dumps(kept, indent=1) + "\n").encode())
 
 
 def _tables(rows: list[dict[str, Any]]) -> list[str]:
