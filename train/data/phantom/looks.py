@@ -163,7 +163,7 @@ LOOKS: dict[str, Look] = {
     # Porcine training model under a robot: cold LED light, pale pink bowel, white fat, wristed
     # pale shafts, a sharpening camera and a wider view.
     "robotic": Look(
-        wall=((150, 92, 96), (104, 58, 70)),
+        wall=((116, 88, 94), (66, 54, 60)),
         organs=(
             Organ(
                 colours=((226, 170, 168), (206, 138, 142)),
@@ -204,13 +204,13 @@ LOOKS: dict[str, Look] = {
         falloff=0.55,
         ambient=0.24,
         shafts=(
-            Metal(colour=(168, 172, 178), mirror=0.22, exponent=12, strength=0.45),
-            Metal(colour=(198, 200, 198), mirror=0.25, exponent=14, strength=0.5),
-            Metal(colour=(126, 146, 178), mirror=0.22, exponent=14, strength=0.5),
+            Metal(colour=(168, 172, 178), mirror=0.34, exponent=12, strength=0.45),
+            Metal(colour=(198, 200, 198), mirror=0.36, exponent=14, strength=0.5),
+            Metal(colour=(140, 150, 170), mirror=0.34, exponent=14, strength=0.5),
         ),
         # Dark coated working ends, tungsten grips, brown plastic insulation: laparoscopy's reverse.
-        wrist=Metal(colour=(58, 60, 68), mirror=0.22, exponent=20, strength=0.55),
-        jaw=Metal(colour=(74, 72, 76), mirror=0.28, exponent=24, strength=0.7),
+        wrist=Metal(colour=(58, 60, 68), mirror=0.40, exponent=20, strength=0.55),
+        jaw=Metal(colour=(74, 72, 76), mirror=0.46, exponent=24, strength=0.7),
         insert=Metal(colour=(104, 98, 98), mirror=0.25, exponent=20, strength=0.5),
         insulation=Metal(colour=(158, 112, 74), mirror=0.10, exponent=12, strength=0.4),
         wrist_bend=0.9,
