@@ -30,8 +30,8 @@
  * @endcode
  *
  * @par Ownership
- * Every buffer that a call writes is the caller's; the library keeps no pointer to a frame, a result
- * or an option after the call returns. Texts inside `trocar_info` and `trocar_class` belong to the
+ * Every buffer that a call writes is the caller's; after a call has returned the library touches no
+ * frame, result or option of it again, `trocar_options.log` and its context excepted. Texts inside `trocar_info` and `trocar_class` belong to the
  * session and live until it is closed. What `trocar_session_open` gives, `trocar_session_close`
  * takes back.
  *
