@@ -277,6 +277,9 @@ def _run_there(
         *(["--resume"] if folder.exists() else []),
     ]
     for name, value in {**entry.settings, **_flags(entry, sets)}.items():
+        if isinstance(value, bool):
+            command.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
+            continue
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         command += [f"--{name.replace('_', '-')}", text]
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,15 @@ from trocar.train.pictures import write_curves
 from trocar.train.reporter import Reporter
 from trocar.train.resuming import check_same, stop_signals
 from trocar.train.run_folder import RunFolder, sink
-from trocar.train.stepping import Losses, not_finite, parameter_groups, rank_of, step_seed
+from trocar.train.stepping import (
+    Losses,
+    build,
+    check_batch_norm,
+    not_finite,
+    parameter_groups,
+    rank_of,
+    step_seed,
+)
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -93,14 +101,16 @@ class _Run:
         self.streams = dict(job.method.streams(self.data))
         self.epoch_length = len(next(iter(self.streams.values())))
         job = self.job = replace(job, run=job.run.counted(self.epoch_length))
-        torch.manual_seed(job.run.seed)
-        self.network = job.method.build(self.contract)
+        check_batch_norm(job.method, job.run.batch_size // fabric.world_size)
         self.done = 0
         self.state: dict[str, Any] = {"best": None, "last": None}
         resumed = None
         if job.resume and folder.last.is_file():
             resumed = read_checkpoint(folder.last)
             check_same(resumed, job.method, job.run, self.contract)
+        torch.manual_seed(job.run.seed)
+        self.network = build(job.method, self.contract, bare=resumed is not None)
+        if resumed is not None:
             load_weights(self.network, resumed.weights, source=str(folder.last))
             self.done, self.state = resumed.step, dict(resumed.state)
         self.losses = Losses(job.method, self.network)
@@ -142,6 +152,7 @@ class _Run:
                 if stop or evaluated or self.done % run.save_period == 0:
                     self._save(self.folder.last)
                 if stop:
+                    reporter.say(f"stopped after step {self.done}; go on with --resume")
                     raise InterruptedByUserError(
                         f"stopped after step {self.done}",
                         remedy=f"go on with --resume; {self.folder.last} is whole",

@@ -101,7 +101,10 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
     """
     _check_paths(paths, method)
     frames = with_splits(
-        open_frames(paths.data, task=config.masks), val=config.val_share, seed=run.seed
+        # Not the run's seed: runs that differ in it alone must share their split.
+        open_frames(paths.data, task=config.masks),
+        val=config.val_share,
+        seed=0,
     )
     labelled = frames.subset("train").labelled()
     labelled, rest = hide_labels(labelled, config.label_share, run.seed)

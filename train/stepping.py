@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from trocar.contract.errors import TrainingError
-from trocar.train.methods.protocol import Batch, Method, Progress
+from trocar.contract.errors import ConfigError, TrainingError
+from trocar.train.methods.protocol import Batch, Contract, Method, Progress
 
 
 class Losses(nn.Module):
@@ -28,6 +29,36 @@ class Losses(nn.Module):
     def forward(self, batch: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Named losses of a step's batches."""
         return self._method.losses(batch, self.progress)
+
+
+def build(method: Method, contract: Contract, *, bare: bool) -> nn.Module:
+    """Builds a method's module.
+
+    Args:
+        method: The method, with its configuration.
+        contract: Classes and input.
+        bare: Fetches no starting weights: a checkpoint's are loaded next.
+    """
+    config = method.config
+    if bare and hasattr(config, "encoder_weights"):
+        method.config = replace(config, encoder_weights="none")
+    try:
+        return method.build(contract)
+    finally:
+        method.config = config
+
+
+def check_batch_norm(method: Method, images: int) -> None:
+    """Refuses batch statistics of a single image, which are none where a map has one pixel.
+
+    Raises:
+        ConfigError: A process has one image a step and BatchNorm is not frozen.
+    """
+    if images < 2 and getattr(method.config, "batch_norm", "") == "train":
+        raise ConfigError(
+            f"batch normalisation cannot train on {images} image a process and step",
+            remedy="raise --batch-size, or pass --batch-norm frozen",
+        )
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

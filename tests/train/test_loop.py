@@ -217,6 +217,17 @@ def test_an_output_that_exists_is_refused(make_job: MakeJob, tmp_path: Path) -> 
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["notes.txt"]
 
 
+def test_resuming_fetches_no_starting_weights(make_job: MakeJob, tmp_path: Path) -> None:
+    from trocar.train.networks.encoder_weights import make_encoder
+
+    weights = tmp_path / "encoder.pth"
+    torch.save(make_encoder("tu-lcnet_050", weights="none").state_dict(), weights)
+    settings = {"encoder_weights": str(weights)}
+    train(make_job(steps=2, method=settings))
+    weights.unlink()
+    train(make_job(steps=2, method=settings, resume=True))
+
+
 def test_resuming_with_other_settings_names_them(make_job: MakeJob) -> None:
     train(make_job(steps=2))
     with pytest.raises(CheckpointError) as stop:
@@ -243,6 +254,8 @@ def test_what_cannot_be_had_is_refused(make_job: MakeJob) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(BackendError, match="CUDA devices were asked for"):
             train(make_job(device="cuda"))
+    with pytest.raises(ConfigError, match="batch normalisation cannot train on 1 image"):
+        train(make_job(batch_size=1))
     with pytest.raises(ConfigError, match="2 processes"):
         train(make_job(batch_size=3, devices=2))
 
