@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trocar.contract.classes import ClassTable
+
+# A shell that starts the tests in the background has SIGINT ignored, and every child inherits that;
+# the tests of Ctrl-C need it as a terminal has it.
+with contextlib.suppress(ValueError):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLES = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
