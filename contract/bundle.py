@@ -105,7 +105,13 @@ def open_bundle(path: str | Path) -> Bundle:
             raise BundleError(
                 f"{root} is not whole: {name} is missing", remedy="copy or export the bundle again"
             )
-        if sha256_of(file) != digest:
+        try:
+            found = sha256_of(file)
+        except OSError as error:
+            raise BundleError(
+                f"cannot read {file}: {error}", remedy="copy the bundle again"
+            ) from error
+        if found != digest:
             raise _tampered(root, name)
     return Bundle(root, manifest)
 

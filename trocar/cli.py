@@ -25,39 +25,26 @@ class LazyCommand:
     Attributes:
         target: ``module:attribute`` of a click command.
         summary: One line; kept here so that listing commands imports none of them.
-        extra: The optional extra that its packages come from; empty for a plain install.
     """
 
     target: str
     summary: str
-    extra: str = ""
 
 
 COMMANDS: dict[str, LazyCommand] = {
-    "demo": LazyCommand(
-        "trocar.demo:demo", "The whole way once, on made-up scenes.", "train,export"
-    ),
-    "data": LazyCommand(
-        "trocar.train.data.cli:data", "Check, make and convert data sets.", "train"
-    ),
-    "train": LazyCommand(
-        "trocar.train.cli:train", "Train a network by one of the methods.", "train"
-    ),
+    "demo": LazyCommand("trocar.demo:demo", "The whole way once, on made-up scenes."),
+    "data": LazyCommand("trocar.train.data.cli:data", "Check, make and convert data sets."),
+    "train": LazyCommand("trocar.train.cli:train", "Train a network by one of the methods."),
     "compare": LazyCommand(
-        "trocar.train.compare:compare", "Train recipes over seeds and compare them.", "train"
+        "trocar.train.compare:compare", "Train recipes over seeds and compare them."
     ),
-    "evaluate": LazyCommand(
-        "trocar.evaluate:evaluate", "Score a model on labelled frames.", "train"
-    ),
+    "evaluate": LazyCommand("trocar.evaluate:evaluate", "Score a model on labelled frames."),
     "export": LazyCommand(
         "trocar.deploy:export",
         "Make a bundle and prove it equal to its checkpoint.",
-        "train,export",
     ),
-    "bundle": LazyCommand(
-        "trocar.deploy:bundle", "Make a proven bundle of somebody's ONNX file.", "export"
-    ),
-    "engines": LazyCommand("trocar.deploy:engines", "Look after a bundle's engines.", "export"),
+    "bundle": LazyCommand("trocar.deploy:bundle", "Make a proven bundle of somebody's ONNX file."),
+    "engines": LazyCommand("trocar.deploy:engines", "Look after a bundle's engines."),
     "run": LazyCommand("trocar.runtime.cli:run", "Find instruments in a video or live stream."),
     "enroll": LazyCommand(
         "trocar.runtime.enroll:command", "Teach a classifier a class from photographs."
@@ -66,7 +53,7 @@ COMMANDS: dict[str, LazyCommand] = {
         "trocar.runtime.cli:benchmark", "Time every back end and precision on this machine."
     ),
     "inspect": LazyCommand("trocar.runtime.cli:inspect", "Print what a bundle is."),
-    "report": LazyCommand("trocar.report:report", "Write one HTML page about runs.", "train"),
+    "report": LazyCommand("trocar.report:report", "Write one HTML page about runs."),
     "doctor": LazyCommand("trocar.doctor:doctor", "Look for what is wrong with this machine."),
 }
 
@@ -81,6 +68,7 @@ _EXTRA_OF_MODULE = {
     "tensorboard": "train",
     "matplotlib": "train",
     "PIL": "train",
+    "yaml": "train",
     "onnx": "export",
     "onnxscript": "export",
     "tensorrt": "gpu",
@@ -88,7 +76,6 @@ _EXTRA_OF_MODULE = {
     "cuda": "gpu",
     "tensorrt_rtx": "rtx",
     "openvino": "openvino",
-    "ray": "ray",
 }
 
 

@@ -80,7 +80,6 @@ def evaluate(
     source = _Frames(data, predictor.manifest.classes, split=split, video=video, task=task)
     first = _score(predictor, source, str(model))
     _print_scores(first, predictor, source)
-    second = None
     if against is not None:
         rival = open_predictor(against, device=device, task="segmentation")
         second = _score(rival, source, str(against))

@@ -81,6 +81,17 @@ def test_a_missing_file_is_named(tmp_path, manifest) -> None:
         open_bundle(tmp_path / "m")
 
 
+def test_an_unreadable_file_is_named(tmp_path, manifest, monkeypatch) -> None:
+    write_bundle(tmp_path / "m", manifest, FILES)
+
+    def broken(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(bundle_module, "sha256_of", broken)
+    with pytest.raises(BundleError, match=r"cannot read .*Input/output error"):
+        open_bundle(tmp_path / "m")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": "1.0"}', b"\xff\xfe"])
 def test_a_broken_manifest_is_refused(tmp_path, manifest, content) -> None:
     write_bundle(tmp_path / "m", manifest, FILES)

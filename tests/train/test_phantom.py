@@ -164,7 +164,7 @@ def _codes(frame: PhantomFrame, bins: int) -> NDArray[np.intp]:
 
 @pytest.mark.parametrize("domain", PHANTOM_DOMAINS)
 def test_colour_alone_does_not_find_the_instruments(domain: str) -> None:
-    """A table of how often each colour is instrument is the best a per-pixel classifier can be."""
+    """A table of how often each colour is instrument, the simplest per-pixel classifier."""
     bins = 32
     frames = frames_of(frames=32, clip_length=1, domain=domain, difficulty=0.5)
     train, test = frames[:24], frames[24:]
