@@ -12,7 +12,7 @@ from trocar.bootstrap import interval, paired
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.contract.manifest import InputSpec, Manifest
-from trocar.evaluate import pick
+from trocar.evaluate_output import pick
 from trocar.predict import Predictor, enlarge
 from trocar.scoring import Calibration, FrameScore, LabelledFrame, score
 

@@ -96,7 +96,7 @@ def write_report(
     import json
 
     from trocar.contract.bundle import PARITY, open_bundle
-    from trocar.evaluate import environment
+    from trocar.evaluate_output import environment
     from trocar.report import sections
     from trocar.report.page import Page, tiles
     from trocar.report.sources import read_evaluation, read_latency, read_run
