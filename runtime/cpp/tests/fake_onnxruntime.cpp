@@ -2,7 +2,8 @@
 // Its "models" are lines of text, and any call can be told to fail:
 //
 //     seg HEIGHT WIDTH half|single|byte|none    labels of the nearest pixels, confidence
-//     cls SCORES EMBEDDING half|single          scores and an embedding (0: none)
+//     cls SCORES EMBEDDING half|single          scores and an embedding (0: none); an input
+//                                               "centroids" replaces it: a score for each row
 //
 // With it every failure path runs in tests, sanitizers see all the code that runs, and what is
 // allocated is libtrocar's own.
@@ -189,6 +190,17 @@ OrtStatus *ORT_API_CALL name_output(const OrtSession *session, std::size_t i, Or
     return nullptr;
 }
 
+OrtStatus *ORT_API_CALL count_overridable(const OrtSession *session, std::size_t *out) noexcept {
+    *out = session->segmentation ? 0 : 1;
+    return failing();
+}
+OrtStatus *ORT_API_CALL name_overridable(const OrtSession *, std::size_t, OrtAllocator *,
+                                         char **out) noexcept {
+    FAIL_HERE;
+    *out = copied("centroids");
+    return nullptr;
+}
+
 void write(void *data, ONNXTensorElementDataType type, std::size_t i, float value) {
     if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8)
         static_cast<std::uint8_t *>(data)[i] = static_cast<std::uint8_t>(value * 255);
@@ -234,17 +246,24 @@ void classify(const OrtValue &input, OrtValue &output) {
 }
 
 OrtStatus *ORT_API_CALL run(OrtSession *session, const OrtRunOptions *, const char *const *,
-                            const OrtValue *const *inputs, std::size_t, const char *const *,
-                            std::size_t count, OrtValue **outputs) noexcept {
+                            const OrtValue *const *inputs, std::size_t given,
+                            const char *const *, std::size_t count, OrtValue **outputs) noexcept {
     FAIL_HERE;
     const OrtValue &input = *inputs[0];
+    // Reads all of the classes, so that sanitizers see where they lie.
+    if (given > 1 && std::count(static_cast<const float *>(inputs[1]->data),
+                                static_cast<const float *>(inputs[1]->data) +
+                                    inputs[1]->info.shape[0] * inputs[1]->info.shape[1],
+                                -1.0F) > 0)
+        return new OrtStatus{"a class is negative"};
+    const std::int64_t scores = given > 1 ? inputs[1]->info.shape[0] : session->a;
     const auto kind = session->kind == "half"   ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
                       : session->kind == "byte" ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
                                                 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
     for (std::size_t i = 0; i < count; ++i) {
         if (outputs[i] != nullptr) continue;
         const bool labels = session->segmentation && i == 0;
-        std::vector<std::int64_t> shape = {input.info.shape[0], i == 0 ? session->a : session->b};
+        std::vector<std::int64_t> shape = {input.info.shape[0], i == 0 ? scores : session->b};
         if (session->segmentation) shape = {input.info.shape[0], session->a, session->b};
         const auto type = labels ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 : kind;
         std::size_t bytes = element_size(type);
@@ -313,6 +332,8 @@ const OrtApi *ORT_API_CALL get_api(std::uint32_t) noexcept {
         made.SessionGetOutputCount = count_outputs;
         made.SessionGetInputName = name_input;
         made.SessionGetOutputName = name_output;
+        made.SessionGetOverridableInitializerCount = count_overridable;
+        made.SessionGetOverridableInitializerName = name_overridable;
         made.Run = run;
         made.GetTensorTypeAndShape = describe;
         made.GetTensorElementType = type_of;

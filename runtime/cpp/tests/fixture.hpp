@@ -74,9 +74,10 @@ inline std::vector<std::uint8_t> picture(int height, int width) {
     return rgb;
 }
 
+/// `more` is put in as it is: further members, each with a comma behind it.
 inline std::string manifest(const std::string &task, const std::string &files, int height,
-                            int width) {
-    return R"({"schema": "1.0", "name": "test", "task": ")" + task +
+                            int width, const std::string &more = "") {
+    return "{" + more + R"("schema": "1.0", "name": "test", "task": ")" + task +
            R"(", "method": "none", "precision": "fp32", "golden_margin": 0.5, "outputs": [],
  "classes": [{"id": 0, "name": "background"},
   {"id": 1, "name": "grasper", "instrument": true, "colour": [1, 2, 3], "type": "t"},
@@ -110,9 +111,36 @@ class Folder {
     std::filesystem::path path;
 };
 
-/// Writes a bundle of the stand-in library's kind; `model` is its line of text.
+/// The state of enrolled classes, as contract/class_store.py writes it: one row of 6 a class.
+inline std::string class_state(int classes, const std::string &changed = "true") {
+    std::string names;
+    std::string flags;
+    std::string rows;
+    std::string owners;
+    for (int i = 0; i < classes; ++i) {
+        const std::string comma = i == 0 ? "" : ", ";
+        names += comma + "\"class " + std::to_string(i) + "\"";
+        flags += comma + "true";
+        owners += number(static_cast<std::uint64_t>(i), 8);
+        for (int k = 0; k < 6; ++k) rows += number(0x3F800000U + static_cast<unsigned>(i), 4);
+    }
+    std::string digests = flags;
+    for (std::size_t at = 0; (at = digests.find("true")) != std::string::npos;)
+        digests.replace(at, 4, "\"\"");
+    const std::string about = R"({"names": [)" + names + R"(], "trained": [)" + flags +
+                              R"(], "digests": [)" + digests + R"(], "changed": )" + changed +
+                              R"(, "previous": ""})";
+    const std::string count = std::to_string(classes);
+    return zip({{"about.npy", npy("|u1", "(" + std::to_string(about.size()) + ",)", about)},
+                {"features.npy", npy("<f4", "(" + count + ", 6)", rows)},
+                {"owners.npy", npy("<i8", "(" + count + ",)", owners)},
+                {"input_centroids.npy", npy("<f4", "(" + count + ", 6)", rows)}});
+}
+
+/// Writes a bundle of the stand-in library's kind; `model` is its line of text, `classes` the
+/// state of a classifier's classes or empty.
 inline std::string write_bundle(const std::filesystem::path &path, const std::string &model,
-                                int height = 48, int width = 64) {
+                                int height = 48, int width = 64, const std::string &classes = "") {
     std::filesystem::create_directories(path);
     const bool segmentation = model.rfind("seg", 0) == 0;
     const std::vector<std::uint8_t> rgb = picture(height, width);
@@ -138,10 +166,15 @@ inline std::string write_bundle(const std::filesystem::path &path, const std::st
     };
     write_file(path / "model.onnx", model);
     write_file(path / "golden.npz", golden);
-    write_file(
-        path / "manifest.json",
-        manifest(segmentation ? "segmentation" : "classification",
-                 hash("model.onnx", model) + ", " + hash("golden.npz", golden), height, width));
+    std::string files = hash("model.onnx", model) + ", " + hash("golden.npz", golden);
+    std::string extra;
+    if (!classes.empty()) {
+        write_file(path / "classes.npz", classes);
+        files += ", " + hash("classes.npz", classes);
+        extra = R"("extra": {"classification": {"state": "classes.npz"}}, )";
+    }
+    write_file(path / "manifest.json", manifest(segmentation ? "segmentation" : "classification",
+                                                files, height, width, extra));
     return path.string();
 }
 

@@ -1,10 +1,9 @@
-// Feeds malformed manifests and bundles to everything that reads them.
+// Mutates known inputs with a fixed seed and feeds them to the readers; needs no libFuzzer.
 //
-// With clang's libFuzzer (-DTROCAR_LIBFUZZER=ON) this is a fuzz target; without it, a driver that
-// mutates the given files with a fixed seed:
-//
-//     fuzz 20000 tests/manifests
+//     fuzz 20000 tests/manifests             feeds so many mutations
+//     fuzz seeds CORPUS tests/manifests      writes the known inputs into a folder, for libFuzzer
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -12,92 +11,41 @@
 #include <string>
 #include <vector>
 
-#include "bundle.hpp"
 #include "check.hpp"
-#include "error.hpp"
 #include "fixture.hpp"
-#include "npz.hpp"
-#include "trocar/trocar.h"
+#include "fuzz_feed.hpp"
 
-namespace {
-
-/// One folder for the whole run; files in it are replaced.
-const fixture::Folder &folder() {
-    static const fixture::Folder made;
-    return made;
-}
-
-void open(const std::string &path) {
-    trocar_options options{};
-    options.size = sizeof options;
-    options.library = FAKE_LIBRARY;
-    options.threads = 1;
-    trocar_session *session = nullptr;
-    trocar_error error{};
-    error.size = sizeof error;
-    const trocar_status status = trocar_session_open(path.c_str(), &options, &session, &error);
-    const bool known = status == TROCAR_OK || status == TROCAR_ERROR_BUNDLE ||
-                       status == TROCAR_ERROR_TAMPERED || status == TROCAR_ERROR_VERSION ||
-                       status == TROCAR_ERROR_PARITY || status == TROCAR_ERROR_BACKEND;
-    // Anything else would be an exception that nobody foresaw.
-    if (!known || error.code != status || (session != nullptr) != (status == TROCAR_OK)) {
-        std::printf("status %d: %s\n", static_cast<int>(status), error.message);
-        std::abort();
-    }
-    trocar_session_close(session);
-}
-
-/// The first byte says what the rest is.
-void feed(const std::string &input) {
-    if (input.empty()) return;
-    const std::string data = input.substr(1);
-    const std::string path = (folder().path / "b").string();
-    switch (static_cast<unsigned char>(input[0]) % 4) {
-        case 0:
-            trocar_check_manifest(data.data(), data.size(), nullptr);
-            return;
-        case 1:
-            try {
-                for (const auto &[name, array] : trocar::detail::read_npz(data))
-                    for (std::size_t i = 0; array.is_real() && i < array.count(); ++i)
-                        (void)array.real(i);
-            } catch (const trocar::detail::Error &) {
-            }
-            return;
-        case 2: {  // a bundle with this golden frame and its right hash
-            fixture::write_bundle(path, "seg 4 4 half", 4, 4);
-            const std::string model = "seg 4 4 half";
-            fixture::write_file(folder().path / "b" / "golden.npz", data);
-            fixture::write_file(
-                folder().path / "b" / "manifest.json",
-                fixture::manifest("segmentation",
-                                  "\"model.onnx\": \"" + trocar::detail::sha256_hex(model) +
-                                      "\", \"golden.npz\": \"" + trocar::detail::sha256_hex(data) +
-                                      "\"",
-                                  4, 4));
-            open(path);
-            return;
-        }
-        default:  // a bundle with this manifest
-            fixture::write_bundle(path, "seg 4 4 half", 4, 4);
-            fixture::write_file(folder().path / "b" / "manifest.json", data);
-            open(path);
-    }
-}
-
-}  // namespace
-
-#ifdef TROCAR_LIBFUZZER
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
-    feed({reinterpret_cast<const char *>(data), size});
-    return 0;
-}
-#else
 namespace {
 
 std::string read(const std::filesystem::path &path) {
     std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string of(fuzz::Kind kind, const std::string &data) { return std::string(1, kind) + data; }
+
+/// One of each kind but the manifests.
+std::vector<std::string> others() {
+    const fixture::Folder folder;
+    fixture::write_bundle(folder.path, "seg 4 4 half", 4, 4);
+    const std::string golden = read(folder.path / "golden.npz");
+    const std::string about =
+        R"({"names": ["a", "b"], "trained": [true, false], "digests": ["", ""], )"
+        R"("changed": true, "previous": ""})";
+    const std::string beside =
+        R"({"schema": "1.0", "flavour": "tensorrt", "version": "10.16.1.11", "onnx_sha256": "aa",)"
+        R"( "engine_sha256": "bb", "precision_found": "fp16", "gpu": "NVIDIA L4",)"
+        R"( "capability": "8.9", "platform": "linux-x86_64", "version_compatible": true,)"
+        R"( "hardware": "ampere-and-later", "stripped": false})";
+    return {of(fuzz::archive, golden),
+            of(fuzz::golden_archive, golden),
+            of(fuzz::bundle_manifest, read(folder.path / "manifest.json")),
+            of(fuzz::array_file, fixture::npy("<f4", "(2, 1)", std::string(8, '\1'))),
+            of(fuzz::array_file, fixture::npy("<f2", "(3,)", std::string(6, '\2'))),
+            of(fuzz::classes_archive, fixture::class_state(4)),
+            of(fuzz::classes_archive, fixture::class_state(3, "false")),
+            of(fuzz::classes_text, about),
+            of(fuzz::sidecar, beside)};
 }
 
 std::vector<std::string> seeds(const char *manifests) {
@@ -108,16 +56,8 @@ std::vector<std::string> seeds(const char *manifests) {
             files.push_back(entry.path());
     std::sort(files.begin(), files.end());
     for (const auto &file : files) {
-        found.push_back(std::string(1, '\0') + read(file));
-        found.push_back(std::string(1, '\3') + read(file));
-    }
-    const std::string path = (folder().path / "seed").string();
-    fixture::write_bundle(path, "seg 4 4 half", 4, 4);
-    // As often as the manifests, so that archives get their share.
-    for (int i = 0; i < 40; ++i) {
-        found.push_back(std::string(1, '\1') + read(folder().path / "seed" / "golden.npz"));
-        found.push_back(std::string(1, '\2') + read(folder().path / "seed" / "golden.npz"));
-        found.push_back(std::string(1, '\3') + read(folder().path / "seed" / "manifest.json"));
+        found.push_back(of(fuzz::manifest_text, read(file)));
+        found.push_back(of(fuzz::bundle_manifest, read(file)));
     }
     return found;
 }
@@ -152,18 +92,32 @@ std::string mutated(std::string text, std::mt19937 &random) {
     return text;
 }
 
+int write_seeds(const std::filesystem::path &corpus, const std::vector<std::string> &known) {
+    // What an earlier run found is left out: every run is the same.
+    std::filesystem::remove_all(corpus);
+    std::filesystem::create_directories(corpus);
+    for (std::size_t i = 0; i < known.size(); ++i)
+        fixture::write_file(corpus / std::to_string(i), known[i]);
+    std::printf("%zu seeds\n", known.size());
+    return EXIT_SUCCESS;
+}
+
 }  // namespace
 
 int main(int count, char **arguments) {
     if (count < 3) return EXIT_FAILURE;
-    const long runs = std::atol(arguments[1]);
-    const std::vector<std::string> known = seeds(arguments[2]);
-    for (const std::string &seed : known) feed(seed);
+    const bool writing = std::strcmp(arguments[1], "seeds") == 0;
+    if (writing && count < 4) return EXIT_FAILURE;
+    std::vector<std::string> known = seeds(arguments[writing ? 3 : 2]);
+    // As often as the manifests, so that the other kinds get their share.
+    for (int i = 0; i < (writing ? 1 : 40); ++i)
+        for (const std::string &other : others()) known.push_back(other);
+    if (writing) return write_seeds(arguments[2], known);
+    for (const std::string &seed : known) fuzz::feed(seed);
     std::mt19937 random(1);
-    for (long i = 0; i < runs; ++i) {
-        feed(mutated(known[random() % known.size()], random));
+    for (long i = std::atol(arguments[1]); i > 0; --i) {
+        fuzz::feed(mutated(known[random() % known.size()], random));
         ++test::checks;
     }
     return test::report("fuzz");
 }
-#endif
