@@ -1,7 +1,8 @@
-"""`trocar evaluate`: scores checkpoints and bundles on labelled frames, and compares two of them.
+"""`trocar evaluate`: scores checkpoints and bundles on labelled data, and compares two of them.
 
 trocar evaluate model.trocar data/ --split test
 trocar evaluate runs/a data/ --against runs/b
+trocar evaluate tools.trocar photos/ --many 20 --few 5
 """
 
 from __future__ import annotations
@@ -37,6 +38,20 @@ if TYPE_CHECKING:
     "--video", is_flag=True, help=f"Score {VIDEO} of DATA against its {VIDEO_MASKS}/ instead."
 )
 @click.option("--task", default=None, help="Task of a data set that has several.")
+@click.option(
+    "--many",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Classifiers: classes with more training photographs than this are many-shot.",
+)
+@click.option(
+    "--few",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Classifiers: classes with at most this many are few-shot.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an earlier evaluation in --out.")
 def evaluate(
     model: Path,
@@ -47,12 +62,15 @@ def evaluate(
     device: str,
     video: bool,
     task: str | None,
+    many: int,
+    few: int,
     overwrite: bool,
 ) -> None:
     """Score MODEL (a bundle, run folder or checkpoint) on the labelled frames of DATA.
 
     IoU and Dice per class, binary and mean, the challenge protocols, calibration, and 95 %
-    intervals by bootstrap over videos.
+    intervals by bootstrap over videos. For classifiers: accuracy, macro-F1, many-, medium- and
+    few-shot accuracy by the counts of the data's train split, and each class.
     """
     from trocar.predict import open_predictor
 
@@ -60,7 +78,23 @@ def evaluate(
         raise OutputExistsError(
             f"{out} exists already", remedy="name another --out, or --overwrite"
         )
-    predictor = open_predictor(model, device=device, task="segmentation")
+    predictor = open_predictor(model, device=device)
+    if predictor.manifest.task == "classification":
+        from trocar.evaluate_classes_output import evaluate_classes
+
+        evaluate_classes(
+            predictor,
+            model,
+            data,
+            split=split,
+            against=against,
+            many=many,
+            few=few,
+            out=out,
+            device=device,
+            segmentation_flags={"--video": video, "--task": task is not None},
+        )
+        return
     source = EvaluationFrames(data, predictor.manifest.classes, split=split, video=video, task=task)
     first = _score(predictor, source, str(model))
     print_scores(first, predictor, source)

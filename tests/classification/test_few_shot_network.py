@@ -13,10 +13,10 @@ from torch.nn.functional import cosine_similarity
 from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import InputSpec
 from trocar.train.networks.class_data import membership_of, unit
-from trocar.train.networks.few_shot import (
-    ConvModules,
-    FewShotNetwork,
-    FewShotNetworkConfig,
+from trocar.train.networks.conv_modules import ConvModules
+from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
+from trocar.train.networks.few_shot_baselines import local_descriptors, prototypes
+from trocar.train.networks.local_comparison import (
     compare,
     describe,
     pick,
@@ -24,7 +24,6 @@ from trocar.train.networks.few_shot import (
     region_attention,
     support_similarities,
 )
-from trocar.train.networks.few_shot_baselines import local_descriptors, prototypes
 
 OWNERS = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
 
@@ -94,12 +93,12 @@ def test_the_region_of_greatest_attention_is_the_local_feature(features: Tensor)
     torch.testing.assert_close(attention.sum(1), torch.ones(9))
     best = (same - different).argmax(1)
     assert attention.argmax(1).tolist() == best.tolist()
-    chosen = pick(attention, train=False)
+    chosen = pick(attention, through=False)
     assert chosen.sum(1).tolist() == [1.0] * 9
     assert chosen.argmax(1).tolist() == best.tolist()
     # While training the value is the same, and the gradient that of the soft attention.
     soft = attention.detach().requires_grad_()
-    picked = pick(soft, train=True)
+    picked = pick(soft, through=True)
     torch.testing.assert_close(picked.detach(), chosen)
     weights = torch.rand_like(soft)
     (picked * weights).sum().backward()
@@ -107,7 +106,7 @@ def test_the_region_of_greatest_attention_is_the_local_feature(features: Tensor)
 
 
 def test_equal_regions_give_one_local_feature_not_their_sum() -> None:
-    chosen = pick(torch.tensor([[0.4, 0.4, 0.2]]), train=False)
+    chosen = pick(torch.tensor([[0.4, 0.4, 0.2]]), through=False)
     assert chosen.tolist() == [[1.0, 0.0, 0.0]]
 
 

@@ -152,7 +152,7 @@ def make_backbone(name: str, *, weights: str) -> nn.Module:
         DataError: The weights cannot be had or do not fit.
     """
     if name == "modules":
-        from trocar.train.networks.few_shot import ConvModules
+        from trocar.train.networks.conv_modules import ConvModules
 
         if weights != "none":
             raise ConfigError("backbone modules has no weights to load", remedy="pass none")

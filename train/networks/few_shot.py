@@ -1,28 +1,26 @@
-"""The few-shot network: four convolution modules, local features by attention, class descriptions.
+"""The few-shot network: four convolution modules and the comparison of what they see.
 
     network = FewShotNetwork(FewShotNetworkConfig(), input=InputSpec(height=84, width=84))
-    classes = describe(support_features, membership)           # ClassDescriptions
-    logits = network.compare(query_features, *classes)         # [Q,K]
+    classes = network.describe(support_features, membership)   # ClassDescriptions
+    logits = network.compare(query_features, classes)          # [Q,K]
 
-Features are ``[B,C,M]``: the final feature map, its M cells in a row. A cell is a region; the mean
-over cells is the global feature. Shapes: S supports, Q queries, K classes.
+Shapes: see `trocar.train.networks.local_comparison`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from trocar.contract.config import require
 from trocar.contract.manifest import InputSpec
-from trocar.train.networks.class_data import unit
-
-KERNEL = 3
-CHANNELS = (64, 96, 128, 256)
+from trocar.train.networks.class_data import membership_of
+from trocar.train.networks.conv_modules import CHANNELS, ConvModules
+from trocar.train.networks.local_comparison import NAMES, ClassDescriptions, compare, describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +32,12 @@ class FewShotNetworkConfig:
         augment: photo (turned and mirrored), upright (neither mirrored nor much turned) or none.
         channels: Channels of the four modules, all different.
         batch_norm: Batch normalisation after each convolution; it folds away at export.
+        standardise: Every channel of the final map is brought to mean 0 and deviation 1 (over
+            what training showed), so that cosines use all of -1..1.
+        attention_gradient: through: the region's choice is trained as if it were soft (straight
+            through); none: only what was chosen is trained.
+        local_weight: Length of the local feature beside a global one of length 1 in a photograph's
+            vector; 0 joins them as they are.
         regions: Regions a side that the final map is pooled to; 0 takes its cells.
         tau_attention: Sharpness of the attention over regions.
         tau_weight: Sharpness of the weights of photographs inside a class.
@@ -44,6 +48,9 @@ class FewShotNetworkConfig:
     augment: Literal["photo", "upright", "none"] = "photo"
     channels: tuple[int, int, int, int] = CHANNELS
     batch_norm: bool = True
+    standardise: bool = False
+    attention_gradient: Literal["through", "none"] = "none"
+    local_weight: float = 0.0
     regions: int = 0
     tau_attention: float = 10.0
     tau_weight: float = 10.0
@@ -55,178 +62,11 @@ class FewShotNetworkConfig:
             (len(set(self.channels)) == 4, "channels must be four different numbers"),
             (min(self.channels) >= 1, "channels must be 1 or more"),
             (self.regions >= 0, "regions must be 0 or more"),
+            (self.local_weight >= 0, "local_weight must be 0 or more"),
             (self.tau_attention > 0, "tau_attention must be above 0"),
             (self.tau_weight >= 0, "tau_weight must be 0 or more"),
             (self.tau > 0, "tau must be above 0"),
         )
-
-
-class ConvModules(nn.Module):
-    """Four cascaded modules of three 3×3 convolutions with ReLU, and one max-pool after the last.
-
-    Each module but the first halves the map with its first convolution.
-
-    Args:
-        channels: Of the four modules.
-        batch_norm: Normalise after each convolution.
-    """
-
-    def __init__(self, channels: tuple[int, ...] = CHANNELS, *, batch_norm: bool = True) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        inside = 3
-        for number, outside in enumerate(channels):
-            module: list[nn.Module] = []
-            for place in range(3):
-                stride = 2 if number and not place else 1
-                module.append(
-                    nn.Conv2d(
-                        inside, outside, KERNEL, stride=stride, padding=1, bias=not batch_norm
-                    )
-                )
-                module += [nn.BatchNorm2d(outside)] if batch_norm else []
-                module.append(nn.ReLU())
-                inside = outside
-            layers.append(nn.Sequential(*module))
-        self.layers = nn.ModuleList(layers)
-        self.pool = nn.MaxPool2d(2)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Normalised ``[B,3,h,w]`` to ``[B,C,h/16,w/16]``."""
-        for layer in self.layers:
-            image = layer(image)
-        pooled: Tensor = self.pool(image)
-        return pooled
-
-
-class ClassDescriptions(NamedTuple):
-    """What a query is compared with.
-
-    Attributes:
-        means: ``[K,C]`` mean of the unit global features of each class.
-        counts: ``[K]`` float32, photographs of each class.
-        descriptions: ``[K,2C]`` class descriptions, of length 1.
-    """
-
-    means: Tensor
-    counts: Tensor
-    descriptions: Tensor
-
-
-NAMES = ClassDescriptions._fields
-
-
-def region_attention(same: Tensor, different: Tensor, tau: float) -> Tensor:
-    """Attention over regions, dimension 1: softmax of the two similarities' difference."""
-    return (tau * (same - different)).softmax(1)
-
-
-def pick(attention: Tensor, *, train: bool) -> Tensor:
-    """One-hot of the largest attention along dimension 1, the first of equals.
-
-    While training its gradient is the attention's own (straight through).
-    """
-    cells = torch.arange(attention.shape[1], device=attention.device)
-    shape = (1, -1) + (1,) * (attention.ndim - 2)
-    best = attention.argmax(1, keepdim=True)
-    chosen = (cells.reshape(shape) == best).to(attention.dtype)
-    return chosen + attention - attention.detach() if train else chosen
-
-
-def support_similarities(features: Tensor, membership: Tensor) -> tuple[Tensor, Tensor]:
-    """First and second similarity of every support's regions.
-
-    The first is the mean cosine to the global features of the class's *other* supports, or to its
-    own where there is no other; the second the mean over all other classes' supports.
-
-    Args:
-        features: ``[S,C,M]``.
-        membership: ``[S,K]`` 0 or 1; a row of zeros takes no part.
-
-    Returns:
-        ``[S,M]`` each.
-    """
-    whole = unit(features.mean(2))  # [S,C]
-    regions = unit(features.transpose(1, 2))  # [S,M,C]
-    sums = membership.t() @ whole  # [K,C]
-    counts = membership.sum(0)  # [K]
-    to_class = regions @ sums.t()  # [S,M,K] sums of cosines
-    to_self = (regions * whole[:, None]).sum(-1)  # [S,M]
-    in_class = (to_class * membership[:, None]).sum(-1)
-    fellows = (membership @ counts)[:, None]  # [S,1]
-    others = (in_class - to_self) / (fellows - 1).clamp(min=1)
-    same = torch.where(fellows > 1, others, to_self)
-    different = (to_class.sum(-1) - in_class) / (counts.sum() - fellows).clamp(min=1)
-    return same, different
-
-
-def quality_weights(features: Tensor, membership: Tensor, tau: float) -> Tensor:
-    """Weights ``[S,K]`` of the photographs inside their classes; each class's sum to 1.
-
-    A photograph that looks unlike its fellows, a poor one, weighs less.
-    """
-    whole = unit(features.mean(2))
-    means = membership.t() @ whole / membership.sum(0).clamp(min=1)[:, None]
-    alike = ((whole @ means.t()) * membership).sum(-1, keepdim=True)  # [S,1] in -1..1
-    raw = membership * (tau * (alike - 1)).exp()
-    return raw / raw.sum(0).clamp(min=1e-20)
-
-
-def describe(
-    features: Tensor,
-    membership: Tensor,
-    *,
-    tau_attention: float,
-    tau_weight: float,
-    train: bool = False,
-) -> ClassDescriptions:
-    """Class descriptions from the supports of all classes.
-
-    Args:
-        features: ``[S,C,M]``.
-        membership: ``[S,K]`` 0 or 1.
-        tau_attention: Sharpness of the attention.
-        tau_weight: Sharpness of the weights inside a class.
-        train: Straight-through attention.
-    """
-    same, different = support_similarities(features, membership)
-    chosen = pick(region_attention(same, different, tau_attention), train=train)  # [S,M]
-    local = (features * chosen[:, None]).sum(-1)  # [S,C]
-    whole = features.mean(2)
-    vectors = unit(torch.cat([whole, local], 1))  # [S,2C]
-    weights = quality_weights(features, membership, tau_weight)
-    counts = membership.sum(0)
-    means = membership.t() @ unit(whole) / counts.clamp(min=1)[:, None]
-    return ClassDescriptions(means, counts, unit(weights.t() @ vectors))
-
-
-def compare(
-    features: Tensor, classes: ClassDescriptions, *, tau_attention: float, train: bool = False
-) -> Tensor:
-    """Third minus fourth similarity of queries under every hypothesis of their class.
-
-    Args:
-        features: ``[Q,C,M]``.
-        classes: See `describe`.
-        tau_attention: Sharpness of the attention.
-        train: Straight-through attention.
-
-    Returns:
-        ``[Q,K]``; -2..2.
-    """
-    means, counts, descriptions = classes
-    regions = features.transpose(1, 2)  # [Q,M,C]
-    same = unit(regions) @ means.t()  # [Q,M,K] under hypothesis k
-    total = (same * counts).sum(-1, keepdim=True)
-    different = (total - same * counts) / (counts.sum() - counts).clamp(min=1)
-    chosen = pick(region_attention(same, different, tau_attention), train=train)  # [Q,M,K]
-    local = chosen.transpose(1, 2) @ regions  # [Q,K,C]
-    whole = features.mean(2)[:, None].expand_as(local)
-    vectors = unit(torch.cat([whole, local], 2))  # [Q,K,2C]
-    third = (vectors * descriptions).sum(-1)
-    everything = (vectors * descriptions.sum(0)).sum(-1)
-    rivals = (torch.ones_like(counts).sum() - 1).clamp(min=1)
-    return third - (everything - third) / rivals
 
 
 class LocalEnroller(nn.Module):
@@ -239,7 +79,7 @@ class LocalEnroller(nn.Module):
 
     def __init__(self, config: FewShotNetworkConfig, channels: int) -> None:
         super().__init__()
-        self.tau_attention, self.tau_weight = config.tau_attention, config.tau_weight
+        self.config = config
         self.channels = channels
 
     def forward(self, features: Tensor, membership: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -247,8 +87,9 @@ class LocalEnroller(nn.Module):
         made = describe(
             features.reshape(len(features), self.channels, -1),
             membership,
-            tau_attention=self.tau_attention,
-            tau_weight=self.tau_weight,
+            tau_attention=self.config.tau_attention,
+            tau_weight=self.config.tau_weight,
+            local_weight=self.config.local_weight,
         )
         return made.means, made.counts, made.descriptions
 
@@ -286,6 +127,12 @@ class FewShotNetwork(nn.Module):
         self.config = config
         self.extractor = ConvModules(config.channels, batch_norm=config.batch_norm)
         self.pool = nn.AdaptiveAvgPool2d(config.regions) if config.regions else nn.Identity()
+        # Features of a ReLU are never negative: their cosines crowd near 1 until this centres them.
+        self.standard = (
+            nn.BatchNorm1d(config.channels[-1], affine=False)
+            if config.standardise
+            else nn.Identity()
+        )
         # Its logarithm is what is learned: steps of any optimiser then scale with it.
         self.log_tau = nn.Parameter(torch.tensor(math.log(config.tau)))
         with torch.no_grad():
@@ -306,11 +153,15 @@ class FewShotNetwork(nn.Module):
         """The temperature of the scores, a scalar that is learned."""
         return self.log_tau.exp()
 
+    @property
+    def _through(self) -> bool:
+        return self.training and self.config.attention_gradient == "through"
+
     def features(self, image: Tensor, *, normalise: bool = True) -> Tensor:
         """RGB ``[B,3,h,w]`` 0..255 to features ``[B,C,M]``."""
         if normalise:
             image = (image - self.mean) / self.std
-        cells: Tensor = self.pool(self.extractor(image)).flatten(2)
+        cells: Tensor = self.standard(self.pool(self.extractor(image)).flatten(2))
         return cells
 
     def describe(self, features: Tensor, membership: Tensor) -> ClassDescriptions:
@@ -320,13 +171,18 @@ class FewShotNetwork(nn.Module):
             membership,
             tau_attention=self.config.tau_attention,
             tau_weight=self.config.tau_weight,
-            train=self.training,
+            local_weight=self.config.local_weight,
+            through=self._through,
         )
 
     def compare(self, features: Tensor, classes: ClassDescriptions) -> Tensor:
         """Logits ``[Q,K]``."""
         return self.tau * compare(
-            features, classes, tau_attention=self.config.tau_attention, train=self.training
+            features,
+            classes,
+            tau_attention=self.config.tau_attention,
+            local_weight=self.config.local_weight,
+            through=self._through,
         )
 
     def leave_one_out(self, features: Tensor, membership: Tensor) -> Tensor:
@@ -354,8 +210,6 @@ class FewShotNetwork(nn.Module):
 
     def class_data(self) -> dict[str, Tensor]:
         """`ClassDescriptions` of the trained classes by name."""
-        from trocar.train.networks.class_data import membership_of
-
         features, owners = self.supports()
         made = self.enroller(features, membership_of(owners, self.classes))
         return dict(zip(NAMES, made, strict=True))
