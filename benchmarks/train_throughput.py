@@ -99,7 +99,7 @@ def through_the_loop(name: str, config: Any, batch: Mapping[str, Any], steps: in
     item = Item(name="x", image=Path("x.png"))
     one = Sample(
         name="x",
-        image=batch["image"][0].permute(1, 2, 0).numpy().astype(np.uint8),
+        image=np.ascontiguousarray(batch["image"][0].permute(1, 2, 0).numpy().astype(np.uint8)),
         mask=batch["mask"][0].numpy().astype(np.uint8),
     )
     read: Callable[[Item], Sample] = lambda _: one  # noqa: E731
