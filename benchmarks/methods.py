@@ -2,27 +2,31 @@
 
     python benchmarks/methods.py few-labels-5 few-labels-10 texture adaptation --work runs/methods
 
-Everything is fixed before a run starts: scores are those of the last step on frames that nothing
-was trained or chosen on. Runs that are done are kept, so a call that was cut short goes on.
-The tables in docs/methods.md come from here.
+Scores are those of the last step. What is chosen is chosen on the validation frames; the test
+frames are scored once all is settled: nothing was trained or chosen on them. Runs that are done are
+kept, so a call that was cut short goes on. ``--results benchmarks/results`` enters the tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
+import torch
+from method_scenes import frayed, scenes
 
-from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.config import from_mapping
-from trocar.train.data.phantom import PhantomConfig, write_phantom
+from trocar.train.checkpoint import load_deployable
 from trocar.train.data.readers import open_frames
-from trocar.train.data.sample import FrameSet, Item, Sample
+from trocar.train.data.sample import FrameSet
+from trocar.train.evaluation import evaluate_segmentation
 from trocar.train.job import Job
 from trocar.train.loop import train
 from trocar.train.methods import find_method
@@ -30,222 +34,238 @@ from trocar.train.methods.protocol import TrainData
 from trocar.train.opening import hide_labels
 from trocar.train.settings import RunConfig
 
-SIZE = (64, 80)
-PAINTED = (128, 160)
-DIFFICULTY = 0.3
-NETWORK: dict[str, Any] = {"size": SIZE, "encoder": "tu-lcnet_050", "decoder_channels": 32}
-SEEDS = (0, 1, 2)
+SIZE = (96, 128)
+# Small enough for a CPU core, and quick to learn from nothing.
+NETWORK: dict[str, Any] = {"size": SIZE, "encoder": "tu-test_efficientnet", "decoder_channels": 32}
+BATCH = 4
 
 Arm = tuple[str, str, dict[str, Any]]
 """Name in the table, method, its settings."""
 
-SUPERVISED: Arm = ("supervised (CE)", "supervised", {"w_dice": 0.0})
-FEW_LABELS: tuple[Arm, ...] = (
-    SUPERVISED,
-    ("cross-consistency", "cross-consistency", {}),
-)
-TEXTURE: tuple[Arm, ...] = (
-    SUPERVISED,
-    ("texture-entropy", "texture-entropy", {}),
-    ("supervised (CE + Dice)", "supervised", {}),
-    ("CE + Dice + texture", "supervised", {"w_texture": 0.1}),
-)
+CE: Arm = ("supervised (CE)", "supervised", {"w_dice": 0.0})
+CE_DICE: Arm = ("supervised (CE + Dice)", "supervised", {})
+CONSISTENT: Arm = ("cross-consistency", "cross-consistency", {})
+TEXTURED: Arm = ("texture-entropy", "texture-entropy", {})
+FEW_LABELS = (CE, CONSISTENT, CE_DICE)
+TEXTURE = (CE, TEXTURED, CE_DICE, ("CE + Dice + texture", "supervised", {"w_texture": 0.1}))
+SOURCE_ONLY: Arm = ("source only (CE + Dice)", "supervised", {})
+REINHARD: Arm = ("mean-teacher, reinhard", "mean-teacher", {"style": "reinhard"})
 ADAPTATION: tuple[Arm, ...] = (
-    ("source only", "supervised", {}),
-    ("mean-teacher", "mean-teacher", {}),
+    SOURCE_ONLY,
+    ("mean-teacher, fourier", "mean-teacher", {"style": "fourier"}),
+    REINHARD,
+    # What the style alone gives: the weight of the consistency is as good as 0.
+    ("reinhard alone", "mean-teacher", {"style": "reinhard", "w_consistency": 1e-9}),
 )
+ENDOVIS = (SOURCE_ONLY, REINHARD, CE, CONSISTENT, TEXTURED)
 
 
-def phantom(work: Path, domain: str, *, frames: int = 240) -> FrameSet:
-    """Scenes of two frames each, instruments told from tissue."""
-    folder = work / f"phantom-{domain}"
-    if not folder.exists():
-        config = PhantomConfig(
-            frames=frames,
-            size=PAINTED,
-            domain=domain,
-            difficulty=DIFFICULTY,
-            clip_length=2,
-            fps=2,
-            seed=11,
-        )
-        write_phantom(folder, config)
-    return as_binary(open_frames(folder))
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What all groups of one call share."""
+
+    work: Path
+    steps: int
+    seeds: tuple[int, ...]
 
 
-def as_binary(frames: FrameSet) -> FrameSet:
-    """All instruments one class."""
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Arms that are compared on the same data.
 
-    def read(item: Item) -> Sample:
-        sample = frames.read(item)
-        assert sample.mask is not None
-        mask = np.where(sample.mask == IGNORE_INDEX, sample.mask, np.minimum(sample.mask, 1))
-        return replace(sample, mask=mask.astype(np.uint8))
+    Attributes:
+        name: Of the table.
+        arms: The first is the baseline.
+        data: Sets of each seed.
+        judged: Sets that every arm is scored on; arms are compared on the first.
+    """
 
-    return replace(frames, table=ClassTable.from_names(["background", "instrument"]), read=read)
+    name: str
+    arms: tuple[Arm, ...]
+    data: Mapping[int, TrainData]
+    judged: Mapping[str, FrameSet]
 
 
-def run(work: Path, group: str, arm: Arm, seed: int, data: TrainData, steps: int) -> dict[str, Any]:
-    """Trains one arm with one seed, or reads what an earlier call left."""
+def few_labels(plan: Plan, share: float) -> Group:
+    frames = scenes(plan.work, "laparoscopy")
+    data = {}
+    for seed in plan.seeds:
+        labelled, rest = hide_labels(frames.subset("train"), share, seed)
+        data[seed] = sets(seed, labelled, frames.subset("val"), unlabelled=rest)
+    return Group(
+        name=f"few labels, {share:.0%}", arms=FEW_LABELS, data=data, judged=both_splits(frames)
+    )
+
+
+def texture(plan: Plan) -> Group:
+    frames = frayed(scenes(plan.work, "laparoscopy"))
+    data = {s: sets(s, frames.subset("train"), frames.subset("val")) for s in plan.seeds}
+    return Group(name="textured boundaries", arms=TEXTURE, data=data, judged=both_splits(frames))
+
+
+def adaptation(plan: Plan) -> Group:
+    source, target = scenes(plan.work, "laparoscopy"), scenes(plan.work, "robotic")
+    labelled, seen = source.subset("train"), target.subset("train")
+    data = {seed: sets(seed, labelled, target.subset("val"), target=seen) for seed in plan.seeds}
+    judged = {**both_splits(target), "source domain, test": source.subset("test")}
+    return Group(name="adaptation", arms=ADAPTATION, data=data, judged=judged)
+
+
+def both_splits(frames: FrameSet) -> dict[str, FrameSet]:
+    return {split: frames.subset(split) for split in ("test", "val")}
+
+
+def endovis(plan: Plan, root: Path) -> list[Group]:
+    """EndoVis 2015 rigid, one operation against the other, both ways.
+
+    What is learnt from without labels is the first half of the other operation, in time; scores are
+    taken on its second half.
+    """
+    frames = open_frames(root, task="binary")
+    names = {g: [i.name for i in frames.items if i.group == g] for g in frames.groups[:2]}
+    if len(names) < 2:
+        raise SystemExit(f"{root} holds {len(names)} operation(s), two are needed")
+    groups = []
+    for own, other in (tuple(names), tuple(names)[::-1]):
+        labelled, half = frames.only(names[own]), len(names[other]) // 2
+        seen, judged = frames.only(names[other][:half]), frames.only(names[other][half:])
+        data = {s: sets(s, labelled, judged, target=seen, unlabelled=seen) for s in plan.seeds}
+        name = f"EndoVis 2015, {own} to {other}"
+        groups.append(Group(name=name, arms=ENDOVIS, data=data, judged={"second half": judged}))
+    return groups
+
+
+def sets(seed: int, labelled: FrameSet, validation: FrameSet, **more: FrameSet | None) -> TrainData:
+    return TrainData(
+        labelled=labelled,
+        validation=validation,
+        batch_size=BATCH,
+        seed=seed,
+        cache_mb=256,
+        augmentation="light",
+        **more,
+    )
+
+
+def run(plan: Plan, group: Group, arm: Arm, seed: int) -> dict[str, float]:
+    """Trains one arm with one seed, or reads what an earlier call left; IoU by set, in points."""
     name, method, settings = arm
-    out = work / group / name.replace(" ", "_") / f"seed{seed}"
+    out = plan.work / f"{group.name}, {plan.steps} steps" / name / f"seed{seed}"
+    data = group.data[seed]
     if not (out / "metrics.json").is_file():
         kind = find_method(method)
         made = kind(from_mapping(kind.Config, {**NETWORK, **settings}, source="benchmark"))
         loop = RunConfig(
-            steps=steps,
-            batch_size=data.batch_size,
-            lr=2e-3,
+            steps=plan.steps,
+            batch_size=BATCH,
+            lr=3e-3,
             seed=seed,
             workers=0,
             device="cpu",
-            evaluate_every=steps,
-            save_every=max(steps // 4, 1),
+            evaluate_every=plan.steps,
+            save_every=max(plan.steps // 4, 1),
             cache_mb=256,
         )
-        sets = replace(data, seed=seed, cache_mb=256)
-        train(Job(method=made, run=loop, data=sets, name=name, out=out, resume=out.exists()))
-    found: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    return found
-
-
-def compared(
-    work: Path, group: str, arms: tuple[Arm, ...], datas: dict[int, TrainData], steps: int
-) -> str:
-    """One table: each arm's mean and spread over the seeds, and the paired difference."""
-    results = {
-        arm[0]: [run(work, group, arm, seed, data, steps) for seed, data in datas.items()]
-        for arm in arms
+        train(Job(method=made, run=loop, data=data, name=name, out=out, resume=out.exists()))
+    network, _ = load_deployable(out / "last.ckpt")
+    return {
+        title: 100 * evaluate_segmentation(network, frames, size=SIZE)["iou_mean"]
+        for title, frames in group.judged.items()
     }
-    base = next(iter(results.values()))
-    names = list(base[0]["last"]["scores"])
-    shown = ["iou_mean", *(n for n in names if n.startswith("iou_") and n not in _HIDDEN)]
+
+
+def compared(plan: Plan, group: Group) -> dict[str, Any]:
+    """All scores of a group by arm, one for each seed."""
+    found = {arm[0]: [run(plan, group, arm, seed) for seed in plan.seeds] for arm in group.arms}
+    first = next(iter(group.data.values()))
+    return {
+        "group": group.name,
+        "steps": plan.steps,
+        "seeds": list(plan.seeds),
+        "labelled": len(first.labelled),
+        "judged": {title: len(frames) for title, frames in group.judged.items()},
+        "network": {**NETWORK, "size": list(SIZE)},
+        "torch": torch.__version__,
+        "command": shlex.join(["python", "benchmarks/methods.py", *_public(sys.argv[1:])]),
+        "iou": {
+            arm: {title: [round(one[title], 2) for one in runs] for title in group.judged}
+            for arm, runs in found.items()
+        },
+    }
+
+
+def _public(words: list[str]) -> list[str]:
+    """The call without this machine's folders."""
+    places = {"--endovis": "ENDOVIS", "--work": "runs/methods"}
+    return [places.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+
+
+def table(result: dict[str, Any]) -> str:
+    """A group as Markdown: mean and spread over the seeds, and paired differences to the first."""
+    titles = list(result["judged"])
+    base = next(iter(result["iou"].values()))[titles[0]]
+    counts = ", ".join(f"{title}: {count}" for title, count in result["judged"].items())
     lines = [
-        f"{group}: {steps} steps, batch {next(iter(datas.values())).batch_size}, "
-        f"{len(datas)} seeds, last step, in points",
+        f"### {result['group'][0].upper()}{result['group'][1:]}",
         "",
-        "| method | " + " | ".join(shown) + " | iou_mean against the first | time a step |",
-        "| --- " * (len(shown) + 3) + "|",
+        f"{result['steps']} steps on {result['labelled']} labelled frames; judged on {counts}.",
+        f"`{result['command']}`",
+        "",
+        f"| arm | {' | '.join(titles)} | {titles[0]}, against the first (each seed) |",
+        "| --- " * (len(titles) + 2) + "|",
     ]
-    for name, runs in results.items():
-        cells = [cell([100 * r["last"]["scores"][s] for r in runs]) for s in shown]
-        pairs = [
-            100 * (r["last"]["scores"]["iou_mean"] - b["last"]["scores"]["iou_mean"])
-            for r, b in zip(runs, base, strict=True)
-        ]
-        better = f"{mean(pairs):+.1f} ({', '.join(f'{p:+.1f}' for p in pairs)})"
-        cost = mean(r["seconds"] for r in runs) / mean(b["seconds"] for b in base)
-        lines.append(
-            f"| {name} | {' | '.join(cells)} | {'' if runs is base else better} | {cost:.2f} x |"
-        )
+    for name, scores in result["iou"].items():
+        cells = " | ".join(cell(scores[title]) for title in titles)
+        gains = [value - other for value, other in zip(scores[titles[0]], base, strict=True)]
+        shown = f"{mean(gains):+.1f} ({', '.join(f'{gain:+.1f}' for gain in gains)})"
+        lines.append(f"| {name} | {cells} | {'' if scores[titles[0]] is base else shown} |")
     return "\n".join(lines) + "\n"
 
 
-_HIDDEN = {"iou_mean", "iou_background", "iou_binary"}
-
-
 def cell(values: list[float]) -> str:
-    spread = stdev(values) if len(values) > 1 else 0.0
-    return f"{mean(values):.1f} ± {spread:.1f}"
+    return f"{mean(values):.1f} ± {stdev(values) if len(values) > 1 else 0.0:.1f}"
 
 
-def few_labels(work: Path, steps: int, share: float) -> list[str]:
-    frames = phantom(work, "laparoscopy")
-    datas = {}
-    for seed in SEEDS:
-        labelled, rest = hide_labels(frames.subset("train"), share, seed)
-        datas[seed] = TrainData(
-            labelled=labelled,
-            validation=frames.subset("test"),
-            unlabelled=rest,
-            batch_size=4,
-            seed=seed,
-        )
-    return [compared(work, f"few-labels-{share:.0%}", FEW_LABELS, datas, steps)]
-
-
-def texture(work: Path, steps: int) -> list[str]:
-    frames = phantom(work, "laparoscopy")
-    datas = {
-        seed: TrainData(
-            labelled=frames.subset("train"),
-            validation=frames.subset("test"),
-            batch_size=4,
-            seed=seed,
-        )
-        for seed in SEEDS
-    }
-    return [compared(work, "texture", TEXTURE, datas, steps)]
-
-
-def adaptation(work: Path, steps: int) -> list[str]:
-    source, target = phantom(work, "laparoscopy"), phantom(work, "robotic")
-    texts = []
-    for group, validation, arms in (
-        ("adaptation-on-target", target.subset("test"), ADAPTATION),
-        ("adaptation-on-source", source.subset("test"), ADAPTATION[:1]),
-    ):
-        datas = {
-            seed: TrainData(
-                labelled=source.subset("train"),
-                validation=validation,
-                target=target.subset("train"),
-                batch_size=4,
-                seed=seed,
-            )
-            for seed in SEEDS
-        }
-        texts.append(compared(work, group, arms, datas, steps))
-    return texts
-
-
-def endovis(work: Path, steps: int, root: Path) -> list[str]:
-    """EndoVis 2015 rigid: operation 1 against operation 2, both ways."""
-    frames = open_frames(root, task="binary")
-    groups = frames.groups[:2]
-    parts = {g: frames.only(i.name for i in frames.items if i.group == g) for g in groups}
-    texts = []
-    for train_on, test_on in (groups, groups[::-1]):
-        datas = {
-            seed: TrainData(
-                labelled=parts[train_on],
-                validation=parts[test_on],
-                target=parts[test_on],
-                batch_size=4,
-                seed=seed,
-            )
-            for seed in SEEDS
-        }
-        way = f"{train_on}-to-{test_on}"
-        texts.append(compared(work, f"endovis-{way}", ADAPTATION, datas, steps))
-    return texts
+def enter(folder: Path, result: dict[str, Any]) -> None:
+    """Puts a group into ``methods.json`` and writes all its groups' tables to ``methods.md``."""
+    file = folder / "methods.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    known[result["group"]] = result
+    file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    head = (
+        "# Segmentation methods and their baselines\n\nWritten by `benchmarks/methods.py`; what it "
+        "means stands in `docs/methods.md`. IoU of instruments in points, mean ± deviation over "
+        f"seeds, last step, batch {BATCH}, one CPU thread, encoder `{NETWORK['encoder']}` from "
+        f"nothing at {SIZE[0]}x{SIZE[1]}, light augmentation.\n\n"
+    )
+    (folder / "methods.md").write_text(head + "\n".join(map(table, known.values())), "utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "parts",
-        nargs="+",
-        choices=["few-labels-5", "few-labels-10", "texture", "adaptation", "endovis"],
-    )
+    makers = {
+        "few-labels-5": lambda plan: [few_labels(plan, 0.05)],
+        "few-labels-10": lambda plan: [few_labels(plan, 0.10)],
+        "texture": lambda plan: [texture(plan)],
+        "adaptation": lambda plan: [adaptation(plan)],
+        "endovis": lambda plan: endovis(plan, args.endovis),
+    }
+    parser.add_argument("parts", nargs="+", choices=list(makers))
     parser.add_argument("--work", type=Path, default=Path("runs/methods"))
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--endovis", type=Path, help="folder with OP1/ and OP2/")
+    parser.add_argument("--results", type=Path, help="folder of methods.json and methods.md")
     args = parser.parse_args()
+    if "endovis" in args.parts and args.endovis is None:
+        parser.error("endovis needs --endovis DIR")
+    plan = Plan(work=args.work, steps=args.steps, seeds=tuple(args.seeds))
     for part in args.parts:
-        if part == "endovis":
-            if args.endovis is None:
-                parser.error("endovis needs --endovis DIR")
-            texts = endovis(args.work, args.steps, args.endovis)
-        else:
-            chosen = {
-                "few-labels-5": lambda w, s: few_labels(w, s, 0.05),
-                "few-labels-10": lambda w, s: few_labels(w, s, 0.1),
-                "texture": texture,
-                "adaptation": adaptation,
-            }
-            texts = chosen[part](args.work, args.steps)
-        print("\n".join(texts), flush=True)
+        for group in makers[part](plan):
+            result = compared(plan, group)
+            print(table(result), flush=True)
+            if args.results:
+                enter(args.results, result)
 
 
 if __name__ == "__main__":
