@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from trocar.train.networks.conv_modules import ConvModules
 from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
 from trocar.train.networks.few_shot_baselines import local_descriptors, prototypes
 from trocar.train.networks.local_comparison import (
+    Joining,
     compare,
     describe,
     pick,
@@ -105,6 +107,43 @@ def test_the_region_of_greatest_attention_is_the_local_feature(features: Tensor)
     torch.testing.assert_close(soft.grad, weights)
 
 
+@pytest.mark.parametrize(("gradient", "flows"), [("through", True), ("none", False)])
+def test_the_choice_of_a_region_is_trained_only_where_asked(
+    gradient: Any, flows: bool, features: Tensor
+) -> None:
+    config = FewShotNetworkConfig(size=(48, 48), channels=(2, 3, 4, 6), attention_gradient=gradient)
+    network = FewShotNetwork(config, input=InputSpec(height=48, width=48)).train()
+    made = network.describe(features, membership_of(OWNERS, 3))
+    # The means enter a query's score by the choice of its region alone.
+    means = made.means.detach().requires_grad_()
+    network.compare(features[:2], made._replace(means=means)).sum().backward()
+    assert (means.grad is not None and bool(means.grad.any())) == flows
+    evaluated = network.eval().compare(features[:2], made._replace(means=means))
+    assert evaluated.grad_fn is not None
+    assert torch.autograd.grad(evaluated.sum(), means, allow_unused=True) == (None,)
+
+
+def test_standardised_channels_have_mean_0_and_deviation_1() -> None:
+    torch.manual_seed(3)
+    config = FewShotNetworkConfig(size=(48, 48), channels=(4, 5, 6, 8), standardise=True)
+    network = FewShotNetwork(config, input=InputSpec(height=48, width=48)).train()
+    images = torch.rand(16, 3, 48, 48) * 255
+    for _ in range(80):
+        network.features(images)
+    with torch.no_grad():
+        trained, deployed = network.features(images), network.eval().features(images)
+    for made in (trained, deployed):
+        cells = made.transpose(0, 1).flatten(1)
+        moving = cells.std(1) > 0.1  # a channel that is dead stays so
+        assert moving.sum() >= 3
+        assert cells.mean(1).abs().max() < 0.05
+        torch.testing.assert_close(
+            cells.std(1)[moving], torch.ones(int(moving.sum())), atol=0.1, rtol=0
+        )
+    # One photograph alone is standardised as in a crowd.
+    torch.testing.assert_close(network.features(images[:1]), deployed[:1], atol=1e-5, rtol=1e-4)
+
+
 def test_equal_regions_give_one_local_feature_not_their_sum() -> None:
     chosen = pick(torch.tensor([[0.4, 0.4, 0.2]]), through=False)
     assert chosen.tolist() == [[1.0, 0.0, 0.0]]
@@ -123,27 +162,49 @@ def test_a_photograph_unlike_its_fellows_weighs_less(features: Tensor) -> None:
     torch.testing.assert_close(weights[:3, 0], (10 * alike).softmax(0), atol=1e-5, rtol=1e-4)
 
 
-def test_a_description_is_the_weighted_sum_of_joined_vectors(features: Tensor) -> None:
+JOININGS = [
+    Joining(),
+    Joining(whole_map=True),
+    Joining(local_weight=0.5),
+    Joining(whole_map=True, local_weight=2.0),
+]
+
+
+def joined(photo: Tensor, region: int, joining: Joining) -> Tensor:
+    """A photograph's vector ``[C,M] -> [G+C]``, by its definition."""
+    whole = photo.flatten() if joining.whole_map else photo.mean(1)
+    local = photo[:, region]
+    if joining.local_weight:
+        whole, local = whole / whole.norm(), joining.local_weight * local / local.norm()
+    vector = torch.cat([whole, local])
+    return vector / vector.norm()
+
+
+@pytest.mark.parametrize("joining", JOININGS, ids=str)
+def test_a_description_is_the_weighted_sum_of_joined_vectors(
+    features: Tensor, joining: Joining
+) -> None:
     membership = membership_of(OWNERS, 3)
-    made = describe(features, membership, tau_attention=10.0, tau_weight=10.0)
+    made = describe(features, membership, tau_attention=10.0, tau_weight=10.0, joining=joining)
     same, different = support_similarities(features, membership)
     best = (same - different).argmax(1)
     weights = quality_weights(features, membership, 10.0)
     for label in range(3):
-        total = torch.zeros(12)
-        for i in range(9):
-            joined = torch.cat([features[i].mean(1), features[i, :, best[i]]])
-            total += weights[i, label] * joined / joined.norm()
+        total = sum(
+            weights[i, label] * joined(features[i], int(best[i]), joining) for i in range(9)
+        )
+        assert isinstance(total, Tensor)
         torch.testing.assert_close(made.descriptions[label], total / total.norm())
     assert made.counts.tolist() == [3.0, 3.0, 3.0]
 
 
-def test_a_query_is_judged_under_every_hypothesis(features: Tensor) -> None:
+@pytest.mark.parametrize("joining", JOININGS, ids=str)
+def test_a_query_is_judged_under_every_hypothesis(features: Tensor, joining: Joining) -> None:
     membership = membership_of(OWNERS, 3)
-    made = describe(features, membership, tau_attention=10.0, tau_weight=10.0)
+    made = describe(features, membership, tau_attention=10.0, tau_weight=10.0, joining=joining)
     torch.manual_seed(5)
     query = torch.rand(2, 6, 5)
-    got = compare(query, made, tau_attention=10.0)
+    got = compare(query, made, tau_attention=10.0, joining=joining)
     whole = features.mean(2)
     for q in range(2):
         for label in range(3):
@@ -154,8 +215,7 @@ def test_a_query_is_judged_under_every_hypothesis(features: Tensor) -> None:
                 - np.mean([cos(query[q, :, j], whole[k]) for k in rest])
                 for j in range(5)
             ]
-            local = query[q, :, int(np.argmax(gains))]
-            vector = torch.cat([query[q].mean(1), local])
+            vector = joined(query[q], int(np.argmax(gains)), joining)
             third = cos(vector, made.descriptions[label])
             others = [cos(vector, made.descriptions[c]) for c in range(3) if c != label]
             assert float(got[q, label]) == pytest.approx(third - np.mean(others), abs=1e-5)

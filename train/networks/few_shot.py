@@ -20,7 +20,13 @@ from trocar.contract.config import require
 from trocar.contract.manifest import InputSpec
 from trocar.train.networks.class_data import membership_of
 from trocar.train.networks.conv_modules import CHANNELS, ConvModules
-from trocar.train.networks.local_comparison import NAMES, ClassDescriptions, compare, describe
+from trocar.train.networks.local_comparison import (
+    NAMES,
+    ClassDescriptions,
+    Joining,
+    compare,
+    describe,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,8 @@ class FewShotNetworkConfig:
             what training showed), so that cosines use all of -1..1.
         attention_gradient: through: the region's choice is trained as if it were soft (straight
             through); none: only what was chosen is trained.
+        whole_map: The global part of a photograph's vector is the whole final map, so that places
+            count; otherwise the mean over its cells.
         local_weight: Length of the local feature beside a global one of length 1 in a photograph's
             vector; 0 joins them as they are.
         regions: Regions a side that the final map is pooled to; 0 takes its cells.
@@ -50,6 +58,7 @@ class FewShotNetworkConfig:
     batch_norm: bool = True
     standardise: bool = False
     attention_gradient: Literal["through", "none"] = "none"
+    whole_map: bool = False
     local_weight: float = 0.0
     regions: int = 0
     tau_attention: float = 10.0
@@ -67,6 +76,11 @@ class FewShotNetworkConfig:
             (self.tau_weight >= 0, "tau_weight must be 0 or more"),
             (self.tau > 0, "tau must be above 0"),
         )
+
+    @property
+    def joining(self) -> Joining:
+        """How a photograph's vector is made."""
+        return Joining(whole_map=self.whole_map, local_weight=self.local_weight)
 
 
 class LocalEnroller(nn.Module):
@@ -89,7 +103,7 @@ class LocalEnroller(nn.Module):
             membership,
             tau_attention=self.config.tau_attention,
             tau_weight=self.config.tau_weight,
-            local_weight=self.config.local_weight,
+            joining=self.config.joining,
         )
         return made.means, made.counts, made.descriptions
 
@@ -171,7 +185,7 @@ class FewShotNetwork(nn.Module):
             membership,
             tau_attention=self.config.tau_attention,
             tau_weight=self.config.tau_weight,
-            local_weight=self.config.local_weight,
+            joining=self.config.joining,
             through=self._through,
         )
 
@@ -181,7 +195,7 @@ class FewShotNetwork(nn.Module):
             features,
             classes,
             tau_attention=self.config.tau_attention,
-            local_weight=self.config.local_weight,
+            joining=self.config.joining,
             through=self._through,
         )
 

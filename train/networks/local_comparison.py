@@ -10,6 +10,7 @@ over cells is the global feature. Shapes: S supports, Q queries, K classes. Sour
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,13 +19,30 @@ from torch import Tensor
 from trocar.train.networks.class_data import unit
 
 
+@dataclass(frozen=True, kw_only=True)
+class Joining:
+    """How global and local feature make a photograph's vector.
+
+    Attributes:
+        whole_map: The global part is the whole map, so that places count; otherwise its mean.
+        local_weight: Length of the local part beside a global one of length 1; 0 joins both as
+            they are, so that the longer outweighs the other.
+    """
+
+    whole_map: bool = False
+    local_weight: float = 0.0
+
+
+PLAIN = Joining()
+
+
 class ClassDescriptions(NamedTuple):
     """What a query is compared with.
 
     Attributes:
         means: ``[K,C]`` mean of the unit global features of each class.
         counts: ``[K]`` float32, photographs of each class.
-        descriptions: ``[K,2C]`` class descriptions, of length 1.
+        descriptions: ``[K,G+C]`` class descriptions, of length 1; see `parts`.
     """
 
     means: Tensor
@@ -93,17 +111,21 @@ def quality_weights(features: Tensor, membership: Tensor, tau: float) -> Tensor:
     return raw / raw.sum(0).clamp(min=1e-20)
 
 
-def join(whole: Tensor, local: Tensor, weight: float) -> Tensor:
-    """Representation vectors of length 1 from global and local features, dimension -1.
+def parts(features: Tensor, local: Tensor, joining: Joining) -> tuple[Tensor, Tensor]:
+    """Global and local part of representation vectors, of no particular length together.
 
     Args:
-        whole: ``[...,C]``.
-        local: ``[...,C]``.
-        weight: Length of the local feature beside a global one of length 1; 0 joins them as they
-            are, so that the longer outweighs the other.
+        features: ``[B,C,M]``.
+        local: ``[B,...,C]``.
+        joining: See `Joining`.
+
+    Returns:
+        ``[B,G]`` and ``[B,...,C]``; G is C, or C*M with ``whole_map``.
     """
-    parts = [unit(whole), weight * unit(local)] if weight else [whole, local]
-    return unit(torch.cat(parts, -1))
+    whole = features.flatten(1) if joining.whole_map else features.mean(2)
+    if not joining.local_weight:
+        return whole, local
+    return unit(whole), joining.local_weight * unit(local)
 
 
 def describe(
@@ -112,7 +134,7 @@ def describe(
     *,
     tau_attention: float,
     tau_weight: float,
-    local_weight: float = 0.0,
+    joining: Joining = PLAIN,
     through: bool = False,
 ) -> ClassDescriptions:
     """Class descriptions from the supports of all classes.
@@ -122,14 +144,14 @@ def describe(
         membership: ``[S,K]`` 0 or 1.
         tau_attention: Sharpness of the attention.
         tau_weight: Sharpness of the weights inside a class.
-        local_weight: See `join`.
+        joining: See `Joining`.
         through: See `pick`.
     """
     same, different = support_similarities(features, membership)
     chosen = pick(region_attention(same, different, tau_attention), through=through)  # [S,M]
     local = (features * chosen[:, None]).sum(-1)  # [S,C]
     whole = features.mean(2)
-    vectors = join(whole, local, local_weight)  # [S,2C]
+    vectors = unit(torch.cat(parts(features, local, joining), 1))  # [S,G+C]
     weights = quality_weights(features, membership, tau_weight)
     counts = membership.sum(0)
     means = membership.t() @ unit(whole) / counts.clamp(min=1)[:, None]
@@ -141,7 +163,7 @@ def compare(
     classes: ClassDescriptions,
     *,
     tau_attention: float,
-    local_weight: float = 0.0,
+    joining: Joining = PLAIN,
     through: bool = False,
 ) -> Tensor:
     """Third minus fourth similarity of queries under every hypothesis of their class.
@@ -150,7 +172,7 @@ def compare(
         features: ``[Q,C,M]``.
         classes: See `describe`.
         tau_attention: Sharpness of the attention.
-        local_weight: See `join`.
+        joining: See `Joining`.
         through: See `pick`.
 
     Returns:
@@ -163,9 +185,12 @@ def compare(
     different = (total - same * counts) / (counts.sum() - counts).clamp(min=1)
     chosen = pick(region_attention(same, different, tau_attention), through=through)  # [Q,M,K]
     local = chosen.transpose(1, 2) @ regions  # [Q,K,C]
-    whole = features.mean(2)[:, None].expand_as(local)
-    vectors = join(whole, local, local_weight)  # [Q,K,2C]
-    third = (vectors * descriptions).sum(-1)
-    everything = (vectors * descriptions.sum(0)).sum(-1)
+    # The vectors [Q,K,G+C] are never made: their global part is the same for all hypotheses.
+    whole, own = parts(features, local, joining)
+    length = (whole.square().sum(-1, keepdim=True) + own.square().sum(-1)).clamp(min=1e-12).sqrt()
+    of_whole, of_local = descriptions.split((whole.shape[-1], own.shape[-1]), 1)
+    third = (whole @ of_whole.t() + (own * of_local).sum(-1)) / length
+    everything = (whole @ of_whole.sum(0))[:, None] + (own * of_local.sum(0)).sum(-1)
+    everything = everything / length
     rivals = (torch.ones_like(counts).sum() - 1).clamp(min=1)
     return third - (everything - third) / rivals
