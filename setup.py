@@ -30,15 +30,18 @@ TRAIN = [
     "pyyaml>=6.0",
 ]
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
+RAY = ["ray>=2.40"]
 EXTRAS = {
     "train": TRAIN,
     "export": EXPORT,
     "gpu": ["tensorrt>=10.0", "pycuda>=2025.1", "cuda-bindings>=12.6"],
     "rtx": ["tensorrt_rtx>=1.1"],
     "openvino": ["openvino>=2025.0"],
+    "ray": RAY,
     "dev": [
         *TRAIN,
         *EXPORT,
+        *RAY,
         "build>=1.2",
         "cmake>=3.25",
         "clang-format>=18",
@@ -52,6 +55,8 @@ EXTRAS = {
         "scikit-image>=0.24",
         "setuptools>=77",
         "pytorch-metric-learning>=2.6",
+        # For Triton's own protobuf definitions alone; 2.70 and later want an older ml-dtypes.
+        "tritonclient>=2.40",
     ],
 }
 
