@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <locale>
+#include <new>
 #include <sstream>
 #include <stdexcept>
 
@@ -142,6 +143,8 @@ class Reader {
         stream.imbue(std::locale::classic());
         double number = 0;
         if (stream >> number) return number;
+        // A stream swallows what is thrown inside it; only memory can have been lacking.
+        if (stream.bad()) throw std::bad_alloc();
         // Out of range: the stream gives the largest double; 0 is what an underflow gives.
         return std::abs(number) < 1 ? number : (number < 0 ? -HUGE_VAL : HUGE_VAL);
     }

@@ -246,8 +246,8 @@ void classify(const OrtValue &input, OrtValue &output) {
 }
 
 OrtStatus *ORT_API_CALL run(OrtSession *session, const OrtRunOptions *, const char *const *,
-                            const OrtValue *const *inputs, std::size_t given,
-                            const char *const *, std::size_t count, OrtValue **outputs) noexcept {
+                            const OrtValue *const *inputs, std::size_t given, const char *const *,
+                            std::size_t count, OrtValue **outputs) noexcept {
     FAIL_HERE;
     const OrtValue &input = *inputs[0];
     // Reads all of the classes, so that sanitizers see where they lie.

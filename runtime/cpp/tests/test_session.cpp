@@ -1,4 +1,4 @@
-// Sessions on the stand-in library: results, formats, old structs, and every failure path.
+// Sessions on the stand-in library: results, formats, old structs, wrong arguments.
 #include <array>
 #include <string>
 #include <vector>
@@ -6,61 +6,12 @@
 #include "check.hpp"
 #include "fake_onnxruntime.hpp"
 #include "fixture.hpp"
+#include "session_kit.hpp"
 #include "trocar/trocar.hpp"
 
+using namespace kit;
+
 namespace {
-
-std::string library;
-
-trocar_options options_for() {
-    trocar_options options{};
-    options.size = sizeof options;
-    options.library = library.c_str();
-    options.threads = 1;
-    return options;
-}
-
-trocar_frame frame_of(const std::vector<std::uint8_t> &data, int height, int width,
-                      int format = TROCAR_RGB) {
-    trocar_frame frame{};
-    frame.size = sizeof frame;
-    frame.format = format;
-    frame.width = width;
-    frame.height = height;
-    frame.data = data.data();
-    return frame;
-}
-
-struct Opened {
-    explicit Opened(const std::string &path) {
-        error.size = sizeof error;
-        const trocar_options options = options_for();
-        status = trocar_session_open(path.c_str(), &options, &session, &error);
-    }
-    Opened(const Opened &) = delete;
-    Opened &operator=(const Opened &) = delete;
-    ~Opened() { trocar_session_close(session); }
-    trocar_session *session = nullptr;
-    trocar_error error{};
-    trocar_status status;
-};
-
-struct Room {
-    explicit Room(std::size_t pixels = 64 * 48) : labels(pixels), confidence(pixels), found(8) {
-        result.size = sizeof result;
-        result.labels = labels.data();
-        result.label_bytes = labels.size();
-        result.confidence = confidence.data();
-        result.confidence_capacity = confidence.size();
-        result.instruments = found.data();
-        result.instrument_capacity = static_cast<std::uint32_t>(found.size());
-        result.instrument_size = sizeof found[0];
-    }
-    std::vector<std::uint8_t> labels;
-    std::vector<float> confidence;
-    std::vector<trocar_instrument> found;
-    trocar_result result{};
-};
 
 void test_segmentation(const std::string &path) {
     Opened opened(path);
@@ -288,54 +239,6 @@ void test_log(const std::string &path) {
     trocar_session_close(session);
 }
 
-/// Lets every call into the library fail, one after the other, while opening and running.
-void test_planted_failures(const std::string &path) {
-    const auto rgb = fixture::picture(96, 128);
-    const trocar_frame frame = frame_of(rgb, 96, 128);
-    int failed = 0;
-    for (long call = 1;; ++call) {
-        const long before = fake_alive();
-        bool whole = false;
-        {
-            fake_fail_at(call);
-            Opened opened(path);
-            if (opened.status == TROCAR_OK) {
-                Room room;
-                whole = trocar_session_run(opened.session, &frame, 1, &room.result,
-                                           &opened.error) == TROCAR_OK;
-            }
-            // Freeing a text is the one call whose failure changes nothing.
-            if (!whole) {
-                CHECK(opened.error.code == TROCAR_ERROR_BACKEND ||
-                      opened.error.code == TROCAR_ERROR_BUNDLE);
-                CHECK(std::string(opened.error.message).find("planted") != std::string::npos);
-                CHECK(std::string(opened.error.message).find('\n') == std::string::npos);
-                ++failed;
-            }
-            const bool pending = fake_pending();
-            fake_fail_at(0);
-            if (pending) {
-                CHECK(whole);
-                break;
-            }
-            if (!whole && opened.session != nullptr) {
-                // What failed once is not broken for ever.
-                Room room;
-                CHECK(trocar_session_run(opened.session, &frame, 1, &room.result, nullptr) ==
-                      TROCAR_OK);
-                CHECK(room.result.instrument_count == 2);
-            }
-        }
-        CHECK(fake_alive() == before);
-        if (call > 1000) {
-            CHECK(false);
-            break;
-        }
-    }
-    std::printf("%d planted failures\n", failed);
-    CHECK(failed > 30);
-}
-
 void test_wrapper(const std::string &path) {
     trocar::Options options;
     options.library = library;
@@ -375,8 +278,6 @@ int main(int count, char **arguments) {
     test_other_versions(seg);
     test_batch_and_classes(seg, cls);
     test_log(seg);
-    test_planted_failures(seg);
-    test_planted_failures((folder.path / "single").string());
     test_wrapper(seg);
     CHECK(fake_alive() == 0);
     CHECK(std::string(trocar_version()) == "0.1.0" && trocar_abi_version() == TROCAR_ABI_VERSION);

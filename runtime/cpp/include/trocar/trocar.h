@@ -31,9 +31,9 @@
  *
  * @par Ownership
  * Every buffer that a call writes is the caller's; after a call has returned the library touches no
- * frame, result or option of it again, `trocar_options.log` and its context excepted. Texts inside `trocar_info` and `trocar_class` belong to the
- * session and live until it is closed. What `trocar_session_open` gives, `trocar_session_close`
- * takes back.
+ * frame, result or option of it again, `trocar_options.log` and its context excepted. Texts inside
+ * `trocar_info` and `trocar_class` belong to the session and live until it is closed. What
+ * `trocar_session_open` gives, `trocar_session_close` takes back.
  *
  * @par Structs
  * Each starts with `size`; set it to `sizeof` of the struct, and zero the rest before filling it in.
@@ -60,14 +60,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Version of the library that this header belongs to. */
+/** Version of the library that this header belongs to: first number. */
 #define TROCAR_VERSION_MAJOR 0
+/** Version of the library that this header belongs to: second number. */
 #define TROCAR_VERSION_MINOR 1
+/** Version of the library that this header belongs to: third number. */
 #define TROCAR_VERSION_PATCH 0
 /** Version of the binary interface; also the number in the library's file name. */
 #define TROCAR_ABI_VERSION 0
 
 #if defined(TROCAR_STATIC)
+/** Marks what the shared library gives out. */
 #define TROCAR_API
 #elif defined(_WIN32)
 #ifdef TROCAR_BUILDING
@@ -129,7 +132,10 @@ typedef enum trocar_label_size {
 } trocar_label_size;
 
 /** What a model does. */
-typedef enum trocar_task { TROCAR_SEGMENTATION = 0, TROCAR_CLASSIFICATION = 1 } trocar_task;
+typedef enum trocar_task {
+    TROCAR_SEGMENTATION = 0,  /**< Frames to label maps and instruments. */
+    TROCAR_CLASSIFICATION = 1 /**< Frames to class scores and, where it has one, an embedding. */
+} trocar_task;
 
 /** An opened, checked and warm bundle. */
 typedef struct trocar_session trocar_session;
@@ -255,13 +261,23 @@ typedef struct trocar_class {
     const char *part;   /**< Instrument part; may be empty. */
 } trocar_class;
 
-/** Version of the library in use, e.g. "0.1.0". */
+/**
+ * Version of the library in use.
+ * @return Text that is never freed, e.g. "0.1.0".
+ */
 TROCAR_API const char *trocar_version(void);
 
-/** `TROCAR_ABI_VERSION` of the library in use. */
+/**
+ * Binary interface of the library in use.
+ * @return Its `TROCAR_ABI_VERSION`.
+ */
 TROCAR_API int32_t trocar_abi_version(void);
 
-/** Name of a status, e.g. "BundleError"; "unknown" for other numbers. */
+/**
+ * Name of a status.
+ * @param status A `trocar_status`.
+ * @return Text that is never freed, e.g. "BundleError"; "unknown" for other numbers.
+ */
 TROCAR_API const char *trocar_status_name(int32_t status);
 
 /**
@@ -270,28 +286,46 @@ TROCAR_API const char *trocar_status_name(int32_t status);
  * @param options NULL for the defaults.
  * @param session Receives the session; NULL after a failure.
  * @param error   May be NULL.
+ * @return `TROCAR_OK`, or why there is no session.
  */
 TROCAR_API trocar_status trocar_session_open(const char *path, const trocar_options *options,
                                              trocar_session **session, trocar_error *error);
 
-/** Gives a session back; NULL is allowed. */
+/**
+ * Gives a session back.
+ * @param session The session; NULL is allowed.
+ */
 TROCAR_API void trocar_session_close(trocar_session *session);
 
-/** Says what a session is. */
+/**
+ * Says what a session is.
+ * @param session The session.
+ * @param info    Receives it, as far as its `size` goes.
+ * @param error   May be NULL.
+ * @return `TROCAR_OK` or `TROCAR_ERROR_ARGUMENT`.
+ */
 TROCAR_API trocar_status trocar_session_info(const trocar_session *session, trocar_info *info,
                                              trocar_error *error);
 
-/** Gives row `id` of the class table. */
+/**
+ * Gives one row of the class table.
+ * @param session The session.
+ * @param id      Label value, from 0 to `trocar_info.class_count` - 1.
+ * @param row     Receives it.
+ * @param error   May be NULL.
+ * @return `TROCAR_OK` or `TROCAR_ERROR_ARGUMENT`.
+ */
 TROCAR_API trocar_status trocar_session_class(const trocar_session *session, int32_t id,
                                               trocar_class *row, trocar_error *error);
 
 /**
- * Runs the model on a batch of frames of one size and format-independent result each.
+ * Runs the model on a batch of frames of one size; their formats may differ.
  * @param session The session.
  * @param frames  `count` frames, all of one width and height.
  * @param count   1..64.
  * @param results `count` results, one a frame.
  * @param error   May be NULL.
+ * @return `TROCAR_OK`, or why the results are not to be used.
  */
 TROCAR_API trocar_status trocar_session_run(trocar_session *session, const trocar_frame *frames,
                                             uint32_t count, trocar_result *results,
@@ -308,13 +342,20 @@ TROCAR_API trocar_status trocar_session_run(trocar_session *session, const troca
  * @param frame      Only its width, height and view are read: what the results are measured in.
  * @param result     Its instruments are filled in.
  * @param error      May be NULL.
+ * @return `TROCAR_OK` or `TROCAR_ERROR_ARGUMENT`.
  */
 TROCAR_API trocar_status trocar_session_locate(trocar_session *session, const uint8_t *labels,
                                                int32_t width, int32_t height, ptrdiff_t stride,
                                                const float *confidence, const trocar_frame *frame,
                                                trocar_result *result, trocar_error *error);
 
-/** Checks a manifest's text as opening a bundle would, without files. */
+/**
+ * Checks a manifest's text as opening a bundle would, without files.
+ * @param json   UTF-8, need not be terminated.
+ * @param length Bytes.
+ * @param error  May be NULL.
+ * @return `TROCAR_OK`, `TROCAR_ERROR_BUNDLE` or `TROCAR_ERROR_VERSION`.
+ */
 TROCAR_API trocar_status trocar_check_manifest(const char *json, size_t length,
                                                trocar_error *error);
 

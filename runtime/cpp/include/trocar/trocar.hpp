@@ -30,6 +30,7 @@ namespace trocar {
 /// A failed call: `what()` says what happened, `remedy()` what to do about it.
 class Error : public std::runtime_error {
   public:
+    /// @param error What the call filled in.
     explicit Error(const trocar_error &error)
         : std::runtime_error(error.message),
           code_(static_cast<trocar_status>(error.code)),
@@ -49,12 +50,20 @@ template <class Element>
 class View {
   public:
     constexpr View() = default;
+    /// @param data  The first element.
+    /// @param size  How many there are.
     constexpr View(const Element *data, std::size_t size) : data_(data), size_(size) {}
+    /// The first element.
     constexpr const Element *begin() const { return data_; }
+    /// One past the last element.
     constexpr const Element *end() const { return data_ + size_; }
+    /// The first element.
     constexpr const Element *data() const { return data_; }
+    /// How many elements there are.
     constexpr std::size_t size() const { return size_; }
+    /// Whether there are none.
     constexpr bool empty() const { return size_ == 0; }
+    /// One element; `index` is not checked.
     constexpr const Element &operator[](std::size_t index) const { return data_[index]; }
 
   private:
@@ -88,7 +97,7 @@ struct Options {
     double min_area = 0;       ///< 0: the default; below 0: none.
     int min_pixels = 0;        ///< 0: the default.
     trocar_log log = nullptr;  ///< Receives what the backend's library logs.
-    void *log_context = nullptr;
+    void *log_context = nullptr;  ///< Handed to `log`.
 };
 
 /// A frame in the caller's memory.
@@ -177,10 +186,12 @@ class Result {
 
 /// One row of the class table; the texts live as long as the session.
 struct ClassRow {
-    int id;
-    std::string_view name, type, part;
-    std::uint8_t colour[3];
-    bool instrument;
+    int id;                  ///< Label value.
+    std::string_view name;   ///< Unique.
+    std::string_view type;   ///< Instrument type; may be empty.
+    std::string_view part;   ///< Instrument part; may be empty.
+    std::uint8_t colour[3];  ///< Red, green, blue.
+    bool instrument;         ///< Whether its regions are located.
 };
 
 /// An opened, checked and warm bundle.
