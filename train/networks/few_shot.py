@@ -56,9 +56,9 @@ class FewShotNetworkConfig:
     augment: Literal["photo", "upright", "none"] = "photo"
     channels: tuple[int, int, int, int] = CHANNELS
     batch_norm: bool = True
-    standardise: bool = False
+    standardise: bool = True
     attention_gradient: Literal["through", "none"] = "none"
-    whole_map: bool = False
+    whole_map: bool = True
     local_weight: float = 0.0
     regions: int = 0
     tau_attention: float = 10.0
