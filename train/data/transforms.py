@@ -32,8 +32,8 @@ class AugmentConfig:
         scale: Smallest and largest zoom.
         rotate: Largest rotation in degrees, either way.
         shift: Largest shift as a share of height and width.
-        brightness: Largest change of brightness as a share of 255.
-        contrast: Largest relative change of contrast.
+        brightness: Largest relative change of the exposure.
+        contrast: Largest relative change of the tone curve's slope at mid-grey, below 0.5.
         saturation: Largest relative change of saturation.
         hue: Largest turn of the hue in degrees.
         blur: Chance of a Gaussian blur of deviation 0.5 to 1.5 pixels.
@@ -45,7 +45,7 @@ class AugmentConfig:
     scale: tuple[float, float] = (0.9, 1.6)
     rotate: float = 20.0
     shift: float = 0.1
-    brightness: float = 0.12
+    brightness: float = 0.25
     contrast: float = 0.25
     saturation: float = 0.25
     hue: float = 8.0
@@ -60,7 +60,7 @@ class AugmentConfig:
             (0 <= self.rotate <= 180, "rotate must be 0..180"),
             (0 <= self.shift <= 1, "shift must be 0..1"),
             (0 <= self.brightness <= 1, "brightness must be 0..1"),
-            (0 <= self.contrast < 1, "contrast must be at least 0 and below 1"),
+            (0 <= self.contrast < 0.5, "contrast must be at least 0 and below 0.5"),
             (0 <= self.saturation <= 1, "saturation must be 0..1"),
             (0 <= self.hue <= 180, "hue must be 0..180"),
             (0 <= self.blur <= 1, "blur must be 0..1"),
@@ -85,7 +85,7 @@ NO_AUGMENT = AugmentConfig(
 LIGHT_AUGMENT = AugmentConfig(
     scale=(0.9, 1.3),
     rotate=15.0,
-    brightness=0.06,
+    brightness=0.15,
     contrast=0.12,
     saturation=0.12,
     hue=3.0,
@@ -131,8 +131,8 @@ class Augment:
         moved = cv2.warpAffine(
             image, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
         )
-        painted = photometric(moved.astype(np.float32), self.config, rng)
-        tensor = torch.from_numpy(np.ascontiguousarray(painted.transpose(2, 0, 1)))
+        painted = photometric(moved, self.config, rng)
+        tensor = planes(painted)
         if mask is None:
             return tensor, None
         labels = cv2.warpAffine(
@@ -168,7 +168,14 @@ def resize_eval(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
         whole = _scratch(image.shape)
         np.copyto(whole, image)
         frame = cv2.resize(whole, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
+    return planes(frame)
+
+
+def planes(image: NDArray[np.float32]) -> Tensor:
+    """``[3, h, w]`` of ``[h, w, 3]``; OpenCV takes half of the time that copying the axes does."""
+    out = np.empty((3, *image.shape[:2]), np.float32)
+    cv2.split(image, list(out))
+    return torch.from_numpy(out)
 
 
 def _scratch(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -227,40 +234,49 @@ def draw_warp(
 
 
 def photometric(
-    image: NDArray[np.float32], config: AugmentConfig, rng: np.random.Generator
+    image: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Changes light, colour and sharpness of ``[h, w, 3]`` float32 0..255; stays in that range."""
+    """Changes light, colour and sharpness of ``[h, w, 3]`` uint8; float32 in 0..255.
+
+    Black stays black but for noise, as it does under another lamp or exposure: what tells the dark
+    round an endoscope's view from a dark shaft within it is that the one is black.
+    """
     draws = rng.uniform(-1, 1, 4)
     blur, deviation, level = rng.random(), rng.uniform(0.5, 1.5), rng.random()
     noise_seed = int(rng.integers(2**63))
-    matrix, offset = _colour_map(config, draws)
-    painted = cv2.transform(image, np.column_stack((matrix, offset)))
+    toned = cv2.LUT(image, _tone_curve(config, draws))
+    painted = np.asarray(cv2.transform(toned, _colour_map(config, draws)), np.float32)
     if blur < config.blur:
-        painted = cv2.GaussianBlur(painted, (0, 0), deviation)
+        painted = np.asarray(cv2.GaussianBlur(painted, (0, 0), deviation), np.float32)
     if config.noise:
         # The same in all channels: sensors are noisiest in light, and it costs a third.
         noise = np.random.Generator(np.random.SFC64(noise_seed)).standard_normal(
             (*painted.shape[:2], 1), np.float32
         )
         painted += noise * np.float32(level * config.noise)
-    return np.asarray(np.clip(painted, 0, 255, out=painted), np.float32)
+    clipped: NDArray[np.float32] = np.clip(painted, 0, 255, out=painted)
+    return clipped
 
 
-def _colour_map(
-    config: AugmentConfig, draws: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Brightness, contrast, saturation and hue as one affine map of RGB: ``[3, 3]``, ``[3]``."""
-    brightness, contrast, saturation, hue = draws
-    gain = 1 + contrast * config.contrast
-    spread = 1 + saturation * config.saturation
+def _tone_curve(config: AugmentConfig, draws: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Exposure and contrast as a table of the 256 grey levels; 0 stays 0."""
+    light = np.arange(256) / 255 * (1 + draws[0] * config.brightness)
+    light = np.minimum(light, 1.0)
+    # A bow that leaves black, mid-grey and white in place and has a slope of 1 at mid-grey.
+    bow = 4 * light * (1 - light) * (light - 0.5)
+    return (255 * (light + draws[1] * config.contrast * bow)).astype(np.float32)
+
+
+def _colour_map(config: AugmentConfig, draws: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Saturation and hue as one linear map of RGB: ``[3, 3]``."""
+    spread = 1 + draws[2] * config.saturation
     grey = np.tile(_LUMA, (3, 1))
     saturate = spread * np.eye(3) + (1 - spread) * grey
     # A turn about the grey axis keeps grey pixels grey (Rodrigues' formula).
-    angle = np.deg2rad(hue * config.hue)
+    angle = np.deg2rad(draws[3] * config.hue)
     axis = np.full(3, 1 / np.sqrt(3))
     cross = np.array(((0, -axis[2], axis[1]), (axis[2], 0, -axis[0]), (-axis[1], axis[0], 0)))
     turn = np.cos(angle) * np.eye(3) + np.sin(angle) * cross
     turn += (1 - np.cos(angle)) * np.outer(axis, axis)
-    matrix = gain * saturate @ turn
-    offset = np.full(3, 127.5 * (1 - gain) + 255 * brightness * config.brightness)
-    return matrix.astype(np.float32), offset.astype(np.float32)
+    matrix: NDArray[np.float32] = (saturate @ turn).astype(np.float32)
+    return matrix

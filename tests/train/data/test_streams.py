@@ -278,16 +278,29 @@ def test_no_augmentation_resizes_as_torch_does() -> None:
 
 def test_colours_stay_in_range_and_grey_stays_grey_under_hue() -> None:
     rng = np.random.default_rng(1)
-    image = rng.integers(0, 256, (20, 20, 3)).astype(np.float32)
+    image = rng.integers(0, 256, (20, 20, 3)).astype(np.uint8)
     for seed in range(10):
-        out = photometric(image.copy(), AugmentConfig(), np.random.default_rng(seed))
+        out = photometric(image, AugmentConfig(), np.random.default_rng(seed))
         assert out.dtype == np.float32
         assert out.min() >= 0
         assert out.max() <= 255
     hue_only = AugmentConfig(brightness=0, contrast=0, saturation=0.9, hue=180, blur=0, noise=0)
-    grey = np.full((4, 4, 3), 77, np.float32)
+    grey = np.full((4, 4, 3), 77, np.uint8)
     out = photometric(grey, hue_only, np.random.default_rng(2))
     assert np.allclose(out, 77, atol=1e-2)
+
+
+def test_black_stays_black_and_dark_stays_lighter_than_it() -> None:
+    levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    light = AugmentConfig(blur=0, noise=0)
+    means = []
+    for seed in range(40):
+        out = photometric(levels, light, np.random.default_rng(seed))[0].mean(-1)
+        assert out[0] == 0
+        assert out[8] > 2
+        assert (np.diff(out) >= -1e-3).all()
+        means.append(float(out[128]))
+    assert np.ptp(means) > 25
 
 
 def test_settings_do_not_disturb_each_others_draws() -> None:
