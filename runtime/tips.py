@@ -3,7 +3,7 @@
     tips = find_tips(pixels, keep, entry, area=1200.0)
 
 See ``docs/location.md``: circles round the entry cut the far end off; where it falls into two
-pieces, the jaws are open.
+pieces, the jaws are open. Where it does not, the tip is what a walk from there reaches last.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.results import Point
+from trocar.runtime.walking import far_end
 
 CUTS = 8
 """How many circles are tried."""
@@ -76,10 +77,30 @@ def find_tips(
     outer = square >= (far - depth) * (far - depth)
     y, x, square = y[outer], x[outer], square[outer]
     jaws = _open_jaws(y, x, square, far=far, depth=depth, least=least)
-    if not jaws:
-        jaws = [np.arange(len(x))]
-    points = [_end(y[j], x[j], square[j], pixels.scale) for j in jaws]
+    if jaws:
+        cap = max(2 * unit, 0.15 * width)
+        ends = [j[square[j] >= _square(math.sqrt(float(square[j].max())) - cap)] for j in jaws]
+    else:
+        ends = [_walked(y, x, square, far=far, reach=min(2 * width, 0.5 * far), unit=unit)]
+    points = [_mean(y[end], x[end], pixels.scale) for end in ends]
     return tuple(sorted(points, key=lambda p: (p[1], p[0])))
+
+
+def _walked(
+    y: NDArray[np.int64],
+    x: NDArray[np.int64],
+    square: NDArray[np.float64],
+    *,
+    far: float,
+    reach: float,
+    unit: float,
+) -> NDArray[np.int64]:
+    """Indices of the end that is reached last, walking from the near side of the far end."""
+    zone = np.nonzero(square >= (far - reach) * (far - reach))[0]
+    near = math.sqrt(float(square[zone].min())) + 2 * unit
+    end = far_end(y[zone], x[zone], square[zone] < near * near)
+    chosen: NDArray[np.int64] = zone[end]
+    return chosen
 
 
 def _open_jaws(
@@ -93,23 +114,23 @@ def _open_jaws(
 ) -> list[NDArray[np.int64]]:
     """Indices of the two jaws, at the circle where the shorter one is longest; else nothing."""
     top, left = int(y.min()), int(x.min())
-    canvas = np.zeros((int(y.max()) - top + 1, int(x.max()) - left + 1), np.uint8)
+    # Nothing is nearer than 0, so what is no candidate is in no circle's outside.
+    away = np.full((int(y.max()) - top + 1, int(x.max()) - left + 1), -1.0)
+    away[y - top, x - left] = square
     best: list[NDArray[np.int64]] = []
     longest = 0.0
     for k in range(1, CUTS + 1):
         cut = far - depth * k / CUTS
-        inside = np.nonzero(square >= cut * cut)[0]
-        rows, columns = y[inside] - top, x[inside] - left
-        canvas[rows, columns] = 1
+        canvas = (away >= cut * cut).view(np.uint8)
         count, numbers = cv2.connectedComponents(canvas, connectivity=8, ltype=cv2.CV_32S)
         if count < 3:
             continue
-        number = numbers[rows, columns]
+        number = numbers[y - top, x - left]
         sizes = np.bincount(number, minlength=count)
         pieces = []
         for i in range(1, count):
             if sizes[i] >= MIN_PIECE:
-                members = inside[number == i]
+                members = np.nonzero(number == i)[0]
                 length = math.sqrt(float(square[members].max())) - cut
                 pieces.append((-length, int(members[0]), members))
         pieces.sort(key=lambda piece: piece[:2])
@@ -119,14 +140,10 @@ def _open_jaws(
     return best
 
 
-def _end(
-    y: NDArray[np.int64], x: NDArray[np.int64], square: NDArray[np.float64], scale: Point
-) -> Point:
-    """Mean of the pixels within two label pixels of the farthest one."""
-    edge = math.sqrt(float(square.max())) - 2 * max(scale)
-    last = square >= edge * edge
-    n = int(last.sum())
-    return (
-        (int(x[last].sum()) / n + 0.5) * scale[0],
-        (int(y[last].sum()) / n + 0.5) * scale[1],
-    )
+def _square(value: float) -> float:
+    return value * value
+
+
+def _mean(y: NDArray[np.int64], x: NDArray[np.int64], scale: Point) -> Point:
+    n = len(x)
+    return (int(x.sum()) / n + 0.5) * scale[0], (int(y.sum()) / n + 0.5) * scale[1]

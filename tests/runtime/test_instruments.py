@@ -243,3 +243,35 @@ def test_any_label_map_gives_sound_instruments(seed: int, density: float) -> Non
             assert y0 <= y <= y1
     again = locate(labels, None, TABLE, (144, 270), options)
     assert again == found
+
+
+@pytest.mark.parametrize("turn", [0, 35, 80, 145, 250])
+def test_the_tip_of_a_hook_lies_beyond_its_bend(turn: int) -> None:
+    labels = np.zeros((320, 320), np.uint8)
+    c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+
+    def at(along: float, across: float) -> tuple[int, int]:
+        return round(160 + c * along - s * across), round(160 + s * along + c * across)
+
+    # A thick shaft, a thin rod, and the hook: it turns back a little, so its end is not farthest.
+    cv2.line(labels, at(-260, 0), at(0, 0), 1, 24)
+    cv2.line(labels, at(0, 0), at(50, 0), 1, 9)
+    cv2.line(labels, at(50, 0), at(42, 26), 1, 9)
+    (found,) = locate(labels, None, TABLE, (320, 320))
+    assert len(found.tips) == 1
+    assert math.dist(found.tips[0], at(42, 26)) < 7
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45])
+def test_the_tip_of_a_blunt_end_is_its_middle(angle: int) -> None:
+    labels = np.zeros((300, 400), np.uint8)
+    end = np.array(
+        [60 + 200 * math.cos(math.radians(angle)), 40 + 200 * math.sin(math.radians(angle))]
+    )
+    back = np.array([60.0, 40.0]) - (end - [60, 40]) * 2
+    across = np.array([-(end - back)[1], (end - back)[0]]) / np.linalg.norm(end - back) * 20
+    corners = [back + across, end + across, end - across, back - across]
+    cv2.fillPoly(labels, [np.rint(corners).astype(np.int32)], 1)
+    (found,) = locate(labels, None, TABLE, (300, 400))
+    assert len(found.tips) == 1
+    assert math.dist(found.tips[0], end) < 9

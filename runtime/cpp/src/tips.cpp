@@ -10,6 +10,10 @@ namespace {
 constexpr int cuts = 8;
 constexpr int min_piece = 4;
 
+// Rounds at which a pixel is claimed, in `rounds_`; begins hold 0.
+constexpr std::int32_t outside = -1;
+constexpr std::int32_t unclaimed = -2;
+
 struct Jaw {
     double length = 0;
     std::int32_t root = -1;
@@ -24,6 +28,8 @@ void TipFinder::prepare(int width, int height) {
     cut_off_.reserve(count);
     largest_.reserve(count);
     for (auto *list : {&indices_, &roots_, &sizes_, &jaws_[0], &jaws_[1]}) list->reserve(count);
+    if (rounds_.size() < count) rounds_.resize(count, outside);
+    for (auto *list : {&front_, &older_, &claimed_}) list->reserve(count);
 }
 
 int TipFinder::find(const Grid &grid, Point start, double area, Clusters &clusters,
@@ -51,14 +57,15 @@ int TipFinder::find(const Grid &grid, Point start, double area, Clusters &cluste
     squares_.resize(kept);
     candidates.resize(kept);
     if (find_jaws(far, depth, least, clusters)) {
-        tips = {end_of(grid, jaws_[0]), end_of(grid, jaws_[1])};
+        const double cap = std::max(2 * unit, 0.15 * width);
+        for (auto &jaw : jaws_) keep_end(jaw, cap);
+        tips = {mean_of_members(grid, jaws_[0]), mean_of_members(grid, jaws_[1])};
         if (tips[1].y < tips[0].y || (tips[1].y == tips[0].y && tips[1].x < tips[0].x))
             std::swap(tips[0], tips[1]);
         return 2;
     }
-    jaws_[0].clear();
-    for (std::size_t i = 0; i < kept; ++i) jaws_[0].push_back(static_cast<std::int32_t>(i));
-    tips[0] = end_of(grid, jaws_[0]);
+    walk(grid, far, std::min(2 * width, 0.5 * far), unit);
+    tips[0] = mean_of_members(grid, jaws_[0]);
     return 1;
 }
 
@@ -109,21 +116,86 @@ bool TipFinder::find_jaws(double far, double depth, double least, Clusters &clus
     return found;
 }
 
-Point TipFinder::end_of(const Grid &grid, const std::vector<std::int32_t> &members) const {
+void TipFinder::walk(const Grid &grid, double far, double reach, double unit) {
+    std::vector<std::int32_t> &zone = jaws_[0];
+    zone.clear();
+    double nearest = HUGE_VAL;
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+        if (squares_[i] < (far - reach) * (far - reach)) continue;
+        zone.push_back(static_cast<std::int32_t>(i));
+        nearest = std::min(nearest, squares_[i]);
+    }
+    const double near = std::sqrt(nearest) + 2 * unit;
+    front_.clear();
+    older_.clear();
+    for (const std::int32_t i : zone) {
+        const auto index = static_cast<std::size_t>(i);
+        const bool begins = squares_[index] < near * near;
+        rounds_[static_cast<std::size_t>(candidates[index].at)] = begins ? 0 : unclaimed;
+        if (begins) front_.push_back(candidates[index]);
+    }
+    std::int32_t last = 0;
+    for (std::int32_t round = 1;; ++round) {
+        step(grid, round % 2 != 0 ? 8 : 4, round);
+        if (!claimed_.empty())
+            last = round;
+        else if (round % 2 != 0)
+            break;
+        // A round of four leaves corners that the next round of eight goes to.
+        older_.swap(front_);
+        front_.swap(claimed_);
+    }
+    const auto count = static_cast<std::int64_t>(zone.size());
+    const std::int64_t back = std::max<std::int64_t>(2, 3 * count / (10 * (last + 2)));
+    std::size_t kept = 0;
+    for (const std::int32_t i : zone) {
+        std::int32_t &round =
+            rounds_[static_cast<std::size_t>(candidates[static_cast<std::size_t>(i)].at)];
+        if (last == 0 || (round > 0 && round > last - back)) zone[kept++] = i;
+        round = outside;
+    }
+    zone.resize(kept);
+}
+
+void TipFinder::step(const Grid &grid, int neighbours, std::int32_t round) {
+    constexpr int dx[8] = {0, -1, 1, 0, -1, 1, -1, 1};
+    constexpr int dy[8] = {-1, 0, 0, 1, -1, -1, 1, 1};
+    claimed_.clear();
+    for (const std::vector<Pixel> *from : {&front_, &older_}) {
+        for (const Pixel &pixel : *from) {
+            for (int k = 0; k < neighbours; ++k) {
+                const int x = pixel.x + dx[k];
+                const int y = pixel.y + dy[k];
+                if (x < 0 || y < 0 || x >= grid.width || y >= grid.height) continue;
+                const std::int32_t at = y * grid.width + x;
+                if (rounds_[static_cast<std::size_t>(at)] != unclaimed) continue;
+                rounds_[static_cast<std::size_t>(at)] = round;
+                claimed_.push_back(
+                    {at, static_cast<std::int16_t>(x), static_cast<std::int16_t>(y)});
+            }
+        }
+    }
+}
+
+void TipFinder::keep_end(std::vector<std::int32_t> &members, double cap) const {
     double largest = 0;
     for (const std::int32_t i : members)
         largest = std::max(largest, squares_[static_cast<std::size_t>(i)]);
-    const double edge = std::sqrt(largest) - 2 * std::max(grid.sx, grid.sy);
-    std::int64_t count = 0;
+    const double edge = std::sqrt(largest) - cap;
+    std::size_t kept = 0;
+    for (const std::int32_t i : members)
+        if (squares_[static_cast<std::size_t>(i)] >= edge * edge) members[kept++] = i;
+    members.resize(kept);
+}
+
+Point TipFinder::mean_of_members(const Grid &grid, const std::vector<std::int32_t> &members) const {
     std::int64_t sum_x = 0;
     std::int64_t sum_y = 0;
     for (const std::int32_t i : members) {
-        if (squares_[static_cast<std::size_t>(i)] < edge * edge) continue;
-        ++count;
         sum_x += candidates[static_cast<std::size_t>(i)].x;
         sum_y += candidates[static_cast<std::size_t>(i)].y;
     }
-    const auto n = static_cast<double>(count);
+    const auto n = static_cast<double>(members.size());
     return {(static_cast<double>(sum_x) / n + 0.5) * grid.sx,
             (static_cast<double>(sum_y) / n + 0.5) * grid.sy};
 }

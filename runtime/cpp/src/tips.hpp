@@ -28,12 +28,20 @@ class TipFinder {
 
   private:
     bool find_jaws(double far, double depth, double least, Clusters &clusters);
-    Point end_of(const Grid &grid, const std::vector<std::int32_t> &members) const;
+    /// Leaves the candidates that a walk through the far end reaches last in `jaws_[0]`.
+    void walk(const Grid &grid, double far, double reach, double unit);
+    /// Gives the claims of one round; neighbours: 8 or 4.
+    void step(const Grid &grid, int neighbours, std::int32_t round);
+    /// Leaves in `members` those that are at most `cap` nearer than the farthest of them.
+    void keep_end(std::vector<std::int32_t> &members, double cap) const;
+    Point mean_of_members(const Grid &grid, const std::vector<std::int32_t> &members) const;
 
     std::vector<double> squares_;  // distance from the start, squared, of each candidate
     Pixels cut_off_;
     std::vector<std::int32_t> indices_, roots_, sizes_, jaws_[2];
     std::vector<double> largest_;
+    std::vector<std::int32_t> rounds_;  // of every pixel of the map: see walk()
+    std::vector<Pixel> front_, older_, claimed_;
 };
 
 }  // namespace trocar::detail
