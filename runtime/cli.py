@@ -25,6 +25,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("source", nargs=-1)
+@click.option("--out", type=_FOLDER, help="Work through many recordings: a folder for each.")
+@click.option("--ray", metavar="ADDRESS", help="With --out: spread them over Ray; or local.")
 @click.option("--overlay", metavar="FILE|URL", help="Write the overlay video (H.264).")
 @click.option("--json", "json_path", type=_FILE, help="Write JSON lines, one a frame.")
 @click.option("--csv", "csv_path", type=_FILE, help="Write CSV, one row an instrument.")
@@ -65,6 +67,9 @@ def run(**flags: Any) -> None:
     Files are run without loss, every frame in order; their outputs are whole or absent. Cameras
     and streams (and files with --live) are run live: the newest frame counts, what cannot be done
     in time is dropped and counted. Prints the latency of every stage at the end.
+
+    With --out, SOURCE may be many recordings and patterns ('archive/**/*.mp4'). Each gets a folder
+    of results; what is done is not done again, and the same command goes on after a stop.
     """
     from trocar.runtime.run import run_command
 

@@ -41,6 +41,13 @@ def run_command(flags: Mapping[str, Any]) -> list[Summary]:
     places = [*flags["source"], *flags["streams"]]
     if not places:
         raise ConfigError("there is no source", remedy="name a video, a folder or a stream")
+    if flags.get("out"):
+        from trocar.runtime.archive import run_archive
+
+        run_archive(places, flags)
+        return []
+    if flags.get("ray"):
+        raise ConfigError("--ray is for many recordings", remedy="add --out DIR")
     if flags["live"] or flags["streams"] or any(is_stream(place) for place in places):
         from trocar.runtime.run_live import run_live
 
@@ -48,7 +55,7 @@ def run_command(flags: Mapping[str, Any]) -> list[Summary]:
     if len(places) != 1:
         raise ConfigError(
             f"got {len(places)} sources, expected one",
-            remedy="name one video or folder, or pass streams with --stream",
+            remedy="name one video or folder, pass --out DIR for many, or streams with --stream",
         )
     stray = [name for name in _LIVE_ONLY if flags[name]]
     if stray:
