@@ -1,9 +1,10 @@
 """Frames per second of the loader on 1080p sets, against a bare OpenCV loop of the same run.
 
-    python benchmarks/loader.py --frames 48
+    python benchmarks/loader.py --out benchmarks/results/loader.json
 
 The bare loop reads picture and mask, swaps the channels and resizes both, one thread a process;
-with N workers it is run in N processes at once, so that both have the same cores. Both rates are
+with N workers it is run in N processes at once, so that both have the same cores. Both go over the
+set several times, as training does, and with it over the start of the processes. Both rates are
 given by the clock and by processor time (start-up, hand-over between processes and the main
 process included), which other programs on the machine disturb less. A cached epoch reads every
 frame from the cache that the epoch before filled, and resizes it as the first one does.
@@ -12,12 +13,15 @@ frame from the cache that the epoch before filled, and resizes it as the first o
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
+import platform
 import resource
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,8 +76,9 @@ def bare_in_processes(pairs: list[tuple[str, str]], count: int) -> None:
         process.join()
 
 
-def load(dataset: FrameDataset, workers: int) -> None:
-    order = [list(range(i, min(i + BATCH, len(dataset)))) for i in range(0, len(dataset), BATCH)]
+def load(dataset: FrameDataset, workers: int, passes: int) -> None:
+    numbers = list(range(len(dataset))) * passes
+    order = [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
     for _ in loader(dataset, order, workers=workers):
         pass
 
@@ -114,38 +119,66 @@ def epochs(frames: FrameSet, augment: Augment) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=48)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--passes", type=int, default=8, help="times over the set in each timing")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--formats", default="png,jpg")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
     cv2.setNumThreads(0)
     print(f"{arguments.frames} frames of 1920x1080 with masks, to {SIZE[1]}x{SIZE[0]}")
     print("set  workers  frames/s: bare  loader  ratio   per processor second: bare  loader  ratio")
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for suffix in ("png", "jpg"):
+        for suffix in arguments.formats.split(","):
             root = Path(folder) / suffix
             make_set(root, suffix, arguments.frames)
             frames = open_frames(root)
-            compare(suffix, frames, arguments.repeats)
+            rows += compare(suffix, frames, arguments.passes, arguments.repeats)
+    if arguments.out:
+        document = {
+            "frames": arguments.frames,
+            "passes": arguments.passes,
+            "repeats": arguments.repeats,
+            "size": SIZE,
+            "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} processors",
+            "opencv": cv2.__version__,
+            "rows": rows,
+        }
+        arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def compare(suffix: str, frames: FrameSet, repeats: int) -> None:
-    pairs = [(str(item.image), str(item.mask)) for item in frames]
+def compare(suffix: str, frames: FrameSet, passes: int, repeats: int) -> list[dict[str, Any]]:
+    pairs = [(str(item.image), str(item.mask)) for item in frames] * passes
     augment = Augment(NO_AUGMENT, SIZE)
     dataset = FrameDataset(frames, augment)
+    rows: list[dict[str, Any]] = []
     for workers in (1, 2):
         reference, ours = alternating(
             lambda n=workers: bare_in_processes(pairs, n),
-            lambda n=workers: load(dataset, n),
+            lambda n=workers: load(dataset, n, passes),
             repeats,
         )
-        (bare_wall, bare_cpu), (wall, cpu) = len(frames) / reference, len(frames) / ours
+        (bare_wall, bare_cpu), (wall, cpu) = len(pairs) / reference, len(pairs) / ours
         print(
             f"{suffix:4} {workers:7}  {bare_wall:14.1f}  {wall:6.1f}  {wall / bare_wall:5.2f}"
             f"  {bare_cpu:27.1f}  {cpu:6.1f}  {cpu / bare_cpu:5.2f}",
             flush=True,
         )
+        rows.append(
+            {
+                "set": suffix,
+                "workers": workers,
+                "bare_per_second": round(bare_wall, 2),
+                "loader_per_second": round(wall, 2),
+                "ratio": round(wall / bare_wall, 3),
+                "ratio_by_processor_time": round(cpu / bare_cpu, 3),
+            }
+        )
     first, again = epochs(frames, augment)
     print(f"{suffix:4} cached epoch: {first / again:.1f} times the rate of the first", flush=True)
+    rows.append({"set": suffix, "cached_epoch_gain": round(first / again, 2)})
+    return rows
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ for batch in feed({"labelled": stream}, range(10, 20)): ...
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 
+from trocar.train.data.handover import PREFETCH, SLOTS, Ring, pack, start_worker
 from trocar.train.methods.protocol import Batch, BatchSource
 
 Batches = Mapping[str, Batch]
@@ -42,6 +42,11 @@ def feed(
         workers: Processes that read ahead, forked so that they share caches; 0 reads here.
         pin_memory: For faster copies to a GPU.
     """
+    ring = None
+    # What a source does not know the size of goes the usual way.
+    size = sum(getattr(source, "batch_bytes", 0) for source in streams.values())
+    if workers and size:
+        ring = Ring(workers=workers, slots=SLOTS, size=size)
     return iter(
         DataLoader(
             _Steps(streams),
@@ -49,25 +54,17 @@ def feed(
             sampler=steps,  # type: ignore[arg-type]
             num_workers=workers,
             pin_memory=pin_memory,
-            prefetch_factor=2 if workers else None,
-            worker_init_fn=_start_worker if workers else None,
+            prefetch_factor=PREFETCH if workers else None,
+            worker_init_fn=functools.partial(_start_worker, ring=ring) if workers else None,
             multiprocessing_context="fork" if workers else None,
-            collate_fn=_as_is,
+            collate_fn=pack,
         )
     )
 
 
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
-def _start_worker(_: int) -> None:
-    import cv2
-
+def _start_worker(worker: int, *, ring: Ring | None) -> None:
     # Ctrl-C reaches the whole process group; the training process decides when to stop, and it
     # ends its workers by SIGTERM, whose handler they have inherited.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # One thread a worker: OpenCV's pool does not survive a fork.
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+    start_worker(worker, ring)

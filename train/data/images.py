@@ -19,6 +19,8 @@ from trocar.contract.errors import DataError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+# OpenCV before 4.11 knows no other order than BGR; swapping costs as much as reading the file.
+_AS_RGB: int = getattr(cv2, "IMREAD_COLOR_RGB", 0)
 _GREY, _PALETTE = 0, 3  # colour types of the PNG header
 
 
@@ -66,10 +68,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     data = read_bytes(path)
     _check_end(path, data)
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_RGB or cv2.IMREAD_COLOR)
     if decoded is None:
         raise _not_a_picture(path)
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=decoded))
+    return np.asarray(decoded if _AS_RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
 
 
 def read_raw_mask(path: Path) -> RawMask:

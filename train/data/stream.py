@@ -15,17 +15,17 @@ import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.train.data.cache import FrameCache, cached
+from trocar.train.data.handover import PREFETCH, SLOTS, Ring, pack, stack, start_worker
 from trocar.train.data.sample import FrameSet, Sample
 from trocar.train.data.transforms import Augment
 
@@ -101,6 +101,11 @@ class Stream:
         """Steps an epoch: the last, incomplete batch counts as one."""
         return -(-len(self.spec.frames) // self.spec.batch_size)
 
+    @property
+    def batch_bytes(self) -> int:
+        """Bytes of this rank's part of a batch."""
+        return self.spec.batch_size // self.world * frame_bytes(self.spec.augment.size)
+
     def draws(self, step: int) -> list[int]:
         """Numbers of this rank's draws at a step, counted over the whole run."""
         share = self.spec.batch_size // self.world
@@ -134,6 +139,7 @@ class DrawDataset(Dataset[tuple[Tensor, Tensor | None, str, int]]):
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
+        self.augment = stream.spec.augment
         self.read = cached(stream.spec.frames, stream.cache)
 
     def __getitem__(self, draw: int) -> tuple[Tensor, Tensor | None, str, int]:
@@ -164,7 +170,7 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor | None, str, int]]):
 
 
 def loader(
-    dataset: Dataset[tuple[Tensor, Tensor | None, str, int]],
+    dataset: DrawDataset | FrameDataset,
     batches: Sequence[list[int]],
     *,
     workers: int = 0,
@@ -174,49 +180,49 @@ def loader(
 
     Workers are forked: they share the frame cache, and start without importing torch again.
     """
+    ring = None
+    if workers and len(batches):
+        size = max(map(len, batches)) * frame_bytes(dataset.augment.size)
+        ring = Ring(workers=workers, slots=SLOTS, size=size)
     return DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_collate_and_pack,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker if workers else None,
+        worker_init_fn=functools.partial(start_worker, ring=ring) if workers else None,
         multiprocessing_context="fork" if workers else None,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=PREFETCH if workers else None,
         # Without one of its own, each loader would draw from the global generator.
         generator=torch.Generator(),
     )
 
 
+def frame_bytes(size: tuple[int, int]) -> int:
+    """Bytes of one frame of a batch, image float32 and mask int64."""
+    return size[0] * size[1] * (3 * 4 + 8)
+
+
 def collate(samples: Sequence[tuple[Tensor, Tensor | None, str, int]]) -> Batch:
     """Stacks samples; the batch has masks where all its samples have one."""
     batch = Batch(
-        image=_stacked([image for image, _, _, _ in samples]),
+        image=stack([image for image, _, _, _ in samples]),
         name=[name for _, _, name, _ in samples],
         index=torch.tensor([position for _, _, _, position in samples], dtype=torch.int64),
     )
     masks = [mask for _, mask, _, _ in samples if mask is not None]
     if len(masks) == len(samples):
-        batch["mask"] = _stacked(masks)
+        batch["mask"] = stack(masks)
     return batch
 
 
-def _stacked(tensors: list[Tensor]) -> Tensor:
-    # In a worker, torch's own collation stacks straight into shared memory: one copy less.
-    stacked: Tensor = default_collate(tensors)
-    return stacked
+def _collate_and_pack(samples: Sequence[tuple[Tensor, Tensor | None, str, int]]) -> Any:
+    return pack(collate(samples))
 
 
 @functools.lru_cache(maxsize=8)
 def _order(seed: tuple[int, int], epoch: int, count: int) -> NDArray[np.int64]:
     return np.random.default_rng((*seed, epoch)).permutation(count)
-
-
-def _start_worker(_: int) -> None:
-    # One thread a worker: OpenCV's pool does not survive a fork, and workers are the parallelism.
-    # 0 switches the pool off; 1 would try to end it first, and hang.
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
 
 
 def _check(spec: StreamSpec, rank: int, world: int) -> None:
