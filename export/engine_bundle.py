@@ -197,8 +197,11 @@ def _proven(
     if find_gpu() is None or engine_runner is None:
         why = "there is no NVIDIA GPU here" if find_gpu() is None else "no runner was given"
         return replace(built.sidecar, proof=f"the engine was not run: {why}; {graph}")
-    place = folder / "built.engine"
+    # Laid out as in a bundle: the runtime reads the sidecar, and weights from the graph above.
+    place = folder / "engines" / "built.engine"
+    place.parent.mkdir(exist_ok=True)
     place.write_bytes(built.data)
+    place.with_suffix(".json").write_text(built.sidecar.to_json(), encoding="utf-8")
     infer = engine_runner(built.sidecar.flavour, place, bundle.manifest)
     height, width = golden.shape[:2]
     count = built.sidecar.profile.minimum[0]

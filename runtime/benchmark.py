@@ -82,36 +82,59 @@ def benchmark(
     image = golden["frame"]
     if frame is not None:
         image = cv2.resize(image, (frame[1], frame[0]), interpolation=cv2.INTER_LINEAR)
-    for backend, device, precision in _ways(bundle):
+    for way in _ways(bundle):
         try:
-            yield _timed(bundle, backend, device, precision, image, golden, seconds, threads)
+            yield _timed(bundle, way, image, golden, seconds, threads)
         except TrocarError as error:
-            yield Row(backend=backend, device=device, precision=precision, reason=error.message)
+            yield Row(
+                backend=way.name, device=way.device, precision=way.precision, reason=error.message
+            )
 
 
-def _ways(bundle: Bundle) -> list[tuple[str, str, str]]:
+@dataclass(frozen=True)
+class _Way:
+    backend: str
+    device: str
+    precision: str
+    graphs: bool | None = None
+    """Whether CUDA graphs are recorded, where that can be chosen."""
+
+    @property
+    def name(self) -> str:
+        """The backend; with its graphs, where they are not what it does of its own accord."""
+        usual = self.backend.startswith("tensorrt")
+        if self.graphs is None or self.graphs == usual:
+            return self.backend
+        return f"{self.backend}, {'CUDA graph' if self.graphs else 'no CUDA graph'}"
+
+
+def _ways(bundle: Bundle) -> list[_Way]:
     held = bundle.manifest.precision
-    ways = [("onnxruntime", "cpu", held), ("openvino", "cpu", held)]
+    ways = [_Way("onnxruntime", "cpu", held), _Way("openvino", "cpu", held)]
     if held == "fp32":
-        ways.append(("openvino", "cpu", "bf16"))
+        ways.append(_Way("openvino", "cpu", "bf16"))
     for index in range(max(1, cuda_count()[0])):
         for backend in ("onnxruntime", "tensorrt", "tensorrt-rtx"):
-            ways.append((backend, f"cuda:{index}", held))
+            for graphs in (False, True):
+                ways.append(_Way(backend, f"cuda:{index}", held, graphs))
     return ways
 
 
 def _timed(
     bundle: Bundle,
-    backend: str,
-    device: str,
-    precision: str,
+    way: _Way,
     image: NDArray[np.uint8],
     golden: dict[str, NDArray[Any]],
     seconds: float,
     threads: int | None,
 ) -> Row:
     session = Session.open(
-        bundle.path, device=device, backend=backend, precision=precision, threads=threads
+        bundle.path,
+        device=way.device,
+        backend=way.backend,
+        precision=way.precision,
+        threads=threads,
+        **({} if way.graphs is None else {"graphs": way.graphs}),
     )
     with session:
         equal = _equal(session.infer(golden["frame"][None]), golden)
@@ -126,7 +149,7 @@ def _timed(
             times.record((monotonic_ns() - begun) / 1e6)
         elapsed = monotonic() - started
         return Row(
-            backend=session.backend,
+            backend=way.name,
             device=session.device,
             precision=session.precision,
             megabytes=round(bundle.model.stat().st_size / 1e6, 1),

@@ -30,7 +30,12 @@ _REMEDY = "run `trocar benchmark` on this bundle, or export it again for this ma
 
 
 def replay(
-    backend: Backend, manifest: Manifest, data: bytes, *, margin: float | None = None
+    backend: Backend,
+    manifest: Manifest,
+    data: bytes,
+    *,
+    margin: float | None = None,
+    batch: int = 1,
 ) -> None:
     """Runs the golden frame and compares what must be equal.
 
@@ -39,24 +44,27 @@ def replay(
         manifest: Of the bundle; states the margin below which a difference is a near-tie.
         data: ``golden.npz``.
         margin: Another margin, for a backend of less precision than the graph.
+        batch: How often the frame is repeated, for an engine that takes no single frame; every
+            answer must be right.
 
     Raises:
         BundleError: ``golden.npz`` does not hold what it must.
         ParityError: A pixel above the margin, or the class of an image, came out different.
     """
     golden = read_golden(data, manifest.task)
-    given = backend.infer(golden["frame"][None])
+    given = backend.infer(np.repeat(golden["frame"][None], batch, axis=0))
     limit = manifest.golden_margin if margin is None else margin
     sure = golden["margin"] > limit
-    if manifest.task == "segmentation":
-        _compare_labels(given, golden, sure, backend)
-    elif bool(sure):
-        got, expected = int(given["scores"][0].argmax()), int(golden["scores"].argmax())
-        if got != expected:
-            raise ParityError(
-                f"{_what(backend)} calls the golden frame class {got}, the exporter {expected}",
-                remedy=_REMEDY,
-            )
+    for index in range(batch):
+        if manifest.task == "segmentation":
+            _compare_labels(given, golden, sure, backend, index)
+        elif bool(sure):
+            got, expected = int(given["scores"][index].argmax()), int(golden["scores"].argmax())
+            if got != expected:
+                raise ParityError(
+                    f"{_what(backend)} calls the golden frame class {got}, the exporter {expected}",
+                    remedy=_REMEDY,
+                )
 
 
 def golden_margin(manifest: Manifest, precision: str) -> float:
@@ -103,8 +111,9 @@ def _compare_labels(
     golden: Mapping[str, NDArray[Any]],
     sure: NDArray[np.bool_],
     backend: Backend,
+    index: int,
 ) -> None:
-    labels = given["labels"][0] if "labels" in given else None
+    labels = given["labels"][index] if "labels" in given else None
     if labels is None or labels.shape != golden["labels"].shape:
         raise ParityError(
             f"{_what(backend)} gives {'no labels' if labels is None else list(labels.shape)} for "

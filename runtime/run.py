@@ -170,6 +170,13 @@ def session_from_flags(flags: Mapping[str, Any], *, live: bool) -> Session:
     own: dict[str, Any] = {}
     if flags["backend"] == "onnxruntime":
         own["spinning"] = False
+        if flags.get("cuda_graph"):
+            own["graphs"] = True
+    elif flags.get("cuda_graph"):
+        raise ConfigError(
+            f"--cuda-graph is for --backend onnxruntime, not {flags['backend']}",
+            remedy="leave it out: the tensorrt backends record graphs by themselves",
+        )
     return Session.open(
         flags["model"],
         device=flags["device"],

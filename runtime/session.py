@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
-from trocar.contract.engines import files_of_engine
+from trocar.contract.engines import engines_of, files_of_engine
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
 from trocar.contract.results import FrameResult
@@ -102,7 +102,7 @@ class Session:
             session.infer(np.zeros((1, held.input.height, held.input.width, 3), np.uint8))
             return session
         bundle = open_bundle(file)
-        model, golden = bundle.model, GOLDEN
+        model, golden, batch = bundle.model, GOLDEN, 1
         if backend.startswith("tensorrt"):
             from trocar.runtime.engines import find_engine
 
@@ -111,10 +111,11 @@ class Session:
             # An engine may take one frame size only: it has a golden frame of that size.
             own = files_of_engine(name)[2]
             golden = own if own in bundle.manifest.files else GOLDEN
+            batch = engines_of(bundle)[name].profile.minimum[0]
         opened = open_backend(backend, model, bundle.manifest, **asked, **backend_options)
         try:
             margin = golden_margin(bundle.manifest, opened.precision)
-            replay(opened, bundle.manifest, bundle.read(golden), margin=margin)
+            replay(opened, bundle.manifest, bundle.read(golden), margin=margin, batch=batch)
             if bundle.manifest.task == "classification":
                 from trocar.runtime.enrolment import set_classes
 

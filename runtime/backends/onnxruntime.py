@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import METADATA_KEY, Manifest
+from trocar.runtime.backends.cuda_graph import GraphRuns
 from trocar.runtime.devices import Device, device_from_text, require_cuda, usable_cores
 from trocar.runtime.frames import check_batch
 
@@ -35,6 +36,7 @@ class OnnxRuntimeBackend:
         precision: str,
         manifest: Manifest | None,
         binding: bool,
+        graphs: bool = False,
     ) -> None:
         self.name = "onnxruntime"
         self.device = str(device)
@@ -45,6 +47,7 @@ class OnnxRuntimeBackend:
         self._outputs = [output.name for output in session.get_outputs()]
         self._binding = binding
         self._given: dict[str, NDArray[Any]] = {}
+        self._graphs = GraphRuns(session, index=device.index) if graphs else None
 
     def set_inputs(self, values: Mapping[str, NDArray[Any]]) -> None:
         """Overrides inputs that have defaults, e.g. a classifier's classes, from now on.
@@ -61,6 +64,8 @@ class OnnxRuntimeBackend:
                 remedy="export the bundle again",
             )
         self._given = dict(values)
+        if self._graphs is not None:
+            self._graphs.forget()
 
     def infer(self, frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Runs uint8 ``[N, H, W, 3]`` RGB frames; gives the graph's outputs by name.
@@ -71,7 +76,9 @@ class OnnxRuntimeBackend:
         """
         frames = check_batch(frames)
         try:
-            if self._binding:
+            if self._graphs is not None:
+                values = self._graphs.infer(self._input, frames, self._given, self._outputs)
+            elif self._binding:
                 values = self._run_bound(frames)
             else:
                 values = self.session.run(self._outputs, {self._input: frames, **self._given})
@@ -84,6 +91,8 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """Drops the session."""
+        if self._graphs is not None:
+            self._graphs.close()
         self.session = None
 
     def _run_bound(self, frames: NDArray[Any]) -> list[NDArray[Any]]:
@@ -108,6 +117,7 @@ def open(
     precision: str | None = None,
     threads: int | None = None,
     spinning: bool = True,
+    graphs: bool = False,
 ) -> OnnxRuntimeBackend:
     """Opens a model.
 
@@ -120,12 +130,17 @@ def open(
         threads: CPU threads; default: one for each usable core.
         spinning: Whether idle workers spin; off in pipelines, where they would eat the cores that
             decode and encode.
+        graphs: Record a CUDA graph for each shape of frames and replay it; CUDA only.
 
     Raises:
         BackendError: The device or the precision is not to be had.
         BundleError: The file is no model that this ONNX Runtime can load.
     """
     wanted = device_from_text(device)
+    if graphs and wanted.kind != "cuda":
+        raise BackendError(
+            f"CUDA graphs were asked for on {wanted}", remedy="ask for --device cuda as well"
+        )
     if wanted.kind == "cuda":
         require_cuda(wanted)
         if _CUDA not in onnxruntime.get_available_providers():
@@ -140,8 +155,17 @@ def open(
     options.log_severity_level = 3
     providers: list[Any] = ["CPUExecutionProvider"]
     if wanted.kind == "cuda":
-        providers = [(_CUDA, {"device_id": wanted.index}), *providers]
-    session = _load(model, options, providers)
+        chosen = {"device_id": wanted.index}
+        providers = [(_CUDA, {**chosen, "enable_cuda_graph": "1"} if graphs else chosen)]
+        providers.append("CPUExecutionProvider")
+    try:
+        session = _load(model, options, providers)
+    except BundleError as error:
+        if not graphs:
+            raise
+        raise BackendError(
+            f"CUDA graphs were asked for, but {error.message}", remedy="ask for none"
+        ) from error
     if wanted.kind == "cuda" and _CUDA not in session.get_providers():
         raise BackendError(
             f"{wanted} was asked for, but ONNX Runtime fell back to the CPU: its CUDA provider "
@@ -162,6 +186,7 @@ def open(
         precision=held,
         manifest=manifest,
         binding=wanted.kind == "cuda",
+        graphs=graphs,
     )
 
 

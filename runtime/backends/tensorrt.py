@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.engines import EngineSidecar
+from trocar.contract.bundle import MODEL, sha256_of
+from trocar.contract.engines import EngineSidecar, rebuild_command
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
 from trocar.runtime.backends.cuda_lane import Driver, PycudaDriver
@@ -267,6 +268,9 @@ def open(
 def _load(trt: Any, model: Path, sidecar: EngineSidecar) -> Any:
     logger = trt.Logger(trt.Logger.ERROR)
     runtime = trt.Runtime(logger)
+    if sidecar.version_compatible:
+        # Such an engine brings the small runtime of the version that built it.
+        runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(model.read_bytes())
     if engine is None:
         raise BackendError(
@@ -276,10 +280,15 @@ def _load(trt: Any, model: Path, sidecar: EngineSidecar) -> Any:
     if sidecar.stripped:
         refitter = trt.Refitter(engine, logger)
         parser = trt.OnnxParserRefitter(refitter, logger)
-        onnx = model.parent.parent / "model.onnx"
+        onnx = model.parent.parent / MODEL
+        if not onnx.is_file() or sha256_of(onnx) != sidecar.onnx_sha256:
+            raise BackendError(
+                f"{model.name} holds no weights, and {onnx} is not the graph it was built from",
+                remedy=rebuild_command(sidecar, str(onnx.parent)),
+            )
         if not parser.refit_from_file(str(onnx)) or not refitter.refit_cuda_engine():
             raise BackendError(
-                f"{model.name} holds no weights and cannot take those of {onnx}",
-                remedy="build it again without stripping",
+                f"{model.name} holds no weights and does not take those of {onnx}",
+                remedy=f"{rebuild_command(sidecar, str(onnx.parent))}, without --strip-weights",
             )
     return engine

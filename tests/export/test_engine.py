@@ -23,6 +23,7 @@ from trocar.contract.errors import (
     MissingExtraError,
     ParityError,
 )
+from trocar.contract.manifest import Manifest
 from trocar.export import engine as engine_module
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.engine import EngineOptions, build_engine
@@ -30,7 +31,7 @@ from trocar.export.engine_bundle import add_engines, profile_from_flags, prune_e
 from trocar.export.gpu import Gpu, find_gpu
 from trocar.export.half import half_from_float
 from trocar.export.int8 import activation_ranges, int8_from_float
-from trocar.export.parity import GateFrame
+from trocar.export.parity import GateFrame, Infer
 from trocar.export.prove import Options
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (extra rtx)")
@@ -225,9 +226,16 @@ def test_an_engine_that_runs_here_is_proven_or_refused(
         add_engines(bundle, [rtx()], runner=run_onnx, engine_runner=lambda flavour, path, _: broken)
     assert (bundle / "manifest.json").read_bytes() == before
     assert not (bundle / "engines").exists()
-    ((_, sidecar),) = add_engines(
-        bundle, [rtx()], runner=run_onnx, engine_runner=lambda flavour, path, _: graph
-    )
+
+    def as_in_a_bundle(flavour: str, path: Path, manifest: Manifest) -> Infer:
+        """What the real runner needs: the sidecar beside, the graph above."""
+        held = EngineSidecar.from_json(path.with_suffix(".json").read_bytes())
+        assert held.engine_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (path.parent.parent / "model.onnx").read_bytes() == bundle_model
+        return graph
+
+    bundle_model = (bundle / "model.onnx").read_bytes()
+    ((_, sidecar),) = add_engines(bundle, [rtx()], runner=run_onnx, engine_runner=as_in_a_bundle)
     assert sidecar.proven
     assert "equal to ONNX Runtime" in sidecar.proof
 
