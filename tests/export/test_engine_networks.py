@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from dataclasses import replace
 
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from export_kit import manifest_of
+from export_kit import frames_of, manifest_of
 from torch import nn
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.engines import Profile
+from trocar.contract.engines import EngineEnvironment, EngineSidecar, Profile, engine_fitness
 from trocar.contract.manifest import Manifest
-from trocar.export.engine import EngineOptions, build_engine
+from trocar.export.engine import BuiltEngine, EngineOptions, build_engine
 from trocar.export.graph import Normalised
 from trocar.export.half import half_from_float
+from trocar.export.int8 import activation_ranges, int8_from_float
 from trocar.export.onnx import load, onnx_from_network
 from trocar.export.region import comparing_nodes
 
@@ -53,19 +55,78 @@ def long_tail() -> tuple[nn.Module, Manifest]:
     return network, manifest
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("make", [resnet50, few_shot, long_tail], ids=lambda f: f.__name__)
-def test_trained_kinds_of_networks_become_engines(
-    make: Callable[[], tuple[nn.Module, Manifest]],
-) -> None:
-    torch.manual_seed(0)
-    network, manifest = make()
-    data, _ = onnx_from_network(network.eval(), manifest)
+MAKERS = {"resnet50": resnet50, "few_shot": few_shot, "long_tail": long_tail}
+
+
+@pytest.fixture(scope="module")
+def graphs() -> dict[str, bytes]:
+    """The float32 graphs, each made once, with weights that are always the same."""
+    made = {}
+    for name, make in MAKERS.items():
+        torch.manual_seed(0)
+        network, manifest = make()
+        made[name] = onnx_from_network(network.eval(), manifest)[0]
+    return made
+
+
+def built(data: bytes, precision: str) -> BuiltEngine:
+    """An engine whose sidecar was compared with all that is known of it."""
     options = EngineOptions(flavour="tensorrt-rtx", profile=DYNAMIC)
-    whole = build_engine(data, options, precision="fp32")
+    made = build_engine(data, options, precision=precision)
+    sidecar = made.sidecar
+    assert sidecar.precision == sidecar.precision_found == precision
+    assert sidecar.profile == DYNAMIC
+    assert sidecar.onnx_sha256 == hashlib.sha256(data).hexdigest()
+    assert sidecar.engine_sha256 == hashlib.sha256(made.data).hexdigest()
+    assert EngineSidecar.from_json(sidecar.to_json()) == sidecar
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MAKERS)
+def test_trained_kinds_of_networks_become_engines(name: str, graphs: dict[str, bytes]) -> None:
+    whole = built(graphs[name], "fp32")
     assert set(whole.sidecar.layers) == {"fp32"}
     # Comparisons with classes stay float32, as in `convert`.
-    half, _ = half_from_float(data, keep=comparing_nodes(load(data)))
-    small = build_engine(half, options, precision="fp16")
+    half, _ = half_from_float(graphs[name], keep=comparing_nodes(load(graphs[name])))
+    small = built(half, "fp16")
     assert small.sidecar.layers["fp16"] >= 10
     assert len(small.data) < len(whole.data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MAKERS)
+def test_their_int8_graphs_become_engines_too(name: str, graphs: dict[str, bytes]) -> None:
+    model = load(graphs[name])
+    ranges = activation_ranges(graphs[name], frames_of(2))
+    small = int8_from_float(
+        graphs[name], ranges, recipe="tensorrt", leave_out=comparing_nodes(model)
+    )
+    engine = built(small, "int8")
+    assert engine.sidecar.layers["int8"] >= 10
+
+
+@pytest.mark.slow
+def test_an_engine_is_refused_after_any_change(graphs: dict[str, bytes]) -> None:
+    sidecar = built(graphs["few_shot"], "fp32").sidecar
+    here = EngineEnvironment(
+        flavour="tensorrt-rtx",
+        version=sidecar.version,
+        onnx_sha256=hashlib.sha256(graphs["few_shot"]).hexdigest(),
+        gpu="NVIDIA GeForce RTX 4090",
+        capability="8.9",
+        platform=sidecar.platform,
+        shape=(3, 240, 320),
+        precision="fp32",
+    )
+    assert engine_fitness(sidecar, here) == []
+    other = hashlib.sha256(graphs["long_tail"]).hexdigest()
+    for change, words in (
+        ({"onnx_sha256": other}, "another model.onnx"),
+        ({"version": "99.0"}, f"built by tensorrt-rtx {sidecar.version}, here is 99.0"),
+        ({"shape": (5, 240, 320)}, "the frames are batch 5 of 240x320"),
+        ({"precision": "fp16"}, "fp16 was asked for"),
+    ):
+        for _ in range(2):
+            (reason,) = engine_fitness(sidecar, replace(here, **change))
+            assert words in reason
