@@ -21,6 +21,8 @@ types: venv
 	@$(PY) -m mypy
 
 cpp: venv
+	@scripts/system_packages.sh doxygen || true
+	@scripts/system_packages.sh clang-19 libclang-rt-19-dev || true
 	@runtime/cpp/test.sh
 
 pytest: venv

@@ -4,6 +4,10 @@
 #     runtime/cpp/test.sh            (from anywhere; uses .venv of the checkout where there is one)
 #
 # Needs cmake, g++ and, for the tests against the real library, the project's Python environment.
+# What is not there is left out and said: valgrind, doxygen, clang with libFuzzer, clang-format,
+# and headers of TensorRT:
+#
+#     TROCAR_TENSORRT_HEADERS=/folder/of/10:/folder/of/11 runtime/cpp/test.sh
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -71,6 +75,49 @@ build "address and undefined" build-asan . -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX
     -DTROCAR_SANITIZE=address,undefined -DTROCAR_EXAMPLES=OFF -DTROCAR_SOAK_FRAMES=2000
 build thread build-tsan '^(session|threads)$' -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" \
     -DTROCAR_SANITIZE=thread -DTROCAR_EXAMPLES=OFF -DTROCAR_SOAK_FRAMES=2000 -DTROCAR_ALL_TESTS=OFF
+
+# The native TensorRT backend, against each set of headers that was given; they are not in any
+# package that this project needs, and declarations of our own could not stand for them.
+cuda=$(cd "$root" && python3 - <<'PYTHON'
+import glob, importlib.util, os
+triton = importlib.util.find_spec("triton")
+places = ["/usr/local/cuda/include", *sorted(glob.glob("/usr/local/cuda-*/include"))]
+if triton is not None and triton.origin:
+    places.append(os.path.join(os.path.dirname(triton.origin), "backends/nvidia/include"))
+print(next((p for p in places if os.path.exists(p + "/crt/host_defines.h")), ""))
+PYTHON
+)
+IFS=: read -ra headers <<<"${TROCAR_TENSORRT_HEADERS:-}"
+for i in "${!headers[@]}"; do
+    build "TensorRT from ${headers[$i]}" "build-tensorrt-$i" '^(tensorrt|engine|session)$' -DCMAKE_BUILD_TYPE=Debug \
+        "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DTROCAR_SANITIZE=address,undefined -DTROCAR_EXAMPLES=OFF \
+        "-DTROCAR_TENSORRT_INCLUDE=${headers[$i]}" "-DTROCAR_CUDA_INCLUDE=${TROCAR_CUDA_HEADERS:-$cuda}"
+done
+[ ${#headers[@]} -gt 0 ] || summary+=("TensorRT's own headers: not run, TROCAR_TENSORRT_HEADERS names none")
+
+# Guided fuzzing needs clang; the driver that all builds run needs none.
+clangxx=$(compgen -c clang++ | grep -E '^clang\+\+(-[0-9]+)?$' | sort -V | tail -n 1)
+if [ -n "$clangxx" ] && echo 'extern "C" int LLVMFuzzerTestOneInput(const char *, long) { return 0; }' |
+    "$clangxx" -fsanitize=fuzzer -x c++ - -o /dev/null 2>/dev/null; then
+    build libFuzzer build-fuzz . "-DCMAKE_C_COMPILER=${clangxx/++/}" "-DCMAKE_CXX_COMPILER=$clangxx" \
+        -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DTROCAR_EXAMPLES=OFF \
+        -DTROCAR_LIBFUZZER=ON -DTROCAR_SANITIZE=address,undefined,fuzzer-no-link
+else
+    summary+=("libFuzzer: not run, there is no clang with it")
+fi
+for tool in valgrind doxygen; do
+    command -v "$tool" >/dev/null || summary+=("$tool: not run, it is not installed")
+done
+# trocar.h is set by hand: its comments are a table.
+if ! command -v clang-format >/dev/null; then
+    summary+=("clang-format: not run, it is not installed")
+elif ! find "$here"/{src,include,tests,examples} "$root/benchmarks" \( -name '*.[ch]' -o -name '*.[ch]pp' \) \
+    ! -name trocar.h -print0 | xargs -0 clang-format "--style=file:$here/.clang-format" --dry-run -Werror \
+    >"$here/build/format.txt" 2>&1; then
+    head -n 20 "$here/build/format.txt"
+    summary+=("clang-format: failed")
+    failed=1
+fi
 
 text=$(printf '%s; ' "${summary[@]}")
 echo "C++: ${text%; } ($((SECONDS - started)) s)"

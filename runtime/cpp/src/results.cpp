@@ -15,6 +15,39 @@ namespace {
 constexpr std::size_t least_result = offsetof(trocar_result, label_width);
 constexpr std::size_t least_instrument = offsetof(trocar_instrument, score);
 
+/// Which of `from` pixels holds the centre of a pixel of `to`; of two that share it the later.
+class Nearest {
+  public:
+    Nearest(int from, int to) : from_(from), to_(to) {}
+    std::int64_t operator()(int place) const {
+        return (std::int64_t{2} * place + 1) * from_ / (std::int64_t{2} * to_);
+    }
+
+  private:
+    int from_, to_;
+};
+
+struct LabelRows {
+    std::uint8_t *data;
+    std::ptrdiff_t stride;
+};
+
+/// Where rows of labels go; throws where the buffer is too small.
+LabelRows label_rows(const trocar_result &result) {
+    const std::ptrdiff_t stride =
+        result.label_stride == 0 ? result.label_width : result.label_stride;
+    const auto needed = static_cast<std::size_t>(std::max<std::ptrdiff_t>(stride, 0)) *
+                            static_cast<std::size_t>(result.label_height - 1) +
+                        static_cast<std::size_t>(result.label_width);
+    if (stride < result.label_width || result.label_bytes < needed)
+        argument_error("labels of " + std::to_string(result.label_width) + "x" +
+                           std::to_string(result.label_height) + " with a stride of " +
+                           std::to_string(stride) + " need " + std::to_string(needed) +
+                           " bytes, the buffer has " + std::to_string(result.label_bytes),
+                       "ask trocar_session_info for the network's size");
+    return {result.labels, stride};
+}
+
 }  // namespace
 
 void check_result(const trocar_result *result) {
@@ -60,19 +93,36 @@ void give_instruments(const std::vector<trocar_instrument> &found, trocar_result
     }
 }
 
-LabelRows label_rows(const trocar_result &result) {
-    const std::ptrdiff_t stride =
-        result.label_stride == 0 ? result.label_width : result.label_stride;
-    const auto needed = static_cast<std::size_t>(std::max<std::ptrdiff_t>(stride, 0)) *
-                            static_cast<std::size_t>(result.label_height - 1) +
-                        static_cast<std::size_t>(result.label_width);
-    if (stride < result.label_width || result.label_bytes < needed)
-        argument_error("labels of " + std::to_string(result.label_width) + "x" +
-                           std::to_string(result.label_height) + " with a stride of " +
-                           std::to_string(stride) + " need " + std::to_string(needed) +
-                           " bytes, the buffer has " + std::to_string(result.label_bytes),
-                       "ask trocar_session_info for the network's size");
-    return {result.labels, stride};
+void give_labels(const Tensor &labels, std::size_t index, const trocar_frame &frame,
+                 trocar_result &result) {
+    const auto height = static_cast<int>(labels.shape[1]);
+    const auto width = static_cast<int>(labels.shape[2]);
+    const auto *from = static_cast<const std::uint8_t *>(labels.data) + index * labels.per_frame();
+    const bool enlarged = result.label_size == TROCAR_LABELS_FRAME;
+    result.label_width = enlarged ? frame.width : width;
+    result.label_height = enlarged ? frame.height : height;
+    if (result.labels == nullptr) return;
+    const LabelRows rows = label_rows(result);
+    if (!enlarged) {
+        for (int y = 0; y < height; ++y)
+            std::memcpy(rows.data + rows.stride * y, from + std::ptrdiff_t{y} * width,
+                        static_cast<std::size_t>(width));
+        return;
+    }
+    const Nearest column(width, frame.width);
+    const Nearest row(height, frame.height);
+    std::int64_t last = -1;
+    for (int y = 0; y < frame.height; ++y) {
+        std::uint8_t *to = rows.data + rows.stride * y;
+        const std::int64_t source = row(y);
+        if (source == last) {
+            std::memcpy(to, to - rows.stride, static_cast<std::size_t>(frame.width));
+            continue;
+        }
+        last = source;
+        const std::uint8_t *in = from + source * width;
+        for (int x = 0; x < frame.width; ++x) to[x] = in[column(x)];
+    }
 }
 
 void copy_floats(const Tensor &tensor, std::size_t index, float *out, std::size_t capacity,

@@ -31,13 +31,10 @@ void give_back(const trocar_result &result, trocar_result *given);
 
 void give_instruments(const std::vector<trocar_instrument> &found, trocar_result &result);
 
-struct LabelRows {
-    std::uint8_t *data;
-    std::ptrdiff_t stride;
-};
-
-/// Where rows of labels go; throws where the buffer is too small.
-LabelRows label_rows(const trocar_result &result);
+/// Copies one frame's labels, enlarged where the result asks for it; its label sizes are set
+/// always. Throws where the buffer is too small.
+void give_labels(const Tensor &labels, std::size_t index, const trocar_frame &frame,
+                 trocar_result &result);
 
 /// Copies one frame's part of an output as floats; nothing where `out` is NULL.
 void copy_floats(const Tensor &tensor, std::size_t index, float *out, std::size_t capacity,

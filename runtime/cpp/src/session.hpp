@@ -9,6 +9,7 @@
 #include "backend.hpp"
 #include "bundle.hpp"
 #include "locate.hpp"
+#include "outputs.hpp"
 #include "trocar/trocar.h"
 
 namespace trocar::detail {
@@ -25,23 +26,12 @@ class Session {
                 const float *confidence, const trocar_frame *frame, trocar_result *result);
 
   private:
-    /// The graph's outputs by what they mean; absent ones are nullptr.
-    struct Outputs {
-        const Tensor *labels = nullptr;
-        const Tensor *confidence = nullptr;
-        const Tensor *scores = nullptr;
-        const Tensor *embedding = nullptr;
-    };
-
     Outputs infer(const std::uint8_t *rgb, int count, int height, int width);
-    void check_outputs(const Outputs &outputs, int count) const;
     void replay(const std::string &golden);
     void warm_up();
     const std::uint8_t *packed(const std::vector<trocar_frame> &frames);
     void write(const Outputs &outputs, std::size_t index, const trocar_frame &frame,
                trocar_result &result);
-    void write_labels(const Tensor &labels, std::size_t index, const trocar_frame &frame,
-                      trocar_result &result) const;
 
     std::mutex mutex_;
     Manifest manifest_;

@@ -65,7 +65,7 @@ Function find(void *handle, const char *name) {
 
 class Logger final : public nvinfer1::ILogger {
   public:
-    Logger(trocar_log log, void *context) : log_(log), context_(context) {}
+    Logger(trocar_log heard, void *context) : log_(heard), context_(context) {}
     void log(Severity severity, const char *message) noexcept override {
         if (severity <= Severity::kERROR) std::snprintf(last_, sizeof last_, "%s", message);
         if (log_ != nullptr && severity <= Severity::kWARNING)

@@ -1,28 +1,14 @@
 // Every failure path of opening and running: each call into ONNX Runtime and each allocation of
 // libtrocar's own is made to fail, one after the other. Nothing leaks, nothing escapes, and what
 // failed once works the next time.
-#include <cstdlib>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "check.hpp"
+#include "failing_memory.hpp"
 #include "fake_onnxruntime.hpp"
 #include "fixture.hpp"
 #include "session_kit.hpp"
-
-namespace {
-/// The allocation that fails, counted from 1; 0: none. The stand-in library has a `new` of its own.
-long memory_fails_at = 0;
-}  // namespace
-
-void *operator new(std::size_t size) {
-    if (memory_fails_at > 0 && --memory_fails_at == 0) throw std::bad_alloc();
-    if (void *memory = std::malloc(size == 0 ? 1 : size)) return memory;
-    throw std::bad_alloc();
-}
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
 
 using namespace kit;
 
@@ -100,10 +86,10 @@ void test_calls(const std::string &path, bool segmentation) {
 
 void test_memory(const std::string &path, bool segmentation) {
     const int failed = each_fails(
-        path, segmentation, [](long call) { memory_fails_at = call; },
+        path, segmentation, failing_memory::at,
         [] {
-            const bool pending = memory_fails_at > 0;
-            memory_fails_at = 0;
+            const bool pending = failing_memory::pending();
+            failing_memory::at(0);
             return pending;
         },
         [](const trocar_error &error) {

@@ -81,22 +81,22 @@ Struct sized() {
 }
 
 inline void check(trocar_status status, const trocar_error &error) {
-    if (status != TROCAR_OK) throw Error(error);
+    if (status != TROCAR_OK) throw ::trocar::Error(error);
 }
 }  // namespace detail
 
 /// How to open a session; see `trocar_options`.
 struct Options {
-    std::string backend;       ///< Empty: `onnxruntime`.
-    std::string device;        ///< Empty: `cpu`.
-    std::string provider;      ///< Empty: the device's own.
-    std::string precision;     ///< Empty: the bundle's.
-    std::string library;       ///< Empty: searched for.
-    int threads = 0;           ///< 0: one for each usable core.
-    bool spinning = true;      ///< Whether idle CPU threads spin.
-    double min_area = 0;       ///< 0: the default; below 0: none.
-    int min_pixels = 0;        ///< 0: the default.
-    trocar_log log = nullptr;  ///< Receives what the backend's library logs.
+    std::string backend;          ///< Empty: `onnxruntime`.
+    std::string device;           ///< Empty: `cpu`.
+    std::string provider;         ///< Empty: the device's own.
+    std::string precision;        ///< Empty: the bundle's.
+    std::string library;          ///< Empty: searched for.
+    int threads = 0;              ///< 0: one for each usable core.
+    bool spinning = true;         ///< Whether idle CPU threads spin.
+    double min_area = 0;          ///< 0: the default; below 0: none.
+    int min_pixels = 0;           ///< 0: the default.
+    trocar_log log = nullptr;     ///< Receives what the backend's library logs.
     void *log_context = nullptr;  ///< Handed to `log`.
 };
 

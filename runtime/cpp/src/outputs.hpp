@@ -1,0 +1,28 @@
+// The graph's outputs by what they mean, and whether they fit each other and the manifest.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "backend.hpp"
+
+namespace trocar::detail {
+
+/// Absent ones are nullptr.
+struct Outputs {
+    const Tensor *labels = nullptr;
+    const Tensor *confidence = nullptr;
+    const Tensor *scores = nullptr;
+    const Tensor *embedding = nullptr;
+};
+
+/// Throws Error with TROCAR_ERROR_BACKEND where the main output is missing, or one does not fit
+/// `count` frames.
+Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segmentation,
+                     const std::string &backend);
+
+/// A shape in words, e.g. [1, 4, 5].
+std::string shape_text(const std::vector<std::int64_t> &shape);
+
+}  // namespace trocar::detail
