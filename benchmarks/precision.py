@@ -1,98 +1,50 @@
-"""Precision and speed of one network as float32, float16 and int8 on this machine's CPU.
+"""Precision and speed of one network as float32, bfloat16, float16 and int8 on this CPU.
 
-    python benchmarks/precision.py --encoder resnet18 --size 512x640 --steps 60 --out out.json
+    python benchmarks/precision.py prepare --work /tmp/precision --encoder resnet18 --size 512x640
+    python benchmarks/precision.py time --work /tmp/precision --results benchmarks/results
 
-Trains DeepLabV3+ for a moment on phantom scenes (or takes ``--run``, a run folder), exports it,
-converts it, and prints for held-out phantom frames and, where they are, the real sample frames:
-equal label pixels, IoU of one against the other, IoU against ground truth. Speeds are medians of
-interleaved rounds in one run, so they are to be read as ratios. Written into ``docs/export.md``.
+``prepare`` trains DeepLabV3+ for a moment on phantom scenes (or takes ``--run``, a run folder),
+exports and converts it through the gate, and compares every way to run it with float32 on held-out
+phantom frames and, where they are, the real sample frames. ``time``, which wants a quiet machine,
+times them in interleaved rounds of one run: read its medians as ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import tempfile
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnxruntime as ort
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from trocar.contract.classes import ClassTable
+from trocar.contract.bundle import MODEL, PARITY, open_bundle
+from trocar.contract.errors import ParityError
 from trocar.contract.manifest import InputSpec, Manifest
-from trocar.export.bundle import convert_bundle, export_bundle
-from trocar.export.graph import Normalised
 from trocar.export.limits import Limits
-from trocar.export.onnx import twin_from_onnx
 from trocar.export.parity import GateFrame, Infer, ParityReport, check_parity
-from trocar.export.prove import Options
-from trocar.train.data.phantom import PhantomConfig, phantom_frames, phantom_table
 
-REAL = (
-    Path(__file__).resolve().parents[1].parent
-    / "shared"
-    / "data"
-    / "cholec_instance_seg_sample"
-    / "img_dir"
-)
-CROP = 3
-"""Training crops are this much smaller than a frame, along each side."""
-
-# Limits that never refuse: this program reports, and says of each row whether the gate would pass.
+# Limits that never refuse, for a conversion that the gate refuses: its speed is reported all the
+# same, and that it was refused.
 OPEN = Limits(
     equal=0, class_agreement=0, boundary=0, max_logit_share=0, mean_logit_share=1, far=1,
     lost=10**9, truth_drop=1,
 )  # fmt: skip
-
-
-def phantoms(count: int, size: tuple[int, int], *, first_clip: int) -> list[GateFrame]:
-    """Frames of scenes that are drawn from ``first_clip`` on, two of each scene."""
-    config = PhantomConfig(frames=count, size=size, clip_length=2, difficulty=0.4)
-    return [
-        GateFrame(name=f"phantom {i}", image=frame.image, truth=frame.types)
-        for i, frame in enumerate(phantom_frames(config, first_clip=first_clip))
-    ]
-
-
-def trained(encoder: str, table: ClassTable, size: tuple[int, int], steps: int) -> nn.Module:
-    """DeepLabV3+ after ``steps`` of Adam on random crops of phantom frames."""
-    import segmentation_models_pytorch as smp
-
-    torch.manual_seed(0)
-    rng = np.random.default_rng(0)
-    spec = InputSpec(height=size[0], width=size[1])
-    network = smp.DeepLabV3Plus(encoder, encoder_weights=None, classes=len(table))
-    whole = Normalised(network, spec).train()
-    optimiser = torch.optim.Adam(whole.parameters(), 2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
-    frames = phantoms(24, size, first_clip=0)
-    # The network takes multiples of 16.
-    height, width = (side // CROP // 16 * 16 for side in size)
-    for step in range(steps):
-        images, masks = [], []
-        for index in rng.integers(len(frames), size=4):
-            y, x = rng.integers(size[0] - height + 1), rng.integers(size[1] - width + 1)
-            part = (slice(y, y + height), slice(x, x + width))
-            images.append(frames[index].image[part])
-            masks.append(frames[index].truth[part])
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
-        target = torch.from_numpy(np.stack(masks)).long()
-        optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(whole(batch), target, ignore_index=255)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if step % 10 == 0:
-            print(f"step {step}: loss {loss.item():.3f}", flush=True)
-    return whole.eval()
+CONVERSIONS = ("fp16", "int8")
+WAYS = {
+    "onnxruntime fp32": ("fp32", "fp32", "float32 on ONNX Runtime"),
+    "onnxruntime fp16": ("fp16", "fp16", "float16 on ONNX Runtime"),
+    "onnxruntime int8": ("int8", "int8", "int8, cpu recipe, on ONNX Runtime"),
+    "openvino fp32": ("fp32", "fp32", "float32 on OpenVINO"),
+    "openvino bf16": ("fp32", "bf16", "bfloat16 on OpenVINO"),
+    "openvino int8": ("int8", "int8", "int8, cpu recipe, on OpenVINO"),
+}
+"""Each way to run the network: the bundle that it runs, its precision, its name for people."""
 
 
 def onnxruntime_runner(threads: int) -> Callable[[Path], Infer]:
@@ -109,138 +61,236 @@ def onnxruntime_runner(threads: int) -> Callable[[Path], Infer]:
     return run
 
 
-def openvino_runner(path: Path, precision: str, threads: int) -> Infer:
-    """Opens an ONNX file with OpenVINO, its precision stated."""
+def opened(way: str, work: Path, threads: int) -> Infer:
+    """Opens one of `WAYS`."""
+    bundle, precision, _ = WAYS[way]
+    path = work / bundle / MODEL
+    if way.startswith("onnxruntime"):
+        return onnxruntime_runner(threads)(path)
     import openvino
 
-    hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
-    model = openvino.Core().compile_model(str(path), "CPU", hints)
+    hint = "bf16" if precision == "bf16" else "f32"
+    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
+    model = openvino.Core().compile_model(str(path), "CPU", settings)
     return lambda frames: {k.get_any_name(): v for k, v in model(frames).items()}
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Everything that takes long and needs no quiet machine; resumes where it was stopped."""
+    import torch
+    from precision_kit import phantoms, real_frames, trained
+
+    from trocar.export.bundle import convert_bundle, export_bundle
+    from trocar.export.onnx import twin_from_onnx
+    from trocar.export.prove import Options
+    from trocar.train.data.phantom import phantom_table
+
+    work: Path = args.work
+    work.mkdir(parents=True, exist_ok=True)
+    height, width = (int(v) for v in args.size.split("x"))
+    if args.run is not None:
+        from trocar.train.checkpoint import load_deployable
+
+        network, manifest = load_deployable(args.run)
+        height, width = manifest.input.height, manifest.input.width
+    else:
+        spec = InputSpec(height=height, width=width)
+        table = phantom_table()
+        kept = work / "network.pt"
+        if not kept.is_file():
+            network = trained(args.encoder, table, (height, width), args.steps)
+            torch.save(network, kept)
+        network = torch.load(kept, weights_only=False)
+        manifest = Manifest(
+            name=args.encoder, task="segmentation", method="benchmark", classes=table, input=spec
+        )
+    held_out = phantoms(args.frames, (height, width), first_clip=1000)
+    calibration = [f.image for f in phantoms(args.calibration, (height, width), first_clip=500)]
+    sets = {"phantom": held_out, "real": real_frames()[: args.frames]}
+    runner = onnxruntime_runner(args.threads)
+    if not (work / "fp32").is_dir():
+        export_bundle(network, manifest, work / "fp32", frames=held_out, runner=runner)
+    notes = work / "refused.json"
+    refused: dict[str, str] = json.loads(notes.read_text()) if notes.is_file() else {}
+    for precision in CONVERSIONS:
+        if (work / precision).is_dir():
+            continue
+        print(f"convert to {precision}", flush=True)
+        settings: dict[str, Any] = {"precision": precision, "calibration": calibration}
+        todo: dict[str, Any] = {"frames": held_out, "runner": runner, "progress": told}
+        try:
+            convert_bundle(work / "fp32", work / precision, options=Options(**settings), **todo)
+        except ParityError as error:
+            refused[precision] = error.message
+            notes.write_text(json.dumps(refused))
+            settings["limits"] = OPEN
+            convert_bundle(work / "fp32", work / precision, options=Options(**settings), **todo)
+    whole = (work / "fp32" / MODEL).read_bytes()
+    (work / "twin.onnx").write_bytes(twin_from_onnx(whole))
+    reference = runner(work / "twin.onnx")
+    rows: dict[str, Any] = {}
+    for way, (bundle, precision, _) in WAYS.items():
+        print(f"compare {way}", flush=True)
+        done = open_bundle(work / bundle)
+        about = json.loads(done.read(PARITY))["extra"].get("conversion", {})
+        rows[way] = {
+            "bytes": done.model.stat().st_size,
+            "float32_layers": [len(about.get("float32_layers", [])), about.get("layers", 0)],
+            "refused": refused.get(bundle, ""),
+        }
+        model = opened(way, work, args.threads)
+        for kind, frames in sets.items():
+            if frames:
+                rows[way][kind] = compared(reference, model, frames, manifest, precision)
+    about = {k: str(v) for k, v in vars(args).items() if k not in ("call", "work")}
+    about["size"] = f"{height}x{width}"
+    (work / "agreement.json").write_text(json.dumps({"arguments": about, "rows": rows}, indent=1))
+
+
+def told(stage: str, done: int, total: int) -> None:
+    """Progress, a line a step."""
+    print(f"  {stage} {done}/{total}", flush=True)
+
+
+def compared(
+    reference: Infer, model: Infer, frames: list[GateFrame], manifest: Manifest, precision: str
+) -> dict[str, Any]:
+    """Agreement with float32, judged by the default limits of the precision."""
+    limits = Limits.of(precision)
+    report: ParityReport = check_parity(reference, model, frames, manifest, limits=limits)[0]
+    foreground = [c for c in report.classes[1:] if c["pixels"]]
+    return {
+        "frames": len(frames),
+        "equal": report.numbers["equal"],
+        "iou": min((c["agreement"] for c in foreground), default=None),
+        "boundary_f": min((c["boundary_f"] for c in foreground), default=None),
+        "far": report.numbers["far"],
+        "truth": {side: report.truth[side]["mean_iou"] for side in ("reference", "candidate")}
+        if report.truth
+        else None,
+        "faults": list(report.faults),
+    }
 
 
 def speeds(models: dict[str, Infer], frame: NDArray[np.uint8], rounds: int) -> dict[str, float]:
     """Median milliseconds of each model; rounds go through all of them in turn."""
     times: dict[str, list[float]] = {name: [] for name in models}
-    for index in range(rounds + 1):
+    for index in range(rounds + 2):
         for name, model in models.items():
             start = time.perf_counter()
             model(frame[None])
-            if index:
+            if index > 1:
                 times[name].append((time.perf_counter() - start) * 1e3)
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def row(report: ParityReport) -> dict[str, Any]:
-    """What the table prints of a report."""
-    foreground = [c for c in report.classes[1:] if c["pixels"]]
-    return {
-        "equal": report.numbers["equal"],
-        "foreground_iou": min((c["agreement"] for c in foreground), default=None),
-        "boundary_f": min((c["boundary_f"] for c in foreground), default=None),
-        "far": report.numbers["far"],
-        "informative": report.numbers["informative_frames"],
-        "truth": {side: report.truth[side]["mean_iou"] for side in ("reference", "candidate")}
-        if report.truth
-        else None,
-    }
+def measure(args: argparse.Namespace) -> None:
+    """Times what `prepare` made and writes the table."""
+    from precision_kit import phantoms
+
+    found = json.loads((args.work / "agreement.json").read_text())
+    height, width = (int(v) for v in found["arguments"]["size"].split("x"))
+    frame = phantoms(1, (height, width), first_clip=1000)[0].image
+    models = {way: opened(way, args.work, args.threads) for way in WAYS}
+    times = speeds(models, frame, args.rounds)
+    found.update(milliseconds=times, threads=args.threads, cpu=cpu(), rounds=args.rounds)
+    text = table(found)
+    print(text)
+    if args.results is not None:
+        encoder = found["arguments"]["encoder"]
+        (args.results / f"precision-{encoder}.json").write_text(json.dumps(found, indent=1) + "\n")
+        (args.results / f"precision-{encoder}.md").write_text(text, encoding="utf-8")
 
 
-def real_frames() -> list[GateFrame]:
-    """The real sample frames beside the checkout; none where they are absent."""
-    files = sorted(REAL.glob("*.png")) if REAL.is_dir() else []
-    return [
-        GateFrame(name=p.stem, image=cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB))
-        for p in files
+def table(found: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    given, rows, times = found["arguments"], found["rows"], found["milliseconds"]
+    base = times["onnxruntime fp32"]
+    out = [
+        f"# DeepLabV3+ {given['encoder']}, {given['size']}",
+        "",
+        f"{found['cpu']}, {found['threads']} threads; medians of {found['rounds']} interleaved "
+        f"rounds of one frame. Trained for {given['steps']} steps on phantom scenes. Agreement "
+        "with float32 on ONNX Runtime, on frames not used in training or calibration; IoU and "
+        "boundary F-score are those of the worst foreground class. The gate's verdict is by its "
+        "default limits.",
+        "",
+        "| how | MB | float32 layers | ms | times as fast | " + " | ".join(_HEADS) + " |",
+        "| --- | --: | --: | --: | --: |" + " --- |" * len(_HEADS),
     ]
+    notes = []
+    for way, (_, _, name) in WAYS.items():
+        row = rows[way]
+        kept, layers = row["float32_layers"]
+        cells = [f"{row['bytes'] / 1e6:.1f}", f"{kept} of {layers}" if layers else "all"]
+        cells += [f"{times[way]:.0f}", f"{base / times[way]:.2f}"]
+        for kind in ("phantom", "real"):
+            one = row.get(kind)
+            if one is None:
+                cells += ["not run"] * 4
+                continue
+            cells += [f"{one['equal']:.3%}", _share(one["iou"]), _share(one["boundary_f"])]
+            cells.append("refuses" if one["faults"] else "passes")
+            notes += [f"- {name}, {kind}: {fault}" for fault in one["faults"]]
+        if row["refused"]:
+            notes.append(f"- {name}: the export refuses it: {row['refused']}")
+        out.append(f"| {name} | " + " | ".join(cells) + " |")
+    truth = {w: rows[w]["phantom"]["truth"] for w in WAYS if rows[w]["phantom"]["truth"]}
+    whole = next(iter(truth.values()))["reference"]
+    told = ", ".join(f"{WAYS[w][2]} {t['candidate']:.4f}" for w, t in truth.items())
+    out += [
+        "",
+        f"Mean IoU against the phantoms' ground truth, where float32 has {whole:.4f}: {told}.",
+    ]
+    if notes:
+        out += ["", "Where the gate refuses:", "", *notes]
+    return "\n".join(out) + "\n"
+
+
+_HEADS = [
+    f"{kind}: {what}"
+    for kind in ("phantom", "real")
+    for what in ("equal pixels", "IoU", "boundary F", "gate")
+]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def cpu() -> str:
+    """The processor's name, the cores in use and what it has for reduced precision."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="ignore")
+    pairs = (line.partition(":") for line in text.splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
+    wanted = ("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    there = [flag for flag in wanted if flag in fields.get("flags", "").split()]
+    name = f"{fields.get('model name', 'CPU')} (family {fields.get('cpu family')}, "
+    name += f"model {fields.get('model')}), {len(os.sched_getaffinity(0))} cores"
+    return f"{name}, {', '.join(there) or 'neither bfloat16 nor VNNI'}"
 
 
 def main() -> None:
-    """Runs everything once and writes the figures."""
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", default="resnet18")
-    parser.add_argument("--size", default="512x640", help="HEIGHTxWIDTH of the network")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--frames", type=int, default=12, help="held-out frames of each kind")
-    parser.add_argument("--calibration", type=int, default=24, help="frames for int8")
-    parser.add_argument("--run", type=Path, help="a run folder instead of training")
-    parser.add_argument("--out", type=Path, help="JSON of the figures")
+    parts = parser.add_subparsers(required=True)
+    making = parts.add_parser("prepare")
+    making.add_argument("--encoder", default="resnet18")
+    making.add_argument("--size", default="512x640", help="HEIGHTxWIDTH of the network")
+    making.add_argument("--steps", type=int, default=150)
+    making.add_argument("--frames", type=int, default=12, help="held-out frames of each kind")
+    making.add_argument("--calibration", type=int, default=24, help="frames for int8")
+    making.add_argument("--run", type=Path, help="a run folder instead of training")
+    making.set_defaults(call=prepare)
+    timing = parts.add_parser("time")
+    timing.add_argument("--rounds", type=int, default=15)
+    timing.add_argument("--results", type=Path, help="folder for the table and the figures")
+    timing.set_defaults(call=measure)
+    for part in (making, timing):
+        part.add_argument("--work", type=Path, required=True, help="folder for what is made")
+        part.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    height, width = (int(v) for v in args.size.split("x"))
-    size = (height, width)
-    torch.set_num_threads(args.threads)
-    if args.run is not None:
-        from trocar.train.checkpoint import load_deployable
-
-        network, manifest = load_deployable(args.run)
-    else:
-        table = phantom_table()
-        network = trained(args.encoder, table, size, args.steps)
-        manifest = Manifest(
-            name=args.encoder,
-            task="segmentation",
-            method="benchmark",
-            classes=table,
-            input=InputSpec(height=height, width=width),
-        )
-    held_out = phantoms(args.frames, size, first_clip=1000)
-    calibration = [f.image for f in phantoms(args.calibration, size, first_clip=500)]
-    real = real_frames()[: args.frames]
-    runner = onnxruntime_runner(args.threads)
-    rows: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        export_bundle(
-            network, manifest, folder / "fp32", frames=held_out, runner=runner,
-            options=Options(limits=OPEN),
-        )  # fmt: skip
-        made = {"fp32": folder / "fp32"}
-        for precision, recipe in (("fp16", "cpu"), ("int8", "cpu"), ("int8", "tensorrt")):
-            key = precision if precision == "fp16" else f"int8 {recipe}"
-            out = folder / key.replace(" ", "-")
-            options = Options(precision=precision, recipe=recipe, calibration=calibration)
-            try:
-                convert_bundle(made["fp32"], out, frames=held_out, runner=runner, options=options)
-                passed: bool | str = True
-            except Exception as error:
-                passed = str(error)
-            rows[key] = {"gate": passed}
-            if passed is True:
-                made[key] = out
-        whole_file = made["fp32"] / "model.onnx"
-        whole = runner(whole_file)
-        (folder / "twin.onnx").write_bytes(twin_from_onnx(whole_file.read_bytes()))
-        reference = runner(folder / "twin.onnx")
-        models = {"onnxruntime fp32": whole}
-        for key, path in made.items():
-            if key != "fp32":
-                models[f"onnxruntime {key}"] = runner(path / "model.onnx")
-                rows[key]["bytes"] = (path / "model.onnx").stat().st_size
-        rows["fp32"] = {"bytes": (made["fp32"] / "model.onnx").stat().st_size, "gate": True}
-        for hint in ("f32", "bf16"):
-            key = f"openvino {hint}"
-            models[key] = openvino_runner(made["fp32"] / "model.onnx", hint, args.threads)
-        for label, model in models.items():
-            if label == "onnxruntime fp32":
-                continue
-            key = label.removeprefix("onnxruntime ")
-            entry = rows.setdefault(key, {})
-            for kind, frames in (("phantom", held_out), ("real", real)):
-                if frames:
-                    report, _ = check_parity(reference, model, frames, manifest, limits=OPEN)
-                    entry[kind] = row(report)
-        times = speeds(models, held_out[0].image, args.rounds)
-    base = times["onnxruntime fp32"]
-    print(f"{args.encoder} {height}x{width}, {args.threads} threads, {platform.processor() or ''}")
-    for label, ms in times.items():
-        entry = rows.get(label.removeprefix("onnxruntime "), {})
-        equal = {k: f"{entry[k]['equal']:.4%}" for k in ("phantom", "real") if k in entry}
-        print(f"{label:24} {ms:8.1f} ms  {base / ms:5.2f}x  equal {equal}")
-    result = {"arguments": vars(args), "milliseconds": times, "rows": rows}
-    if args.out is not None:
-        args.out.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
-    print(json.dumps(rows, indent=1))
+    args.call(args)
 
 
 if __name__ == "__main__":

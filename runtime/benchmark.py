@@ -128,13 +128,14 @@ def _timed(
     seconds: float,
     threads: int | None,
 ) -> Row:
+    own: dict[str, Any] = {} if way.graphs is None else {"graphs": way.graphs}
     session = Session.open(
         bundle.path,
         device=way.device,
         backend=way.backend,
         precision=way.precision,
         threads=threads,
-        **({} if way.graphs is None else {"graphs": way.graphs}),
+        **own,
     )
     with session:
         equal = _equal(session.infer(golden["frame"][None]), golden)
