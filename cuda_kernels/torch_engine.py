@@ -94,9 +94,18 @@ class TorchEngine:
     def entropy(self, counts: Tensor, *, symmetric: bool) -> Tensor:
         """Average the entropies of the normalised matrices over the offsets."""
         if counts.device.type == "cpu" and counts.shape[2] > 64:
-            # Matrix by matrix: each stays in the cache from its sum to its logarithm.
-            found = [_entropies(m[None, None], symmetric) for image in counts for m in image]
-            return torch.stack(found).view(counts.shape[:2]).mean(1)
+            # Matrix by matrix, each in the same memory: it stays in the cache up to its logarithm.
+            real = compute_dtype(counts.dtype)
+            found = counts.new_empty(counts.shape[:2], dtype=real)
+            g, p = counts.new_empty((2, *counts.shape[2:]), dtype=real)
+            for matrix, place in zip(counts.flatten(0, 1), found.view(-1), strict=True):
+                g.copy_(matrix)
+                torch.add(g, g.T, out=p) if symmetric else p.copy_(g)
+                total = p.sum()
+                p.div_(torch.where(total > 0, total, 1.0))
+                torch.clamp_min(p, SMALLEST, out=g).log_()
+                place.copy_(-torch.dot(p.view(-1), g.view(-1)))
+            return found.mean(1)
         return _entropies(counts, symmetric).mean(1)
 
     def entropy_gradient(self, counts: Tensor, grad: Tensor, *, symmetric: bool) -> Tensor:
