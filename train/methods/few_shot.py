@@ -10,7 +10,10 @@ smaller for those unlike their fellows. ``logit_c = tau (s3 − s4)``: third sim
 description of c, fourth the mean of those to the others.
 
 Departures: a query's class is unknown, so its local feature is computed once per hypothesis. The
-supports are classified too, each by descriptions that leave it out.
+supports are classified too, each by descriptions that leave it out. Channels are standardised, and
+the global part of a vector is the whole map (``--no-whole-map``: the mean of its cells), so that it
+says where things are. The choice of a region has no gradient (``--attention-gradient through``: the
+soft attention's).
 """
 
 from __future__ import annotations
