@@ -31,6 +31,7 @@ class DataConfig:
     Attributes:
         masks: What the masks shall tell apart, for sets that offer several (see trocar data check).
         val_share: Share of the frames that validate where the set brings no split.
+        fold: Fold of the set's own protocol to train and validate on, counted from 0.
         label_share: Share of the training frames whose labels are used; the others serve methods
             that take unlabelled frames and are left out by the rest.
         augmentation: How frames are changed while training, labels with them: full, light (for
@@ -43,6 +44,7 @@ class DataConfig:
 
     masks: str | None = None
     val_share: float = 0.2
+    fold: int | None = None
     label_share: float = 1.0
     augmentation: Literal["full", "light", "none"] = "full"
     composite: float = 0.0
@@ -51,6 +53,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(
             (0 < self.val_share < 1, "val_share must be between 0 and 1"),
+            (self.fold is None or self.fold >= 0, "fold must be 0 or more"),
             (0 < self.label_share <= 1, "label_share must be above 0, at most 1"),
             (0 <= self.composite <= 1, "composite must be 0..1"),
             (
@@ -85,6 +88,10 @@ def open_data(paths: Paths, config: DataConfig, run: RunConfig, method: Method) 
         DataError: See `open_training`.
     """
     if method.task == "classification":
+        if config.fold is not None:
+            raise ConfigError(
+                "sets of photographs have no folds, --fold was given", remedy="leave --fold out"
+            )
         # Opened by the room of class folders, which segmentation has no need to import.
         module = importlib.import_module("trocar.train.data.classification.opening")
         opened: TrainData = module.open_training(paths, config, run, method)
@@ -100,9 +107,12 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
         DataError: A set is empty, overlaps another, or has other classes.
     """
     _check_paths(paths, method)
+    frames = open_frames(paths.data, task=config.masks)
+    if config.fold is not None:
+        frames = frames.fold(config.fold)
     frames = with_splits(
         # Not the run's seed: runs that differ in it alone must share their split.
-        open_frames(paths.data, task=config.masks),
+        frames,
         val=config.val_share,
         seed=0,
     )

@@ -2,6 +2,7 @@
 
 trocar evaluate model.trocar data/ --split test
 trocar evaluate runs/a data/ --against runs/b
+trocar evaluate runs/fold0 endovis2017/ --fold 0
 trocar evaluate tools.trocar photos/ --many 20 --few 5
 """
 
@@ -16,7 +17,7 @@ from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import OutputExistsError
 from trocar.evaluate_frames import VIDEO, VIDEO_MASKS, EvaluationFrames
 from trocar.evaluate_output import EVALUATION, write_evaluation
-from trocar.evaluate_tables import print_comparison, print_scores
+from trocar.evaluate_tables import against_dict, compare, print_comparison, print_scores
 
 if TYPE_CHECKING:
     from trocar.predict import Predictor
@@ -38,6 +39,19 @@ if TYPE_CHECKING:
     "--video", is_flag=True, help=f"Score {VIDEO} of DATA against its {VIDEO_MASKS}/ instead."
 )
 @click.option("--task", default=None, help="Task of a data set that has several.")
+@click.option(
+    "--fold",
+    type=click.IntRange(0),
+    default=None,
+    help="Score the frames that validate in this fold of the set's protocol, counted from 0.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=2.0,
+    show_default=True,
+    help="Of the normalised surface Dice (NSD), in pixels of the frame.",
+)
 @click.option(
     "--many",
     type=click.IntRange(1),
@@ -62,15 +76,18 @@ def evaluate(
     device: str,
     video: bool,
     task: str | None,
+    fold: int | None,
+    tolerance: float,
     many: int,
     few: int,
     overwrite: bool,
 ) -> None:
     """Score MODEL (a bundle, run folder or checkpoint) on the labelled frames of DATA.
 
-    IoU and Dice per class, binary and mean, the challenge protocols, calibration, and 95 %
-    intervals by bootstrap over videos. For classifiers: accuracy, macro-F1, many-, medium- and
-    few-shot accuracy by the counts of the data's train split, and each class.
+    IoU and Dice per class, binary and mean, the challenge protocols, normalised surface Dice,
+    regions matched one by one, tool presence, calibration, and 95 % intervals by bootstrap over
+    videos; all frames together and per video. For classifiers: accuracy, macro-F1, many-, medium-
+    and few-shot accuracy by the counts of the data's train split, and each class.
     """
     from trocar.predict import open_predictor
 
@@ -92,23 +109,33 @@ def evaluate(
             few=few,
             out=out,
             device=device,
-            segmentation_flags={"--video": video, "--task": task is not None},
+            segmentation_flags={
+                "--video": video,
+                "--task": task is not None,
+                "--fold": fold is not None,
+            },
         )
         return
-    source = EvaluationFrames(data, predictor.manifest.classes, split=split, video=video, task=task)
-    first = _score(predictor, source, str(model))
+    source = EvaluationFrames(
+        data, predictor.manifest.classes, split=split, video=video, task=task, fold=fold
+    )
+    first = _score(predictor, source, str(model), tolerance)
     print_scores(first, predictor, source)
+    comparison = None
     if against is not None:
         rival = open_predictor(against, device=device, task="segmentation")
-        second = _score(rival, source, str(against))
-        print_comparison(first, second, (str(model), str(against)))
+        comparison = compare(first, _score(rival, source, str(against), tolerance))
+        print_comparison(comparison, (str(model), str(against)))
     if out is not None:
         with replaced_folder(out) as folder:
-            write_evaluation(folder, first, predictor, source, model)
+            extra = {} if comparison is None else {"against": against_dict(against, comparison)}
+            write_evaluation(folder, first, predictor, source, model, extra)
         click.echo(f"wrote {out / EVALUATION}")
 
 
-def _score(predictor: Predictor, source: EvaluationFrames, name: str) -> Evaluation:
+def _score(
+    predictor: Predictor, source: EvaluationFrames, name: str, tolerance: float
+) -> Evaluation:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -116,4 +143,4 @@ def _score(predictor: Predictor, source: EvaluationFrames, name: str) -> Evaluat
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=source.count)
-        return score(predictor, source, progress=lambda: bar.advance(task))
+        return score(predictor, source, tolerance=tolerance, progress=lambda: bar.advance(task))

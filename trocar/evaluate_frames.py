@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
-from trocar.contract.errors import DataError
+from trocar.contract.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +28,20 @@ class EvaluationFrames:
     """Labelled frames of a data set or of a video with masks, in the model's class ids."""
 
     def __init__(
-        self, path: Path, table: ClassTable, *, split: str | None, video: bool, task: str | None
+        self,
+        path: Path,
+        table: ClassTable,
+        *,
+        split: str | None,
+        video: bool,
+        task: str | None,
+        fold: int | None = None,
     ) -> None:
+        if fold is not None and (split is not None or video):
+            raise ConfigError(
+                "a fold says which frames are scored, and so do --split and --video",
+                remedy="leave one of them out",
+            )
         self.path = path
         self.table = table
         if video:
@@ -45,8 +57,10 @@ class EvaluationFrames:
         from trocar.train.data.readers import open_frames
 
         frames = open_frames(path, task=task).labelled()
+        if fold is not None:
+            frames, split = frames.fold(fold), "val"
         chosen = split or next((s for s in ("test", "val") if frames.splits.get(s)), None)
-        self.split = chosen or "all"
+        self.split = (chosen or "all") if fold is None else f"fold {fold}"
         self.masks = []
         self.set = frames.subset(chosen) if chosen else frames
         self.count = len(self.set)

@@ -1,6 +1,6 @@
 """The folder that `trocar evaluate --out` writes: `evaluation.json` and pictures.
 
-write_evaluation(folder, evaluation, predictor, frames, Path("model.trocar"))
+write_evaluation(folder, evaluation, predictor, frames, Path("model.trocar"), {})
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +37,7 @@ def write_evaluation(
     predictor: Predictor,
     source: EvaluationFrames,
     model: Path,
+    extra: Mapping[str, Any],
 ) -> None:
     """Writes scores, frame by frame too, and the pictures of the frames that `pick` names."""
     picked = pick(evaluation.frames)
@@ -64,6 +66,7 @@ def write_evaluation(
         "environment": environment(),
         "pictures": pictures,
         **evaluation.to_dict(),
+        **extra,
     }
     (folder / EVALUATION).write_text(json.dumps(document, indent=1), encoding="utf-8")
 

@@ -1,46 +1,51 @@
 """The tables that `trocar evaluate` prints.
 
-print_scores(evaluation, predictor, frames); print_comparison(first, second, ("a", "b"))
+print_scores(evaluation, predictor, frames); print_comparison(compare(first, second), ("a", "b"))
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from trocar.bootstrap import paired
+from trocar.bootstrap import PairedDifference, paired
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from trocar.evaluate_frames import EvaluationFrames
     from trocar.predict import Predictor
     from trocar.scoring import Evaluation
 
 
 def print_scores(evaluation: Evaluation, predictor: Predictor, source: EvaluationFrames) -> None:
-    """Prints IoU and Dice per class, then every other score under its exact name."""
+    """Prints the scores per class, then every other one under its exact name, then per video."""
     from rich.console import Console
     from rich.table import Table
+
+    from trocar.scoring_shapes import class_columns
 
     console = Console()
     console.print(
         f"[bold]{predictor.manifest.name}[/bold]  {predictor.backend} {predictor.precision} on "
         f"{predictor.device} · {source.path} ({source.split}, {len(evaluation.frames)} frames)"
     )
+    names = [row.name for row in evaluation.table]
+    columns = class_columns(evaluation.scores, names)
     table = Table(box=None, pad_edge=False)
     table.add_column("class")
-    table.add_column("IoU", justify="right")
-    table.add_column("Dice", justify="right")
-    for row in evaluation.table:
-        table.add_row(
-            row.name,
-            _number(evaluation.scores[f"iou_{row.name}"]),
-            _number(evaluation.scores[f"dice_{row.name}"]),
-        )
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for name in names:
+        found = [evaluation.scores.get(prefix + name, math.nan) for prefix in columns]
+        table.add_row(name, *map(_number, found))
     console.print(table)
     named = Table(box=None, pad_edge=False, show_header=False)
     named.add_column()
     named.add_column(justify="right")
-    per_class = {f"{kind}_{row.name}" for row in evaluation.table for kind in ("iou", "dice")}
+    per_class = {prefix + name for prefix in columns for name in names}
     for name, value in evaluation.scores.items():
         if name not in per_class:
             named.add_row(name, _number(value))
@@ -48,25 +53,63 @@ def print_scores(evaluation: Evaluation, predictor: Predictor, source: Evaluatio
         named.add_row(f"{name} 95 % interval", f"{_number(low)} … {_number(high)}")
     named.add_row("calibration error (ECE)", _number(evaluation.calibration["ece"]))
     console.print(named)
+    if len(evaluation.groups) > 1:
+        console.print(_by_group(evaluation.groups))
 
 
-def print_comparison(a: Evaluation, b: Evaluation, names: tuple[str, str]) -> None:
-    """Prints how model B differs from A on the same frames, with 95 % intervals."""
-    from rich.console import Console
+def _by_group(groups: Mapping[str, Mapping[str, float]]) -> Table:
+    from rich.table import Table
 
-    console = Console()
-    for key in ("iou_binary", "iou_mean"):
-        result = paired(
+    table = Table(box=None, pad_edge=False)
+    table.add_column("video")
+    for name in next(iter(groups.values())):
+        table.add_column(name, justify="right")
+    for group, scores in groups.items():
+        table.add_row(group, *map(_number, scores.values()))
+    return table
+
+
+def compare(a: Evaluation, b: Evaluation) -> dict[str, PairedDifference]:
+    """How model B differs from A on the same frames, by score of a frame, 95 % intervals."""
+    return {
+        key: paired(
             [getattr(frame, key) for frame in a.frames],
             [getattr(frame, key) for frame in b.frames],
             groups=[frame.group for frame in a.frames],
         )
+        for key in ("iou_binary", "iou_mean")
+    }
+
+
+def print_comparison(found: Mapping[str, PairedDifference], names: tuple[str, str]) -> None:
+    """Prints how model B differs from A, whose names are given."""
+    from rich.console import Console
+
+    console = Console()
+    for key, result in found.items():
         verdict = result.verdict.replace("A is", f"{names[0]} is").replace("B is", f"{names[1]} is")
         console.print(
             f"per-frame {key}: {names[1]} − {names[0]} = {result.mean:+.4f} "
             f"[{result.low:+.4f}, {result.high:+.4f}], {result.wins} wins, {result.losses} losses "
             f"of {result.frames} frames: {verdict}"
         )
+
+
+def against_dict(path: Path | None, found: Mapping[str, PairedDifference]) -> dict[str, Any]:
+    """JSON-ready form of a comparison with the model at a path."""
+    rows = {
+        f"frame_{key}": {
+            "difference": result.mean,
+            "interval": [result.low, result.high],
+            "wins": result.wins,
+            "losses": result.losses,
+            "frames": result.frames,
+            "verdict": result.verdict,
+        }
+        for key, result in found.items()
+        if result.frames
+    }
+    return {"path": str(path), "scores": rows}
 
 
 def _number(value: float) -> str:

@@ -18,6 +18,7 @@ from trocar.bootstrap import interval
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
 from trocar.predict import Predictor
+from trocar.scoring_shapes import TOLERANCE, ShapeScores
 from trocar.train.metrics import (
     SegmentationScores,
     binary,
@@ -111,7 +112,7 @@ class Evaluation:
         table: Classes.
         scores: Every score by its exact name.
         matrix: ``[K, K]`` pixel counts, rows truth, columns prediction.
-        groups: Binary and mean IoU by group, where groups are known.
+        groups: Scores named by `group_scores` by group, where groups are known.
         frames: Score of each frame, in order.
         calibration: See `Calibration.result`.
         intervals: 95 % bootstrap intervals of the per-frame means, by name.
@@ -155,6 +156,7 @@ def score(
     predictor: Predictor,
     frames: Iterable[LabelledFrame],
     *,
+    tolerance: float = TOLERANCE,
     progress: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Runs the model over the frames and counts.
@@ -162,6 +164,7 @@ def score(
     Args:
         predictor: The model.
         frames: Labelled frames; masks in the model's class ids.
+        tolerance: Of the normalised surface Dice, in pixels of the frame.
         progress: Called once a frame.
 
     Raises:
@@ -170,30 +173,38 @@ def score(
     """
     table = predictor.manifest.classes
     whole = SegmentationScores(table)
-    groups: dict[str, SegmentationScores] = {}
+    shapes = ShapeScores(table, tolerance=tolerance)
+    groups: dict[str, tuple[SegmentationScores, ShapeScores]] = {}
     calibration = Calibration()
     rows: list[FrameScore] = []
     for frame in frames:
         labels, confidence = predictor.predict(frame.image)
         whole.add(frame.mask, labels)
+        shapes.add(frame.mask, labels, confidence)
         if frame.group:
-            groups.setdefault(frame.group, SegmentationScores(table)).add(frame.mask, labels)
+            if frame.group not in groups:
+                groups[frame.group] = (
+                    SegmentationScores(table), ShapeScores(table, tolerance=tolerance),
+                )  # fmt: skip
+            groups[frame.group][0].add(frame.mask, labels)
+            groups[frame.group][1].add(frame.mask, labels, confidence)
         calibration.add(frame.mask, labels, confidence)
         rows.append(score_frame(frame, labels, len(table)))
         if progress is not None:
             progress()
     if not rows:
         raise DataError("there is no labelled frame to score", remedy="name a split that has some")
-    by_group = {name: scores.result() for name, scores in sorted(groups.items())}
+    by_group = {
+        name: {**pixels.result(), **outlines.result()}
+        for name, (pixels, outlines) in sorted(groups.items())
+    }
+    kept = group_scores(tolerance)
     names = [row.group for row in rows]
     return Evaluation(
         table=table,
-        scores=whole.result(),
+        scores={**whole.result(), **shapes.result()},
         matrix=whole.matrix,
-        groups={
-            name: {key: result[key] for key in ("iou_binary", "iou_mean", "dice_mean")}
-            for name, result in by_group.items()
-        },
+        groups={name: {key: result[key] for key in kept} for name, result in by_group.items()},
         frames=tuple(rows),
         calibration=calibration.result(),
         intervals={
@@ -201,6 +212,14 @@ def score(
             "frame_iou_mean": interval([row.iou_mean for row in rows], groups=names),
         },
     )
+
+
+def group_scores(tolerance: float) -> tuple[str, ...]:
+    """Names of the scores that are given for each group."""
+    return (
+        "iou_binary", "iou_mean", "dice_mean", "challenge_iou", "isi_iou", "mc_iou",
+        f"nsd@{tolerance:g}px_mean", "region_f1", "pq",
+    )  # fmt: skip
 
 
 def score_frame(frame: LabelledFrame, labels: NDArray[np.uint8], classes: int) -> FrameScore:

@@ -14,6 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
+from trocar.contract.classes import ClassTable
+from trocar.evaluate_frames import EvaluationFrames
+
 SIZE = (64, 80)
 
 
@@ -58,6 +61,8 @@ def test_scores_pictures_and_report(run, bundle, data, tmp_path, capsys) -> None
     # Only the planted box differs: true grasper, predicted background.
     assert matrix.sum() - np.trace(matrix) == matrix[1, 0] > 0
     assert f"{found['scores']['iou_binary']:.4f}" in shown
+    for name in ("nsd@2px_binary", "region_f1", "pq", "presence_map"):
+        assert f"{found['scores'][name]:.4f}" in shown
     picture = cv2.imread(str(out / "worst_1.jpg"))
     assert picture.shape[1] > 3 * 400
 
@@ -72,9 +77,49 @@ def test_scores_pictures_and_report(run, bundle, data, tmp_path, capsys) -> None
     assert run("report", "--evaluation", out, "--out", page) == 11
 
 
-def test_a_model_against_itself_shows_no_difference(run, bundle, data, capsys) -> None:
-    assert run("evaluate", bundle, data, "--against", bundle) == 0
+def test_a_model_against_itself_shows_no_difference(run, bundle, data, tmp_path, capsys) -> None:
+    out = tmp_path / "e"
+    assert run("evaluate", bundle, data, "--against", bundle, "--out", out) == 0
     assert "no difference shown" in capsys.readouterr().out.replace("\n", " ")
+    found = json.loads((out / "evaluation.json").read_text())["against"]
+    assert found["scores"]["frame_iou_mean"]["verdict"] == "no difference shown"
+    page = tmp_path / "report.html"
+    assert run("report", "--evaluation", out, "--out", page) == 0
+    assert "no difference shown" in page.read_text(encoding="utf-8")
+
+
+def test_a_fold_scores_its_videos(run, bundle, data, tmp_path, capsys) -> None:
+    # A set with folds of its own: UW-Sinus leaves one video out at a time.
+    root = tmp_path / "sinus"
+    for kind, source in (("images", "images"), ("labels", "masks")):
+        (root / "live" / kind).mkdir(parents=True)
+        for i in range(4):
+            image = cv2.imread(str(data / source / f"{i}.png"), cv2.IMREAD_UNCHANGED)
+            image = image if kind == "images" else (image > 0).astype(np.uint8)
+            cv2.imwrite(str(root / "live" / kind / f"L{i // 2:02d}_{i:04d}.png"), image)
+    assert run("evaluate", bundle, root, "--fold", 1, "--split", "val") == 2
+    assert "leave one of them out" in capsys.readouterr().err
+    assert run("evaluate", bundle, root, "--fold", 5) == 3
+    assert "2 folds, number 5" in capsys.readouterr().err
+    table = ClassTable.from_names(["background", "instrument"])
+    held = EvaluationFrames(root, table, split=None, video=False, task=None, fold=1)
+    assert [frame.group for frame in held] == ["live/L01", "live/L01"]
+    assert held.split == "fold 1"
+
+
+def test_evaluations_stand_side_by_side(run, bundle, data, tmp_path) -> None:
+    for name in ("a", "b"):
+        assert run("evaluate", bundle, data, "--out", tmp_path / name) == 0
+    page = tmp_path / "report.html"
+    assert run(
+        "report", "--evaluation", tmp_path / "a", "--evaluation", tmp_path / "b", "--out", page
+    ) == 0  # fmt: skip
+    text = page.read_text(encoding="utf-8")
+    section = text[text.index("side by side</h2>") :]
+    row = re.search(r"<td>iou_mean</td>(.*?)</tr>", section, re.DOTALL)
+    found = json.loads((tmp_path / "a" / "evaluation.json").read_text())
+    assert row is not None
+    assert row.group(1).count(f"{found['scores']['iou_mean']:.4f}") == 3
 
 
 def test_a_video_is_scored_frame_by_frame(run, bundle, data, tmp_path) -> None:

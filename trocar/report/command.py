@@ -97,7 +97,7 @@ def write_report(
 
     from trocar.contract.bundle import PARITY, open_bundle
     from trocar.evaluate_output import environment
-    from trocar.report import sections
+    from trocar.report import scores, sections
     from trocar.report.page import Page, tiles
     from trocar.report.sources import read_evaluation, read_latency, read_run
 
@@ -116,8 +116,10 @@ def write_report(
         page.section("Summary", tiles(figures))
     if found_runs:
         sections.curves(page, found_runs)
+    if len(found) > 1:
+        scores.side_by_side(page, found)
     for item in found:
-        sections.evaluation(page, item)
+        scores.evaluation(page, item)
     for bundle in opened:
         if PARITY in bundle.manifest.files:
             sections.parity(page, bundle.manifest, json.loads(bundle.read(PARITY)))

@@ -1,6 +1,6 @@
 """The sections of a report, each made of what one command left behind.
 
-curves(page, runs); evaluation(page, read_evaluation(path)); parity(page, bundle)
+curves(page, runs); parity(page, bundle.manifest, proof)
 """
 
 from __future__ import annotations
@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from trocar.contract.manifest import Manifest
 from trocar.report import plots
-from trocar.report.page import Page, code, escape, picture, swatch, table, tiles
+from trocar.report.page import Page, code, escape, table, tiles
 from trocar.report.page import plots as side_by_side
-from trocar.report.sources import EvaluationFile, Run
+from trocar.report.sources import Run
 
 _CURVE_SCORES = ("iou_binary", "iou_mean", "accuracy", "macro_f1")
-_PER_CLASS = ("iou_", "dice_")
 
 
 def curves(page: Page, runs: Sequence[Run]) -> None:
@@ -72,61 +69,6 @@ def _run_table(runs: Sequence[Run]) -> str:
     return table(head, rows)
 
 
-def evaluation(page: Page, found: EvaluationFile) -> None:
-    """Scores per class, protocols, confusion, groups, calibration and frames."""
-    data = found.data
-    scores: Mapping[str, Any] = data["scores"]
-    per_class = {f"{kind}{name}" for kind in _PER_CLASS for name in found.names}
-    rows = [
-        (name, _known(scores[f"iou_{name}"]), _known(scores[f"dice_{name}"]))
-        for name in found.names
-    ]
-    intervals = [
-        (f"{name}, 95 % interval of the mean over frames", f"{ends[0]:.4f} … {ends[1]:.4f}")
-        for name, ends in data.get("intervals", {}).items()
-        if ends
-    ]
-    others = [(n, _known(v)) for n, v in scores.items() if n not in per_class]
-    calibration = data.get("calibration", {})
-    groups = {g: _known(s["iou_mean"]) for g, s in data.get("groups", {}).items()}
-    foreground = {n: _known(scores[f"iou_{n}"]) for n in found.names[1:]}
-    made = [
-        plots.bars(foreground, title="IoU per class", xlabel="IoU"),
-        plots.confusion_matrix(np.asarray(data["confusion"]), found.names),
-    ]
-    if groups:
-        made.append(plots.bars(groups, title="mean IoU per video", xlabel="IoU"))
-    if calibration.get("confidence"):
-        made.append(
-            plots.calibration(
-                calibration["confidence"], calibration["accuracy"], _known(calibration["ece"])
-            )
-        )
-    model, where = data["model"], data["data"]
-    lead = (
-        f"<p>{escape(model['name'])}, {escape(model['backend'])} {escape(model['precision'])} on "
-        f"{escape(model['device'])}; {escape(where['path'])}, split {escape(where['split'])}, "
-        f"{where['frames']} frames.</p>"
-    )
-    page.section(
-        f"Evaluation of {model['name']}",
-        lead,
-        _legend(data["classes"]),
-        table(("class", "IoU", "Dice"), rows),
-        side_by_side(*made),
-        "<h3>Every score by its exact name</h3>",
-        table(("score", "value"), others),
-        table(("interval", "ends"), intervals) if intervals else "",
-    )
-    blocks = []
-    for kind in ("worst", "median", "best"):
-        blocks += [
-            picture(image, f"{kind} frame {i}: frame, truth, prediction")
-            for i, image in enumerate(found.pictures(kind), 1)
-        ]
-    page.section("Frames", *blocks)
-
-
 def parity(page: Page, manifest: Manifest, proof: Mapping[str, Any]) -> None:
     """What the gate measured when the bundle was exported."""
     numbers = proof["numbers"]
@@ -142,8 +84,8 @@ def parity(page: Page, manifest: Manifest, proof: Mapping[str, Any]) -> None:
     rows = [
         (
             row["name"],
-            _known(row.get("agreement")),
-            _known(row.get("boundary_f")),
+            known(row.get("agreement")),
+            known(row.get("boundary_f")),
             row.get("pixels", row.get("frames", "–")),
         )
         for row in proof["classes"]
@@ -207,10 +149,6 @@ def commands(page: Page, lines: Sequence[str], environment: Mapping[str, str]) -
     )
 
 
-def _legend(classes: Sequence[Mapping[str, Any]]) -> str:
-    items = (f"{swatch(tuple(row['colour']))}{escape(row['name'])}" for row in classes[1:])
-    return f"<p>{' &ensp; '.join(items)}</p>"
-
-
-def _known(value: float | None) -> float:
+def known(value: float | None) -> float:
+    """A number of a JSON file, where null is what is not a number."""
     return float("nan") if value is None else float(value)

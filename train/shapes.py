@@ -1,0 +1,162 @@
+"""Scores that look at shapes: distance of outlines, and regions found one by one.
+
+surface_dice(truth == 1, predicted == 1, tolerance=2.0)     # NSD of one frame and class
+match_regions(truth == 1, predicted == 1).f1
+
+A region is what is connected in a mask of one class, over corners too: label maps tell apart no
+two instruments of one class that touch, in the truth as little as in the prediction.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+Mask = NDArray[np.bool_]
+
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+MATCH_IOU = 0.5
+"""Regions match above this IoU: then no region can match two."""
+
+
+def surface_dice(truth: Mask, predicted: Mask, *, tolerance: float) -> float:
+    """Normalised surface Dice (NSD): the share of both outlines within a distance of the other.
+
+    An outline is the pixels of a mask that have a neighbour (of four) outside it; beyond the frame
+    is outside. Distances run between pixel centres.
+
+    Args:
+        truth: ``[H, W]`` bool.
+        predicted: ``[H, W]`` bool.
+        tolerance: Largest distance that counts as right, in pixels.
+
+    Returns:
+        0..1; 0 where only one of the masks is empty, NaN where both are.
+
+    Source:
+        Nikolov et al., Deep learning to achieve clinically applicable segmentation of head and
+        neck anatomy for radiotherapy, 2018.
+    """
+    either = truth | predicted
+    if not either.any():
+        return math.nan
+    if not truth.any() or not predicted.any():
+        return 0.0
+    rows, columns = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    mine, theirs = _outline(truth[box]), _outline(predicted[box])
+    near = [
+        int((_distance(other)[outline] <= tolerance).sum())
+        for outline, other in ((mine, theirs), (theirs, mine))
+    ]
+    return sum(near) / int(mine.sum() + theirs.sum())
+
+
+def _outline(mask: Mask) -> Mask:
+    # What lies around the cut-out is outside of the mask: a frame's border, or the box's.
+    inner = cv2.erode(
+        mask.astype(np.uint8), _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=(0,)
+    )
+    return mask & (inner == 0)
+
+
+def _distance(outline: Mask) -> NDArray[np.float32]:
+    """Distance of every pixel to the nearest one of an outline."""
+    free = (~outline).astype(np.uint8)
+    return np.asarray(cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionCounts:
+    """Regions of one class, matched; counts of several frames can be added.
+
+    Attributes:
+        matched: Regions of truth and prediction that match at an IoU above `MATCH_IOU`.
+        missed: Regions of the truth without a match.
+        false: Regions of the prediction without a match.
+        iou: Sum of the matched regions' IoU.
+        dice: Sum of Dice over the best one-to-one assignment of all regions.
+        pairs: Regions of truth or prediction that the assignment counts: the larger number of the
+            two in each frame.
+    """
+
+    matched: int = 0
+    missed: int = 0
+    false: int = 0
+    iou: float = 0.0
+    dice: float = 0.0
+    pairs: int = 0
+
+    def __add__(self, other: RegionCounts) -> RegionCounts:
+        return RegionCounts(
+            matched=self.matched + other.matched,
+            missed=self.missed + other.missed,
+            false=self.false + other.false,
+            iou=self.iou + other.iou,
+            dice=self.dice + other.dice,
+            pairs=self.pairs + other.pairs,
+        )
+
+    @property
+    def precision(self) -> float:
+        """Share of predicted regions that match; NaN where none is predicted."""
+        return _ratio(self.matched, self.matched + self.false)
+
+    @property
+    def recall(self) -> float:
+        """Share of true regions that are found; NaN where there is none."""
+        return _ratio(self.matched, self.matched + self.missed)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of both: recognition quality; NaN where there is no region at all."""
+        return _ratio(2 * self.matched, 2 * self.matched + self.missed + self.false)
+
+    @property
+    def panoptic_quality(self) -> float:
+        """PQ: sum of the matches' IoU over matches and half of what is missed or false.
+
+        Source: Kirillov et al., Panoptic segmentation, CVPR 2019.
+        """
+        return _ratio(self.iou, self.matched + (self.missed + self.false) / 2)
+
+    @property
+    def region_dice(self) -> float:
+        """Mean Dice of regions assigned one to one for the largest sum; those left over count 0."""
+        return _ratio(self.dice, self.pairs)
+
+
+def match_regions(truth: Mask, predicted: Mask) -> RegionCounts:
+    """Matches the regions of one frame and class.
+
+    Args:
+        truth: ``[H, W]`` bool.
+        predicted: ``[H, W]`` bool.
+    """
+    m, true_ids = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
+    n, found_ids = cv2.connectedComponents(predicted.astype(np.uint8), connectivity=8)
+    shared = np.bincount((true_ids.astype(np.int64) * n + found_ids).ravel(), minlength=m * n)
+    counts = shared.reshape(m, n)
+    hit = counts[1:, 1:].astype(np.float64)
+    sums = counts.sum(1)[1:, None] + counts.sum(0)[None, 1:]
+    iou, dice = hit / (sums - hit), 2 * hit / sums
+    good = iou > MATCH_IOU
+    rows, columns = linear_sum_assignment(dice, maximize=True)
+    matched = int(good.sum())
+    return RegionCounts(
+        matched=matched,
+        missed=m - 1 - matched,
+        false=n - 1 - matched,
+        iou=float(iou[good].sum()),
+        dice=float(dice[rows, columns].sum()),
+        pairs=max(m, n) - 1,
+    )
+
+
+def _ratio(top: float, bottom: float) -> float:
+    return top / bottom if bottom else math.nan

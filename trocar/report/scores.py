@@ -1,0 +1,139 @@
+"""The sections of a report that show evaluations: one, and several side by side.
+
+evaluation(page, read_evaluation(path)); side_by_side(page, [first, second])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trocar.report import plots
+from trocar.report.page import Page, escape, picture, swatch, table
+from trocar.report.page import plots as in_a_row
+from trocar.report.sections import known
+from trocar.report.sources import EvaluationFile
+from trocar.scoring_shapes import class_columns, mean
+
+
+def evaluation(page: Page, found: EvaluationFile) -> None:
+    """Scores per class, protocols, confusion, groups, calibration and frames."""
+    data = found.data
+    scores: Mapping[str, Any] = data["scores"]
+    columns = class_columns(scores, found.names)
+    per_class = {prefix + name for prefix in columns for name in found.names}
+    rows = [
+        (name, *(known(scores.get(prefix + name)) for prefix in columns)) for name in found.names
+    ]
+    intervals = [
+        (f"{name}, 95 % interval of the mean over frames", f"{ends[0]:.4f} … {ends[1]:.4f}")
+        for name, ends in data.get("intervals", {}).items()
+        if ends
+    ]
+    others = [(n, known(v)) for n, v in scores.items() if n not in per_class]
+    calibration = data.get("calibration", {})
+    groups = {g: known(s["iou_mean"]) for g, s in data.get("groups", {}).items()}
+    foreground = {n: known(scores[f"iou_{n}"]) for n in found.names[1:]}
+    made = [
+        plots.bars(foreground, title="IoU per class", xlabel="IoU"),
+        plots.confusion_matrix(np.asarray(data["confusion"]), found.names),
+    ]
+    if groups:
+        made.append(plots.bars(groups, title="mean IoU per video", xlabel="IoU"))
+    if calibration.get("confidence"):
+        made.append(
+            plots.calibration(
+                calibration["confidence"], calibration["accuracy"], known(calibration["ece"])
+            )
+        )
+    model, where = data["model"], data["data"]
+    lead = (
+        f"<p>{escape(model['name'])}, {escape(model['backend'])} {escape(model['precision'])} on "
+        f"{escape(model['device'])}; {escape(where['path'])}, split {escape(where['split'])}, "
+        f"{where['frames']} frames.</p>"
+    )
+    page.section(
+        f"Evaluation of {model['name']}",
+        lead,
+        _legend(data["classes"]),
+        table(("class", *columns.values()), rows),
+        in_a_row(*made),
+        "<h3>Every score by its exact name</h3>",
+        table(("score", "value"), others),
+        table(("interval", "ends"), intervals) if intervals else "",
+        *_groups(data.get("groups", {})),
+        *_against(model, data.get("against")),
+    )
+    blocks = []
+    for kind in ("worst", "median", "best"):
+        blocks += [
+            picture(image, f"{kind} frame {i}: frame, truth, prediction")
+            for i, image in enumerate(found.pictures(kind), 1)
+        ]
+    page.section("Frames", *blocks)
+
+
+def side_by_side(page: Page, found: Sequence[EvaluationFile]) -> None:
+    """One row an evaluation, such as a fold's, and their mean: for a protocol of several folds."""
+    shared = [
+        name
+        for name in found[0].data["scores"]
+        if all(name in item.data["scores"] for item in found)
+    ]
+    per_class = {
+        prefix + name
+        for prefix in class_columns(found[0].data["scores"], found[0].names)
+        for name in found[0].names
+    }
+    head = [name for name in shared if name not in per_class]
+    rows: list[tuple[object, ...]] = [
+        (
+            item.data["model"]["name"],
+            item.data["data"]["split"],
+            *(known(item.data["scores"][name]) for name in head),
+        )
+        for item in found
+    ]
+    means = [mean(known(item.data["scores"][name]) for item in found) for name in head]
+    rows.append(("mean", "", *means))
+    table_rows = [(name, *(row[i + 2] for row in rows)) for i, name in enumerate(head)]
+    columns = [f"{row[0]}, {row[1]}" if row[1] else str(row[0]) for row in rows]
+    page.section("Evaluations side by side", table(("score", *columns), table_rows))
+
+
+def _groups(groups: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    if not groups:
+        return []
+    names = list(next(iter(groups.values())))
+    rows = [(group, *(known(scores[name]) for name in names)) for group, scores in groups.items()]
+    return ["<h3>Per video</h3>", table(("video", *names), rows)]
+
+
+def _against(model: Mapping[str, Any], against: Mapping[str, Any] | None) -> list[str]:
+    if not against:
+        return []
+    rows = [
+        (
+            name,
+            row["difference"],
+            "{:+.4f} … {:+.4f}".format(*row["interval"]),
+            row["wins"],
+            row["losses"],
+            row["frames"],
+            row["verdict"].replace("A is", "this model is").replace("B is", "the other is"),
+        )
+        for name, row in against["scores"].items()
+    ]
+    head = ("score", "difference", "95 % interval", "wins", "losses", "frames", "verdict")
+    return [
+        f"<h3>Compared with {escape(against['path'])}</h3>",
+        "<p>The other minus this model, paired by frame; whole videos are drawn anew.</p>",
+        table(head, rows),
+    ]
+
+
+def _legend(classes: Sequence[Mapping[str, Any]]) -> str:
+    items = (f"{swatch(tuple(row['colour']))}{escape(row['name'])}" for row in classes[1:])
+    return f"<p>{' &ensp; '.join(items)}</p>"

@@ -1,0 +1,111 @@
+"""Outlines, regions and presence over a set of frames, each score under its exact name.
+
+shapes = ShapeScores(table, tolerance=2.0)
+shapes.add(truth, labels, confidence); shapes.result()["nsd@2px_mean"]
+
+``nsd@<t>px_<class>``, ``…_binary``: normalised surface Dice at a tolerance of t pixels of the
+frame, mean over the frames whose truth or prediction show the class; ``…_mean``: mean over classes.
+``region_f1_<class>``, ``pq_<class>``: from connected regions that match at an IoU above 0.5, all
+frames together. ``region_precision``, ``region_recall``, ``region_f1``, ``region_dice``: over the
+regions of all classes. ``pq``: mean over classes. ``presence_ap_<class>``: average precision of
+ranking frames by whether they show the class; ``presence_map``: mean over classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.train.presence import average_precision
+from trocar.train.shapes import RegionCounts, match_regions, surface_dice
+
+TOLERANCE = 2.0
+"""Pixels of the frame; a hand-drawn outline is hardly surer than that."""
+
+
+class ShapeScores:
+    """Adds up frames and computes every score at the end.
+
+    Args:
+        table: Class table with background as class 0.
+        tolerance: Of the normalised surface Dice, in pixels.
+    """
+
+    def __init__(self, table: ClassTable, *, tolerance: float = TOLERANCE) -> None:
+        self.table, self.tolerance = table, tolerance
+        self.names = table.names[1:]
+        self._nsd: dict[str, list[float]] = {name: [] for name in (*self.names, "binary")}
+        self._regions = dict.fromkeys(self.names, RegionCounts())
+        self._shown: list[list[bool]] = []
+        self._sure: list[list[float]] = []
+
+    def add(
+        self,
+        truth: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        confidence: NDArray[np.float32],
+    ) -> None:
+        """Counts one frame.
+
+        Args:
+            truth: ``[H, W]`` uint8 class ids; ignored pixels count as background in both maps.
+            labels: ``[H, W]`` uint8 class ids.
+            confidence: ``[H, W]`` float32 0..1, of the labels.
+        """
+        counted = truth != IGNORE_INDEX
+        shown, sure = [], []
+        for row in list(self.table)[1:]:
+            mine, found = truth == row.id, (labels == row.id) & counted
+            self._nsd[row.name].append(surface_dice(mine, found, tolerance=self.tolerance))
+            if mine.any() or found.any():
+                self._regions[row.name] += match_regions(mine, found)
+            shown.append(bool(mine.any()))
+            # A frame shows a class the surer the more of it is seen, and the surer each pixel is.
+            sure.append(float(confidence[found].sum(dtype=np.float64)))
+        self._nsd["binary"].append(
+            surface_dice((truth > 0) & counted, (labels > 0) & counted, tolerance=self.tolerance)
+        )
+        self._shown.append(shown)
+        self._sure.append(sure)
+
+    def result(self) -> dict[str, float]:
+        """Every score by name, 0..1; NaN where nothing was there to be scored."""
+        prefix = f"nsd@{self.tolerance:g}px_"
+        nsd = {name: mean(values) for name, values in self._nsd.items()}
+        shown = np.array(self._shown, bool).reshape(-1, len(self.names))
+        sure = np.array(self._sure, np.float64).reshape(-1, len(self.names))
+        ap = {name: average_precision(shown[:, i], sure[:, i]) for i, name in enumerate(self.names)}
+        together = sum(self._regions.values(), RegionCounts())
+        return {
+            **{prefix + name: value for name, value in nsd.items()},
+            prefix + "mean": mean(nsd[name] for name in self.names),
+            **{f"region_f1_{name}": counts.f1 for name, counts in self._regions.items()},
+            **{f"pq_{name}": counts.panoptic_quality for name, counts in self._regions.items()},
+            "region_precision": together.precision,
+            "region_recall": together.recall,
+            "region_f1": together.f1,
+            "region_dice": together.region_dice,
+            "pq": mean(counts.panoptic_quality for counts in self._regions.values()),
+            **{f"presence_ap_{name}": value for name, value in ap.items()},
+            "presence_map": mean(ap.values()),
+        }
+
+
+def class_columns(scores: Mapping[str, object], names: Sequence[str]) -> dict[str, str]:
+    """Scores that are given for each class but the background: column by prefix of their names."""
+    found = {}
+    for score in scores:
+        prefix = score.removesuffix(names[-1])
+        if prefix != score and all(prefix + name in scores for name in names[1:]):
+            found[prefix] = prefix.rstrip("_")
+    return found
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of what is a number; NaN where nothing is."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
