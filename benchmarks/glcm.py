@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -260,6 +261,16 @@ def resident_peak() -> int:
     return int(words[0])
 
 
+def processor_name() -> str:
+    """What the processor calls itself, as far as the system says, and how many of its cores."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        name = text.split("model name")[1].split(":", 1)[1].splitlines()[0].strip()
+    except (OSError, IndexError):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -283,8 +294,7 @@ def main() -> int:
         return 0
     device = torch.device(options.device)
     gpu = device.type == "cuda"
-    machine = torch.cuda.get_device_name() if gpu else options.machine or platform.processor()
-    machine = machine or platform.machine()
+    machine = options.machine or (torch.cuda.get_device_name() if gpu else processor_name())
     shapes = [tuple(options.shape)] if options.shape else SHAPES_GPU if gpu else SHAPES_CPU
     clock = time.process_time if options.processor_time else time.perf_counter
     rate = copy_rate(device, clock)
