@@ -86,6 +86,14 @@ def train(job: Job) -> dict[str, Any]:
     return run.finish()
 
 
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Gives the moments the memory layout of their parameters, which the fused step assumes."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
+
+
 class _Run:
     """State of a run in this process."""
 
@@ -113,6 +121,8 @@ class _Run:
         if resumed is not None:
             load_weights(self.network, resumed.weights, source=str(folder.last))
             self.done, self.state = resumed.step, dict(resumed.state)
+        if job.run.channels_last:
+            self.network.to(memory_format=torch.channels_last)
         self.losses = Losses(job.method, self.network)
         optimizer = torch.optim.AdamW(
             parameter_groups(self.network, job.run.weight_decay),
@@ -125,6 +135,7 @@ class _Run:
         self.module, self.optimizer = fabric.setup(self.losses, optimizer)
         if resumed is not None:
             self.optimizer.load_state_dict(resumed.optimizer)
+            _lay_out_as_parameters(optimizer)
             fabric.strategy.precision.load_state_dict(self.state.pop("precision", {}))
         self.seconds = float(self.state.get("seconds", 0.0))
 

@@ -27,6 +27,8 @@ class RunConfig:
         clip: Largest gradient norm; 0 clips nothing.
         seed: Everything that is drawn follows from it.
         precision: fp32, bf16 or fp16 (mixed; parameters stay float32).
+        channels_last: Keep weights and features with channels last: faster on tensor cores and for
+            encoders with many grouped convolutions on a CPU, slower for plain ResNets there.
         device: auto takes CUDA where there is one and says so; cpu or cuda insist.
         devices: Processes on this machine, one a device; torchrun and SLURM set their own.
         nodes: Machines.
@@ -47,6 +49,7 @@ class RunConfig:
     clip: float = 5.0
     seed: int = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
     nodes: int = 1

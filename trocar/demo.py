@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from trocar.contract.errors import OutputExistsError, TrocarError
+from trocar.runtime.devices import usable_cores
 
 MARKER = ".trocar-demo"
 
@@ -47,9 +48,9 @@ class Size:
         batch: Images of one step.
     """
 
-    frames: int = 900
+    frames: int = 1000
     video_frames: int = 200
-    steps: int = 2200
+    steps: int = 2600
     network: tuple[int, int] = (160, 192)
     frame: tuple[int, int] = (256, 320)
     video: tuple[int, int] = (512, 640)
@@ -77,6 +78,11 @@ def plan(out: Path, size: Size) -> list[Step]:
                 *scene,
                 "--clip-length",
                 "2",
+                "--shares",
+                "0.1",
+                "0",
+                "--workers",
+                str(min(usable_cores(), 8)),
                 "--seed",
                 "1",
             ),
@@ -116,7 +122,8 @@ def plan(out: Path, size: Size) -> list[Step]:
                 "light",
                 # Of the light encoders the one that learns fastest from nothing.
                 "--encoder",
-                "tu-regnety_002",
+                "tu-regnetx_002",
+                "--channels-last",
                 "--decoder-channels",
                 "64",
                 "--lr",

@@ -87,10 +87,11 @@ def test_a_run_leaves_everything_behind(make_job: MakeJob, tmp_path: Path) -> No
     assert all(line["loss"] == pytest.approx(sum(line["losses"].values())) for line in losses)
 
 
+@pytest.mark.parametrize("layout", [[], ["--channels-last"]])
 def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(
-    toy: Paths, tmp_path: Path
+    toy: Paths, tmp_path: Path, layout: list[str]
 ) -> None:
-    flags = ["--steps", "40", "--evaluate-every", "20", "--save-every", "3"]
+    flags = ["--steps", "40", "--evaluate-every", "20", "--save-every", "3", *layout]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     python = [sys.executable]
     subprocess.run(
@@ -114,7 +115,7 @@ def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(
     reached = read_checkpoint(cut / "last.ckpt").step
     assert 0 < reached < 40
     subprocess.run(
-        [*python, *command(toy.data, cut, "--resume", "--workers", "0")],
+        [*python, *command(toy.data, cut, "--resume", "--workers", "0", *layout)],
         check=True,
         env=environment(),
         capture_output=True,

@@ -76,6 +76,27 @@ def test_splits_hold_each_scene_once(clips: int) -> None:
         assert abs(len(splits["train"]) / clips - 0.7) < 0.03
 
 
+def test_two_processes_write_the_files_of_one(tmp_path: Path) -> None:
+    config = PhantomConfig(frames=9, size=(64, 64), clip_length=2)
+    files = []
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        done: list[int] = []
+        write_phantom(out, config, shares=(0.2, 0.0), workers=workers, progress=done.append)
+        assert done == list(range(1, 10))
+        files.append({p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()})
+    assert len(files[0]) == 9 * 4 + 6
+    assert files[0] == files[1]
+    splits = [p.name for p in sorted(files[0]) if p.parent.name == "splits"]
+    assert splits == ["train.txt", "val.txt"]
+
+
+@pytest.mark.parametrize("shares", [(-0.1, 0.1), (0.5, 0.5)])
+def test_shares_leave_scenes_for_training(tmp_path: Path, shares: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="shares of val and test"):
+        write_phantom(tmp_path / "set", PhantomConfig(frames=9), shares=shares)
+
+
 def test_the_reader_finds_frames_groups_and_classes(folder: Path) -> None:
     frames = open_frames(folder)
     assert frames.table == phantom_table()

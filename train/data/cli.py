@@ -83,6 +83,15 @@ def check_command(
     "--clip-length", default=25, show_default=True, help="Frames of one scene at the most."
 )
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal scenes.")
+@click.option(
+    "--shares",
+    nargs=2,
+    type=float,
+    default=(0.15, 0.15),
+    show_default=True,
+    help="Shares of the scenes for val and test.",
+)
+@click.option("--workers", default=1, show_default=True, help="Processes that paint.")
 def phantom_command(
     out: Path,
     frames: int,
@@ -93,6 +102,8 @@ def phantom_command(
     masks: str,
     clip_length: int,
     seed: int,
+    shares: tuple[float, float],
+    workers: int,
 ) -> None:
     """Write made-up surgical scenes with their ground truth to OUT."""
     from trocar.train.data.phantom import PhantomConfig, write_phantom
@@ -113,6 +124,8 @@ def phantom_command(
             config,
             video=video,
             masks=masks,
+            shares=shares,
+            workers=workers,
             progress=lambda done: bar.update(row, completed=done),
         )
     click.echo(f"wrote {frames} frames to {out}; look at them, then: trocar data check {out}")

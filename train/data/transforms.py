@@ -254,8 +254,8 @@ def photometric(
             (*painted.shape[:2], 1), np.float32
         )
         painted += noise * np.float32(level * config.noise)
-    clipped: NDArray[np.float32] = np.clip(painted, 0, 255, out=painted)
-    return clipped
+    np.clip(painted, 0, 255, out=painted)
+    return painted
 
 
 def _tone_curve(config: AugmentConfig, draws: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -264,7 +264,7 @@ def _tone_curve(config: AugmentConfig, draws: NDArray[np.float64]) -> NDArray[np
     light = np.minimum(light, 1.0)
     # A bow that leaves black, mid-grey and white in place and has a slope of 1 at mid-grey.
     bow = 4 * light * (1 - light) * (light - 0.5)
-    return (255 * (light + draws[1] * config.contrast * bow)).astype(np.float32)
+    return np.asarray(255 * (light + draws[1] * config.contrast * bow), np.float32)
 
 
 def _colour_map(config: AugmentConfig, draws: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -6,10 +6,12 @@ write_phantom(Path("phantom"), PhantomConfig(frames=100), video=True)
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -41,6 +43,8 @@ def write_phantom(
     video: bool = False,
     progress: Callable[[int], None] | None = None,
     masks: str = "types",
+    shares: tuple[float, float] = (0.15, 0.15),
+    workers: int = 1,
 ) -> None:
     """Writes ``images``, ``masks``, ``parts``, ``instances``, ``tips.json``, classes and splits.
 
@@ -54,10 +58,13 @@ def write_phantom(
         video: Whether to add the held-out video.
         progress: Called with the number of frames done; twice ``config.frames`` with a video.
         masks: What ``masks/`` and ``classes.toml`` tell apart: ``types`` or ``parts``.
+        shares: Shares of the scenes that ``val`` and ``test`` get; training has the rest.
+        workers: Processes that paint the set, a scene at a time; the files are the same for any.
 
     Raises:
         OutputExistsError: ``out`` exists.
-        ConfigError: ``masks`` is unknown, or a video of odd size is asked for.
+        ConfigError: ``masks`` is unknown, a video of odd size is asked for, no share is left for
+            training, or there is no worker.
         SinkError: The disk is full or may not be written to.
     """
     out = Path(out)
@@ -65,6 +72,13 @@ def write_phantom(
         raise ConfigError(
             f"masks is {masks!r}, expected {' or '.join(MASKS)}", remedy="choose one of them"
         )
+    if min(shares) < 0 or sum(shares) >= 1:
+        raise ConfigError(
+            f"shares of val and test are {shares[0]:g} and {shares[1]:g}",
+            remedy="give two shares of at least 0 that leave some scenes for training",
+        )
+    if workers < 1:
+        raise ConfigError(f"workers is {workers}, expected 1 or more", remedy="name at least one")
     if video and (config.size[0] % 2 or config.size[1] % 2):
         raise ConfigError(
             f"a video of {config.size[1]}x{config.size[0]} cannot be coded in H.264",
@@ -82,7 +96,7 @@ def write_phantom(
     try:
         part.chmod(0o755)
         report = progress or (lambda done: None)
-        _write_set(part, config, masks, report)
+        _write_set(part, config, masks, shares, workers, report)
         if video:
             _write_video(part, config, masks, report)
         os.replace(part, out)
@@ -92,10 +106,11 @@ def write_phantom(
         shutil.rmtree(part, ignore_errors=True)
 
 
-def splits_by_clip(clips: int) -> dict[str, range]:
-    """Scenes of each split, about 70/15/15; with few scenes training comes first, then test."""
-    test = max(round(0.15 * clips), 1) if clips > 1 else 0
-    val = max(round(0.15 * clips), 1) if clips > 2 else 0
+def splits_by_clip(clips: int, shares: tuple[float, float] = (0.15, 0.15)) -> dict[str, range]:
+    """Scenes of each split; of few scenes, training gets its one first, then test, then val."""
+    least = [1 if share > 0 else 0 for share in shares]
+    test = max(round(shares[1] * clips), least[1]) if clips > 1 else 0
+    val = max(round(shares[0] * clips), least[0]) if clips > 2 else 0
     train = clips - val - test
     return {
         "train": range(train),
@@ -104,8 +119,57 @@ def splits_by_clip(clips: int) -> dict[str, range]:
     }
 
 
+@dataclass(frozen=True)
+class _Painter:
+    """Paints and writes single scenes of a set, in whatever process."""
+
+    root: Path
+    config: PhantomConfig
+    masks: str
+    clip_digits: int
+    frame_digits: int
+
+    def __call__(self, clip: int) -> tuple[int, dict[str, Any]]:
+        """Writes the scene's frames: its number, and the tips by file name."""
+        length = self.config.clip_length
+        frames = min(length, self.config.frames - clip * length)
+        tips: dict[str, Any] = {}
+        scene = phantom_frames(replace(self.config, frames=frames), first_clip=clip)
+        for index, frame in enumerate(scene):
+            stem = f"{clip:0{self.clip_digits}d}{index:0{self.frame_digits}d}"
+            _png(self.root / "images" / f"{stem}.png", frame.image[..., ::-1])
+            _png(self.root / "masks" / f"{stem}.png", getattr(frame, self.masks))
+            _png(self.root / "parts" / f"{stem}.png", frame.parts)
+            _png(self.root / "instances" / f"{stem}.png", frame.instances)
+            tips[stem] = _tips(frame)
+        return clip, tips
+
+
+def _painted(painter: _Painter, clips: int, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The scenes as they get done."""
+    if workers == 1:
+        yield from map(painter, range(clips))
+        return
+    # Spawned: a fork would copy OpenCV's and torch's threads in whatever state they are.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        try:
+            for job in as_completed([pool.submit(painter, clip) for clip in range(clips)]):
+                yield job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def _write_set(
-    root: Path, config: PhantomConfig, masks: str, progress: Callable[[int], None]
+    root: Path,
+    config: PhantomConfig,
+    masks: str,
+    shares: tuple[float, float],
+    workers: int,
+    progress: Callable[[int], None],
 ) -> None:
     length = min(config.clip_length, max(config.frames // FEWEST_SCENES, 1))
     config = replace(config, clip_length=length)
@@ -113,22 +177,22 @@ def _write_set(
     digits = max(len(str(clips - 1)), 3), max(len(str(length - 1)), 3)
     for name in ("images", "masks", "parts", "instances", "splits"):
         (root / name).mkdir()
-    tips: dict[str, Any] = {}
-    stems: dict[int, list[str]] = {}
-    for index, frame in enumerate(phantom_frames(config)):
-        stem = f"{frame.clip:0{digits[0]}d}{index % length:0{digits[1]}d}"
-        stems.setdefault(frame.clip, []).append(stem)
-        _png(root / "images" / f"{stem}.png", frame.image[..., ::-1])
-        _png(root / "masks" / f"{stem}.png", getattr(frame, masks))
-        _png(root / "parts" / f"{stem}.png", frame.parts)
-        _png(root / "instances" / f"{stem}.png", frame.instances)
-        tips[stem] = _tips(frame)
-        progress(index + 1)
-    (root / "tips.json").write_text(json.dumps(tips, indent=1), encoding="utf-8")
+    painter = _Painter(root, config, masks, *digits)
+    tips: dict[int, dict[str, Any]] = {}
+    done = 0
+    for clip, found in _painted(painter, clips, min(workers, clips)):
+        tips[clip] = found
+        for _ in found:
+            done += 1
+            progress(done)
+    ordered = {stem: tips[clip][stem] for clip in range(clips) for stem in tips[clip]}
+    (root / "tips.json").write_text(json.dumps(ordered, indent=1), encoding="utf-8")
     (phantom_table() if masks == "types" else parts_table()).write(root / "classes.toml")
     parts_table().write(root / "classes_parts.toml")
-    for split, chosen in splits_by_clip(clips).items():
-        lines = [f"{stem}\n" for clip in chosen for stem in stems[clip]]
+    for split, chosen in splits_by_clip(clips, shares).items():
+        if not chosen:
+            continue
+        lines = [f"{stem}\n" for clip in chosen for stem in tips[clip]]
         (root / "splits" / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
     _write_facts(root / "dataset.toml", config, masks, f"^([0-9]{{{digits[0]}}})")
 
