@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,22 @@ def test_the_teacher_follows_the_updated_student_and_is_deployed(
     assert teacher.deployable()[0] is teacher.pair.teacher
 
 
+def test_running_statistics_are_those_of_the_target(teacher: mt.MeanTeacher) -> None:
+    views = []
+    student = teacher.pair.student
+    student.register_forward_pre_hook(lambda _, inputs: views.append(inputs[0]))
+    lone = copy.deepcopy(student)
+    teacher.losses(adaptation_batch(), MIDDLE)
+    _, of_target = views
+    lone(of_target)
+    for name, value in student.encoder.state_dict().items():
+        if "running" in name:
+            assert torch.allclose(value, lone.encoder.state_dict()[name], rtol=1e-4), name
+    assert not torch.allclose(
+        student.aspp[2].running_mean, teacher.pair.teacher.aspp[2].running_mean
+    )
+
+
 def test_monte_carlo_passes_are_several_views(make_method: Callable[..., Any]) -> None:
     method = make_method("mean-teacher", passes=3, dropout=0.2)
     method.build(CONTRACT).train()
@@ -271,7 +288,7 @@ def consistent(make_method: Callable[..., Any], **values: Any) -> cc.CrossConsis
 def test_labelled_frames_come_first_and_the_weight_counts_from_there(
     make_method: Callable[..., Any],
 ) -> None:
-    method = consistent(make_method)
+    method = consistent(make_method, pretrain=0.2, w_consistency=30.0)
     assert set(method.losses(consistency_batch(), Progress(19, 100))) == {"ce"}
     assert set(method.losses(consistency_batch(), Progress(20, 100))) == {"ce", "consistency"}
     assert method.consistency_weight(Progress(20, 100)) == pytest.approx(30 * math.exp(-5))
@@ -291,6 +308,25 @@ def test_the_first_loss_is_the_mse_over_decoders_and_images(
     others = [decoder(features).softmax(dim=1) for decoder in method.branches.auxiliary]
     want = torch.stack([(o - p).square().mean() for o in others]).mean()
     assert torch.allclose(method.branches.disagreement(features, logits), want)
+
+
+def test_auxiliary_decoders_begin_as_copies_of_the_trained_main_one(
+    make_method: Callable[..., Any],
+) -> None:
+    method = consistent(make_method, pretrain=0.2)
+    main, others = method.branches.main.decoder, method.branches.auxiliary
+    with torch.no_grad():
+        for value in main.parameters():
+            value.add_(1)
+    method.after_step(Progress(18, 100))
+    assert not any(torch.equal(o.head.bias, main.head.bias) for o in others)
+    method.after_step(Progress(19, 100))  # the last step of labelled pre-training
+    for other in others:
+        assert all(torch.equal(v, main.state_dict()[n]) for n, v in other.state_dict().items())
+    with torch.no_grad():
+        main.head.bias.add_(1)
+    method.after_step(Progress(20, 100))
+    assert not any(torch.equal(o.head.bias, main.head.bias) for o in others)
 
 
 @pytest.mark.parametrize(("on", "images"), [("all", 4), ("unlabelled", 2)])
