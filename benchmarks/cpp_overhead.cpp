@@ -3,7 +3,10 @@
 //     cpp_overhead LIBRARY BUNDLE HEIGHT WIDTH ROUNDS THREADS
 //
 // Both take the same packed RGB frame; the bare loop has its input and outputs bound beforehand.
-// They take turns, and their order changes from round to round. Prints one JSON object.
+// Two sessions of one model differ in speed by some percent, by where their weights lie in memory:
+// several of each kind are opened by turns, all run in every round, in an order that moves on, and
+// their means are compared. Between runs idle threads get time to stop spinning. Prints one JSON
+// object; "noise" is the same ratio between two halves of the bare sessions.
 #include <dlfcn.h>
 #include <time.h>
 
@@ -12,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <trocar/trocar.hpp>
 #include <vector>
 
@@ -21,6 +25,8 @@
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t copies = 4;
 
 double since(Clock::time_point start) {
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -110,24 +116,39 @@ int main(int count, char **arguments) try {
     const trocar::Frame frame(rgb.data(), width, height);
     const std::size_t found = session.run(frame).instruments().size();
     const double first = since(start);
-    Bare bare(arguments[1], bundle + "/model.onnx", options.threads, rgb, height, width);
-    std::vector<double> ours, theirs, ratios, work_ratios, locating;
+    std::vector<trocar::Session> sessions;
+    std::vector<Bare> bares;
+    for (std::size_t i = 0; i < copies; ++i) {
+        if (i == 0)
+            sessions.push_back(std::move(session));
+        else
+            sessions.emplace_back(bundle, options);
+        bares.emplace_back(arguments[1], bundle + "/model.onnx", options.threads, rgb, height,
+                           width);
+    }
+    std::vector<double> ours, theirs, ratios, work_ratios, noises, outside, locating;
     for (int round = -2; round < rounds; ++round) {
-        double own = 0;
-        double other = 0;
-        double own_work = 0;
-        double other_work = 0;
-        for (int turn = 0; turn < 2; ++turn) {
+        double own = 0, other = 0, own_work = 0, other_work = 0, halves[2] = {};
+        for (std::size_t turn = 0; turn < 2 * copies; ++turn) {
+            const std::size_t place = (turn + static_cast<std::size_t>(round + 2)) % (2 * copies);
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
             const auto begin = Clock::now();
             const double work = processor_ms();
-            if ((turn + round) % 2 == 0) {
-                session.run(frame);
-                own = since(begin);
-                own_work = processor_ms() - work;
+            if (place % 2 == 0) {
+                const trocar_result &result = sessions[place / 2].run(frame).raw();
+                const double took = since(begin);
+                own += took / copies;
+                own_work += processor_ms() - work;
+                if (round >= 0) {
+                    outside.push_back(took / result.infer_ms);
+                    locating.push_back(result.locate_ms);
+                }
             } else {
-                bare.run();
-                other = since(begin);
-                other_work = processor_ms() - work;
+                bares[place / 2].run();
+                const double took = since(begin);
+                other += took / copies;
+                other_work += processor_ms() - work;
+                halves[place / 2 % 2] += took;
             }
         }
         if (round < 0) continue;
@@ -135,14 +156,15 @@ int main(int count, char **arguments) try {
         theirs.push_back(other);
         ratios.push_back(own / other);
         work_ratios.push_back(own_work / other_work);
-        locating.push_back(session.run(frame).raw().locate_ms);
+        noises.push_back(halves[0] / halves[1]);
     }
     std::printf(
         "{\"instruments\": %zu, \"open_ms\": %.2f, \"first_result_ms\": %.2f, "
         "\"trocar_ms\": %.3f, \"bare_ms\": %.3f, \"ratio\": %.5f, \"work_ratio\": %.5f, "
-        "\"locate_ms\": %.4f, \"least_locate_ms\": %.4f}\n",
+        "\"noise\": %.5f, \"outside\": %.5f, \"locate_ms\": %.4f, \"least_locate_ms\": %.4f}\n",
         found, opened, first, median(ours), median(theirs), median(ratios), median(work_ratios),
-        median(locating), *std::min_element(locating.begin(), locating.end()));
+        median(noises), median(outside), median(locating),
+        *std::min_element(locating.begin(), locating.end()));
     return 0;
 } catch (const trocar::Error &error) {
     std::fprintf(stderr, "%s\n  -> %s\n", error.what(), error.remedy().c_str());

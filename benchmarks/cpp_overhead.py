@@ -3,13 +3,15 @@
 python benchmarks/cpp_overhead.py            # ResNet-18 DeepLabV3+, 512x640, two threads
 
 Builds the library (Release), its benchmark and a bundle whose labels show two instruments, then
-lets both run the same frame in turns. Location works on labels of network size.
+lets four sessions of either kind run the same frame in turns. Location works on labels of network
+size. Writes benchmarks/results/cpp.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import subprocess
 import tempfile
 from pathlib import Path
@@ -24,10 +26,11 @@ CPP = ROOT / "runtime" / "cpp"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="resnet18")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frame", default="512x640", help="HEIGHTxWIDTH")
     parser.add_argument("--work", type=Path, help="keep the bundle here")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "cpp.md")
     given = parser.parse_args()
     build = build_benchmark()
     with tempfile.TemporaryDirectory() as folder:
@@ -62,20 +65,48 @@ def measure(given: argparse.Namespace, build: Path, bundle: Path) -> None:
     found = json.loads(done.stdout)
     stripped = build / "libtrocar.stripped.so"
     subprocess.run(["strip", "-o", stripped, build / "libtrocar.so"], check=True)
-    print(f"{given.encoder}, network 512x640, frame {given.frame}, {given.threads} threads,")
-    print(f"ONNX Runtime {onnxruntime.__version__}, {given.rounds} rounds, medians")
-    print(f"  bare Run                      {found['bare_ms']:8.2f} ms")
-    print(f"  libtrocar, frame to result    {found['trocar_ms']:8.2f} ms")
-    print(
-        f"  overhead (median of ratios)   {100 * (found['ratio'] - 1):8.2f} %   goal: at most 3 %"
+    text = table(given, found, stripped.stat().st_size)
+    print(text)
+    if given.out is not None:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(text, encoding="utf-8")
+
+
+def table(given: argparse.Namespace, found: dict[str, float], size: int) -> str:
+    """The measurements as a page of documentation."""
+
+    def percent(name: str) -> str:
+        return f"{100 * (found[name] - 1):+.2f} %"
+
+    rows = [
+        ("bare `Run`", f"{found['bare_ms']:.2f} ms"),
+        ("libtrocar, frame to instruments", f"{found['trocar_ms']:.2f} ms"),
+        ("**overhead** (median of the rounds' ratios; goal: at most 3 %)", percent("ratio")),
+        ("the same in processor time", percent("work_ratio")),
+        ("noise: two bare sessions against two bare sessions", percent("noise")),
+        ("libtrocar's own time outside `Run`, as a share of it", percent("outside")),
+        (f"of that, locating {found['instruments']} instruments", f"{found['locate_ms']:.3f} ms"),
+        ("opening: hashes, ONNX Runtime, model, golden frame", f"{found['open_ms']:.0f} ms"),
+        ("start to first result", f"{found['first_result_ms']:.0f} ms"),
+        ("`libtrocar.so`, stripped, without ONNX Runtime", f"{size / 1024:.0f} KiB"),
+    ]
+    lines = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return (
+        "# libtrocar against bare ONNX Runtime\n\n"
+        "`python benchmarks/cpp_overhead.py` "
+        f"({given.encoder} encoder, network 512x640, frame {given.frame}, {given.threads} threads, "
+        f"ONNX Runtime {onnxruntime.__version__}, {processor()}, {given.rounds} rounds of four "
+        "sessions each, medians)\n\n"
+        f"| what | measured |\n| --- | ---: |\n{lines}\n"
     )
-    print(f"  the same in processor time    {100 * (found['work_ratio'] - 1):8.2f} %")
-    print(f"  of it, location               {found['locate_ms']:8.3f} ms "
-          f"(least {found['least_locate_ms']:.3f}), "
-          f"{found['instruments']} instruments")  # fmt: skip
-    print(f"  open, hashes and golden frame {found['open_ms']:8.1f} ms")
-    print(f"  start to first result         {found['first_result_ms']:8.1f} ms")
-    print(f"  library, stripped             {stripped.stat().st_size / 1024:8.0f} KiB")
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
 
 
 if __name__ == "__main__":
