@@ -86,20 +86,20 @@ class ClassStore:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            about = json.loads(arrays["about"].tobytes())
+            about = _checked_about(json.loads(arrays["about"].tobytes()))
             store = cls(
-                names=tuple(str(name) for name in about["names"]),
-                trained=tuple(bool(flag) for flag in about["trained"]),
+                names=tuple(about["names"]),
+                trained=tuple(about["trained"]),
                 features=arrays["features"].astype(np.float32),
                 owners=arrays["owners"].astype(np.int64),
-                digests=tuple(str(digest) for digest in about["digests"]),
+                digests=tuple(about["digests"]),
                 inputs={
                     name.removeprefix("input_"): array.astype(np.float32)
                     for name, array in arrays.items()
                     if name.startswith("input_")
                 },
-                changed=bool(about["changed"]),
-                previous=str(about["previous"]),
+                changed=about["changed"],
+                previous=about["previous"],
             )
             faults = store._faults()
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -128,3 +128,14 @@ class ClassStore:
             if array.ndim < 1 or len(array) != count
         ]
         return faults
+
+
+def _checked_about(about: dict[str, Any]) -> dict[str, Any]:
+    """The text beside the arrays, every member of its type: as strict as libtrocar reads it."""
+    for name, kind in (("names", str), ("trained", bool), ("digests", str)):
+        if not isinstance(about[name], list) or not all(isinstance(v, kind) for v in about[name]):
+            raise ValueError(f"{name} is no list of {kind.__name__}")
+    for name, kind in (("changed", bool), ("previous", str)):
+        if not isinstance(about[name], kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    return about
