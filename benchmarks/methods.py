@@ -49,15 +49,22 @@ TEXTURED: Arm = ("texture-entropy", "texture-entropy", {})
 FEW_LABELS = (CE, CONSISTENT, CE_DICE)
 TEXTURE = (CE, TEXTURED, CE_DICE, ("CE + Dice + texture", "supervised", {"w_texture": 0.1}))
 SOURCE_ONLY: Arm = ("source only (CE + Dice)", "supervised", {})
-REINHARD: Arm = ("mean-teacher, reinhard", "mean-teacher", {"style": "reinhard"})
+REINHARD: dict[str, Any] = {"style": "reinhard"}
+GENTLE: Arm = (
+    "mean-teacher, reinhard, weight 1",
+    "mean-teacher",
+    {**REINHARD, "w_consistency": 1.0},
+)
 ADAPTATION: tuple[Arm, ...] = (
     SOURCE_ONLY,
-    ("mean-teacher, fourier", "mean-teacher", {"style": "fourier"}),
-    REINHARD,
+    GENTLE,
+    ("the same, soft", "mean-teacher", {**GENTLE[2], "reliability": "soft"}),
+    ("mean-teacher, fourier, weight 10", "mean-teacher", {"w_consistency": 10.0}),
+    ("mean-teacher, reinhard, weight 10", "mean-teacher", {**REINHARD, "w_consistency": 10.0}),
     # What the style alone gives: the weight of the consistency is as good as 0.
-    ("reinhard alone", "mean-teacher", {"style": "reinhard", "w_consistency": 1e-9}),
+    ("reinhard alone", "mean-teacher", {**REINHARD, "w_consistency": 1e-9}),
 )
-ENDOVIS = (SOURCE_ONLY, REINHARD, CE, CONSISTENT, TEXTURED)
+ENDOVIS = (SOURCE_ONLY, GENTLE, CE, CONSISTENT, TEXTURED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,7 @@ Equation: ``L = L_seg(student(style(x_s → x_t)), y_s) + λ(t) · L_con`` with
 Departures and decisions:
 - The noise ``ξ = clip(N(0, 0.1²), ±0.2)`` is meant for images in 0..1: raw grey levels times 255.
 - ``L_seg`` is cross-entropy and Dice, as in `supervised`, its baseline.
-- BatchNorm's buffers are averaged too; the teacher judges in evaluation mode. The running
-  statistics are the target's alone, the source's pass leaves them as they are: with both domains in
-  them the teacher, which goes by them, and the student, which goes by its batch, grow apart.
+- BatchNorm's buffers are averaged too; the teacher judges in evaluation mode.
 - The teacher is the deployed network.
 """
 
@@ -40,7 +38,7 @@ from trocar.train.evaluation import draw_segmentation, evaluate_segmentation
 from trocar.train.losses import ramp_up
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
 from trocar.train.networks.segmentation import Segmenter
-from trocar.train.networks.teacher import StudentTeacher, statistics_kept
+from trocar.train.networks.teacher import StudentTeacher
 from trocar.train.segmentation_terms import SegmentationConfig, manifest_of, supervision, texture
 from trocar.train.streams import frames_stream
 
@@ -134,8 +132,7 @@ class MeanTeacher:
         """``ce`` and ``dice`` on the transferred source, ``consistency`` on the target."""
         source, target = batch["source"], batch["target"]["image"]
         transferred = self.style(source["image"], target)
-        with statistics_kept(self.pair.student):
-            on_source = self.pair.student(transferred)
+        on_source = self.pair.student(transferred)
         first_view = self.pair.student(self.noised(target)).float().softmax(dim=1)
         teacher = self.pair.judge([self.noised(target) for _ in range(self.config.passes)])
         reliability = self.reliability(teacher, progress)

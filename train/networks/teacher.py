@@ -77,17 +77,3 @@ def dropout_on(network: nn.Module) -> Iterator[None]:
     finally:
         for layer, mode in zip(layers, before, strict=True):
             layer.training = mode
-
-
-@contextmanager
-def statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Keeps BatchNorm's running statistics as they are while batches are normalised as usual."""
-    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, momentum in zip(layers, before, strict=True):
-            layer.momentum = momentum
