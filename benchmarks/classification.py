@@ -79,7 +79,7 @@ def long_tail(
     for seed in _numbers(seeds):
         tailed = long_tailed(photos.subset("train"), factor=factor, seed=seed)
         test = PhotoStore(photos.subset(split), size=(64, 64), cache_mb=256)
-        common = {
+        common: dict[str, Any] = {
             "size": (64, 64), "backbone": "test_resnet", "embedding": 64, "many": 20, "few": 5,
         }  # fmt: skip
         ce = {**common, "comparison": "head"}

@@ -123,6 +123,7 @@ def video(demo: Path, out: Path, method: str, steps: int, frames: int) -> None:
     said: dict[str, Counter[str]] = {}
     for number, line in enumerate(_frames(out / "named.jsonl")):
         mask = cv2.imread(str(sorted((out / "film" / "video_masks").glob("*.png"))[number]), -1)
+        assert mask is not None
         for one in line["instruments"]:
             x0, y0, x1, y1 = (int(v) for v in one["box"])
             inside = np.bincount(mask[y0:y1, x0:x1].ravel(), minlength=len(names))[1:]

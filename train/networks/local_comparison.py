@@ -188,7 +188,8 @@ def compare(
     # The vectors [Q,K,G+C] are never made: their global part is the same for all hypotheses.
     whole, own = parts(features, local, joining)
     length = (whole.square().sum(-1, keepdim=True) + own.square().sum(-1)).clamp(min=1e-12).sqrt()
-    of_whole, of_local = descriptions.split((whole.shape[-1], own.shape[-1]), 1)
+    size = whole.shape[-1]
+    of_whole, of_local = descriptions[:, :size], descriptions[:, size:]
     third = (whole @ of_whole.t() + (own * of_local).sum(-1)) / length
     everything = (whole @ of_whole.sum(0))[:, None] + (own * of_local.sum(0)).sum(-1)
     everything = everything / length
