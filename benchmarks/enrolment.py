@@ -1,7 +1,7 @@
 """Enrols classes that the model never saw, end to end by the commands that a user would type.
 
-    python benchmarks/enrolment.py photographs --data ../shared/data --out /tmp/enrol
-    python benchmarks/enrolment.py video --demo demo --out /tmp/enrol-video
+    python benchmarks/enrolment.py photographs --data ../shared/data --out enrol
+    python benchmarks/enrolment.py video --demo demo --out enrol-video
 
 ``photographs``: a classifier of twelve of the eighteen surgical tools; each of the other six
 is enrolled from five of its photographs into a copy of the bundle and recognised, among
@@ -165,7 +165,11 @@ def _run(*words: object, check: bool = True) -> tuple[str, float]:
         raise click.ClickException(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
     lines = (done.stdout if not done.returncode else done.stderr).strip().splitlines()
     first = next((line for line in lines if "enrolled" in line or "cannot" in line), "")
-    return first or (lines[-1] if lines else ""), seconds
+    said = first or (lines[-1] if lines else "")
+    folders = [word.parent for word in words if isinstance(word, Path)]
+    for folder in folders:
+        said = said.replace(f"{folder}/", "")
+    return said, seconds
 
 
 def _write(
@@ -203,7 +207,8 @@ def _frames(path: Path) -> list[dict[str, Any]]:
 
 def _save(name: str, row: dict[str, Any]) -> None:
     rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    rows[name] = {**row, "command": " ".join(["python", "benchmarks/enrolment.py", *sys.argv[1:]])}
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    rows[name] = {**row, "command": " ".join(["python", "benchmarks/enrolment.py", *words])}
     write_atomic(RESULTS, (json.dumps(rows, indent=1) + "\n").encode())
 
 
