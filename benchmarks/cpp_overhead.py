@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frame", default="512x640", help="HEIGHTxWIDTH")
     parser.add_argument("--work", type=Path, help="keep the bundle here")
+    parser.add_argument("--note", default="", help="a sentence about the machine, for the page")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "cpp.md")
     given = parser.parse_args()
     build = build_benchmark()
@@ -98,6 +99,7 @@ def table(given: argparse.Namespace, found: dict[str, float], size: int) -> str:
         f"ONNX Runtime {onnxruntime.__version__}, {processor()}, {given.rounds} rounds of four "
         "sessions each, medians)\n\n"
         f"| what | measured |\n| --- | ---: |\n{lines}\n"
+        + (f"\n{given.note}\n" if given.note else "")
     )
 
 

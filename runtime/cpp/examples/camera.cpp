@@ -49,6 +49,7 @@ int main(int count, char **arguments) try {
     trocar::Session session(arguments[1]);
     session.set_label_size(TROCAR_LABELS_FRAME);
     cv::Mat picture;
+    long shown = 0, found = 0;
     while (camera.read(picture)) {
         const auto start = std::chrono::steady_clock::now();
         const auto &result = session.run({picture.data, picture.cols, picture.rows, TROCAR_BGR,
@@ -59,8 +60,11 @@ int main(int count, char **arguments) try {
         cv::putText(picture, std::to_string(int(took.count())) + " ms", {12, 28},
                     cv::FONT_HERSHEY_SIMPLEX, 0.8, {255, 255, 255}, 2);
         cv::imshow("trocar", picture);
+        found += static_cast<long>(result.instruments().size());
+        ++shown;
         if (cv::waitKey(1) == 'q') break;
     }
+    std::printf("%ld frames shown, %ld instruments\n", shown, found);
     return 0;
 } catch (const trocar::Error &error) {
     std::fprintf(stderr, "%s\n  -> %s\n", error.what(), error.remedy().c_str());

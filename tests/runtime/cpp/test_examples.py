@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 
@@ -66,6 +68,25 @@ def test_callback(build: Path, tiny_bundle: Path, environment: dict[str, str]) -
     assert counts is not None, done.stdout
     assert int(counts[1]) + int(counts[2]) == 40
     assert int(counts[3]) >= int(counts[1]) > 0
+
+
+def test_camera(
+    build: Path, tiny_bundle: Path, tiny: ModuleType, environment: dict[str, str], tmp_path: Path
+) -> None:
+    camera = build / "examples" / "camera"
+    if not camera.is_file() or shutil.which("xvfb-run") is None:
+        pytest.skip("no OpenCV for C++ or no xvfb here: the camera example is not run")
+    video = tmp_path / "video.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"MJPG"), 25, (320, 240))
+    assert writer.isOpened()
+    for i in range(5):
+        writer.write(cv2.cvtColor(tiny.tiny_frame(240, 320, shift=3 * i), cv2.COLOR_RGB2BGR))
+    writer.release()
+    done = run("xvfb-run", "-a", camera, tiny_bundle, video, environment=environment)
+    assert done.returncode == 0, done.stderr
+    counts = re.search(r"(\d+) frames shown, (\d+) instruments\n", done.stdout)
+    assert counts is not None, done.stdout
+    assert (int(counts[1]), int(counts[2])) == (5, 10)
 
 
 def test_ctypes(
