@@ -39,6 +39,9 @@ COMMANDS: dict[str, LazyCommand] = {
         "trocar.train.compare:compare", "Train recipes over seeds and compare them."
     ),
     "evaluate": LazyCommand("trocar.evaluate:evaluate", "Score a model on labelled frames."),
+    "prelabel": LazyCommand(
+        "trocar.prelabel:prelabel", "Label frames by a model, for annotators to correct."
+    ),
     "export": LazyCommand(
         "trocar.deploy:export",
         "Make a bundle and prove it equal to its checkpoint.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,18 @@ def test_names_and_values_by_hand() -> None:
     assert got["challenge_iou"] == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert got["isi_iou"] == pytest.approx(((1 / 2 + 0) / 2 + 1 / 2) / 2)
     assert got["mc_iou"] == pytest.approx((1 / 2 + (0 + 1 / 2) / 2) / 2)
+
+
+def test_the_four_numbers_called_miou_differ_as_documented() -> None:
+    got = scores_of(
+        ([[0, 0, 1, 1]], [[0, 2, 1, 0]]),
+        ([[0, 0, 2, 0]], [[0, 2, 2, 0]]),
+        ([[1] * 8], [[1] * 6 + [0] * 2]),
+    )
+    names = ("challenge_iou", "isi_iou", "mc_iou", "cumulative_iou")
+    assert [round(got[name], 4) for name in names] == [0.5833, 0.5, 0.4375, 0.5167]
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert all(f"**{got[name]:.4f}**" in text for name in names)
 
 
 def test_empty_frames_follow_the_protocols() -> None:

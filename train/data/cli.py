@@ -82,6 +82,12 @@ def check_command(
 @click.option(
     "--clip-length", default=25, show_default=True, help="Frames of one scene at the most."
 )
+@click.option(
+    "--fps",
+    default=25.0,
+    show_default=True,
+    help="Frames of a second of scene time; fewer spread a clip in time. The video has 25.",
+)
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal scenes.")
 @click.option(
     "--shares",
@@ -101,6 +107,7 @@ def phantom_command(
     difficulty: float,
     masks: str,
     clip_length: int,
+    fps: float,
     seed: int,
     shares: tuple[float, float],
     workers: int,
@@ -116,6 +123,7 @@ def phantom_command(
         domain=domain,
         difficulty=difficulty,
         clip_length=clip_length,
+        fps=fps,
     )
     with progress_bar() as bar:
         row = bar.add_task("painting", total=frames * (2 if video else 1))

@@ -53,17 +53,6 @@ COLOURS: dict[str, Colour] = {
 ALTERNATIVES: dict[Colour, str] = {(128, 155, 25): "thread"}
 INSTRUMENTS = ("shaft", "clasper", "wrist", "suction", "ultrasound probe")
 PARTS = ("shaft", "wrist", "clasper")
-TYPES = (
-    "bipolar forceps",
-    "prograsp forceps",
-    "large needle driver",
-    "monopolar curved scissors",
-    "ultrasound probe",
-    "suction instrument",
-    "clip applier",
-)
-TYPE_TABLE = table_of(["background", *TYPES], instruments=TYPES)
-"""Types as published beside the challenge; the challenge's own labels do not hold them."""
 TABLES = {
     "scene": table_of(COLOURS, instruments=INSTRUMENTS, colours=COLOURS),
     "parts": table_of(["background", *PARTS], instruments=PARTS, parts=True),
