@@ -121,7 +121,7 @@ def test_texture_without_one_of_its_terms_is_refused(weights: dict[str, float]) 
 @pytest.fixture
 def teacher(make_method: Callable[..., Any]) -> mt.MeanTeacher:
     torch.manual_seed(0)
-    method = make_method("mean-teacher")
+    method = make_method("mean-teacher", w_consistency=10.0)
     method.build(CONTRACT).train()
     return method
 
