@@ -282,7 +282,11 @@ def main() -> int:
         action="store_true",
         help="on a CPU that others use too: count this process's time (with --threads 1)",
     )
-    parser.add_argument("--compile", action="store_true", help="time torch.compile too")
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="time torch.compile too; left out, on a GPU alone",
+    )
     parser.add_argument("--machine", help="how the table calls the machine")
     parser.add_argument("--output", type=Path, help="write the table here as well")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
@@ -319,7 +323,7 @@ def main() -> int:
             else soft_einsum(z.detach().double()).cpu().numpy()
         )
         limit = 4 * batch * classes**2 * height * width * len(DEFAULT_OFFSETS)
-        ways = soft_ways(z, options.compile)
+        ways = soft_ways(z, gpu if options.compile is None else options.compile)
         straight = [way for way in ways if "straight" in way.name]
         ways = agreeing([way for way in ways if way not in straight], expected, limit)
         hard_value = soft_glcm_entropy(z.detach(), from_logits=True, mode="hard", backend="torch")
