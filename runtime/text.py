@@ -62,6 +62,25 @@ def stamp(
     part[:] = (part * (255 - cover) + paint * cover + 127) // 255
 
 
+def printed(
+    mask: NDArray[np.uint8], ink: tuple[int, int, int], paper: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """``[h, w, 3]``: a coverage mask in one colour on another."""
+    cover = np.arange(256)[:, None]
+    table = (np.array(paper) * (255 - cover) + np.array(ink) * cover + 127) // 255
+    made: NDArray[np.uint8] = cv2.LUT(cv2.merge([mask] * 3), table.astype(np.uint8)[:, None, :])
+    return made
+
+
+def paste(image: NDArray[np.uint8], patch: NDArray[np.uint8], x: int, y: int) -> None:
+    """Puts a picture with its top-left corner at ``(x, y)``; what is outside is cut off."""
+    x0, y0 = max(0, x), max(0, y)
+    x1 = min(image.shape[1], x + patch.shape[1])
+    y1 = min(image.shape[0], y + patch.shape[0])
+    if x1 > x0 and y1 > y0:
+        image[y0:y1, x0:x1] = patch[y0 - y : y1 - y, x0 - x : x1 - x]
+
+
 def shade(image: NDArray[np.uint8], box: tuple[int, int, int, int], share: float) -> None:
     """Darkens ``(x0, y0, x1, y1)`` to a share of its brightness."""
     x0, y0, x1, y1 = box

@@ -17,6 +17,7 @@ from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import OutputExistsError
 from trocar.evaluate_frames import VIDEO, VIDEO_MASKS, EvaluationFrames
 from trocar.evaluate_output import EVALUATION, write_evaluation
+from trocar.evaluate_streaming import evaluate_streaming
 from trocar.evaluate_tables import against_dict, compare, print_comparison, print_scores
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda[:n].")
 @click.option(
     "--video", is_flag=True, help=f"Score {VIDEO} of DATA against its {VIDEO_MASKS}/ instead."
+)
+@click.option(
+    "--streaming",
+    type=click.FloatRange(0, min_open=True),
+    metavar="FPS",
+    help="Also score the mask on display when each frame arrives, at so many frames a second.",
 )
 @click.option("--task", default=None, help="Task of a data set that has several.")
 @click.option(
@@ -75,6 +82,7 @@ def evaluate(
     against: Path | None,
     device: str,
     video: bool,
+    streaming: float | None,
     task: str | None,
     fold: int | None,
     tolerance: float,
@@ -111,6 +119,7 @@ def evaluate(
             device=device,
             segmentation_flags={
                 "--video": video,
+                "--streaming": streaming is not None,
                 "--task": task is not None,
                 "--fold": fold is not None,
             },
@@ -119,6 +128,7 @@ def evaluate(
     source = EvaluationFrames(
         data, predictor.manifest.classes, split=split, video=video, task=task, fold=fold
     )
+    extra = {} if streaming is None else {"streaming": evaluate_streaming(model, source, streaming)}
     first = _score(predictor, source, str(model), tolerance)
     print_scores(first, predictor, source)
     comparison = None
@@ -128,7 +138,8 @@ def evaluate(
         print_comparison(comparison, (str(model), str(against)))
     if out is not None:
         with replaced_folder(out) as folder:
-            extra = {} if comparison is None else {"against": against_dict(against, comparison)}
+            if comparison is not None and against is not None:
+                extra["against"] = against_dict(against, comparison)
             write_evaluation(folder, first, predictor, source, model, extra)
         click.echo(f"wrote {out / EVALUATION}")
 

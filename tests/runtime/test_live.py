@@ -6,9 +6,10 @@ import gc
 import json
 import os
 import re
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -343,6 +344,50 @@ def test_a_full_disk_costs_the_file_and_nothing_else(session: Session, kit: Modu
     assert "No space left" in stream.outlets[0].failed
     assert stream.health.state == "DEGRADED"
     assert summary.counts.processed > 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB: a tmpfs of its own, where this user may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if done.returncode:
+        pytest.skip(f"this user may not mount a tmpfs: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_small_disk_that_fills_up_costs_its_files_and_nothing_else(
+    session: Session, kit: ModuleType, small_disk: Path
+) -> None:
+    (small_disk / "ballast").write_bytes(bytes(200_000))
+    seen: list[int] = []
+    sinks: list[Sink] = [
+        VideoSink(small_disk / "o.mp4", live=True),
+        JsonLines(small_disk / "o.jsonl", direct=True),
+        Callback(lambda shot: seen.append(shot.frame.index)),
+    ]
+
+    def filled(streams: list[LiveStream]) -> bool:
+        video, lines, _ = streams[0].outlets
+        if video.failed and lines.failed and filled_at == []:
+            filled_at.append(len(seen))
+        return bool(filled_at) and len(seen) > filled_at[0] + 20
+
+    filled_at: list[int] = []
+    (stream,), (summary,) = live(
+        session, kit.Camera(frames=99_999, fps=200), sinks=sinks, until=filled
+    )
+    failures = [outlet.failed for outlet in stream.outlets]
+    assert ["No space left" in failure for failure in failures] == [True, True, False], failures
+    assert len(seen) > filled_at[0] + 20
+    assert stream.health.state == "DEGRADED"
+    assert summary.counts.read == summary.counts.written + summary.counts.dropped
 
 
 def test_no_part_of_the_runtime_trusts_the_wall_clock() -> None:
