@@ -14,6 +14,12 @@ from trocar.cuda_kernels.build import binary_key, cached_binary
 from trocar.cuda_kernels.compilers import ARCHITECTURES, Compiled, Nvcc, Nvrtc, find_nvrtc, usages
 
 SOFT = (("SCALAR", "float"), ("CLASSES", "8"), ("FROM_LOGITS", "1"))
+EVERY_KERNEL = (
+    ("hard.cu", (("LABEL", "unsigned char"),), {"hard_counts"}),
+    ("entropy.cu", (("COUNT", "float"),), {"entropy_forward", "entropy_backward"}),
+    ("soft_forward.cu", SOFT, {"soft_forward", "sum_parts"}),
+    ("soft_backward.cu", SOFT, {"soft_backward", "argmax_labels", "straight_backward"}),
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +45,19 @@ class Counting:
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, "compute_75"])
 def test_every_architecture_compiles_without_spills(nvrtc, architecture: str) -> None:
-    for file in ("soft_forward.cu", "soft_backward.cu"):
-        done = nvrtc.compile(file, SOFT, architecture)
+    for file, defines, kernels in EVERY_KERNEL:
+        done = nvrtc.compile(file, defines, architecture)
+        if not architecture.startswith("sm_"):
+            assert b".target sm_75" in done.binary
+            assert all(b".entry " + kernel.encode() in done.binary for kernel in kernels)
+            continue
+        assert done.binary[:4] == b"\x7fELF"
         found = usages(done.log)
+        assert {usage.kernel for usage in found} == kernels
         for usage in found:
             print(f"{architecture} {usage}")
             assert usage.spilled == 0
             assert 0 < usage.registers <= 255
-        if architecture.startswith("sm_"):
-            assert done.binary[:4] == b"\x7fELF"
-            assert {usage.kernel for usage in found} & {"soft_forward", "soft_backward"}
-        else:
-            assert b".target sm_75" in done.binary
 
 
 @pytest.mark.parametrize("configuration", build.CONFIGURATIONS, ids=lambda c: f"{c[0]} {c[1]}")

@@ -127,6 +127,25 @@ def test_gradcheck_of_the_whole_chain(emulated) -> None:
     assert torch.autograd.gradcheck(entropy, (x,))
 
 
+def test_views_that_are_not_contiguous(emulated) -> None:
+    torch.manual_seed(3)
+    x = torch.randn(1, 14, 9, 3, dtype=torch.float64).permute(0, 3, 2, 1)[..., ::2]
+    valid = (torch.rand(1, 9, 14) < 0.8)[..., ::2]
+    labels = torch.randint(0, 5, (1, 14, 9)).transpose(1, 2)
+    engine = emulated(TUNINGS[1])
+    hard = HardPlan(DEFAULT_OFFSETS, 5)
+    assert torch.equal(engine.hard_counts(labels, hard).long(), REFERENCE.hard_counts(labels, hard))
+    for one_hot in (False, True):
+        plan = SoftPlan(DEFAULT_OFFSETS, from_logits=True, one_hot=one_hot)
+        counts, kept = engine.soft_counts(x, valid, plan)
+        torch.testing.assert_close(counts, REFERENCE.soft_counts(x, valid, plan)[0])
+        grad = torch.randn_like(counts).transpose(2, 3)
+        torch.testing.assert_close(
+            engine.soft_gradient(x, valid, plan, grad, kept),
+            REFERENCE.soft_gradient(x, valid, plan, grad, ()),
+        )
+
+
 def test_values_printed_in_the_literature(emulated) -> None:
     image = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 1], [0, 2, 2, 2], [2, 2, 3, 3]]])
     engine = emulated(TUNINGS[0])

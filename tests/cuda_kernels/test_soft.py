@@ -193,6 +193,26 @@ def test_numpy_gives_numpy_by_every_backend() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("mode", ["soft", "straight_through"])
+def test_views_that_are_not_contiguous(backend: str, mode: str) -> None:
+    torch.manual_seed(4)
+    whole = torch.randn(2, 14, 9, 4, dtype=torch.float64)
+    mask = torch.rand(2, 9, 14) < 0.8
+    results = []
+    for copied in (False, True):
+        leaf = whole.clone().requires_grad_()
+        x, valid = leaf.permute(0, 3, 2, 1)[..., ::2], mask[..., ::2]
+        assert not x.is_contiguous()
+        if copied:
+            x, valid = x.contiguous(), valid.contiguous()
+        value = soft_glcm_entropy(x, from_logits=True, mode=mode, valid=valid, backend=backend)
+        value.sum().backward()
+        results.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
+    assert results[0][1].any()
+
+
 def test_runs_are_bit_identical() -> None:
     x = torch.randn(2, 4, 64, 64)
     torch.use_deterministic_algorithms(True)
