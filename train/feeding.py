@@ -51,7 +51,7 @@ def feed(
         DataLoader(
             _Steps(streams),
             batch_size=None,
-            sampler=steps,  # type: ignore[arg-type]
+            sampler=steps,
             num_workers=workers,
             pin_memory=pin_memory,
             prefetch_factor=PREFETCH if workers else None,

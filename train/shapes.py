@@ -62,7 +62,7 @@ def _outline(mask: Mask) -> Mask:
     inner = cv2.erode(
         mask.astype(np.uint8), _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=(0,)
     )
-    return mask & (inner == 0)
+    return np.asarray(mask & (inner == 0), np.bool_)
 
 
 def _distance(outline: Mask) -> NDArray[np.float32]:

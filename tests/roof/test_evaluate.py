@@ -162,6 +162,29 @@ def test_classes_that_the_model_does_not_know_are_named(
     assert "stapler" in capsys.readouterr().err
 
 
+def test_a_classifiers_evaluation_is_reported(run, tmp_path) -> None:
+    folder = tmp_path / "classes"
+    folder.mkdir()
+    document = {
+        "task": "classification",
+        "model": {"name": "tools", "backend": "torch", "precision": "fp32", "device": "cpu"},
+        "data": {"path": "photos", "split": "test", "photos": 4},
+        "classes": [{"name": "forceps"}, {"name": "scissors"}],
+        "scores": {"accuracy": 0.75, "macro_f1": 0.7333, "recall_forceps": 0.5,
+                   "recall_scissors": 1.0},
+        "per_class": [{"class": "forceps", "photos": 2, "recall": 0.5, "shots": None},
+                      {"class": "scissors", "photos": 2, "recall": 1.0, "shots": 7}],
+        "confusion": [[1, 1], [0, 2]],
+        "intervals": {"accuracy": [0.25, 1.0]},
+    }  # fmt: skip
+    (folder / "evaluation.json").write_text(json.dumps(document))
+    page = tmp_path / "report.html"
+    assert run("report", "--evaluation", folder, "--out", page) == 0
+    text = page.read_text(encoding="utf-8")
+    for words in ("0.7500", "0.2500 … 1.0000", "recall per class", "4 photographs", "<td>scissors"):
+        assert words in text
+
+
 @pytest.mark.slow
 def test_the_report_opens_offline_in_a_browser(run, bundle, data, tmp_path) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trocar.contract.errors import ConfigError, OutputExistsError
+
+if TYPE_CHECKING:
+    from trocar.report.sources import EvaluationFile
 
 
 @click.command()
@@ -109,17 +113,18 @@ def write_report(
     figures = [
         (f"{item.data['scores'][name]:.3f}", f"{name}, {item.data['model']['name']}")
         for item in found
-        for name in ("iou_binary", "iou_mean")
+        for name in ("iou_binary", "iou_mean", "accuracy", "macro_f1")
         if item.data["scores"].get(name) is not None
     ]
     if figures:
         page.section("Summary", tiles(figures))
     if found_runs:
         sections.curves(page, found_runs)
-    if len(found) > 1:
+    if len({str(item.data.get("task")) for item in found}) == 1 < len(found):
         scores.side_by_side(page, found)
     for item in found:
-        scores.evaluation(page, item)
+        show = scores.class_evaluation if _classifies(item) else scores.evaluation
+        show(page, item)
     for bundle in opened:
         if PARITY in bundle.manifest.files:
             sections.parity(page, bundle.manifest, json.loads(bundle.read(PARITY)))
@@ -138,3 +143,7 @@ def write_report(
         machine,
     )
     page.write(out)
+
+
+def _classifies(found: EvaluationFile) -> bool:
+    return found.data.get("task") == "classification"

@@ -75,6 +75,34 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
     page.section("Frames", *blocks)
 
 
+def class_evaluation(page: Page, found: EvaluationFile) -> None:
+    """Scores of a classifier, of each class, and its confusion."""
+    data = found.data
+    model, where, scores = data["model"], data["data"], data["scores"]
+    others = [(n, known(v)) for n, v in scores.items() if not n.startswith("recall_")]
+    rows = list(data["per_class"])
+    head = list(rows[0]) if rows else []
+    recalls = {n: known(scores[f"recall_{n}"]) for n in found.names if f"recall_{n}" in scores}
+    low, high = data["intervals"]["accuracy"]
+    page.section(
+        f"Evaluation of {model['name']}",
+        f"<p>{escape(model['name'])}, {escape(model['backend'])} {escape(model['precision'])} on "
+        f"{escape(model['device'])}; {escape(where['path'])}, split {escape(where['split'])}, "
+        f"{where['photos']} photographs.</p>",
+        table(("score", "value"), others),
+        f"<p>accuracy, 95 % interval: {low:.4f} … {high:.4f}</p>",
+        in_a_row(
+            plots.bars(recalls, title="recall per class", xlabel="recall") if recalls else "",
+            plots.confusion_matrix(np.asarray(data["confusion"]), found.names),
+        ),
+        table(head, [[_cell(row[name]) for name in head] for row in rows]) if head else "",
+    )
+
+
+def _cell(value: object) -> object:
+    return float("nan") if value is None else value
+
+
 def side_by_side(page: Page, found: Sequence[EvaluationFile]) -> None:
     """One row an evaluation, such as a fold's, and their mean: for a protocol of several folds."""
     shared = [

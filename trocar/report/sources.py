@@ -123,13 +123,7 @@ def read_evaluation(path: Path) -> EvaluationFile:
         raise DataError(
             f"{path} holds no {EVALUATION}", remedy="name a folder of `trocar evaluate … --out`"
         )
-    data = read_json(file)
-    if data.get("task", "segmentation") != "segmentation":
-        raise DataError(
-            f"{file} scores a {data['task']} model; reports show models that segment",
-            remedy="read its table, or the JSON itself",
-        )
-    return EvaluationFile(folder=path, data=data)
+    return EvaluationFile(folder=path, data=read_json(file))
 
 
 def read_latency(path: Path) -> dict[str, dict[str, float]]:
