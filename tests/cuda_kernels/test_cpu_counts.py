@@ -76,3 +76,12 @@ def test_threads_count_what_one_counts() -> None:
         assert torch.equal(joint_counts(labels, plan), one)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int64])
+def test_what_is_no_level_belongs_to_no_pair_even_of_256_levels(dtype: torch.dtype) -> None:
+    labels = torch.tensor([[[-1, 0, 7, -128], [3, -2, 127, 127]]], dtype=dtype)
+    if dtype != torch.int8:
+        labels[0, 0, 2], labels[0, 1, 3] = 256, 255
+    plan = HardPlan(DEFAULT_OFFSETS, 256)
+    assert torch.equal(joint_counts(labels, plan).long(), REFERENCE.hard_counts(labels, plan))
