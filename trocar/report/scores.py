@@ -157,7 +157,8 @@ def _against(model: Mapping[str, Any], against: Mapping[str, Any] | None) -> lis
     head = ("score", "difference", "95 % interval", "wins", "losses", "frames", "verdict")
     return [
         f"<h3>Compared with {escape(against['path'])}</h3>",
-        "<p>The other minus this model, paired by frame; whole videos, where known, are drawn anew.</p>",
+        "<p>The other minus this model, paired by frame; "
+        "whole videos, where known, are drawn anew.</p>",
         table(head, rows),
     ]
 
