@@ -193,7 +193,8 @@ def open_classes(path: str | Path) -> tuple[Bundle, ClassStore]:
 
 def stored_classes(bundle: Bundle) -> ClassStore | None:
     """The classes beside a bundle's graph; ``None`` where they are fixed."""
-    state = bundle.manifest.extra.get("classification", {}).get("state")
+    about = bundle.manifest.extra.get("classification")
+    state = about.get("state") if isinstance(about, Mapping) else None
     if not isinstance(state, str):
         return None
     return ClassStore.from_bytes(bundle.read(state), source=f"{bundle.path}/{state}")
