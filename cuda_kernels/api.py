@@ -152,7 +152,8 @@ def soft_glcm(
         mode: ``soft``; ``straight_through`` has the value of one-hot(argmax) and passes the
             gradient by the arg-max; ``hard`` has that value and no gradient.
         valid: ``[B,H,W]`` bool; other pixels belong to no pair. None: all are valid.
-        backend: ``reference``, ``torch`` or ``cuda``; None chooses by the device.
+        backend: ``reference``, ``torch``, ``cuda`` or, rounding to TF32, ``cuda-tensor``; None
+            chooses by the device.
         check: Refuse NaN. None: on the CPU only, since on a GPU it has to wait for the device.
 
     Returns:
@@ -203,7 +204,8 @@ def soft_glcm_entropy(
         valid: ``[B,H,W]`` bool; other pixels belong to no pair. None: all are valid.
         symmetric: Count every pair in both directions.
         groups: Grey value of every class; classes of equal value are merged. None: all differ.
-        backend: ``reference``, ``torch`` or ``cuda``; None chooses by the device.
+        backend: ``reference``, ``torch``, ``cuda`` or, rounding to TF32, ``cuda-tensor``; None
+            chooses by the device.
         check: See ``soft_glcm``.
 
     Returns:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from trocar.contract.errors import BackendError
 from trocar.cuda_kernels.compilers import (
     ARCHITECTURES,
     KERNELS,
@@ -45,8 +46,23 @@ CONFIGURATIONS: tuple[tuple[str, Defines], ...] = (
             ("double", 8),
         )
     ),
+    *(
+        (
+            "soft_forward_tensor.cu",
+            (("SCALAR", scalar), ("CLASSES", str(classes)), ("FROM_LOGITS", "1")),
+        )
+        for scalar, classes in (
+            ("float", 16),
+            ("portable::Half", 24),
+            ("portable::Bfloat16", 32),
+            ("float", 64),
+        )
+    ),
 )
 """What ``python -m trocar.cuda_kernels.build`` compiles; others are compiled when first needed."""
+
+_OLDEST = {"soft_forward_tensor.cu": 80}
+"""The compute capability, times ten, that a source needs; 75 where it is not here."""
 
 
 def cached_binary(
@@ -67,8 +83,9 @@ def cached_binary(
         folder: None is ``cache_folder()``.
 
     Raises:
-        BackendError: There is no compiler, or it refuses the source.
+        BackendError: There is no compiler, it refuses the source, or the architecture is too old.
     """
+    check_architecture(file, architecture)
     compiler = compiler or _found_compiler()
     folder = cache_folder() if folder is None else folder
     key = binary_key(file, defines, architecture, compiler.name)
@@ -79,6 +96,25 @@ def cached_binary(
         binary = compiler.compile(file, defines, architecture).binary
         _write_whole(target, binary)
         return binary
+
+
+def fits(file: str, architecture: str) -> bool:
+    """Can the source run on this architecture, ``sm_XX`` or ``compute_XX``?"""
+    return int(re.sub(r"\D", "", architecture)) >= _OLDEST.get(file, 75)
+
+
+def check_architecture(file: str, architecture: str) -> None:
+    """Complain about a GPU too old for a source.
+
+    Raises:
+        BackendError: It is.
+    """
+    if not fits(file, architecture):
+        raise BackendError(
+            f"{file} needs tensor cores for TF32, which sm_{_OLDEST.get(file, 75)} and later have; "
+            f"this GPU is {architecture}",
+            remedy="use backend='cuda', whose kernels run from sm_75 up",
+        )
 
 
 def binary_key(file: str, defines: Defines, architecture: str, compiler: str) -> str:
@@ -151,6 +187,8 @@ def main(words: Sequence[str] | None = None) -> int:
             continue
         choices = " ".join(value.removeprefix("portable::") for _, value in defines)
         for architecture in options.architecture:
+            if not fits(file, architecture):
+                continue
             done = compiler.compile(file, defines, architecture)
             found = usages(done.log)
             for usage in found:

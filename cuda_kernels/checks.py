@@ -78,6 +78,21 @@ def check_valid(x: Any, valid: Any) -> None:
         )
 
 
+def check_tensor_cores(x: Any) -> None:
+    """Scores that ``soft_forward_tensor.cu`` takes: not float64, of at most 64 classes."""
+    if _dtype(x) == "float64":
+        raise ArgumentError(
+            "x is float64, and tensor cores round every probability to TF32; expected float32, "
+            "float16 or bfloat16",
+            remedy="convert it with .float(), or use backend='cuda', which sums in float64",
+        )
+    if x.shape[1] > MAX_CLASSES:
+        raise ArgumentError(
+            f"x has {x.shape[1]} classes, the kernel for tensor cores takes at most {MAX_CLASSES}",
+            remedy="merge classes before counting",
+        )
+
+
 def check_label_values(labels: Any, levels: int, ignore_index: int | None) -> None:
     """Every label that counts is a level. Waits for the device where the labels are on one."""
     width = {"uint8": 256, "int8": 128}.get(_dtype(labels), 2**63)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from trocar.contract.errors import ArgumentError, BackendError
-from trocar.cuda_kernels.build import cached_binary
+from trocar.cuda_kernels.build import cached_binary, check_architecture
 from trocar.cuda_kernels.kernel_engine import Int64, KernelEngine, Launch, Source
 from trocar.cuda_kernels.kernel_plan import Tuning
 
@@ -28,20 +28,25 @@ _STATIC_LIMIT = 48 * 1024  # a kernel must ask before it takes more shared memor
 _lock = threading.Lock()
 
 
-def cuda_engine(device: torch.device) -> KernelEngine:
+def cuda_engine(device: torch.device, *, tensor_cores: bool = False) -> KernelEngine:
     """Return the engine of one GPU; made once for each, with what it has loaded.
 
     Raises:
-        BackendError: pycuda or the driver refuses, or the GPU is older than sm_75.
+        BackendError: pycuda or the driver refuses, or the GPU is older than sm_75 (sm_80 with
+            ``tensor_cores``).
     """
     index = torch.cuda.current_device() if device.index is None else device.index
     with _lock:
-        return _engine_of(index)
+        launcher = _launcher_of(index)
+        if tensor_cores:
+            check_architecture("soft_forward_tensor.cu", launcher.architecture)
+            return KernelEngine("cuda-tensor", launcher, tensor_cores=True)
+        return KernelEngine("cuda", launcher)
 
 
 @cache
-def _engine_of(index: int) -> KernelEngine:
-    return KernelEngine("cuda", CudaLauncher(index))
+def _launcher_of(index: int) -> CudaLauncher:
+    return CudaLauncher(index)
 
 
 class CudaLauncher:
@@ -68,7 +73,7 @@ class CudaLauncher:
             )
         self._driver = driver
         self._device = torch.device("cuda", index)
-        self._architecture = f"sm_{major}{minor}"
+        self.architecture = f"sm_{major}{minor}"
         self._context = gpu.retain_primary_context()
         self._most_shared = gpu.get_attribute(
             driver.device_attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
@@ -112,9 +117,7 @@ class CudaLauncher:
         key = launch.source, launch.kernel
         with self._guard:
             if key not in self._functions:
-                binary = cached_binary(
-                    launch.source.file, launch.source.defines, self._architecture
-                )
+                binary = cached_binary(launch.source.file, launch.source.defines, self.architecture)
                 with self._current():
                     module = self._driver.module_from_buffer(binary)
                     self._functions[key] = module.get_function(launch.kernel)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from trocar.cuda_kernels.engine import Engine
 
-BACKENDS = ("reference", "torch", "cuda")
+BACKENDS = ("reference", "torch", "cuda", "cuda-tensor")
 
 
 def default_backend(device: Device) -> str:
@@ -33,16 +33,16 @@ def engine_for(backend: str | None, device: Device) -> Engine:
 
     Raises:
         ArgumentError: There is no backend of this name, or it cannot take tensors of this device.
-        BackendError: It is asked for and there is no NVIDIA GPU.
+        BackendError: It is asked for and there is no NVIDIA GPU, or one too old for it.
         MissingExtraError: It is asked for and its package is not installed.
     """
     check_backend(backend)
     chosen = backend or default_backend(device)
-    if chosen == "cuda":
+    if chosen in ("cuda", "cuda-tensor"):
         _check_cuda(device)
         from trocar.cuda_kernels.cuda_engine import cuda_engine
 
-        return cuda_engine(device)
+        return cuda_engine(device, tensor_cores=chosen == "cuda-tensor")
     if chosen == "torch":
         from trocar.cuda_kernels.torch_engine import TorchEngine
 

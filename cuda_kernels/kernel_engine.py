@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trocar.contract.errors import ArgumentError
 from trocar.cuda_kernels import kernel_plan as plans
+from trocar.cuda_kernels.checks import check_tensor_cores
 from trocar.cuda_kernels.engine import HardPlan, SoftPlan
 from trocar.cuda_kernels.kernel_plan import Shape, Tuning
 from trocar.cuda_kernels.offsets import Offset
@@ -74,9 +75,11 @@ _COUNTS = {torch.int32: "int", torch.float32: "float", torch.float64: "double"}
 class KernelEngine:
     """Plans, buffers and arguments of every kernel; see ``kernels/``."""
 
-    def __init__(self, name: str, launcher: Launcher) -> None:
+    def __init__(self, name: str, launcher: Launcher, *, tensor_cores: bool = False) -> None:
+        """With ``tensor_cores``, soft co-occurrence is summed by ``soft_forward_tensor.cu``."""
         self.name = name
         self._launcher = launcher
+        self._tensor_cores = tensor_cores
 
     def hard_counts(self, labels: Tensor, plan: HardPlan) -> Tensor:
         """Count into int32 by shared-memory histograms."""
@@ -107,7 +110,16 @@ class KernelEngine:
             return counts.to(real), (labels,)
         source = soft_source("soft_forward.cu", x.dtype, classes, plan.from_logits)
         size, total = real.itemsize, len(plan.offsets)
-        shape = plans.plan_soft_forward(x.shape, plan.offsets, size, tuning)
+        summing, kernel, adding = source, "soft_forward", source
+        if self._tensor_cores:
+            check_tensor_cores(x)
+            summing = soft_source("soft_forward_tensor.cu", x.dtype, classes, plan.from_logits)
+            kernel = "soft_forward_tensor"
+            # sum_parts is the same for any number of classes: one binary serves them all.
+            adding = soft_source("soft_forward.cu", real, 1, from_logits=True)
+            shape = plans.plan_soft_tensor(x.shape, plan.offsets, tuning)
+        else:
+            shape = plans.plan_soft_forward(x.shape, plan.offsets, size, tuning)
         parts = torch.empty(
             (batch, shape.grid[0], total, classes, classes), dtype=real, device=x.device
         )
@@ -118,13 +130,13 @@ class KernelEngine:
             x.device,
             [
                 Launch(
-                    source,
-                    "soft_forward",
+                    summing,
+                    kernel,
                     shape,
                     (x, mask, offsets, parts, height, width, total, *shape.numbers),
                 ),
                 Launch(
-                    source,
+                    adding,
                     "sum_parts",
                     plans.plan_sum(batch, cells, tuning),
                     (parts, sums, shape.grid[0], cells),

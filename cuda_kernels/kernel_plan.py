@@ -77,6 +77,34 @@ def plan_soft_forward(
     return Shape(grid, tuning.threads, shared, (tasks, columns.bit_length() - 1, rows, *margins))
 
 
+def plan_soft_tensor(shape: Sequence[int], offsets: Sequence[Offset], tuning: Tuning) -> Shape:
+    """``numbers``: as those of ``plan_soft_forward``.
+
+    Beyond 32 classes a block takes twice the shared memory; every device with TF32 has it.
+    """
+    batch, classes, height, width = shape
+    blocks = _ceil(classes, 32)
+    side = _ceil(classes, blocks)
+    cells = 16 * _ceil(side, 16) * 8 * _ceil(side, 8)
+    warps = tuning.threads // WARP
+    total = len(offsets) * blocks * blocks
+    tasks = min(total, warps)
+    columns, rows, margins = _tile(
+        offsets,
+        both=False,
+        # Between two planes up to seven numbers stay unused.
+        room=tuning.shared * min(blocks, 2) // (4 * classes) - 7,
+        tuning=tuning,
+    )
+    held = (rows + margins[0] + margins[1]) * (columns + margins[2] + margins[3])
+    stride = (held + 3) // 8 * 8 + 4
+    shared = 4 * max(classes * stride, warps * cells)
+    tiles = _ceil(height, rows) * _ceil(width, columns)
+    groups = _ceil(total, tasks)
+    grid = _grid(_shares(tiles, groups * batch, tuning), groups, batch)
+    return Shape(grid, tuning.threads, shared, (tasks, columns.bit_length() - 1, rows, *margins))
+
+
 def plan_soft_backward(
     shape: Sequence[int], offsets: Sequence[Offset], size: int, tuning: Tuning
 ) -> Shape:

@@ -166,6 +166,7 @@ inline void run(Body body, void** arguments, const unsigned* grid, unsigned thre
   b.grid = {grid[0], grid[1], grid[2]};
   b.size = {threads, 1, 1};
   b.exchange.assign(threads, 0);
+  b.fragments.assign(threads, {});
   for (unsigned z = 0; z < grid[2]; ++z)
     for (unsigned y = 0; y < grid[1]; ++y)
       for (unsigned x = 0; x < grid[0]; ++x) {

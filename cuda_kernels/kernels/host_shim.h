@@ -32,10 +32,16 @@ struct Index {
   unsigned x, y, z;
 };
 
+// What a lane brings to a product on tensor cores; see host_tensor.h.
+struct Fragment {
+  float left[4], right[2];
+};
+
 struct Block {
   Index grid{}, index{}, size{};
   std::unique_ptr<unsigned char[]> shared;
   std::vector<std::uint64_t> exchange;  // what the lanes of a warp show each other
+  std::vector<Fragment> fragments;
 };
 
 constexpr unsigned kWarp = 32;
@@ -101,6 +107,7 @@ void warp_barrier();
 #define gridDim (host::block().grid)
 
 inline void __syncthreads() { host::block_barrier(); }
+inline void __syncwarp() { host::warp_barrier(); }
 
 template <typename Number>
 Number __shfl_down_sync(unsigned, Number value, unsigned step) {
@@ -131,3 +138,4 @@ Number __ldg(const Number* source) {
 }
 
 #include "host_run.h"
+#include "host_tensor.h"

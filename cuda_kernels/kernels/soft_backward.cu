@@ -86,7 +86,7 @@ KERNEL LAUNCH_BOUNDS(256, kResident)
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const int y0 = tile / across * rows, x0 = tile % across << shift;
     __syncthreads();  // nobody still reads the tile before
-    load_tile(map, tiling, image, y0, x0, CLASSES, values);
+    load_tile(map, tiling, image, y0, x0, CLASSES, values, tiling.held());
     const int y = y0 + own_y, x_ = x0 + own_x;
     const bool inside = y < height && x_ < width;
     const SCALAR* own = inside ? map.pixel(image, y, x_) : nullptr;

@@ -48,7 +48,7 @@ KERNEL LAUNCH_BOUNDS(256)
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const int y0 = tile / across * rows, x0 = tile % across << shift;
     __syncthreads();  // nobody still reads the tile before
-    load_tile(map, tiling, image, y0, x0, kPlanes, values);
+    load_tile(map, tiling, image, y0, x0, kPlanes, values, held);
     __syncthreads();
     if (!busy) continue;
     for (int pixel = warp / tasks * 32 + lane; pixel < rows << shift; pixel += shares * 32) {

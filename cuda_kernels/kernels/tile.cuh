@@ -79,10 +79,11 @@ struct Tiling {
   }
 };
 
-// Fill `values`, [planes][held pixels], for the tile whose first pixel is (y0, x0). Pixels outside
-// and invalid ones are zero, and so are planes beyond CLASSES. Barriers are the caller's.
+// Fill `values`, planes of `held` pixels that begin `stride` numbers apart, for the tile whose first
+// pixel is (y0, x0). Pixels outside and invalid ones are zero, and so are planes beyond CLASSES.
+// Barriers are the caller's.
 INLINE void load_tile(const Map& map, const Tiling& tiling, int image, int y0, int x0, int planes,
-                      Real* values) {
+                      Real* values, int stride) {
   const int held = tiling.held(), pitch = tiling.pitch();
   for (int place = threadIdx.x; place < held; place += blockDim.x) {
     const int y = y0 - tiling.top + place / pitch, x = x0 - tiling.left + place % pitch;
@@ -102,12 +103,12 @@ INLINE void load_tile(const Map& map, const Tiling& tiling, int image, int y0, i
       for (int c = 0; c < CLASSES; ++c) sum += p[c] = portable::exponential(p[c] - largest);
       const Real inverse = Real(1) / sum;
 #pragma unroll
-      for (int c = 0; c < CLASSES; ++c) values[c * held + place] = p[c] * inverse;
+      for (int c = 0; c < CLASSES; ++c) values[c * stride + place] = p[c] * inverse;
 #else
       const Softmax softmax(pixel, area);
-      for (int c = 0; c < CLASSES; ++c) values[c * held + place] = softmax.of(pixel[c * area]);
+      for (int c = 0; c < CLASSES; ++c) values[c * stride + place] = softmax.of(pixel[c * area]);
 #endif
     }
-    for (int c = pixel ? CLASSES : 0; c < planes; ++c) values[c * held + place] = 0;
+    for (int c = pixel ? CLASSES : 0; c < planes; ++c) values[c * stride + place] = 0;
   }
 }

@@ -64,6 +64,24 @@ def test_soft_equals_the_torch_backend(mode: str, classes: int, dtype: torch.dty
     assert ((results[0][1] - results[1][1]).abs().max() / scale) < 2e-2
 
 
+@pytest.mark.parametrize("classes", [8, 16, 17, 33, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_tensor_cores_stay_within_their_rounding(classes: int, dtype: torch.dtype) -> None:
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("no TF32 on this GPU")
+    torch.manual_seed(0)
+    x = (2 * torch.randn(2, classes, 61, 133)).to(dtype).cuda()
+    valid = torch.rand(2, 61, 133, device="cuda") < 0.9
+    options = {"from_logits": True, "valid": valid, "offsets": OFFSETS, "normalised": False}
+    found, expected = (soft_glcm(x, **options, backend=b) for b in ("cuda-tensor", "cuda"))
+    # Two roundings of one part in 2**11 at most, multiplied; and the sums in float32.
+    torch.testing.assert_close(found, expected, rtol=2**-10 + 1e-5, atol=0)
+    whole = torch.randint(0, 5, x.shape).to(dtype).cuda()
+    options["from_logits"] = False
+    found, expected = (soft_glcm(whole, **options, backend=b) for b in ("cuda-tensor", "cuda"))
+    assert torch.equal(found, expected)
+
+
 def test_gradcheck() -> None:
     x = torch.randn(1, 3, 4, 5, dtype=torch.float64, device="cuda", requires_grad=True)
     assert torch.autograd.gradcheck(

@@ -38,6 +38,13 @@ def recorded(libraries, tmp_path_factory) -> dict[Source, Path]:
         engine.entropy_gradient(counts, engine.entropy(counts, symmetric=True), symmetric=True)
         labels = torch.randint(0, 40, (2, 13, 37), dtype=torch.uint8)
         engine.hard_counts(labels, HardPlan(offsets, 39, 3))
+    summed: list[tuple[Source, bytes]] = []
+    launcher = HostLauncher(libraries, Tuning(threads=64, blocks=1, tile=(8, 5)), record=summed)
+    engine = KernelEngine("recorded", launcher, tensor_cores=True)
+    offsets = ((0, 1), (1, -1), (0, -40), (2**31 - 1, 0))
+    plan = SoftPlan(offsets, from_logits=True, one_hot=False)
+    engine.soft_counts(torch.randn(1, 17, 6, 7), torch.rand(1, 6, 7) < 0.8, plan)
+    records.append(summed[0])  # what adds the parts is among the others already
     parts: dict[Source, list[bytes]] = defaultdict(list)
     for source, launch in records:
         parts[source].append(launch)
@@ -80,6 +87,7 @@ def test_no_sanitizer_complains(recorded, tmp_path, flags: list[str]) -> None:
         "hard.cu",
         "entropy.cu",
         "soft_forward.cu",
+        "soft_forward_tensor.cu",
         "soft_backward.cu",
     }
     for source, launches in recorded.items():
