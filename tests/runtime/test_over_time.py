@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,3 +218,14 @@ def test_presence_has_hysteresis() -> None:
     assert on == list(range(on[0], on[-1] + 1))
     assert 21 <= on[0] <= 26
     assert 60 <= on[-1] <= 68
+
+
+def test_no_part_of_the_runtime_trusts_the_wall_clock() -> None:
+    """A clock that steps (NTP, daylight saving) must not make a frame old or young."""
+    runtime = Path(__file__).resolve().parents[2] / "runtime"
+    wall = re.compile(r"\btime\.time\(|\btime_ns\(|datetime\.now|perf_counter")
+    for file in runtime.rglob("*.py"):
+        # The log of an archive's runs tells people the time of day, and measures nothing by it.
+        if "cpp" not in file.parts and file.name != "archive_marks.py":
+            text = file.read_text(encoding="utf-8").replace("monotonic_ns", "")
+            assert not wall.search(text), file

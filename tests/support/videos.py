@@ -16,6 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.contract.results import FrameResult
 from trocar.runtime.sources import Frame
 
 
@@ -128,3 +129,18 @@ class Camera:
 
     def close(self) -> None:
         self.closed = True
+
+
+class Turns:
+    """A step that counts results whose frame was there before the model's last two turns."""
+
+    name = "turns"
+
+    def __init__(self) -> None:
+        self.ends: list[int] = []
+        self.late = 0
+
+    def apply(self, frame: Frame, result: FrameResult) -> FrameResult:
+        self.ends.append(monotonic_ns())
+        self.late += len(self.ends) > 2 and frame.captured_ns < self.ends[-3]
+        return result
