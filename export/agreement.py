@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORED = 255
 Labels = NDArray[np.uint8]
 Counts = NDArray[np.int64]
 

@@ -128,8 +128,8 @@ class _Run:
             parameter_groups(self.network, job.run.weight_decay),
             lr=job.run.lr,
             betas=(0.9, 0.999),
-            # One kernel for all tensors takes a third of the time; with float16 it would undo the
-            # scaling of the gradients itself, which then cannot be clipped.
+            # One kernel for all tensors takes a fraction of the time; with float16 it would undo
+            # the scaling of the gradients itself, which then cannot be clipped.
             fused=job.run.precision != "fp16" or None,
         )
         self.module, self.optimizer = fabric.setup(self.losses, optimizer)

@@ -130,15 +130,7 @@ def _document(
     return {
         "schema": SCHEMA,
         "task": "classification",
-        "model": {
-            "path": str(model),
-            "name": predictor.manifest.name,
-            "method": predictor.manifest.method,
-            "backend": predictor.backend,
-            "device": predictor.device,
-            "precision": predictor.precision,
-            "source": dict(predictor.manifest.source),
-        },
+        "model": predictor.about(model),
         "data": {"path": str(data), "split": source.split, "photos": len(source.photos)},
         "command": shlex.join(["trocar", *sys.argv[1:]]),
         "environment": environment(),

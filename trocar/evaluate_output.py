@@ -52,15 +52,7 @@ def write_evaluation(
             pictures[kind].append(file)
     document: dict[str, Any] = {
         "schema": SCHEMA,
-        "model": {
-            "path": str(model),
-            "name": predictor.manifest.name,
-            "method": predictor.manifest.method,
-            "backend": predictor.backend,
-            "device": predictor.device,
-            "precision": predictor.precision,
-            "source": dict(predictor.manifest.source),
-        },
+        "model": predictor.about(model),
         "data": {"path": str(source.path), "split": source.split, "frames": source.count},
         "command": shlex.join(["trocar", *sys.argv[1:]]),
         "environment": environment(),

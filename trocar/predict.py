@@ -41,6 +41,18 @@ class Predictor:
     device: str
     precision: str
 
+    def about(self, path: Path) -> dict[str, Any]:
+        """What an evaluation says of the model, as JSON; ``path`` is what it was opened from."""
+        return {
+            "path": str(path),
+            "name": self.manifest.name,
+            "method": self.manifest.method,
+            "backend": self.backend,
+            "device": self.device,
+            "precision": self.precision,
+            "source": dict(self.manifest.source),
+        }
+
     def predict(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Labels and confidence of one frame, enlarged to the frame's size.
 

@@ -116,10 +116,3 @@ def splits_by_group(
         key = "val" if item.group in val_groups else "test" if item.group in test_groups else ""
         made[key or "train"].append(item.name)
     return {split: tuple(names) for split, names in made.items() if names}
-
-
-def first_of(names: Iterable[object], *, shown: int = 6) -> str:
-    """The first few names for a message, and how many more there are."""
-    listed = [str(name) for name in names]
-    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
-    return ", ".join(listed[:shown]) + more

@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v", ".webm", ".ts", ".wmv")
-
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
