@@ -14,11 +14,12 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
+from trocar.contract.bundle import MANIFEST
 from trocar.contract.classes import IGNORE_INDEX
 from trocar.contract.errors import ConfigError
+from trocar.predict import enlarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def streaming_scores(
     from trocar.runtime.streaming import displayed
     from trocar.train.metrics import SegmentationScores, json_ready
 
-    if not (model / "manifest.json").is_file():
+    if not (model / MANIFEST).is_file():
         raise ConfigError(
             f"{model} is no bundle: only what can run live is scored as a stream",
             remedy=f"export it first: trocar export {model} --out model.trocar",
@@ -83,7 +84,9 @@ def streaming_scores(
             analyser, images(), fps=fps, latency_ms=latency_ms, max_age_ms=max_age_ms
         ):
             truth = masks.pop(0)
-            labels = _enlarged(shown.labels, truth.shape)
+            labels = np.zeros_like(truth)
+            if shown.labels is not None:
+                labels = enlarge(shown.labels, truth.shape)
             scores.add(truth, labels)
             if before is not None and before[0].shape == truth.shape:
                 still = (truth == before[0]) & (truth != IGNORE_INDEX)
@@ -121,12 +124,3 @@ def evaluate_streaming(model: Path, source: EvaluationFrames, fps: float) -> dic
         click.echo(f"  {name:12s} {'–' if value is None else f'{value:.4f}'}")
     click.echo(f"  frames analysed {scores['analysed']}, without a mask {scores['without_mask']}")
     return scores
-
-
-def _enlarged(labels: NDArray[np.uint8] | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    if labels is None:
-        return np.zeros(shape, np.uint8)
-    large: NDArray[np.uint8] = cv2.resize(
-        labels, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT
-    )
-    return large
