@@ -47,3 +47,10 @@ def video(kit: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty frames of 120x160 at 25 frames/s; no test may change it."""
     path: Path = kit.write_video(tmp_path_factory.mktemp("video") / "clip.mp4", frames=30)
     return path
+
+
+@pytest.fixture(scope="session")
+def minute(kit: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A minute of the same, for what is stopped on its way; no test may change it."""
+    path: Path = kit.write_video(tmp_path_factory.mktemp("video") / "minute.mp4", frames=1500)
+    return path

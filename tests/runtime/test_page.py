@@ -68,20 +68,13 @@ def get(monitor: Monitor, path: str, **headers: str) -> Any:
     return urllib.request.urlopen(request, timeout=30)
 
 
-def wait_for(true: Any, seconds: float = 90.0) -> bool:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if true():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test_serves_page_state_metrics_and_pictures(page: tuple[Monitor, LiveStream]) -> None:
+def test_serves_page_state_metrics_and_pictures(
+    page: tuple[Monitor, LiveStream], kit: ModuleType
+) -> None:
     monitor, _stream = page
     # What the page shows is a snapshot of some moments ago: wait for one that holds a result.
-    assert wait_for(lambda: "infer" in monitor.feeds["0"].state.get("stages", {}))
-    assert wait_for(lambda: b'stage="infer"' in get(monitor, "/metrics").read())
+    assert kit.until(lambda: "infer" in monitor.feeds["0"].state.get("stages", {}))
+    assert kit.until(lambda: b'stage="infer"' in get(monitor, "/metrics").read())
     with get(monitor, "/") as answer:
         assert b"<title>Trocar live</title>" in answer.read()
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
@@ -136,7 +129,9 @@ def test_a_taken_port_and_a_weak_token_are_named() -> None:
         Monitor("0.0.0.0", 0, token="short")
 
 
-def test_sixteen_clients_and_one_that_never_reads(page: tuple[Monitor, LiveStream]) -> None:
+def test_sixteen_clients_and_one_that_never_reads(
+    page: tuple[Monitor, LiveStream], kit: ModuleType
+) -> None:
     monitor, stream = page
     port = int(monitor.address.rpartition(":")[2].partition("/")[0])
     lazy = socket.create_connection(("127.0.0.1", port))
@@ -158,7 +153,7 @@ def test_sixteen_clients_and_one_that_never_reads(page: tuple[Monitor, LiveStrea
         client.join(timeout=90)
     lazy.close()
     assert min(counts) >= 5
-    assert wait_for(lambda: stream.counts.processed > before)
+    assert kit.until(lambda: stream.counts.processed > before)
 
 
 CHROMIUM = next(
@@ -167,9 +162,11 @@ CHROMIUM = next(
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (apt-get install chromium)")
-def test_looks_right_in_a_browser(page: tuple[Monitor, LiveStream], tmp_path: Path) -> None:
+def test_looks_right_in_a_browser(
+    page: tuple[Monitor, LiveStream], kit: ModuleType, tmp_path: Path
+) -> None:
     monitor, stream = page
-    assert wait_for(lambda: stream.counts.processed > 20)
+    assert kit.until(lambda: stream.counts.processed > 20)
     seen: dict[str, bool] = {}
     # A busy machine may be looked at in a bad moment: it gets three.
     for patience in (0, 0, 500):

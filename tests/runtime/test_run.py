@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -282,18 +281,16 @@ def test_a_full_disk_is_named_and_leaves_nothing(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_by_a_signal_leaves_nothing(
-    tiny_bundle: Path, video: Path, tmp_path: Path, number: int
+    tiny_bundle: Path, kit: ModuleType, minute: Path, tmp_path: Path, number: int
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "trocar.cli", "run", str(tiny_bundle), str(video), "--paced",
+        [sys.executable, "-m", "trocar.cli", "run", str(tiny_bundle), str(minute), "--paced",
          "--overlay", "o.mp4", "--json", "o.jsonl"],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    ends = time.monotonic() + 30
-    while not left(tmp_path) and time.monotonic() < ends:
-        time.sleep(0.02)
+    assert kit.until(lambda: bool(left(tmp_path)))
     process.send_signal(number)
-    _, words = process.communicate(timeout=30)
+    _, words = process.communicate(timeout=90)
     assert process.returncode == 130, words
     assert "Traceback" not in words
     assert left(tmp_path) == []

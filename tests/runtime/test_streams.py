@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic_ns
 from types import ModuleType
-from typing import Any
 
 import av
 import pytest
@@ -51,7 +50,7 @@ from trocar.runtime.sources import Frame
 spec = importlib.util.spec_from_file_location("videos", sys.argv[2])
 kit = importlib.util.module_from_spec(spec); spec.loader.exec_module(kit)
 Shot.picture = lambda shot: shot.frame.image
-for attempt in range(50):
+for attempt in range(300):
     try:
         sink = VideoSink(sys.argv[1], live=True)
         sink.open(StreamInfo(name="sender", size=(120, 160), fps=50))
@@ -84,7 +83,7 @@ class Sender:
                     sink.open(StreamInfo(name="sender", size=(120, 160), fps=50))
                     break
                 except Exception:
-                    if time.monotonic() - begun > 8:
+                    if time.monotonic() - begun > 60:
                         raise
                     time.sleep(0.1)
             for index in range(2000):
@@ -121,7 +120,7 @@ def test_rtsp_out_and_in_against_ffmpegs_server(kit: ModuleType) -> None:
     place = f"rtsp://127.0.0.1:{free_port()}/live"
     # A process of its own: both ends in one can wait for each other inside FFmpeg.
     sender = subprocess.Popen([sys.executable, "-c", _SENDER, place, kit.__file__ or ""])
-    options = SourceOptions(options=(("rtsp_flags", "listen"),), timeout_s=8.0)
+    options = SourceOptions(options=(("rtsp_flags", "listen"),), timeout_s=60.0)
     source = open_source(place, options)
     try:
         frames = list(itertools.islice(source.frames(), 20))
@@ -154,17 +153,17 @@ def test_a_lost_udp_stream_is_found_again(tiny_bundle: Path, kit: ModuleType) ->
         watcher = threading.Thread(target=run.wait, kwargs={"stop": stop}, daemon=True)
         watcher.start()
         try:
-            assert until(lambda: stream.health.state == "LIVE" and stream.counts.processed > 5)
+            assert kit.until(lambda: stream.health.state == "LIVE" and stream.counts.processed > 5)
             sender.stop()
-            assert until(lambda: stream.health.state == "STALE")
-            assert until(lambda: stream.health.state == "FAULT")
+            assert kit.until(lambda: stream.health.state == "STALE")
+            assert kit.until(lambda: stream.health.state == "FAULT")
             # Garbage on the wire is neither a picture nor the end.
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
                 for _ in range(50):
                     noise.sendto(os.urandom(1316), ("127.0.0.1", int(place.rpartition(":")[2])))
             before = stream.counts.processed
             sender = Sender(kit, place)
-            assert until(
+            assert kit.until(
                 lambda: stream.health.state == "LIVE" and stream.counts.processed > before + 5
             )
         finally:
@@ -174,15 +173,6 @@ def test_a_lost_udp_stream_is_found_again(tiny_bundle: Path, kit: ModuleType) ->
             (summary,) = run.stop()
     assert source.reconnects >= 1
     assert summary.counts.read == summary.counts.written + summary.counts.dropped
-
-
-def until(true: Any, seconds: float = 20.0) -> bool:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if true():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_reconnecting_backs_off_and_numbers_on() -> None:
@@ -268,17 +258,16 @@ def test_a_camera_stand_in_is_opened_by_its_format() -> None:
 
 
 def test_a_recording_survives_being_killed(
-    tiny_bundle: Path, kit: ModuleType, tmp_path: Path
+    tiny_bundle: Path, kit: ModuleType, minute: Path, tmp_path: Path
 ) -> None:
-    clip = kit.write_video(tmp_path / "clip.mp4", frames=200)
     process = subprocess.Popen(
-        [sys.executable, "-m", "trocar.cli", "run", str(tiny_bundle), str(clip), "--live",
+        [sys.executable, "-m", "trocar.cli", "run", str(tiny_bundle), str(minute), "--live",
          "--overlay", "o.mp4", "--json", "o.jsonl"],
         cwd=tmp_path, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    assert until(lambda: _lines(tmp_path / "o.jsonl") > 60)
+    assert kit.until(lambda: _lines(tmp_path / "o.jsonl") > 60)
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=10)
+    process.wait(timeout=60)
     frames = kit.read_video(tmp_path / "o.mp4")
     # About sixty frames were shown; one second of 25 frames may be lost.
     assert len(frames) > 30
@@ -286,17 +275,16 @@ def test_a_recording_survives_being_killed(
 
 
 def test_sigterm_ends_a_live_run_with_whole_files(
-    tiny_bundle: Path, kit: ModuleType, tmp_path: Path
+    tiny_bundle: Path, kit: ModuleType, minute: Path, tmp_path: Path
 ) -> None:
-    clip = kit.write_video(tmp_path / "clip.mp4", frames=200)
     process = subprocess.Popen(
-        [sys.executable, "-m", "trocar.cli", "run", str(tiny_bundle), str(clip), "--live",
+        [sys.executable, "-m", "trocar.cli", "run", str(tiny_bundle), str(minute), "--live",
          "--overlay", "o.mp4", "--json", "o.jsonl", "--metrics", "m.json"],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert until(lambda: _lines(tmp_path / "o.jsonl") > 20)
+    assert kit.until(lambda: _lines(tmp_path / "o.jsonl") > 20)
     process.send_signal(signal.SIGTERM)
-    _, words = process.communicate(timeout=30)
+    _, words = process.communicate(timeout=90)
     assert process.returncode == 130
     assert "Traceback" not in words
     assert len(kit.read_video(tmp_path / "o.mp4")) > 15

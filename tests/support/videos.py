@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic_ns
 from types import ModuleType
@@ -92,6 +92,16 @@ def read_video(path: Path) -> list[NDArray[np.uint8]]:
     """All frames of a file, RGB."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def until(true: Callable[[], bool], seconds: float = 90.0) -> bool:
+    """Waits for something to be so, on a machine however busy; whether it came."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        if true():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 class Camera:
