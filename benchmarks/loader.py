@@ -31,7 +31,7 @@ from trocar.contract.classes import ClassTable
 from trocar.train.data.cache import FrameCache
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
-from trocar.train.data.stream import FrameDataset, loader
+from trocar.train.data.stream import FrameDataset, loader, read_batch
 from trocar.train.data.transforms import NO_AUGMENT, Augment
 
 SIZE = (512, 640)
@@ -112,7 +112,7 @@ def epochs(frames: FrameSet, augment: Augment) -> tuple[float, float]:
 
     def epoch() -> None:
         for position in range(len(dataset)):
-            dataset[position]
+            read_batch(dataset, [position])
 
     return timed(epoch)[1], timed(epoch)[1]
 

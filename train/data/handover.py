@@ -2,7 +2,8 @@
 
     ring = Ring(workers=2, slots=4, size=batch_bytes)     # before the workers are forked
     start_worker(0, ring)                                 # in a worker
-    batch = {"image": stack(images)}; return pack(batch)  # in a worker; arrives as the batch
+    image = room((8, 3, 256, 320), torch.float32)         # in a worker; fill it
+    return pack({"image": image})                         # in a worker; arrives as the batch
 
 A batch that goes the usual way lies in shared memory of its own, whose pages the system must find
 and clear each time: for 1080p frames that took a tenth of a worker's time. The ring also needs
@@ -16,7 +17,6 @@ import ctypes
 import itertools
 import mmap
 import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
 PREFETCH = 2
 """Batches that a worker reads ahead."""
@@ -138,17 +137,10 @@ def start_worker(worker: int, ring: Ring | None = None) -> None:
     _worker = None if ring is None else _Writer(ring, worker)
 
 
-def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Stacks tensors of equal shape; in a worker straight into the memory that is handed over."""
-    first = tensors[0]
-    room = None
-    if _worker is not None:
-        room = _worker.room((len(tensors), *first.shape), first.dtype)
-    if room is None:
-        # In a worker, torch's own collation stacks into shared memory: one copy less.
-        made: Tensor = default_collate(list(tensors))
-        return made
-    return torch.stack(list(tensors), out=room)
+def room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor; in a worker it lies in the memory that is handed over."""
+    made = None if _worker is None else _worker.room(shape, dtype)
+    return torch.empty(shape, dtype=dtype) if made is None else made
 
 
 def pack(batch: Any) -> Any:

@@ -15,7 +15,7 @@ import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.train.data.cache import FrameCache, cached
-from trocar.train.data.handover import PREFETCH, SLOTS, Ring, pack, stack, start_worker
+from trocar.train.data.handover import PREFETCH, SLOTS, Ring, pack, room, start_worker
 from trocar.train.data.sample import FrameSet, Sample
 from trocar.train.data.transforms import Augment
 
@@ -124,7 +124,7 @@ class Stream:
 
     def batch(self, step: int) -> Batch:
         """This rank's part of one step's batch, read in this process."""
-        return collate([self.dataset[draw] for draw in self.draws(step)])
+        return read_batch(self.dataset, self.draws(step))
 
     def batches(
         self, *, first: int = 0, last: int, workers: int = 0, pin_memory: bool = False
@@ -134,7 +134,11 @@ class Stream:
         return iter(loader(self.dataset, steps, workers=workers, pin_memory=pin_memory))
 
 
-class DrawDataset(Dataset[tuple[Tensor, Tensor | None, str, int]]):
+Out = tuple[Tensor, Tensor]
+"""Where a frame's image and mask go: a place in each tensor of its batch."""
+
+
+class DrawDataset(Dataset[Batch]):
     """Draws by number: what a worker process reads."""
 
     def __init__(self, stream: Stream) -> None:
@@ -142,18 +146,22 @@ class DrawDataset(Dataset[tuple[Tensor, Tensor | None, str, int]]):
         self.augment = stream.spec.augment
         self.read = cached(stream.spec.frames, stream.cache)
 
-    def __getitem__(self, draw: int) -> tuple[Tensor, Tensor | None, str, int]:
+    def __getitems__(self, draws: Sequence[int]) -> Batch:
+        return read_batch(self, draws)
+
+    def read_into(self, draw: int, out: Out) -> tuple[Tensor, Tensor | None, str, int]:
+        """Image, mask, name and position of one draw."""
         spec, position = self.stream.spec, self.stream.position(draw)
         seed = self.stream.draw_seed(draw)
         sample = self.read(position)
         if spec.before is not None:
             sample = spec.before(sample, seed)
         mask = sample.mask if spec.labelled else None
-        image, labels = spec.augment(sample.image, mask, seed)
+        image, labels = spec.augment(sample.image, mask, seed, out=out)
         return image, labels, sample.name, position
 
 
-class FrameDataset(Dataset[tuple[Tensor, Tensor | None, str, int]]):
+class FrameDataset(Dataset[Batch]):
     """A set's frames in order, resized and not augmented: for validation."""
 
     def __init__(self, frames: FrameSet, augment: Augment, cache: FrameCache | None = None) -> None:
@@ -163,9 +171,13 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor | None, str, int]]):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor | None, str, int]:
+    def __getitems__(self, positions: Sequence[int]) -> Batch:
+        return read_batch(self, positions)
+
+    def read_into(self, position: int, out: Out) -> tuple[Tensor, Tensor | None, str, int]:
+        """Image, mask, name and position of one frame."""
         sample = self.read(position)
-        image, labels = self.augment(sample.image, sample.mask, 0)
+        image, labels = self.augment(sample.image, sample.mask, 0, out=out)
         return image, labels, sample.name, position
 
 
@@ -188,7 +200,7 @@ def loader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_collate_and_pack,
+        collate_fn=pack,
         pin_memory=pin_memory,
         worker_init_fn=functools.partial(start_worker, ring=ring) if workers else None,
         multiprocessing_context="fork" if workers else None,
@@ -203,21 +215,20 @@ def frame_bytes(size: tuple[int, int]) -> int:
     return size[0] * size[1] * (3 * 4 + 8)
 
 
-def collate(samples: Sequence[tuple[Tensor, Tensor | None, str, int]]) -> Batch:
-    """Stacks samples; the batch has masks where all its samples have one."""
+def read_batch(dataset: DrawDataset | FrameDataset, numbers: Sequence[int]) -> Batch:
+    """Reads frames straight into the tensors of their batch; it has masks where all frames do."""
+    size = dataset.augment.size
+    images = room((len(numbers), 3, *size), torch.float32)
+    masks = room((len(numbers), *size), torch.int64)  # costs nothing where no mask is written
+    read = [dataset.read_into(number, (images[i], masks[i])) for i, number in enumerate(numbers)]
     batch = Batch(
-        image=stack([image for image, _, _, _ in samples]),
-        name=[name for _, _, name, _ in samples],
-        index=torch.tensor([position for _, _, _, position in samples], dtype=torch.int64),
+        image=images,
+        name=[name for _, _, name, _ in read],
+        index=torch.tensor([position for _, _, _, position in read], dtype=torch.int64),
     )
-    masks = [mask for _, mask, _, _ in samples if mask is not None]
-    if len(masks) == len(samples):
-        batch["mask"] = stack(masks)
+    if all(mask is not None for _, mask, _, _ in read):
+        batch["mask"] = masks
     return batch
-
-
-def _collate_and_pack(samples: Sequence[tuple[Tensor, Tensor | None, str, int]]) -> Any:
-    return pack(collate(samples))
 
 
 @functools.lru_cache(maxsize=8)

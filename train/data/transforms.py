@@ -5,6 +5,8 @@ augment = Augment(AugmentConfig(), (256, 320)); image, mask = augment(frame, mas
 
 from __future__ import annotations
 
+import functools
+import math
 import threading
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from trocar.contract.errors import ArgumentError
 
 _THREAD = threading.local()
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+_STRIP = 32  # rows: in float32 a strip of this height stays in the processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,12 @@ class Augment:
     size: tuple[int, int]
 
     def __call__(
-        self, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, seed: int
+        self,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.uint8] | None,
+        seed: int,
+        *,
+        out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Draws one variant; equal seeds give equal bits.
 
@@ -118,6 +126,8 @@ class Augment:
             image: ``[H, W, 3]`` uint8 RGB.
             mask: ``[H, W]`` uint8 class ids, 255 = ignored, or ``None``.
             seed: Any integer from 0 on.
+            out: Tensors to write image and mask into, of the shapes and types returned; ``None``
+                for new ones.
 
         Returns:
             Image ``[3, h, w]`` float32 0..255 RGB, mask ``[h, w]`` int64. What the geometry brings
@@ -125,14 +135,15 @@ class Augment:
         """
         rng = np.random.default_rng(seed)
         warp = draw_warp(self.config, image.shape[:2], self.size, rng)
+        pixels, ids = (None, None) if out is None else out
         if warp is None:
-            return resize_eval(image, self.size), resize_mask(mask, self.size)
+            return resize_eval(image, self.size, out=pixels), resize_mask(mask, self.size, out=ids)
         height, width = self.size
         moved = cv2.warpAffine(
             image, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
         )
         painted = photometric(moved, self.config, rng)
-        tensor = planes(painted)
+        tensor = planes(painted, out=pixels)
         if mask is None:
             return tensor, None
         labels = cv2.warpAffine(
@@ -143,15 +154,18 @@ class Augment:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(IGNORE_INDEX,),
         )
-        return tensor, torch.from_numpy(labels.astype(np.int64))
+        return tensor, _ids(labels, ids)
 
 
-def resize_eval(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+def resize_eval(
+    image: NDArray[np.uint8], size: tuple[int, int], *, out: Tensor | None = None
+) -> Tensor:
     """Resizes as the exported graph does: bilinear, half-pixel, not antialiased, in float32.
 
     Args:
         image: ``[H, W, 3]`` uint8 RGB.
         size: Height and width to give.
+        out: ``[3, h, w]`` float32 to write into; ``None`` for a new one.
 
     Returns:
         ``[3, h, w]`` float32, 0..255.
@@ -161,21 +175,48 @@ def resize_eval(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
             f"expected an image [H, W, 3] uint8, got {list(image.shape)} {image.dtype}",
             remedy="give the frame as it was decoded, as RGB",
         )
-    if image.shape[:2] == size:
-        frame = image.astype(np.float32)
-    else:
-        # Fresh pages for a whole frame in float32 would take longer than the resizing itself.
-        whole = _scratch(image.shape)
-        np.copyto(whole, image)
-        frame = cv2.resize(whole, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return planes(frame)
+    same = image.shape[:2] == size
+    return planes(image.astype(np.float32) if same else _resize_in_strips(image, size), out=out)
 
 
-def planes(image: NDArray[np.float32]) -> Tensor:
+def _resize_in_strips(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """What OpenCV makes of the whole frame in float32, bit by bit, with less of it in memory."""
+    height, pieces = image.shape[0], _strips(image.shape[0], size[0])
+    # Fresh pages for a frame in float32 would take longer than the resizing itself.
+    strip = _scratch((height // pieces, *image.shape[1:]))
+    frame = np.empty((*size, 3), np.float32)
+    for part, target in zip(np.split(image, pieces), np.split(frame, pieces), strict=True):
+        np.copyto(strip, part)
+        cv2.resize(strip, target.shape[1::-1], dst=target, interpolation=cv2.INTER_LINEAR)
+    return frame
+
+
+@functools.lru_cache(maxsize=64)
+def _strips(source: int, target: int) -> int:
+    """Number of equal strips that can be resized one by one: whole rows to whole rows.
+
+    When rows get fewer, the two that each new one is made of lie in its own strip.
+    """
+    if target > source:
+        return 1
+    common = math.gcd(source, target)
+    return max(
+        (n for n in range(2, common + 1) if common % n == 0 and source // n >= _STRIP), default=1
+    )
+
+
+def planes(image: NDArray[np.float32], *, out: Tensor | None = None) -> Tensor:
     """``[3, h, w]`` of ``[h, w, 3]``; OpenCV takes half of the time that copying the axes does."""
-    out = np.empty((3, *image.shape[:2]), np.float32)
-    cv2.split(image, list(out))
-    return torch.from_numpy(out)
+    made = torch.empty((3, *image.shape[:2])) if out is None else out
+    cv2.split(image, list(made.numpy()))
+    return made
+
+
+def _ids(labels: NDArray[np.uint8], out: Tensor | None) -> Tensor:
+    if out is None:
+        return torch.from_numpy(labels.astype(np.int64))
+    np.copyto(out.numpy(), labels)
+    return out
 
 
 def _scratch(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -186,14 +227,16 @@ def _scratch(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return kept
 
 
-def resize_mask(mask: NDArray[np.uint8] | None, size: tuple[int, int]) -> Tensor | None:
+def resize_mask(
+    mask: NDArray[np.uint8] | None, size: tuple[int, int], *, out: Tensor | None = None
+) -> Tensor | None:
     """Resizes labels by the nearest pixel centre: ``[h, w]`` int64; no new value can arise."""
     if mask is None:
         return None
     labels = mask
     if mask.shape != size:
         labels = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-    return torch.from_numpy(labels.astype(np.int64))
+    return _ids(labels, out)
 
 
 def draw_warp(

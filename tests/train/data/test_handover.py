@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from trocar.train.data import handover
-from trocar.train.data.handover import Ring, pack, stack, start_worker
+from trocar.train.data.handover import Ring, pack, room, start_worker
 
 
 class Numbers(Dataset[dict[str, Any]]):
@@ -23,8 +23,8 @@ class Numbers(Dataset[dict[str, Any]]):
         self.size = size
 
     def __getitem__(self, n: int) -> dict[str, Any]:
-        image = stack([torch.full((self.size,), float(n)) for _ in range(2)])
-        mask = stack([torch.full((7,), n, dtype=torch.int64) for _ in range(2)])
+        image = room((2, self.size), torch.float32).fill_(n)
+        mask = room((2, 7), torch.int64).fill_(n)
         return {"a": {"image": image, "mask": mask, "name": ["x", "y"], "step": n}}
 
 

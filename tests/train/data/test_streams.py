@@ -16,7 +16,7 @@ from trocar.contract.errors import ArgumentError, ConfigError, DataError
 from trocar.train.data.cache import FrameCache, cached
 from trocar.train.data.sample import FrameSet, Item, Sample
 from trocar.train.data.splits import with_splits
-from trocar.train.data.stream import FrameDataset, Stream, StreamSpec, loader
+from trocar.train.data.stream import FrameDataset, Stream, StreamSpec, loader, read_batch
 from trocar.train.data.transforms import (
     NO_AUGMENT,
     Augment,
@@ -168,12 +168,9 @@ def test_the_cache_is_shared_by_workers_and_bounded() -> None:
     assert cache.used <= 1 << 20
     assert len(cache) == (1 << 20) // frame  # filled in the workers, seen here
     for position in (0, 3, 399):
-        image, mask, *_ = dataset[position]
-        expected, labels, *_ = plain[position]
-        assert torch.equal(image, expected)
-        assert mask is not None
-        assert labels is not None
-        assert torch.equal(mask, labels)
+        kept, expected = (read_batch(source, [position]) for source in (dataset, plain))
+        assert torch.equal(kept["image"], expected["image"])
+        assert torch.equal(kept["mask"], expected["mask"])
 
 
 def test_the_cache_reads_a_frame_once() -> None:
@@ -274,6 +271,13 @@ def test_no_augmentation_resizes_as_torch_does() -> None:
     )[0]
     assert torch.allclose(got, expected, atol=1e-3)
     assert torch.equal(got, resize_eval(image, (48, 64)))
+
+
+@pytest.mark.parametrize("source", [(270, 480), (256, 320), (131, 97), (96, 200), (64, 50)])
+def test_resizing_in_strips_is_resizing_the_whole(source: tuple[int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (*source, 3), dtype=np.uint8)
+    whole = cv2.resize(image.astype(np.float32), (160, 128), interpolation=cv2.INTER_LINEAR)
+    assert np.array_equal(resize_eval(image, (128, 160)).numpy(), whole.transpose(2, 0, 1))
 
 
 def test_colours_stay_in_range_and_grey_stays_grey_under_hue() -> None:
