@@ -22,6 +22,7 @@ def test_round_trip_through_toml(tmp_path) -> None:
 def test_names_make_a_table_with_distinct_colours() -> None:
     table = ClassTable.from_names([f"c{i}" for i in range(13)])
     assert len({row.colour for row in table}) == 13
+    assert table.rows[0].colour == (0, 0, 0)
     assert table.instrument_ids == tuple(range(1, 13))
     assert table["c3"].id == 3
 
@@ -43,6 +44,20 @@ def test_names_make_a_table_with_distinct_colours() -> None:
 def test_unusable_tables_are_refused_in_words(rows, words) -> None:
     with pytest.raises(DataError, match=words):
         ClassTable.from_dicts(rows)
+
+
+@pytest.mark.parametrize("text", ["", "classes = []", "classes = 3", "[classes]\nid = 0"])
+def test_a_file_without_rows_is_refused_with_an_example(tmp_path, text) -> None:
+    path = tmp_path / "classes.toml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"(?s)holds no class table.*\[\[classes\]\]"):
+        ClassTable.read(path)
+
+
+def test_a_row_is_an_instrument_only_when_it_says_so() -> None:
+    rows = [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}, {"id": 2, "name": "c"}]
+    rows[2]["instrument"] = True
+    assert ClassTable.from_dicts(rows).instrument_ids == (2,)
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -57,7 +57,9 @@ class Needs:
 
 def test_attribute_docs_become_help() -> None:
     assert attribute_docs(Config)["steps"] == "Optimiser steps, 1 or more."
-    assert {spec.flag for spec in fields_of(Config)} >= {"--steps", "--amp"}
+    specs = {spec.flag: spec for spec in fields_of(Config)}
+    assert specs["--mode"].choices == ("soft", "hard")
+    assert specs["--amp"].choices == specs["--steps"].choices == ()
 
 
 def test_round_trip_through_toml(tmp_path) -> None:
@@ -95,6 +97,20 @@ def test_a_missing_value_is_named_and_others_still_checked() -> None:
 def test_a_whole_number_is_a_whole_number(value) -> None:
     with pytest.raises(ConfigError, match="steps"):
         from_mapping(Config, {"steps": value}, source="r")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("true", True), ("YES", True), ("on", True), ("false", False), ("No", False), ("off", False)],
+)
+def test_words_for_true_and_false(text, value) -> None:
+    assert from_mapping(Config, {"amp": text}, source="r").amp is value
+
+
+@pytest.mark.parametrize("value", [3, {"a": 1}])
+def test_a_list_is_a_list(value) -> None:
+    with pytest.raises(ConfigError, match="kinds: .*expected a list"):
+        from_mapping(Config, {"kinds": value}, source="r")
 
 
 @pytest.mark.parametrize("value", [float("nan"), "inf", float("inf")])
