@@ -76,7 +76,11 @@ class EvaluationFrames:
             sample = self.set.read(item)
             assert sample.mask is not None
             yield LabelledFrame(
-                name=item.name, group=item.group, image=sample.image, mask=self.ids[sample.mask]
+                name=item.name,
+                group=item.group,
+                image=sample.image,
+                mask=self.ids[sample.mask],
+                instances=self.set.instance_map(item, sample.mask.shape),
             )
 
     def _of_video(self) -> Iterator[LabelledFrame]:

@@ -18,7 +18,7 @@ from trocar.bootstrap import interval
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
 from trocar.predict import Predictor
-from trocar.scoring_shapes import TOLERANCE, ShapeScores
+from trocar.scoring_shapes import ShapeScores
 from trocar.train.metrics import (
     SegmentationScores,
     binary,
@@ -40,12 +40,15 @@ class LabelledFrame:
         group: Video, operation or patient; empty when not known.
         image: ``[H, W, 3]`` uint8 RGB.
         mask: ``[H, W]`` uint8 class ids, 255 ignored.
+        instances: ``[H, W]`` unsigned integers, the instance that a pixel is of, 0 for none;
+            ``None`` where the set tells no instances apart.
     """
 
     name: str
     group: str
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
+    instances: NDArray[np.unsignedinteger[Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +159,7 @@ def score(
     predictor: Predictor,
     frames: Iterable[LabelledFrame],
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float,
     progress: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Runs the model over the frames and counts.
@@ -180,14 +183,14 @@ def score(
     for frame in frames:
         labels, confidence = predictor.predict(frame.image)
         whole.add(frame.mask, labels)
-        shapes.add(frame.mask, labels, confidence)
+        shapes.add(frame.mask, labels, confidence, instances=frame.instances)
         if frame.group:
             if frame.group not in groups:
                 groups[frame.group] = (
                     SegmentationScores(table), ShapeScores(table, tolerance=tolerance),
                 )  # fmt: skip
             groups[frame.group][0].add(frame.mask, labels)
-            groups[frame.group][1].add(frame.mask, labels, confidence)
+            groups[frame.group][1].add(frame.mask, labels, confidence, instances=frame.instances)
         calibration.add(frame.mask, labels, confidence)
         rows.append(score_frame(frame, labels, len(table)))
         if progress is not None:

@@ -7,24 +7,25 @@ shapes.add(truth, labels, confidence); shapes.result()["nsd@2px_mean"]
 frame, mean over the frames whose truth or prediction show the class; ``…_mean``: mean over classes.
 ``region_f1_<class>``, ``pq_<class>``: from connected regions that match at an IoU above 0.5, all
 frames together. ``region_precision``, ``region_recall``, ``region_f1``, ``region_dice``: over the
-regions of all classes. ``pq``: mean over classes. ``presence_ap_<class>``: average precision of
-ranking frames by whether they show the class; ``presence_map``: mean over classes.
+regions of all classes. ``pq``: mean over classes. ``instance_precision``, ``instance_recall``,
+``instance_f1``, ``instance_dice``, ``instance_pq``: the same where the truth's regions are the
+instances of an instance map; given only where every frame has one. ``presence_ap_<class>``:
+average precision of ranking frames by whether they show the class; ``presence_map``: mean over
+classes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
-from trocar.train.presence import average_precision
-from trocar.train.shapes import RegionCounts, match_regions, surface_dice
-
-TOLERANCE = 2.0
-"""Pixels of the frame; a hand-drawn outline is hardly surer than that."""
+from trocar.presence import average_precision
+from trocar.shapes import RegionCounts, match_regions, surface_dice
 
 
 class ShapeScores:
@@ -35,11 +36,13 @@ class ShapeScores:
         tolerance: Of the normalised surface Dice, in pixels.
     """
 
-    def __init__(self, table: ClassTable, *, tolerance: float = TOLERANCE) -> None:
+    def __init__(self, table: ClassTable, *, tolerance: float) -> None:
         self.table, self.tolerance = table, tolerance
         self.names = table.names[1:]
         self._nsd: dict[str, list[float]] = {name: [] for name in (*self.names, "binary")}
         self._regions = dict.fromkeys(self.names, RegionCounts())
+        self._instances = dict.fromkeys(self.names, RegionCounts())
+        self._all_instances = True
         self._shown: list[list[bool]] = []
         self._sure: list[list[float]] = []
 
@@ -48,6 +51,8 @@ class ShapeScores:
         truth: NDArray[np.uint8],
         labels: NDArray[np.uint8],
         confidence: NDArray[np.float32],
+        *,
+        instances: NDArray[np.unsignedinteger[Any]] | None = None,
     ) -> None:
         """Counts one frame.
 
@@ -55,7 +60,10 @@ class ShapeScores:
             truth: ``[H, W]`` uint8 class ids; ignored pixels count as background in both maps.
             labels: ``[H, W]`` uint8 class ids.
             confidence: ``[H, W]`` float32 0..1, of the labels.
+            instances: ``[H, W]``, the true instance that a pixel is of, 0 for none; an instance is
+                what has one number and one class.
         """
+        self._all_instances &= instances is not None
         counted = truth != IGNORE_INDEX
         shown, sure = [], []
         for row in list(self.table)[1:]:
@@ -63,6 +71,8 @@ class ShapeScores:
             self._nsd[row.name].append(surface_dice(mine, found, tolerance=self.tolerance))
             if mine.any() or found.any():
                 self._regions[row.name] += match_regions(mine, found)
+                if instances is not None:
+                    self._instances[row.name] += match_regions(mine, found, instances=instances)
             shown.append(bool(mine.any()))
             # A frame shows a class the surer the more of it is seen, and the surer each pixel is.
             sure.append(float(confidence[found].sum(dtype=np.float64)))
@@ -90,8 +100,21 @@ class ShapeScores:
             "region_f1": together.f1,
             "region_dice": together.region_dice,
             "pq": mean(counts.panoptic_quality for counts in self._regions.values()),
+            **self._by_instance(),
             **{f"presence_ap_{name}": value for name, value in ap.items()},
             "presence_map": mean(ap.values()),
+        }
+
+    def _by_instance(self) -> dict[str, float]:
+        if not self._all_instances:
+            return {}
+        together = sum(self._instances.values(), RegionCounts())
+        return {
+            "instance_precision": together.precision,
+            "instance_recall": together.recall,
+            "instance_f1": together.f1,
+            "instance_dice": together.region_dice,
+            "instance_pq": mean(counts.panoptic_quality for counts in self._instances.values()),
         }
 
 

@@ -77,6 +77,30 @@ def test_scores_pictures_and_report(run, bundle, data, tmp_path, capsys) -> None
     assert run("report", "--evaluation", out, "--out", page) == 11
 
 
+def test_true_instances_are_scored_where_the_set_has_them(
+    run, bundle, data, tmp_path, capsys
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    (root / "instances").mkdir()
+    for file in (root / "masks").iterdir():
+        mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        halves = 1 + (np.indices(mask.shape)[1] >= np.flatnonzero(mask.any(0)).mean())
+        cv2.imwrite(str(root / "instances" / file.name), np.where(mask > 0, halves, 0))
+    assert run("evaluate", bundle, data, "--out", tmp_path / "plain") == 0
+    assert run("evaluate", bundle, root, "--out", tmp_path / "told") == 0
+    plain, told = (
+        json.loads((tmp_path / name / "evaluation.json").read_text())["scores"]
+        for name in ("plain", "told")
+    )
+    assert {name: told[name] for name in plain} == plain
+    assert set(told) - set(plain) == {
+        f"instance_{name}" for name in ("precision", "recall", "f1", "dice", "pq")
+    }
+    assert told["instance_recall"] < told["region_recall"]  # an instrument cut in two
+    assert "instance_f1" in capsys.readouterr().out
+
+
 def test_a_model_against_itself_shows_no_difference(run, bundle, data, tmp_path, capsys) -> None:
     out = tmp_path / "e"
     assert run("evaluate", bundle, data, "--against", bundle, "--out", out) == 0

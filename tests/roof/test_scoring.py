@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -14,9 +15,14 @@ from trocar.contract.errors import ArgumentError, DataError
 from trocar.contract.manifest import InputSpec, Manifest
 from trocar.evaluate_output import pick
 from trocar.predict import Predictor, enlarge
-from trocar.scoring import Calibration, FrameScore, LabelledFrame, score
+from trocar.scoring import Calibration, Evaluation, FrameScore, LabelledFrame
+from trocar.scoring import score as score_at
 
 TABLE = ClassTable.from_names(["background", "grasper", "hook"])
+
+
+def score(predictor: Predictor, frames: list[LabelledFrame]) -> Evaluation:
+    return score_at(predictor, frames, tolerance=2.0)
 
 
 def predictor_of(answers: dict[int, np.ndarray], confidence: float = 0.75) -> Predictor:
@@ -76,6 +82,23 @@ def test_a_perfect_model_scores_one_and_an_empty_frame_is_no_number() -> None:
     assert math.isnan(made.frames[1].iou_mean)
     text = json.dumps(made.to_dict(), allow_nan=False)
     assert json.loads(text)["scores"]["iou_grasper"] is None
+
+
+def test_instances_are_scored_where_every_frame_tells_them_apart() -> None:
+    tool = np.zeros((4, 6), np.uint8)
+    tool[1:3, :4] = 1  # two instruments that touch
+    both = np.zeros((4, 6), np.uint16)
+    both[1:3, :2], both[1:3, 2:4] = 7, 300
+    whole = frame(1, tool)
+    told = dataclasses.replace(whole, instances=both)
+    made = score(predictor_of({1: tool}), [told])
+    assert made.scores["region_f1"] == 1
+    # One prediction for two: it overlaps neither by more than half.
+    assert made.scores["instance_f1"] == 0
+    assert made.scores["instance_dice"] == pytest.approx((2 / 3 + 0) / 2)
+    assert made.scores["instance_pq"] == 0
+    mixed = score(predictor_of({1: tool}), [told, whole])
+    assert not [name for name in mixed.scores if name.startswith("instance_")]
 
 
 def test_predictions_are_enlarged_to_the_mask() -> None:

@@ -142,6 +142,10 @@ def _look(frames: FrameSet, item: Item) -> _Seen:
             f"its mask is {sample.mask.shape[1]}x{sample.mask.shape[0]}, it is {size[1]}x{size[0]}"
         )
         return _Seen(size=size, fault=Fault(file=item.image, text=text))
+    try:
+        frames.instance_map(item, size)
+    except TrocarError as error:
+        return _Seen(size=size, fault=_fault(item, error))
     histogram = np.bincount(sample.mask.ravel(), minlength=256).astype(np.int64)
     return _Seen(size=size, labelled=True, histogram=histogram)
 

@@ -108,6 +108,9 @@ def combine(
         splits={split: tuple(names) for split, names in splits.items()},
         read=functools.partial(_read, sources=sources),
         notes=tuple(note for one in sets for note in one.notes),
+        instances=functools.partial(_instances, sources=sources)
+        if all(one.instances for one in sets)
+        else None,
     )
 
 
@@ -172,6 +175,14 @@ def _prepared(frames: FrameSet, table: ClassTable, row: Mapping[str, Any], path:
 def _read(item: Item, *, sources: Mapping[str, tuple[FrameSet, Item]]) -> Sample:
     frames, own = sources[item.name]
     return replace(frames.read(own), name=item.name)
+
+
+def _instances(
+    item: Item, *, sources: Mapping[str, tuple[FrameSet, Item]]
+) -> NDArray[np.unsignedinteger[Any]]:
+    frames, own = sources[item.name]
+    assert frames.instances is not None  # of sets that all have them
+    return frames.instances(own)
 
 
 def _read_mapped(item: Item, *, frames: FrameSet, lut: NDArray[np.uint8]) -> Sample:

@@ -11,6 +11,7 @@ give a name, a regular expression whose first group is a frame's group, and a ma
     [values]
     38 = "grasper"
 
+``instances/`` beside ``masks/`` may tell instances apart: grey values, 0 for none, of equal stems.
 Another task ``T`` lies in ``masks_T/`` or ``T/``, with ``classes_T.toml``. A folder of images alone
 is an unlabelled set.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from trocar.train.data.images import RawMask, is_hidden, list_images, read_image
 from trocar.train.data.masks import (
     as_single_channel,
     check_size,
+    grey,
     ids_from_table,
     ids_from_values,
     opaque,
@@ -62,10 +64,10 @@ class Codes:
         """Class ids ``[H, W]`` uint8 of a raw mask; raises `DataError`."""
         if self.values is None:
             return ids_from_table(raw, self.table, path=path)
-        grey = as_single_channel(opaque(raw.values, path=path))
-        if grey is None:
+        single = as_single_channel(opaque(raw.values, path=path))
+        if single is None:
             return ids_from_table(raw, self.table, path=path)
-        return ids_from_values(grey, self.values, path=path)
+        return ids_from_values(single, self.values, path=path)
 
 
 def recognise(root: Path) -> Recognition:
@@ -108,6 +110,7 @@ def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan
         splits=splits,
         read=functools.partial(read, codes=codes),
         task=task,
+        instances=_instances(root, items, faults),
     )
     return Scan(frames=frames, faults=tuple(faults))
 
@@ -145,6 +148,27 @@ def _items(
         if name not in image_of
     ]
     return items
+
+
+def _instances(
+    root: Path, items: Sequence[Item], faults: list[Fault]
+) -> Callable[[Item], NDArray[np.uint8]] | None:
+    folder = root / "instances"
+    maps = _by_stem(folder, faults) if folder.is_dir() else {}
+    masked = [item for item in items if item.mask is not None]
+    if not maps or not masked:
+        return None
+    faults += [
+        Fault(file=item.image, text=f"has no instance map instances/{item.name}.png")
+        for item in masked
+        if item.name not in maps
+    ]
+    return functools.partial(_read_instances, maps=maps)
+
+
+def _read_instances(item: Item, *, maps: Mapping[str, Path]) -> NDArray[np.uint8]:
+    path = maps[item.name]
+    return grey(read_raw_mask(path), path=path)
 
 
 def _by_stem(folder: Path, faults: list[Fault]) -> dict[str, Path]:

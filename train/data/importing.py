@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
+import numpy as np
 import tomli_w
 
 from trocar.contract.bundle import check_output, write_atomic
@@ -37,6 +38,8 @@ def import_frames(
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Writes ``images``, ``masks``, ``classes.toml``, ``splits`` and ``dataset.toml``.
+
+    Also ``instances``, where the set tells instances apart, numbered from 1 in each frame.
 
     A frame's group becomes its folder. Sets without masks get ``presence.tsv`` where they say
     which classes a frame shows.
@@ -134,8 +137,25 @@ def _write_one(frames: FrameSet, item: Item, partial: Path, image_format: str) -
     sample = frames.read(item)
     if sample.mask is not None:
         write_png(partial / "masks" / f"{target_name(item)}.png", sample.mask)
+        _write_instances(frames, item, sample.mask.shape, partial)
     # The picture last: its presence says that the frame is whole.
     write_atomic(_picture(partial, item, image_format), encode(sample.image, f".{image_format}"))
+
+
+def _write_instances(frames: FrameSet, item: Item, size: tuple[int, int], partial: Path) -> None:
+    found = frames.instance_map(item, size)
+    if found is None:
+        return
+    present = np.flatnonzero(np.bincount(found.ravel()))
+    present = present[present > 0]
+    if len(present) > 255:
+        raise DataError(
+            f"{item.name} of {frames.root} has {len(present)} instances, 255 are possible",
+            remedy="mend its instance map",
+        )
+    numbers = np.zeros(int(found.max()) + 1, np.uint8)
+    numbers[present] = np.arange(1, len(present) + 1)
+    write_png(partial / "instances" / f"{target_name(item)}.png", numbers[found])
 
 
 def _picture(partial: Path, item: Item, image_format: str) -> Path:

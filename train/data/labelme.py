@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
         splits=named,
         read=functools.partial(read, table=chosen, binary=task == "binary"),
         task=task,
+        instances=read_instances,
     )
     return Scan(frames=frames, faults=tuple(faults))
 
@@ -149,16 +150,33 @@ def fill(
 def instances(annotation: Annotation) -> list[tuple[str, NDArray[np.bool_]]]:
     """Each instance's label and ``[H, W]`` mask: shapes of one label and group joined."""
     made: dict[tuple[str, int], tuple[str, NDArray[np.uint8]]] = {}
-    for index, shape in enumerate(annotation.shapes):
-        number = -1 - index if shape.group is None else shape.group
-        _, mask = made.setdefault(
-            (shape.label, number), (shape.label, np.zeros(annotation.size, np.uint8))
-        )
+    for key, shape in _by_instance(annotation):
+        _, mask = made.setdefault(key, (shape.label, np.zeros(annotation.size, np.uint8)))
         fill_polygon(mask, shape.points, 1)
     return [(label, mask.astype(bool)) for label, mask in made.values()]
 
 
-def fill_polygon(mask: NDArray[np.uint8], points: NDArray[np.float64], value: int) -> None:
+def read_instances(item: Item) -> NDArray[np.uint16]:
+    """Instance numbers ``[H, W]`` uint16 of one frame, 0 = none; later shapes lie on top.
+
+    Raises:
+        DataError: The annotation cannot be read.
+    """
+    annotation = read_annotation(item.extra["annotation"])
+    numbers: dict[tuple[str, int], int] = {}
+    made = np.zeros(annotation.size, np.uint16)
+    for key, shape in _by_instance(annotation):
+        fill_polygon(made, shape.points, numbers.setdefault(key, len(numbers) + 1))
+    return made
+
+
+def _by_instance(annotation: Annotation) -> Iterator[tuple[tuple[str, int], Shape]]:
+    """Shapes with what tells instances apart: a label and a group, or a number of their own."""
+    for index, shape in enumerate(annotation.shapes):
+        yield (shape.label, -1 - index if shape.group is None else shape.group), shape
+
+
+def fill_polygon(mask: NDArray[Any], points: NDArray[np.float64], value: int) -> None:
     """Fills one polygon, its outline included, in place."""
     corners = np.round(points).astype(np.int32).reshape(-1, 1, 2)
     cv2.fillPoly(mask, [corners], value)

@@ -135,6 +135,20 @@ def as_single_channel(values: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     return None
 
 
+def grey(raw: RawMask, *, path: Path) -> NDArray[np.uint8]:
+    """Grey values ``[H, W]`` of a mask that should be grey: equal channels are joined.
+
+    Raises:
+        DataError: It is coloured, or transparent in places.
+    """
+    single = as_single_channel(opaque(raw.values, path=path))
+    if single is None:
+        raise DataError(
+            f"{path} is coloured, expected grey values", remedy="download the mask again"
+        )
+    return single
+
+
 def check_size(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], *, image_path: Path, mask_path: Path
 ) -> None:

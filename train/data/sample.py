@@ -89,6 +89,9 @@ class FrameSet:
         notes: Remarks worth showing, e.g. what was left out and why.
         task: What the masks tell apart, e.g. ``binary``, ``parts``, ``type``; may be empty.
         folds: The groups that validate in each fold of the set's protocol; may be empty.
+        instances: Reads an item's instance map ``[H, W]``, unsigned integers of the mask's size,
+            0 for no instance; one number may stand for several connected regions. ``None`` where
+            the set tells no instances apart.
     """
 
     name: str
@@ -100,6 +103,7 @@ class FrameSet:
     notes: tuple[str, ...] = ()
     task: str = ""
     folds: tuple[tuple[str, ...], ...] = ()
+    instances: Callable[[Item], NDArray[np.unsignedinteger[Any]]] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -151,6 +155,25 @@ class FrameSet:
                 remedy="download the rest of the set, or choose another fold",
             )
         return replace(self, splits={"train": train, "val": val})
+
+    def instance_map(
+        self, item: Item, size: tuple[int, int]
+    ) -> NDArray[np.unsignedinteger[Any]] | None:
+        """Instance numbers of a labelled frame, see `instances`; ``None`` where the set has none.
+
+        Raises:
+            DataError: The map cannot be read, or it is not of the frame's height and width.
+        """
+        if self.instances is None:
+            return None
+        numbers = self.instances(item)
+        if numbers.shape != size:
+            raise DataError(
+                f"the instance map of {item.name} in {self.root} is "
+                f"{numbers.shape[1]}x{numbers.shape[0]}, the frame {size[1]}x{size[0]}",
+                remedy="save it at the size of its frame",
+            )
+        return numbers
 
     def labelled(self) -> FrameSet:
         """The frames that have a mask."""

@@ -18,8 +18,8 @@ import numpy as np
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
 from trocar.train.data.images import read_image, read_raw_mask
-from trocar.train.data.masks import check_size, ids_from_values
-from trocar.train.data.readers.common import BINARY_TABLE, folders, grey, table_of
+from trocar.train.data.masks import check_size, grey, ids_from_values
+from trocar.train.data.readers.common import BINARY_TABLE, folders, table_of
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 from trocar.train.data.scan import Recognition, Scan
 

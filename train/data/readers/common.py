@@ -9,13 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.contract.errors import DataError
-from trocar.train.data.images import IMAGE_SUFFIXES, RawMask, is_hidden
-from trocar.train.data.masks import as_single_channel, opaque
+from trocar.train.data.images import IMAGE_SUFFIXES, is_hidden
 from trocar.train.data.sample import Fault
 
 BINARY_TABLE = ClassTable.from_names(["background", "instrument"])
@@ -73,17 +68,3 @@ def pictures(folder: Path) -> dict[str, Path]:
 def missing(*paths: Path) -> list[Fault]:
     """A fault for each folder or file that is not there."""
     return [Fault(file=path, text="is missing") for path in paths if not path.exists()]
-
-
-def grey(raw: RawMask, *, path: Path) -> NDArray[np.uint8]:
-    """Grey values ``[H, W]`` of a mask that should be grey: equal channels are joined.
-
-    Raises:
-        DataError: It is coloured, or transparent in places.
-    """
-    single = as_single_channel(opaque(raw.values, path=path))
-    if single is None:
-        raise DataError(
-            f"{path} is coloured, expected grey values", remedy="download the mask again"
-        )
-    return single

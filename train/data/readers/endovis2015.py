@@ -13,10 +13,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.contract.errors import DataError
 from trocar.train.data.images import read_image, read_raw_mask
-from trocar.train.data.masks import as_single_channel, check_size, ids_from_values, opaque
+from trocar.train.data.masks import check_size, grey, ids_from_values
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 from trocar.train.data.scan import Recognition, Scan
 
@@ -62,6 +64,7 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
         read=functools.partial(read, codes=_BINARY if task == "binary" else _PARTS),
         task=task,
         folds=tuple((op.name,) for op in operations) if len(operations) > 1 else (),
+        instances=read_instances if all("instances" in item.extra for item in items) else None,
     )
     return Scan(frames=frames, faults=tuple(faults))
 
@@ -75,15 +78,15 @@ def read(item: Item, *, codes: Mapping[int, int]) -> Sample:
     image = read_image(item.image)
     if item.mask is None:
         return Sample(name=item.name, image=image)
-    grey = as_single_channel(opaque(read_raw_mask(item.mask).values, path=item.mask))
-    if grey is None:
-        raise DataError(
-            f"{item.mask} is coloured, expected grey values {', '.join(map(str, codes))}",
-            remedy="download the mask again",
-        )
-    mask = ids_from_values(grey, codes, path=item.mask)
+    mask = ids_from_values(grey(read_raw_mask(item.mask), path=item.mask), codes, path=item.mask)
     check_size(image, mask, image_path=item.image, mask_path=item.mask)
     return Sample(name=item.name, image=image, mask=mask)
+
+
+def read_instances(item: Item) -> NDArray[np.uint8]:
+    """Instance numbers ``[H, W]`` uint8 of one frame, 20, 40, 60, 80; raises `DataError`."""
+    path: Path = item.extra["instances"]
+    return grey(read_raw_mask(path), path=path)
 
 
 def _operations(root: Path) -> list[Path]:

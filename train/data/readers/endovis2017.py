@@ -85,6 +85,7 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
         notes=tuple(notes),
         task=task,
         folds=folds if {group for fold in folds for group in fold} <= groups else (),
+        instances=functools.partial(read_instances, task=task),
     )
     return Scan(frames=frames, faults=tuple(faults))
 
@@ -111,6 +112,17 @@ def read(item: Item, *, task: str) -> Sample:
             remedy="download the frame again",
         )
     return Sample(name=item.name, image=image, mask=labels)
+
+
+def read_instances(item: Item, *, task: str) -> NDArray[np.uint8]:
+    """Numbers ``[H, W]`` uint8 of one frame's instruments, one a mask folder, cut to the view."""
+    numbers: NDArray[np.uint8] | None = None
+    for number, (type_id, path) in enumerate(item.extra["masks"], 1):
+        ids = _ids(_values(path), type_id, task, path)
+        numbers = np.zeros_like(ids) if numbers is None else numbers
+        numbers = np.where(ids > 0, np.uint8(number), numbers)
+    assert numbers is not None  # frames without mask are faults
+    return np.ascontiguousarray(numbers[_CROP]) if numbers.shape == FULL else numbers
 
 
 def _values(path: Path) -> NDArray[np.uint8]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.train.data.images import is_hidden, read_image, read_raw_mask
-from trocar.train.data.masks import check_size
-from trocar.train.data.readers.common import BINARY_TABLE, grey, numbers_first
+from trocar.train.data.masks import check_size, grey
+from trocar.train.data.readers.common import BINARY_TABLE, numbers_first
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 from trocar.train.data.scan import Recognition, Scan, splits_by_group
 
@@ -61,6 +61,7 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
         items=tuple(items),
         splits=splits if len(splits) > 1 else {},
         read=read,
+        instances=read_instances,
         task=task,
     )
     return Scan(frames=frames, faults=tuple(faults))

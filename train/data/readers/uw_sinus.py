@@ -13,8 +13,8 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassTable
 from trocar.train.data.images import read_image, read_raw_mask
-from trocar.train.data.masks import check_size, ids_from_values
-from trocar.train.data.readers.common import BINARY_TABLE, grey, missing, pictures
+from trocar.train.data.masks import check_size, grey, ids_from_values
+from trocar.train.data.readers.common import BINARY_TABLE, missing, pictures
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 from trocar.train.data.scan import Recognition, Scan
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_average_precision
 
-from trocar.train.presence import average_precision
-from trocar.train.shapes import RegionCounts, match_regions, surface_dice
+from trocar.presence import average_precision
+from trocar.shapes import RegionCounts, match_regions, surface_dice
 
 Mask = NDArray[np.bool_]
 
@@ -131,6 +131,40 @@ def test_regions_by_hand() -> None:
     half = match_regions(square(2, 2, 4), square(2, 2, 4) & (np.indices((24, 24))[1] < 4))
     assert half.matched == 0
     assert match_regions(np.eye(5, dtype=bool), np.eye(5, dtype=bool)).matched == 1
+
+
+def test_instances_equal_brute_force(rng) -> None:
+    for _ in range(40):
+        truth = rng.random((12, 12)) < 0.5
+        predicted = rng.random((12, 12)) < 0.3
+        numbers = rng.choice([0, 3, 4, 200], (12, 12)).astype(np.uint8)
+        numbers[:, :4] = 3
+        predicted[:, :4] |= truth[:, :4]
+        a = [truth & (numbers == n) for n in (3, 4, 200)]
+        a = [mask for mask in a if mask.any()]
+        b = [np.zeros_like(truth) for _ in regions_by_loops(predicted)]
+        for mask, region in zip(b, regions_by_loops(predicted), strict=True):
+            mask[tuple(zip(*region, strict=True))] = True
+        iou = [(p & q).sum() / (p | q).sum() for p in a for q in b]
+        matches = [value for value in iou if value > 0.5]
+        got = match_regions(truth, predicted, instances=numbers)
+        assert (got.matched, got.missed, got.false) == (
+            len(matches), len(a) - len(matches), len(b) - len(matches),
+        )  # fmt: skip
+        assert got.iou == pytest.approx(sum(matches))
+        assert got.pairs == max(len(a), len(b))
+
+
+def test_an_instance_in_two_pieces_is_one() -> None:
+    truth = square(2, 2) | square(2, 12)
+    numbers = np.where(truth, 9, 0).astype(np.uint8)
+    apart = match_regions(truth, truth)
+    assert (apart.matched, apart.missed, apart.false) == (2, 0, 0)
+    joined = match_regions(truth, truth, instances=numbers)
+    assert (joined.matched, joined.missed, joined.false) == (0, 1, 2)  # each covers just half
+    nothing = np.zeros_like(truth)
+    assert match_regions(nothing, truth, instances=numbers).false == 2
+    assert match_regions(truth, nothing, instances=numbers).missed == 1
 
 
 def test_average_precision_equals_torchmetrics(rng) -> None:

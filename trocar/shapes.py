@@ -4,13 +4,16 @@ surface_dice(truth == 1, predicted == 1, tolerance=2.0)     # NSD of one frame a
 match_regions(truth == 1, predicted == 1).f1
 
 A region is what is connected in a mask of one class, over corners too: label maps tell apart no
-two instruments of one class that touch, in the truth as little as in the prediction.
+two instruments of one class that touch, in the truth as little as in the prediction. Where an
+instance map tells the true ones apart, they are matched instead; those of the prediction remain
+what is connected.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -131,14 +134,21 @@ class RegionCounts:
         return _ratio(self.dice, self.pairs)
 
 
-def match_regions(truth: Mask, predicted: Mask) -> RegionCounts:
+def match_regions(
+    truth: Mask, predicted: Mask, *, instances: NDArray[np.unsignedinteger[Any]] | None = None
+) -> RegionCounts:
     """Matches the regions of one frame and class.
 
     Args:
         truth: ``[H, W]`` bool.
         predicted: ``[H, W]`` bool.
+        instances: ``[H, W]``, the true instance that a pixel is of, in one piece or several;
+            pixels of number 0 are of none. ``None``: an instance is what is connected.
     """
-    m, true_ids = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
+    if instances is None:
+        m, true_ids = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
+    else:
+        m, true_ids = _numbered(truth, instances)
     n, found_ids = cv2.connectedComponents(predicted.astype(np.uint8), connectivity=8)
     shared = np.bincount((true_ids.astype(np.int64) * n + found_ids).ravel(), minlength=m * n)
     counts = shared.reshape(m, n)
@@ -156,6 +166,17 @@ def match_regions(truth: Mask, predicted: Mask) -> RegionCounts:
         dice=float(dice[rows, columns].sum()),
         pairs=max(m, n) - 1,
     )
+
+
+def _numbered(
+    truth: Mask, instances: NDArray[np.unsignedinteger[Any]]
+) -> tuple[int, NDArray[np.int32]]:
+    """Numbers the instances within a mask from 1; with their number, the background counted."""
+    kept = np.where(truth, instances, 0)
+    there = np.bincount(kept.ravel()) > 0
+    there[0] = False
+    numbers = np.where(there, np.cumsum(there), 0).astype(np.int32)
+    return int(there.sum()) + 1, numbers[kept]
 
 
 def _ratio(top: float, bottom: float) -> float:
