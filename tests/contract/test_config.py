@@ -109,7 +109,7 @@ def test_words_for_true_and_false(text, value) -> None:
 
 @pytest.mark.parametrize("value", [3, {"a": 1}])
 def test_a_list_is_a_list(value) -> None:
-    with pytest.raises(ConfigError, match="kinds: .*expected a list"):
+    with pytest.raises(ConfigError, match=r"kinds: .*expected a list"):
         from_mapping(Config, {"kinds": value}, source="r")
 
 
