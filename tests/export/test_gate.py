@@ -344,3 +344,16 @@ def test_boundary_f_of_a_shift() -> None:
     assert agreement.overlap(counts)[1] == pytest.approx(360 / 440)
     assert agreement.dice(counts)[1] == pytest.approx(720 / 800)
     assert np.isnan(agreement.overlap(counts)[2])
+
+
+@pytest.mark.parametrize("tolerance", [1, 3])
+def test_a_boundary_is_near_by_euclidean_distance(tolerance: int) -> None:
+    first, second = np.random.default_rng(5).integers(0, 40, (2, 60, 60)) == 0
+    (_, row) = agreement.boundary_counts(
+        first.astype(np.uint8), second.astype(np.uint8), classes=2, tolerance=tolerance
+    )
+    # Single pixels are their own boundary.
+    ours, theirs = np.argwhere(first), np.argwhere(second)
+    apart = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
+    near = [(apart.min(axis=side) <= tolerance).sum() for side in (1, 0)]
+    assert row.tolist() == [near[0], len(ours), near[1], len(theirs)]
