@@ -78,6 +78,8 @@ def recognise(root: Path) -> Recognition:
         return Recognition(fits=True, why=f"there is a folder images/{with_what}")
     if not root.is_dir():
         return Recognition(fits=False, why="it is no folder")
+    if (root / "masks").is_dir() and (root / "classes.toml").is_file():
+        return Recognition(fits=True, why="there are masks/ and classes.toml")
     here = [f for f in list_images(root) if f.parent == root]
     if here:
         return Recognition(fits=True, why=f"{len(here)} pictures and no masks: unlabelled")
@@ -90,14 +92,18 @@ def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan
     Raises:
         DataError: There are masks but no usable class table.
     """
-    images = root / "images" if (root / "images").is_dir() else root
     suffix = f"_{task}" if task else ""
     masks = root / f"masks{suffix}"
+    apart = (root / "images").is_dir() or masks.is_dir()
+    images = root / "images" if apart else root
     if task and not masks.is_dir() and (root / f"classes{suffix}.toml").is_file():
         masks = root / task
     settings = read_toml(root / "dataset.toml") if (root / "dataset.toml").is_file() else {}
     codes = _codes(root, suffix, masks, table, settings)
     faults: list[Fault] = []
+    if apart and not images.is_dir():
+        faults.append(Fault(file=images, text="is missing"))
+    faults += _renamed_masks(root, masks)
     items = _items(root, images, masks if masks.is_dir() else None, settings, faults)
     splits = _splits(root, {item.name for item in items})
     if not items and not faults:
@@ -148,6 +154,17 @@ def _items(
         if name not in image_of
     ]
     return items
+
+
+def _renamed_masks(root: Path, masks: Path) -> list[Fault]:
+    """A fault for a folder that is named as one of masks may be, where a labelled set has none."""
+    if masks.is_dir() or not (root / "classes.toml").is_file():
+        return []
+    return [
+        Fault(file=folder, text=f"is it the masks? They are looked for in {masks.name}/")
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and re.match(r"masks?\b|labels?\b|annot", folder.name.lower())
+    ]
 
 
 def _instances(

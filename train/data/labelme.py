@@ -79,17 +79,24 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
             items.append(item)
             if split:
                 splits.setdefault(split, []).append(item.name)
+    if splits:  # clips beside the splits would serve none
+        named = ", ".join(_SPLIT_FOLDERS)
+        odd = {clip if clip.parent == root else clip.parent for s, clip in _clips(root) if not s}
+        faults += [
+            Fault(file=folder, text=f"holds clips, but lies in no folder named {named}")
+            for folder in sorted(odd)
+        ]
     chosen = table or (BINARY_TABLE if task == "binary" else TYPE_TABLE)
-    named = {split: tuple(names) for split, names in splits.items()}
-    if not named and len({item.group for item in items}) > 1:
-        named = splits_by_group(items)
-        named = {} if len(named) < 2 else named
+    made = {split: tuple(names) for split, names in splits.items()}
+    if not made and len({item.group for item in items}) > 1:
+        made = splits_by_group(items)
+        made = {} if len(made) < 2 else made
     frames = FrameSet(
         name=NAME,
         root=root,
         table=chosen,
         items=tuple(items),
-        splits=named,
+        splits=made,
         read=functools.partial(read, table=chosen, binary=task == "binary"),
         task=task,
         instances=read_instances,

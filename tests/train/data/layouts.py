@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-from data_kit import picture
+from data_kit import image_and_mask_folder, picture
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -275,3 +275,20 @@ def class_folders(root: Path) -> Path:
             for i in range(2):
                 write_png(root / split / name / f"{i}.png", picture(i, 20, 20))
     return root
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "EndoVis 2015 rigid": endovis2015_rigid,
+    "EndoVis 2015 robotic": endovis2015_robotic,
+    "EndoVis 2017": endovis2017,
+    "EndoVis 2018": endovis2018,
+    "CholecSeg8k": cholecseg8k,
+    "Kvasir-Instrument": kvasir_instrument,
+    "UW-Sinus": uw_sinus,
+    "Cholec80": cholec80,
+    "CholecInstanceSeg": cholec_instance_seg,
+    "Robust-MIS 2019": robust_mis,
+    "YOLO boxes": yolo,
+    "class folders": class_folders,
+}
+EVERY = {**WRITERS, "image-and-mask folder": image_and_mask_folder}

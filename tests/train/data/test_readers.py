@@ -1,9 +1,7 @@
-"""Every reader on its exact layout, with each trap planted; and on broken copies."""
+"""Every reader on its exact layout, with each trap planted."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import layouts
@@ -14,30 +12,9 @@ from data_kit import picture
 from trocar.contract.errors import ConfigError, DataError
 from trocar.train.data.check import check
 from trocar.train.data.images import write_png
-from trocar.train.data.readers import READERS, open_frames, recognise, scan_frames
+from trocar.train.data.readers import open_frames, recognise, scan_frames
 from trocar.train.data.readers.endovis2015_robotic import snap
 from trocar.train.data.sample import FrameSet
-
-WRITERS: dict[str, Callable[[Path], Path]] = {
-    "EndoVis 2015 rigid": layouts.endovis2015_rigid,
-    "EndoVis 2015 robotic": layouts.endovis2015_robotic,
-    "EndoVis 2017": layouts.endovis2017,
-    "EndoVis 2018": layouts.endovis2018,
-    "CholecSeg8k": layouts.cholecseg8k,
-    "Kvasir-Instrument": layouts.kvasir_instrument,
-    "UW-Sinus": layouts.uw_sinus,
-    "Cholec80": layouts.cholec80,
-    "CholecInstanceSeg": layouts.cholec_instance_seg,
-    "Robust-MIS 2019": layouts.robust_mis,
-    "YOLO boxes": layouts.yolo,
-    "class folders": layouts.class_folders,
-}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("sets")
-    return {name: write(root / name.replace(" ", "_")) for name, write in WRITERS.items()}
 
 
 def mask_of(frames: FrameSet, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -47,7 +24,7 @@ def mask_of(frames: FrameSet, name: str) -> np.ndarray[tuple[int, ...], np.dtype
     return sample.mask
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", layouts.WRITERS)
 def test_each_layout_is_recognised_and_reads_without_fault(
     name: str, made: dict[str, Path]
 ) -> None:
@@ -67,10 +44,6 @@ def test_each_layout_is_recognised_and_reads_without_fault(
             assert max(labels) > 0
     with pytest.raises(ConfigError, match="no task 'colour'"):
         open_frames(made[name], task="colour")
-
-
-def test_every_reader_has_a_fixture() -> None:
-    assert {reader.NAME for reader in READERS} - set(WRITERS) == {"image-and-mask folder"}
 
 
 def test_endovis2015_rigid(made: dict[str, Path]) -> None:
@@ -260,85 +233,3 @@ def test_real_samples(samples: Path) -> None:
     tools = open_frames(samples / "surgical_tools")
     assert len(tools) == 1620
     assert [len(tools.subset(split)) for split in ("train", "val", "test")] == [1080, 270, 270]
-
-
-# Broken copies: each gets an error that names the first faults and their number.
-
-BREAKS: dict[str, tuple[str, str]] = {
-    # layout: what is removed, what the error names
-    "EndoVis 2015 rigid": ("**/OP1/Masks/img_0[12]_class.png", r"2 faults\n.*img_01_raw\.png"),
-    "EndoVis 2015 robotic": ("**/Right_Instrument_Segmentation.avi", r"1 fault\n.*Right_Inst"),
-    "EndoVis 2017": ("**/Other_labels/frame001.png", r"2 faults\n.*Other_labels.frame001\.png"),
-    "EndoVis 2018": ("**/seq_1/labels/frame00?.png", r"2 faults\n.*seq_1.*frame000\.png: has no"),
-    "CholecSeg8k": ("video01/**/*_watershed_mask.png", r"4 faults\n.*frame_80_endo\.png: has no"),
-    "Kvasir-Instrument": ("**/masks/ckcu[01].png", r"4 faults\n.*ckcu0\.jpg: has no mask"),
-    "UW-Sinus": ("live/labels/*.png", r"4 faults\n.*L01_0000\.jpg: has no label"),
-    "Cholec80": ("videos/video41.mp4", r"1 fault\n.*video41\.mp4: is missing"),
-    "CholecInstanceSeg": ("val/**/*.json", r"2 faults\n.*VID07_000000\.png: has no ann_dir"),
-    "Robust-MIS 2019": ("**/instrument_instances.png", r"4 faults\n.*instances\.png: is missing"),
-    "YOLO boxes": ("valid/labels/*.txt", r"2 faults\n.*a0\.jpg: has no boxes"),
-    "class folders": ("test/scissors/*.png", r"1 fault\n.*scissors: holds no picture"),
-}
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_missing_masks_are_counted_and_named(
-    name: str, made: dict[str, Path], tmp_path: Path
-) -> None:
-    root = tmp_path / "copy"
-    shutil.copytree(made[name], root)
-    pattern, words = BREAKS[name]
-    gone = list(root.glob(pattern))
-    assert gone
-    for path in gone:
-        path.unlink()
-    with pytest.raises(DataError, match=words) as error:
-        open_frames(root)
-    assert "trocar data check" in error.value.remedy
-    assert len(check(root).faults) >= 1
-
-
-RENAMES = {
-    "EndoVis 2015 rigid": ("Raw", "raw frames"),
-    "EndoVis 2015 robotic": ("Video.avi", "clip.avi"),
-    "EndoVis 2017": ("left_frames", "left"),
-    "EndoVis 2018": ("labels", "masks"),
-    "Kvasir-Instrument": ("masks", "mask"),
-    "UW-Sinus": ("labels", "label"),
-    "Cholec80": ("videos", "video"),
-    "CholecInstanceSeg": ("ann_dir", "annotations"),
-    "Robust-MIS 2019": ("raw.png", "frame.png"),
-    "YOLO boxes": ("labels", "label"),
-}
-
-
-# Not among them: clips and class folders, of which any number makes a set.
-@pytest.mark.parametrize("name", RENAMES)
-def test_a_renamed_folder_is_named(name: str, made: dict[str, Path], tmp_path: Path) -> None:
-    root = tmp_path / "copy"
-    shutil.copytree(made[name], root)
-    old, new = RENAMES[name]
-    found = sorted(root.rglob(old), reverse=True)
-    assert found
-    for path in found:
-        path.rename(path.with_name(new))
-    with pytest.raises(DataError, match=rf"\d+ faults?\n.*{old}") as error:
-        open_frames(root)
-    assert error.value.message.count("\n") <= 6
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_half_a_download_is_named(name: str, made: dict[str, Path], tmp_path: Path) -> None:
-    root = tmp_path / "copy"
-    shutil.copytree(made[name], root)
-    files = [p for p in sorted(root.rglob("*")) if p.suffix in (".png", ".jpg", ".avi", ".mp4")]
-    visible = [p for p in files if "__MACOSX" not in p.parts and not p.name.startswith("._")]
-    ignored = ("right_frames", "_mask.png", "_instrument.png", "repairs")
-    victim = next(
-        p for p in visible if not any(word in str(p.relative_to(root)) for word in ignored)
-    )
-    data = victim.read_bytes()
-    victim.write_bytes(data[: len(data) // 2])
-    report = check(root)
-    assert report.faults, victim
-    assert any(victim.name in str(fault) for fault in report.faults), (victim, report.faults)

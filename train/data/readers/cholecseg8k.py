@@ -19,7 +19,7 @@ from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
 from trocar.train.data.images import read_image, read_raw_mask
 from trocar.train.data.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import BINARY_TABLE, folders, table_of
+from trocar.train.data.readers.common import BINARY_TABLE, folders, strays, table_of
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 from trocar.train.data.scan import Recognition, Scan
 
@@ -54,8 +54,10 @@ _IMAGE, _WATERSHED = "_endo.png", "_endo_watershed_mask.png"
 
 
 def recognise(root: Path) -> Recognition:
-    """Folders ``videoNN`` of folders ``videoNN_XXXXX``."""
+    """Folders ``videoNN`` of folders ``videoNN_XXXXX``, or watershed masks two folders deep."""
     clips = _clips(root)
+    if not clips and next(root.glob(f"*/*/frame_*{_WATERSHED}"), None):
+        return Recognition(fits=True, why=f"frame_N{_WATERSHED} two folders deep")
     if clips:
         return Recognition(fits=True, why=f"{len(clips)} clips videoNN/videoNN_XXXXX")
     return Recognition(fits=False, why="there is no folder videoNN/videoNN_XXXXX")
@@ -67,6 +69,8 @@ def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) ->
     items: list[Item] = []
     for clip in _clips(root):
         items += _items(clip, faults)
+    named = "videoNN/videoNN_XXXXX"
+    faults += strays(folders(root, r".*"), _clips(root), f"frame_*{_IMAGE}", named=named)
     reading, note = reading_of(items)
     if reading is None and items:
         faults.append(Fault(file=root, text=note))

@@ -5,6 +5,7 @@ frames = open_frames("tools_by_class/"); frames.items[0].extra["class"]
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trocar.contract.classes import ClassTable
@@ -32,6 +33,7 @@ def scan(root: Path, *, task: str = "class", table: ClassTable | None = None) ->
     """Lists the pictures of all splits; classes are the folders of any split, sorted by name."""
     faults: list[Fault] = []
     by_split = {s: _classes(root / s) for s in _SPLITS if (root / s).is_dir()}
+    faults += _renamed(root, by_split)
     names = sorted({folder.name for classes in by_split.values() for folder in classes})
     table = table or classification_table(names)
     items: list[Item] = []
@@ -61,6 +63,27 @@ def scan(root: Path, *, task: str = "class", table: ClassTable | None = None) ->
         task=task,
     )
     return Scan(frames=frames, faults=tuple(faults))
+
+
+def _renamed(root: Path, by_split: Mapping[str, Sequence[Path]]) -> list[Fault]:
+    """Folders of classes that are no split, and classes that one split has under another name."""
+    classes = {split: {folder.name for folder in found} for split, found in by_split.items()}
+    every = set().union(*classes.values())
+    faults = [
+        Fault(file=folder, text=f"holds folders of classes, but is not named {', '.join(_SPLITS)}")
+        for folder in folders(root, r"[^.].*")
+        if folder.name not in _SPLITS and {f.name for f in _classes(folder)} & every
+    ]
+    expected = classes.get("train", set())
+    for split, there in classes.items():
+        # Splits of disjoint classes are another protocol, and so are splits that lack some.
+        if there & expected and there - expected and expected - there:
+            lacks = ", ".join(sorted(expected - there))
+            faults += [
+                Fault(file=root / split / name, text=f"is no class of train/; {lacks} is missing")
+                for name in sorted(there - expected)
+            ]
+    return faults
 
 
 def _classes(split: Path) -> list[Path]:

@@ -68,3 +68,20 @@ def pictures(folder: Path) -> dict[str, Path]:
 def missing(*paths: Path) -> list[Fault]:
     """A fault for each folder or file that is not there."""
     return [Fault(file=path, text="is missing") for path in paths if not path.exists()]
+
+
+def strays(places: Iterable[Path], known: Iterable[Path], part: str, *, named: str) -> list[Fault]:
+    """A fault for each folder that holds what a set's folders hold, under another name.
+
+    Args:
+        places: Folders whose sub-folders are looked at.
+        known: Those that have a right name.
+        part: Pattern of what they hold, e.g. ``left_frames``.
+        named: What they should be named.
+    """
+    found = {path.parent for place in set(places) for path in place.glob(f"*/{part}")}
+    return [
+        Fault(file=folder, text=f"holds {part}, but is not named {named}")
+        for folder in sorted(found - set(known))
+        if not is_hidden(Path(folder.name))
+    ]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.train.data.images import read_image, read_raw_mask
 from trocar.train.data.masks import check_size, grey, ids_from_values
+from trocar.train.data.readers.common import strays
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 from trocar.train.data.scan import Recognition, Scan
 
@@ -54,6 +55,7 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
     operations = _operations(root)
     for operation in operations:
         items += _items(operation, faults)
+    faults += strays({op.parent for op in operations}, operations, "Raw", named="OPn")
     chosen = table or (BINARY_TABLE if task == "binary" else PARTS_TABLE)
     frames = FrameSet(
         name=NAME,

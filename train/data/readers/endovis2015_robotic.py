@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.train.data.masks import check_size
-from trocar.train.data.readers.common import folders, missing
+from trocar.train.data.readers.common import folders, missing, strays
 from trocar.train.data.readers.endovis2015 import BINARY_TABLE, PARTS_TABLE
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 from trocar.train.data.scan import Recognition, Scan
@@ -47,6 +47,7 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
     datasets = _datasets(root)
     for dataset in datasets:
         items += _items(dataset, faults)
+    faults += strays({d.parent for d in datasets}, datasets, "Video.avi", named="DatasetN")
     frames = FrameSet(
         name=NAME,
         root=root,

@@ -24,6 +24,7 @@ from trocar.train.data.readers.common import (
     folders,
     missing,
     pictures,
+    strays,
     table_of,
 )
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
@@ -73,6 +74,8 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
             faults += missing(dataset / "ground_truth")
         else:
             notes.append(f"{dataset.name} is left out: a test set without ground truth")
+    places, named = {dataset.parent for dataset in _datasets(root)}, "instrument_dataset_N"
+    faults += strays(places, _datasets(root), "left_frames", named=named)
     groups = {item.group for item in items}
     folds = tuple(tuple(f"instrument_dataset_{n}" for n in fold) for fold in FOLDS)
     frames = FrameSet(

@@ -29,6 +29,7 @@ from trocar.train.data.readers.common import (
     folders,
     missing,
     pictures,
+    strays,
     table_of,
 )
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
@@ -75,8 +76,10 @@ def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) ->
     faults: list[Fault] = []
     items: list[Item] = []
     repairs = _repairs(root)
-    for sequence in _sequences(root):
+    found = _sequences(root)
+    for sequence in found:
         items += _items(sequence, repairs, faults)
+    faults += strays({s.parent for s in found}, found, "left_frames", named="seq_N")
     used = sum("repair" in item.extra for item in items)
     codes = _codes(root, task, faults)
     groups = {item.group for item in items}
@@ -184,12 +187,15 @@ def _repairs(root: Path) -> dict[tuple[str, str], tuple[Path, str]]:
 
 
 def _sequences(root: Path) -> list[Path]:
-    places = [root, *folders(root, r"miccai_challenge.*")]
+    # Of folders that have not a release's name only what is labelled: others hold test frames.
+    releases = folders(root, r"miccai_challenge.*")
+    others = [folder for folder in folders(root, r"[^._].*") if folder not in releases]
     return [
         sequence
-        for place in places
+        for place in (root, *releases, *others)
         for sequence in folders(place, r"seq_\d+")
-        if (sequence / "left_frames").is_dir() or (sequence / "labels").is_dir()
+        if (sequence / "labels").is_dir()
+        or (place not in others and (sequence / "left_frames").is_dir())
     ]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from trocar.contract.classes import ClassTable
 from trocar.train.data.images import read_image, read_raw_mask
 from trocar.train.data.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import BINARY_TABLE, missing, pictures
+from trocar.train.data.readers.common import BINARY_TABLE, missing, pictures, strays
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 from trocar.train.data.scan import Recognition, Scan
 
@@ -42,6 +42,8 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
     items: list[Item] = []
     for part in wanted:
         items += _items(root / part, faults)
+    parts = [root / part for part in _PARTS]
+    faults += strays([root], parts, "labels", named="cadaver or live")
     groups = tuple(dict.fromkeys(item.group for item in items))
     frames = FrameSet(
         name=NAME,

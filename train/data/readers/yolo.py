@@ -17,7 +17,7 @@ from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
 from trocar.train.data.images import read_bytes, read_image
 from trocar.train.data.matting import read_boxes
-from trocar.train.data.readers.common import missing, pictures
+from trocar.train.data.readers.common import missing, pictures, strays
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 from trocar.train.data.scan import Recognition, Scan
 
@@ -53,6 +53,8 @@ def scan(root: Path, *, task: str = "presence", table: ClassTable | None = None)
             for item in _items(root / folder, table, faults):
                 items.append(item)
                 splits.setdefault(split, []).append(item.name)
+    named = ", ".join(_SPLITS)
+    faults += strays([root], [root / split for split in _SPLITS], "labels", named=named)
     frames = FrameSet(
         name=NAME,
         root=root,
