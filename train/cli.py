@@ -94,7 +94,7 @@ def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> di
     """
     from trocar.train.job import Job
     from trocar.train.loop import train as run_loop
-    from trocar.train.opening import DataConfig, Paths, open_data
+    from trocar.train.opening import DataConfig, Paths, open_data, trained_on
     from trocar.train.run_folder import CONFIG, RunFolder
     from trocar.train.settings import RunConfig
 
@@ -119,7 +119,10 @@ def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> di
             out=out,
             resume=resume,
             command=shlex.join(["trocar", *sys.argv[1:]]),
-            source={"data": {n: str(p) for n, p in vars(paths).items() if p is not None}},
+            source={
+                "data": {n: str(p) for n, p in vars(paths).items() if p is not None},
+                "trained_on": trained_on(sets),
+            },
             extra=to_mapping(settings[1]),
         )
     )

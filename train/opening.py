@@ -19,6 +19,7 @@ from trocar.train.data.compositing import read_foregrounds
 from trocar.train.data.poisson import Composite, PlacementConfig, foregrounds_from_frames
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
+from trocar.train.data.seen import pack
 from trocar.train.data.splits import with_splits
 from trocar.train.methods.protocol import Method, TrainData
 from trocar.train.settings import RunConfig
@@ -29,7 +30,7 @@ class DataConfig:
     """How the data sets are read.
 
     Attributes:
-        masks: What the masks shall tell apart, for sets that offer several (see trocar data check).
+        task: What the masks shall tell apart, for sets that offer several (see trocar data check).
         val_share: Share of the frames that validate where the set brings no split.
         fold: Fold of the set's own protocol to train and validate on, counted from 0.
         label_share: Share of the training frames whose labels are used; the others serve methods
@@ -42,7 +43,7 @@ class DataConfig:
             default the labelled training frames.
     """
 
-    masks: str | None = None
+    task: str | None = None
     val_share: float = 0.2
     fold: int | None = None
     label_share: float = 1.0
@@ -107,7 +108,7 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
         DataError: A set is empty, overlaps another, or has other classes.
     """
     _check_paths(paths, method)
-    frames = open_frames(paths.data, task=config.masks)
+    frames = open_frames(paths.data, task=config.task)
     if config.fold is not None:
         frames = frames.fold(config.fold)
     frames = with_splits(
@@ -140,6 +141,12 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
         augmentation=config.augmentation,
         before=_composite(config, labelled),
     )
+
+
+def trained_on(data: TrainData) -> str:
+    """All frames that a segmentation run learns from, see `trocar.train.data.seen`."""
+    sets = (data.labelled, data.unlabelled, data.target)
+    return pack(one for one in sets if isinstance(one, FrameSet))
 
 
 def _composite(config: DataConfig, labelled: FrameSet) -> Composite | None:
@@ -176,7 +183,7 @@ def hide_labels(frames: FrameSet, share: float, seed: int) -> tuple[FrameSet, Fr
 
 
 def _validation(path: Path, config: DataConfig, labelled: FrameSet) -> FrameSet:
-    frames = open_frames(path, task=config.masks)
+    frames = open_frames(path, task=config.task)
     _same_classes(labelled, frames)
     chosen = frames.subset("val") if frames.splits.get("val") else frames
     if not len(chosen.labelled()):
@@ -209,7 +216,7 @@ def _target(
 ) -> FrameSet | None:
     if path is None:
         return None
-    known = open_frames(path, task=config.masks) if _has_table(path) else None
+    known = open_frames(path, task=config.task) if _has_table(path) else None
     if known is not None:
         _same_classes(labelled, known)
     return _unlabelled(path, "--target", labelled, validation)

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--split", default=None, help="Split to score [default: test, else val, else all].")
+@click.option(
+    "--split",
+    default=None,
+    help="Split to score, or all [default: test, else val, else what was not trained on].",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for evaluation.json and pictures."
 )
@@ -125,15 +129,23 @@ def evaluate(
             },
         )
         return
+    rival = None if against is None else open_predictor(against, device=device, task="segmentation")
     source = EvaluationFrames(
-        data, predictor.manifest.classes, split=split, video=video, task=task, fold=fold
+        data,
+        predictor.manifest.classes,
+        split=split,
+        video=video,
+        task=task,
+        fold=fold,
+        trained_on=[
+            str(one.manifest.source.get("trained_on", "")) for one in (predictor, rival) if one
+        ],
     )
     extra = {} if streaming is None else {"streaming": evaluate_streaming(model, source, streaming)}
     first = _score(predictor, source, str(model), tolerance)
     print_scores(first, predictor, source)
     comparison = None
-    if against is not None:
-        rival = open_predictor(against, device=device, task="segmentation")
+    if rival is not None:
         comparison = compare(first, _score(rival, source, str(against), tolerance))
         print_comparison(comparison, (str(model), str(against)))
     if out is not None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from trocar.scoring import Evaluation
 
 
+_BY_GROUP = ("iou_binary", "iou_mean", "challenge_iou", "isi_iou", "pq")
+"""What fits a terminal of 80 columns; ``evaluation.json`` and reports have more."""
+
+
 def print_scores(evaluation: Evaluation, predictor: Predictor, source: EvaluationFrames) -> None:
     """Prints the scores per class, then every other one under its exact name, then per video."""
     from rich.console import Console
@@ -62,10 +66,10 @@ def _by_group(groups: Mapping[str, Mapping[str, float]]) -> Table:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("video")
-    for name in next(iter(groups.values())):
-        table.add_column(name, justify="right")
+    for name in _BY_GROUP:
+        table.add_column(name, justify="right", no_wrap=True)
     for group, scores in groups.items():
-        table.add_row(group, *map(_number, scores.values()))
+        table.add_row(group, *(_number(scores[name]) for name in _BY_GROUP))
     return table
 
 

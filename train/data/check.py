@@ -19,6 +19,7 @@ from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import TrocarError
 from trocar.train.data.readers import scan_frames
 from trocar.train.data.sample import Fault, FrameSet, Item
+from trocar.train.data.scan import Scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,9 @@ class CheckReport:
         name: The set's name.
         layout: Which layout was recognised and why.
         task: What the masks tell apart.
+        tasks: What they can tell apart; empty where there is no choice.
+        folds: The groups that validate in each fold of the set's protocol.
+        instances: Whether the set tells instances apart.
         classes: The class table.
         frames: Number of frames that could be read.
         labelled: Number of those with a mask.
@@ -46,6 +50,9 @@ class CheckReport:
     name: str
     layout: str
     task: str
+    tasks: tuple[str, ...]
+    folds: tuple[tuple[str, ...], ...]
+    instances: bool
     classes: ClassTable
     frames: int
     labelled: int
@@ -70,6 +77,9 @@ class CheckReport:
             "name": self.name,
             "layout": self.layout,
             "task": self.task,
+            "tasks": list(self.tasks),
+            "folds": [list(fold) for fold in self.folds],
+            "instances": self.instances,
             "frames": self.frames,
             "labelled": self.labelled,
             "sizes": {f"{w}x{h}": n for (h, w), n in self.sizes.items()},
@@ -126,7 +136,7 @@ def check(
             seen.append(one)
             if progress:
                 progress(len(seen), len(frames))
-    return _report(frames, layout, scan.faults, seen)
+    return _report(scan, layout, seen)
 
 
 def _look(frames: FrameSet, item: Item) -> _Seen:
@@ -158,9 +168,8 @@ def _fault(item: Item, error: TrocarError) -> Fault:
     return Fault(file=item.image, text=error.message)
 
 
-def _report(
-    frames: FrameSet, layout: str, structure: tuple[Fault, ...], seen: list[_Seen]
-) -> CheckReport:
+def _report(scan: Scan, layout: str, seen: list[_Seen]) -> CheckReport:
+    frames = scan.frames
     count = len(frames.table)
     histograms = [one.histogram for one in seen if one.histogram is not None]
     total, within = np.zeros(256, np.int64), np.zeros(count, np.int64)
@@ -174,6 +183,9 @@ def _report(
         name=frames.name,
         layout=layout,
         task=frames.task,
+        tasks=scan.tasks,
+        folds=frames.folds,
+        instances=frames.instances is not None,
         classes=frames.table,
         frames=len(good),
         labelled=sum(one.labelled for one in good),
@@ -184,5 +196,5 @@ def _report(
         ignored=int(total[IGNORE_INDEX]),
         counts=within,
         notes=frames.notes,
-        faults=(*structure, *(one.fault for one in seen if one.fault is not None)),
+        faults=(*scan.faults, *(one.fault for one in seen if one.fault is not None)),
     )

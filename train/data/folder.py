@@ -118,7 +118,7 @@ def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan
         task=task,
         instances=_instances(root, items, faults),
     )
-    return Scan(frames=frames, faults=tuple(faults))
+    return Scan(frames=frames, faults=tuple(faults), tasks=_tasks(root))
 
 
 def read(item: Item, *, codes: Codes) -> Sample:
@@ -257,11 +257,7 @@ def _codes(
 ) -> Codes:
     file = root / f"classes{suffix}.toml"
     if suffix and not masks.is_dir():
-        there = sorted(
-            p.stem.removeprefix("classes_")
-            for p in root.glob("classes_*.toml")
-            if not is_hidden(Path(p.name))
-        )
+        there = _tasks(root)
         raise DataError(
             f"{root} has no task {suffix[1:]!r}: there is no folder {masks.name}/",
             remedy=f"choose one of {', '.join(there)}" if there else "leave --task out",
@@ -276,6 +272,11 @@ def _codes(
     table = table or UNLABELLED_TABLE
     values = settings.get("values")
     return Codes(table=table, values=None if values is None else _values(root, values, table))
+
+
+def _tasks(root: Path) -> tuple[str, ...]:
+    tables = sorted(p for p in root.glob("classes_*.toml") if not is_hidden(Path(p.name)))
+    return tuple(p.stem.removeprefix("classes_") for p in tables)
 
 
 def _values(root: Path, values: Mapping[str, Any], table: ClassTable) -> dict[int, int]:

@@ -35,10 +35,12 @@ class Scan:
     Attributes:
         frames: Its usable frames.
         faults: What is wrong; a set with faults can be checked but not opened.
+        tasks: What the masks can tell apart, the default first; may be empty.
     """
 
     frames: FrameSet
     faults: tuple[Fault, ...] = ()
+    tasks: tuple[str, ...] = ()
 
 
 class Reader(Protocol):

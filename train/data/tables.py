@@ -27,7 +27,14 @@ def show(report: CheckReport, console: Console) -> None:
 
 
 def _facts(report: CheckReport, console: Console) -> None:
-    console.print(f"{report.frames} frames read, {report.labelled} of them labelled")
+    others = [name for name in report.tasks if name != report.task]
+    if others:
+        task = report.task or "the masks of classes.toml"
+        console.print(f"task: {escape(task)}; others by --task {', '.join(map(escape, others))}")
+    with_instances = ", with instance maps" if report.instances else ""
+    console.print(
+        f"{report.frames} frames read, {report.labelled} of them labelled{with_instances}"
+    )
     if report.sizes:
         sizes = ", ".join(f"{w}x{h} ({n})" for (h, w), n in list(report.sizes.items())[:6])
         more = f" and {len(report.sizes) - 6} more sizes" if len(report.sizes) > 6 else ""
@@ -35,11 +42,24 @@ def _facts(report: CheckReport, console: Console) -> None:
     if report.splits:
         console.print("splits: " + ", ".join(f"{s} {n}" for s, n in report.splits.items()))
     else:
-        console.print("splits: none given")
+        console.print(f"splits: none given; training {_division(report)}")
     if report.groups:
         listed = [f"{escape(g)} ({n})" for g, n in list(report.groups.items())[:12]]
         more = f" and {len(report.groups) - 12} more" if len(report.groups) > 12 else ""
         console.print(f"groups: {', '.join(listed)}{more}", highlight=False)
+
+
+def _division(report: CheckReport) -> str:
+    """How a set without splits is divided, in words."""
+    if report.folds:
+        held = "; ".join(f"{i}: {' + '.join(fold)}" for i, fold in enumerate(report.folds[:8]))
+        more = " …" if len(report.folds) > 8 else ""
+        return f"draws whole groups to validate, or takes --fold: {escape(held)}{more}"
+    if len(report.groups) == 1:
+        return "needs --validation: all frames are of one group"
+    if report.groups:
+        return "draws whole groups to validate"
+    return "takes the last frames to validate"
 
 
 def _classes(report: CheckReport) -> Table:

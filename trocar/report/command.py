@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     "--latency", type=click.Path(path_type=Path), help="JSON that `trocar run … --metrics` wrote."
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Data set to describe.")
+@click.option("--task", help="Task of --data, where it has several.")
 @click.option("--title", default="Trocar report", show_default=True, help="Heading of the page.")
 @click.option(
     "--out",
@@ -52,6 +53,7 @@ def report(
     bundles: Sequence[Path],
     latency: Path | None,
     data: Path | None,
+    task: str | None,
     title: str,
     out: Path,
     overwrite: bool,
@@ -76,6 +78,7 @@ def report(
         bundles=bundles,
         latency=latency,
         data=data,
+        task=task,
         title=title,
     )
     click.echo(f"wrote {out}")
@@ -89,6 +92,7 @@ def write_report(
     bundles: Sequence[Path] = (),
     latency: Path | None = None,
     data: Path | None = None,
+    task: str | None = None,
     title: str,
 ) -> None:
     """Reads everything first, then writes the page whole.
@@ -133,7 +137,7 @@ def write_report(
     if data is not None:
         from trocar.train.data.check import check
 
-        sections.data_card(page, check(data).to_dict())
+        sections.data_card(page, check(data, task=task).to_dict())
     sections.commands(
         page,
         [

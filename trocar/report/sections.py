@@ -126,10 +126,13 @@ def data_card(page: Page, card: Mapping[str, Any]) -> None:
     ]
     facts = [
         ("layout", card["layout"]),
+        ("task", card["task"] or "–"),
         ("frames", f"{card['frames']}, {card['labelled']} labelled"),
         ("sizes", ", ".join(f"{size} ({n})" for size, n in card["sizes"].items())),
         ("splits", ", ".join(f"{name} {n}" for name, n in card["splits"].items()) or "none"),
         ("groups", str(len(card["groups"]))),
+        ("folds of its protocol", str(len(card["folds"]))),
+        ("instance maps", "yes" if card["instances"] else "no"),
         ("faults", str(len(card["faults"]))),
     ]
     page.section(

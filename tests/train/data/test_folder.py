@@ -269,9 +269,27 @@ def test_the_command_lists_every_fault_and_fails(root: Path) -> None:
         assert name in bad.output
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("EndoVis 2017", ["task: binary; others by --task parts, type", "with instance maps"]),
+        ("UW-Sinus", ["or takes --fold: 0: cadaver/S01; 1: cadaver/S02; 2: live/L01"]),
+        ("CholecSeg8k", ["training draws whole groups to validate"]),
+        ("Kvasir-Instrument", ["splits: train 4, test 1"]),
+    ],
+)
+def test_the_command_says_which_tasks_and_folds_there_are(
+    made: dict[str, Path], name: str, words: list[str]
+) -> None:
+    shown = " ".join(CliRunner().invoke(data, ["check", str(made[name])]).output.split())
+    for word in words:
+        assert word in shown
+
+
 def test_the_report_as_json(root: Path) -> None:
     report: CheckReport = check(root)
     as_dict = report.to_dict()
+    assert (as_dict["tasks"], as_dict["folds"], as_dict["instances"]) == ([], [], False)
     assert as_dict["classes"][1]["name"] == "grasper"
     assert as_dict["splits"] == {"train": 3, "val": 1}
     assert as_dict["faults"] == []

@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 from torch import Tensor, nn
 
+from trocar.train.checkpoint import read_checkpoint
 from trocar.train.cli import train
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
+from trocar.train.data.seen import unseen_frames
 from trocar.train.data.stream import DrawDataset, Out
 from trocar.train.methods import supervised
 from trocar.train.opening import DataConfig, Paths, open_data
@@ -86,3 +88,6 @@ def test_training_on_a_fold_reads_no_video_that_validates(
     assert len(trained) == 12  # two epochs of six frames: all that may be trained on
     assert set(trained) == VIDEOS - {"live/L01"}
     assert set(validated) == {"live/L01"}
+    # The model remembers, so that it is not scored on what it knows.
+    known = read_checkpoint(tmp_path / "run" / "best.ckpt").source["trained_on"]
+    assert unseen_frames(open_frames(sinus), known).groups == ("live/L01",)

@@ -92,7 +92,8 @@ def scan_frames(
         )
     scan = reader.scan(Path(path), task=chosen, table=table)
     found_in_splits = split_faults(scan.frames.items, scan.frames.splits, root=Path(path))
-    scan = replace(scan, faults=(*scan.faults, *found_in_splits))
+    tasks = scan.tasks or tuple(name for name in reader.TASKS if name)
+    scan = replace(scan, faults=(*scan.faults, *found_in_splits), tasks=tasks)
     return scan, f"{reader.NAME}: {found.why}"
 
 
