@@ -1,8 +1,8 @@
 """The scenes that benchmarks/methods.py trains on, each built so that there is something to gain.
 
-    frames = frayed(scenes(Path("runs/methods"), "laparoscopy"))
+    labelled, rest = few_clips(scenes(Path("runs/methods"), "laparoscopy").subset("train"), 0.05, 0)
 
-Frames are phantom scenes of two frames each; all instruments are one class.
+Frames are phantom scenes in clips of four frames; all instruments are one class, or their parts.
 """
 
 from __future__ import annotations
@@ -22,27 +22,30 @@ from trocar.train.data.sample import FrameSet, Item, Sample
 
 PAINTED = (128, 160)
 DIFFICULTY = 0.3
+CLIP_LENGTH = 4
 FRAY = 2.0
 """Deviation in pixels by which the picture is torn at an outline."""
 BAND = 4.0
 """How far from an outline, in pixels, the tearing has faded to a third."""
 
 
-def scenes(work: Path, domain: str, *, frames: int = 240) -> FrameSet:
-    """Phantom scenes of a domain, painted where they are not there yet."""
-    folder = work / f"phantom-{domain}"
+def scenes(
+    work: Path, domain: str, *, parts: bool = False, clips: int = 120, seed: int = 11
+) -> FrameSet:
+    """Phantom scenes of a domain, painted where they are not there yet; one class, or parts."""
+    folder = work / f"phantom-{domain}-{clips}-{seed}"
     if not folder.exists():
         config = PhantomConfig(
-            frames=frames,
+            frames=clips * CLIP_LENGTH,
             size=PAINTED,
             domain=domain,
             difficulty=DIFFICULTY,
-            clip_length=2,
+            clip_length=CLIP_LENGTH,
             fps=2,
-            seed=11,
+            seed=seed,
         )
         write_phantom(folder, config)
-    return as_binary(open_frames(folder))
+    return open_frames(folder, task="parts") if parts else as_binary(open_frames(folder))
 
 
 def as_binary(frames: FrameSet) -> FrameSet:
@@ -55,6 +58,20 @@ def as_binary(frames: FrameSet) -> FrameSet:
         return replace(sample, mask=mask.astype(np.uint8))
 
     return replace(frames, table=ClassTable.from_names(["background", "instrument"]), read=read)
+
+
+def few_clips(frames: FrameSet, share: float, seed: int) -> tuple[FrameSet, FrameSet]:
+    """Draws the clips whose labels are used and gives the others too.
+
+    Whole clips, as a team labels a few operations: single frames drawn from all clips would show
+    nearly every scene.
+    """
+    groups = frames.groups
+    count = max(round(share * len(groups)), 1)
+    order = np.random.default_rng((seed, len(groups))).permutation(len(groups))
+    chosen = {groups[place] for place in order[:count]}
+    parts = [[i.name for i in frames.items if (i.group in chosen) is own] for own in (True, False)]
+    return frames.only(parts[0]), frames.only(parts[1])
 
 
 def frayed(frames: FrameSet) -> FrameSet:

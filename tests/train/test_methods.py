@@ -109,6 +109,18 @@ def test_the_loss_is_the_weighted_sum(make_method: Callable[..., Any]) -> None:
     assert logged == pytest.approx(plain["texture"] / (2 * math.log(3)))
 
 
+def test_texture_begins_where_it_is_asked_to(make_method: Callable[..., Any]) -> None:
+    method = make_method("texture-entropy", texture_from=0.5)
+    method.build(CONTRACT)
+    batch = {
+        "labelled": {"image": torch.zeros(2, 3, 64, 80), "mask": torch.zeros(2, 64, 80).long()}
+    }
+    early = method.losses(batch, Progress(step=49, total_steps=100))
+    later = method.losses(batch, Progress(step=50, total_steps=100))
+    assert set(early) == {"label"}
+    assert set(later) == {"label", "texture"}
+
+
 @pytest.mark.parametrize("weights", [{"w_label": 0}, {"w_texture": 0}])
 def test_texture_without_one_of_its_terms_is_refused(weights: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="must be above 0"):

@@ -46,12 +46,14 @@ class TextureEntropyConfig(NetworkConfig):
         w_label: Weight of the per-pixel class difference (cross-entropy).
         texture_mode: How the entropy of a prediction is taken: straight_through or soft.
         texture_distance: Distance in pixels between the two of a pair.
+        texture_from: Share of training on labels alone, at the beginning.
     """
 
     w_texture: float = 0.1
     w_label: float = 1.0
     texture_mode: Literal["straight_through", "soft"] = "straight_through"
     texture_distance: int = 1
+    texture_from: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +61,7 @@ class TextureEntropyConfig(NetworkConfig):
             (self.w_texture > 0, "w_texture must be above 0: without it this is `supervised`"),
             (self.w_label > 0, "w_label must be above 0: entropy says nothing of where a class is"),
             (self.texture_distance >= 1, "texture_distance must be 1 or more"),
+            (0 <= self.texture_from < 1, "texture_from must be at least 0 and below 1"),
         )
 
 
@@ -100,10 +103,10 @@ class TextureEntropy:
             distance=self.config.texture_distance,
         )
         self.logged = {"texture_normalised": normalised(difference, len(self.contract.classes))}
-        return {
-            "texture": self.config.w_texture * difference.mean(),
-            "label": self.config.w_label * losses.cross_entropy(training, standard).mean(),
-        }
+        label = self.config.w_label * losses.cross_entropy(training, standard).mean()
+        if progress.step < self.config.texture_from * progress.total_steps:
+            return {"label": label}
+        return {"texture": self.config.w_texture * difference.mean(), "label": label}
 
     def after_step(self, progress: Progress) -> None:
         """Nothing to do."""

@@ -1,0 +1,120 @@
+"""Scores of label maps beyond their area: outlines, stray pieces and texture.
+
+    scores = ShapeScores(classes=4); scores.add(truth, predicted); scores.result()
+
+They say what the texture entropy term is about, see docs/methods.md.
+"""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from trocar.contract.classes import IGNORE_INDEX
+from trocar.cuda_kernels import glcm_entropy, offsets_from
+from trocar.train.data.sample import FrameSet
+from trocar.train.data.transforms import resize_eval
+from trocar.train.evaluation import enlarge
+from trocar.train.segmentation_terms import ANGLES
+
+TOLERANCE = 2
+"""How far apart, in pixels, two outlines may lie and still agree."""
+
+Labels = NDArray[np.uint8]
+
+
+class ShapeScores:
+    """Means over frames.
+
+    ``boundary_f``: F-score of each class's outlines at `TOLERANCE`, mean over the classes without
+    background that truth or prediction show, 0..1 (Csurka et al., BMVC 2013). ``stray``: predicted
+    connected pieces of a class without one pixel of it in the truth, number a frame.
+    ``texture_gap``: ``|E(prediction) - E(truth)|`` in nats, E as in
+    `trocar.train.methods.texture_entropy`.
+
+    Args:
+        classes: K, background included.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.boundary: list[float] = []
+        self.stray: list[float] = []
+        self.gap: list[float] = []
+
+    def add(self, truth: Labels, predicted: Labels) -> None:
+        """Counts one frame, ``[H, W]`` each; pixels that the truth ignores count nowhere."""
+        predicted = np.where(truth == IGNORE_INDEX, truth, predicted)
+        pairs = [(truth == c, predicted == c) for c in range(1, self.classes)]
+        shown = [boundary_f(t, p) for t, p in pairs if t.any() or p.any()]
+        if shown:
+            self.boundary.append(fmean(shown))
+        self.stray.append(float(sum(stray_pieces(t, p) for t, p in pairs)))
+        self.gap.append(abs(self._entropy(predicted) - self._entropy(truth)))
+
+    def _entropy(self, labels: Labels) -> float:
+        return float(
+            glcm_entropy(
+                torch.from_numpy(labels.astype(np.int64))[None],
+                levels=self.classes,
+                offsets=offsets_from(1, ANGLES),
+                ignore_index=IGNORE_INDEX,
+            )
+        )
+
+    def result(self) -> dict[str, float]:
+        """The means by name."""
+        return {
+            "boundary_f": fmean(self.boundary),
+            "stray": fmean(self.stray),
+            "texture_gap": fmean(self.gap),
+        }
+
+
+def boundary_f(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
+    """F-score of two masks' outlines at `TOLERANCE`; 0 where only one of them is empty."""
+    a, b = outline(truth), outline(predicted)
+    if not a.any() or not b.any():
+        return float(a.any() == b.any())
+    precision, recall = near(a)[b].mean(), near(b)[a].mean()
+    return float(2 * precision * recall / max(precision + recall, 1e-12))
+
+
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of a mask with a neighbour outside it; the frame's edge makes no outline."""
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1)
+    return np.asarray(mask & (inner == 0))
+
+
+def near(line: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels at most `TOLERANCE` from a line."""
+    return np.asarray(
+        cv2.distanceTransform((~line).astype(np.uint8), cv2.DIST_L2, 5) <= TOLERANCE + 0.01
+    )
+
+
+def stray_pieces(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> int:
+    """Connected pieces (8 neighbours) of a prediction without a pixel of the truth."""
+    count, pieces = cv2.connectedComponents(predicted.astype(np.uint8), connectivity=8)
+    return count - 1 - len(np.setdiff1d(np.unique(pieces[truth]), [0]))
+
+
+@torch.no_grad()
+def shape_scores(
+    network: nn.Module, frames: FrameSet, *, size: tuple[int, int]
+) -> dict[str, float]:
+    """`ShapeScores` of a network on labelled frames, at frame size."""
+    scores = ShapeScores(len(frames.table))
+    network.eval()
+    for item in frames.items:
+        sample = frames.read(item)
+        assert sample.mask is not None
+        logits = network(resize_eval(sample.image, size)[None])
+        small = np.asarray(logits.argmax(dim=1)[0], np.uint8)
+        scores.add(sample.mask, enlarge(small, sample.mask.shape[:2]))
+    return scores.result()
