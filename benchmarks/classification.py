@@ -1,13 +1,15 @@
 """Head-triplet against cross-entropy on a long tail; the few-shot classifier against two others.
 
     python benchmarks/classification.py long-tail --data ../shared/data --seeds 0,1,2
+    python benchmarks/classification.py long-tail --data ../shared/data --weights lite0.safetensors
     python benchmarks/classification.py few-shot  --data ../shared/data --set omniglot --seeds 0,1,2
     python benchmarks/classification.py few-shot  --data ../shared/data --set tools --seeds 0,1,2
     python benchmarks/classification.py tables
 
 Every run is the project's own training loop with the same steps, photographs a step, learning rate
-and augmentation for all that are compared; nothing is chosen on the test photographs. Results are
-added to ``benchmarks/results/classification.json``, from which ``tables`` writes the tables.
+and augmentation for all that are compared; nothing is chosen on the test photographs. With
+``--weights`` (see ``pretrained.py``) all start from the same ImageNet weights. Results are added to
+``benchmarks/results/classification.json``, from which ``tables`` writes the tables.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from trocar.train.methods.protocol import TrainData
 from trocar.train.settings import RunConfig
 
 RESULTS = Path(__file__).parent / "results"
-FUSIONS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1)
+FUSIONS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 TEST_ALPHABETS = ("Balinese", "Sanskrit", "Tagalog")
 PLAIN: dict[str, Any] = {"standardise": False, "whole_map": False, "attention_gradient": "through"}
 COMPARISONS: dict[str, dict[str, Any]] = {
@@ -69,18 +71,28 @@ def cli() -> None:
 @click.option("--steps", default=300, show_default=True)
 @click.option("--factor", default=30.0, show_default=True, help="Imbalance factor.")
 @click.option("--split", default="test", show_default=True, help="val to try settings out.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Of EfficientNet-Lite0.")
 @click.option("--only", default="", help="Names, with commas.")
 @click.option("--save/--no-save", default=True)
 def long_tail(
-    data: Path, seeds: str, steps: int, factor: float, split: str, only: str, save: bool
+    data: Path,
+    seeds: str,
+    steps: int,
+    factor: float,
+    split: str,
+    weights: Path | None,
+    only: str,
+    save: bool,
 ) -> None:
     """surgical_tools thinned out to a long tail; scores on its balanced test photographs."""
     photos = open_photos(data / "surgical_tools")
+    size = (96, 96) if weights else (64, 64)
     for seed in _numbers(seeds):
         tailed = long_tailed(photos.subset("train"), factor=factor, seed=seed)
-        test = PhotoStore(photos.subset(split), size=(64, 64), cache_mb=256)
+        test = PhotoStore(photos.subset(split), size=size, cache_mb=256)
         common: dict[str, Any] = {
-            "size": (64, 64), "backbone": "test_resnet", "embedding": 64, "many": 20, "few": 5,
+            "size": size, "backbone": "efficientnet_lite0" if weights else "test_resnet",
+            "backbone_weights": str(weights or "none"), "embedding": 64, "many": 20, "few": 5,
         }  # fmt: skip
         ce = {**common, "comparison": "head"}
         methods: dict[str, Any] = {
@@ -95,7 +107,8 @@ def long_tail(
                 continue
             # 48 photographs a step for all: 16 of the head set and 32 of the total set.
             batch = 16 if name == "head-triplet" else 48
-            seconds = _train(method, tailed, photos.subset("val"), seed, steps, batch)
+            lr = 1e-3 if weights else 2e-3
+            seconds = _train(method, tailed, photos.subset("val"), seed, steps, batch, lr)
             fusions = {name: 0.0}
             if name == "head-triplet":  # the same network once more, the head's logits fused in
                 fusions[f"{name}, fused"] = _fusion(method, photos.subset("val"), tailed)
@@ -103,7 +116,7 @@ def long_tail(
                 method.network.fusion = fusion
                 found = _long_tail_scores(method, test, tailed)
                 row = {
-                    "bench": f"long tail, factor {factor:g}",
+                    "bench": f"long tail, factor {factor:g}" + (", ImageNet" if weights else ""),
                     "method": shown,
                     "fusion": fusion,
                     "seed": seed,
@@ -129,14 +142,16 @@ def _long_tail_scores(method: Any, store: PhotoStore, tailed: PhotoSet) -> dict[
 
 
 def _fusion(method: Any, validation: PhotoSet, tailed: PhotoSet) -> float:
-    """The weight with the largest sum of macro-F1 and many-shot accuracy on validation."""
-    store = PhotoStore(validation, size=(64, 64), cache_mb=256)
-    merits = {}
+    """The smallest weight that keeps the many-shot classes on validation, to 2 points.
+
+    Kept means: as accurate as with the weight that serves them best.
+    """
+    store = PhotoStore(validation, size=method.config.size, cache_mb=256)
+    many = {}
     for fusion in FUSIONS:
         method.network.fusion = fusion
-        found = _long_tail_scores(method, store, tailed)
-        merits[fusion] = found["macro_f1"] + found["accuracy_many"]
-    return max(merits, key=lambda fusion: merits[fusion])
+        many[fusion] = _long_tail_scores(method, store, tailed)["accuracy_many"]
+    return min(fusion for fusion in FUSIONS if many[fusion] >= max(many.values()) - 0.02)
 
 
 @cli.command("few-shot")
@@ -150,7 +165,11 @@ def _fusion(method: Any, validation: PhotoSet, tailed: PhotoSet) -> float:
 def few_shot(
     data: Path, which: str, seeds: str, steps: int, episodes: int, only: str, save: bool
 ) -> None:
-    """Classes never trained on; the same episodes and the same network for all comparisons."""
+    """Classes never trained on; the same episodes and the same network for all comparisons.
+
+    Surgical tools are not augmented: in 300 episodes of photographs that are turned and mirrored
+    neither nearest class means nor local features left chance on the classes that train.
+    """
     small = which == "omniglot"
     size, channels = ((48, 48), (12, 16, 24, 48)) if small else ((64, 64), (8, 12, 16, 24))
     for seed in _numbers(seeds):
@@ -160,7 +179,7 @@ def few_shot(
                 continue
             config = FewShotConfig(
                 **settings, size=size, channels=channels, shots=2, queries=2, held_out=0,
-                episodes=20, supports=1, augment="upright" if which == "omniglot" else "photo",
+                episodes=20, supports=1, augment="upright" if small else "none",
             )  # fmt: skip
             method = FewShot(config)
             seconds = _train(method, base, _few(base), seed, steps, 1)
@@ -200,12 +219,13 @@ def tables() -> None:
 
 
 def _train(
-    method: Any, labelled: PhotoSet, validation: PhotoSet, seed: int, steps: int, batch: int
-) -> float:
+    method: Any, labelled: PhotoSet, validation: PhotoSet, seed: int, steps: int, batch: int,
+    lr: float = 2e-3,
+) -> float:  # fmt: skip
     """One run of the loop; the network stays in the method. CPU seconds come back."""
     run = RunConfig(
-        steps=steps, batch_size=batch, lr=2e-3, seed=seed, workers=0, device="cpu",
-        evaluate_every=steps, log_every=50,
+        steps=steps, batch_size=batch, lr=lr, seed=seed, workers=0, device="cpu",
+        evaluate_every=steps, log_every=50, channels_last=True,
     )  # fmt: skip
     data = TrainData(
         labelled=labelled, validation=validation, batch_size=batch, seed=seed, cache_mb=512

@@ -1,11 +1,15 @@
 """Enrols classes that the model never saw, end to end by the commands that a user would type.
 
     python benchmarks/enrolment.py photographs --data ../shared/data --out enrol
+    python benchmarks/enrolment.py film --data ../shared/data --out enrol
     python benchmarks/enrolment.py video --demo demo --out enrol-video
 
 ``photographs``: a classifier of twelve of the eighteen surgical tools; each of the other six
 is enrolled from five of its photographs into a copy of the bundle and recognised, among
-thirteen classes, in its fifteen test photographs. ``video``: a classifier of five kinds of phantom
+thirteen classes, in its fifteen test photographs. ``film``: for each class that was enrolled, a
+video of its test photographs among those of the twelve others, under a slow pan and zoom;
+a segmentation model that was trained on photographs of the twelve locates the instrument, the
+bundle names it. ``video``: a classifier of five kinds of phantom
 instruments, the sixth enrolled, all named in a video that a segmentation model (of ``trocar demo``)
 locates them in. Results go to ``benchmarks/results/enrolment.json``.
 """
@@ -25,6 +29,7 @@ from typing import Any
 import click
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from trocar.contract.bundle import write_atomic
 from trocar.train.data.classification.readers import open_photos
@@ -44,6 +49,17 @@ METHODS = {
         "--ties", "in", "--batch-size", "16",
     ),
 }  # fmt: skip
+# EfficientNet-Lite0 from ImageNet weights: see `benchmarks/pretrained.py`.
+PRETRAINED = (
+    "--backbone", "efficientnet_lite0", "--size", "96,96", "--lr", "1e-3", "--channels-last",
+)  # fmt: skip
+LOCATOR = (
+    "--encoder", "tu-regnetx_002", "--decoder-channels", "64", "--size", "160,160",
+    "--augmentation", "light", "--lr", "4e-3", "--batch-size", "4", "--channels-last",
+    "--device", "cpu", "--workers", "0",
+)  # fmt: skip
+OTHERS, SHOWN = 2, 8
+"""Photographs of each class beside the enrolled one in a film, and frames that show each."""
 _METHOD = click.option(
     "--method", type=click.Choice(list(METHODS)), default="head-triplet", show_default=True
 )
@@ -60,15 +76,16 @@ def cli() -> None:
 @_METHOD
 @click.option("--steps", default=800, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-def photographs(data: Path, out: Path, method: str, steps: int, seed: int) -> None:
+@click.option("--weights", type=click.Path(path_type=Path), help="Of a pretrained backbone.")
+def photographs(
+    data: Path, out: Path, method: str, steps: int, seed: int, weights: Path | None
+) -> None:
     """Six instruments, each enrolled alone into a classifier of twelve others."""
     photos = open_photos(data / "surgical_tools")
-    # The classes that `benchmarks/classification.py few-shot --set tools` never trains on.
-    order = np.random.default_rng((seed, 18)).permutation(len(photos.table))
-    known, novel = sorted(order[6:].tolist()), sorted(order[:6].tolist())
+    known, novel = _parted(photos, seed)
     for split in ("train", "val", "test"):
         _write(photos.subset(split).of_classes(known), out / "photos" / split)
-    bundle = _trained(out, method, steps, seed)
+    bundle = _trained(out, method, steps, seed, weights)
     before = _scores(bundle, out / "photos", out / "before")
     rows = []
     for label in novel:
@@ -89,9 +106,50 @@ def photographs(data: Path, out: Path, method: str, steps: int, seed: int) -> No
         click.echo(json.dumps(row))
     about = {"method": method, "steps": steps, "seed": seed}
     _save(
-        f"photographs, {method}",
+        f"photographs, {method}{', pretrained' if weights else ''}",
         {**about, "before": before["scores"]["balanced_accuracy"], "rows": rows},
     )
+
+
+@cli.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Of photographs.")
+@click.option("--steps", default=300, show_default=True, help="Of the segmentation model.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--name", default="film", show_default=True, help="What the results are kept under.")
+def film(data: Path, out: Path, steps: int, seed: int, name: str) -> None:
+    """Every class that ``photographs`` enrolled, named in a video of held-out photographs."""
+    photos = open_photos(data / "surgical_tools")
+    known, novel = _parted(photos, seed)
+    locator = out / "locator.trocar"
+    if not locator.is_dir():
+        _write_frames(photos.of_classes(known), out / "frames")
+        _run("train", "supervised", out / "frames", "--out", out / "locator-run", "--steps", steps,
+             "--seed", seed, "--evaluate-every", steps, *LOCATOR)  # fmt: skip
+        _run("export", out / "locator-run", "--out", locator)
+    rows = []
+    for label in novel:
+        bundle = out / f"{label}.trocar"
+        new = photos.table[label].name
+        listed = _run("enroll", bundle, "--list", lines=True)[0].splitlines()
+        if not any(line.startswith(f"{new}\tenrolled") for line in listed):
+            continue  # refused; `photographs` says why
+        shots = [p for p in photos.subset("test") if p.label == label]
+        for other in known:
+            shots += [p for p in photos.subset("test") if p.label == other][:OTHERS]
+        shots = [shots[i] for i in np.random.default_rng((seed, label)).permutation(len(shots))]
+        truth = _write_film(shots, out / f"film-{label}.mp4")
+        row: dict[str, Any] = {"class": new}
+        for kind, more in {"": (), ", none unknown": ("--unknown-below", -2)}.items():
+            _run("run", locator, out / f"film-{label}.mp4", "--classify", bundle, "--raw",
+                 "--json", out / f"film-{label}.jsonl", "--overwrite",
+                 "--overlay", out / f"named-{label}.mp4", *more)  # fmt: skip
+            found = _frames(out / f"film-{label}.jsonl")
+            said = [_named(line, box) for line, (_, box) in zip(found, truth, strict=True)]
+            row |= {f"{key}{kind}": v for key, v in _shares(said, truth, label, photos).items()}
+        rows.append(row)
+        click.echo(json.dumps(row))
+    _save(name, {"steps": steps, "seed": seed, "rows": rows})
 
 
 @cli.command()
@@ -113,7 +171,7 @@ def video(demo: Path, out: Path, method: str, steps: int, frames: int) -> None:
     rest = [row.id for row in photos.table if row.id != new]
     for split in ("train", "val"):
         _write(photos.subset(split).of_classes(rest), out / "photos" / split)
-    bundle = _trained(out, method, steps, 0)
+    bundle = _trained(out, method, steps, 0, None)
     large = sorted(photos.subset("train").of_classes([new]), key=_size, reverse=True)
     five = _write(large[:PHOTOS], out / "new", photos)
     done, seconds = _run("enroll", bundle, "--class", HELD_OUT, *five)
@@ -141,10 +199,20 @@ def video(demo: Path, out: Path, method: str, steps: int, frames: int) -> None:
     _save(f"video, {method}", row)
 
 
-def _trained(out: Path, method: str, steps: int, seed: int) -> Path:
+def _parted(photos: PhotoSet, seed: int) -> tuple[list[int], list[int]]:
+    """The classes that are trained on, and the six that are not.
+
+    Of these, `benchmarks/classification.py few-shot --set tools` never trains on either.
+    """
+    order = np.random.default_rng((seed, 18)).permutation(len(photos.table))
+    return sorted(order[6:].tolist()), sorted(order[:6].tolist())
+
+
+def _trained(out: Path, method: str, steps: int, seed: int, weights: Path | None) -> Path:
     bundle = out / "tools.trocar"
+    more = (*PRETRAINED, "--backbone-weights", weights.resolve()) if weights else ()
     _run("train", method, out / "photos", "--out", out / "run", "--steps", steps, "--seed", seed,
-         "--evaluate-every", steps, *COMMON, *METHODS[method])  # fmt: skip
+         "--evaluate-every", steps, *COMMON, *METHODS[method], *more)  # fmt: skip
     _run("export", out / "run", "--out", bundle)
     return bundle
 
@@ -155,17 +223,22 @@ def _scores(bundle: Path, photos: Path, out: Path) -> dict[str, Any]:
     return found
 
 
-def _run(*words: object, check: bool = True) -> tuple[str, float]:
-    """``trocar …`` as a process of its own: its last line and the seconds of the whole process."""
+def _run(*words: object, check: bool = True, lines: bool = False) -> tuple[str, float]:
+    """``trocar …`` as a process of its own: what it said and the seconds of the whole process.
+
+    Its line of enrolment, or its last; with ``lines`` all of them.
+    """
     command = [sys.executable, "-m", "trocar.cli", *map(str, words)]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - began
     if check and done.returncode:
         raise click.ClickException(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
-    lines = (done.stdout if not done.returncode else done.stderr).strip().splitlines()
-    first = next((line for line in lines if "enrolled" in line or "cannot" in line), "")
-    said = first or (lines[-1] if lines else "")
+    text = (done.stdout if not done.returncode else done.stderr).strip()
+    if lines:
+        return text, seconds
+    said = text.splitlines()[-1] if text else ""
+    said = next((s for s in text.splitlines() if "enrolled" in s or "cannot" in s), said)
     folders = [word.parent for word in words if isinstance(word, Path)]
     for folder in folders:
         said = said.replace(f"{folder}/", "")
@@ -187,6 +260,107 @@ def _write(
         assert cv2.imwrite(str(file), source.read(item)[..., ::-1])
         files.append(file)
     return files
+
+
+def _write_frames(photos: PhotoSet, root: Path) -> None:
+    """Whole photographs with masks: what differs from the empty tray inside the instrument's box.
+
+    The tray is the median of the training photographs. The set has boxes only; the hull of what
+    differs is one instrument.
+    """
+    sample = photos.subset("train").items[::9]
+    tray = np.median(np.stack([_picture(p) for p in sample]), axis=0).astype(np.int16)
+    for kind in ("images", "masks", "splits"):
+        (root / kind).mkdir(parents=True, exist_ok=True)
+    rows = [("background", "false"), ("tool", "true")]
+    text = "".join(
+        f'[[classes]]\nid = {i}\nname = "{n}"\ninstrument = {b}\n' for i, (n, b) in enumerate(rows)
+    )
+    (root / "classes.toml").write_text(text, encoding="utf-8")
+    for split, every in (("train", 1), ("val", 5)):
+        names = []
+        for number, photo in enumerate(photos.subset(split).items[::every]):
+            names.append(f"{split}{number:04d}")
+            image = _picture(photo)
+            x0, y0, x1, y1 = (round(v) for v in _corners(photo, image.shape))
+            away = np.abs(image.astype(np.int16) - tray).max(-1)[y0:y1, x0:x1] > 24
+            points = np.argwhere(away)[:, ::-1].astype(np.int32)
+            mask = np.zeros(image.shape[:2], np.uint8)
+            if len(points) > 2:
+                cv2.fillConvexPoly(mask, cv2.convexHull(points) + np.array([x0, y0]), 1)
+            assert cv2.imwrite(str(root / "images" / f"{names[-1]}.png"), image)
+            assert cv2.imwrite(str(root / "masks" / f"{names[-1]}.png"), mask)
+        (root / "splits" / f"{split}.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+
+
+def _write_film(shots: list[Photo], path: Path) -> list[tuple[int, tuple[float, ...]]]:
+    """Each photograph for some frames, slowly moved and enlarged; class and box of every frame."""
+    import av
+
+    truth = []
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "18", "threads": "1"})
+        height, width = _picture(shots[0]).shape[:2]  # all of them are of one size
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for number, photo in enumerate(shots):
+            image = _picture(photo)
+            corners = np.array(_corners(photo, image.shape)).reshape(2, 2)
+            centre = corners.mean(0)
+            turn = 2 * np.pi * number / len(shots)
+            for place in range(SHOWN):
+                zoom, way = 0.9 + 0.1 * place / SHOWN, 8.0 * place / SHOWN
+                shift = (1 - zoom) * centre + way * np.array([np.cos(turn), np.sin(turn)])
+                warp = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+                moved = cv2.warpAffine(
+                    image, warp, (width, height), borderMode=cv2.BORDER_REPLICATE
+                )
+                box = (zoom * corners + shift).clip(0, (width, height))
+                truth.append((photo.label, tuple(box.ravel().tolist())))
+                frame = av.VideoFrame.from_ndarray(moved[..., ::-1].copy(), format="rgb24")
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return truth
+
+
+def _named(line: dict[str, Any], box: tuple[float, ...]) -> str:
+    """What the instrument was called that lies on the true box, or nothing where none does."""
+    best, name = 0.5, ""
+    for one in line["instruments"]:
+        a, b = np.array(one["box"], float).reshape(2, 2), np.array(box).reshape(2, 2)
+        inside = np.prod((np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])).clip(0))
+        overlap = inside / (np.prod(a[1] - a[0]) + np.prod(b[1] - b[0]) - inside)
+        if overlap >= best:
+            best, name = overlap, one["classified"]["name"]
+    return name
+
+
+def _shares(
+    said: list[str], truth: list[tuple[int, tuple[float, ...]]], label: int, photos: PhotoSet
+) -> dict[str, float]:
+    """Shares of the frames that show the enrolled class, and of those that show others."""
+    new = photos.table[label].name
+    shown = [photos.table[one].name for one, _ in truth]
+    own = [word for word, name in zip(said, shown, strict=True) if name == new]
+    rest = [(word, name) for word, name in zip(said, shown, strict=True) if name != new]
+    return {
+        "located": 1 - own.count("") / len(own),
+        "right": own.count(new) / len(own),
+        "unknown": own.count("unknown") / len(own),
+        "others_right": sum(word == name for word, name in rest) / len(rest),
+        "others_unknown": sum(word == "unknown" for word, _ in rest) / len(rest),
+        "others_taken_for_it": sum(word == new for word, _ in rest) / len(rest),
+    }
+
+
+def _picture(photo: Photo) -> NDArray[np.uint8]:
+    image = cv2.imread(str(photo.file))
+    assert image is not None
+    return np.asarray(image, np.uint8)
+
+
+def _corners(photo: Photo, shape: tuple[int, ...]) -> tuple[float, ...]:
+    x0, y0, x1, y1 = photo.box or (0, 0, 1, 1)
+    return (x0 * shape[1], y0 * shape[0], x1 * shape[1], y1 * shape[0])
 
 
 def _size(photo: Photo) -> float:

@@ -15,6 +15,7 @@ from trocar.train.data.classification.samplers import PKSampler, RandomSampler
 from trocar.train.head_set import head_set
 from trocar.train.methods.protocol import Contract, Progress
 from trocar.train.networks.class_data import unit
+from trocar.train.networks.embedding import Embedder, EmbeddingConfig
 from trocar.train.triplet import batch_hard
 
 COUNTS = np.array([5, 40, 8, 8, 25, 8, 1, 0])
@@ -168,6 +169,34 @@ def test_both_losses_at_once_or_in_turn(
     turn, _, batch = built(make_method, open_toy, make_run(), steps_in_turn=True)
     named = [set(turn.losses(batch, Progress(step, 9))) for step in range(4)]
     assert named == [{"head"}, {"triplet"}, {"head"}, {"triplet"}]
+
+
+def test_standardised_embeddings_have_mean_0_and_deviation_1() -> None:
+    made = {}
+    images = torch.rand(16, 3, 64, 64) * 255
+    for standardise in (True, False):
+        torch.manual_seed(3)
+        config = EmbeddingConfig(
+            backbone="test_resnet", size=(64, 64), embedding=8, standardise=standardise
+        )
+        network = Embedder(config, classes=3, input=InputSpec(height=64, width=64)).train()
+        with torch.no_grad():
+            for _ in range(80):
+                trained = network.embed(images)
+            deployed = network.eval().embed(images)
+        made[standardise] = trained
+        if standardise:
+            for z in (trained, deployed):
+                torch.testing.assert_close(z.mean(0), torch.zeros(8), atol=0.05, rtol=0)
+                torch.testing.assert_close(z.std(0), torch.ones(8), atol=0.1, rtol=0)
+            with pytest.raises(ConfigError, match="--no-standardise"):
+                network.train().embed(images[:1])
+        else:
+            assert network.train().embed(images[:1]).shape == (1, 8)
+    # It is the same embedding, moved and stretched.
+    plain = made[False]
+    expected = (plain - plain.mean(0)) / (plain.var(0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(made[True], expected, atol=1e-3, rtol=1e-3)
 
 
 def test_photographs_go_to_the_nearest_centroid_of_all_classes(

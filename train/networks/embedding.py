@@ -34,6 +34,8 @@ class EmbeddingConfig:
         size: Network height,width in pixels.
         augment: photo (turned and mirrored), upright (neither mirrored nor much turned) or none.
         embedding: Length of the embedding; 0 takes the backbone's own features.
+        standardise: Every number of the embedding is brought to mean 0 and deviation 1 (over what
+            training showed), so that cosines use all of -1..1.
         many: Classes with more training photographs than this are many-shot in scores.
         few: Classes with at most this many are few-shot.
     """
@@ -43,6 +45,7 @@ class EmbeddingConfig:
     size: tuple[int, int] = (224, 224)
     augment: Literal["photo", "upright", "none"] = "photo"
     embedding: int = 128
+    standardise: bool = True
     many: int = 100
     few: int = 20
 
@@ -92,6 +95,8 @@ class Embedder(nn.Module):
         self.backbone.train()
         size = config.embedding or width
         self.project = nn.Linear(width, size) if config.embedding else nn.Identity()
+        # Without it all embeddings lie to one side of the origin, and their cosines crowd near 1.
+        self.standard = nn.BatchNorm1d(size, affine=False) if config.standardise else nn.Identity()
         self.head = nn.Linear(size, classes)
         self.kind, self.fusion = comparison, fusion
         self.enroller = CentroidEnroller()
@@ -103,8 +108,17 @@ class Embedder(nn.Module):
             self.register_buffer(name, pixels, persistent=False)
 
     def embed(self, image: Tensor) -> Tensor:
-        """RGB ``[B,3,h,w]`` 0..255 to embeddings ``[B,D]``, of any length."""
-        z: Tensor = self.project(self.backbone((image - self.mean) / self.std))
+        """RGB ``[B,3,h,w]`` 0..255 to embeddings ``[B,D]``, of any length.
+
+        Raises:
+            ConfigError: A single photograph is to train a network that standardises.
+        """
+        if self.training and len(image) < 2 and isinstance(self.standard, nn.BatchNorm1d):
+            raise ConfigError(
+                "the batch is one photograph, and its embedding cannot be standardised",
+                remedy="pass --batch-size 2 or more, or --no-standardise",
+            )
+        z: Tensor = self.standard(self.project(self.backbone((image - self.mean) / self.std)))
         return z
 
     def head_logits(self, embedding: Tensor) -> Tensor:
