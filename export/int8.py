@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from trocar.contract.errors import DataError
+from trocar.export.int8_cpu import first_layer_in_blocks, join_normalisation, with_shared_ranges
 from trocar.export.parity import Frame
-from trocar.export.region import body_nodes
+from trocar.export.region import body_nodes, trailing_nodes
 
 RECIPES = ("cpu", "tensorrt")
 
@@ -82,8 +83,12 @@ def int8_from_float(
 
     model = _with_shapes(data)
     types = _TYPES[recipe]
-    names = [n.name for n in body_nodes(model) if n.op_type in types and n.name not in leave_out]
+    stay = {*leave_out, *trailing_nodes(model)}
+    names = [n.name for n in body_nodes(model) if n.op_type in types and n.name not in stay]
     cpu = recipe == "cpu"
+    if cpu:
+        join_normalisation(model)
+        ranges = with_shared_ranges(model, ranges)
     with _quiet():
         if names:
             quantiser = QDQQuantizer(
@@ -106,6 +111,8 @@ def int8_from_float(
             quantiser.quantize_model()
             quantiser.model.topological_sort()
             model = quantiser.model.model
+            if cpu:
+                first_layer_in_blocks(model)
     del model.graph.value_info[:]
     kept = [entry for entry in model.opset_import if not entry.domain or _uses(model, entry.domain)]
     del model.opset_import[:]

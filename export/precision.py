@@ -15,7 +15,7 @@ from trocar.contract.errors import ArgumentError, DataError, ParityError
 from trocar.export.half import SAFE, activation_peaks, half_from_float
 from trocar.export.int8 import RECIPES, activation_ranges, int8_from_float
 from trocar.export.parity import Frame, ParityReport
-from trocar.export.region import HEAVY, body_nodes, comparing_nodes, layer_groups
+from trocar.export.region import HEAVY, body_nodes, comparing_nodes, layer_groups, layer_work
 
 Judge = Callable[[bytes], ParityReport]
 Progress = Callable[[str, int, int], None]
@@ -101,7 +101,9 @@ def convert(
             f"there is no conversion to {precision} by recipe {recipe!r}",
             remedy=f"fp16, or int8 by one of {', '.join(RECIPES)}",
         )
-    made, left_out, more = _search(build, judge, layer_groups(model), fixed, progress)
+    groups, work = layer_groups(model), layer_work(model)
+    shares = [sum(work.get(name, 0) for name in group) for group in groups]
+    made, left_out, more = _search(build, judge, groups, shares, fixed, progress)
     heavy = [node.name for node in body_nodes(model) if node.op_type in HEAVY]
     stay = fixed | left_out
     about.update(
@@ -117,10 +119,15 @@ def _search(
     build: Build,
     judge: Judge,
     groups: Sequence[Sequence[str]],
+    work: Sequence[int],
     fixed: set[str],
     progress: Progress | None,
 ) -> tuple[bytes, set[str], dict[str, Any]]:
-    """Leaves out as few groups of layers as the gate allows, the costliest first."""
+    """Leaves out as little work as the gate allows: first what costs most for what it computes.
+
+    When the gate is content, each group left out is converted once more, the largest first, and
+    stays so if the gate remains content.
+    """
     whole = build(fixed)
     report = judge(whole)
     if report.passed:
@@ -136,18 +143,31 @@ def _search(
             progress("sensitivity", index, len(groups))
         alone = judge(build((everything - set(group)) | fixed))
         cost = alone.numbers["mean_logit_difference"]
-        costs.append((cost if cost == cost else float("inf"), index))
+        costs.append(cost if cost == cost else float("inf"))
     if progress:
         progress("sensitivity", len(groups), len(groups))
-    order = [index for _, index in sorted(costs, reverse=True)]
     found = [
-        {"layers": list(groups[index]), "mean_logit_difference": cost} for cost, index in costs
+        {"layers": list(group), "mean_logit_difference": cost, "work": share}
+        for group, cost, share in zip(groups, costs, work, strict=True)
     ]
+    order = sorted(range(len(groups)), key=lambda i: costs[i] / max(1, work[i]), reverse=True)
+
+    def tried(out: Sequence[int]) -> bytes | None:
+        candidate = build(fixed.union(*(groups[index] for index in out)))
+        return candidate if judge(candidate).passed else None
+
     for count in _steps(len(order)):
-        out = {name for index in order[:count] for name in groups[index]}
-        candidate = build(fixed | out)
-        if judge(candidate).passed:
-            return candidate, out, {"sensitivity": found, "why": list(report.faults)}
+        out = order[:count]
+        made = tried(out)
+        if made is None:
+            continue
+        for index in sorted(out, key=lambda i: work[i], reverse=True):
+            fewer = [other for other in out if other != index]
+            better = tried(fewer) if fewer else None
+            if better is not None:
+                made, out = better, fewer
+        names = {name for index in out for name in groups[index]}
+        return made, names, {"sensitivity": found, "why": list(report.faults)}
     raise ParityError(
         f"no part of the network can be {report.precision} within the limits: "
         + "; ".join(report.faults),

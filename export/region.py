@@ -7,6 +7,7 @@ layer_groups(model)            # at most 16 groups of neighbouring layers, in or
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,43 @@ def comparing_nodes(model: Any) -> set[str]:
             inside.update(node.output)
             names.add(node.name)
     return names
+
+
+def trailing_nodes(model: Any) -> set[str]:
+    """Names of the body's nodes that lead to no further layer, such as the logits' enlargement."""
+    leading: set[str] = set()
+    trailing = set()
+    for node in reversed(body_nodes(model)):
+        if node.op_type in HEAVY or leading & set(node.output):
+            leading.update(node.input)
+        else:
+            trailing.add(node.name)
+    return trailing
+
+
+def layer_work(model: Any) -> dict[str, int]:
+    """Multiplications of each convolution and matrix product for one frame, by node name.
+
+    Sizes that the graph does not state count as one.
+    """
+    from onnx import shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    weights = {tensor.name: tensor.dims for tensor in graph.initializer}
+    shapes = {
+        value.name: [max(1, d.dim_value) for d in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output)
+    }
+    work = {}
+    for node in body_nodes(model):
+        if node.op_type in HEAVY:
+            inner = next((weights[name] for name in node.input[1:2] if name in weights), [1])
+            # Each place of a convolution's output, or of a transposed one's input, meets all
+            # weights; batch and channels are not counted again.
+            places = node.input[0] if node.op_type == "ConvTranspose" else node.output[0]
+            sides = shapes.get(places, [])[2:] if node.op_type.startswith("Conv") else [1]
+            work[node.name] = math.prod(inner) * math.prod(sides)
+    return work
 
 
 def layer_groups(model: Any) -> list[list[str]]:
