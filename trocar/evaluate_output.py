@@ -41,22 +41,23 @@ def write_evaluation(
 ) -> None:
     """Writes scores, frame by frame too, and the pictures of the frames that `pick` names."""
     picked = pick(evaluation.frames)
-    wanted = {name: kind for kind, names in picked.items() for name in names}
-    pictures: dict[str, list[str]] = {kind: [] for kind in picked}
+    files = {
+        name: f"{kind}_{number}.jpg"
+        for kind, names in picked.items()
+        for number, name in enumerate(names, 1)
+    }
     for frame in source:
-        kind = wanted.get(frame.name)
-        if kind is not None:
+        if frame.name in files:
             labels, _ = predictor.predict(frame.image)
-            file = f"{kind}_{len(pictures[kind]) + 1}.jpg"
-            _save_comparison(folder / file, frame, labels, evaluation.table)
-            pictures[kind].append(file)
+            _save_comparison(folder / files[frame.name], frame, labels, evaluation.table)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "model": predictor.about(model),
         "data": {"path": str(source.path), "split": source.split, "frames": source.count},
         "command": shlex.join(["trocar", *sys.argv[1:]]),
         "environment": environment(),
-        "pictures": pictures,
+        "pictures": {kind: [files[name] for name in names] for kind, names in picked.items()},
+        "pictured": {file: name for name, file in files.items()},
         **evaluation.to_dict(),
         **extra,
     }

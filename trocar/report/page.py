@@ -34,7 +34,11 @@ nav a { color: var(--accent); text-decoration: none; margin-right: 14px; white-s
 table { border-collapse: collapse; margin: 8px 0 16px; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 14px 4px 0; text-align: left; border-bottom: 1px solid var(--line); }
 td.n, th.n { text-align: right; padding-left: 14px; padding-right: 14px; }
-th { font-weight: 600; color: var(--soft); }
+th { font-weight: 600; color: var(--soft); vertical-align: bottom; }
+table.wide { font-size: 13px; }
+table.wide th, table.wide td { padding-right: 6px; }
+table.wide td.n, table.wide th.n { padding-left: 6px; }
+.columns { display: flex; flex-wrap: wrap; column-gap: 44px; align-items: flex-start; }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 16px 0; }
 .tile { border: 1px solid var(--line); border-radius: 8px; padding: 10px 16px; min-width: 132px; }
 .tile b { display: block; font-size: 22px; font-weight: 650; }
@@ -46,12 +50,22 @@ figure { margin: 0 0 18px; break-inside: avoid; }
 figure img { max-width: 100%; border-radius: 4px; display: block; }
 figcaption { color: var(--soft); font-size: 13px; margin-top: 4px; }
 pre { background: #f5f7f9; border: 1px solid var(--line); border-radius: 6px; padding: 10px 14px;
-  overflow-x: auto; font-size: 13px; }
+  font-size: 13px; white-space: pre-wrap; overflow-wrap: anywhere; }
 .warn { border-left: 4px solid #d55e00; padding: 6px 14px; background: #fff7f0; }
 .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px;
   vertical-align: -1px; border: 1px solid #0003; }
 footer { color: var(--soft); font-size: 13px; margin-top: 40px; padding-bottom: 32px; }
-@media print { nav { display: none; } h2 { break-after: avoid; } body { font-size: 12px; } }
+@page { margin: 14mm; }
+@media print {
+  nav { display: none; }
+  body { font-size: 12px; }
+  header, main, footer { padding: 0; }
+  h2, h3 { break-after: avoid; }
+  tr, pre, .tiles, .plots > div { break-inside: avoid; }
+  table.short { break-inside: avoid; }
+  .plots { grid-template-columns: 1fr 1fr; }
+  .swatch { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
 """
 
 
@@ -76,7 +90,7 @@ class Page:
 
     def html(self) -> str:
         """The whole page as text."""
-        links = "".join(
+        links = " ".join(
             f'<a href="#s{i}">{escape(title)}</a>' for i, (title, _) in enumerate(self._sections)
         )
         body = "\n".join(
@@ -107,7 +121,10 @@ def escape(text: object) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """An HTML table; numbers stand to the right, floats with four digits after the point."""
+    """An HTML table; numbers stand to the right, floats with four digits after the point.
+
+    Short tables stay on one page of print; in wide ones the names of columns may be broken.
+    """
     body = []
     numeric = [False] * len(head)
     for row in rows:
@@ -118,11 +135,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
             text = number_text(value) if isinstance(value, (int, float)) else escape(value)
             cells.append(f'<td class="n">{text}</td>' if number else f"<td>{text}</td>")
         body.append("<tr>" + "".join(cells) + "</tr>")
+    names = [escape(name).replace("_", "_<wbr>") for name in head]
     top = "".join(
-        f'<th class="n">{escape(h)}</th>' if n else f"<th>{escape(h)}</th>"
-        for h, n in zip(head, numeric, strict=True)
+        f'<th class="n">{name}</th>' if n else f"<th>{name}</th>"
+        for name, n in zip(names, numeric, strict=True)
     )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    kinds = {"wide": len(head) > 8, "short": len(body) <= 24}
+    marks = f' class="{" ".join(kind for kind, it_is in kinds.items() if it_is)}"'
+    return f"<table{marks}><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[object]], *, count: int = 3) -> str:
+    """A long table of few columns as several tables side by side."""
+    length = max(-(-len(rows) // count), 1)
+    parts = [table(head, rows[i : i + length]) for i in range(0, len(rows), length)]
+    return f'<div class="columns">{"".join(parts)}</div>' if rows else ""
 
 
 def number_text(value: float) -> str:

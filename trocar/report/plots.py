@@ -40,7 +40,7 @@ def learning_curves(
 ) -> str:
     """Lines over training steps, one a name; told apart by colour and by marker."""
     with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(6.2, 3.3), layout="constrained")
+        figure = Figure(figsize=(5.1, 3.0), layout="constrained")
         axes = figure.subplots()
         for i, (name, points) in enumerate(curves.items()):
             x, y = zip(*points, strict=True) if points else ((), ())
@@ -99,7 +99,7 @@ def bars(
     heights = [0.0 if v != v else v for v in values.values()]
     spread = None if errors is None else [errors.get(name, 0.0) for name in names]
     with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(5.4, 0.34 * len(names) + 1.2), layout="constrained")
+        figure = Figure(figsize=(5.1, 0.34 * len(names) + 1.2), layout="constrained")
         axes = figure.subplots()
         axes.barh(names, heights, color=PALETTE[0], height=0.62, xerr=spread)
         axes.invert_yaxis()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trocar.report import plots
-from trocar.report.page import Page, escape, picture, swatch, table
+from trocar.report.page import Page, columns, escape, picture, swatch, table
 from trocar.report.page import plots as in_a_row
 from trocar.report.sections import known
 from trocar.report.sources import EvaluationFile
@@ -22,10 +22,10 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
     """Scores per class, protocols, confusion, groups, calibration and frames."""
     data = found.data
     scores: Mapping[str, Any] = data["scores"]
-    columns = class_columns(scores, found.names)
-    per_class = {prefix + name for prefix in columns for name in found.names}
+    by_class = class_columns(scores, found.names)
+    per_class = {prefix + name for prefix in by_class for name in found.names}
     rows = [
-        (name, *(known(scores.get(prefix + name)) for prefix in columns)) for name in found.names
+        (name, *(known(scores.get(prefix + name)) for prefix in by_class)) for name in found.names
     ]
     intervals = [
         (f"{name}, 95 % interval of the mean over frames", f"{ends[0]:.4f} … {ends[1]:.4f}")
@@ -58,10 +58,10 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
         f"Evaluation of {model['name']}",
         lead,
         _legend(data["classes"]),
-        table(("class", *columns.values()), rows),
+        table(("class", *by_class.values()), rows),
         in_a_row(*made),
         "<h3>Every score by its exact name</h3>",
-        table(("score", "value"), others),
+        columns(("score", "value"), others),
         table(("interval", "ends"), intervals) if intervals else "",
         *_groups(data.get("groups", {})),
         *_against(model, data.get("against")),
@@ -69,8 +69,8 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
     blocks = []
     for kind in ("worst", "median", "best"):
         blocks += [
-            picture(image, f"{kind} frame {i}: frame, truth, prediction")
-            for i, image in enumerate(found.pictures(kind), 1)
+            picture(image, f"{kind} frame {i}{told}: frame, truth, prediction")
+            for i, (image, told) in enumerate(found.pictures(kind), 1)
         ]
     page.section("Frames", *blocks)
 
@@ -127,8 +127,8 @@ def side_by_side(page: Page, found: Sequence[EvaluationFile]) -> None:
     means = [mean(known(item.data["scores"][name]) for item in found) for name in head]
     rows.append(("mean", "", *means))
     table_rows = [(name, *(row[i + 2] for row in rows)) for i, name in enumerate(head)]
-    columns = [f"{row[0]}, {row[1]}" if row[1] else str(row[0]) for row in rows]
-    page.section("Evaluations side by side", table(("score", *columns), table_rows))
+    titles = [f"{row[0]}, {row[1]}" if row[1] else str(row[0]) for row in rows]
+    page.section("Evaluations side by side", table(("score", *titles), table_rows))
 
 
 def _groups(groups: Mapping[str, Mapping[str, float | None]]) -> list[str]:

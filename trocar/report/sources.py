@@ -73,13 +73,18 @@ class EvaluationFile:
         """Class names in order of id."""
         return [row["name"] for row in self.data["classes"]]
 
-    def pictures(self, kind: str) -> list[NDArray[np.uint8]]:
-        """Pictures of a kind: ``worst``, ``median`` or ``best``; RGB."""
+    def pictures(self, kind: str) -> list[tuple[NDArray[np.uint8], str]]:
+        """Pictures of a kind, ``worst``, ``median`` or ``best``, RGB, and what frames they are."""
+        frames = {row["name"]: row["iou_mean"] for row in self.data.get("frames", [])}
+        pictured = self.data.get("pictured", {})
         found = []
-        for name in self.data.get("pictures", {}).get(kind, []):
-            image = cv2.imread(str(self.folder / Path(name).name))
+        for file in self.data.get("pictures", {}).get(kind, []):
+            image = cv2.imread(str(self.folder / Path(file).name))
             if image is not None:
-                found.append(image[..., ::-1].astype(np.uint8))
+                name = pictured.get(file)
+                score = frames.get(name)
+                told = "" if score is None else f", {name}, iou_mean {score:.3f}"
+                found.append((image[..., ::-1].astype(np.uint8), told))
         return found
 
 
