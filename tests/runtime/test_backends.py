@@ -1,4 +1,4 @@
-"""Backends: OpenVINO for real, TensorRT against a stand-in engine, the choice of engines."""
+"""Backends: TensorRT against a stand-in engine, the choice of engines."""
 
 from __future__ import annotations
 
@@ -24,34 +24,6 @@ from trocar.runtime.backends.tensorrt import TensorRtBackend
 from trocar.runtime.cli import benchmark, inspect
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_openvino_gives_the_same_labels(
-    tiny_bundle: Path, tiny: ModuleType, precision: str
-) -> None:
-    openvino = pytest.importorskip("openvino")
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "bf16" and "BF16" not in capabilities:
-        pytest.skip("this processor has no bfloat16")
-    frame = tiny.tiny_frame(97, 131)
-    with Session.open(tiny_bundle, threads=1) as reference:
-        expected = reference.infer(np.stack([frame, frame[::-1]]))
-    with Session.open(tiny_bundle, backend="openvino", precision=precision, threads=1) as session:
-        assert session.precision == precision
-        given = session.infer(np.stack([frame, frame[::-1]]))
-    assert (given["labels"] == expected["labels"]).mean() > 0.995
-    assert given["confidence"].dtype == np.float16
-    first = given["labels"].copy()
-    assert np.array_equal(first, given["labels"])
-
-
-def test_openvino_states_what_it_cannot_do(tiny_bundle: Path) -> None:
-    pytest.importorskip("openvino")
-    with pytest.raises(BackendError, match="runs on the CPU"):
-        Session.open(tiny_bundle, backend="openvino", device="cuda")
-    with pytest.raises(BackendError, match="int8 was asked for, but the graph"):
-        Session.open(tiny_bundle, backend="openvino", precision="int8")
 
 
 class StandInDriver:
