@@ -43,7 +43,7 @@ def comparison(
         labels = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8)
         panels.append(painter.draw(outlined(small, labels), _labelled(labels)))
     gap = np.full((size[1], GAP, 3), 255, np.uint8)
-    return np.hstack([panels[0], gap, panels[1], gap, panels[2]])
+    return np.asarray(np.hstack([panels[0], gap, panels[1], gap, panels[2]]), np.uint8)
 
 
 def outlined(frame: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -58,7 +58,7 @@ def outlined(frame: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     region = (labels > 0).astype(np.uint8)
     near, wide = (cv2.dilate(region, cross, iterations=n) for n in (1, 2))
-    picture = frame.copy()
+    picture: NDArray[np.uint8] = frame.copy()
     picture[(wide > 0) & (labels == 0)] = 0
     picture[(near > 0) & (labels == 0)] = 255
     picture[(cv2.dilate(labels, cross) > labels) & (labels > 0)] = 255
