@@ -28,6 +28,7 @@ from typing import Any
 
 import live_kit
 import numpy as np
+from numpy.typing import NDArray
 
 from trocar.contract.results import FrameResult
 from trocar.runtime.analyse import Analyser
@@ -42,6 +43,9 @@ from trocar.runtime.stream import LiveOptions, LiveStream
 from trocar.runtime.tracking import Tracker
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+NOTES = 50_000
+"""Room for notes of memory, four hours of them: taken before, so that watching does not grow."""
+
 HERE = Path(__file__).resolve().parent
 
 _MAKE = """
@@ -183,13 +187,14 @@ class Run:
     fps: float
     turns: Turns
     summary: Summary
-    memory: list[tuple[float, float]]
+    memory: NDArray[np.float64]
 
 
 def live(model: Path, out: Path, *, fps: float | None, frames: int, seconds: float) -> Run:
     """Runs the camera through everything that a live run has but the page."""
     turns = Turns()
-    memory: list[tuple[float, float]] = []
+    memory = np.full((NOTES, 2), np.nan)
+    noted = 0
     with Session.open(model, threads=1, spinning=False) as session:
         fps = fps or max(180.0, 1.6 * sustained(session))
         stream = LiveStream(
@@ -207,13 +212,15 @@ def live(model: Path, out: Path, *, fps: float | None, frames: int, seconds: flo
         begun = time.monotonic()
 
         def note(run: LiveRun) -> None:
+            nonlocal noted
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            memory.append((time.monotonic() - begun, pages * PAGE / 1e6))
+            memory[min(noted, NOTES - 1)] = time.monotonic() - begun, pages * PAGE / 1e6
+            noted += 1
 
         run.start()
         run.wait(report=note)
         (summary,) = run.stop()
-    return Run(fps=fps, turns=turns, summary=summary, memory=memory)
+    return Run(fps=fps, turns=turns, summary=summary, memory=memory[:noted])
 
 
 def sustained(session: Session) -> float:
@@ -227,12 +234,12 @@ def sustained(session: Session) -> float:
     return 1 / live_kit.median(times)
 
 
-def trend(memory: list[tuple[float, float]]) -> tuple[float, float, float]:
+def trend(memory: NDArray[np.float64]) -> tuple[float, float, float]:
     """Slope of memory in MB a minute with its standard error, and its mean, after a warm-up.
 
     Neighbouring samples are alike, so the error is that of the means of twenty stretches.
     """
-    settled = np.array(memory[len(memory) // 5 :])
+    settled = memory[len(memory) // 5 :]
     parts = [part.mean(axis=0) for part in np.array_split(settled, min(20, len(settled)))]
     minutes, level = np.array(parts).T
     minutes = minutes / 60

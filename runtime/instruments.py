@@ -9,6 +9,7 @@ multiply-add, so that both give the same numbers.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +23,14 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ArgumentError
 from trocar.contract.results import Instrument, Point
 from trocar.runtime.separate import separate
-from trocar.runtime.tips import Pixels, find_tips
+from trocar.runtime.shape import Shape, components
+from trocar.runtime.tips import find_tips
 
 ROUND_ENOUGH = 0.5
 """Ratio of the smaller to the larger variance above which a free blob has no direction."""
+
+FEW = 12
+"""Components up to which each is counted on its own: a histogram of a picture is slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,20 +123,18 @@ def locate(
     least = max(options.min_pixels, int(h * w * options.min_area))
     found: list[tuple[tuple[int, ...], Instrument]] = []
     for group in groups_of(table, options):
-        for y0, x0, mask in _regions(labels, group.ids, least):
-            touching = _border_mask(mask, (y0, x0), (h, w), scale, options, view)
-            for piece in _pieces(labels, group, y0, x0, mask, touching, least):
-                pixels = _pixels(piece, y0, x0, scale)
-                made = _instrument(
-                    pixels, group, labels, confidence, touching & piece, (y0, x0), frame_size, view
-                )
-                order = (group.class_id, -len(pixels.x), int(pixels.y[0]), int(pixels.x[0]))
-                found.append((order, made))
+        for region in _regions(labels, group.ids, least, scale):
+            touching = _border_mask(region, (h, w), options, view)
+            for shape, border in _pieces(labels, group, region, touching, least):
+                made = _instrument(shape, group, labels, confidence, border, frame_size, view)
+                first = shape.left + int(shape.runs.begin[0])
+                found.append(((group.class_id, -shape.sums.n, shape.top, first), made))
     found.sort(key=lambda pair: pair[0])
     return tuple(instrument for _, instrument in found)
 
 
-def groups_of(table: ClassTable, options: LocateOptions = DEFAULTS) -> list[Group]:
+@functools.lru_cache(maxsize=16)
+def groups_of(table: ClassTable, options: LocateOptions = DEFAULTS) -> tuple[Group, ...]:
     """Rows that state both a type and a part join by type; every other row stands alone."""
     members: dict[str, list[int]] = {}
     for row in table:
@@ -150,116 +153,122 @@ def groups_of(table: ClassTable, options: LocateOptions = DEFAULTS) -> list[Grou
                 tips=tuple(i for i in ids if table[i].part in options.tip_parts),
             )
         )
-    return groups
+    return tuple(groups)
+
+
+def _rows_of(labels: NDArray[np.uint8], ids: Sequence[int]) -> NDArray[np.bool_]:
+    """Where the labels are one of these ids."""
+    mask: NDArray[np.bool_] = labels == ids[0]
+    for other in ids[1:]:
+        mask |= labels == other
+    return mask
 
 
 def _regions(
-    labels: NDArray[np.uint8], ids: Sequence[int], least: int
-) -> list[tuple[int, int, NDArray[np.bool_]]]:
-    """8-connected regions of a group: top, left and the mask inside the region's box."""
-    mask = labels == ids[0]
-    for other in ids[1:]:
-        mask |= labels == other
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if width * height < least:
+    labels: NDArray[np.uint8], ids: Sequence[int], least: int, scale: Point
+) -> list[Shape]:
+    """8-connected regions of a group."""
+    mask = _rows_of(labels, ids)
+    # Counting is several times faster than looking for the box, and most classes are not there.
+    if cv2.countNonZero(mask.view(np.uint8)) < least:
         return []
-    crop = np.ascontiguousarray(mask[y : y + height, x : x + width]).view(np.uint8)
-    # Without statistics: counting what is asked for is several times faster.
-    count, numbers = cv2.connectedComponents(crop, connectivity=8, ltype=cv2.CV_32S)
+    whole = Shape(mask, 0, 0, scale).tight()
+    count, numbers = components(whole.mask)
     if count == 2:
-        whole: NDArray[np.bool_] = crop.view(np.bool_)
-        return [(y, x, whole)] if cv2.countNonZero(crop) >= least else []
+        return [whole]
     regions = []
-    for i in np.flatnonzero(np.bincount(numbers.ravel(), minlength=count) >= least):
-        if i:
-            own = cv2.compare(numbers, int(i), cv2.CMP_EQ)
-            left, top, wide, high = cv2.boundingRect(own)
-            part = own[top : top + high, left : left + wide] != 0
-            regions.append((y + top, x + left, part))
+    for i in _large(numbers, count, least):
+        regions.append(Shape(numbers == i, whole.top, whole.left, scale).tight())
     return regions
+
+
+def _large(numbers: NDArray[Any], count: int, least: int) -> list[int]:
+    """Numbers of the components that have ``least`` pixels."""
+    if count <= FEW:
+        sizes = [cv2.countNonZero((numbers == i).view(np.uint8)) for i in range(count)]
+    else:
+        sizes = np.bincount(numbers.ravel(), minlength=count).tolist()
+    return [i for i in range(1, count) if sizes[i] >= least]
 
 
 def _pieces(
     labels: NDArray[np.uint8],
     group: Group,
-    y0: int,
-    x0: int,
-    mask: NDArray[np.bool_],
+    region: Shape,
     touching: NDArray[np.bool_],
     least: int,
-) -> list[NDArray[np.bool_]]:
-    """The region itself, or its parts where several shafts enter the view."""
+) -> list[tuple[Shape, NDArray[np.bool_]]]:
+    """The region itself, or its parts where several shafts enter the view; with border pixels."""
     if not group.shafts:
-        return [mask]
-    h, w = mask.shape
-    shaft = np.isin(labels[y0 : y0 + h, x0 : x0 + w], group.shafts) & mask
-    return [piece for piece in separate(mask, shaft, touching, least) if piece.sum() >= least]
-
-
-def _pixels(piece: NDArray[np.bool_], y0: int, x0: int, scale: Point) -> Pixels:
-    """The set pixels, row by row."""
-    # OpenCV 4 gives [n, 1, 2], OpenCV 5 [n, 2].
-    found = cv2.findNonZero(np.ascontiguousarray(piece).view(np.uint8))
-    at = found.reshape(-1, 2).astype(np.int64)
-    return Pixels(at[:, 1] + y0, at[:, 0] + x0, scale)
+        return [(region, touching)]
+    shaft = _rows_of(region.cut(labels), group.shafts) & region.mask
+    parts = separate(region.mask, shaft, touching, least)
+    if len(parts) == 1:
+        return [(region, touching)]
+    pieces = []
+    for part in parts:
+        if cv2.countNonZero(part.view(np.uint8)) >= least:
+            piece = Shape(part, region.top, region.left, region.scale).tight()
+            top, left = piece.top - region.top, piece.left - region.left
+            own = touching[top : top + piece.mask.shape[0], left : left + piece.mask.shape[1]]
+            pieces.append((piece, own & piece.mask))
+    return pieces
 
 
 def _border_mask(
-    mask: NDArray[np.bool_],
-    corner: tuple[int, int],
+    region: Shape,
     size: tuple[int, int],
-    scale: Point,
     options: LocateOptions,
     view: View | None,
 ) -> NDArray[np.bool_]:
     """Pixels of the region that lie on the border of the frame or of the view."""
-    y0, x0 = corner
-    h, w = mask.shape
-    b = options.border
-    y = np.arange(y0, y0 + h)
-    x = np.arange(x0, x0 + w)
-    edge_y = (y < b) | (y >= size[0] - b)
-    edge_x = (x < b) | (x >= size[1] - b)
-    near = edge_y[:, None] | edge_x[None, :]
+    b, top, left = options.border, region.top, region.left
+    near = np.zeros_like(region.mask)
+    near[: max(0, b - top)] = True
+    near[max(0, size[0] - b - top) :] = True
+    near[:, : max(0, b - left)] = True
+    near[:, max(0, size[1] - b - left) :] = True
     if view is not None:
-        inner = view.radius - max(b * max(scale), options.view_border * view.radius)
-        dx = (x + 0.5) * scale[0] - view.x
-        dy = (y + 0.5) * scale[1] - view.y
-        near |= (dx * dx)[None, :] + (dy * dy)[:, None] >= inner * inner
-    return mask & near
+        inner = view.radius - max(b * max(region.scale), options.view_border * view.radius)
+        dx = region.columns() - view.x
+        dy = region.rows() - view.y
+        xx, yy = dx * dx, dy * dy
+        if xx.max() + yy.max() >= inner * inner:
+            near |= xx[None, :] + yy[:, None] >= inner * inner
+    near &= region.mask
+    return near
 
 
 def _instrument(
-    pixels: Pixels,
+    shape: Shape,
     group: Group,
     labels: NDArray[np.uint8],
     confidence: NDArray[Any] | None,
     touching: NDArray[np.bool_],
-    corner: tuple[int, int],
     frame_size: tuple[int, int],
     view: View | None,
 ) -> Instrument:
-    sx, sy = pixels.scale
-    n = len(pixels.x)
-    x0, y0 = int(pixels.x.min()), int(pixels.y[0])
-    x1, y1 = int(pixels.x.max()) + 1, int(pixels.y[-1]) + 1
-    sum_x, sum_y = int(pixels.x.sum()), int(pixels.y.sum())
-    axis, ratio = _principal_axis(pixels, sum_x, sum_y)
+    sx, sy = shape.scale
+    n = shape.sums.n
+    height, width = shape.mask.shape
+    x0, y0 = shape.left, shape.top
+    sum_x, sum_y = shape.sums.x + n * x0, shape.sums.y + n * y0
+    axis, ratio = _principal_axis(shape)
     centre = (frame_size[1] / 2, frame_size[0] / 2) if view is None else (view.x, view.y)
-    entry, cluster = _entry(touching, corner, pixels.scale)
+    entry, cluster = _entry(shape, touching)
     start = entry
     if start is None and ratio <= ROUND_ENOUGH:
-        start = _outer_end(pixels, axis, centre)
+        start = _outer_end(shape, axis, centre)
     tips: tuple[Point, ...] = ()
     if start is not None:
-        keep = _tip_candidates(pixels, group, labels, cluster, corner)
-        tips = find_tips(pixels, keep, start, area=n * sx * sy)
+        keep = _tip_candidates(shape, group, labels, cluster)
+        tips = find_tips(shape, keep, start, area=n * sx * sy)
         axis = _towards(axis, start, tips)
     return Instrument(
         class_id=group.class_id,
         class_name=group.name,
-        score=_mean_confidence(confidence, pixels),
-        box=(x0 * sx, y0 * sy, x1 * sx, y1 * sy),
+        score=_mean_confidence(confidence, shape),
+        box=(x0 * sx, y0 * sy, (x0 + width) * sx, (y0 + height) * sy),
         centroid=((sum_x / n + 0.5) * sx, (sum_y / n + 0.5) * sy),
         area=n * sx * sy,
         axis=axis,
@@ -270,14 +279,15 @@ def _instrument(
     )
 
 
-def _principal_axis(pixels: Pixels, sum_x: int, sum_y: int) -> tuple[Point, float]:
+def _principal_axis(shape: Shape) -> tuple[Point, float]:
     """Unit vector of the larger variance, pointing right (or down), and the variances' ratio."""
-    sx, sy = pixels.scale
-    n = len(pixels.x)
+    sx, sy = shape.scale
+    sums, n = shape.sums, shape.sums.n
     square = float(n * n)
-    xx = float(n * int(np.dot(pixels.x, pixels.x)) - sum_x * sum_x) / square * sx * sx
-    yy = float(n * int(np.dot(pixels.y, pixels.y)) - sum_y * sum_y) / square * sy * sy
-    xy = float(n * int(np.dot(pixels.x, pixels.y)) - sum_x * sum_y) / square * sx * sy
+    # These differences are the same integers wherever the coordinates are counted from.
+    xx = float(n * sums.xx - sums.x * sums.x) / square * sx * sx
+    yy = float(n * sums.yy - sums.y * sums.y) / square * sy * sy
+    xy = float(n * sums.xy - sums.x * sums.y) / square * sx * sy
     difference = xx - yy
     root = math.sqrt(difference * difference + 4 * xy * xy)
     if root == 0:
@@ -289,55 +299,62 @@ def _principal_axis(pixels: Pixels, sum_x: int, sum_y: int) -> tuple[Point, floa
 
 
 def _entry(
-    touching: NDArray[np.bool_], corner: tuple[int, int], scale: Point
-) -> tuple[Point | None, NDArray[np.bool_] | None]:
+    shape: Shape, touching: NDArray[np.bool_]
+) -> tuple[Point | None, tuple[slice, slice, NDArray[np.bool_]] | None]:
     """Mean of the largest cluster of border pixels (the first in raster order of equal ones)."""
     left, top, wide, high = cv2.boundingRect(touching.view(np.uint8))
     if not wide:
         return None, None
-    part = np.ascontiguousarray(touching[top : top + high, left : left + wide]).view(np.uint8)
-    count, numbers = cv2.connectedComponents(part, connectivity=8, ltype=cv2.CV_32S)
+    rows, columns = slice(top, top + high), slice(left, left + wide)
+    count, numbers = components(touching[rows, columns])
     best = 1
     if count > 2:
         flat = numbers.ravel()
         sizes = np.bincount(flat, minlength=count)
         best = min(range(1, count), key=lambda i: (-int(sizes[i]), int((flat == i).argmax())))
-    cluster = np.zeros_like(touching)
-    cluster[top : top + high, left : left + wide] = numbers == best
-    ys, xs = np.nonzero(numbers == best)
+    cluster = numbers == best
+    ys, xs = np.nonzero(cluster)
     n = len(xs)
-    x = int(xs.sum()) + n * (corner[1] + left)
-    y = int(ys.sum()) + n * (corner[0] + top)
-    return ((x / n + 0.5) * scale[0], (y / n + 0.5) * scale[1]), cluster
+    x = int(xs.sum()) + n * (shape.left + left)
+    y = int(ys.sum()) + n * (shape.top + top)
+    entry = ((x / n + 0.5) * shape.scale[0], (y / n + 0.5) * shape.scale[1])
+    return entry, (rows, columns, cluster)
 
 
-def _outer_end(pixels: Pixels, axis: Point, centre: Point) -> Point:
+def _outer_end(shape: Shape, axis: Point, centre: Point) -> Point:
     """The end of the axis that lies farther from the picture's centre."""
-    along = pixels.fx * axis[0] + pixels.fy * axis[1]
+    y, begin, end = shape.runs.y, shape.runs.begin, shape.runs.end
+    fx, fy = shape.columns(), shape.rows()
+    # The axis points right, so the smallest of a run is its first pixel, and the largest its last.
+    lowest = int((fx[begin] * axis[0] + fy[y] * axis[1]).argmin())
+    highest = int((fx[end - 1] * axis[0] + fy[y] * axis[1]).argmax())
+    run = slice(begin[highest], end[highest])
+    first = int(begin[highest]) + int((fx[run] * axis[0] + fy[y[highest]] * axis[1]).argmax())
     ends = []
-    for i in (int(along.argmin()), int(along.argmax())):
-        x, y = float(pixels.fx[i]), float(pixels.fy[i])
-        dx, dy = x - centre[0], y - centre[1]
-        ends.append((dx * dx + dy * dy, (x, y)))
+    for row, column in ((y[lowest], begin[lowest]), (y[highest], first)):
+        at = float(fx[column]), float(fy[row])
+        dx, dy = at[0] - centre[0], at[1] - centre[1]
+        ends.append((dx * dx + dy * dy, at))
     return ends[1][1] if ends[1][0] > ends[0][0] else ends[0][1]
 
 
 def _tip_candidates(
-    pixels: Pixels,
+    shape: Shape,
     group: Group,
     labels: NDArray[np.uint8],
-    cluster: NDArray[np.bool_] | None,
-    corner: tuple[int, int],
+    cluster: tuple[slice, slice, NDArray[np.bool_]] | None,
 ) -> NDArray[np.bool_]:
     """Pixels of parts that end in a tip where there are any, else all but the entry's."""
     if group.tips:
-        keep = np.isin(labels[pixels.y, pixels.x], group.tips)
-        if keep.sum() >= 4:
-            return keep
+        tips: NDArray[np.bool_] = _rows_of(shape.cut(labels), group.tips) & shape.mask
+        if cv2.countNonZero(tips.view(np.uint8)) >= 4:
+            return tips
     if cluster is None:
-        return np.ones(len(pixels.x), np.bool_)
-    inside: NDArray[np.bool_] = ~cluster[pixels.y - corner[0], pixels.x - corner[1]]
-    return inside
+        return shape.mask
+    rows, columns, entry = cluster
+    keep: NDArray[np.bool_] = shape.mask.copy()
+    keep[rows, columns] &= ~entry
+    return keep
 
 
 def _towards(axis: Point, start: Point, tips: tuple[Point, ...]) -> Point:
@@ -348,11 +365,11 @@ def _towards(axis: Point, start: Point, tips: tuple[Point, ...]) -> Point:
     return (-axis[0], -axis[1]) if dx * axis[0] + dy * axis[1] < 0 else axis
 
 
-def _mean_confidence(confidence: NDArray[Any] | None, pixels: Pixels) -> float:
+def _mean_confidence(confidence: NDArray[Any] | None, shape: Shape) -> float:
     """Exact whatever the order: float16 values are multiples of 2^-24, so no sum rounds."""
     if confidence is None:
         return 1.0
-    values = confidence[pixels.y, pixels.x]
+    values = shape.cut(confidence)[shape.mask]
     if values.dtype == np.uint8:
         return int(values.sum(dtype=np.int64)) / (255 * len(values))
-    return float(values.astype(np.float16).sum(dtype=np.float64)) / len(values)
+    return float(values.astype(np.float16, copy=False).sum(dtype=np.float64)) / len(values)

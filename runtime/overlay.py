@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.results import FrameResult, Instrument
-from trocar.runtime.text import paste, printed, readable_on, shade, stamp, text_mask
-
-Colour = tuple[int, int, int]
+from trocar.runtime.marks import Mark, RegionPaint, mark_from_mask, tip_mark
+from trocar.runtime.text import Colour, paste, printed, readable_on, text_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +38,8 @@ class OverlayOptions:
 
 DEFAULTS = OverlayOptions()
 
-STRIP = 48
-"""Rows that are tinted at a time."""
+DIMMED = 0.35
+"""Brightness that the picture keeps behind text."""
 
 
 class Painter:
@@ -50,7 +49,8 @@ class Painter:
         self._options = options
         self._table = table
         self._colours: list[Colour] = [_bright(row.colour) for row in table]
-        self._tints = [_tint_table(colour, options.opacity) for colour in self._colours]
+        self._paints = [RegionPaint(colour, options.opacity) for colour in self._colours]
+        self._legends: dict[tuple[str, ...], Mark] = {}
 
     def draw(
         self,
@@ -103,28 +103,24 @@ class Painter:
         if not wide:
             return shown
         labels = labels[top : top + high, left : left + wide]
+        line = max(1, round(1.8 * unit))
+        # Room for the outline on each side, and for the smoothed edge.
+        room_x, room_y = 1 + int(line / sx), 1 + int(line / sy)
         for row in self._table.rows[1:]:
-            mask = cv2.compare(labels, row.id, cv2.CMP_EQ)
-            x, y, w, h = cv2.boundingRect(mask)
-            if not w:
+            # Not cv2.compare: it fails where the labels are a single cell.
+            mask = cv2.inRange(labels, row.id, row.id)  # type: ignore[call-overload]
+            if not cv2.countNonZero(mask):
                 continue
             shown[row.id] = row.name
-            # One pixel more on each side, so that the smoothed edge is not cut off.
-            x0, y0 = max(0, x - 1), max(0, y - 1)
-            x1, y1 = min(labels.shape[1], x + w + 1), min(labels.shape[0], y + h + 1)
+            x, y, w, h = cv2.boundingRect(mask)
+            x0, y0 = max(0, x - room_x), max(0, y - room_y)
+            x1, y1 = min(mask.shape[1], x + w + room_x), min(mask.shape[0], y + h + room_y)
             fx0, fy0 = round((x0 + left) * sx), round((y0 + top) * sy)
             fx1, fy1 = round((x1 + left) * sx), round((y1 + top) * sy)
             if fx1 <= fx0 or fy1 <= fy0:
                 continue
             smooth = cv2.resize(mask[y0:y1, x0:x1], (fx1 - fx0, fy1 - fy0))
-            _, solid = cv2.threshold(smooth, 127, 255, cv2.THRESH_BINARY)
-            part = picture[fy0:fy1, fx0:fx1]
-            _tint(part, solid, self._tints[row.id])
-            outlines, _ = cv2.findContours(solid, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
-            # Drawing costs by the corner: those that nobody can see are left out.
-            smooth_outlines = [cv2.approxPolyDP(outline, 0.75, True) for outline in outlines]
-            colour, line = self._colours[row.id], max(1, round(1.4 * unit))
-            cv2.polylines(part, smooth_outlines, True, colour, line, cv2.LINE_AA)
+            self._paints[row.id].paint(picture[fy0:fy1, fx0:fx1], smooth, line)
         return shown
 
     def _box(
@@ -152,34 +148,41 @@ class Painter:
         paste(picture, printed(mask, readable_on(colour), colour), tx + pad, ty + pad // 2)
 
     def _tips(self, picture: NDArray[np.uint8], instrument: Instrument, unit: float) -> None:
-        colour = self._colours[instrument.class_id]
+        mark = tip_mark(self._colours[instrument.class_id], unit)
+        middle = mark.ink.shape[0] // 2
         for x, y in instrument.tips:
-            at = (round(x - 0.5), round(y - 0.5))
-            radius = round(7 * unit)
-            cv2.circle(picture, at, radius, (255, 255, 255), max(2, round(2.6 * unit)), cv2.LINE_AA)
-            cv2.circle(picture, at, radius, colour, max(1, round(1.2 * unit)), cv2.LINE_AA)
-            cv2.circle(picture, at, max(1, round(1.6 * unit)), (255, 255, 255), -1, cv2.LINE_AA)
+            mark.stamp(picture, round(x - 0.5) - middle, round(y - 0.5) - middle)
 
     def _legend(self, picture: NDArray[np.uint8], shown: dict[int, str], unit: float) -> None:
+        key = (f"{unit:g}", *(f"{i} {name}" for i, name in shown.items()))
+        mark = self._legends.get(key)
+        if mark is None:
+            if len(self._legends) >= 64:
+                self._legends.clear()
+            mark = self._legends[key] = self._legend_mark(shown, unit)
+        pad = round(8 * unit)
+        mark.stamp(picture, max(0, picture.shape[1] - mark.ink.shape[1] - pad), pad)
+
+    def _legend_mark(self, shown: dict[int, str], unit: float) -> Mark:
         masks = {i: text_mask(name, round(12 * unit)) for i, name in shown.items()}
         pad, swatch = round(8 * unit), round(12 * unit)
         row = max(mask.shape[0] for mask in masks.values()) + round(3 * unit)
         w = 3 * pad + swatch + max(mask.shape[1] for mask in masks.values())
         h = 2 * pad + row * len(masks) - round(3 * unit)
-        x0 = max(0, picture.shape[1] - w - pad)
-        shade(picture, (x0, pad, x0 + w, pad + h), 0.35)
-        y = 2 * pad
+        cover = np.zeros((h, w), np.uint8)
+        swatches = []
+        y = pad
         for i, mask in masks.items():
-            centre = y + mask.shape[0] // 2
-            cv2.rectangle(
-                picture,
-                (x0 + pad, centre - swatch // 2),
-                (x0 + pad + swatch, centre + swatch // 2),
-                self._colours[i],
-                cv2.FILLED,
-            )
-            stamp(picture, mask, x0 + 2 * pad + swatch, y, (255, 255, 255))
+            middle = y + mask.shape[0] // 2
+            corners = (pad, middle - swatch // 2), (pad + swatch, middle + swatch // 2)
+            swatches.append((corners, self._colours[i]))
+            paste(cover, mask, 2 * pad + swatch, y)
             y += row
+        mark = mark_from_mask(cover, (255, 255, 255), keep=DIMMED)
+        for (first, last), colour in swatches:
+            cv2.rectangle(mark.ink, first, last, colour, cv2.FILLED)
+            cv2.rectangle(mark.keep, first, last, (0, 0, 0), cv2.FILLED)
+        return mark
 
     def _best(self, result: FrameResult) -> dict[int, str]:
         """A classifier's three best classes, as legend lines."""
@@ -197,28 +200,12 @@ def _tag(instrument: Instrument) -> str:
 
 
 def _status(picture: NDArray[np.uint8], text: str, unit: float, *, alarm: bool) -> None:
-    mask = text_mask(text, round(12 * unit))
     pad = round(6 * unit)
-    y0 = picture.shape[0] - mask.shape[0] - 2 * pad
-    shade(picture, (0, y0, mask.shape[1] + 2 * pad, picture.shape[0]), 0.35)
-    stamp(picture, mask, pad, y0 + pad, (255, 150, 90) if alarm else (235, 235, 235))
-
-
-def _tint_table(colour: Colour, opacity: float) -> NDArray[np.uint8]:
-    """``[256, 1, 3]``: every value mixed with a colour."""
-    grey = np.arange(256, dtype=np.float32)[:, None] * (1 - opacity)
-    mixed = np.rint(grey + np.array(colour, np.float32) * opacity)
-    return mixed.astype(np.uint8)[:, None, :]
-
-
-def _tint(part: NDArray[np.uint8], solid: NDArray[np.uint8], table: NDArray[np.uint8]) -> None:
-    """Mixes what is solid with a colour, in strips: a slanting shape fills little of its box."""
-    for top in range(0, part.shape[0], STRIP):
-        own = solid[top : top + STRIP]
-        x, _, w, _ = cv2.boundingRect(own)
-        if w:
-            place = part[top : top + STRIP, x : x + w]
-            cv2.copyTo(cv2.LUT(place, table), own[:, x : x + w], place)
+    cover = cv2.copyMakeBorder(
+        text_mask(text, round(12 * unit)), pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0
+    )
+    colour = (255, 150, 90) if alarm else (235, 235, 235)
+    mark_from_mask(cover, colour, keep=DIMMED).stamp(picture, 0, picture.shape[0] - cover.shape[0])
 
 
 def _bright(colour: tuple[int, int, int]) -> Colour:

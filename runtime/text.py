@@ -1,6 +1,6 @@
-"""Text on pictures: rendered once, kept, and stamped where it is wanted.
+"""Text on pictures: rendered once, kept, and put where it is wanted.
 
-stamp(image, text_mask("grasper", 16), 10, 20, (255, 255, 255))
+paste(image, printed(text_mask("grasper", 16), (0, 0, 0), (255, 255, 255)), 10, 20)
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Colour = tuple[int, int, int]
+
 # OpenCV 5 brings a proportional typeface; older ones have stroke letters only.
 _FACE: Any = cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)
 def text_mask(text: str, height: int) -> NDArray[np.uint8]:
     """Coverage ``[h, w]`` 0..255 of a line of text whose letters are ``height`` pixels high."""
     if _FACE is not None:
@@ -43,33 +45,17 @@ def text_mask(text: str, height: int) -> NDArray[np.uint8]:
     return canvas
 
 
-def stamp(
-    image: NDArray[np.uint8],
-    mask: NDArray[np.uint8],
-    x: int,
-    y: int,
-    colour: tuple[int, int, int],
-) -> None:
-    """Paints a coverage mask with its top-left corner at ``(x, y)``; what is outside is cut off."""
-    x0, y0 = max(0, x), max(0, y)
-    x1 = min(image.shape[1], x + mask.shape[1])
-    y1 = min(image.shape[0], y + mask.shape[0])
-    if x1 <= x0 or y1 <= y0:
-        return
-    part = image[y0:y1, x0:x1]
-    cover = mask[y0 - y : y1 - y, x0 - x : x1 - x, None].astype(np.uint16)
-    paint = np.array(colour, np.uint16)
-    part[:] = (part * (255 - cover) + paint * cover + 127) // 255
-
-
-def printed(
-    mask: NDArray[np.uint8], ink: tuple[int, int, int], paper: tuple[int, int, int]
-) -> NDArray[np.uint8]:
+def printed(mask: NDArray[np.uint8], ink: Colour, paper: Colour) -> NDArray[np.uint8]:
     """``[h, w, 3]``: a coverage mask in one colour on another."""
+    made: NDArray[np.uint8] = cv2.LUT(cv2.merge([mask] * 3), _print_table(ink, paper))
+    return made
+
+
+@functools.lru_cache(maxsize=256)
+def _print_table(ink: Colour, paper: Colour) -> NDArray[np.uint8]:
     cover = np.arange(256)[:, None]
     table = (np.array(paper) * (255 - cover) + np.array(ink) * cover + 127) // 255
-    made: NDArray[np.uint8] = cv2.LUT(cv2.merge([mask] * 3), table.astype(np.uint8)[:, None, :])
-    return made
+    return table.astype(np.uint8)[:, None, :]
 
 
 def paste(image: NDArray[np.uint8], patch: NDArray[np.uint8], x: int, y: int) -> None:
@@ -81,15 +67,7 @@ def paste(image: NDArray[np.uint8], patch: NDArray[np.uint8], x: int, y: int) ->
         image[y0:y1, x0:x1] = patch[y0 - y : y1 - y, x0 - x : x1 - x]
 
 
-def shade(image: NDArray[np.uint8], box: tuple[int, int, int, int], share: float) -> None:
-    """Darkens ``(x0, y0, x1, y1)`` to a share of its brightness."""
-    x0, y0, x1, y1 = box
-    part = image[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)]
-    if part.size:
-        cv2.convertScaleAbs(part, dst=part, alpha=share)
-
-
-def readable_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+def readable_on(colour: Colour) -> Colour:
     """Black or white, whichever is easier to read on a colour."""
     r, g, b = colour
     return (0, 0, 0) if 0.299 * r + 0.587 * g + 0.114 * b > 140 else (255, 255, 255)

@@ -13,10 +13,11 @@ from trocar.contract.classes import ClassRow, ClassTable
 from trocar.contract.errors import ConfigError
 from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.analyse import Analyser
+from trocar.runtime.marks import RegionPaint, mark_from_mask, tip_mark
 from trocar.runtime.overlay import OverlayOptions, Painter
 from trocar.runtime.session import Session
 from trocar.runtime.streaming import displayed
-from trocar.runtime.text import readable_on, stamp, text_mask
+from trocar.runtime.text import readable_on, text_mask
 from trocar.runtime.view import RoundView, find_view
 
 TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
@@ -89,9 +90,49 @@ def test_text_is_cut_off_at_the_border() -> None:
     assert mask.max() > 200
     image = np.zeros((20, 30, 3), np.uint8)
     for x, y in ((-10, -3), (25, 15), (100, 100), (-500, 0)):
-        stamp(image, mask, x, y, (255, 255, 255))
+        mark_from_mask(mask, (255, 255, 255)).stamp(image, x, y)
     assert readable_on((255, 255, 0)) == (0, 0, 0)
     assert readable_on((0, 0, 90)) == (255, 255, 255)
+
+
+def test_marks_mix_with_what_is_below_them() -> None:
+    cover = np.array([[0, 255, 128]], np.uint8)
+    image = np.full((1, 3, 3), 200, np.uint8)
+    mark_from_mask(cover, (100, 0, 50), keep=0.5).stamp(image, 0, 0)
+    assert image[0, 0].tolist() == [100, 100, 100]
+    assert image[0, 1].tolist() == [100, 0, 50]
+    assert np.abs(image[0, 2] - np.array([100.0, 50, 75])).max() <= 1
+    for ground in (0, 90, 255):
+        stamped = np.full((41, 41, 3), ground, np.uint8)
+        mark = tip_mark((250, 20, 20), 1.5)
+        mark.stamp(stamped, 20 - mark.ink.shape[1] // 2, 20 - mark.ink.shape[0] // 2)
+        assert stamped[20, 20].tolist() == [255, 255, 255]
+        assert (stamped[0] == ground).all()
+        assert (np.abs(stamped - np.array([250.0, 20, 20])).max(axis=-1) < 8).any()
+
+
+@pytest.mark.parametrize("line", [1, 2, 3, 4, 6])
+def test_an_outline_is_as_wide_as_asked_for_and_lies_on_the_edge(line: int) -> None:
+    smooth = np.zeros((60, 80), np.uint8)
+    smooth[:, 40:] = 255
+    picture = np.full((60, 80, 3), 100, np.uint8)
+    RegionPaint((250, 0, 0), 0.4).paint(picture, smooth, line)
+    row = picture[30, :, 0].astype(int)
+    outline = np.flatnonzero(row == 250)
+    assert len(outline) == line
+    assert outline[0] <= 40 <= outline[-1]
+    assert (row[outline[-1] + 1 :] == 160).all()
+    assert (row[: outline[0] - 1] == 100).all()
+    assert row[outline[0] - 1] in (100, 160)
+
+
+def test_a_region_of_one_pixel_is_seen() -> None:
+    labels = np.zeros((240, 320), np.uint8)
+    labels[100, 50] = 1
+    labels[200, 10:60] = 2
+    picture = Painter(TABLE, PLAIN).draw(np.zeros((240, 320, 3), np.uint8), result(labels))
+    assert picture[100, 50].any()
+    assert picture[200, 10:60].any(axis=-1).all()
 
 
 def round_picture(x: float, y: float, radius: float, *, seed: int = 0) -> np.ndarray:
