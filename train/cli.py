@@ -110,6 +110,9 @@ def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> di
     method = kind(settings[0])
     paths = Paths(data=data, **{n: flags.get(n) for n in ("unlabelled", "target", "validation")})
     sets = open_data(paths, settings[1], settings[2], method)
+    if _is_first_process():
+        for note in sets.labelled.notes:  # e.g. which groups validate
+            click.echo(f"note: {note}", err=True)
     return run_loop(
         Job(
             method=method,

@@ -17,8 +17,9 @@ from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.seen import unseen_frames
 from trocar.train.data.stream import DrawDataset, Out
-from trocar.train.methods import supervised
+from trocar.train.methods import find_method, supervised
 from trocar.train.opening import DataConfig, Paths, open_data
+from trocar.train.settings import RunConfig
 
 VIDEOS = {"cadaver/S01", "cadaver/S02", "live/L01", "live/L02"}  # each a fold, in this order
 
@@ -91,3 +92,14 @@ def test_training_on_a_fold_reads_no_video_that_validates(
     # The model remembers, so that it is not scored on what it knows.
     known = read_checkpoint(tmp_path / "run" / "best.ckpt").source["trained_on"]
     assert unseen_frames(open_frames(sinus), known).groups == ("live/L01",)
+
+
+def test_training_says_which_videos_validate_where_it_draws_them(
+    sinus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trocar.train.loop.train", lambda job: {})
+    done = CliRunner().invoke(train, ["supervised", str(sinus), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    validation = open_data(Paths(data=sinus), DataConfig(), RunConfig(), find_method("supervised"))
+    (held,) = validation.validation.groups
+    assert f"note: groups {held} validate" in done.output
