@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trocar.scoring import LabelledFrame
+    from trocar.train.data.sample import FrameSet
 
 VIDEO = "video.mp4"
 VIDEO_MASKS = "video_masks"
@@ -109,12 +110,18 @@ class EvaluationFrames:
         self.set, self.split = left, "not trained on"
 
     def __iter__(self) -> Iterator[LabelledFrame]:
-        return self._of_video() if self.masks else self._of_set()
+        return self._of_video() if self.masks else self._of_set(self.set)
 
-    def _of_set(self) -> Iterator[LabelledFrame]:
+    def only(self, names: Collection[str]) -> Iterator[LabelledFrame]:
+        """The frames of those names; of a set, no other is read."""
+        if self.masks:
+            return (frame for frame in self._of_video() if frame.name in names)
+        return self._of_set(self.set.only(names))
+
+    def _of_set(self, frames: FrameSet) -> Iterator[LabelledFrame]:
         from trocar.scoring import LabelledFrame
 
-        for item in self.set:
+        for item in frames:
             sample = self.set.read(item)
             assert sample.mask is not None
             yield LabelledFrame(

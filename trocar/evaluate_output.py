@@ -46,10 +46,9 @@ def write_evaluation(
         for kind, names in picked.items()
         for number, name in enumerate(names, 1)
     }
-    for frame in source:
-        if frame.name in files:
-            labels, _ = predictor.predict(frame.image)
-            _save_comparison(folder / files[frame.name], frame, labels, evaluation.table)
+    for frame in source.only(files):
+        labels, _ = predictor.predict(frame.image)
+        _save_comparison(folder / files[frame.name], frame, labels, evaluation.table)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "model": predictor.about(model),

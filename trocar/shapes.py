@@ -50,14 +50,19 @@ def surface_dice(truth: Mask, predicted: Mask, *, tolerance: float) -> float:
         return math.nan
     if not truth.any() or not predicted.any():
         return 0.0
-    rows, columns = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
-    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    box = _box(either)
     mine, theirs = _outline(truth[box]), _outline(predicted[box])
     near = [
         int((_distance(other)[outline] <= tolerance).sum())
         for outline, other in ((mine, theirs), (theirs, mine))
     ]
     return sum(near) / int(mine.sum() + theirs.sum())
+
+
+def _box(mask: Mask) -> tuple[slice, slice]:
+    """The smallest box that holds a mask, which must not be empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _outline(mask: Mask) -> Mask:
@@ -145,6 +150,11 @@ def match_regions(
         instances: ``[H, W]``, the true instance that a pixel is of, in one piece or several;
             pixels of number 0 are of none. ``None``: an instance is what is connected.
     """
+    either = truth | predicted
+    if either.any():  # most of a frame is neither
+        box = _box(either)
+        truth, predicted = truth[box], predicted[box]
+        instances = None if instances is None else instances[box]
     if instances is None:
         m, true_ids = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
     else:

@@ -55,6 +55,12 @@ def test_of_a_set_without_splits_what_is_new_is_scored(theatre: Path) -> None:
     assert frames_of(theatre, "").split == "all"
 
 
+def test_single_frames_are_taken_by_name(theatre: Path) -> None:
+    frames = frames_of(theatre, "")
+    names = {"case2/1", "case3/0"}
+    assert {frame.name for frame in frames.only(names)} == names
+
+
 def test_nothing_new_is_refused(theatre: Path) -> None:
     with pytest.raises(DataError, match="trained on 9 of the 9 frames") as error:
         frames_of(theatre, some(theatre, "case1/0", "case2/0", "case3/0"))
