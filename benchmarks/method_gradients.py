@@ -6,7 +6,7 @@ Takes the networks that `benchmarks/methods.py` trained with cross-entropy alone
 compares the gradient of the term with that of the cross-entropy: for L₁ of cross-consistency, by
 perturbation, that of the encoder on frames whose labels were hidden from the training; for texture
 entropy that of each image's logits. The cosine is 1 where they agree and 0 where the term knows
-nothing. Hidden labels are read here for insight, never in a comparison.
+nothing.
 """
 
 from __future__ import annotations

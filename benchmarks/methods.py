@@ -2,9 +2,9 @@
 
     python benchmarks/methods.py few-labels-5 few-labels-10 texture adaptation --work runs/methods
 
-Scores are those of the last step. What is chosen is chosen on the validation frames; the test
-frames are scored once all is settled: nothing was trained or chosen on them. Runs that are done are
-kept, so a call that was cut short goes on. ``--results benchmarks/results`` enters the tables.
+Scores are those of the last step; nothing was trained or chosen on the test frames. Runs that are
+done are kept, so a call that was cut short goes on. ``--results benchmarks/results`` enters the
+tables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -46,7 +46,7 @@ Arm = tuple[str, str, dict[str, Any]]
 """Name in the table, method, its settings."""
 
 CE: Arm = ("supervised (CE)", "supervised", {"w_dice": 0.0})
-# The perturbations whose gradient agrees with that of the hidden labels, see docs/methods.md.
+# Chosen by how their gradients agreed with that of hidden training labels, see docs/methods.md.
 AGREEING = ("context-masking", "guided-cutout", "f-drop")
 CONSISTENT: Arm = (
     "cross-consistency",
@@ -65,7 +65,7 @@ SOURCE_ONLY: Arm = ("source only (CE + Dice)", "supervised", {})
 ADAPTED: Arm = ("mean-teacher", "mean-teacher", {})
 # What the style alone gives: the weight of the consistency is as good as 0.
 STYLED: Arm = ("the style alone", "mean-teacher", {"w_consistency": 1e-9})
-ADAPTATION = (SOURCE_ONLY, ADAPTED)
+ADAPTATION = (SOURCE_ONLY, ADAPTED, STYLED)
 ENDOVIS = (
     SOURCE_ONLY,
     ADAPTED,
@@ -339,6 +339,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/methods"))
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", help="train and enter these alone, by name")
     parser.add_argument("--endovis", type=Path, help="folder with OP1/ and OP2/")
     parser.add_argument("--results", type=Path, help="folder of methods.json and methods.md")
     args = parser.parse_args()
@@ -347,6 +348,8 @@ def main() -> None:
     plan = Plan(work=args.work, steps=args.steps, seeds=tuple(args.seeds))
     for part in args.parts:
         for group in makers[part](plan):
+            if args.arms:
+                group = replace(group, arms=tuple(a for a in group.arms if a[0] in args.arms))
             result = compared(plan, group)
             print(table(result), flush=True)
             if args.results:

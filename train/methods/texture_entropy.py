@@ -16,6 +16,8 @@ Departures and decisions:
 - Grey values come from the class table; classes of equal grey value are merged. Only which classes
   differ matters to the entropy, so K x K matrices stand in for 256 x 256 ones.
 - Entropy knows no location: ``w_label = 0`` is refused.
+- The term comes in half-way and at 0.02: at weight 1 its gradient is several times that of the
+  label's and at right angles to it, so more than a little of it is noise (docs/methods.md).
 """
 
 from __future__ import annotations
@@ -49,11 +51,11 @@ class TextureEntropyConfig(NetworkConfig):
         texture_from: Share of training on labels alone, at the beginning.
     """
 
-    w_texture: float = 0.1
+    w_texture: float = 0.02
     w_label: float = 1.0
     texture_mode: Literal["straight_through", "soft"] = "straight_through"
     texture_distance: int = 1
-    texture_from: float = 0.0
+    texture_from: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
