@@ -10,6 +10,7 @@ hour. Recording is constant time and memory, so the 100,000th frame costs what t
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic_ns
@@ -37,7 +38,8 @@ class Histogram:
     """Counts of durations; safe to record from several threads."""
 
     def __init__(self) -> None:
-        self._counts = [0] * (_bucket(_MAX_US) + 1)
+        # Plain numbers in one block: a list would come to hold an object for every large count.
+        self._counts = array("q", bytes(8 * (_bucket(_MAX_US) + 1)))
         self._lock = threading.Lock()
         self.count = 0
         self.sum_ms = 0.0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,11 +18,7 @@ import numpy as np
 import pytest
 
 from trocar.contract.errors import SinkError
-from trocar.runtime.analyse import Analyser, Step
 from trocar.runtime.encode import VideoSink
-from trocar.runtime.live import LiveRun
-from trocar.runtime.overlay import Painter
-from trocar.runtime.pipeline import Summary
 from trocar.runtime.records import Callback, JsonLines
 from trocar.runtime.session import Session
 from trocar.runtime.sinks import Shot, Sink
@@ -29,83 +26,20 @@ from trocar.runtime.sources import Paced, open_source
 from trocar.runtime.stream import LiveOptions, LiveStream
 from trocar.runtime.trace import Trace
 
-
-class SlowModel:
-    """A session whose model takes a while, raises on given calls, or hangs."""
-
-    def __init__(
-        self,
-        session: Session,
-        *,
-        seconds: float = 0.0,
-        fail: Callable[[int], bool] = lambda call: False,
-    ) -> None:
-        self._session = session
-        self._seconds = seconds
-        self._fail = fail
-        self.calls = 0
-        self.batches: list[int] = []
-
-    def infer(self, frames: np.ndarray) -> dict[str, Any]:
-        self.calls += 1
-        self.batches.append(len(frames))
-        time.sleep(self._seconds)
-        if self._fail(self.calls - 1):
-            raise RuntimeError("out of memory\nsecond line")
-        return self._session.infer(frames)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
+_spec = importlib.util.spec_from_file_location(
+    "live_runs", Path(__file__).resolve().parents[1] / "support" / "live_runs.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+_runs = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_runs)
+SlowModel, live, analysed, states = _runs.SlowModel, _runs.live, _runs.analysed, _runs.states
 
 
 @pytest.fixture
 def session(tiny_bundle: Path) -> Any:
     with Session.open(tiny_bundle, threads=1, spinning=False) as opened:
         yield opened
-
-
-def live(
-    session: Any,
-    *sources: Any,
-    sinks: list[Sink] | None = None,
-    options: LiveOptions | None = None,
-    during: Callable[[LiveRun], None] | None = None,
-    until: Callable[[list[LiveStream]], bool] | None = None,
-    trace: Trace | None = None,
-    steps: Sequence[Step] = (),
-) -> tuple[list[LiveStream], list[Summary]]:
-    """Runs sources live until they end, or (on a machine however busy) something has happened."""
-    streams = [
-        LiveStream(
-            source,
-            Analyser(session, steps=steps),
-            Painter(session.classes),
-            (sinks or []) if number == 0 else [],
-            options=options or LiveOptions(),
-            trace=trace,
-        )
-        for number, source in enumerate(sources)
-    ]
-    run = LiveRun(session, streams, trace=trace)
-    run.start()
-    if during is not None:
-        during(run)
-    happened = threading.Event()
-
-    def look(run: LiveRun) -> None:
-        if until is not None and until(streams):
-            happened.set()
-
-    run.wait(stop=happened, seconds=60, report=look)
-    return streams, run.stop()
-
-
-def analysed(count: int) -> Callable[[list[LiveStream]], bool]:
-    return lambda streams: min(stream.counts.processed for stream in streams) > count
-
-
-def states(stream: LiveStream) -> list[str]:
-    return [event.state for event in list(stream.health.events)]
 
 
 def test_every_frame_is_shown_or_dropped_and_ages_stay_bounded(
@@ -223,11 +157,12 @@ def test_a_sink_that_raises_is_taken_out_and_named(
     (stream,), (summary,) = live(
         session, kit.Camera(frames=50), sinks=[Callback(fail, name="bad"), lines]
     )
-    assert stream.health.state == "DEGRADED"
+    # A busy machine may have made it STALE as well by the end.
+    assert "DEGRADED" in states(stream)
     assert "secret" not in "".join(stream.health.reasons)
     assert "broken pipe" in stream.outlets[0].failed
     written = (tmp_path / "o.jsonl").read_text().splitlines()
-    assert len(written) == summary.counts.processed
+    assert len(written) + stream.outlets[1].dropped == summary.counts.processed
     assert json.loads(written[-1])["schema"] == "1.0"
 
 
