@@ -102,6 +102,7 @@ class LiveStream:
         self._trace = trace
         self._check = PictureCheck()
         self._shown: Mailbox[Frame] = Mailbox()
+        self._begun = False
         self._failures = 0
         self._bad_picture: frozenset[str] = frozenset()
         fps = source.fps or 25.0
@@ -147,6 +148,7 @@ class LiveStream:
             )
         self.counts.missed = self.budget.missed
         self.latest = result
+        self.health.clear("start")
         shot = Shot(frame=frame, result=result, painter=self._painter)
         for outlet in self.outlets:
             if not outlet.sink.pictures:
@@ -180,7 +182,10 @@ class LiveStream:
             self.options.max_age_ms, self.options.stale_after_s * 1000
         )
         self.health.hold(
-            "mask", started and late and not silent, "STALE", "no mask new enough to be shown"
+            "mask",
+            self.counts.processed > 0 and late and not silent,
+            "STALE",
+            "no mask new enough to be shown",
         )
 
     def _capture(self) -> None:
@@ -205,7 +210,9 @@ class LiveStream:
             self.health.set("frame", "DEGRADED", f"bad frame: {error.message}", seconds=2)
             return
         self.last_frame_ns = monotonic_ns()
-        self.health.clear("start")
+        if not self._begun:
+            self._begun = True
+            self.health.set("start", "STALE", "waiting for the first result")
         self._look(frame)
         if self._shown.put(frame) is not None:
             self.counts.dropped += 1
@@ -228,11 +235,11 @@ class LiveStream:
                 if self._shown.over:
                     return
                 continue
+            state = self.health.state  # before the result: LIVE is never said without one
             latest = self.latest
             now = monotonic_ns()
             age = 0.0 if latest is None else (now - latest.captured_ns) / 1e6
             visible = latest is not None and age <= self.options.max_age_ms
-            state = self.health.state
             shot = Shot(
                 frame=frame,
                 result=latest,

@@ -147,7 +147,8 @@ def test_a_wall_clock_that_steps_changes_nothing(
     assert wall.asked >= 2 * len(steps)
     seen = _runs.states(stream)
     # A busy machine may make an output fall behind (DEGRADED); nothing may look old or gone.
-    assert seen[:2] == ["STALE", "LIVE"]
+    assert seen[0] == "STALE"
+    assert "LIVE" in seen
     assert not {"STALE", "FAULT"} & set(seen[1:])
     moments = [event.at_ns for event in stream.health.events]
     assert moments == sorted(moments)

@@ -174,6 +174,23 @@ def test_frames_of_the_wrong_kind_are_counted_and_named(session: Session, kit: M
     assert any("bad frame" in r for e in stream.health.events for r in e.reasons)
 
 
+def test_it_is_not_live_before_the_first_result(session: Session, kit: ModuleType) -> None:
+    """However long the model takes for it: a picture without a mask is not what was asked for."""
+    shots: list[Shot] = []
+    model = SlowModel(session, seconds=0.5)
+
+    (stream,), _ = live(
+        model,
+        kit.Camera(frames=9999),
+        sinks=[Callback(shots.append)],
+        until=lambda streams: streams[0].health.state == "LIVE",
+    )
+    assert states(stream)[:2] == ["STALE", "LIVE"]
+    early = [shot for shot in shots if shot.result is None]
+    assert early
+    assert all(shot.alarm for shot in early)
+
+
 def test_silence_makes_it_stale_and_news_makes_it_live(session: Session, kit: ModuleType) -> None:
     # The camera waits for the states, not for a time, so a busy machine can't hurry past one.
     silent: list[int] = []
