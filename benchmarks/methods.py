@@ -281,7 +281,7 @@ def table(result: dict[str, Any]) -> str:
     compared_on = [judged[0], *(column for column in columns if column not in judged)]
     counts = ", ".join(f"{title}: {count}" for title, count in result["judged"].items())
     lines = [
-        f"### {result['group'][0].upper()}{result['group'][1:]}",
+        f"### {titled(result)}",
         "",
         f"{result['steps']} steps on {result['labelled']} labelled frames; judged on {counts}; "
         f"encoder from {result['encoder_from']}.",
@@ -310,11 +310,16 @@ def cell(values: list[float]) -> str:
     return f"{mean(values):.1f} ± {stdev(values) if len(values) > 1 else 0.0:.1f}"
 
 
+def titled(result: Mapping[str, Any]) -> str:
+    """A group's name with its length."""
+    return f"{result['group'][0].upper()}{result['group'][1:]}, {result['steps']} steps"
+
+
 def enter(folder: Path, result: dict[str, Any]) -> None:
     """Puts a group into ``methods.json`` and writes all its groups' tables to ``methods.md``."""
     file = folder / "methods.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    known[result["group"]] = result
+    known[titled(result)] = result
     file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     head = (
         "# Segmentation methods and their baselines\n\nWritten by `benchmarks/methods.py`; what it "
