@@ -17,6 +17,7 @@ from torch import nn
 
 from trocar.contract.classes import IGNORE_INDEX
 from trocar.cuda_kernels import glcm_entropy, offsets_from
+from trocar.export.agreement import boundary_counts, boundary_f
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.transforms import resize_eval
 from trocar.train.evaluation import enlarge
@@ -51,7 +52,8 @@ class ShapeScores:
         """Counts one frame, ``[H, W]`` each; pixels that the truth ignores count nowhere."""
         predicted = np.where(truth == IGNORE_INDEX, truth, predicted)
         pairs = [(truth == c, predicted == c) for c in range(1, self.classes)]
-        shown = [boundary_f(t, p) for t, p in pairs if t.any() or p.any()]
+        counts = boundary_counts(truth, predicted, classes=self.classes, tolerance=TOLERANCE)
+        shown = [value for value in boundary_f(counts)[1:].tolist() if value == value]
         if shown:
             self.boundary.append(fmean(shown))
         self.stray.append(float(sum(stray_pieces(t, p) for t, p in pairs)))
@@ -74,28 +76,6 @@ class ShapeScores:
             "stray": fmean(self.stray),
             "texture_gap": fmean(self.gap),
         }
-
-
-def boundary_f(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
-    """F-score of two masks' outlines at `TOLERANCE`; 0 where only one of them is empty."""
-    a, b = outline(truth), outline(predicted)
-    if not a.any() or not b.any():
-        return float(a.any() == b.any())
-    precision, recall = near(a)[b].mean(), near(b)[a].mean()
-    return float(2 * precision * recall / max(precision + recall, 1e-12))
-
-
-def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of a mask with a neighbour outside it; the frame's edge makes no outline."""
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1)
-    return np.asarray(mask & (inner == 0))
-
-
-def near(line: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels at most `TOLERANCE` from a line."""
-    return np.asarray(
-        cv2.distanceTransform((~line).astype(np.uint8), cv2.DIST_L2, 5) <= TOLERANCE + 0.01
-    )
 
 
 def stray_pieces(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from trocar.runtime.session import Session
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
@@ -35,6 +38,13 @@ def tiny_bundle(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> P
     """A bundle that no test may change."""
     path: Path = tiny.make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.trocar")
     return path
+
+
+@pytest.fixture
+def session(tiny_bundle: Path) -> Iterator[Session]:
+    """The tiny bundle, opened for one test."""
+    with Session.open(tiny_bundle, threads=1, spinning=False) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

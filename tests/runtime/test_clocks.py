@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from live_runs import live, states
 
 from trocar.runtime.records import Callback, JsonLines
 from trocar.runtime.session import Session
 from trocar.runtime.sinks import Shot
 from trocar.runtime.stream import LiveOptions, LiveStream
-
-_spec = importlib.util.spec_from_file_location(
-    "live_runs", Path(__file__).resolve().parents[1] / "support" / "live_runs.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-_runs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_runs)
 
 DAY_NS = 86_400_000_000_000
 
@@ -56,12 +48,6 @@ def replace_everywhere(patch: pytest.MonkeyPatch, name: str, clock: Any) -> None
             patch.setattr(module, name, clock)
 
 
-@pytest.fixture
-def session(tiny_bundle: Path) -> Iterator[Session]:
-    with Session.open(tiny_bundle, threads=1, spinning=False) as opened:
-        yield opened
-
-
 def test_thirty_seconds_of_silence(
     session: Session, kit: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,12 +61,12 @@ def test_thirty_seconds_of_silence(
     def fall_silent() -> None:
         # All that was sent has been answered, so it is the camera alone that is silent.
         assert kit.until(lambda: _last(streams[0]) == 19 and streams[0].health.state == "LIVE")
-        before.append(len(_runs.states(streams[0])))
+        before.append(len(states(streams[0])))
         clock.offset_ns += 30_000_000_000
         assert kit.until(lambda: _silent(streams[0]))
         heard.set()
 
-    _, (summary,) = _runs.live(
+    _, (summary,) = live(
         session,
         kit.Camera(frames=9999, faults={20: fall_silent}),
         sinks=[Callback(shots.append)],
@@ -94,7 +80,7 @@ def test_thirty_seconds_of_silence(
         event.state == "STALE" and "no new frame for over 1 s" in event.reasons
         for event in list(stream.health.events)[before[0] :]
     )
-    assert "LIVE" in _runs.states(stream)[before[0] + 1 :]
+    assert "LIVE" in states(stream)[before[0] + 1 :]
     # What was found before the silence is no news after it.
     after = [shot for shot in shots if shot.frame.index >= 20]
     old = [s for s in after if s.result is not None and s.result.frame_id < 20]
@@ -113,7 +99,7 @@ def _silent(stream: LiveStream) -> bool:
 
 
 def _recovered(stream: LiveStream, before: list[int]) -> bool:
-    return "LIVE" in _runs.states(stream)[before[0] + 1 :] and _last(stream) > 40
+    return "LIVE" in states(stream)[before[0] + 1 :] and _last(stream) > 40
 
 
 def test_a_wall_clock_that_steps_changes_nothing(
@@ -137,7 +123,7 @@ def test_a_wall_clock_that_steps_changes_nothing(
     options = LiveOptions(max_age_ms=600_000.0, stale_after_s=600.0, watchdog_s=600.0)
     lines = JsonLines(tmp_path / "o.jsonl", direct=True)
     begun = time.monotonic()
-    (stream,), (summary,) = _runs.live(
+    (stream,), (summary,) = live(
         session,
         kit.Camera(frames=400, faults=steps),
         sinks=[lines, Callback(lambda shot: shot.picture())],
@@ -145,7 +131,7 @@ def test_a_wall_clock_that_steps_changes_nothing(
     )
     took_ms = (time.monotonic() - begun) * 1000
     assert wall.asked >= 2 * len(steps)
-    seen = _runs.states(stream)
+    seen = states(stream)
     # A busy machine may make an output fall behind (DEGRADED); nothing may look old or gone.
     assert seen[0] == "STALE"
     assert "LIVE" in seen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,10 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
+from live_runs import SlowModel, analysed, live, states
 
 from trocar.contract.errors import SinkError
 from trocar.runtime.encode import VideoSink
@@ -25,21 +24,6 @@ from trocar.runtime.sinks import Shot, Sink
 from trocar.runtime.sources import Paced, open_source
 from trocar.runtime.stream import LiveOptions, LiveStream
 from trocar.runtime.trace import Trace
-
-_spec = importlib.util.spec_from_file_location(
-    "live_runs", Path(__file__).resolve().parents[1] / "support" / "live_runs.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-_runs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_runs)
-SlowModel, live, analysed, states = _runs.SlowModel, _runs.live, _runs.analysed, _runs.states
-
-
-@pytest.fixture
-def session(tiny_bundle: Path) -> Any:
-    with Session.open(tiny_bundle, threads=1, spinning=False) as opened:
-        yield opened
 
 
 def test_every_frame_is_shown_or_dropped_and_ages_stay_bounded(
