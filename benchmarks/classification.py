@@ -44,6 +44,19 @@ from trocar.train.methods.protocol import TrainData
 from trocar.train.settings import RunConfig
 
 RESULTS = Path(__file__).parent / "results"
+STEP = 48
+"""Photographs of a step, the same for all: those of the head set and P x K of the total set."""
+SMALL_HEAD: tuple[dict[str, Any], int] = (
+    {"head_rule": "share", "head_share": 0.5, "p": 8, "k": 4},
+    16,
+)
+# On validation photographs with seed 10: few-shot 28.9 and macro-F1 51.3, against 25.6 and 45.8 of
+# the other.
+LARGE_HEAD: tuple[dict[str, Any], int] = (
+    {"head_rule": "threshold", "head_threshold": 5, "p": 8, "k": 2},
+    32,
+)
+CLASSIFIERS = ("cross-entropy", "balanced cross-entropy")
 FUSIONS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 TEST_ALPHABETS = ("Balinese", "Sanskrit", "Tagalog")
 PLAIN: dict[str, Any] = {"standardise": False, "whole_map": False, "attention_gradient": "through"}
@@ -95,25 +108,26 @@ def long_tail(
             "backbone_weights": str(weights or "none"), "embedding": 64, "many": 20, "few": 5,
         }  # fmt: skip
         ce = {**common, "comparison": "head"}
+        head, batch = LARGE_HEAD if weights else SMALL_HEAD
         methods: dict[str, Any] = {
             "cross-entropy": Classifier(ClassifierConfig(**ce)),
             "balanced cross-entropy": Classifier(ClassifierConfig(**ce, sampling="balanced")),
-            "head-triplet": HeadTriplet(
-                HeadTripletConfig(**common, p=8, k=4, margin=0.0, head_rule="share", head_share=0.5)
-            ),
+            "head-triplet": HeadTriplet(HeadTripletConfig(**common, **head, margin=0.0)),
         }
         for name, method in methods.items():
             if only and name not in only.split(","):
                 continue
-            # 48 photographs a step for all: 16 of the head set and 32 of the total set.
-            batch = 16 if name == "head-triplet" else 48
             lr = 1e-3 if weights else 2e-3
-            seconds = _train(method, tailed, photos.subset("val"), seed, steps, batch, lr)
+            images = batch if name == "head-triplet" else STEP
+            seconds = _train(method, tailed, photos.subset("val"), seed, steps, images, lr)
             fusions = {name: 0.0}
             if name == "head-triplet":  # the same network once more, the head's logits fused in
                 fusions[f"{name}, fused"] = _fusion(method, photos.subset("val"), tailed)
+            elif weights:  # the same network, another way to read it
+                fusions[f"{name}, by centroids"] = 0.0
             for shown, fusion in fusions.items():
                 method.network.fusion = fusion
+                method.network.kind = "head" if shown in CLASSIFIERS else "centroid"
                 found = _long_tail_scores(method, test, tailed)
                 row = {
                     "bench": f"long tail, factor {factor:g}" + (", ImageNet" if weights else ""),

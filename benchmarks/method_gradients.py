@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from method_scenes import few_clips, frayed, scenes
-from methods import CE, SIZE
+from methods import CE, SMALL
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
@@ -31,6 +31,7 @@ from trocar.train.networks.perturbations import PERTURBATIONS, Main
 from trocar.train.networks.segmentation import Segmenter
 from trocar.train.segmentation_terms import texture_difference
 
+SIZE = SMALL["size"]
 FRAMES, BATCH = 48, 8
 
 

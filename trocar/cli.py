@@ -38,7 +38,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "compare": LazyCommand(
         "trocar.train.compare:compare", "Train recipes over seeds and compare them."
     ),
-    "evaluate": LazyCommand("trocar.evaluate:evaluate", "Score a model on labelled frames."),
+    "evaluate": LazyCommand(
+        "trocar.evaluation.command:evaluate", "Score a model on labelled frames."
+    ),
     "prelabel": LazyCommand(
         "trocar.prelabel:prelabel", "Label frames by a model, for annotators to correct."
     ),

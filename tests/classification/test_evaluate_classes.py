@@ -16,7 +16,7 @@ from trocar.cli import main
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.manifest import InputSpec, Manifest
-from trocar.evaluate_classes import open_labelled, score_classes
+from trocar.evaluation.classes import open_labelled, score_classes
 from trocar.predict import Predictor
 from trocar.runtime.enrolment import enroll
 

@@ -44,6 +44,19 @@ def test_class_folders_with_and_without_splits(kit: ModuleType, tmp_path: Path) 
     assert "1 files are no pictures" in plain.notes[0]
 
 
+def test_a_split_under_an_unknown_name_is_said(kit: ModuleType, tmp_path: Path) -> None:
+    kit.write_folders(tmp_path / "a", dict.fromkeys(THREE, 1), split="train")
+    kit.write_folders(tmp_path / "a", dict.fromkeys(THREE, 1), split="vald", first=9)
+    (tmp_path / "a" / "notes").mkdir()
+    with pytest.raises(DataError, match=r"vald: holds folders of classes.*train.*val") as refused:
+        open_photos(tmp_path / "a")
+    assert "notes" not in str(refused.value)
+    kit.write_yolo(tmp_path / "b", THREE, 1)
+    (tmp_path / "b" / "train").rename(tmp_path / "b" / "trian")
+    with pytest.raises(DataError, match=r"trian: holds images and labels.*train"):
+        open_photos(tmp_path / "b")
+
+
 def test_yolo_boxes_become_crops(kit: ModuleType, tmp_path: Path) -> None:
     photos = open_photos(kit.write_yolo(tmp_path, THREE, 2))
     assert photos.table.names == THREE

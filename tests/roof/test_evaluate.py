@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from trocar.contract.classes import ClassTable
-from trocar.evaluate_frames import EvaluationFrames
+from trocar.evaluation.frames import EvaluationFrames
 
 SIZE = (64, 80)
 

@@ -10,7 +10,7 @@ import pytest
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.evaluate_frames import EvaluationFrames
+from trocar.evaluation.frames import EvaluationFrames
 from trocar.train.data.readers import open_frames
 from trocar.train.data.seen import pack, unseen_frames
 

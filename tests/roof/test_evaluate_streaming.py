@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from trocar.contract.errors import ConfigError
-from trocar.evaluate_streaming import streaming_scores
-from trocar.scoring import LabelledFrame
+from trocar.evaluation.scoring import LabelledFrame
+from trocar.evaluation.streaming import streaming_scores
 
 SIZE = (64, 80)
 

@@ -13,10 +13,10 @@ from trocar.bootstrap import interval, paired
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.contract.manifest import InputSpec, Manifest
-from trocar.evaluate_output import pick
+from trocar.evaluation.output import pick
+from trocar.evaluation.scoring import Calibration, Evaluation, FrameScore, LabelledFrame
+from trocar.evaluation.scoring import score as score_at
 from trocar.predict import Predictor, enlarge
-from trocar.scoring import Calibration, Evaluation, FrameScore, LabelledFrame
-from trocar.scoring import score as score_at
 
 TABLE = ClassTable.from_names(["background", "grasper", "hook"])
 

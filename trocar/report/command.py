@@ -104,7 +104,7 @@ def write_report(
     import json
 
     from trocar.contract.bundle import PARITY, open_bundle
-    from trocar.evaluate_output import environment
+    from trocar.evaluation.output import environment
     from trocar.report import scores, sections
     from trocar.report.page import Page, tiles
     from trocar.report.sources import read_evaluation, read_latency, read_run

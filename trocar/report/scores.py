@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from trocar.evaluation.shape_scores import class_columns, mean
 from trocar.report import plots
 from trocar.report.page import Page, columns, escape, picture, swatch, table
 from trocar.report.page import plots as in_a_row
 from trocar.report.sections import known
 from trocar.report.sources import EvaluationFile
-from trocar.scoring_shapes import class_columns, mean
 
 
 def evaluation(page: Page, found: EvaluationFile) -> None:

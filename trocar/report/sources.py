@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.evaluate_output import EVALUATION
+from trocar.evaluation.output import EVALUATION
 
 
 @dataclass(frozen=True, kw_only=True)

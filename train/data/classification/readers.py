@@ -53,13 +53,14 @@ def read_folders(root: Path) -> PhotoSet:
     """Class folders, below split folders or without them.
 
     Raises:
-        DataError: There are no class folders, or fewer than two.
+        DataError: There are no class folders, fewer than two, or a split has an unknown name.
     """
     splits = {
         SPLIT_FOLDERS[folder.name.lower()]: folder
         for folder in _folders(root)
         if folder.name.lower() in SPLIT_FOLDERS
     }
+    raise_faults(root, _misnamed(root, list(splits.values())))
     tops = list(splits.items()) or [("", root)]
     names = sorted({folder.name for _, top in tops for folder in _folders(top)})
     table = photo_table(names, source=root)
@@ -82,11 +83,23 @@ def read_folders(root: Path) -> PhotoSet:
     return _set("class folders", root, table.names, items, listed, notes)
 
 
+def _misnamed(root: Path, splits: list[Path]) -> list[Fault]:
+    """Folders beside the splits that hold the same classes and do not bear the name of a split."""
+    classes = {inside.name for folder in splits for inside in _folders(folder)}
+    text = f"holds folders of classes, but is not named {', '.join(SPLIT_FOLDERS)}"
+    return [
+        Fault(file=folder, text=text)
+        for folder in _folders(root)
+        if folder not in splits and any(inside.name in classes for inside in _folders(folder))
+    ]
+
+
 def read_yolo(root: Path) -> PhotoSet:
     """YOLO text boxes as crops; one photograph a box.
 
     Raises:
-        DataError: ``data.yaml`` or a label file is malformed; all faults at once.
+        DataError: ``data.yaml`` or a label file is malformed, or a split has an unknown name; all
+            faults at once.
     """
     names = _yaml_names(root / "data.yaml")
     table = photo_table(names, source=root / "data.yaml")
@@ -95,6 +108,9 @@ def read_yolo(root: Path) -> PhotoSet:
     listed: dict[str, list[str]] = {}
     for folder in _folders(root):
         split = SPLIT_FOLDERS.get(folder.name.lower())
+        if split is None and (folder / "labels").is_dir():
+            text = f"holds images and labels, but is not named {', '.join(SPLIT_FOLDERS)}"
+            faults.append(Fault(file=folder, text=text))
         if split is None or not (folder / "images").is_dir():
             continue
         for file in list_images(folder / "images"):

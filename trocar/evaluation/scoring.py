@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from trocar.bootstrap import interval
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
+from trocar.evaluation.shape_scores import ShapeScores
 from trocar.predict import Predictor
-from trocar.scoring_shapes import ShapeScores
 from trocar.train.metrics import (
     SegmentationScores,
     binary,

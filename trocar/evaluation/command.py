@@ -15,14 +15,14 @@ import click
 
 from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import OutputExistsError
-from trocar.evaluate_frames import VIDEO, VIDEO_MASKS, EvaluationFrames
-from trocar.evaluate_output import EVALUATION, write_evaluation
-from trocar.evaluate_streaming import evaluate_streaming
-from trocar.evaluate_tables import against_dict, compare, print_comparison, print_scores
+from trocar.evaluation.frames import VIDEO, VIDEO_MASKS, EvaluationFrames
+from trocar.evaluation.output import EVALUATION, write_evaluation
+from trocar.evaluation.streaming import evaluate_streaming
+from trocar.evaluation.tables import against_dict, compare, print_comparison, print_scores
 
 if TYPE_CHECKING:
+    from trocar.evaluation.scoring import Evaluation
     from trocar.predict import Predictor
-    from trocar.scoring import Evaluation
 
 
 @click.command()
@@ -109,7 +109,7 @@ def evaluate(
         )
     predictor = open_predictor(model, device=device)
     if predictor.manifest.task == "classification":
-        from trocar.evaluate_classes_output import evaluate_classes
+        from trocar.evaluation.classes_output import evaluate_classes
 
         evaluate_classes(
             predictor,
@@ -162,7 +162,7 @@ def _score(
     from rich.console import Console
     from rich.progress import Progress
 
-    from trocar.scoring import score
+    from trocar.evaluation.scoring import score
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=source.count)

@@ -15,9 +15,9 @@ from trocar.bootstrap import PairedDifference, paired
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from trocar.evaluate_frames import EvaluationFrames
+    from trocar.evaluation.frames import EvaluationFrames
+    from trocar.evaluation.scoring import Evaluation
     from trocar.predict import Predictor
-    from trocar.scoring import Evaluation
 
 
 _BY_GROUP = ("iou_binary", "iou_mean", "challenge_iou", "isi_iou", "pq")
@@ -29,7 +29,7 @@ def print_scores(evaluation: Evaluation, predictor: Predictor, source: Evaluatio
     from rich.console import Console
     from rich.table import Table
 
-    from trocar.scoring_shapes import class_columns
+    from trocar.evaluation.shape_scores import class_columns
 
     console = Console()
     console.print(

@@ -18,7 +18,7 @@ from trocar.contract.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trocar.scoring import LabelledFrame
+    from trocar.evaluation.scoring import LabelledFrame
     from trocar.train.data.sample import FrameSet
 
 VIDEO = "video.mp4"
@@ -119,7 +119,7 @@ class EvaluationFrames:
         return self._of_set(self.set.only(names))
 
     def _of_set(self, frames: FrameSet) -> Iterator[LabelledFrame]:
-        from trocar.scoring import LabelledFrame
+        from trocar.evaluation.scoring import LabelledFrame
 
         for item in frames:
             sample = self.set.read(item)
@@ -133,8 +133,8 @@ class EvaluationFrames:
             )
 
     def _of_video(self) -> Iterator[LabelledFrame]:
+        from trocar.evaluation.scoring import LabelledFrame
         from trocar.runtime.sources import open_source
-        from trocar.scoring import LabelledFrame
 
         source = open_source(self.path / VIDEO)
         try:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trocar.contract.classes import ClassTable
-    from trocar.evaluate_frames import EvaluationFrames
+    from trocar.evaluation.frames import EvaluationFrames
+    from trocar.evaluation.scoring import Evaluation, FrameScore, LabelledFrame
     from trocar.predict import Predictor
-    from trocar.scoring import Evaluation, FrameScore, LabelledFrame
 
 EVALUATION = "evaluation.json"
 SCHEMA = "1.0"

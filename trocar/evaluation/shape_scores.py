@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
-from trocar.presence import average_precision
-from trocar.shapes import RegionCounts, match_regions, surface_dice
+from trocar.evaluation.presence import average_precision
+from trocar.evaluation.shapes import RegionCounts, match_regions, surface_dice
 
 
 class ShapeScores:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trocar.evaluate_frames import EvaluationFrames
+    from trocar.evaluation.frames import EvaluationFrames
 
 
 def streaming_scores(

@@ -16,8 +16,8 @@ from typing import Any
 from trocar.bootstrap import paired
 from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import ConfigError
-from trocar.evaluate_classes import ClassEvaluation, LabelledPhotos, open_labelled, score_classes
-from trocar.evaluate_output import EVALUATION, SCHEMA, environment
+from trocar.evaluation.classes import ClassEvaluation, LabelledPhotos, open_labelled, score_classes
+from trocar.evaluation.output import EVALUATION, SCHEMA, environment
 from trocar.predict import Predictor, open_predictor
 
 
