@@ -282,7 +282,8 @@ def _report(row: dict[str, Any], save: bool) -> None:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "classification.json"
     key = ("bench", "method", "seed")
-    command = shlex.join(["python", "benchmarks/classification.py", *sys.argv[1:]])
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    command = shlex.join(["python", "benchmarks/classification.py", *words])
     with (RESULTS / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # seeds may run side by side
         rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

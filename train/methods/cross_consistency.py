@@ -14,8 +14,8 @@ Departures and decisions:
   (``aux_skip = none`` leaves it out): else clean detail passes by the perturbation and L₁ is ~0.
 - Auxiliary decoders start as copies of the main one when the first phase ends: what they disagree
   on is then the perturbation's work. Fresh ones would fill the encoder with their own ignorance.
-- ``w_max`` is 3 where 30 is published. That goes with 21 classes, and L₁ is a mean over classes: 3
-  is as strong for two. Measured in docs/methods.md, as is the first phase of 0.4 of the run.
+- ``w_max`` is 7.5 where 30 is published. That goes with 21 classes, and L₁ is a mean over classes:
+  3 would be as strong for two. 7.5 for two, or 15 for four, did better (docs/methods.md).
 - Labelled and unlabelled images pass one after the other. In one batch they share BatchNorm's
   statistics, by which a network learns to tell the few labelled frames from all others: it answers
   those and is unsure of the rest, consistent or not (docs/methods.md).
@@ -60,7 +60,7 @@ class CrossConsistencyConfig(SegmentationConfig):
     """
 
     w_dice: float = 0.0
-    w_consistency: float = 3.0
+    w_consistency: float = 7.5
     pretrain: float = 0.4
     ramp: float = 0.1
     consistency_on: Literal["all", "unlabelled"] = "all"
