@@ -70,10 +70,13 @@ SOURCE_ONLY: Arm = ("source only (CE + Dice)", "supervised", {})
 ADAPTED: Arm = ("mean-teacher", "mean-teacher", {})
 # What the style alone gives: the weight of the consistency is as good as 0.
 STYLED: Arm = ("the style alone", "mean-teacher", {"w_consistency": 1e-9})
+# The better one on the halves that are seen without labels, with other seeds than the table's.
+UNSTYLED: Arm = ("mean-teacher, no style", "mean-teacher", {"style": "none"})
 ADAPTATION = (SOURCE_ONLY, ADAPTED, STYLED)
 ENDOVIS = (
     SOURCE_ONLY,
     ADAPTED,
+    UNSTYLED,
     CE,
     # Its own weight is as strong for two classes as 15 is for four.
     ("cross-consistency", "cross-consistency", {"w_consistency": 7.5}),

@@ -36,9 +36,14 @@ METHODS = ("supervised", "texture-entropy", "mean-teacher", "cross-consistency")
 WHY = {
     "supervised": "one pass; the rest is what the loop itself costs",
     "texture-entropy": "a co-occurrence matrix of every image and its gradient",
-    "mean-teacher": "a second batch through the student, a forward pass of the teacher, Fourier "
-    "style, noise, the running average",
-    "cross-consistency": "twice the images, seven more decoders, and three passes for VAT",
+    "mean-teacher": "a second batch through the student, two forward passes without gradient (the "
+    "teacher, and BatchNorm's statistics of the clean target), style, noise, the running average",
+    "cross-consistency": "a second batch, seven more decoders, and three passes for VAT",
+}
+# Losses at their full height from the first step on: their cost is what is asked.
+FULL: dict[str, dict[str, Any]] = {
+    "texture-entropy": {"texture_from": 0.0},
+    "cross-consistency": {"pretrain": 0.0},
 }
 
 
@@ -125,9 +130,8 @@ def main() -> None:
     network = {"size": size, "encoder": args.encoder}
     configs = {}
     for name in METHODS:
-        # Both losses at their full height from the first step on: their cost is what is asked.
-        full = {"pretrain": 0.0} if name == "cross-consistency" else {}
-        configs[name] = from_mapping(find_method(name).Config, {**network, **full}, source="b")
+        settings = {**network, **FULL.get(name, {})}
+        configs[name] = from_mapping(find_method(name).Config, settings, source="benchmark")
     plain = Segmenter(
         configs["supervised"], classes=len(TABLE), input=InputSpec(height=size[0], width=size[1])
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -158,10 +159,12 @@ def test_student_and_teacher_see_differently_noised_views_of_one_target(
             lambda _, inputs, name=name: seen[name].append(inputs[0])
         )
     batch = adaptation_batch()
+    twin = copy.deepcopy(teacher.pair.student).train()
     teacher.losses(batch, MIDDLE)
     target = batch["target"]["image"]
-    styled, first = seen["student"]
+    styled, clean, first = seen["student"]
     (second,) = seen["teacher"]
+    assert torch.equal(clean, target)
     for view in (first, second):
         noise = (view - target) / 255
         assert noise.abs().max() <= 0.2 + 1e-6
@@ -170,6 +173,10 @@ def test_student_and_teacher_see_differently_noised_views_of_one_target(
     assert not torch.allclose(first, second)
     assert torch.allclose(styled, teacher.style(batch["source"]["image"], target))
     assert not torch.allclose(styled, batch["source"]["image"])
+    twin(styled), twin(clean)  # running statistics are those of clean images
+    kept = dict(teacher.pair.student.encoder.named_buffers())
+    for name, value in twin.encoder.named_buffers():
+        assert torch.equal(value, kept[name]) or "running" not in name, name
 
 
 def test_reliability_is_the_teachers_certainty(teacher: mt.MeanTeacher) -> None:
@@ -219,6 +226,15 @@ def test_the_teacher_follows_the_updated_student_and_is_deployed(
     teacher.after_step(Progress(4, 100))  # α = min(1 − 1/5, 0.99)
     assert torch.allclose(teacher.pair.teacher.decoder.head.bias, before + 0.2)
     assert teacher.deployable()[0] is teacher.pair.teacher
+
+
+def test_the_teacher_of_a_short_run_averages_over_a_twentieth_of_it(
+    teacher: mt.MeanTeacher,
+) -> None:
+    assert teacher.kept(Progress(150, 200)) == pytest.approx(1 - 1 / 10)
+    assert teacher.kept(Progress(4, 200)) == pytest.approx(1 - 1 / 5)
+    assert teacher.kept(Progress(3999, 4000)) == 0.99
+    assert teacher.kept(Progress(5, 6)) == 0
 
 
 def test_monte_carlo_passes_are_several_views(make_method: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,7 @@ def test_normalisation_is_inside() -> None:
 
 
 def test_frozen_batch_normalisation_keeps_its_statistics() -> None:
-    config = NetworkConfig(
-        encoder="tu-lcnet_050", decoder_channels=16, size=(64, 80), batch_norm="frozen"
-    )
-    network = Segmenter(config, classes=2, input=SPEC).train()
+    network = Segmenter(replace(SMALL, batch_norm="frozen"), classes=2, input=SPEC).train()
     before = {n: b.clone() for n, b in network.named_buffers()}
     network(torch.rand(2, 3, 64, 80) * 255)
     assert all(torch.equal(before[n], b) for n, b in network.named_buffers())
@@ -152,6 +150,26 @@ def test_the_teacher_averages_parameters_and_buffers() -> None:
     assert not torch.allclose(before["1.running_mean"], pair.teacher[1].running_mean)
     pair.average(0)
     assert all(torch.equal(v, student[n]) for n, v in pair.teacher.state_dict().items())
+
+
+def test_the_teacher_judges_by_the_statistics_of_the_view_and_keeps_its_own() -> None:
+    torch.manual_seed(0)
+    pair = StudentTeacher(nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))).train()
+    image = torch.rand(4, 3, 5, 5) * 9
+    before = {n: v.clone() for n, v in pair.teacher.named_buffers() if "running" in n}
+    judged = pair.judge([image])
+    assert not pair.teacher[1].training
+    assert pair.teacher[1].momentum == 0.1
+    assert all(torch.equal(v, pair.teacher.get_buffer(n)) for n, v in before.items())
+    assert torch.allclose(judged, pair.student(image).softmax(dim=1))
+    assert not torch.allclose(judged, pair.teacher(image).softmax(dim=1), atol=0.05)
+
+
+def test_a_frozen_teacher_judges_by_the_statistics_it_has() -> None:
+    config = replace(SMALL, batch_norm="frozen", dropout=0.0)
+    pair = StudentTeacher(Segmenter(config, classes=2, input=SPEC)).train()
+    image = torch.rand(2, 3, 64, 80) * 255
+    assert torch.allclose(pair.judge([image]), pair.teacher(image).softmax(dim=1))
 
 
 def test_monte_carlo_passes_differ_and_leave_the_teacher_as_it_was() -> None:

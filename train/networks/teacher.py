@@ -46,32 +46,57 @@ class StudentTeacher(nn.Module):
                 value.copy_(other[name])
 
     @torch.no_grad()
+    def observe(self, image: Tensor) -> None:
+        """Lets the student's running statistics see images [B,3,h,w] that have no labels."""
+        self.student(image)
+
+    @torch.no_grad()
     def judge(self, views: list[Tensor]) -> Tensor:
         """The teacher's mean class probabilities over views of the same images.
 
+        BatchNorm takes each view's own statistics: the running ones are those of clean images, for
+        which the teacher is deployed.
+
         Args:
-            views: One view for a plain pass; several for Monte-Carlo passes, where dropout is on
-                and BatchNorm keeps its running statistics.
+            views: One view for a plain pass; several for Monte-Carlo passes, where dropout is on.
 
         Returns:
             [B,K,h,w] float32.
         """
-        if len(views) == 1:
-            plain: Tensor = self.teacher(views[0]).float().softmax(dim=1)
-            return plain
-        with dropout_on(self.teacher):
-            return torch.stack([self.teacher(view).float().softmax(dim=1) for view in views]).mean(
-                dim=0
-            )
+        with own_statistics(self.teacher), dropout(self.teacher, on=len(views) > 1):
+            judged: Tensor = torch.stack(
+                [self.teacher(view).float().softmax(dim=1) for view in views]
+            ).mean(dim=0)
+        return judged
 
 
 @contextmanager
-def dropout_on(network: nn.Module) -> Iterator[None]:
-    """Switches dropout on in a network that is otherwise in evaluation mode."""
+def own_statistics(network: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises by each batch's statistics and leaves the running ones as they are.
+
+    A network that freezes BatchNorm in its ``train`` keeps it so. The network's mode is put back.
+    """
+    mode = network.training
+    network.train()
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, before, strict=True):
+            layer.momentum = momentum
+        network.train(mode)
+
+
+@contextmanager
+def dropout(network: nn.Module, *, on: bool) -> Iterator[None]:
+    """Switches dropout on or off, whatever the mode of the network."""
     layers = [m for m in network.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
     before = [layer.training for layer in layers]
     for layer in layers:
-        layer.training = True
+        layer.training = on
     try:
         yield
     finally:
