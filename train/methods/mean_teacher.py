@@ -16,8 +16,8 @@ Departures and decisions:
 - The noise ``ξ = clip(N(0, 0.1²), ±0.2)`` is meant for images in 0..1: raw grey levels times 255.
 - ``L_seg`` is cross-entropy and Dice, as in `supervised`, its baseline.
 - BatchNorm's buffers are averaged too. They hold statistics of clean images, as deployment has
-  them, of both domains; noised views go by their own. When noise entered them, the deployed teacher
-  lost 2 to 10 points from ImageNet weights, with no consistency at all (docs/methods.md).
+  them, of both domains; noised views go by their own. When noise entered them, it cost 4 to 8
+  points on the frames of one operation, with consistency and without (docs/methods.md).
 - ``λ_max`` is 1: at 10 a run of some hundred steps agrees with itself on background, student and
   teacher alike, and the more so with the target's statistics alone in BatchNorm (docs/methods.md).
 - Colours are transferred by Reinhard's means and deviations: Fourier's window, which the design
