@@ -1,6 +1,6 @@
 """Steps per second of `supervised` against a bare torch loop, and each method's cost per step.
 
-    OMP_NUM_THREADS=1 python benchmarks/train_throughput.py --rounds 5
+    OMP_NUM_THREADS=2 python benchmarks/train_throughput.py --rounds 10
 
 The same network, optimiser and batches in memory for all. Bare loop and methods take turns, and the
 median step of all rounds counts, so that a machine that is busy with other things slows all alike.
