@@ -73,8 +73,8 @@ setup(
     package_data={
         "trocar": ["py.typed"],
         "trocar.train.recipes": ["*.toml"],
-        "trocar.cuda_kernels": ["kernels/*"],
-        "trocar.runtime": ["monitor/static/*"],
+        "trocar.cuda_kernels": ["kernels/*", "kernels/host/*"],
+        "trocar.runtime.live": ["monitor/static/*"],
     },
     include_package_data=False,
     install_requires=RUNTIME,

@@ -29,19 +29,19 @@ import numpy as np
 import torch
 
 from trocar.contract.bundle import write_atomic
-from trocar.train.classification_scores import classification_scores, interval
-from trocar.train.classification_terms import run_over
 from trocar.train.data.classification.readers import open_photos
 from trocar.train.data.classification.sample import PhotoSet
 from trocar.train.data.classification.statistics import class_statistics, long_tailed
 from trocar.train.data.classification.streams import PhotoStore
-from trocar.train.job import Job
 from trocar.train.loop import train
 from trocar.train.methods.classifier import Classifier, ClassifierConfig
 from trocar.train.methods.few_shot import FewShot, FewShotConfig
 from trocar.train.methods.head_triplet import HeadTriplet, HeadTripletConfig
 from trocar.train.methods.protocol import TrainData
-from trocar.train.settings import RunConfig
+from trocar.train.metrics.classification import classification_scores, interval
+from trocar.train.metrics.embeddings import run_over
+from trocar.train.state.job import Job
+from trocar.train.state.settings import RunConfig
 
 RESULTS = Path(__file__).parent / "results"
 STEP = 48

@@ -83,7 +83,7 @@ def deeplab_bundle(
     import torch
     from segmentation_models_pytorch import DeepLabV3Plus
 
-    from trocar.export.onnx import onnx_from_network
+    from trocar.export.graph.from_torch import onnx_from_network
 
     class Network(torch.nn.Module):
         def __init__(self) -> None:

@@ -27,9 +27,9 @@ from scipy.optimize import linear_sum_assignment
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.results import FrameResult, Instrument
-from trocar.runtime.instruments import locate
-from trocar.runtime.overlay import OverlayOptions, Painter
-from trocar.runtime.view import RoundView
+from trocar.runtime.draw.overlay import OverlayOptions, Painter
+from trocar.runtime.locate.field_of_view import RoundView
+from trocar.runtime.locate.instruments import locate
 from trocar.train.data.phantom import PhantomConfig, parts_table, phantom_frames, phantom_table
 
 

@@ -22,14 +22,14 @@ from time import monotonic_ns
 import live_kit
 import numpy as np
 
-from trocar.runtime.analyse import Analyser
-from trocar.runtime.live import LiveRun
-from trocar.runtime.overlay import Painter
-from trocar.runtime.records import Callback
+from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.live.run import LiveRun
+from trocar.runtime.live.stream import LiveOptions, LiveStream
+from trocar.runtime.pipeline.frame_processor import Analyser
 from trocar.runtime.session import Session
-from trocar.runtime.sinks import Shot
-from trocar.runtime.sources import Frame
-from trocar.runtime.stream import LiveOptions, LiveStream
+from trocar.runtime.sinks.base import Shot
+from trocar.runtime.sinks.records import Callback
+from trocar.runtime.sources.base import Frame
 
 
 class Camera:

@@ -20,10 +20,10 @@ import numpy as np
 from live_location import iou, truths
 
 from trocar.contract.results import FrameResult
-from trocar.runtime.instruments import locate
-from trocar.runtime.sources import Frame
-from trocar.runtime.tracking import Tracker
-from trocar.runtime.view import RoundView
+from trocar.runtime.locate.field_of_view import RoundView
+from trocar.runtime.locate.instruments import locate
+from trocar.runtime.sources.base import Frame
+from trocar.runtime.temporal.tracking import Tracker
 from trocar.train.data.phantom import PhantomConfig, phantom_frames, phantom_table
 
 

@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
-from trocar.train.data.cache import FrameCache
+from trocar.train.data.loader.batch_stream import FrameDataset, loader, read_batch
+from trocar.train.data.loader.frame_cache import FrameCache
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
-from trocar.train.data.stream import FrameDataset, loader, read_batch
 from trocar.train.data.transforms import NO_AUGMENT, Augment
 
 SIZE = (512, 640)

@@ -23,13 +23,13 @@ from methods import CE, SMALL
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from trocar.train import losses
-from trocar.train.checkpoint import load_deployable
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.transforms import resize_eval, resize_mask
+from trocar.train.losses import segmentation as losses
+from trocar.train.losses.supervision_and_texture import texture_difference
 from trocar.train.networks.perturbations import PERTURBATIONS, Main
 from trocar.train.networks.segmentation import Segmenter
-from trocar.train.segmentation_terms import texture_difference
+from trocar.train.state.checkpoint import load_deployable
 
 SIZE = SMALL["size"]
 FRAMES, BATCH = 48, 8

@@ -24,15 +24,15 @@ from method_tables import enter, table
 from torch import nn
 
 from trocar.contract.config import from_mapping
-from trocar.train.checkpoint import load_deployable
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
-from trocar.train.evaluation import evaluate_segmentation
-from trocar.train.job import Job
 from trocar.train.loop import train
 from trocar.train.methods import find_method
 from trocar.train.methods.protocol import TrainData
-from trocar.train.settings import RunConfig
+from trocar.train.metrics.evaluate import evaluate_segmentation
+from trocar.train.state.checkpoint import load_deployable
+from trocar.train.state.job import Job
+from trocar.train.state.settings import RunConfig
 
 # Small enough for a CPU core, and quick to learn from nothing.
 SMALL: dict[str, Any] = {

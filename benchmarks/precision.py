@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from trocar.contract.bundle import MODEL, PARITY, open_bundle
 from trocar.contract.errors import ParityError
 from trocar.contract.manifest import InputSpec, Manifest
-from trocar.export.limits import Limits
-from trocar.export.parity import GateFrame, Infer, ParityReport, check_parity
+from trocar.export.parity.check import check_parity
+from trocar.export.parity.limits import Limits
+from trocar.export.parity.types import GateFrame, Infer, ParityReport
 
 # Limits that never refuse, for a conversion that the gate refuses: its speed is reported all the
 # same, and that it was refused.
@@ -81,15 +82,15 @@ def prepare(args: argparse.Namespace) -> None:
     from precision_kit import phantoms, real_frames, trained
 
     from trocar.export.bundle import convert_bundle, export_bundle
-    from trocar.export.onnx import twin_from_onnx
-    from trocar.export.prove import Options
+    from trocar.export.gate import Options
+    from trocar.export.graph.model_file import twin_from_onnx
     from trocar.train.data.phantom import parts_table
 
     work: Path = args.work
     work.mkdir(parents=True, exist_ok=True)
     height, width = (int(v) for v in args.size.split("x"))
     if args.run is not None:
-        from trocar.train.checkpoint import load_deployable
+        from trocar.train.state.checkpoint import load_deployable
 
         network, manifest = load_deployable(args.run)
         height, width = manifest.input.height, manifest.input.width

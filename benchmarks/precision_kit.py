@@ -15,8 +15,8 @@ from torch import nn
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.manifest import InputSpec
-from trocar.export.graph import Normalised
-from trocar.export.parity import GateFrame
+from trocar.export.graph.frame_graph import Normalised
+from trocar.export.parity.types import GateFrame
 from trocar.train.data.phantom import PhantomConfig, phantom_frames
 
 REAL = (

@@ -17,15 +17,16 @@ import live_kit
 import numpy as np
 import onnxruntime
 
-from trocar.runtime.analyse import Analyser
-from trocar.runtime.encode import VideoSink
-from trocar.runtime.overlay import Painter
-from trocar.runtime.pipeline import run_lossless
-from trocar.runtime.records import JsonLines
-from trocar.runtime.run import workers_for
+from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.pipeline.assemble import workers_for
+from trocar.runtime.pipeline.frame_processor import Analyser
+from trocar.runtime.pipeline.offline import run_lossless
 from trocar.runtime.session import Session
-from trocar.runtime.sinks import Shot, StreamInfo
-from trocar.runtime.sources import Frame, open_source
+from trocar.runtime.sinks.base import Shot, StreamInfo
+from trocar.runtime.sinks.records import JsonLines
+from trocar.runtime.sinks.video import VideoSink
+from trocar.runtime.sources.base import Frame
+from trocar.runtime.sources.open import open_source
 
 
 def main() -> None:

@@ -31,16 +31,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.results import FrameResult
-from trocar.runtime.analyse import Analyser
-from trocar.runtime.live import LiveRun
-from trocar.runtime.overlay import Painter
-from trocar.runtime.pipeline import Summary
-from trocar.runtime.records import Callback, JsonLines
+from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.live.run import LiveRun
+from trocar.runtime.live.stream import LiveOptions, LiveStream
+from trocar.runtime.pipeline.counters import Summary
+from trocar.runtime.pipeline.frame_processor import Analyser
 from trocar.runtime.session import Session
-from trocar.runtime.smoothing import MaskSmoother, Presence
-from trocar.runtime.sources import Frame
-from trocar.runtime.stream import LiveOptions, LiveStream
-from trocar.runtime.tracking import Tracker
+from trocar.runtime.sinks.records import Callback, JsonLines
+from trocar.runtime.sources.base import Frame
+from trocar.runtime.temporal.mask_smoothing import MaskSmoother
+from trocar.runtime.temporal.presence import Presence
+from trocar.runtime.temporal.tracking import Tracker
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 NOTES = 50_000

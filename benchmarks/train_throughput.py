@@ -22,14 +22,14 @@ import torch
 from trocar.contract.classes import ClassTable
 from trocar.contract.config import from_mapping
 from trocar.contract.manifest import InputSpec
-from trocar.train import losses
 from trocar.train.data.sample import FrameSet, Item, Sample
-from trocar.train.job import Job
 from trocar.train.loop import train
+from trocar.train.losses import segmentation as losses
 from trocar.train.methods import find_method
 from trocar.train.methods.protocol import TrainData
 from trocar.train.networks.segmentation import Segmenter
-from trocar.train.settings import RunConfig
+from trocar.train.state.job import Job
+from trocar.train.state.settings import RunConfig
 
 TABLE = ClassTable.from_names(["background", "shaft", "wrist", "clasper"])
 METHODS = ("supervised", "texture-entropy", "mean-teacher", "cross-consistency")

@@ -7,7 +7,7 @@ One definition, three backends: ``reference`` (NumPy, normative), ``torch`` (any
 """
 
 from trocar.cuda_kernels.api import glcm, glcm_entropy, soft_glcm, soft_glcm_entropy
-from trocar.cuda_kernels.engines import BACKENDS, default_backend
+from trocar.cuda_kernels.backends.select import BACKENDS, default_backend
 from trocar.cuda_kernels.offsets import DEFAULT_OFFSETS, Offset, offsets_from
 
 __all__ = [

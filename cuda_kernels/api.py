@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from trocar.cuda_kernels import checks, numpy_path
-from trocar.cuda_kernels.engine import HardPlan, SoftPlan
-from trocar.cuda_kernels.engines import check_backend, engine_for
+from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
+from trocar.cuda_kernels.backends.select import check_backend, engine_for
 from trocar.cuda_kernels.offsets import DEFAULT_OFFSETS, checked_offsets
 
 if TYPE_CHECKING:

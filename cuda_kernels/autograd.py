@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trocar.cuda_kernels.engine import Engine, SoftPlan
+from trocar.cuda_kernels.backends.base import Engine, SoftPlan
 
 
 class SoftCounts(torch.autograd.Function):

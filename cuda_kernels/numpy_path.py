@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trocar.cuda_kernels import checks, reference
-from trocar.cuda_kernels.engine import HardPlan, SoftPlan
+from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
 
 Array = npt.NDArray[Any]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trocar.cuda_kernels import checks
 from trocar.cuda_kernels.autograd import Entropy, SoftCounts, merged
-from trocar.cuda_kernels.engine import Engine, HardPlan, SoftPlan
+from trocar.cuda_kernels.backends.base import Engine, HardPlan, SoftPlan
 
 
 def hard_counts(engine: Engine, labels: Tensor, plan: HardPlan, *, check: bool | None) -> Tensor:

@@ -21,9 +21,7 @@ from trocar.contract.bundle import GOLDEN, MODEL, PARITY
 from trocar.contract.bundle import open_bundle as open_checked
 from trocar.contract.errors import BundleError
 from trocar.contract.manifest import Manifest
-from trocar.export.onnx import load, onnx_from_network, twin_from_onnx
-from trocar.export.parity import Frame, GateFrame, ParityReport
-from trocar.export.prove import (
+from trocar.export.gate import (
     Options,
     Progress,
     Runner,
@@ -33,9 +31,12 @@ from trocar.export.prove import (
     scratch,
     silent,
 )
+from trocar.export.graph.from_onnx import original_reference, takes_frames, wrap_onnx
+from trocar.export.graph.from_torch import onnx_from_network
+from trocar.export.graph.input_spec import Foreign
+from trocar.export.graph.model_file import load, twin_from_onnx
+from trocar.export.parity.types import Frame, GateFrame, ParityReport
 from trocar.export.reference import run_bytes, torch_reference
-from trocar.export.spec import Foreign
-from trocar.export.wrap import original_reference, takes_frames, wrap_onnx
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +55,7 @@ def export_bundle(
     """Exports a network, proves it against PyTorch and writes the bundle.
 
     Args:
-        module: The deployable network; see `trocar.export.graph.FrameGraph`.
+        module: The deployable network; see `trocar.export.graph.frame_graph.FrameGraph`.
         manifest: What it is; outputs, precision and margin are filled in.
         out: The bundle's folder.
         frames: Frames for the gate, real or phantom, with ground truth where there is some.
@@ -77,7 +78,7 @@ def export_bundle(
     tell("export", 0, 1)
     data, whole = onnx_from_network(module, manifest)
     if manifest.task == "classification":
-        from trocar.export.classification import class_files
+        from trocar.export.graph.classifier import class_files
 
         whole, beside = class_files(module, whole)
         chosen = replace(chosen, files={**beside, **chosen.files})
@@ -162,7 +163,7 @@ def bundle_from_onnx(
 
     Raises:
         ParityError: As `export_bundle`.
-        ArgumentError: The file does not fit behind frames; see `trocar.export.wrap`.
+        ArgumentError: The file does not fit behind frames; see `trocar.export.graph.from_onnx`.
     """
     chosen = options or Options()
     check_target(out, chosen)

@@ -16,19 +16,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trocar.commands._gate_options import bundle_options, export_options
 from trocar.contract.bundle import MANIFEST, check_output
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError
 from trocar.contract.manifest import Manifest
-from trocar.export.flags import bundle_options, export_options
-from trocar.export.limits import Limits
+from trocar.export.parity.limits import Limits
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trocar.export.engine import EngineOptions
-    from trocar.export.engine_bundle import EngineRunner
-    from trocar.export.parity import GateFrame, ParityReport
-    from trocar.export.prove import Options, Progress, Runner
+    from trocar.export.gate import Options, Progress, Runner
+    from trocar.export.parity.types import GateFrame, ParityReport
+    from trocar.export.tensorrt.build import EngineOptions
+    from trocar.export.tensorrt.bundle_engines import EngineRunner
 
 __all__ = ["bundle_options", "export_options", "run_bundle", "run_export"]
 
@@ -72,9 +72,9 @@ def run_export(
     Raises:
         ParityError: Refused by the gate.
         ConfigError: Flags that do not go together, all at once.
-        TrocarError: See `trocar.export.bundle` and `trocar.export.engine`.
+        TrocarError: See `trocar.export.bundle` and `trocar.export.tensorrt.build`.
     """
-    from trocar.export.show import progress_bar
+    from trocar.console.export import progress_bar
 
     in_place = out is None and (bool(engines) or triton is not None)
     _check_flags(source, out, frames_folder, in_place, module, input_spec, weights, gate)
@@ -95,7 +95,7 @@ def run_export(
     if triton is not None and triton.exists():
         raise OutputExistsError(f"{triton} exists already", remedy="choose another folder")
     if wanted:
-        from trocar.export.engine import check_engine
+        from trocar.export.tensorrt.build import check_engine
 
         for options in wanted:
             check_engine(options)
@@ -113,7 +113,7 @@ def run_export(
         made = []
         if wanted:
             from trocar.contract.bundle import open_bundle
-            from trocar.export.engine_bundle import add_engines
+            from trocar.export.tensorrt.bundle_engines import add_engines
 
             given: list[GateFrame] = []
             if frames_folder is not None and engine_runner is not None:
@@ -149,9 +149,9 @@ def run_bundle(
         ParityError: Refused by the gate.
         TrocarError: See `trocar.export.bundle.bundle_from_onnx`.
     """
+    from trocar.console.export import progress_bar
     from trocar.export.bundle import bundle_from_onnx
-    from trocar.export.show import progress_bar
-    from trocar.export.spec import read_spec
+    from trocar.export.graph.input_spec import read_spec
 
     _check_flags(source, out, frames_folder, False, None, input_spec, None, gate)
     assert frames_folder is not None
@@ -206,8 +206,8 @@ def _export(
             progress=progress,
         )
     if module is not None:
-        from trocar.export.foreign import foreign_network
-        from trocar.export.spec import read_spec
+        from trocar.export.graph.external_model import foreign_network
+        from trocar.export.graph.input_spec import read_spec
 
         assert input_spec is not None
         foreign = read_spec(input_spec, classes=classes, name=module.partition(":")[2])
@@ -271,15 +271,15 @@ def _check_flags(
 def _engine_options(
     engines: Sequence[str], frame: str | None, batch: str, **common: Any
 ) -> list[EngineOptions]:
-    from trocar.export.engine import EngineOptions
-    from trocar.export.engine_bundle import profile_from_flags
+    from trocar.export.tensorrt.build import EngineOptions
+    from trocar.export.tensorrt.bundle_engines import profile_from_flags
 
     profile = profile_from_flags(frame, batch)
     return [EngineOptions(flavour=name, profile=profile, **common) for name in engines]
 
 
 def _options(out: Path, gate: dict[str, Any], manifest: Manifest) -> Options:
-    from trocar.export.prove import Options
+    from trocar.export.gate import Options
 
     rest = dict(gate)
     precision = rest.pop("precision", "fp32")
@@ -302,14 +302,14 @@ def _options(out: Path, gate: dict[str, Any], manifest: Manifest) -> Options:
 
 
 def _frames(folder: Path, limit: int, manifest: Manifest, *, masks: bool = True) -> list[GateFrame]:
-    from trocar.export.frames import read_frames
+    from trocar.export.parity.frames import read_frames
 
     segments = manifest.task == "segmentation"
     return read_frames(folder, classes=len(manifest.classes), limit=limit, masks=masks and segments)
 
 
 def _tell(report: ParityReport | None, target: Path, made: Sequence[tuple[str, Any]]) -> None:
-    from trocar.export.show import print_engine, print_report
+    from trocar.console.export import print_engine, print_report
 
     if report is not None:
         print_report(report, target)
@@ -322,7 +322,8 @@ def _write_triton(
 ) -> None:
     import click
 
-    from trocar.export.triton import TritonOptions, write_repository
+    from trocar.export.triton.config import TritonOptions
+    from trocar.export.triton.repository import write_repository
 
     plans = [name for name, sidecar in made if sidecar.flavour == "tensorrt"]
     options = TritonOptions(engine=plans[0] if plans else None)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.export.parity import Frame, GateFrame, Infer, ParityReport
+from trocar.export.parity.types import Frame, GateFrame, Infer, ParityReport
 
 LONGEST_SIDE = 960
 

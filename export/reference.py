@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trocar.contract.manifest import Manifest
-from trocar.export.parity import Frame, Infer
+from trocar.export.parity.types import Frame, Infer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ def torch_reference(module: nn.Module, manifest: Manifest) -> Infer:
 
     import torch
 
-    from trocar.export.graph import FrameGraph
+    from trocar.export.graph.frame_graph import FrameGraph
 
     graph = FrameGraph(copy.deepcopy(module).cpu().float().eval(), manifest, twin=True).eval()
     names = [output.name for output in manifest.outputs]

@@ -21,8 +21,8 @@ from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
 from trocar.contract.errors import TrocarError
 from trocar.runtime.devices import cuda_count
 from trocar.runtime.golden import read_golden
-from trocar.runtime.latency import Histogram
 from trocar.runtime.session import Session
+from trocar.runtime.telemetry.latency import Histogram
 
 
 @dataclass(frozen=True, kw_only=True)

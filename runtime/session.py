@@ -25,10 +25,11 @@ from trocar.contract.results import FrameResult
 from trocar.runtime.backends import Backend, open_backend
 from trocar.runtime.frames import check_frame, shrink
 from trocar.runtime.golden import golden_margin, replay
-from trocar.runtime.instruments import DEFAULTS, LocateOptions, View, locate
+from trocar.runtime.locate.field_of_view import View
+from trocar.runtime.locate.instruments import DEFAULTS, LocateOptions, locate
 
 if TYPE_CHECKING:
-    from trocar.runtime.enrolment import Enrolled
+    from trocar.runtime.enrolment.enroll import Enrolled
 
 
 class Session:
@@ -104,7 +105,7 @@ class Session:
         bundle = open_bundle(file)
         model, golden, batch = bundle.model, GOLDEN, 1
         if backend.startswith("tensorrt"):
-            from trocar.runtime.engines import find_engine
+            from trocar.runtime.backends.engine_selection import find_engine
 
             name = find_engine(bundle, flavour=backend, device=device, precision=precision)
             model = bundle.path / name
@@ -117,7 +118,7 @@ class Session:
             margin = golden_margin(bundle.manifest, opened.precision)
             replay(opened, bundle.manifest, bundle.read(golden), margin=margin, batch=batch)
             if bundle.manifest.task == "classification":
-                from trocar.runtime.enrolment import set_classes
+                from trocar.runtime.enrolment.enroll import set_classes
 
                 set_classes(opened, bundle)
         except BaseException:
@@ -259,7 +260,7 @@ class Session:
             BundleError: This is no classifier bundle whose classes can be changed.
             DataError: See `trocar.runtime.enrolment.enroll`.
         """
-        from trocar.runtime.enrolment import enroll, set_classes
+        from trocar.runtime.enrolment.enroll import enroll, set_classes
 
         if self.bundle is None:
             raise BundleError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import SAMPLES
 
 from trocar.contract.classes import ClassTable
 
@@ -15,8 +16,6 @@ from trocar.contract.classes import ClassTable
 # the tests of Ctrl-C need it as a terminal has it.
 with contextlib.suppress(ValueError):
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-SAMPLES = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")

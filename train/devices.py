@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trocar.contract.errors import BackendError, ConfigError
-from trocar.train.settings import RunConfig
+from trocar.train.state.settings import RunConfig
 
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

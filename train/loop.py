@@ -22,22 +22,17 @@ from torch import Tensor
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import InterruptedByUserError, TrainingError
 from trocar.contract.manifest import InputSpec
-from trocar.train.checkpoint import (
-    Checkpoint,
-    load_weights,
-    read_checkpoint,
-    save_checkpoint,
-)
+from trocar.train.data.loader.worker_pool import feed
 from trocar.train.devices import make_fabric, out_of_memory
-from trocar.train.feeding import feed
-from trocar.train.job import Job
 from trocar.train.methods.protocol import Batch, Contract, Progress
-from trocar.train.metrics import json_ready
-from trocar.train.pictures import write_curves
-from trocar.train.reporter import Reporter
-from trocar.train.resuming import check_same, stop_signals
-from trocar.train.run_folder import RunFolder, sink
-from trocar.train.stepping import (
+from trocar.train.metrics.segmentation import json_ready
+from trocar.train.report.figures import write_curves
+from trocar.train.report.progress import Reporter
+from trocar.train.state.checkpoint import Checkpoint, load_weights, read_checkpoint, save_checkpoint
+from trocar.train.state.job import Job
+from trocar.train.state.resume import check_same, stop_signals
+from trocar.train.state.run_folder import RunFolder, sink
+from trocar.train.step import (
     Losses,
     build,
     check_batch_norm,

@@ -6,61 +6,20 @@ trocar train supervised data/ --out runs/first
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import os
 import sys
-from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
 from trocar import __version__
 from trocar.contract.errors import InterruptedByUserError, MissingExtraError, TrocarError
 
+_COMMANDS = Path(__file__).parent / "commands"
 
-@dataclass(frozen=True)
-class LazyCommand:
-    """Where a command lives and the line that ``trocar --help`` prints for it.
-
-    Attributes:
-        target: ``module:attribute`` of a click command.
-        summary: One line; kept here so that listing commands imports none of them.
-    """
-
-    target: str
-    summary: str
-
-
-COMMANDS: dict[str, LazyCommand] = {
-    "demo": LazyCommand("trocar.demo:demo", "The whole way once, on made-up scenes."),
-    "data": LazyCommand("trocar.train.data.cli:data", "Check, make and convert data sets."),
-    "train": LazyCommand("trocar.train.cli:train", "Train a network by one of the methods."),
-    "compare": LazyCommand(
-        "trocar.train.compare:compare", "Train recipes over seeds and compare them."
-    ),
-    "evaluate": LazyCommand(
-        "trocar.evaluation.command:evaluate", "Score a model on labelled frames."
-    ),
-    "prelabel": LazyCommand(
-        "trocar.prelabel:prelabel", "Label frames by a model, for annotators to correct."
-    ),
-    "export": LazyCommand(
-        "trocar.deploy:export",
-        "Make a bundle and prove it equal to its checkpoint.",
-    ),
-    "bundle": LazyCommand("trocar.deploy:bundle", "Make a proven bundle of somebody's ONNX file."),
-    "engines": LazyCommand("trocar.deploy:engines", "Look after a bundle's engines."),
-    "run": LazyCommand("trocar.runtime.cli:run", "Find instruments in a video or live stream."),
-    "enroll": LazyCommand(
-        "trocar.runtime.enroll:command", "Teach a classifier a class from photographs."
-    ),
-    "benchmark": LazyCommand(
-        "trocar.runtime.cli:benchmark", "Time every back end and precision on this machine."
-    ),
-    "inspect": LazyCommand("trocar.runtime.cli:inspect", "Print what a bundle is."),
-    "report": LazyCommand("trocar.report:report", "Write one HTML page about runs."),
-    "doctor": LazyCommand("trocar.doctor:doctor", "Look for what is wrong with this machine."),
-}
 
 # The package to install, by the module whose import failed; the extras of setup.py hold them all.
 _EXTRA_OF_MODULE = {
@@ -84,32 +43,51 @@ _EXTRA_OF_MODULE = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are named in `COMMANDS` and imported on use."""
+def command_names() -> list[str]:
+    """Names of the commands: the files of ``trocar/commands``, with dashes; imports none."""
+    return sorted(path.stem.replace("_", "-") for path in _COMMANDS.glob("[a-z]*.py"))
+
+
+def summary_of(name: str) -> str:
+    """First line of a command's file; read from its source, not imported."""
+    path = _COMMANDS / f"{name.replace('-', '_')}.py"
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or name
+    return text.splitlines()[0]
+
+
+def find_command(name: str) -> click.Command:
+    """Imports the command of that name: the function named like its file.
+
+    Raises:
+        ModuleNotFoundError: A package that it needs is not installed.
+    """
+    stem = name.replace("-", "_")
+    command: click.Command = getattr(importlib.import_module(f"trocar.commands.{stem}"), stem)
+    return command
+
+
+class CommandsByFile(click.Group):
+    """A group whose commands are the files of ``trocar/commands``, imported when called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order in which a user meets them."""
-        return list(COMMANDS)
+        """Names of the commands."""
+        return command_names()
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Imports the command.
 
         Raises:
-            MissingExtraError: A package that it needs is not installed; says which extra has it.
+            ModuleNotFoundError: A package that it needs is not installed.
         """
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        module, _, attribute = entry.target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        return find_command(cmd_name) if cmd_name in command_names() else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Adds the nearest known names to click's word on an unknown command."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=2)
+        names = command_names()
+        if args and args[0] not in names and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], names, n=2)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             ctx.fail(f"There is no command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
@@ -117,10 +95,10 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands without importing any of them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+            formatter.write_dl([(name, summary_of(name)) for name in command_names()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=CommandsByFile, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="trocar")
 def cli() -> None:
     """From labelled surgical frames to instruments found in live video.

@@ -23,7 +23,7 @@ from trocar.contract.bundle import MODEL, sha256_of
 from trocar.contract.engines import EngineSidecar, rebuild_command
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
-from trocar.runtime.backends.cuda_lane import Driver, PycudaDriver
+from trocar.runtime.backends.cuda_driver import Driver, PycudaDriver
 from trocar.runtime.devices import device_from_text, require_cuda
 from trocar.runtime.frames import check_batch
 

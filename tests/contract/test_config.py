@@ -9,6 +9,7 @@ import pytest
 import tomli_w
 from click.testing import CliRunner
 
+from trocar.commands._config_options import config_flags, from_flags
 from trocar.contract.config import (
     attribute_docs,
     fields_of,
@@ -18,7 +19,6 @@ from trocar.contract.config import (
     to_mapping,
 )
 from trocar.contract.errors import ConfigError
-from trocar.contract.flags import config_flags, from_flags
 
 
 @dataclass(frozen=True, kw_only=True)

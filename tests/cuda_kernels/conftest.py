@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from trocar.cuda_kernels.emulation import HostLauncher
-from trocar.cuda_kernels.kernel_engine import KernelEngine
-from trocar.cuda_kernels.kernel_plan import Tuning
+from trocar.cuda_kernels.backends.emulation import HostLauncher
+from trocar.cuda_kernels.backends.kernels import KernelEngine
+from trocar.cuda_kernels.backends.launch_plan import Tuning
 
 
 @pytest.fixture(scope="session")

@@ -1,47 +1,7 @@
-"""Fixtures of the export tests; the plain helpers are in ``export_kit.py``."""
+"""The exporter's fixtures; they stand in ``tests/support`` for the commands' tests."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from export_fixtures import deeplab, deeplab_file, deeplab_onnx, small, small_onnx
 
-import pytest
-import segmentation_models_pytorch as smp
-import torch
-from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from export_kit import manifest_of, small_network, trained
-
-from trocar.export.onnx import onnx_from_network
-
-
-@pytest.fixture(scope="session")
-def small() -> nn.Module:
-    return small_network()
-
-
-@pytest.fixture(scope="session")
-def small_onnx(small: nn.Module) -> bytes:
-    return onnx_from_network(small, manifest_of())[0]
-
-
-@pytest.fixture(scope="session")
-def deeplab() -> nn.Module:
-    """DeepLabV3+ on a light encoder, trained for a moment at 96x128."""
-    torch.manual_seed(0)
-    network = smp.DeepLabV3Plus("timm-mobilenetv3_small_100", encoder_weights=None, classes=3)
-    return trained(network, manifest_of((96, 128)), steps=25)
-
-
-@pytest.fixture(scope="session")
-def deeplab_onnx(deeplab: nn.Module) -> bytes:
-    return onnx_from_network(deeplab, manifest_of((96, 128)))[0]
-
-
-@pytest.fixture(scope="session")
-def deeplab_file(deeplab_onnx: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("deeplab") / "model.onnx"
-    path.write_bytes(deeplab_onnx)
-    return path
+__all__ = ["deeplab", "deeplab_file", "deeplab_onnx", "small", "small_onnx"]

@@ -1,66 +1,7 @@
-"""Fixtures of the runtime's tests: the tiny bundle, and small videos made by PyAV."""
+"""The runtime's fixtures stand in ``tests/support``, for the tests of the commands use them too."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
+from runtime_fixtures import kit, minute, session, tiny, tiny_bundle, video
 
-import pytest
-
-from trocar.runtime.session import Session
-
-SUPPORT = Path(__file__).resolve().parents[1] / "support"
-
-
-def load_support(name: str) -> ModuleType:
-    """Imports a file of ``tests/support`` by its path."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, SUPPORT / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def tiny() -> ModuleType:
-    return load_support("tiny_bundle")
-
-
-@pytest.fixture(scope="session")
-def tiny_bundle(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that no test may change."""
-    path: Path = tiny.make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.trocar")
-    return path
-
-
-@pytest.fixture
-def session(tiny_bundle: Path) -> Iterator[Session]:
-    """The tiny bundle, opened for one test."""
-    with Session.open(tiny_bundle, threads=1, spinning=False) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="session")
-def kit() -> ModuleType:
-    return load_support("videos")
-
-
-@pytest.fixture(scope="session")
-def video(kit: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty frames of 120x160 at 25 frames/s; no test may change it."""
-    path: Path = kit.write_video(tmp_path_factory.mktemp("video") / "clip.mp4", frames=30)
-    return path
-
-
-@pytest.fixture(scope="session")
-def minute(kit: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A minute of the same, for what is stopped on its way; no test may change it."""
-    path: Path = kit.write_video(tmp_path_factory.mktemp("video") / "minute.mp4", frames=1500)
-    return path
+__all__ = ["kit", "minute", "session", "tiny", "tiny_bundle", "video"]

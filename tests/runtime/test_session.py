@@ -162,7 +162,7 @@ def test_a_pickle_in_golden_is_not_run(tiny_bundle: Path, tmp_path: Path) -> Non
 
 def test_importing_the_runtime_brings_in_no_training_stack() -> None:
     code = (
-        "import sys, trocar.runtime, trocar.runtime.cli;"
+        "import sys, trocar.runtime, trocar.commands.run;"
         "print([m for m in ('torch', 'matplotlib', 'onnx', 'pycuda') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

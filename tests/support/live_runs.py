@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from trocar.runtime.analyse import Analyser, Step
-from trocar.runtime.live import LiveRun
-from trocar.runtime.overlay import Painter
-from trocar.runtime.pipeline import Summary
+from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.live.run import LiveRun
+from trocar.runtime.live.stream import LiveOptions, LiveStream
+from trocar.runtime.pipeline.counters import Summary
+from trocar.runtime.pipeline.frame_processor import Analyser, Step
 from trocar.runtime.session import Session
-from trocar.runtime.sinks import Sink
-from trocar.runtime.stream import LiveOptions, LiveStream
-from trocar.runtime.trace import Trace
+from trocar.runtime.sinks.base import Sink
+from trocar.runtime.telemetry.trace import Trace
 
 
 class SlowModel:

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic_ns
-from types import ModuleType
 from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
+from tiny_bundle import tiny_frame
 
 from trocar.contract.results import FrameResult
-from trocar.runtime.sources import Frame
-
-
-def _tiny() -> ModuleType:
-    if "tiny_bundle" not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            "tiny_bundle", Path(__file__).with_name("tiny_bundle.py")
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["tiny_bundle"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["tiny_bundle"]
+from trocar.runtime.sources.base import Frame
 
 
 @functools.lru_cache(maxsize=256)
@@ -39,7 +24,7 @@ def picture(index: int, height: int = 120, width: int = 160) -> NDArray[np.uint8
 
     Made once: callers leave it as it is.
     """
-    frame = _tiny().tiny_frame(height, width, shift=index % 10).astype(np.int16)
+    frame = tiny_frame(height, width, shift=index % 10).astype(np.int16)
     noise = np.random.default_rng(index).integers(-3, 4, frame.shape, np.int16)
     return np.clip(frame + noise, 0, 255).astype(np.uint8)
 

@@ -24,14 +24,14 @@ from trocar.contract.errors import (
     SinkError,
     TrainingError,
 )
-from trocar.train import run_folder
-from trocar.train.checkpoint import read_checkpoint
-from trocar.train.job import Job
+from trocar.train.data.config import Paths
 from trocar.train.loop import train
 from trocar.train.methods.supervised import Supervised
-from trocar.train.opening import Paths
-from trocar.train.settings import RunConfig
-from trocar.train.stepping import step_seed
+from trocar.train.state import run_folder
+from trocar.train.state.checkpoint import read_checkpoint
+from trocar.train.state.job import Job
+from trocar.train.state.settings import RunConfig
+from trocar.train.step import step_seed
 
 FLAGS = [
     *("--size", "64,80", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
@@ -243,7 +243,7 @@ def test_a_full_disk_is_told_in_words(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trocar.train.checkpoint.write_atomic", full)
+    monkeypatch.setattr("trocar.train.state.checkpoint.write_atomic", full)
     with pytest.raises(SinkError, match=r"cannot write .*best.ckpt"):
         train(make_job())
     assert not list((tmp_path / "run").glob("*.ckpt"))

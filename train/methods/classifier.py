@@ -18,15 +18,15 @@ from torch.nn import functional
 
 from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
-from trocar.train.classification_terms import (
+from trocar.train.data.classification.samplers import BalancedSampler, RandomSampler, Sampler
+from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
+from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.metrics.embeddings import (
     draw_predictions,
     embedder_manifest,
     evaluate_embedder,
     run_over,
 )
-from trocar.train.data.classification.samplers import BalancedSampler, RandomSampler, Sampler
-from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
 from trocar.train.networks.embedding import Embedder, EmbeddingConfig
 
 
@@ -103,7 +103,7 @@ class Classifier:
         """Nothing to do."""
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
-        """See `trocar.train.classification_scores`."""
+        """See `trocar.train.metrics.classification`."""
         return evaluate_embedder(self.network, self.train, self.validation, self.config)
 
     def draw(self, data: TrainData, path: Path) -> None:

@@ -36,13 +36,18 @@ from torch import Tensor, nn
 
 from trocar.contract.config import require, unknown
 from trocar.contract.manifest import Manifest
-from trocar.train.evaluation import draw_segmentation, evaluate_segmentation
-from trocar.train.losses import ramp_up
+from trocar.train.data.loader.segmentation import frames_stream
+from trocar.train.losses.segmentation import ramp_up
+from trocar.train.losses.supervision_and_texture import (
+    SegmentationConfig,
+    manifest_of,
+    supervision,
+    texture,
+)
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.perturbations import PERTURBATIONS, Main
 from trocar.train.networks.segmentation import Decoder, Features, Segmenter
-from trocar.train.segmentation_terms import SegmentationConfig, manifest_of, supervision, texture
-from trocar.train.streams import frames_stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +209,7 @@ class CrossConsistency:
             self.branches.copy_main()
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
-        """Scores of the main network, see `trocar.train.metrics`."""
+        """Scores of the main network, see `trocar.train.metrics.segmentation`."""
         return evaluate_segmentation(self.branches.main, data.validation, size=self.config.size)
 
     def draw(self, data: TrainData, path: Path) -> None:

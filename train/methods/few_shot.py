@@ -32,12 +32,12 @@ from torch.nn import functional
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.manifest import Manifest
-from trocar.train.classification_scores import interval, unknown_threshold
-from trocar.train.classification_terms import classifier_manifest, draw_predictions, run_over
 from trocar.train.data.classification.samplers import EpisodeSampler
 from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
-from trocar.train.networks.class_data import membership_of
+from trocar.train.metrics.classification import interval, unknown_threshold
+from trocar.train.metrics.embeddings import classifier_manifest, draw_predictions, run_over
+from trocar.train.networks.class_prototypes import membership_of
 from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
 from trocar.train.networks.few_shot_baselines import local_descriptors, prototypes
 

@@ -27,19 +27,19 @@ from torch.nn import functional
 
 from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
-from trocar.train.classification_terms import (
+from trocar.train.data.classification.head_set import HeadSet, head_set
+from trocar.train.data.classification.samplers import PKSampler, RandomSampler, Sampler
+from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
+from trocar.train.losses.triplet import batch_hard
+from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.metrics.embeddings import (
     draw_predictions,
     embedder_manifest,
     evaluate_embedder,
     run_over,
 )
-from trocar.train.data.classification.samplers import PKSampler, RandomSampler, Sampler
-from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
-from trocar.train.head_set import HeadSet, head_set
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
-from trocar.train.networks.class_data import unit
+from trocar.train.networks.class_prototypes import unit
 from trocar.train.networks.embedding import Embedder, EmbeddingConfig
-from trocar.train.triplet import batch_hard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ class HeadTriplet:
         """Nothing to do."""
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
-        """See `trocar.train.classification_scores`."""
+        """See `trocar.train.metrics.classification`."""
         return evaluate_embedder(self.network, self.train, self.validation, self.config)
 
     def draw(self, data: TrainData, path: Path) -> None:

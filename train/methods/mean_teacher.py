@@ -41,14 +41,19 @@ from torch import Tensor, nn
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import Manifest
+from trocar.train.data.loader.segmentation import frames_stream
 from trocar.train.data.style import Style, make_style, transferred_frames
-from trocar.train.evaluation import draw_segmentation, evaluate_segmentation
-from trocar.train.losses import ramp_up
+from trocar.train.losses.segmentation import ramp_up
+from trocar.train.losses.supervision_and_texture import (
+    SegmentationConfig,
+    manifest_of,
+    supervision,
+    texture,
+)
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
+from trocar.train.networks.mean_teacher_pair import StudentTeacher, own_statistics
 from trocar.train.networks.segmentation import Segmenter
-from trocar.train.networks.teacher import StudentTeacher, own_statistics
-from trocar.train.segmentation_terms import SegmentationConfig, manifest_of, supervision, texture
-from trocar.train.streams import frames_stream
 
 WINDOW = 0.05
 """The share of the run that the teacher averages over at most: the student is still learning."""
@@ -194,7 +199,7 @@ class MeanTeacher:
         self.pair.average(self.kept(progress))
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
-        """Scores of the teacher, see `trocar.train.metrics`."""
+        """Scores of the teacher, see `trocar.train.metrics.segmentation`."""
         return evaluate_segmentation(self.pair.teacher, data.validation, size=self.config.size)
 
     def draw(self, data: TrainData, path: Path) -> None:

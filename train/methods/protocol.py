@@ -99,7 +99,7 @@ class TrainData:
 class BatchSource(Protocol):
     """An endless stream whose batches are known by their step: the ground of exact resuming.
 
-    `trocar.train.data.stream.Stream` is one. A source must survive a fork: it runs in workers.
+    `trocar.train.data.loader.batch_stream.Stream` is one. A source must survive a fork: it runs in workers.
     """
 
     def __len__(self) -> int:

@@ -15,11 +15,16 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from trocar.contract.manifest import Manifest
-from trocar.train.evaluation import draw_segmentation, evaluate_segmentation
+from trocar.train.data.loader.segmentation import frames_stream
+from trocar.train.losses.supervision_and_texture import (
+    SegmentationConfig,
+    manifest_of,
+    supervision,
+    texture,
+)
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.segmentation import Segmenter
-from trocar.train.segmentation_terms import SegmentationConfig, manifest_of, supervision, texture
-from trocar.train.streams import frames_stream
 
 
 class Supervised:
@@ -61,7 +66,7 @@ class Supervised:
         """Nothing to do."""
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
-        """See `trocar.train.metrics`."""
+        """See `trocar.train.metrics.segmentation`."""
         return evaluate_segmentation(self.network, data.validation, size=self.config.size)
 
     def draw(self, data: TrainData, path: Path) -> None:

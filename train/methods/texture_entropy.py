@@ -31,12 +31,12 @@ from torch import Tensor, nn
 
 from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
-from trocar.train import losses
-from trocar.train.evaluation import draw_segmentation, evaluate_segmentation
+from trocar.train.data.loader.segmentation import frames_stream
+from trocar.train.losses import segmentation as losses
+from trocar.train.losses.supervision_and_texture import manifest_of, normalised, texture_difference
 from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.segmentation import NetworkConfig, Segmenter
-from trocar.train.segmentation_terms import manifest_of, normalised, texture_difference
-from trocar.train.streams import frames_stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class TextureEntropy:
         """Nothing to do."""
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
-        """See `trocar.train.metrics`."""
+        """See `trocar.train.metrics.segmentation`."""
         return evaluate_segmentation(self.network, data.validation, size=self.config.size)
 
     def draw(self, data: TrainData, path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from trocar.contract.config import require, unknown
 from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.manifest import InputSpec
-from trocar.train.networks.class_data import CentroidEnroller, unit
+from trocar.train.networks.class_prototypes import CentroidEnroller, unit
 from trocar.train.networks.encoder_weights import read_weights
 
 SCALE = 16.0
@@ -127,7 +127,7 @@ class Embedder(nn.Module):
         return logits.masked_fill(~self.head_mask, -torch.inf)
 
     def class_data(self) -> dict[str, Tensor]:
-        """See `trocar.train.networks.class_data.Comparing`; empty with ``head`` comparison."""
+        """See `trocar.train.networks.class_prototypes.Comparing`; empty with ``head`` comparison."""
         if self.kind == "head":
             return {}
         tensors = {"centroids": self.centroids}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from trocar.contract.config import require
 from trocar.contract.manifest import InputSpec
-from trocar.train.networks.class_data import membership_of
+from trocar.train.networks.class_prototypes import membership_of
 from trocar.train.networks.conv_modules import CHANNELS, ConvModules
 from trocar.train.networks.local_comparison import (
     NAMES,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trocar.train.networks.class_data import unit
+from trocar.train.networks.class_prototypes import unit
 
 
 def prototypes(query: Tensor, support: Tensor, membership: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trocar.train.networks.class_data import unit
+from trocar.train.networks.class_prototypes import unit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,6 @@
 
     evaluation = score(open_predictor(path), frames)          # trocar.evaluation.scoring
 
-The parity gate asks whether two networks agree (`trocar.export.agreement`); this asks whether one
+The parity gate asks whether two networks agree (`trocar.export.parity.label_metrics`); this asks whether one
 is right.
 """

@@ -37,7 +37,7 @@ class EvaluationFrames:
         video: Whether to score the set's video instead.
         task: Task of a set that has several.
         fold: Fold of the set's protocol whose validation frames are scored.
-        trained_on: What the models to be scored have learnt from, see `trocar.train.data.seen`.
+        trained_on: What the models to be scored have learnt from, see `trocar.train.data.leakage`.
 
     Raises:
         ConfigError: A fold was named together with a split or the video.
@@ -92,7 +92,7 @@ class EvaluationFrames:
         Raises:
             DataError: There would be nothing left, or frames of the split were trained on.
         """
-        from trocar.train.data.seen import unseen_frames
+        from trocar.train.data.leakage import unseen_frames
 
         left = self.set
         for packed in trained_on:
@@ -134,7 +134,7 @@ class EvaluationFrames:
 
     def _of_video(self) -> Iterator[LabelledFrame]:
         from trocar.evaluation.scoring import LabelledFrame
-        from trocar.runtime.sources import open_source
+        from trocar.runtime.sources.open import open_source
 
         source = open_source(self.path / VIDEO)
         try:

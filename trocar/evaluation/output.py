@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from trocar.contract.classes import ClassTable
     from trocar.evaluation.frames import EvaluationFrames
+    from trocar.evaluation.model import Predictor
     from trocar.evaluation.scoring import Evaluation, FrameScore, LabelledFrame
-    from trocar.predict import Predictor
 
 EVALUATION = "evaluation.json"
 SCHEMA = "1.0"
@@ -81,7 +81,7 @@ def pick(frames: tuple[FrameScore, ...], count: int = 3) -> dict[str, list[str]]
 def _save_comparison(
     path: Path, frame: LabelledFrame, labels: NDArray[np.uint8], table: ClassTable
 ) -> None:
-    from trocar.pictures import comparison
+    from trocar.evaluation.figures import comparison
 
     image = comparison(frame.image, frame.mask, labels, table)
     good, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])

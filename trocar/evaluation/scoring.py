@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.bootstrap import interval
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
+from trocar.evaluation.bootstrap import interval
+from trocar.evaluation.model import Predictor
 from trocar.evaluation.shape_scores import ShapeScores
-from trocar.predict import Predictor
-from trocar.train.metrics import (
+from trocar.train.metrics.segmentation import (
     SegmentationScores,
     binary,
     confusion_matrix,

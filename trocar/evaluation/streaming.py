@@ -2,7 +2,7 @@
 
 scores = streaming_scores(Path("model.trocar"), source, fps=25.0)
 
-A live run is replayed on a clock of its own (see `trocar.runtime.streaming`): the model takes the
+A live run is replayed on a clock of its own (see `trocar.runtime.pipeline.simulated_live`): the model takes the
 newest frame whenever it is free and is busy for as long as it really took, so a good model that is
 slow is scored for what it shows too late. *Flicker* is the share of pixels whose class on display
 changes from one frame to the next although the truth's does not.
@@ -19,7 +19,7 @@ import numpy as np
 from trocar.contract.bundle import MANIFEST
 from trocar.contract.classes import IGNORE_INDEX
 from trocar.contract.errors import ConfigError
-from trocar.predict import enlarge
+from trocar.evaluation.model import enlarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,11 +55,11 @@ def streaming_scores(
     Raises:
         ConfigError: ``model`` is no bundle, or ``fps`` is not above 0.
     """
-    from trocar.runtime.analyse import Analyser
+    from trocar.runtime.pipeline.frame_processor import Analyser
+    from trocar.runtime.pipeline.simulated_live import displayed
     from trocar.runtime.session import Session
-    from trocar.runtime.smoothing import MaskSmoother
-    from trocar.runtime.streaming import displayed
-    from trocar.train.metrics import SegmentationScores, json_ready
+    from trocar.runtime.temporal.mask_smoothing import MaskSmoother
+    from trocar.train.metrics.segmentation import SegmentationScores, json_ready
 
     if not (model / MANIFEST).is_file():
         raise ConfigError(

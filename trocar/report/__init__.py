@@ -3,6 +3,6 @@
 trocar report runs/a runs/b --evaluation eval/ --bundle a.trocar --out report.html
 """
 
-from trocar.report.command import report
+from trocar.commands.report import report
 
 __all__ = ["report"]

@@ -13,8 +13,11 @@ from types import ModuleType
 
 import onnxruntime
 import pytest
+from photo_fixtures import few_bundle, photo_folder, photo_kit, plain_bundle, tail_bundle
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
+__all__ = ["few_bundle", "photo_folder", "photo_kit", "plain_bundle", "tail_bundle"]
+
 CPP = ROOT / "runtime" / "cpp"
 
 
@@ -61,17 +64,6 @@ def onnxruntime_library() -> str:
 def cpp(build: Path) -> ModuleType:
     """The ctypes example: these tests show at once that it works."""
     return _load(CPP / "examples" / "trocar_ctypes.py")
-
-
-@pytest.fixture(scope="session")
-def tiny() -> ModuleType:
-    return _load(ROOT / "tests" / "support" / "tiny_bundle.py")
-
-
-@pytest.fixture(scope="session")
-def tiny_bundle(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = tiny.make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.trocar")
-    return path
 
 
 @pytest.fixture(scope="session")

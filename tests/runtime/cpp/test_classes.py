@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import classifier_bundle as bundles
 import cv2
 import numpy as np
 import pytest
@@ -21,11 +21,6 @@ from trocar.contract.errors import TrocarError
 from trocar.runtime.session import Session
 
 Arrays = dict[str, NDArray[Any]]
-_spec = importlib.util.spec_from_file_location("bundles", Path(__file__).with_name("bundles.py"))
-assert _spec is not None
-assert _spec.loader is not None
-bundles = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(bundles)
 
 
 @pytest.fixture(scope="module")

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import classifier_bundle as bundles
+import compare_languages as compare
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from trocar.runtime.session import Session
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-compare = _load("compare")
-bundles = _load("bundles")
 
 SIZES = [(64, 80), (96, 120), (63, 79), (1, 1), (1, 7), (480, 854), (1080, 1920), (101, 37)]
 

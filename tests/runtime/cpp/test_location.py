@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import compare_languages as compare
 import cv2
 import numpy as np
 import pytest
@@ -16,13 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable
-from trocar.runtime.instruments import LocateOptions, View, locate
-
-_spec = importlib.util.spec_from_file_location("compare", Path(__file__).with_name("compare.py"))
-assert _spec is not None
-assert _spec.loader is not None
-compare = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(compare)
+from trocar.runtime.locate.field_of_view import View
+from trocar.runtime.locate.instruments import LocateOptions, locate
 
 TABLE = ClassTable(
     (

@@ -1,13 +1,10 @@
-"""The kit lies beside the tests, which are no package."""
+"""A small copy of every known set."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from trocar.contract.errors import ArgumentError, ConfigError, DataError
 from trocar.train.data import style
-from trocar.train.data.folder import scan
-from trocar.train.data.images import write_png
+from trocar.train.data.io.images import write_png
+from trocar.train.data.readers.folder import scan
 from trocar.train.data.sample import FrameSet
 
 

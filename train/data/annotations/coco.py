@@ -21,7 +21,7 @@ from trocar.train.data.annotations.regions import (
     polygons_of,
     runs_of,
 )
-from trocar.train.data.images import read_bytes
+from trocar.train.data.io.images import read_bytes
 
 
 def coco_from_pictures(

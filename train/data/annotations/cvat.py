@@ -20,7 +20,7 @@ from trocar.train.data.annotations.regions import (
     polygons_of,
     runs_of,
 )
-from trocar.train.data.images import read_bytes
+from trocar.train.data.io.images import read_bytes
 
 
 def cvat_from_pictures(

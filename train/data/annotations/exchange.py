@@ -17,8 +17,8 @@ from trocar.contract.errors import ConfigError, DataError, OutputExistsError, Si
 from trocar.train.data.annotations.coco import coco_from_pictures, pictures_from_coco
 from trocar.train.data.annotations.cvat import cvat_from_pictures, pictures_from_cvat
 from trocar.train.data.annotations.regions import Picture, painted, polygons_of, regions_of
-from trocar.train.data.images import list_images, read_bytes, read_image, write_png
-from trocar.train.data.labelme import instances, read_annotation
+from trocar.train.data.io.images import list_images, read_bytes, read_image, write_png
+from trocar.train.data.readers.labelme import instances, read_annotation
 from trocar.train.data.sample import Fault, FrameSet, raise_faults
 
 KINDS = ("coco", "coco-rle", "labelme", "cvat", "cvat-rle")

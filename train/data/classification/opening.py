@@ -21,9 +21,9 @@ def open_training(paths: Any, config: Any, run: Any, method: Method) -> TrainDat
     """Opens the photographs of a run.
 
     Args:
-        paths: `trocar.train.opening.Paths`.
-        config: `trocar.train.opening.DataConfig`.
-        run: `trocar.train.settings.RunConfig`.
+        paths: `trocar.train.data.config.Paths`.
+        config: `trocar.train.data.config.DataConfig`.
+        run: `trocar.train.state.settings.RunConfig`.
         method: The method that will train.
 
     Raises:

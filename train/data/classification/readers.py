@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.train.data.classification.sample import Box, Photo, PhotoSet, archive, photo_table
-from trocar.train.data.images import IMAGE_SUFFIXES, is_hidden, list_images
-from trocar.train.data.labelme import read_annotation
+from trocar.train.data.io.images import IMAGE_SUFFIXES, is_hidden, list_images
+from trocar.train.data.readers.labelme import read_annotation
 from trocar.train.data.sample import Fault, FrameSet, Item, raise_faults
 
 SPLIT_FOLDERS = {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.train.data.classification.sample import Photo, PhotoSet, archive
-from trocar.train.data.images import encode, read_bytes
+from trocar.train.data.io.images import encode, read_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trocar.contract.errors import ArgumentError, ConfigError
-from trocar.train.data.cache import FrameCache
 from trocar.train.data.classification.sample import PhotoSet
 from trocar.train.data.classification.samplers import Sampler
+from trocar.train.data.loader.frame_cache import FrameCache
 from trocar.train.data.transforms import Augment, AugmentConfig, resize_eval
 
 PHOTO_AUGMENT = AugmentConfig(

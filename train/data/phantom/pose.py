@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.looks import Look, Metal
+from trocar.train.data.phantom.domains import Look, Metal
 from trocar.train.data.phantom.motion import Drift, Squeeze
 
 Vector = NDArray[np.float64]

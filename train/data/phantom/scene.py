@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.train.data.phantom.anatomy import ANATOMY
+from trocar.train.data.phantom.camera import Camera, streak
 from trocar.train.data.phantom.config import (
     INSTRUMENT_TYPES,
     PHANTOM_DOMAINS,
@@ -21,11 +22,10 @@ from trocar.train.data.phantom.config import (
     PhantomFrame,
     Tip,
 )
-from trocar.train.data.phantom.looks import LOOKS, Look
+from trocar.train.data.phantom.domains import LOOKS, Look
+from trocar.train.data.phantom.instrument_renderer import Layer, paint
 from trocar.train.data.phantom.motion import Drift
 from trocar.train.data.phantom.noise import Field, smooth_noise
-from trocar.train.data.phantom.optics import Camera, streak
-from trocar.train.data.phantom.painting import Layer, paint
 from trocar.train.data.phantom.pose import Rig
 from trocar.train.data.phantom.surface import Surroundings, stain_tile
 from trocar.train.data.phantom.tissue import make_tissue

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.looks import Colour, Metal
+from trocar.train.data.phantom.domains import Colour, Metal
 from trocar.train.data.phantom.noise import Field
 from trocar.train.data.phantom.pose import FOCAL
 

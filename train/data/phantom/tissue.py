@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.details import draw_strands, draw_vessels, lay_gauze
-from trocar.train.data.phantom.forms import form
-from trocar.train.data.phantom.looks import Look, Organ
+from trocar.train.data.phantom.domains import Look, Organ
 from trocar.train.data.phantom.noise import Field, blur, mix, moved, smooth_noise, smoothstep
+from trocar.train.data.phantom.organ_shapes import form
+from trocar.train.data.phantom.tissue_details import draw_strands, draw_vessels, lay_gauze
 
 STEEPEST = 1.25
 """Slopes bend towards this limit: tissue edges are round, not cut with a knife."""

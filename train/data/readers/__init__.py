@@ -10,7 +10,6 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError
-from trocar.train.data import folder, labelme
 from trocar.train.data.combine import open_combination
 from trocar.train.data.readers import (
     cholec80,
@@ -20,13 +19,15 @@ from trocar.train.data.readers import (
     endovis2015_robotic,
     endovis2017,
     endovis2018,
+    folder,
     kvasir_instrument,
+    labelme,
     robust_mis,
     uw_sinus,
     yolo,
 )
+from trocar.train.data.readers.scan import Reader, Recognition, Scan, split_faults
 from trocar.train.data.sample import FrameSet, raise_faults
-from trocar.train.data.scan import Reader, Recognition, Scan, split_faults
 
 # The most particular layout first: the plain folder of pictures would take nearly anything.
 READERS: tuple[Reader, ...] = (

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
-from trocar.train.data.images import read_bytes
+from trocar.train.data.io.images import read_bytes
+from trocar.train.data.io.video import frame_at, video_info
 from trocar.train.data.readers.common import missing
+from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
-from trocar.train.data.scan import Recognition, Scan, splits_by_group
-from trocar.train.data.video import frame_at, video_info
 
 NAME = "Cholec80"
 TASKS: tuple[str, ...] = ("presence",)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassTable
 from trocar.train.data.readers.common import folders, pictures
+from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.readers.yolo import classification_table, read
 from trocar.train.data.sample import Fault, FrameSet, Item
-from trocar.train.data.scan import Recognition, Scan
 
 NAME = "class folders"
 TASKS: tuple[str, ...] = ("class",)

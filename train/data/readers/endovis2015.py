@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.train.data.images import read_image, read_raw_mask
-from trocar.train.data.masks import check_size, grey, ids_from_values
+from trocar.train.data.io.images import read_image, read_raw_mask
+from trocar.train.data.io.masks import check_size, grey, ids_from_values
 from trocar.train.data.readers.common import strays
+from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
-from trocar.train.data.scan import Recognition, Scan
 
 NAME = "EndoVis 2015 rigid"
 TASKS: tuple[str, ...] = ("parts", "binary")

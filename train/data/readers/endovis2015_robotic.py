@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.train.data.masks import check_size
+from trocar.train.data.io.masks import check_size
+from trocar.train.data.io.video import frame_at, video_info
 from trocar.train.data.readers.common import folders, missing, strays
 from trocar.train.data.readers.endovis2015 import BINARY_TABLE, PARTS_TABLE
+from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
-from trocar.train.data.scan import Recognition, Scan
-from trocar.train.data.video import frame_at, video_info
 
 NAME = "EndoVis 2015 robotic"
 TASKS: tuple[str, ...] = ("parts", "binary")

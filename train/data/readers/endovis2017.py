@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
-from trocar.train.data.images import read_image, read_raw_mask
-from trocar.train.data.masks import check_size, ids_from_values, opaque
+from trocar.train.data.io.images import read_image, read_raw_mask
+from trocar.train.data.io.masks import check_size, ids_from_values, opaque
 from trocar.train.data.readers.common import (
     BINARY_TABLE,
     folders,
@@ -27,8 +27,8 @@ from trocar.train.data.readers.common import (
     strays,
     table_of,
 )
+from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
-from trocar.train.data.scan import Recognition, Scan
 
 NAME = "EndoVis 2017"
 TASKS: tuple[str, ...] = ("binary", "parts", "type")

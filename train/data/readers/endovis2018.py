@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
-from trocar.train.data.images import RawMask, is_hidden, read_bytes, read_image, read_raw_mask
-from trocar.train.data.masks import Colour, check_size, ids_from_colours, opaque
+from trocar.train.data.io.images import RawMask, is_hidden, read_bytes, read_image, read_raw_mask
+from trocar.train.data.io.masks import Colour, check_size, ids_from_colours, opaque
 from trocar.train.data.readers.common import (
     BINARY_TABLE,
     folders,
@@ -32,8 +32,8 @@ from trocar.train.data.readers.common import (
     strays,
     table_of,
 )
+from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
-from trocar.train.data.scan import Recognition, Scan, splits_by_group
 
 NAME = "EndoVis 2018"
 TASKS: tuple[str, ...] = ("scene", "parts", "binary")

@@ -14,11 +14,11 @@ import numpy as np
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.train.data.images import read_image, read_raw_mask
-from trocar.train.data.masks import check_size, opaque
+from trocar.train.data.io.images import read_image, read_raw_mask
+from trocar.train.data.io.masks import check_size, opaque
 from trocar.train.data.readers.common import BINARY_TABLE, missing, pictures
+from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
-from trocar.train.data.scan import Recognition, Scan
 
 NAME = "Kvasir-Instrument"
 TASKS: tuple[str, ...] = ("binary",)

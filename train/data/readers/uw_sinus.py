@@ -12,11 +12,11 @@ import re
 from pathlib import Path
 
 from trocar.contract.classes import ClassTable
-from trocar.train.data.images import read_image, read_raw_mask
-from trocar.train.data.masks import check_size, grey, ids_from_values
+from trocar.train.data.io.images import read_image, read_raw_mask
+from trocar.train.data.io.masks import check_size, grey, ids_from_values
 from trocar.train.data.readers.common import BINARY_TABLE, missing, pictures, strays
+from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
-from trocar.train.data.scan import Recognition, Scan
 
 NAME = "UW-Sinus"
 TASKS: tuple[str, ...] = ("binary", "cadaver", "live")

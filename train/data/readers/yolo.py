@@ -3,7 +3,7 @@
     frames = open_frames("surgical_tools/"); frames.items[0].extra["boxes"]
 
 A set without masks. Its boxes can be cut out as classes (`trocar.train.data.classification`) or as
-foregrounds for compositing (`trocar.train.data.matting`).
+foregrounds for compositing (`trocar.train.data.compositing.matting`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
-from trocar.train.data.images import read_bytes, read_image
-from trocar.train.data.matting import read_boxes
+from trocar.train.data.compositing.matting import read_boxes
+from trocar.train.data.io.images import read_bytes, read_image
 from trocar.train.data.readers.common import missing, pictures, strays
+from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
-from trocar.train.data.scan import Recognition, Scan
 
 NAME = "YOLO boxes"
 TASKS: tuple[str, ...] = ("presence",)

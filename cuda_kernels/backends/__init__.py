@@ -1,0 +1,1 @@
+"""The implementations of the counts: NumPy reference, PyTorch, CUDA, emulation."""

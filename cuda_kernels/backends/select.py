@@ -1,0 +1,81 @@
+"""Which backend does the work.
+
+engine_for(None, labels.device)  # by device: torch on the CPU, the kernels on a CUDA device
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from trocar.contract.errors import ArgumentError, BackendError, MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import device as Device
+
+    from trocar.cuda_kernels.backends.base import Engine
+
+BACKENDS = ("reference", "torch", "cuda", "cuda-tensor")
+
+
+def default_backend(device: Device) -> str:
+    """Name the backend that is used where none is asked for.
+
+    ``torch`` on the CPU; on a CUDA device ``cuda`` where pycuda is installed, else ``torch``.
+    """
+    if device.type == "cuda" and importlib.util.find_spec("pycuda") is not None:
+        return "cuda"
+    return "torch"
+
+
+def engine_for(backend: str | None, device: Device) -> Engine:
+    """Return the engine for tensors of this device.
+
+    Raises:
+        ArgumentError: There is no backend of this name, or it cannot take tensors of this device.
+        BackendError: It is asked for and there is no NVIDIA GPU, or one too old for it.
+        MissingExtraError: It is asked for and its package is not installed.
+    """
+    check_backend(backend)
+    chosen = backend or default_backend(device)
+    if chosen in ("cuda", "cuda-tensor"):
+        _check_cuda(device)
+        from trocar.cuda_kernels.backends.cuda import cuda_engine
+
+        return cuda_engine(device, tensor_cores=chosen == "cuda-tensor")
+    if chosen == "torch":
+        from trocar.cuda_kernels.backends.torch import TorchEngine
+
+        return TorchEngine()
+    from trocar.cuda_kernels.backends.reference import ReferenceEngine
+
+    return ReferenceEngine()
+
+
+def check_backend(backend: str | None) -> None:
+    """Complain about a name that is no backend."""
+    if backend is not None and backend not in BACKENDS:
+        raise ArgumentError(
+            f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}",
+            remedy="leave it out to choose by the device of the tensor",
+        )
+
+
+def _check_cuda(device: Device) -> None:
+    import torch
+
+    if importlib.util.find_spec("pycuda") is None:
+        raise MissingExtraError(
+            "the cuda backend launches its kernels through pycuda, which is not installed",
+            remedy="pip install 'trocar[gpu]' (it needs an NVIDIA driver), or use backend='torch'",
+        )
+    if not torch.cuda.is_available():
+        raise BackendError(
+            "the cuda backend needs an NVIDIA GPU, and torch sees none here",
+            remedy="install the NVIDIA driver and a CUDA build of torch, or use backend='torch'",
+        )
+    if device.type != "cuda":
+        raise ArgumentError(
+            f"the cuda backend takes tensors on a CUDA device, this one is on {device}",
+            remedy="move it with .to('cuda'), or leave backend out",
+        )

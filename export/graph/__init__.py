@@ -1,0 +1,1 @@
+"""Frame-in graphs: from PyTorch networks and from ONNX files made elsewhere."""

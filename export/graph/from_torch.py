@@ -1,0 +1,140 @@
+"""PyTorch to ONNX: one file that any ONNX tool loads, with the manifest inside it.
+
+    data, manifest = onnx_from_network(network, manifest)
+    twin = twin_from_onnx(data)     # the same graph, with the logits as one more output
+
+The graph takes any frame size and batch. Everything later (float16, int8, engines) starts from
+these bytes, so that a bundle can be converted without its checkpoint.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from trocar.contract.errors import ArgumentError
+from trocar.contract.manifest import Manifest
+from trocar.export.graph.model_file import OPSET, _quiet, _strip, check_input, write_manifest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def onnx_from_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Manifest]:
+    """Exports a network behind the frame-in graph.
+
+    Args:
+        network: See `trocar.export.graph.frame_graph.FrameGraph`; it is copied to the CPU in evaluation mode.
+        manifest: Its ``outputs`` are replaced.
+
+    Returns:
+        The ONNX file and the manifest that stands in it under `METADATA_KEY`.
+
+    Raises:
+        ArgumentError: The network does not give what its manifest promises, or an operation in it
+            has no ONNX form (the message names it and the layer).
+    """
+    import copy
+
+    import onnx
+    import torch
+
+    from trocar.export.graph.classifier import (
+        attach_defaults,
+        class_tensors,
+        dynamic_shapes,
+        with_class_dimension,
+    )
+    from trocar.export.graph.frame_graph import FrameGraph, check_network
+
+    module = copy.deepcopy(network).cpu().float().eval()
+    whole = replace(manifest, outputs=check_network(module, manifest), files={})
+    graph = FrameGraph(module, manifest).eval()
+    tensors = class_tensors(module)
+    if tensors:
+        whole = with_class_dimension(whole)
+    # A sample of neither the network's size nor batch 1 keeps all three dimensions symbolic.
+    size = (manifest.input.height, manifest.input.width)
+    sample = torch.zeros((2, size[0] // 2 + 7, size[1] // 2 + 13, 3), dtype=torch.uint8)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                graph,
+                (sample, *tensors.values()),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[manifest.input.name, *tensors],
+                output_names=[output.name for output in whole.outputs],
+                dynamic_shapes=dynamic_shapes({0: "batch", 1: "height", 2: "width"}, tensors),
+                verbose=False,
+            )
+    except Exception as error:
+        raise _unsupported(error, graph, sample) from error
+    assert program is not None
+    model = program.model_proto
+    _name_nodes(model.graph)
+    _strip(model)
+    attach_defaults(model, tensors)
+    write_manifest(model, whole)
+    onnx.checker.check_model(model, full_check=True)
+    check_input(model, source="the exported graph")
+    return model.SerializeToString(), whole
+
+
+def _unsupported(error: Exception, graph: Any, sample: Any) -> ArgumentError:
+    """Names the operation and the layer out of the exporter's long report."""
+    cause = error.__cause__ or error
+    text = f"{error}\n{cause}"
+    found = re.search(r"%(\w+)\s*:[^\n]*target=([\w.]+)", text)
+    # The deepest line of the user's own code that the report quotes.
+    lines = re.findall(r'File "[^"]*?([^/"]+)", line (\d+), in (\w+)', text)
+    first = next((s.strip() for s in str(cause).splitlines() if s.strip()), type(cause).__name__)
+    if found:
+        layer = _layer_of(found.group(1), graph, sample)
+        what = f"operation {found.group(2)} at node {found.group(1)}, layer {layer}"
+    else:
+        where = "{}:{} in {}".format(*lines[-1]) if lines else "an unnamed place"
+        what = f"{where}: {first[:300]}"
+    return ArgumentError(
+        f"the network has no ONNX form: {what}",
+        remedy="replace that operation in the network by ones that ONNX has",
+    )
+
+
+def _layer_of(node_name: str, graph: Any, sample: Any) -> str:
+    """The module that a traced node belongs to, e.g. ``decoder.block2 (SeparableConv2d)``."""
+    import torch
+
+    try:
+        with _quiet():
+            program = torch.export.export(graph, (sample,), strict=False)
+    except Exception:
+        return "unknown"
+    for node in program.graph.nodes:
+        # Decomposition renames nodes but keeps the operation's name in them.
+        if node_name in node.name:
+            stack = list(node.meta.get("nn_module_stack", {}).values())
+            path, kind = stack[-1] if stack else ("", "")
+            name = str(path).removeprefix("network.")
+            return f"{name or 'frame graph'} ({str(kind).rpartition('.')[2].rstrip(chr(39) + '>')})"
+    return "unknown"
+
+
+def _name_nodes(graph: Any) -> None:
+    """Calls every node after the layer it comes from, e.g. ``network.encoder.conv1/Conv``."""
+    seen: dict[str, int] = {}
+    for node in graph.node:
+        scopes = next(
+            (p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]"
+        )
+        # Nodes that passes of the exporter made have a made-up scope.
+        names = [n for n in ast.literal_eval(scopes)[:-1] if n and not n.startswith("_empty_nn")]
+        layer = names[-1] if names else "frame"
+        if len(node.input) > 1 and node.input[1].endswith(".weight"):
+            # A normalisation folded into a convolution would otherwise give it its name.
+            layer = node.input[1].removesuffix(".weight")
+        base = f"{layer}/{node.op_type}"
+        count = seen[base] = seen.get(base, 0) + 1
+        node.name = base if count == 1 else f"{base}_{count}"

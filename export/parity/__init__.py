@@ -1,0 +1,1 @@
+"""The parity gate: candidate against reference on real frames."""

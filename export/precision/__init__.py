@@ -1,0 +1,1 @@
+"""Conversions to float16 and int8."""

@@ -1,0 +1,1 @@
+"""TensorRT engines: building, inspecting, keeping them in a bundle."""

@@ -1,0 +1,1 @@
+"""Many recordings, one folder of results for each, here or over Ray."""

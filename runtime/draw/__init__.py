@@ -1,0 +1,1 @@
+"""Overlays: masks, outlines, tags and text drawn into frames."""

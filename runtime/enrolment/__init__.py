@@ -1,0 +1,1 @@
+"""Adding classes to a classifier bundle from photographs."""

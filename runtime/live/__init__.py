@@ -1,0 +1,1 @@
+"""Live runs: the newest frame, deadlines, health, the live page."""

@@ -1,0 +1,1 @@
+"""From a label map to located instruments: regions, axes, entries and tips."""

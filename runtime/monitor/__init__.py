@@ -1,4 +1,0 @@
-"""The live page: a small web server of the standard library, and the files it shows.
-
-from trocar.runtime.monitor.server import Monitor
-"""

@@ -1,0 +1,1 @@
+"""From source to sinks: frames in, results out, in order or newest first."""

@@ -1,0 +1,215 @@
+"""Overlay video: H.264 into MP4 files, live recordings that survive a crash, UDP and RTSP out.
+
+    sink = VideoSink("out.mp4"); sink.open(info); sink.write(shot); sink.close(); sink.commit()
+
+PyAV's wheel carries libx264, which is under the GPL: mind that when you ship it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import SinkError
+from trocar.runtime.sinks.base import Shot, StreamInfo
+from trocar.runtime.sinks.files import PartFile, sink_error
+from trocar.runtime.sources.base import is_stream, redacted
+
+_CLOCK = 90_000
+_FORMATS = {"udp": "mpegts", "tcp": "mpegts", "srt": "mpegts", "rtsp": "rtsp", "rtmp": "flv"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """How video is encoded.
+
+    Attributes:
+        codec: FFmpeg encoder, e.g. ``libx264`` or ``h264_nvenc``.
+        preset: Speed of libx264.
+        quality: Constant rate factor of libx264, 0 (lossless) .. 51.
+        threads: Encoder threads; 0 lets it choose.
+    """
+
+    codec: str = "libx264"
+    preset: str = "ultrafast"
+    quality: int = 21
+    threads: int = 0
+
+
+DEFAULTS = EncodeOptions()
+
+
+class VideoSink:
+    """Encodes pictures into a file or onto the network.
+
+    A ``live`` file is a fragmented MP4 under its final name: what was written up to the last
+    fragment (half a second) plays, whatever happens to the process.
+    """
+
+    pictures = True
+
+    def __init__(
+        self,
+        place: str | Path,
+        *,
+        options: EncodeOptions = DEFAULTS,
+        overwrite: bool = False,
+        live: bool = False,
+    ) -> None:
+        self._place = str(place)
+        self.name = redacted(self._place)
+        self._options = options
+        self._live = live
+        self._network = is_stream(self._place)
+        self._part = (
+            None if self._network else PartFile(Path(self._place), overwrite=overwrite, direct=live)
+        )
+        self._container: Any = None
+        self._stream: Any = None
+        self._size = (0, 0)
+        self._last = -1
+        self._canvas: NDArray[np.uint8] | None = None
+
+    def open(self, info: StreamInfo) -> None:
+        """Opens the file and the encoder.
+
+        Raises:
+            OutputExistsError: The file is there and may not be replaced.
+            SinkError: The file, the network or the encoder cannot be had.
+        """
+        target = self._place if self._part is None else str(self._part.prepare())
+        # 4:2:0 has one colour sample for two by two pixels: odd sizes grow by one.
+        self._size = (info.size[0] + info.size[0] % 2, info.size[1] + info.size[1] % 2)
+        mp4 = Path(self._place).suffix.lower() in {".mp4", ".m4v", ".mov"} and not self._network
+        settings = {"rtsp_transport": "tcp"} if self._place.startswith("rtsp") else {}
+        if mp4:
+            flags = "frag_keyframe+empty_moov+default_base_moof" if self._live else "faststart"
+            settings["movflags"] = flags
+            if self._live:
+                # What is encoded is on the disk, not in a buffer that dies with the process.
+                settings["flush_packets"] = "1"
+        try:
+            self._container = av.open(
+                target,
+                "w",
+                format=_FORMATS.get(self._place.partition(":")[0]) if self._network else None,
+                container_options=settings,
+            )
+            self._stream = self._add_stream(info)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            self.discard()
+            raise sink_error(self.name, error) from error
+
+    def _add_stream(self, info: StreamInfo) -> Any:
+        options = self._options
+        rate = Fraction(info.fps).limit_denominator(1001)
+        settings = {}
+        if options.codec == "libx264":
+            settings = {"preset": options.preset, "crf": str(options.quality)}
+            if self._live:
+                settings["tune"] = "zerolatency"
+        try:
+            stream: Any = self._container.add_stream(options.codec, rate=rate, options=settings)
+        except (av.codec.codec.UnknownCodecError, ValueError) as error:
+            raise SinkError(
+                f"this build of FFmpeg has no encoder {options.codec!r}",
+                remedy="libx264 is in PyAV's wheel; h264_nvenc needs an NVIDIA GPU",
+            ) from error
+        stream.height, stream.width = self._size
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = Fraction(1, _CLOCK)
+        context.thread_count = options.threads
+        # OpenCV converts by BT.601, studio range; say so, or players guess BT.709 above 576 lines.
+        context.colorspace = 5
+        context.color_primaries = 1
+        context.color_trc = 1
+        context.color_range = 1
+        if self._live:
+            # A fragment ends at a key frame: one every half second bounds what a crash costs.
+            context.gop_size = max(1, round(info.fps / 2))
+        return stream
+
+    def write(self, shot: Shot) -> None:
+        """Encodes one picture.
+
+        Raises:
+            SinkError: The encoder fails or the disk is full.
+        """
+        frame = av.VideoFrame.from_numpy_buffer(self._planes(shot.picture()), format="yuv420p")
+        stamp = max(self._last + 1, round(shot.frame.time * _CLOCK))
+        self._last = stamp
+        frame.pts = stamp
+        frame.time_base = Fraction(1, _CLOCK)
+        self._mux(frame)
+
+    def close(self) -> None:
+        """Flushes the encoder and ends the file.
+
+        Raises:
+            SinkError: The disk is full.
+        """
+        if self._container is None:
+            return
+        if self._last >= 0:
+            self._mux(None)
+        container, self._container = self._container, None
+        try:
+            container.close()
+        except (av.FFmpegError, OSError) as error:
+            raise sink_error(self.name, error) from error
+
+    def commit(self) -> None:
+        """Gives the file its name."""
+        if self._part is not None:
+            self._part.commit()
+
+    def discard(self) -> None:
+        """Removes the unfinished file; a live recording is ended and stays."""
+        container, self._container = self._container, None
+        if container is not None:
+            with contextlib.suppress(Exception):
+                container.close()
+        if self._part is not None:
+            self._part.discard()
+
+    def _mux(self, frame: Any) -> None:
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except (av.FFmpegError, OSError) as error:
+            raise sink_error(self.name, error) from error
+
+    def _planes(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The picture as planar 4:2:0 of the file's size."""
+        height, width = self._size
+        h, w = picture.shape[:2]
+        if (h, w) != (height, width):
+            picture = _fitted(picture, height, width)
+        planes: NDArray[np.uint8] = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+        return planes
+
+
+def _fitted(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The picture on a canvas of another size: one more row or column, or scaled with bars."""
+    h, w = picture.shape[:2]
+    if 0 <= height - h <= 1 and 0 <= width - w <= 1:
+        grown: NDArray[np.uint8] = cv2.copyMakeBorder(
+            picture, 0, height - h, 0, width - w, cv2.BORDER_REPLICATE
+        )
+        return grown
+    share = min(height / h, width / w)
+    size = (min(width, max(1, round(w * share))), min(height, max(1, round(h * share))))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    y, x = (height - size[1]) // 2, (width - size[0]) // 2
+    canvas[y : y + size[1], x : x + size[0]] = small
+    return canvas

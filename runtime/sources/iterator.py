@@ -1,0 +1,88 @@
+"""Frames of an iterator as a source, and a source played at its own speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sized
+from time import monotonic_ns
+from typing import Any
+
+from numpy.typing import NDArray
+
+from trocar.runtime.frames import check_frame
+from trocar.runtime.sources.base import Frame, Source
+
+
+class IteratorSource:
+    """Frames from Python: any iterable of ``[H, W, 3]`` uint8 RGB arrays."""
+
+    def __init__(
+        self,
+        images: Iterable[NDArray[Any]],
+        *,
+        fps: float | None = None,
+        name: str = "iterator",
+        live: bool = False,
+    ) -> None:
+        self.name = name
+        self.fps = fps
+        self.live = live
+        self.total: int | None = len(images) if isinstance(images, Sized) else None
+        self._images = images
+        self._closed = False
+
+    def frames(self) -> Iterator[Frame]:
+        """Takes one image after the other; a live source's time is when it was taken.
+
+        Raises:
+            ArgumentError: A frame is of the wrong type or shape.
+        """
+        started = monotonic_ns()
+        for index, image in enumerate(self._images):
+            if self._closed:
+                return
+            now = monotonic_ns()
+            paced = self.fps is not None and not self.live
+            yield Frame(
+                image=check_frame(image),
+                index=index,
+                time=index / self.fps if paced and self.fps else (now - started) / 1e9,
+                captured_ns=now,
+            )
+
+    def close(self) -> None:
+        """Stops."""
+        self._closed = True
+
+
+class Paced:
+    """A file that plays as if it were live: each frame comes at its time."""
+
+    live = True
+
+    def __init__(self, source: Source, *, speed: float = 1.0) -> None:
+        self._source = source
+        self._speed = speed
+        self.name = source.name
+        self.fps = None if source.fps is None else source.fps * speed
+        self.total = source.total
+
+    def frames(self) -> Iterator[Frame]:
+        """Holds each frame back until its time; its capture is when it is let go."""
+        begun: int | None = None
+        for frame in self._source.frames():
+            due = frame.time / self._speed
+            if begun is None:
+                begun = monotonic_ns() - round(due * 1e9)
+            time.sleep(max(0.0, due - (monotonic_ns() - begun) / 1e9))
+            yield Frame(
+                image=frame.image,
+                index=frame.index,
+                time=frame.time,
+                captured_ns=monotonic_ns(),
+                decode_ms=frame.decode_ms,
+            )
+
+    def close(self) -> None:
+        """Stops."""
+        self._source.close()

@@ -1,0 +1,207 @@
+"""``trocar train`` and ``trocar compare`` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from trocar.commands.compare import compare
+from trocar.commands.train import train
+from trocar.contract.config import fields_of
+from trocar.contract.errors import ConfigError, DataError, OutputExistsError
+from trocar.contract.toml import read_toml
+from trocar.train.compare import overrides, read_entries
+from trocar.train.data.config import DataConfig, Paths
+from trocar.train.data.open import open_data
+from trocar.train.methods import find_method, method_names
+from trocar.train.recipes import recipe_names, recipe_path
+from trocar.train.run import read_settings
+from trocar.train.state.settings import RunConfig
+
+TINY = [
+    *("--size", "64,80", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
+    *("--batch-size", "4", "--steps", "2", "--workers", "0", "--device", "cpu"),
+]
+
+
+def invoke(*args: str | Path) -> str:
+    return CliRunner().invoke(train, [str(a) for a in args], catch_exceptions=False).output
+
+
+def test_listing_the_methods_imports_none_of_them() -> None:
+    code = (
+        "import sys\nfrom trocar.commands.train import train\n"
+        "try:\n    train(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('torch', 'cv2', 'timm') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+    for name in method_names():
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_setting_of_a_method_is_a_flag_with_help(name: str) -> None:
+    text = invoke(name, "--help")
+    for kind in (find_method(name).Config, RunConfig, DataConfig):
+        for spec in fields_of(kind):
+            assert spec.help, f"{kind.__name__}.{spec.name} has no help text"
+            assert spec.flag in text or spec.flag[2:] in text
+
+
+def test_an_unknown_method_gets_the_nearest_name() -> None:
+    assert "did you mean supervised" in invoke("supervised-", "x")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_fits_its_method(name: str) -> None:
+    settings = read_toml(recipe_path(name))
+    kind = find_method(settings["method"])
+    read_settings(
+        (kind.Config, DataConfig, RunConfig),
+        recipe=recipe_path(name),
+        flags={},
+        method=settings["method"],
+    )
+
+
+def test_every_method_has_a_recipe() -> None:
+    there = {read_toml(recipe_path(name))["method"] for name in recipe_names()}
+    assert there >= set(method_names())
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('method = "supervised"\nstep = 5\nw_ce = -1\nlr = "fast"\nval_share = 2.0\n')
+    kinds = (find_method("supervised").Config, DataConfig, RunConfig)
+    with pytest.raises(ConfigError) as stop:
+        read_settings(kinds, recipe=recipe, flags={}, method="supervised")
+    for word in ("did you mean steps", "w_ce", "lr", "val_share"):
+        assert word in stop.value.message
+    with pytest.raises(ConfigError, match="recipe for supervised, not for mean-teacher"):
+        read_settings(kinds, recipe=recipe, flags={}, method="mean-teacher")
+
+
+def test_flags_win_over_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("steps = 5\nbatch_size = 2\n")
+    (run,) = read_settings((RunConfig,), recipe=recipe, flags={"steps": "7"}, method="supervised")
+    assert (run.steps, run.batch_size) == (7, 2)
+
+
+def test_train_and_resume(toy: Paths, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    invoke("supervised", toy.data, "--out", out, *TINY)
+    recipe = read_toml(out / "config.toml")
+    assert recipe["method"] == "supervised"
+    assert recipe["size"] == [64, 80]
+    assert "trocar" in (out / "command.txt").read_text()
+    with pytest.raises(OutputExistsError):
+        invoke("supervised", toy.data, "--out", out, *TINY)
+    # The run's own settings are used; they need not be given again.
+    invoke("supervised", toy.data, "--out", out, "--resume")
+    again = tmp_path / "again"
+    invoke("supervised", toy.data, "--out", again, "--recipe", out / "config.toml")
+    scores = [json.loads((p / "metrics.json").read_text())["best"] for p in (out, again)]
+    assert scores[0] == scores[1]
+
+
+def test_compositing_on_the_fly_changes_labelled_frames_only(toy: Paths) -> None:
+    method = find_method("cross-consistency")(
+        find_method("cross-consistency").Config(size=(64, 80))
+    )
+    batches = {}
+    for chance in (0.0, 1.0):
+        data = open_data(
+            Paths(data=toy.data, unlabelled=toy.unlabelled),
+            DataConfig(composite=chance),
+            RunConfig(batch_size=4),
+            method,
+        )
+        batches[chance] = {name: s.batch(0) for name, s in method.streams(data).items()}
+    plain, mixed = batches[0.0], batches[1.0]
+    assert (plain["labelled"]["mask"] != mixed["labelled"]["mask"]).any()
+    assert (plain["unlabelled"]["image"] == mixed["unlabelled"]["image"]).all()
+
+
+def opened(paths: Paths, name: str, **config: object) -> object:
+    method = find_method(name)(find_method(name).Config(size=(64, 80)))
+    return open_data(paths, DataConfig(**config), RunConfig(batch_size=4), method)  # type: ignore[arg-type]
+
+
+def test_hidden_labels_serve_as_unlabelled_frames(toy: Paths) -> None:
+    data = opened(Paths(data=toy.data), "cross-consistency", label_share=0.25)
+    assert (len(data.labelled), len(data.unlabelled)) == (2, 6)  # type: ignore[attr-defined]
+    names = [{item.name for item in part} for part in (data.labelled, data.unlabelled)]  # type: ignore[attr-defined]
+    assert not names[0] & names[1]
+    assert len(opened(Paths(data=toy.data), "supervised", label_share=0.25).labelled) == 2  # type: ignore[attr-defined]
+
+
+def test_sets_that_spoil_a_run_are_refused(toy: Paths, tmp_path: Path) -> None:
+    labelled = Paths(data=toy.data)
+    with pytest.raises(ConfigError, match="needs frames without labels"):
+        opened(labelled, "cross-consistency")
+    with pytest.raises(ConfigError, match="needs --target"):
+        opened(labelled, "mean-teacher")
+    with pytest.raises(ConfigError, match="takes no --target"):
+        opened(replace(labelled, target=toy.target), "supervised")
+    (tmp_path / "empty" / "images").mkdir(parents=True)
+    with pytest.raises(DataError):
+        opened(replace(labelled, unlabelled=tmp_path / "empty"), "cross-consistency")
+    leak = tmp_path / "leak"
+    leak.mkdir()
+    shutil.copy(toy.data / "images" / "f11.png", leak / "other_name.png")
+    with pytest.raises(DataError, match="validation frames too"):
+        opened(replace(labelled, unlabelled=leak), "cross-consistency")
+    other = tmp_path / "other"
+    shutil.copytree(toy.data, other)
+    text = (other / "classes.toml").read_text().replace("grasper", "hook")
+    (other / "classes.toml").write_text(text)
+    for given in ({"target": other}, {"target": toy.target, "validation": other}):
+        with pytest.raises(DataError, match="class tables differ"):
+            opened(replace(labelled, **given), "mean-teacher")
+
+
+def test_comparing_runs_each_recipe_once_and_prints_the_table(toy: Paths, tmp_path: Path) -> None:
+    shared = 'steps = 2\nbatch_size = 4\nsize = [64, 80]\nencoder = "tu-lcnet_050"\n'
+    for name, method in (("plain", "supervised"), ("texture", "texture-entropy")):
+        (tmp_path / f"{name}.toml").write_text(f'method = "{method}"\n{shared}')
+    args = [tmp_path / "plain.toml", tmp_path / "texture.toml", "--data", toy.data]
+    args += ["--out", tmp_path / "out", "--seeds", "2", "--metric", "iou_background"]
+    args += [
+        x for pair in ("workers=0", "device=cpu", "decoder_channels=16") for x in ("--set", pair)
+    ]
+    texts = []
+    for _ in range(2):
+        done = CliRunner().invoke(compare, [str(a) for a in args], catch_exceptions=False)
+        texts.append(done.stdout[done.stdout.index("| recipe") :])
+        stamps = [p.stat().st_mtime_ns for p in sorted((tmp_path / "out").rglob("last.ckpt"))]
+        assert len(stamps) == 4
+    assert texts[0] == texts[1]
+    assert "| texture |" in texts[0]
+    rows = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [row["name"] for row in rows] == ["plain", "texture"]
+    assert all(len(set(row["scores"])) == 2 for row in rows)
+    assert (tmp_path / "out" / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_comparisons_that_are_not_fair_are_refused(tmp_path: Path) -> None:
+    for name, steps in (("a", 5), ("b", 6)):
+        (tmp_path / f"{name}.toml").write_text(f'method = "supervised"\nsteps = {steps}\n')
+    paths = [tmp_path / "a.toml", tmp_path / "b.toml"]
+    with pytest.raises(ConfigError, match="steps differs between the recipes: 5, 6"):
+        read_entries(paths, {})
+    assert len(read_entries(paths, {"steps": 9})) == 2
+    with pytest.raises(ConfigError, match="same file name"):
+        read_entries([paths[0], paths[0]], {})
+    with pytest.raises(ConfigError, match="has no value"):
+        overrides(["steps"])
+    with pytest.raises(ConfigError, match="did you mean supervised"):
+        read_entries(["supervise"], {})

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from trocar.commands import doctor
+from trocar.commands.doctor import examine
+from trocar.doctor import checks
+from trocar.doctor.checks import CHECKS, Finding, check_wheels
+
+
+def test_both_onnxruntime_wheels_are_a_fault_with_a_remedy(monkeypatch) -> None:
+    monkeypatch.setattr(checks, "version_of", lambda name: "1.0" if "onnx" in name else None)
+    finding = check_wheels()
+    assert finding.state == "fail"
+    assert "onnxruntime and onnxruntime-gpu" in finding.detail
+    assert "pip uninstall" in finding.remedy
+
+
+def test_an_old_torch_is_a_fault(monkeypatch) -> None:
+    monkeypatch.setattr(
+        checks, "version_of", lambda name: "2.7.1+cu126" if name == "torch" else None
+    )
+    assert checks.check_versions().state == "fail"
+    monkeypatch.setattr(checks, "version_of", lambda name: "2.10.0" if name == "torch" else None)
+    assert checks.check_versions().state == "ok"
+
+
+def test_a_check_that_breaks_is_a_finding_and_stops_nothing() -> None:
+    def check_bad() -> Finding:
+        raise RuntimeError("boom")
+
+    def check_good() -> Finding:
+        return Finding(check="good", state="ok", detail="")
+
+    bad, good = examine([check_bad, check_good])
+    assert (bad.check, bad.state) == ("bad", "fail")
+    assert "boom" in bad.detail
+    assert good.state == "ok"
+
+
+def test_a_broken_native_package_is_told_in_its_own_words(monkeypatch) -> None:
+    class Done:
+        returncode, stderr, stdout = 1, "Traceback\nImportError: libavcodec missing\n", ""
+
+    monkeypatch.setattr(checks, "_python", lambda code: Done)
+    finding = checks.check_codecs()
+    assert finding.state == "fail"
+    assert finding.detail == "ImportError: libavcodec missing"
+
+
+@pytest.mark.parametrize(("state", "code"), [("fail", 1), ("warn", 0), ("absent", 0)])
+def test_exit_code_and_json(monkeypatch, state, code) -> None:
+    found = Finding(check="x", state=state, detail="d", remedy="r")
+    monkeypatch.setattr(doctor, "examine", lambda: [found])
+    done = CliRunner().invoke(doctor.doctor, ["--json"])
+    assert done.exit_code == code
+    assert json.loads(done.output) == [{"check": "x", "state": state, "detail": "d", "remedy": "r"}]
+    assert "→ r" in CliRunner().invoke(doctor.doctor, []).output
+
+
+def test_this_machine_can_be_examined() -> None:
+    findings = examine()
+    assert len(findings) >= len(CHECKS)
+    assert all("the check broke" not in f.detail for f in findings)
+    assert {f.check: f.state for f in findings}["codecs"] == "ok"

@@ -1,0 +1,66 @@
+"""What a report's page and pictures do for print, narrow windows and colour-blind readers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from trocar.evaluation.figures import outlined
+from trocar.report.page import Page, columns, table
+from trocar.report.sources import read_evaluation
+
+
+def test_regions_have_lines_of_both_extremes_round_them() -> None:
+    frame = np.full((12, 14, 3), 120, np.uint8)
+    labels = np.zeros((12, 14), np.uint8)
+    labels[3:8, 3:6], labels[3:8, 6:10] = 1, 2
+    made = outlined(frame, labels)
+    assert (
+        made[5, :, 0].tolist()
+        == [120, 0, 255, 120, 120, 255, 120, 120, 120, 120, 255, 0] + [120] * 2
+    )
+    assert made[:, 4, 0].tolist() == [120, 0, 255, *[120] * 5, 255, 0, 120, 120]
+    assert (frame == 120).all()
+
+
+def test_wide_tables_may_break_their_heads() -> None:
+    wide = table([f"score_{i}" for i in range(9)], [[0.5] * 9])
+    assert 'class="wide short"' in wide
+    assert "score_<wbr>3" in wide
+    assert 'class="short"' in table(["a", "b"], [[1, 2]])
+    assert 'class=""' in table(["a", "b"], [[1, 2]] * 30)
+
+
+def test_long_lists_stand_in_columns_and_keep_their_order() -> None:
+    text = columns(("score", "value"), [(f"s{i}", i) for i in range(7)])
+    assert text.count("<table") == 3
+    assert re.findall(r"<td>(s\d)</td>", text) == [f"s{i}" for i in range(7)]
+    assert columns(("score", "value"), []) == ""
+
+
+def test_links_to_sections_can_wrap() -> None:
+    page = Page("title")
+    for name in ("a", "b"):
+        page.section(name, "text")
+    assert "</a> <a" in page.html()
+
+
+def test_pictures_say_which_frame_they_show(tmp_path: Path) -> None:
+    for name in ("worst_1.jpg", "best_1.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 5, 3), np.uint8))
+    document = {
+        "frames": [
+            {"name": "op1/3", "iou_mean": 0.25},
+            {"name": "op1/4", "iou_mean": None},
+        ],
+        "pictures": {"worst": ["worst_1.jpg"], "best": ["best_1.jpg", "gone.jpg"]},
+        "pictured": {"worst_1.jpg": "op1/3"},
+    }
+    (tmp_path / "evaluation.json").write_text(json.dumps(document))
+    found = read_evaluation(tmp_path)
+    assert [told for _, told in found.pictures("worst")] == [", op1/3, iou_mean 0.250"]
+    assert [told for _, told in found.pictures("best")] == [""]  # of an older evaluation

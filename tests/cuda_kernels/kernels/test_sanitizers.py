@@ -1,0 +1,125 @@
+"""The kernels repeated under the sanitizers, and broken on purpose to see them speak up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from trocar.cuda_kernels import DEFAULT_OFFSETS
+from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
+from trocar.cuda_kernels.backends.emulation import KERNELS, HostLauncher, compile_on_host
+from trocar.cuda_kernels.backends.kernels import KernelEngine, Source
+from trocar.cuda_kernels.backends.launch_plan import Tuning
+
+ADDRESS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+THREAD = ["-O1", "-g", "-fsanitize=thread", "-DHOST_THREADS", "-pthread"]
+
+
+@pytest.fixture(scope="module")
+def recorded(libraries, tmp_path_factory) -> dict[Source, Path]:
+    """One file of launches for each source, made by the unsanitised kernels."""
+    folder = tmp_path_factory.mktemp("launches")
+    records: list[tuple[Source, bytes]] = []
+    torch.manual_seed(0)
+    for tuning in (Tuning(threads=64, shared=3 * 1024, blocks=2), Tuning(threads=32, blocks=1)):
+        engine = KernelEngine("recorded", HostLauncher(libraries, tuning, record=records))
+        offsets = (*DEFAULT_OFFSETS, (0, -40), (7, 2))
+        x, valid = torch.randn(1, 3, 13, 37, dtype=torch.float64), torch.rand(1, 13, 37) < 0.8
+        for one_hot in (False, True):
+            plan = SoftPlan(offsets, from_logits=True, one_hot=one_hot)
+            counts, kept = engine.soft_counts(x, valid, plan)
+            engine.soft_gradient(x, valid, plan, counts, kept)
+        engine.entropy_gradient(counts, engine.entropy(counts, symmetric=True), symmetric=True)
+        labels = torch.randint(0, 40, (2, 13, 37), dtype=torch.uint8)
+        engine.hard_counts(labels, HardPlan(offsets, 39, 3))
+    summed: list[tuple[Source, bytes]] = []
+    launcher = HostLauncher(libraries, Tuning(threads=64, blocks=1, tile=(8, 5)), record=summed)
+    engine = KernelEngine("recorded", launcher, tensor_cores=True)
+    offsets = ((0, 1), (1, -1), (0, -40), (2**31 - 1, 0))
+    plan = SoftPlan(offsets, from_logits=True, one_hot=False)
+    engine.soft_counts(torch.randn(1, 17, 6, 7), torch.rand(1, 6, 7) < 0.8, plan)
+    records.append(summed[0])  # what adds the parts is among the others already
+    parts: dict[Source, list[bytes]] = defaultdict(list)
+    for source, launch in records:
+        parts[source].append(launch)
+    files = {}
+    for number, (source, launches) in enumerate(parts.items()):
+        files[source] = folder / f"{number}.launches"
+        files[source].write_bytes(b"".join(launches))
+    return files
+
+
+def replay(source: Source, launches: Path, folder: Path, flags: list[str], kernels=KERNELS):
+    program = folder / f"replay-{source.file}"
+    compile_on_host(source, program, flags, kernels=kernels)
+    options = {"TSAN_OPTIONS": "halt_on_error=1", "ASAN_OPTIONS": "detect_leaks=1"}
+    command = [str(program), str(launches)]
+    if "-fsanitize=thread" in flags and shutil.which("setarch"):
+        command = ["setarch", "-R", *command]  # it wants addresses that are not randomised
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **options}
+    )
+
+
+def supported(flags: list[str], folder: Path) -> bool:
+    probe = folder / "probe.cpp"
+    probe.write_text("int main() { return 0; }")
+    program = folder / "probe"
+    done = subprocess.run(
+        ["g++", "-std=c++20", *flags, str(probe), "-o", str(program)],
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("flags", [ADDRESS, THREAD], ids=["address+undefined", "thread"])
+def test_no_sanitizer_complains(recorded, tmp_path, flags: list[str]) -> None:
+    if not supported(flags, tmp_path):
+        pytest.skip(f"g++ has no library for {flags[2]}")
+    assert {source.file for source in recorded} == {
+        "hard.cu",
+        "entropy.cu",
+        "soft_forward.cu",
+        "soft_forward_tensor.cu",
+        "soft_backward.cu",
+    }
+    for source, launches in recorded.items():
+        done = replay(source, launches, tmp_path, flags)
+        assert done.returncode == 0, f"{source}: {done.stdout}{done.stderr}"
+        assert "launches repeated" in done.stdout
+
+
+def broken(folder: Path, old: str, new: str) -> Path:
+    """The kernels with one place of hard.cu changed."""
+    kernels = folder / "kernels"
+    shutil.copytree(KERNELS, kernels)
+    text = (kernels / "hard.cu").read_text()
+    assert text.count(old) >= 1
+    (kernels / "hard.cu").write_text(text.replace(old, new, 1))
+    return kernels
+
+
+@pytest.mark.parametrize(
+    ("flags", "old", "new", "words"),
+    [
+        (THREAD, "__syncthreads();", "", "data race"),
+        (ADDRESS, "bin < bins * copies", "bin <= bins * copies", "heap-buffer-overflow"),
+    ],
+    ids=["barrier", "overflow"],
+)
+def test_a_fault_is_reported(recorded, tmp_path, flags, old, new, words) -> None:
+    if not supported(flags, tmp_path):
+        pytest.skip(f"g++ has no library for {flags[2]}")
+    ((source, launches),) = [
+        pair for pair in recorded.items() if pair[0].file == "hard.cu" and "char" in str(pair[0])
+    ]
+    done = replay(source, launches, tmp_path, flags, broken(tmp_path, old, new))
+    assert done.returncode != 0
+    assert words in done.stderr

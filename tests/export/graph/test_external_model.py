@@ -1,0 +1,284 @@
+"""Networks and ONNX files that were not trained here: the same graph, gate and bundle."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from export_helpers import SIZE, SmallNet, manifest_of, run_onnx, scene, small_network
+from torch import Tensor, nn
+
+from trocar.contract.bundle import open_bundle
+from trocar.contract.errors import (
+    ArgumentError,
+    BundleError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ParityError,
+)
+from trocar.export.bundle import bundle_from_onnx, export_bundle
+from trocar.export.gate import Options
+from trocar.export.graph.external_model import foreign_network
+from trocar.export.graph.from_onnx import original_reference, wrap_onnx
+from trocar.export.graph.input_spec import Foreign, read_spec
+from trocar.export.parity.types import GateFrame
+
+SPEC = """
+height = 64
+width = 96
+classes = "classes.toml"
+"""
+NETWORK = """
+from export_helpers import SmallNet
+from torch import nn
+
+class Dictionary(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = SmallNet()
+    def forward(self, x):
+        x = self.inner(x)
+        return {"aux": x * 0, "out": nn.functional.avg_pool2d(x, 2)}
+
+def make():
+    return Dictionary()
+
+def broken(size):
+    return Dictionary()
+
+answer = 42
+"""
+
+
+def frames() -> list[GateFrame]:
+    return [GateFrame(name=str(s), image=scene(s, 120, 160)) for s in range(3)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    manifest_of().classes.write(tmp_path / "classes.toml")
+    (tmp_path / "spec.toml").write_text(SPEC)
+    (tmp_path / "theirs_networks.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def foreign(folder: Path) -> Foreign:
+    return read_spec(folder / "spec.toml", classes=None)
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Tensor]:
+    inner = small_network().network.state_dict()
+    return {f"module.inner.{name}": value for name, value in inner.items()}
+
+
+def test_a_foreign_network_goes_through_the_same_gate(
+    folder: Path, foreign: Foreign, weights: dict[str, Tensor]
+) -> None:
+    torch.save({"state_dict": weights, "epoch": 3}, folder / "w.pt")
+    network = foreign_network("theirs_networks:make", folder / "w.pt", foreign)
+    out = folder / "theirs.trocar"
+    report = export_bundle(network, foreign.manifest, out, frames=frames(), runner=run_onnx)
+    assert report.numbers["informative_frames"] == 3
+    manifest = open_bundle(out).manifest
+    assert manifest.method == "foreign"
+    assert manifest.classes.names == ("background", "grasper", "scissors")
+    assert manifest.input.mean == (0.485, 0.456, 0.406)
+
+
+def test_weights_as_safetensors(folder: Path, foreign: Foreign, weights: dict[str, Tensor]) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    safetensors.save_file(weights, folder / "w.safetensors")
+    network = foreign_network("theirs_networks:make", folder / "w.safetensors", foreign)
+    first = dict(network.named_parameters())["network.network.inner.first.weight"]
+    torch.testing.assert_close(first, weights["module.inner.first.weight"])
+
+
+class Malicious:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("was-executed"),))
+
+
+def test_a_malicious_pickle_is_not_executed(folder: Path, foreign: Foreign) -> None:
+    (folder / "evil.pt").write_bytes(pickle.dumps({"a": Malicious()}))
+    with pytest.raises(CheckpointError, match="as tensors alone"):
+        foreign_network("theirs_networks:make", folder / "evil.pt", foreign)
+    torch.save({"a": Malicious()}, folder / "evil2.pt")
+    with pytest.raises(CheckpointError):
+        foreign_network("theirs_networks:make", folder / "evil2.pt", foreign)
+    assert not (folder / "was-executed").exists()
+
+
+def test_weights_that_do_not_fit_are_named(
+    folder: Path, foreign: Foreign, weights: dict[str, Tensor]
+) -> None:
+    def attempt(state: object) -> str:
+        torch.save(state, folder / "w.pt")
+        with pytest.raises(CheckpointError) as caught:
+            foreign_network("theirs_networks:make", folder / "w.pt", foreign)
+        return caught.value.message
+
+    part = {k: v for k, v in weights.items() if "head" not in k}
+    assert "missing 2 (inner.head" in attempt(part)
+    assert "unexpected 1 (more)" in attempt({**weights, "more": torch.zeros(1)})
+    wrong = {**weights, "module.inner.head.bias": torch.zeros(9)}
+    assert "head.bias" in attempt(wrong)
+    assert "holds no state dictionary" in attempt([1, 2])
+    with pytest.raises(CheckpointError):
+        foreign_network("theirs_networks:make", folder / "nowhere.pt", foreign)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("theirs_networks", "expected package.module:factory"),
+        ("no_such_package:make", "cannot import"),
+        ("theirs_networks:maek", "did you mean make"),
+        ("theirs_networks:broken", "without arguments"),
+        ("theirs_networks:answer", "no function or class"),
+    ],
+)
+def test_modules_that_cannot_be_had(
+    folder: Path, foreign: Foreign, module: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        foreign_network(module, None, foreign)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("height = 64", "width is missing"),
+        ("height = 0\nwidth = 9999", "height is 0.*width is 9999"),
+        (SPEC + "mean = [123.7, 116.3, 103.5]", "divide them by 255"),
+        (SPEC + "hieght = 3", "did you mean height"),
+        ("height = 64\nwidth = 64", "no class table"),
+        (SPEC + "std = [0.2, 0.0, 0.2]", "above 0"),
+    ],
+)
+def test_specs_are_checked(folder: Path, text: str, words: str) -> None:
+    (folder / "spec.toml").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        read_spec(folder / "spec.toml", classes=None)
+
+
+def test_a_missing_spec_is_named(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.toml"):
+        read_spec(folder / "nowhere.toml", classes=None)
+
+
+def onnx_of(network: nn.Module, *, size: tuple[int, int] = SIZE, batch: str | None = "n") -> bytes:
+    """A file as other people write them: a float tensor in, logits out."""
+    program = torch.onnx.export(
+        network.eval(),
+        (torch.zeros(2 if batch else 1, 3, *size),),
+        dynamo=True,
+        opset_version=18,
+        input_names=["frame"],
+        output_names=["labels"],
+        dynamic_shapes=({0: batch},) if batch else None,
+        verbose=False,
+    )
+    return program.model_proto.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def theirs() -> bytes:
+    return onnx_of(small_network().network)
+
+
+def test_a_finished_onnx_file_becomes_a_bundle(
+    folder: Path, foreign: Foreign, theirs: bytes
+) -> None:
+    out = folder / "theirs.trocar"
+    report = bundle_from_onnx(
+        theirs, foreign, out, source="theirs.onnx", frames=frames(), runner=run_onnx
+    )
+    assert report.reference == "the ONNX file as it was given"
+    bundle = open_bundle(out)
+    answer = run_onnx(bundle.model)(np.stack([scene(1, 77, 133), scene(2, 77, 133)]))
+    assert answer["labels"].shape == (2, 64, 96)
+    assert answer["labels"].dtype == np.uint8
+    # From here on it is a bundle as any other: half and int8 work too.
+    options = Options(precision="fp16")
+    report = bundle_from_onnx(
+        theirs, foreign, folder / "half.trocar", source="x", frames=frames(), runner=run_onnx,
+        options=options,
+    )  # fmt: skip
+    assert report.extra["conversion"]["layers"] == 3
+
+
+@pytest.mark.parametrize("change", ['channels = "bgr"', "normalise = false", "std = [1, 1, 1]"])
+def test_preprocessing_of_the_wrapped_file_is_the_specs(
+    folder: Path, theirs: bytes, change: str
+) -> None:
+    (folder / "spec.toml").write_text(SPEC + change)
+    foreign = read_spec(folder / "spec.toml", classes=None)
+    data, _ = wrap_onnx(theirs, foreign, source="theirs.onnx")
+    (folder / "w.onnx").write_bytes(data)
+    images = np.stack([scene(s, 120, 160) for s in range(2)])
+    ours = run_onnx(folder / "w.onnx")(images)["labels"]
+    outside = original_reference(theirs, foreign)(images)["labels"]
+    assert (ours == outside).mean() > 0.999
+    (folder / "spec.toml").write_text(SPEC)
+    plain = read_spec(folder / "spec.toml", classes=None)
+    other = original_reference(theirs, plain)(images)["labels"]
+    assert (ours == other).mean() < 0.999
+
+
+def test_a_wrong_wrapping_is_refused(
+    folder: Path, foreign: Foreign, theirs: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trocar.export import bundle as module
+
+    def shifted(data: bytes, spec: Foreign, *, source: str) -> tuple:
+        made, manifest = wrap_onnx(data, spec, source=source)
+        model = onnx.load_model_from_string(made)
+        for node in model.graph.node:
+            if node.op_type == "Transpose":
+                node.attribute[0].ints[:] = [0, 3, 1, 2]
+            if node.op_type == "Sub" and "step" in node.output[0]:
+                node.op_type = "Add"
+        return model.SerializeToString(), manifest
+
+    monkeypatch.setattr(module, "wrap_onnx", shifted)
+    with pytest.raises(ParityError):
+        bundle_from_onnx(
+            theirs, foreign, folder / "m.trocar", source="x", frames=frames(), runner=run_onnx
+        )
+    assert not (folder / "m.trocar").exists()
+
+
+def test_files_that_cannot_be_wrapped_say_why(folder: Path, foreign: Foreign) -> None:
+    with pytest.raises(BundleError, match="no valid ONNX"):
+        wrap_onnx(b"nothing", foreign, source="x.onnx")
+    fixed = onnx_of(SmallNet(), batch=None)
+    with pytest.raises(ArgumentError, match="batches of 1 only"):
+        wrap_onnx(fixed, foreign, source="x.onnx")
+    other = onnx_of(SmallNet(), size=(32, 48))
+    with pytest.raises(ArgumentError, match=r"expected one float32 input \[N, 3, 64, 96\]"):
+        wrap_onnx(other, foreign, source="x.onnx")
+    (folder / "spec.toml").write_text(SPEC + 'output = "masks"')
+    named = read_spec(folder / "spec.toml", classes=None)
+    with pytest.raises(ArgumentError, match="no output masks"):
+        wrap_onnx(onnx_of(SmallNet()), named, source="x.onnx")
+
+
+def test_a_frame_in_file_is_taken_as_it_is(
+    folder: Path, foreign: Foreign, small_onnx: bytes
+) -> None:
+    model = onnx.load_model_from_string(small_onnx)
+    del model.metadata_props[:]
+    data, manifest = wrap_onnx(model.SerializeToString(), foreign, source="x.onnx")
+    assert [o.name for o in manifest.outputs] == ["labels", "confidence"]
+    kept = onnx.load_model_from_string(data)
+    assert len(kept.graph.node) == len(model.graph.node)

@@ -1,0 +1,360 @@
+"""The gate: what agrees passes; broken conversions and uninformative frames are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from export_helpers import Classifier, frames_of, manifest_of, run_onnx, scene, truth
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import nn
+
+from trocar.contract.bundle import open_bundle
+from trocar.contract.errors import (
+    ConfigError,
+    DataError,
+    OutputExistsError,
+    ParityError,
+)
+from trocar.export.bundle import export_bundle
+from trocar.export.gate import Options
+from trocar.export.graph.frame_graph import Normalised
+from trocar.export.graph.from_torch import onnx_from_network
+from trocar.export.parity import label_metrics as agreement
+from trocar.export.parity.check import check_parity
+from trocar.export.parity.limits import Limits
+from trocar.export.parity.types import GateFrame, ParityReport
+from trocar.export.reference import torch_reference
+
+
+def gate_frames(count: int = 3) -> list[GateFrame]:
+    return [
+        GateFrame(name=f"f{s}", image=scene(s, 120, 160), truth=truth(s, 120, 160))
+        for s in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def exported(small: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("gate") / "small.trocar"
+    export_bundle(small, manifest_of(), out, frames=gate_frames(), runner=run_onnx)
+    return out
+
+
+def test_an_honest_export_passes_and_the_bundle_holds_the_evidence(exported: Path) -> None:
+    bundle = open_bundle(exported)
+    assert set(bundle.manifest.files) == {"model.onnx", "golden.npz", "parity.json"}
+    report = json.loads(bundle.read("parity.json"))
+    assert report["passed"] is True
+    assert report["numbers"]["equal"] >= 0.999
+    assert report["numbers"]["informative_frames"] == 3
+    assert report["numbers"]["largest_logit_difference"] < report["numbers"]["logit_spread"] / 1000
+    assert report["truth"]["candidate"]["mean_iou"] > 0.5
+    assert len(report["classes"]) == 3
+    assert bundle.manifest.golden_margin == pytest.approx(
+        2 * report["numbers"]["allowed_logit_difference"]
+    )
+    assert 0.9 < bundle.manifest.extra["fast_resize"]["equal"] <= 1
+    carried = onnx.load(bundle.model).metadata_props
+    assert any(e.key == "trocar_manifest" and "golden_margin" in e.value for e in carried)
+    # What lies beside it: nothing half-written.
+    assert [p.name for p in exported.parent.iterdir()] == ["small.trocar"]
+
+
+def test_the_golden_frame_replays(exported: Path) -> None:
+    golden = np.load(exported / "golden.npz", allow_pickle=False)
+    answer = run_onnx(exported / "model.onnx")(golden["frame"][None])
+    assert golden["labels"].dtype == np.uint8
+    assert golden["margin"].dtype == np.float32
+    assert golden["margin"].shape == golden["labels"].shape == (64, 96)
+    assert len(np.unique(golden["labels"])) == 3
+    assert (answer["labels"][0] == golden["labels"]).all()
+    assert (golden["margin"] >= 0).all()
+    np.testing.assert_array_equal(answer["confidence"][0], golden["confidence"])
+
+
+def edited(data: bytes, edit: Callable[[onnx.ModelProto], None]) -> bytes:
+    model = onnx.load_model_from_string(data)
+    edit(model)
+    return model.SerializeToString()
+
+
+def weights_of(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    return next(t for t in model.graph.initializer if t.name.endswith(name))
+
+
+def change(model: onnx.ModelProto, name: str, edit: Callable[[NDArray], NDArray]) -> None:
+    tensor = weights_of(model, name)
+    value = edit(numpy_helper.to_array(tensor).copy())
+    tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float32), tensor.name))
+
+
+def scale_off_by_two(model: onnx.ModelProto) -> None:
+    change(model, "scale", lambda v: v * 2)
+
+
+def swapped_channel(model: onnx.ModelProto) -> None:
+    change(model, "first.weight", lambda v: v[:, ::-1])
+
+
+def dropped_class(model: onnx.ModelProto) -> None:
+    def lower(value: NDArray) -> NDArray:
+        value[2] = -1e4
+        return value
+
+    change(model, "head.bias", lower)
+
+
+def half_pixel_shift(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "coordinate_transformation_mode":
+                attribute.s = b"asymmetric"
+
+
+BREAKS = (scale_off_by_two, swapped_channel, dropped_class, half_pixel_shift)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "precision"),
+    # A shift of half a pixel may be below what int8 is allowed.
+    [(b, p) for b in BREAKS for p in ("fp32", "fp16", "int8") if (b, p) != (BREAKS[3], "int8")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_planted_conversions_are_refused(
+    small: nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    break_it: Callable[[onnx.ModelProto], None],
+    precision: str,
+) -> None:
+    monkeypatch.setattr(
+        "trocar.export.precision.convert", lambda data, *_, **__: (edited(data, break_it), {})
+    )
+    out = tmp_path / "broken.trocar"
+    options = Options(precision=precision, pictures=tmp_path / "pictures")
+    with pytest.raises(ParityError, match="does not agree") as caught:
+        export_bundle(
+            small, manifest_of(), out, frames=gate_frames(), runner=run_onnx, options=options
+        )
+    assert caught.value.remedy
+    assert not out.exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["pictures"]
+    assert (tmp_path / "pictures" / "worst_1.png").stat().st_size > 1000
+
+
+def answers(labels: NDArray[np.uint8], logits: NDArray[np.float32]) -> dict[str, NDArray]:
+    return {"labels": labels[None], "logits": logits[None]}
+
+
+def judge(
+    reference: NDArray[np.uint8], candidate: NDArray[np.uint8], *, margin: float, limits: Limits
+) -> ParityReport:
+    """The gate on two label maps; the reference's logits are one-hot times ``margin``."""
+    logits = np.eye(3, dtype=np.float32)[reference].transpose(2, 0, 1) * margin
+    frame = GateFrame(name="made", image=np.zeros((8, 8, 3), np.uint8))
+    report, _ = check_parity(
+        lambda _: answers(reference, logits),
+        lambda _: answers(candidate, logits),
+        [frame],
+        manifest_of(reference.shape),
+        limits=limits,
+    )
+    return report
+
+
+def blocks() -> NDArray[np.uint8]:
+    labels = np.zeros((200, 200), np.uint8)
+    labels[20:120, 20:120] = 1
+    labels[150:158, 150:156] = 2
+    return labels
+
+
+def test_a_lost_instrument_is_seen_although_nearly_all_pixels_agree() -> None:
+    reference, candidate = blocks(), blocks()
+    candidate[candidate == 2] = 0
+    assert (reference == candidate).mean() > 0.998
+    loose = replace(Limits(), equal=0.99, far=1.0, boundary=0.0, class_agreement=0.0)
+    report = judge(reference, candidate, margin=5.0, limits=loose)
+    assert [f for f in report.faults if "regions lost: scissors (48 pixels)" in f]
+    report = judge(reference, candidate, margin=5.0, limits=replace(loose, lost=1))
+    assert report.passed
+    report = judge(
+        reference, candidate, margin=5.0, limits=replace(loose, lost=1, class_agreement=0.9)
+    )
+    assert any("class scissors: IoU 0.0000" in f for f in report.faults)
+
+
+def test_near_ties_may_differ_and_others_may_not() -> None:
+    reference, candidate = blocks(), blocks()
+    candidate[20, 20:24] = 0
+    limits = replace(Limits(), logit_share=0.5)
+    assert judge(reference, candidate, margin=1.0, limits=limits).passed
+    report = judge(reference, candidate, margin=1.0, limits=replace(limits, logit_share=0.01))
+    assert any("without being near-ties" in f for f in report.faults)
+
+
+def test_a_frame_of_one_class_proves_nothing() -> None:
+    empty = np.zeros((200, 200), np.uint8)
+    report = judge(empty, empty, margin=5.0, limits=Limits())
+    assert not report.passed
+    assert "proves nothing" in report.faults[0]
+    with pytest.raises(ParityError) as caught:
+        report.require()
+    assert "instruments in view" in caught.value.remedy
+    stray = empty.copy()
+    stray[5, 5] = 1
+    assert not judge(stray, stray, margin=5.0, limits=Limits()).passed
+
+
+def test_a_loss_against_ground_truth_is_a_fault(small: nn.Module, small_onnx: bytes) -> None:
+    reference = torch_reference(small, onnx_from_network(small, manifest_of())[1])
+
+    def worse(frames: NDArray[np.uint8]) -> dict[str, NDArray]:
+        labels = reference(frames)["labels"].copy()
+        labels[:, :, ::9] = 0
+        return {"labels": labels}
+
+    loose = Limits(
+        equal=0.0, class_agreement=0.0, boundary=0.0, far=1.0, lost=10**6, max_logit_share=0.0
+    )
+    report, worst = check_parity(reference, worse, gate_frames(), manifest_of(), limits=loose)
+    assert len(report.faults) == 1
+    assert "ground truth falls" in report.faults[0]
+    assert report.truth["reference"]["mean_dice"] > report.truth["candidate"]["mean_dice"]
+    assert [w.equal for w in worst] == sorted(w.equal for w in worst)
+    assert any("logits were not compared" in note for note in report.notes)
+
+
+def test_logits_that_are_not_finite_are_a_fault(small: nn.Module) -> None:
+    reference = torch_reference(small, onnx_from_network(small, manifest_of())[1])
+
+    def broken(frames: NDArray[np.uint8]) -> dict[str, NDArray]:
+        logits = reference(frames)["logits"].copy()
+        logits[0, 0, 0, 0] = np.nan
+        return {"logits": logits}
+
+    report, _ = check_parity(reference, reference, gate_frames(), manifest_of(), twin=broken)
+    assert any("largest logit difference is inf" in f for f in report.faults)
+
+
+def test_classifiers_are_judged_by_class_score_and_embedding(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    manifest = manifest_of((40, 48), task="classification")
+    network = Normalised(Classifier(), manifest.input).eval()
+    with torch.no_grad():
+        frames = [np.full((50, 60, 3), v, np.uint8) for v in (10, 128, 250)]
+        stack = torch.stack([torch.full((3, 40, 48), float(v)) for v in (10, 128, 250)])
+        # Centres at the frames' own embeddings: three frames, three classes.
+        network.network.centres.copy_(network(stack)[1] - network(stack)[1].mean(0))
+    truths = [GateFrame(name=str(i), image=f, truth=i) for i, f in enumerate(frames)]
+    out = tmp_path / "c.trocar"
+    report = export_bundle(network, manifest, out, frames=truths, runner=run_onnx)
+    assert report.numbers["predicted_classes"] >= 2
+    assert report.truth["reference"]["accuracy"] == report.truth["candidate"]["accuracy"]
+    golden = np.load(out / "golden.npz")
+    assert set(golden.files) == {"frame", "scores", "embedding", "margin"}
+    assert golden["margin"].shape == ()
+    reference = torch_reference(network, open_bundle(out).manifest)
+
+    def turned(frames: NDArray[np.uint8]) -> dict[str, NDArray]:
+        answer = reference(frames)
+        return {"scores": answer["scores"][:, ::-1], "embedding": -answer["embedding"]}
+
+    bad, _ = check_parity(reference, turned, truths, manifest)
+    assert any("top classes" in f for f in bad.faults)
+    assert any("cosine" in f for f in bad.faults)
+    same, _ = check_parity(reference, reference, truths[:1], manifest)
+    assert any("proves nothing" in f for f in same.faults)
+
+
+def test_an_output_that_exists_is_refused_before_any_work(exported: Path) -> None:
+    before = (exported / "manifest.json").read_bytes()
+
+    class Untouched(nn.Module):
+        def forward(self, _: object) -> None:
+            raise AssertionError("the network was run although the output exists")
+
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        export_bundle(Untouched(), manifest_of(), exported, frames=frames_of(1), runner=run_onnx)
+    assert (exported / "manifest.json").read_bytes() == before
+
+
+def test_pictures_never_replace_a_folder_of_others(small: nn.Module, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.png").write_bytes(b"x")
+    with pytest.raises(OutputExistsError, match="--pictures"):
+        export_bundle(
+            small,
+            manifest_of(),
+            tmp_path / "m.trocar",
+            frames=frames_of(1),
+            runner=run_onnx,
+            options=Options(pictures=tmp_path / "photos"),
+        )
+    assert (tmp_path / "photos" / "holiday.png").exists()
+
+
+def test_ctrl_c_leaves_nothing(small: nn.Module, tmp_path: Path) -> None:
+    def interrupted(stage: str, done: int, total: int) -> None:
+        if stage == "gate":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle(
+            small,
+            manifest_of(),
+            tmp_path / "m.trocar",
+            frames=frames_of(2),
+            runner=run_onnx,
+            progress=interrupted,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_frames_are_an_error(small: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--frames"):
+        export_bundle(small, manifest_of(), tmp_path / "m", frames=[], runner=run_onnx)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_limits_are_checked_all_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"equal is 2.*informative is 0"):
+        Limits(equal=2.0, informative=0)
+    with pytest.raises(ConfigError, match="did you mean"):
+        Limits().with_flags({"equl": 0.9})
+    assert Limits.of("int8").with_flags({"equal": "0.5", "far": None}).equal == 0.5
+
+
+def test_boundary_f_of_a_shift() -> None:
+    first, second = np.zeros((2, 60, 60), np.uint8)
+    first[20:40, 20:40] = 1
+    second[20:40, 22:42] = 1
+    near = agreement.boundary_f(agreement.boundary_counts(first, second, classes=2, tolerance=2))
+    assert near[1] == 1.0
+    strict = agreement.boundary_f(agreement.boundary_counts(first, second, classes=2, tolerance=0))
+    assert 0.3 < strict[1] < 0.6
+    counts = agreement.confusion(first, second, classes=3)
+    assert agreement.overlap(counts)[1] == pytest.approx(360 / 440)
+    assert agreement.dice(counts)[1] == pytest.approx(720 / 800)
+    assert np.isnan(agreement.overlap(counts)[2])
+
+
+@pytest.mark.parametrize("tolerance", [1, 3])
+def test_a_boundary_is_near_by_euclidean_distance(tolerance: int) -> None:
+    first, second = np.random.default_rng(5).integers(0, 40, (2, 60, 60)) == 0
+    (_, row) = agreement.boundary_counts(
+        first.astype(np.uint8), second.astype(np.uint8), classes=2, tolerance=tolerance
+    )
+    # Single pixels are their own boundary.
+    ours, theirs = np.argwhere(first), np.argwhere(second)
+    apart = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
+    near = [(apart.min(axis=side) <= tolerance).sum() for side in (1, 0)]
+    assert row.tolist() == [near[0], len(ours), near[1], len(theirs)]

@@ -1,0 +1,363 @@
+"""Backends: TensorRT against a stand-in engine, the choice of engines."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from places import ROOT
+
+from trocar.commands.benchmark import benchmark
+from trocar.commands.inspect import inspect
+from trocar.contract.bundle import MODEL, open_bundle, update_bundle
+from trocar.contract.engines import EngineSidecar, Profile
+from trocar.contract.errors import ArgumentError, BackendError, BundleError
+from trocar.runtime import Session
+from trocar.runtime.backends import engine_selection as engines
+from trocar.runtime.backends.tensorrt import TensorRtBackend
+
+
+class StandInDriver:
+    """CUDA without a GPU: device memory is an array, work is done at `wait`."""
+
+    def __init__(self) -> None:
+        self.memory: dict[int, np.ndarray] = {}
+        self.depth = 0
+        self.allocated = 0
+        self.captured = 0
+        self.launched = 0
+        self.closed = False
+        self._recording: list[Callable[[], None]] | None = None
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def stream(self) -> Any:
+        return SimpleNamespace(handle=7, work=[])
+
+    def pinned(self, nbytes: int) -> np.ndarray:
+        self.allocated += 1
+        return np.zeros(nbytes, np.uint8)
+
+    def device(self, nbytes: int) -> int:
+        address = 4096 * (len(self.memory) + 1)
+        self.memory[address] = np.zeros(nbytes, np.uint8)
+        return address
+
+    def _do(self, work: Callable[[], None]) -> None:
+        assert self.depth > 0, "no context is current"
+        if self._recording is not None:
+            self._recording.append(work)
+        else:
+            work()
+
+    def to_device(self, target: int, source: np.ndarray, stream: Any) -> None:
+        self._do(lambda: np.copyto(self.memory[target][: source.size], source))
+
+    def to_host(self, target: np.ndarray, source: int, stream: Any) -> None:
+        self._do(lambda: np.copyto(target, self.memory[source][: target.size]))
+
+    def wait(self, stream: Any) -> None:
+        assert self.depth > 0, "no context is current"
+
+    def capture(self, stream: Any, work: Callable[[], None]) -> Callable[[], None]:
+        self.captured += 1
+        self._recording = []
+        work()
+        recorded, self._recording = self._recording, None
+
+        def launch() -> None:
+            self.launched += 1
+            for step in recorded:
+                step()
+
+        return launch
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class StandInEngine:
+    """An engine that labels a pixel by its brightest channel; profile: batch 1..2 of 8x10."""
+
+    num_io_tensors = 3
+    names = ("frame", "labels", "confidence")
+
+    def __init__(self, driver: StandInDriver) -> None:
+        self.types = {"frame": "UINT8", "labels": "UINT8", "confidence": "HALF"}
+        self.driver = driver
+        self.contexts = 0
+        self.broken = False
+
+    def get_tensor_name(self, index: int) -> str:
+        return self.names[index]
+
+    def get_tensor_mode(self, name: str) -> Any:
+        return SimpleNamespace(name="INPUT" if name == "frame" else "OUTPUT")
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return SimpleNamespace(name=self.types[name])
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> tuple[Any, Any, Any]:
+        return (1, 8, 10, 3), (1, 8, 10, 3), (2, 8, 10, 3)
+
+    def create_execution_context(self) -> Any:
+        self.contexts += 1
+        return StandInContext(self)
+
+
+class StandInContext:
+    def __init__(self, engine: StandInEngine) -> None:
+        self.engine = engine
+        self.shape: tuple[int, ...] = ()
+        self.addresses: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shape = tuple(shape)
+        return 1 <= shape[0] <= 2 and tuple(shape[1:]) == (8, 10, 3)
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shape if name == "frame" else self.shape[:3]
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, handle: int) -> bool:
+        assert handle == 7
+        if self.engine.broken:
+            return False
+        memory = self.engine.driver.memory
+        shape = self.shape
+
+        def work() -> None:
+            count = int(np.prod(shape))
+            frames = memory[self.addresses["frame"]][:count].reshape(shape)
+            labels = frames.argmax(axis=-1).astype(np.uint8)
+            memory[self.addresses["labels"]][: labels.size] = labels.ravel()
+            confidence = np.full(labels.shape, 0.5, np.float16)
+            memory[self.addresses["confidence"]][: labels.size * 2] = confidence.view(
+                np.uint8
+            ).ravel()
+
+        self.engine.driver._do(work)
+        return True
+
+
+@pytest.fixture
+def standin() -> Iterator[tuple[TensorRtBackend, StandInDriver, StandInEngine]]:
+    driver = StandInDriver()
+    engine = StandInEngine(driver)
+    backend = TensorRtBackend(engine, driver, name="tensorrt", device="cuda:0", precision="fp16")
+    yield backend, driver, engine
+    backend.close()
+    assert driver.closed
+    assert driver.depth == 0
+
+
+def test_tensorrt_buffers_graphs_and_copies(standin: Any, rng: np.random.Generator) -> None:
+    backend, driver, _ = standin
+    kept = []
+    for _ in range(5):
+        frames = rng.integers(0, 255, (1, 8, 10, 3), np.uint8)
+        given = backend.infer(frames)
+        assert np.array_equal(given["labels"], frames.argmax(axis=-1))
+        assert given["confidence"].dtype == np.float16
+        assert (given["confidence"] == 0.5).all()
+        kept.append((given["labels"], frames.argmax(axis=-1)))
+    # Results are the caller's: later frames leave them alone.
+    assert all(np.array_equal(a, b) for a, b in kept)
+    assert driver.allocated == 3
+    assert (driver.captured, driver.launched) == (1, 4)
+    two = rng.integers(0, 255, (2, 8, 10, 3), np.uint8)
+    assert np.array_equal(backend.infer(two)["labels"], two.argmax(axis=-1))
+    assert driver.allocated == 6
+
+
+def test_tensorrt_refuses_what_its_profile_excludes_and_goes_on(
+    standin: Any, rng: np.random.Generator
+) -> None:
+    backend, _, engine = standin
+    good = rng.integers(0, 255, (1, 8, 10, 3), np.uint8)
+    backend.infer(good)
+    with pytest.raises(BackendError, match="profile takes") as caught:
+        backend.infer(np.zeros((1, 9, 10, 3), np.uint8))
+    assert "--frame 9x10 --batch 1" in caught.value.remedy
+    with pytest.raises(ArgumentError, match="uint8"):
+        backend.infer(np.zeros((1, 8, 10, 3), np.float32))
+    assert np.array_equal(backend.infer(good)["labels"], good.argmax(axis=-1))
+    engine.broken = True
+    with pytest.raises(BackendError, match="execute_async_v3 failed"):
+        backend.infer(np.zeros((2, 8, 10, 3), np.uint8))
+    engine.broken = False
+    assert np.array_equal(backend.infer(good)["labels"], good.argmax(axis=-1))
+
+
+def test_tensorrt_has_a_context_for_each_thread(standin: Any) -> None:
+    backend, _, engine = standin
+    threads = [
+        threading.Thread(target=backend.infer, args=(np.zeros((1, 8, 10, 3), np.uint8),))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    backend.infer(np.zeros((1, 8, 10, 3), np.uint8))
+    assert engine.contexts >= 2
+
+
+def test_an_engine_with_another_input_is_refused() -> None:
+    driver = StandInDriver()
+    engine = StandInEngine(driver)
+    engine.types["frame"] = "FLOAT"
+    with pytest.raises(BundleError, match="expected one input of uint8"):
+        TensorRtBackend(engine, driver, name="tensorrt", device="cuda:0", precision="fp32")
+
+
+@pytest.mark.parametrize(
+    "flavour", ["tensorrt-10.0", "tensorrt-10.16", "tensorrt-11.1", "tensorrt-rtx-1.7"]
+)
+def test_every_tensorrt_name_is_in_every_version(flavour: str) -> None:
+    file = ROOT / "tests" / "export" / "tensorrt_names" / f"{flavour}.json"
+    if not file.is_file():
+        pytest.skip(f"no recorded list for {flavour}")
+    known = file.read_text(encoding="utf-8")
+    tree = ast.parse((ROOT / "runtime" / "backends" / "tensorrt.py").read_text(encoding="utf-8"))
+    ours = {"trt", "context", "_engine", "engine", "runtime", "refitter", "parser"}
+    used = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = node.value
+            name = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
+            if name in ours and not node.attr.startswith("__"):
+                used.add(node.attr)
+    assert {"execute_async_v3", "set_tensor_address", "deserialize_cuda_engine"} <= used
+    missing = {name for name in used if f'"{name}"' not in known}
+    assert not missing
+
+
+def sidecar_for(bundle_path: Path, **changes: Any) -> EngineSidecar:
+    shape = (1, 96, 120)
+    return replace(
+        EngineSidecar(
+            flavour="tensorrt",
+            version="10.16.1.11",
+            onnx_sha256=open_bundle(bundle_path).manifest.files[MODEL],
+            engine_sha256="0" * 64,
+            precision="fp32",
+            precision_found="fp32",
+            precision_source="network",
+            layers={"fp32": 1},
+            profile=Profile(minimum=shape, optimum=shape, maximum=shape),
+            gpu="NVIDIA L4",
+            capability="8.9",
+        ),
+        **changes,
+    )
+
+
+@pytest.fixture
+def with_engine(tiny: ModuleType, tmp_path: Path) -> Path:
+    """A bundle with one engine file that no library would load."""
+    import hashlib
+
+    path: Path = tiny.make_tiny_bundle(tmp_path / "e.trocar")
+    data = b"no real engine"
+    sidecar = sidecar_for(path, engine_sha256=hashlib.sha256(data).hexdigest())
+    update_bundle(
+        open_bundle(path),
+        add={"engines/l4.engine": data, "engines/l4.json": sidecar.to_json().encode()},
+    )
+    return path
+
+
+@pytest.fixture
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def be(name: str = "NVIDIA L4", capability: str = "8.9", version: str = "10.16.1.11") -> None:
+        monkeypatch.setattr("trocar.runtime.devices.cuda_count", lambda: (1, ""))
+        monkeypatch.setattr(engines, "gpu_of", lambda index: engines.Gpu(name, capability))
+        monkeypatch.setattr(engines, "library_version", lambda flavour: version)
+        monkeypatch.setattr("platform.system", lambda: "Linux")
+
+    return be
+
+
+def test_the_engine_that_fits_is_chosen(with_engine: Path, with_gpu: Callable[..., None]) -> None:
+    with_gpu()
+    bundle = open_bundle(with_engine)
+    found = engines.find_engine(bundle, flavour="tensorrt", device="cuda:0")
+    assert found == "engines/l4.engine"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "asked", "words"),
+    [
+        ({"name": "NVIDIA A10", "capability": "8.6"}, {}, "built on NVIDIA L4"),
+        ({"version": "11.1.0"}, {}, "built by tensorrt 10.16.1.11, here is 11.1.0"),
+        ({}, {"flavour": "tensorrt-rtx"}, "tensorrt-rtx was asked for"),
+        ({}, {"precision": "fp16"}, "computes in fp32, fp16 was asked for"),
+        ({}, {"shape": (2, 96, 120)}, "the frames are batch 2 of 96x120"),
+    ],
+)
+def test_an_engine_that_does_not_fit_says_why(
+    with_engine: Path,
+    with_gpu: Callable[..., None],
+    gpu: dict[str, str],
+    asked: dict[str, Any],
+    words: str,
+) -> None:
+    with_gpu(**gpu)
+    bundle = open_bundle(with_engine)
+    with pytest.raises(BackendError, match=words) as caught:
+        engines.find_engine(bundle, **{"flavour": "tensorrt", "device": "cuda:0", **asked})
+    assert caught.value.remedy.startswith("trocar export")
+
+
+def test_a_bundle_without_engines_names_the_command(
+    tiny_bundle: Path, with_gpu: Callable[..., None]
+) -> None:
+    with_gpu()
+    with pytest.raises(BackendError, match="holds no engine") as caught:
+        Session.open(tiny_bundle, backend="tensorrt", device="cuda")
+    assert "--engine tensorrt" in caught.value.remedy
+
+
+def test_inspect_lists_engines_and_their_fitness(
+    with_engine: Path, with_gpu: Callable[..., None]
+) -> None:
+    with_gpu(version="11.1.0")
+    done = CliRunner().invoke(inspect, [str(with_engine)], catch_exceptions=False)
+    assert "engines" in done.output
+    assert "11.1.0" in done.output.replace("\n", "")
+
+
+def test_benchmark_lists_what_ran_and_what_did_not(tiny_bundle: Path) -> None:
+    done = CliRunner().invoke(
+        benchmark,
+        [str(tiny_bundle), "--seconds", "0.05", "--json", "--threads", "1", "--frame", "97x131"],
+        catch_exceptions=False,
+    )
+    rows = [json.loads(line) for line in done.output.splitlines()]
+    first = rows[0]
+    assert (first["backend"], first["device"], first["precision"]) == ("onnxruntime", "cpu", "fp32")
+    assert first["equal"] == 1.0
+    assert 0 < first["p50"] <= first["p99"]
+    assert first["reason"] == ""
+    for row in rows:
+        assert bool(row["reason"]) == (row["fps"] == 0)
+    assert {"tensorrt", "tensorrt-rtx"} <= {row["backend"] for row in rows}

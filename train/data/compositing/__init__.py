@@ -1,0 +1,1 @@
+"""Instruments pasted into tissue: foregrounds, matting, Poisson editing."""

@@ -1,0 +1,311 @@
+"""Poisson image editing: instruments of one picture cloned into another, labels moved with them.
+
+    foregrounds = foregrounds_from_frames(open_frames("labelled/"))
+    sample = paste(background, foregrounds[0], shift=(12, -30), mode="mixed")
+
+Source: Perez, Gangnet and Blake, "Poisson Image Editing", 2003, by ``cv2.seamlessClone``. That
+function puts the centre of the *mask's bounding box* on the point it is given. Here the foreground
+is laid on a canvas of the background's size first, and the mask on that canvas serves both the
+cloning and the label: they cannot part.
+
+The cloned region reaches 5 pixels beyond the label by default, where the usual advice is to erode
+it by 1 or 2. ``seamlessClone`` itself erodes what it is given by 3 pixels before taking gradients,
+and an instrument's strongest gradient is its outline: without that, a dark shaft takes on the
+tissue's colour all over and the label points at tissue. Measured as the colour distance across the
+outline (35 instruments of real frames cloned into other real frames): 69 in the frames themselves,
+27 with 1 pixel eroded, 36 with 2 pixels added, 70 with 5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import IGNORE_INDEX
+from trocar.contract.config import require
+from trocar.contract.errors import ArgumentError
+from trocar.train.data.compositing.foregrounds import Foreground, cut_out, foregrounds_from_frames
+from trocar.train.data.sample import Sample
+
+__all__ = [
+    "MARGIN",
+    "Composite",
+    "Foreground",
+    "Mode",
+    "PlacementConfig",
+    "cut_out",
+    "foregrounds_from_frames",
+    "paste",
+    "place",
+]
+
+Mode = Literal["normal", "mixed", "both"]
+MARGIN = 5
+"""Default of `paste`; see the module."""
+
+_FLAGS = {"normal": cv2.NORMAL_CLONE, "mixed": cv2.MIXED_CLONE}
+
+
+def paste(
+    background: Sample,
+    foreground: Foreground,
+    *,
+    shift: tuple[int, int] = (0, 0),
+    mode: Mode = "normal",
+    margin: int = MARGIN,
+    unlabelled: int = IGNORE_INDEX,
+) -> Sample:
+    """Clones a foreground into a background and moves its label by the same shift.
+
+    Args:
+        background: Frame to clone into.
+        foreground: What to clone; what the shift brings outside the background is cut off.
+        shift: Rows and columns to move by, from the foreground's own place in its picture.
+        mode: ``normal`` keeps the foreground's gradients, ``mixed`` the stronger ones of the two,
+            ``both`` is not allowed here.
+        margin: Pixels by which the cloned region reaches beyond the label's outline; below 0, both
+            are eroded by as much. See the module.
+        unlabelled: Label of a background that has no mask: 255 (ignored, the default: what is on
+            it is not known), or 0 where it is known to show no instrument.
+
+    Returns:
+        The composite; unchanged where nothing of the foreground is left inside.
+
+    Raises:
+        ArgumentError: A mode that is none.
+    """
+    if mode not in _FLAGS:
+        raise ArgumentError(
+            f"mode {mode!r} is no way to clone", remedy="choose 'normal' or 'mixed'"
+        )
+    image, labels = _laid_out(background, foreground, shift)
+    labels = _trimmed(labels, max(-margin, 0))
+    base = background.mask
+    if base is None:
+        base = np.full(background.image.shape[:2], unlabelled, np.uint8)
+    # The frame is continued outwards, so that an instrument is whole up to the border.
+    around = max(margin, 0) + 2
+    solid = cv2.copyMakeBorder(
+        (labels > 0).astype(np.uint8) * np.uint8(255), *(around,) * 4, cv2.BORDER_CONSTANT
+    )
+    if margin > 0:
+        solid = cv2.dilate(solid, _disc(margin))
+    x, y, width, height = cv2.boundingRect(solid)
+    if not labels.any() or min(width, height) < 3:  # seamlessClone fails on less than 3 pixels
+        return replace(background, mask=base)
+    backdrop = cv2.copyMakeBorder(background.image, *(around,) * 4, cv2.BORDER_REPLICATE)
+    canvas = backdrop.copy()
+    inside = np.s_[around:-around, around:-around]
+    canvas[inside] = image
+    centre = (x + width // 2, y + height // 2)
+    cloned = cv2.seamlessClone(canvas, backdrop, solid, centre, _FLAGS[mode])
+    return replace(
+        background,
+        image=np.ascontiguousarray(cloned[inside]),
+        mask=np.where(labels > 0, labels, base),
+    )
+
+
+def _laid_out(
+    background: Sample, foreground: Foreground, shift: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The foreground on a canvas of the background's size, at its shifted place."""
+    height, width = background.image.shape[:2]
+    image, labels = background.image.copy(), np.zeros((height, width), np.uint8)
+    (fh, fw), (dy, dx) = foreground.mask.shape, shift
+    top, left = max(dy, 0), max(dx, 0)
+    bottom, right = min(dy + fh, height), min(dx + fw, width)
+    if top < bottom and left < right:
+        here = np.s_[top:bottom, left:right]
+        there = np.s_[top - dy : bottom - dy, left - dx : right - dx]
+        image[here] = foreground.image[there]
+        labels[here] = foreground.mask[there]
+    return image, labels
+
+
+def _trimmed(labels: NDArray[np.uint8], erode: int) -> NDArray[np.uint8]:
+    if not erode:
+        return labels
+    # The border counts as inside: an instrument that enters there loses nothing.
+    region = cv2.erode(
+        (labels > 0).astype(np.uint8),
+        _disc(erode),
+        borderType=cv2.BORDER_CONSTANT,
+        borderValue=(1,),
+    )
+    return np.where(region > 0, labels, np.uint8(0))
+
+
+def _disc(radius: int) -> NDArray[np.uint8]:
+    size = 2 * radius + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementConfig:
+    """How instruments are placed on a background.
+
+    Attributes:
+        scale: Smallest and largest size relative to the picture it comes from, for instruments
+            that enter from the border.
+        length: Smallest and largest length relative to the background's height, for instruments
+            that are whole.
+        shift: Largest shift as a share of the background's height and width.
+        mode: How to clone: normal, mixed, or both (drawn each time).
+        margin: Pixels by which the cloned region reaches beyond the label's outline (see `paste`).
+        chance: Chance that a frame gets an instrument at all.
+        most: Largest number of instruments a frame gets.
+    """
+
+    scale: tuple[float, float] = (0.8, 1.2)
+    length: tuple[float, float] = (0.5, 0.9)
+    shift: float = 0.25
+    mode: Mode = "both"
+    margin: int = MARGIN
+    chance: float = 0.5
+    most: int = 2
+
+    def __post_init__(self) -> None:
+        require(
+            (0 < self.scale[0] <= self.scale[1], "scale must be two rising numbers above 0"),
+            (0 < self.length[0] <= self.length[1], "length must be two rising numbers above 0"),
+            (0 <= self.shift <= 1, "shift must be 0..1"),
+            (self.mode in ("normal", "mixed", "both"), "mode must be normal, mixed or both"),
+            (-8 <= self.margin <= 16, "margin must be -8..16"),
+            (0 <= self.chance <= 1, "chance must be 0..1"),
+            (self.most >= 1, "most must be at least 1"),
+        )
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Clones instruments into frames as they are read; fits a stream's ``before``.
+
+    Attributes:
+        foregrounds: What to draw from.
+        config: How it is placed.
+        unlabelled: Label of backgrounds without mask, see `paste`.
+    """
+
+    foregrounds: tuple[Foreground, ...]
+    config: PlacementConfig = field(default_factory=PlacementConfig)
+    unlabelled: int = IGNORE_INDEX
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        """The composite of a frame; equal seeds give equal bits."""
+        # Another stream of numbers than the augmentation's, which is drawn from the same seed.
+        rng = np.random.default_rng((seed, 0x9015))
+        if rng.random() >= self.config.chance:
+            return sample
+        for _ in range(int(rng.integers(1, self.config.most + 1))):
+            foreground = self.foregrounds[int(rng.integers(len(self.foregrounds)))]
+            placed, shift = place(foreground, sample.image.shape[:2], self.config, rng)
+            mode = self.config.mode
+            if mode == "both":
+                mode = "mixed" if rng.random() < 0.5 else "normal"
+            sample = paste(
+                sample,
+                placed,
+                shift=shift,
+                mode=mode,
+                margin=self.config.margin,
+                unlabelled=self.unlabelled,
+            )
+        return sample
+
+
+def place(
+    foreground: Foreground,
+    size: tuple[int, int],
+    config: PlacementConfig,
+    rng: np.random.Generator,
+) -> tuple[Foreground, tuple[int, int]]:
+    """Draws a size, pose and shift: an instrument that enters from the border still does.
+
+    Args:
+        foreground: What to place.
+        size: Height and width of the background.
+        config: The ranges.
+        rng: Where to draw from.
+
+    Returns:
+        The resized foreground, and the shift for `paste`.
+    """
+    if foreground.whole:
+        return _place_whole(foreground, size, config, rng)
+    height, width = size
+    if rng.random() < 0.5:
+        foreground = replace(
+            foreground,
+            image=np.ascontiguousarray(foreground.image[:, ::-1]),
+            mask=np.ascontiguousarray(foreground.mask[:, ::-1]),
+        )
+    # Fit the picture it comes from to the background, so that border meets border.
+    fit = max(height / foreground.mask.shape[0], width / foreground.mask.shape[1])
+    zoom = fit * rng.uniform(*config.scale)
+    sized = _resized(foreground, zoom)
+    top, bottom, left, right = foreground.sides
+    dy = _along((top, bottom), height, sized.mask.shape[0], config.shift, rng)
+    dx = _along((left, right), width, sized.mask.shape[1], config.shift, rng)
+    return sized, (dy, dx)
+
+
+def _along(
+    touches: tuple[bool, bool], room: int, length: int, share: float, rng: np.random.Generator
+) -> int:
+    """A shift along one axis: at a touched border only outwards."""
+    move = rng.uniform(-1, 1) * share * room
+    start, end = touches
+    if start and end:
+        return (room - length) // 2
+    if start:
+        return -round(abs(move))
+    if end:
+        return room - length + round(abs(move))
+    return (room - length) // 2 + round(move)
+
+
+def _place_whole(
+    foreground: Foreground,
+    size: tuple[int, int],
+    config: PlacementConfig,
+    rng: np.random.Generator,
+) -> tuple[Foreground, tuple[int, int]]:
+    height, width = size
+    ys, xs = np.nonzero(foreground.mask)
+    extent = float(max(np.ptp(ys), np.ptp(xs)) + 1)
+    turned = _turned(foreground, rng.uniform(0, 360), rng.uniform(*config.length) * height / extent)
+    ys, xs = np.nonzero(turned.mask)
+    # Its middle may lie anywhere in the frame: near the border it then reaches beyond it.
+    goal = (rng.uniform(0.1, 0.9) * height, rng.uniform(0.1, 0.9) * width)
+    return turned, (round(goal[0] - ys.mean()), round(goal[1] - xs.mean()))
+
+
+def _resized(foreground: Foreground, zoom: float) -> Foreground:
+    height, width = foreground.mask.shape
+    size = (max(round(width * zoom), 3), max(round(height * zoom), 3))
+    how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+    return replace(
+        foreground,
+        image=cv2.resize(foreground.image, size, interpolation=how),
+        mask=cv2.resize(foreground.mask, size, interpolation=cv2.INTER_NEAREST_EXACT),
+    )
+
+
+def _turned(foreground: Foreground, angle: float, zoom: float) -> Foreground:
+    height, width = foreground.mask.shape
+    side = int(np.hypot(height, width) * zoom) + 3
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, zoom)
+    matrix[:, 2] += ((side - width) / 2, (side - height) / 2)
+    image, mask = (
+        cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=border)
+        for picture, flags, border in (
+            (foreground.image, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE),
+            (foreground.mask, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
+        )
+    )
+    return replace(foreground, image=image, mask=mask)

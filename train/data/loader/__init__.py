@@ -1,0 +1,1 @@
+"""Batches for training: streams, workers, caches."""

@@ -1,0 +1,41 @@
+"""The streams that segmentation methods draw from.
+
+stream = frames_stream(data, data.labelled, size=(256, 320), name="labelled")
+"""
+
+from __future__ import annotations
+
+from trocar.train.data.loader.batch_stream import Stream, StreamSpec
+from trocar.train.data.sample import FrameSet
+from trocar.train.data.transforms import AUGMENTATIONS, Augment, AugmentConfig
+from trocar.train.methods.protocol import TrainData
+
+
+def frames_stream(
+    data: TrainData,
+    frames: FrameSet,
+    *,
+    size: tuple[int, int],
+    name: str,
+    labelled: bool = True,
+    augment: AugmentConfig | None = None,
+) -> Stream:
+    """A stream over one of the run's frame sets.
+
+    Args:
+        data: Batch size, seed and this process's place among all.
+        frames: The set to draw from.
+        size: Network height and width.
+        name: Streams of different names draw differently.
+        labelled: Whether batches carry masks; such streams composite where the run asks for it.
+        augment: ``None`` for the run's augmentation.
+    """
+    spec = StreamSpec(
+        frames=frames,
+        augment=Augment(augment or AUGMENTATIONS[data.augmentation], size),
+        batch_size=data.batch_size,
+        labelled=labelled,
+        before=data.before if labelled else None,
+        cache_mb=data.cache_mb,
+    )
+    return Stream(spec, seed=data.seed, name=name, rank=data.rank, world=data.world)

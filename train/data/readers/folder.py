@@ -1,0 +1,299 @@
+"""Image-and-mask folders: the layout to bring one's own frames in.
+
+    root/images/*.png  root/masks/*.png  root/classes.toml  [root/splits/{train,val,test}.txt]
+    scan = folder.scan(Path("root"), task="", table=None)
+
+Stems match; sub-folders are allowed and their first one is then the group. ``dataset.toml`` may
+give a name, a regular expression whose first group is a frame's group, and a map of mask values:
+
+    name = "our theatre"
+    group = "^(case[0-9]+)_"
+    [values]
+    38 = "grasper"
+
+``instances/`` beside ``masks/`` may tell instances apart: grey values, 0 for none, of equal stems.
+Another task ``T`` lies in ``masks_T/`` or ``T/``, with ``classes_T.toml``. A folder of images alone
+is an unlabelled set.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.contract.errors import DataError
+from trocar.contract.toml import read_toml
+from trocar.train.data.io.images import RawMask, is_hidden, list_images, read_image, read_raw_mask
+from trocar.train.data.io.masks import (
+    as_single_channel,
+    check_size,
+    grey,
+    ids_from_table,
+    ids_from_values,
+    opaque,
+)
+from trocar.train.data.readers.scan import Recognition, Scan
+from trocar.train.data.sample import SPLITS, Fault, FrameSet, Item, Sample
+
+NAME = "image-and-mask folder"
+TASKS: tuple[str, ...] = ("",)
+UNLABELLED_TABLE = ClassTable.from_names(["background"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codes:
+    """How the masks of a folder are coded.
+
+    Attributes:
+        table: The class table.
+        values: Class id by grey value where ``dataset.toml`` maps them; ``None``: values are ids.
+    """
+
+    table: ClassTable
+    values: Mapping[int, int] | None = None
+
+    def decode(self, raw: RawMask, path: Path) -> NDArray[np.uint8]:
+        """Class ids ``[H, W]`` uint8 of a raw mask; raises `DataError`."""
+        if self.values is None:
+            return ids_from_table(raw, self.table, path=path)
+        single = as_single_channel(opaque(raw.values, path=path))
+        if single is None:
+            return ids_from_table(raw, self.table, path=path)
+        return ids_from_values(single, self.values, path=path)
+
+
+def recognise(root: Path) -> Recognition:
+    """An ``images/`` folder, or pictures and nothing else that looks like a layout."""
+    if (root / "images").is_dir():
+        beside = [n for n in ("masks", "classes.toml", "splits") if (root / n).exists()]
+        with_what = f" with {', '.join(beside)}" if beside else ", no masks: unlabelled"
+        return Recognition(fits=True, why=f"there is a folder images/{with_what}")
+    if not root.is_dir():
+        return Recognition(fits=False, why="it is no folder")
+    if (root / "masks").is_dir() and (root / "classes.toml").is_file():
+        return Recognition(fits=True, why="there are masks/ and classes.toml")
+    here = [f for f in list_images(root) if f.parent == root]
+    if here:
+        return Recognition(fits=True, why=f"{len(here)} pictures and no masks: unlabelled")
+    return Recognition(fits=False, why="there is no folder images/ and no picture in it")
+
+
+def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan:
+    """Lists the frames of a folder and its faults.
+
+    Raises:
+        DataError: There are masks but no usable class table.
+    """
+    suffix = f"_{task}" if task else ""
+    masks = root / f"masks{suffix}"
+    apart = (root / "images").is_dir() or masks.is_dir()
+    images = root / "images" if apart else root
+    if task and not masks.is_dir() and (root / f"classes{suffix}.toml").is_file():
+        masks = root / task
+    settings = read_toml(root / "dataset.toml") if (root / "dataset.toml").is_file() else {}
+    codes = _codes(root, suffix, masks, table, settings)
+    faults: list[Fault] = []
+    if apart and not images.is_dir():
+        faults.append(Fault(file=images, text="is missing"))
+    faults += _renamed_masks(root, masks)
+    items = _items(root, images, masks if masks.is_dir() else None, settings, faults)
+    splits = _splits(root, {item.name for item in items})
+    if not items and not faults:
+        faults.append(Fault(file=images, text="there is no picture in it"))
+    frames = FrameSet(
+        name=str(settings.get("name", root.name)),
+        root=root,
+        table=codes.table,
+        items=tuple(items),
+        splits=splits,
+        read=functools.partial(read, codes=codes),
+        task=task,
+        instances=_instances(root, items, faults),
+    )
+    return Scan(frames=frames, faults=tuple(faults), tasks=_tasks(root))
+
+
+def read(item: Item, *, codes: Codes) -> Sample:
+    """Reads one frame and its mask.
+
+    Raises:
+        DataError: A file cannot be read, or the mask does not fit its image or the class table.
+    """
+    image = read_image(item.image)
+    if item.mask is None:
+        return Sample(name=item.name, image=image)
+    mask = codes.decode(read_raw_mask(item.mask), item.mask)
+    check_size(image, mask, image_path=item.image, mask_path=item.mask)
+    return Sample(name=item.name, image=image, mask=mask)
+
+
+def _items(
+    root: Path, images: Path, masks: Path | None, settings: Mapping[str, Any], faults: list[Fault]
+) -> list[Item]:
+    pattern = _pattern(root, settings)
+    mask_of = _by_stem(masks, faults) if masks else {}
+    image_of = _by_stem(images, faults)
+    items = []
+    for name, image in image_of.items():
+        mask = mask_of.get(name)
+        if masks and mask is None:
+            faults.append(Fault(file=image, text=f"has no mask {masks.name}/{name}.png"))
+            continue
+        items.append(Item(name=name, image=image, mask=mask, group=_group(name, pattern)))
+    faults += [
+        Fault(file=mask, text=f"is the mask of no image in {images.name}/")
+        for name, mask in mask_of.items()
+        if name not in image_of
+    ]
+    return items
+
+
+def _renamed_masks(root: Path, masks: Path) -> list[Fault]:
+    """A fault for a folder that is named as one of masks may be, where a labelled set has none."""
+    if masks.is_dir() or not (root / "classes.toml").is_file():
+        return []
+    return [
+        Fault(file=folder, text=f"is it the masks? They are looked for in {masks.name}/")
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and re.match(r"masks?\b|labels?\b|annot", folder.name.lower())
+    ]
+
+
+def _instances(
+    root: Path, items: Sequence[Item], faults: list[Fault]
+) -> Callable[[Item], NDArray[np.uint8]] | None:
+    folder = root / "instances"
+    maps = _by_stem(folder, faults) if folder.is_dir() else {}
+    masked = [item for item in items if item.mask is not None]
+    if not maps or not masked:
+        return None
+    faults += [
+        Fault(file=item.image, text=f"has no instance map instances/{item.name}.png")
+        for item in masked
+        if item.name not in maps
+    ]
+    return functools.partial(_read_instances, maps=maps)
+
+
+def _read_instances(item: Item, *, maps: Mapping[str, Path]) -> NDArray[np.uint8]:
+    path = maps[item.name]
+    return grey(read_raw_mask(path), path=path)
+
+
+def _by_stem(folder: Path, faults: list[Fault]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in list_images(folder):
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        other = found.setdefault(name, file)
+        if other != file:
+            faults.append(Fault(file=file, text=f"has the same name as {other.name}"))
+    return found
+
+
+def _pattern(root: Path, settings: Mapping[str, Any]) -> re.Pattern[str] | None:
+    text = settings.get("group")
+    if text is None:
+        return None
+    try:
+        pattern = re.compile(str(text))
+    except re.error as error:
+        raise DataError(
+            f"{root / 'dataset.toml'}: group is no regular expression: {error}",
+            remedy="mend it, or leave it out",
+        ) from error
+    if pattern.groups < 1:
+        raise DataError(
+            f"{root / 'dataset.toml'}: group {text!r} has no parentheses",
+            remedy='put the part that names the group in parentheses: "^(case[0-9]+)_"',
+        )
+    return pattern
+
+
+def _group(name: str, pattern: re.Pattern[str] | None) -> str:
+    if pattern is not None:
+        match = pattern.search(name)
+        return (match.group(1) or "") if match else ""
+    first, slash, _ = name.partition("/")
+    return first if slash else ""
+
+
+def _splits(root: Path, names: set[str]) -> dict[str, tuple[str, ...]]:
+    splits = {}
+    for split in SPLITS:
+        file = root / "splits" / f"{split}.txt"
+        if file.is_file():
+            try:
+                lines = file.read_text(encoding="utf-8-sig").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(f"cannot read {file}: {error}", remedy="save it as text") from error
+            listed = [line.strip() for line in lines]
+            splits[split] = tuple(
+                _without_suffix(line, names) for line in listed if line and line[0] != "#"
+            )
+    return splits
+
+
+def _without_suffix(line: str, names: set[str]) -> str:
+    if line in names:
+        return line
+    short = Path(line).with_suffix("").as_posix().removeprefix("images/")
+    return short if short in names else line
+
+
+def _codes(
+    root: Path,
+    suffix: str,
+    masks: Path,
+    table: ClassTable | None,
+    settings: Mapping[str, Any],
+) -> Codes:
+    file = root / f"classes{suffix}.toml"
+    if suffix and not masks.is_dir():
+        there = _tasks(root)
+        raise DataError(
+            f"{root} has no task {suffix[1:]!r}: there is no folder {masks.name}/",
+            remedy=f"choose one of {', '.join(there)}" if there else "leave --task out",
+        )
+    if table is None and file.is_file():
+        table = ClassTable.read(file)
+    if table is None and masks.is_dir():
+        raise DataError(
+            f"{root} has masks but no class table {file.name}",
+            remedy=f'write {file.name}: one block a class, [[classes]] id = 0 name = "background"',
+        )
+    table = table or UNLABELLED_TABLE
+    values = settings.get("values")
+    return Codes(table=table, values=None if values is None else _values(root, values, table))
+
+
+def _tasks(root: Path) -> tuple[str, ...]:
+    tables = sorted(p for p in root.glob("classes_*.toml") if not is_hidden(Path(p.name)))
+    return tuple(p.stem.removeprefix("classes_") for p in tables)
+
+
+def _values(root: Path, values: Mapping[str, Any], table: ClassTable) -> dict[int, int]:
+    codes = {IGNORE_INDEX: IGNORE_INDEX}
+    faults = []
+    for value, name in values.items():
+        if not str(value).isdigit() or int(value) > 255:
+            faults.append(f"{value!r} is no mask value 0..255")
+        elif name == "ignore":
+            codes[int(value)] = IGNORE_INDEX
+        elif name not in table.names:
+            faults.append(f"{name!r} is no class; classes are {', '.join(table.names)}")
+        else:
+            codes[int(value)] = table[str(name)].id
+    if faults:
+        raise DataError(
+            f"{root / 'dataset.toml'} [values]: {'; '.join(faults)}",
+            remedy='write lines such as 38 = "grasper" or 40 = "ignore"',
+        )
+    return codes

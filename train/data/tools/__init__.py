@@ -1,0 +1,1 @@
+"""Checking, converting and extracting frames of data sets."""

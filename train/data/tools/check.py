@@ -1,0 +1,200 @@
+"""Looks through a whole data set and lists everything that is wrong with it.
+
+report = check("our_theatre/"); print(len(report.faults), report.shares)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.contract.errors import TrocarError
+from trocar.train.data.readers import scan_frames
+from trocar.train.data.readers.scan import Scan
+from trocar.train.data.sample import Fault, FrameSet, Item
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What a data set holds, and what is wrong with it.
+
+    Attributes:
+        name: The set's name.
+        layout: Which layout was recognised and why.
+        task: What the masks tell apart.
+        tasks: What they can tell apart; empty where there is no choice.
+        folds: The groups that validate in each fold of the set's protocol.
+        instances: Whether the set tells instances apart.
+        classes: The class table.
+        frames: Number of frames that could be read.
+        labelled: Number of those with a mask.
+        sizes: Frames by ``(height, width)``.
+        splits: Frames by split.
+        groups: Frames by group.
+        pixels: ``[K]`` int64 pixels by class, over all masks that could be read.
+        ignored: Pixels that are ignored (255).
+        counts: ``[K]`` int64 frames in which a class occurs; of a set of tool presences, the
+            frames in which the tool is present.
+        notes: What the reader remarks.
+        faults: Everything wrong, in the order of the files.
+    """
+
+    name: str
+    layout: str
+    task: str
+    tasks: tuple[str, ...]
+    folds: tuple[tuple[str, ...], ...]
+    instances: bool
+    classes: ClassTable
+    frames: int
+    labelled: int
+    sizes: dict[tuple[int, int], int]
+    splits: dict[str, int]
+    groups: dict[str, int]
+    pixels: NDArray[np.int64]
+    ignored: int
+    counts: NDArray[np.int64]
+    notes: tuple[str, ...]
+    faults: tuple[Fault, ...]
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """``[K]`` shares of the pixels that are not ignored; zeros where there are no pixels."""
+        total = int(self.pixels.sum())
+        return self.pixels / total if total else np.zeros(len(self.pixels))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return {
+            "name": self.name,
+            "layout": self.layout,
+            "task": self.task,
+            "tasks": list(self.tasks),
+            "folds": [list(fold) for fold in self.folds],
+            "instances": self.instances,
+            "frames": self.frames,
+            "labelled": self.labelled,
+            "sizes": {f"{w}x{h}": n for (h, w), n in self.sizes.items()},
+            "splits": self.splits,
+            "groups": self.groups,
+            "classes": [
+                {
+                    **row,
+                    "pixels": int(self.pixels[i]),
+                    "share": float(self.shares[i]),
+                    "frames": int(self.counts[i]),
+                }
+                for i, row in enumerate(self.classes.to_dicts())
+            ],
+            "ignored_pixels": self.ignored,
+            "notes": list(self.notes),
+            "faults": [{"file": str(f.file), "text": f.text} for f in self.faults],
+        }
+
+
+@dataclass(frozen=True)
+class _Seen:
+    size: tuple[int, int] | None = None
+    labelled: bool = False
+    histogram: NDArray[np.int64] | None = None
+    fault: Fault | None = None
+
+
+def check(
+    path: str | Path,
+    *,
+    table: ClassTable | None = None,
+    task: str | None = None,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Reads every frame of a set; goes on after a fault.
+
+    Args:
+        path: The folder of the set.
+        table: Class table to read by where the set brings none.
+        task: What the masks shall tell apart, for sets that offer several.
+        workers: Threads that decode.
+        progress: Called with frames done and frames there are.
+
+    Raises:
+        DataError: No layout fits, or there is no class table: nothing could be checked.
+    """
+    scan, layout = scan_frames(path, table=table, task=task)
+    frames = scan.frames
+    seen: list[_Seen] = []
+    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
+        for one in pool.map(lambda item: _look(frames, item), frames.items):
+            seen.append(one)
+            if progress:
+                progress(len(seen), len(frames))
+    return _report(scan, layout, seen)
+
+
+def _look(frames: FrameSet, item: Item) -> _Seen:
+    try:
+        sample = frames.read(item)
+    except TrocarError as error:
+        return _Seen(fault=_fault(item, error))
+    size = (sample.image.shape[0], sample.image.shape[1])
+    if sample.mask is None:
+        return _Seen(size=size)
+    if sample.mask.shape != size:
+        text = (
+            f"its mask is {sample.mask.shape[1]}x{sample.mask.shape[0]}, it is {size[1]}x{size[0]}"
+        )
+        return _Seen(size=size, fault=Fault(file=item.image, text=text))
+    try:
+        frames.instance_map(item, size)
+    except TrocarError as error:
+        return _Seen(size=size, fault=_fault(item, error))
+    histogram = np.bincount(sample.mask.ravel(), minlength=256).astype(np.int64)
+    return _Seen(size=size, labelled=True, histogram=histogram)
+
+
+def _fault(item: Item, error: TrocarError) -> Fault:
+    # Messages of readers begin with the file: take it out rather than name it twice.
+    for file in (item.mask, item.image, item.extra.get("annotation")):
+        if file is not None and error.message.startswith(f"{file} "):
+            return Fault(file=Path(file), text=error.message.removeprefix(f"{file} "))
+    return Fault(file=item.image, text=error.message)
+
+
+def _report(scan: Scan, layout: str, seen: list[_Seen]) -> CheckReport:
+    frames = scan.frames
+    count = len(frames.table)
+    histograms = [one.histogram for one in seen if one.histogram is not None]
+    total, within = np.zeros(256, np.int64), np.zeros(count, np.int64)
+    for histogram in histograms:
+        total += histogram
+        within += histogram[:count] > 0
+    for item in frames.items:
+        within += np.asarray(item.extra.get("presence", np.zeros(count)), np.int64)
+    good = [one for one in seen if one.fault is None]
+    return CheckReport(
+        name=frames.name,
+        layout=layout,
+        task=frames.task,
+        tasks=scan.tasks,
+        folds=frames.folds,
+        instances=frames.instances is not None,
+        classes=frames.table,
+        frames=len(good),
+        labelled=sum(one.labelled for one in good),
+        sizes=dict(Counter(one.size for one in good if one.size).most_common()),
+        splits={split: len(names) for split, names in frames.splits.items()},
+        groups=dict(Counter(item.group for item in frames.items if item.group)),
+        pixels=total[:count],
+        ignored=int(total[IGNORE_INDEX]),
+        counts=within,
+        notes=frames.notes,
+        faults=(*scan.faults, *(one.fault for one in seen if one.fault is not None)),
+    )

@@ -1,0 +1,1 @@
+"""Loss functions and the terms that methods share."""

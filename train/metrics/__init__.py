@@ -1,0 +1,1 @@
+"""Scores of segmentation and classification on labelled frames."""

@@ -1,0 +1,1 @@
+"""What a run is and keeps: job, settings, checkpoints, folder, resume."""

@@ -1,0 +1,121 @@
+"""What a run leaves on disk, and how a run that was cut short finds its place again.
+
+    folder = RunFolder(Path("runs/first")); folder.history()
+
+Files: ``config.toml`` (a flat recipe), ``command.txt``, ``history.jsonl``, ``last.ckpt``,
+``best.ckpt``, ``tensorboard/``; at the end ``metrics.json``, ``curves.png``, ``predictions.png``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trocar.contract.bundle import write_atomic
+from trocar.contract.errors import OutputExistsError, SinkError
+from trocar.train.state.checkpoint import BEST, LAST
+
+CONFIG, COMMAND, HISTORY, METRICS = "config.toml", "command.txt", "history.jsonl", "metrics.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder.
+
+    Attributes:
+        path: Where it lies.
+    """
+
+    path: Path
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that ``--resume`` continues from."""
+        return self.path / LAST
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation score."""
+        return self.path / BEST
+
+    def check(self, *, resume: bool) -> None:
+        """Refuses a folder that holds anything, unless the run resumes it.
+
+        Raises:
+            OutputExistsError: It exists, and is not empty or no run's folder.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        if not resume:
+            raise OutputExistsError(
+                f"{self.path} exists already",
+                remedy="choose another --out, or pass --resume to go on with that run",
+            )
+        if not (self.path / CONFIG).is_file():
+            raise OutputExistsError(
+                f"{self.path} is no run's folder: there is no {CONFIG} in it",
+                remedy="choose another --out",
+            )
+
+    def start(self, recipe: Mapping[str, Any], command: str) -> None:
+        """Makes the folder and writes settings and command.
+
+        Raises:
+            SinkError: The disk is full or not writable.
+        """
+        import tomli_w
+
+        with sink(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path / CONFIG, tomli_w.dumps(dict(recipe)).encode())
+            with (self.path / COMMAND).open("a", encoding="utf-8") as file:
+                file.write(command + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """Lines of the history; a last line that was cut off is left out."""
+        lines = []
+        if (self.path / HISTORY).is_file():
+            for text in (self.path / HISTORY).read_text(encoding="utf-8").splitlines():
+                try:
+                    lines.append(json.loads(text))
+                except ValueError:
+                    break
+        return lines
+
+    def rewind(self, step: int) -> None:
+        """Drops what the history says of steps after ``step``: they will be made again."""
+        kept = [json.dumps(line) + "\n" for line in self.history() if line["step"] <= step]
+        with sink(self.path):
+            write_atomic(self.path / HISTORY, "".join(kept).encode())
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Appends one line to the history."""
+        with sink(self.path), (self.path / HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Writes ``metrics.json``."""
+        text = json.dumps(metrics, indent=1) + "\n"
+        with sink(self.path):
+            write_atomic(self.path / METRICS, text.encode())
+
+
+@contextmanager
+def sink(path: Path) -> Iterator[None]:
+    """Turns a failing disk into words.
+
+    Raises:
+        SinkError: An ``OSError`` inside the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SinkError(
+            f"cannot write into {path}: {os.strerror(error.errno) if error.errno else error}",
+            remedy="free space or mend permissions, then go on with --resume",
+        ) from error

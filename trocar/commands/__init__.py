@@ -1,0 +1,1 @@
+"""One file a command, found by file name; the function has the file's name."""

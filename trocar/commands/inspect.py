@@ -1,0 +1,31 @@
+"""Print what a bundle is.
+
+trocar inspect model.trocar
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def inspect(model: Path, as_json: bool) -> None:
+    """Prints what a bundle is, after checking the hash of every file in it."""
+    from trocar.contract.bundle import open_bundle
+
+    bundle = open_bundle(model)
+    if as_json:
+        click.echo(json.dumps(bundle.manifest.to_dict(), indent=1, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from trocar.console.run import bundle_tables, engine_tables
+
+    screen = Console()
+    for table in [*bundle_tables(bundle), *engine_tables(bundle)]:
+        screen.print(table)

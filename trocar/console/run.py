@@ -1,0 +1,240 @@
+"""What the terminal shows: the bar while running, the table of latencies, what a bundle is.
+
+console().print(latency_table(summary))
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from trocar.contract.bundle import Bundle
+from trocar.contract.engines import engine_fitness, engines_of
+from trocar.contract.errors import MissingExtraError
+from trocar.runtime.backends.engine_selection import environment_here
+from trocar.runtime.telemetry.latency import Stages
+
+if TYPE_CHECKING:
+    from trocar.runtime.benchmark import Row
+    from trocar.runtime.live.stream import LiveStream
+    from trocar.runtime.pipeline.counters import Counts, Summary
+    from trocar.runtime.pipeline.offline import Progress as Report
+
+_ORDER = (
+    "decode",
+    "wait",
+    "infer",
+    "smooth",
+    "locate",
+    "classify",
+    "track",
+    "presence",
+    "draw",
+    "sink",
+    "total",
+    "picture",
+    "age",
+    "mask age",
+)
+
+
+def console() -> Console:
+    """A console on the standard error: the standard output is for data."""
+    return Console(stderr=True, soft_wrap=False)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Report]:
+    """A bar with frames, rate and time left; lines of plain text where there is no terminal."""
+    screen = console()
+    if not screen.is_terminal:
+        yield _quiet
+        return
+    bar = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} frames/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=screen,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(what, total=None, rate="–")
+
+        def report(counts: Counts, total: int | None) -> None:
+            elapsed = bar.tasks[0].elapsed or 0
+            rate = f"{counts.processed / elapsed:.1f}" if elapsed > 0.5 else "–"
+            bar.update(task, completed=counts.processed, total=total, rate=rate)
+
+        yield report
+
+
+def _quiet(counts: Counts, total: int | None) -> None:
+    """Nothing is drawn where nobody looks."""
+
+
+def latency_table(stages: Stages) -> Table:
+    """Milliseconds per stage: p50, p95, p99, max."""
+    table = Table(title="milliseconds per frame", title_justify="left", header_style="bold")
+    table.add_column("stage")
+    for head in ("p50", "p95", "p99", "max"):
+        table.add_column(head, justify="right")
+    names = list(stages)
+    for name in sorted(names, key=lambda n: _ORDER.index(n) if n in _ORDER else len(_ORDER)):
+        found = stages[name]
+        table.add_row(
+            name,
+            *(f"{found.percentile(p):.2f}" for p in (50, 95, 99)),
+            f"{found.max_ms:.2f}",
+        )
+    return table
+
+
+def live_table(streams: Sequence[LiveStream]) -> Table:
+    """State, counts and ages of each stream, for a terminal that is watched."""
+    table = Table(header_style="bold")
+    for head in ("stream", "state", "read", "shown", "dropped", "analysed", "late"):
+        table.add_column(head, justify="left" if head in ("stream", "state") else "right")
+    for head in ("infer p50", "age p50", "age p99", "age max"):
+        table.add_column(head, justify="right")
+    for stream in streams:
+        counts, age = stream.counts, stream.stages["age"]
+        colour = {"LIVE": "green", "DEGRADED": "yellow"}.get(stream.health.state, "red")
+        table.add_row(
+            escape(stream.source.name),
+            f"[{colour}]{stream.health.state}[/] {escape('; '.join(stream.health.reasons))}",
+            *(str(v) for v in (counts.read, counts.written, counts.dropped)),
+            *(str(v) for v in (counts.processed, counts.missed)),
+            f"{stream.stages['infer'].percentile(50):.1f}",
+            *(f"{age.percentile(p):.1f}" for p in (50, 99)),
+            f"{age.max_ms:.1f}",
+        )
+    return table
+
+
+def print_summary(summary: Summary, *, what: str) -> None:
+    """The table of latencies, and one line of counts."""
+    screen = console()
+    screen.print(latency_table(summary.stages))
+    counts = summary.counts
+    rate = counts.processed / summary.seconds if summary.seconds else 0.0
+    extra = [
+        f", {number} {word}"
+        for number, word in (
+            (counts.dropped, "dropped"),
+            (counts.missed, "late"),
+            (counts.failed, "failed"),
+        )
+        if number
+    ]
+    dropped = "".join(extra)
+    screen.print(
+        f"{escape(what)}: {counts.read} frames read, {counts.processed} processed, "
+        f"{counts.written} written{dropped} in {summary.seconds:.1f} s ({rate:.1f} frames/s)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    sys.stderr.flush()
+
+
+def bundle_tables(bundle: Bundle) -> list[Table]:
+    """What a bundle is, for people."""
+    manifest = bundle.manifest
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    spec = manifest.input
+    size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
+    for key, value in (
+        ("name", manifest.name),
+        ("task", manifest.task),
+        ("method", manifest.method),
+        ("precision", manifest.precision),
+        (
+            "input",
+            f"{spec.name}: uint8 [batch, H, W, 3] RGB, resized to {spec.height}x{spec.width}",
+        ),
+        ("outputs", "; ".join(f"{o.name} {o.dtype} {list(o.shape)}" for o in manifest.outputs)),
+        ("golden margin", f"{manifest.golden_margin:g}"),
+        ("schema", manifest.schema),
+        ("size", f"{size / 1e6:.1f} MB in {len(manifest.files) + 1} files, every hash right"),
+        *((f"source.{k}", str(v)) for k, v in manifest.source.items()),
+    ):
+        facts.add_row(f"[bold]{key}", escape(value))
+    classes = Table(title="classes", title_justify="left", header_style="bold")
+    for head in ("id", "name", "colour", "instrument", "type", "part"):
+        classes.add_column(head)
+    for row in manifest.classes:
+        swatch = "#{:02x}{:02x}{:02x}".format(*row.colour)
+        classes.add_row(
+            str(row.id),
+            escape(row.name),
+            f"[on {swatch}]  [/] {swatch}",
+            "yes" if row.instrument else "",
+            escape(row.type),
+            escape(row.part),
+        )
+    return [facts, classes]
+
+
+def engine_tables(bundle: Bundle) -> list[Table]:
+    """A bundle's engines, and whether each fits this machine; nothing when it holds none."""
+    sidecars = engines_of(bundle)
+    if not sidecars:
+        return []
+    table = Table(title="engines", title_justify="left", header_style="bold")
+    for head in ("file", "built by", "precision", "takes", "GPU", "fits here"):
+        table.add_column(head, overflow="fold")
+    for name, sidecar in sidecars.items():
+        try:
+            here = environment_here(bundle, flavour=sidecar.flavour, device="cuda:0")
+            reasons = engine_fitness(sidecar, here)
+        except MissingExtraError as error:
+            reasons = [error.message]
+        table.add_row(
+            name,
+            f"{sidecar.flavour} {sidecar.version}",
+            sidecar.precision_found,
+            str(sidecar.profile),
+            sidecar.gpu or sidecar.hardware,
+            escape("; ".join(reasons)) or "yes",
+        )
+    return [table]
+
+
+def benchmark_table(rows: Sequence[Row]) -> Group:
+    """The rows of `trocar benchmark`: a table of what ran, then what did not and why."""
+    table = Table(title="one frame at a time", title_justify="left", header_style="bold")
+    table.add_column("backend", no_wrap=True)
+    table.add_column("device", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for head in ("MB", "p50", "p95", "p99 ms", "fps", "equal"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        if not row.reason:
+            table.add_row(
+                *(row.backend, row.device, row.precision),
+                *(f"{v:.1f}" for v in (row.megabytes, row.p50, row.p95, row.p99, row.fps)),
+                f"{row.equal:.2%}",
+            )
+    missing = [
+        Text(f"did not run: {row.backend} {row.precision} on {row.device}: {row.reason}")
+        for row in rows
+        if row.reason
+    ]
+    return Group(table, *missing)

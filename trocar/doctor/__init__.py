@@ -1,0 +1,1 @@
+"""What `trocar doctor` looks at."""
