@@ -1,5 +1,5 @@
-"""The ground of every room: class tables, manifests, bundles, results, configuration, errors.
+"""What every package shares: class tables, manifests, bundles, results, configuration, errors.
 
-Standard library and NumPy, and the TOML pair ``tomli``/``tomli-w``; only `flags` imports click.
-It imports none of the other rooms.
+Standard library, NumPy, OpenCV's codecs and the TOML pair ``tomli``/``tomli-w``. It imports none
+of the other packages and no click.
 """

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from trocar.contract.errors import (
     BundleError,
+    IntegrityError,
     OutputExistsError,
     SinkError,
-    TamperedError,
 )
 from trocar.contract.manifest import Manifest, is_safe_name
 
@@ -59,7 +59,7 @@ class Bundle:
 
         Raises:
             BundleError: The manifest does not list it, or it cannot be read.
-            TamperedError: Its hash is not the manifest's.
+            IntegrityError: Its hash is not the manifest's.
         """
         digest = self.manifest.files.get(name)
         if digest is None:
@@ -74,7 +74,7 @@ class Bundle:
                 f"cannot read {self.path / name}: {error}", remedy="copy the bundle again"
             ) from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise _tampered(self.path, name)
+            raise _hash_differs(self.path, name)
         return data
 
 
@@ -83,7 +83,7 @@ def open_bundle(path: str | Path) -> Bundle:
 
     Raises:
         BundleError: It is no bundle, or a listed file is missing or unreadable.
-        TamperedError: A file's SHA-256 is not the manifest's.
+        IntegrityError: A file's SHA-256 is not the manifest's.
         VersionError: Its schema is of another major version.
     """
     root = Path(path)
@@ -112,7 +112,7 @@ def open_bundle(path: str | Path) -> Bundle:
                 f"cannot read {file}: {error}", remedy="copy the bundle again"
             ) from error
         if found != digest:
-            raise _tampered(root, name)
+            raise _hash_differs(root, name)
     return Bundle(root, manifest)
 
 
@@ -299,8 +299,8 @@ def _unlink(files: Iterable[Path]) -> None:
             file.unlink()
 
 
-def _tampered(root: Path, name: str) -> TamperedError:
-    return TamperedError(
+def _hash_differs(root: Path, name: str) -> IntegrityError:
+    return IntegrityError(
         f"{name} in {root} was changed after export: its SHA-256 is not the manifest's",
         remedy="copy the bundle again from where it was made, or export it again",
     )

@@ -49,7 +49,7 @@ class BundleError(TrocarError):
     code = 4
 
 
-class TamperedError(BundleError):
+class IntegrityError(BundleError):
     """A file of a bundle does not have the SHA-256 that its manifest states."""
 
     code = 5
@@ -126,7 +126,7 @@ ERRORS: tuple[type[TrocarError], ...] = (
     ConfigError,
     DataError,
     BundleError,
-    TamperedError,
+    IntegrityError,
     VersionError,
     CheckpointError,
     ParityError,

@@ -86,7 +86,7 @@ class Session:
             backend_options: The backend's own, e.g. ``spinning=False``.
 
         Raises:
-            BundleError: No bundle, or not whole; `TamperedError`, `VersionError` likewise.
+            BundleError: No bundle, or not whole; `IntegrityError`, `VersionError` likewise.
             BackendError: Device, backend or precision is not to be had.
             ParityError: The golden frame comes out different.
         """

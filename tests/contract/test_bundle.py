@@ -18,9 +18,9 @@ from trocar.contract.bundle import (
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import (
     BundleError,
+    IntegrityError,
     OutputExistsError,
     SinkError,
-    TamperedError,
     VersionError,
 )
 from trocar.contract.manifest import InputSpec, Manifest, OutputSpec
@@ -70,7 +70,7 @@ def test_other_versions_are_refused(manifest, schema) -> None:
 def test_a_changed_byte_is_found(tmp_path, manifest, name) -> None:
     write_bundle(tmp_path / "m", manifest, FILES)
     (tmp_path / "m" / name).write_bytes(b"other")
-    with pytest.raises(TamperedError, match=name):
+    with pytest.raises(IntegrityError, match=name):
         open_bundle(tmp_path / "m")
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom: every import of every file, function-level ones too, read from the source."""
+"""Who may import whom: every import of every file, in functions too, read from the source."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from trocar.contract.errors import (
     ArgumentError,
     BackendError,
     BundleError,
+    IntegrityError,
     ParityError,
-    TamperedError,
 )
 from trocar.runtime import Session
 
@@ -147,7 +147,7 @@ def test_broken_bundles_are_named(tiny_bundle: Path, tmp_path: Path) -> None:
     write_bundle(changed, bundle.manifest, {MODEL: bundle.read(MODEL), GOLDEN: bundle.read(GOLDEN)})
     with (changed / GOLDEN).open("ab") as file:
         file.write(b"x")
-    with pytest.raises(TamperedError):
+    with pytest.raises(IntegrityError):
         Session.open(changed)
 
 

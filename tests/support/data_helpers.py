@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
-from trocar.train.data.io.images import write_png
+from trocar.contract.pictures import write_picture
 
 TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
 
@@ -33,8 +33,8 @@ def labels(seed: int, height: int = 24, width: int = 32, classes: int = 3) -> ND
 def image_and_mask_folder(root: Path, count: int = 4) -> Path:
     """Writes ``count`` frames with masks, a class table and splits of three and the rest."""
     for i in range(count):
-        write_png(root / "images" / f"f{i}.png", picture(i))
-        write_png(root / "masks" / f"f{i}.png", labels(i))
+        write_picture(root / "images" / f"f{i}.png", picture(i))
+        write_picture(root / "masks" / f"f{i}.png", labels(i))
     TABLE.write(root / "classes.toml")
     (root / "splits").mkdir()
     (root / "splits" / "train.txt").write_text("".join(f"f{i}\n" for i in range(count - 1)))

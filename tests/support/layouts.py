@@ -14,7 +14,7 @@ from data_helpers import image_and_mask_folder, picture
 from numpy.typing import NDArray
 from PIL import Image
 
-from trocar.train.data.io.images import write_png
+from trocar.contract.pictures import write_picture
 
 Frame = NDArray[np.uint8]
 
@@ -51,15 +51,15 @@ def endovis2015_rigid(root: Path) -> Path:
     for op in (1, 4):
         for i in range(1, 4) if op == 1 else range(13, 16):
             folder = training / f"OP{op}"
-            write_png(folder / "Raw" / f"img_{i:02d}_raw.png", picture(i, 60, 80))
+            write_picture(folder / "Raw" / f"img_{i:02d}_raw.png", picture(i, 60, 80))
             mask = boxes((0, 160, 70), 60, 80)
             instances = boxes((20, 40), 60, 80)
             if (op, i) == (4, 14):
                 rgba(folder / "Masks" / f"img_{i}_class.png", mask)
                 rgba(folder / "Masks" / f"img_{i}_instrument.png", instances)
             else:
-                write_png(folder / "Masks" / f"img_{i:02d}_class.png", mask)
-                write_png(folder / "Masks" / f"img_{i:02d}_instrument.png", instances)
+                write_picture(folder / "Masks" / f"img_{i:02d}_class.png", mask)
+                write_picture(folder / "Masks" / f"img_{i:02d}_instrument.png", instances)
     return root
 
 
@@ -84,7 +84,7 @@ def endovis2017(root: Path, datasets: Sequence[int] = (1, 7)) -> Path:
             frame = np.zeros((1080, 1920, 3), np.uint8)
             frame[28:1052, 320:1600] = (90, 40, 30)
             for side in ("left_frames", "right_frames"):
-                write_png(folder / side / f"frame{i:03d}.png", frame)
+                write_picture(folder / side / f"frame{i:03d}.png", frame)
             shaft = np.zeros((1080, 1920), np.uint8)
             shaft[128:328, 420:620], shaft[328:428, 420:620] = 10, 20
             other = np.zeros((1080, 1920), np.uint8)
@@ -92,13 +92,13 @@ def endovis2017(root: Path, datasets: Sequence[int] = (1, 7)) -> Path:
             clasper = np.zeros((1080, 1920), np.uint8)
             clasper[128:228, 1400:1600] = 30
             truth = folder / "ground_truth"
-            write_png(truth / "Maryland_Bipolar_Forceps_labels" / f"frame{i:03d}.png", shaft)
-            write_png(truth / "Other_labels" / f"frame{i:03d}.png", other)
+            write_picture(truth / "Maryland_Bipolar_Forceps_labels" / f"frame{i:03d}.png", shaft)
+            write_picture(truth / "Other_labels" / f"frame{i:03d}.png", other)
             named = "Right_Large_Needle_Driver"  # no suffix _labels
             if n == 7:
-                write_png(truth / named / f"frame{i:03d}.png", np.dstack([clasper] * 3))
+                write_picture(truth / named / f"frame{i:03d}.png", np.dstack([clasper] * 3))
             else:
-                write_png(truth / named / f"frame{i:03d}.png", clasper)
+                write_picture(truth / named / f"frame{i:03d}.png", clasper)
     return root
 
 
@@ -131,8 +131,8 @@ def endovis2018(root: Path) -> Path:
         for k in sequences:
             folder = root / releases[release] / f"seq_{k}"
             for i in range(2):
-                write_png(folder / "left_frames" / f"frame{i:03d}.png", picture(i, 1024, 1280))
-                write_png(folder / "right_frames" / f"frame{i:03d}.png", picture(i, 1024, 1280))
+                write_picture(folder / "left_frames" / f"frame{i:03d}.png", picture(i, 1024, 1280))
+                write_picture(folder / "right_frames" / f"frame{i:03d}.png", picture(i, 1024, 1280))
                 mask = scene_2018((128, 155, 25) if k == 2 else (187, 155, 25))
                 path = folder / "labels" / f"frame{i:03d}.png"
                 if (k, i) == (1, 1):  # RGBA
@@ -140,7 +140,7 @@ def endovis2018(root: Path) -> Path:
                     alpha = np.full((1024, 1280), 255, np.uint8)
                     Image.fromarray(np.dstack([mask, alpha])).save(path)
                 else:
-                    write_png(path, mask)
+                    write_picture(path, mask)
     rows = [
         {"name": f"class {i}", "color": list(c), "classid": i} for i, c in enumerate(COLOURS_2018)
     ]
@@ -169,10 +169,10 @@ def cholecseg8k(root: Path, codes: Sequence[int] = DECIMAL) -> Path:
             mask = boxes(codes, 480, 854)
             mask[:30], mask[30:40] = 255, 0
             stem = folder / f"frame_{n}_endo"
-            write_png(stem.with_name(stem.name + ".png"), picture(n, 480, 854))
+            write_picture(stem.with_name(stem.name + ".png"), picture(n, 480, 854))
             for kind in ("mask", "color_mask", "watershed_mask"):
                 shown = mask if kind == "watershed_mask" else np.full_like(mask, 99)
-                write_png(stem.with_name(f"{stem.name}_{kind}.png"), np.dstack([shown] * 3))
+                write_picture(stem.with_name(f"{stem.name}_{kind}.png"), np.dstack([shown] * 3))
     return root
 
 
@@ -180,7 +180,7 @@ def kvasir_instrument(root: Path) -> Path:
     place = root / "kvasir-instrument"
     names = [f"ckcu{i}" for i in range(5)]
     for i, name in enumerate(names):
-        write_png(place / "masks" / f"{name}.png", _red(boxes((0, 255), 50, 60)))
+        write_picture(place / "masks" / f"{name}.png", _red(boxes((0, 255), 50, 60)))
         (place / "images").mkdir(exist_ok=True)
         cv2.imwrite(str(place / "images" / f"{name}.jpg"), picture(i, 50, 60))
     (place / "bboxes.json").write_text("{}")
@@ -200,7 +200,7 @@ def uw_sinus(root: Path) -> Path:
                 name = f"{letter}{v:02d}_{i:04d}"
                 (root / part / "images").mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(root / part / "images" / f"{name}.jpg"), picture(i, 48, 48))
-                write_png(root / part / "labels" / f"{name}.png", boxes((0, 1), 48, 48))
+                write_picture(root / part / "labels" / f"{name}.png", boxes((0, 1), 48, 48))
     return root
 
 
@@ -232,7 +232,7 @@ def cholec_instance_seg(root: Path) -> Path:
         video_name = clip.split("_")[0]
         for i in range(2):
             stem = f"t50_{video_name}_{i:06d}"
-            write_png(root / split / clip / "img_dir" / f"{stem}.png", picture(i, 60, 80))
+            write_picture(root / split / clip / "img_dir" / f"{stem}.png", picture(i, 60, 80))
             square = [[10, 10], [30, 10], [30, 30], [10, 30]]
             far = [[50, 40], [70, 40], [70, 50], [50, 50]]
             shapes = [
@@ -251,8 +251,8 @@ def robust_mis(root: Path) -> Path:
     for kind, operation in (("Training/Proctocolectomy", "1"), ("Testing/Sigmoid", "3")):
         for n in (100, 250):
             folder = root / kind / operation / str(n)
-            write_png(folder / "raw.png", picture(n, 54, 96))
-            write_png(folder / "instrument_instances.png", boxes((0, 1, 2), 54, 96))
+            write_picture(folder / "raw.png", picture(n, 54, 96))
+            write_picture(folder / "instrument_instances.png", boxes((0, 1, 2), 54, 96))
             (folder / "10s_video.zip").write_bytes(b"PK")
     return root
 
@@ -273,7 +273,7 @@ def class_folders(root: Path) -> Path:
     for split in ("train", "test"):
         for name in ("forceps", "scissors"):
             for i in range(2):
-                write_png(root / split / name / f"{i}.png", picture(i, 20, 20))
+                write_picture(root / split / name / f"{i}.png", picture(i, 20, 20))
     return root
 
 

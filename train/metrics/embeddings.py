@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.manifest import Manifest
+from trocar.contract.pictures import encode_picture
 from trocar.train.data.classification.streams import PhotoStore
-from trocar.train.data.io.images import encode
 from trocar.train.methods.protocol import Contract
 from trocar.train.metrics.classification import classification_scores, unknown_threshold
 from trocar.train.networks.class_prototypes import centroids_from, membership_of
@@ -139,7 +139,7 @@ def draw_predictions(
     blank = np.full_like(tiles[0], 255)
     tiles += [blank] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    write_atomic(path, encode(np.vstack(rows), ".png"))
+    write_atomic(path, encode_picture(np.vstack(rows), ".png"))
 
 
 def _tile(store: PhotoStore, place: int, predicted: int, *, side: int = 168) -> NDArray[np.uint8]:

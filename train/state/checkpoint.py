@@ -25,8 +25,8 @@ from trocar.contract.errors import (
     CheckpointError,
     ConfigError,
     DataError,
+    IntegrityError,
     SinkError,
-    TamperedError,
     VersionError,
 )
 from trocar.contract.manifest import InputSpec, Manifest
@@ -115,7 +115,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: It is missing, truncated, or no checkpoint of Trocar.
-        TamperedError: Its content does not have the hash that it states.
+        IntegrityError: Its content does not have the hash that it states.
         VersionError: Its schema is of another major version.
     """
     from safetensors import SafetensorError, safe_open
@@ -141,7 +141,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         document = json.loads(text)
         _check_schema(document.get("schema"), path)
         if metadata.get("sha256") != _digest(text, tensors):
-            raise TamperedError(
+            raise IntegrityError(
                 f"{path} does not have the SHA-256 that it states", remedy="copy it again"
             )
         return _from_document(document, tensors)
@@ -159,7 +159,7 @@ def load_deployable(path: str | Path) -> tuple[nn.Module, Manifest]:
 
     Raises:
         CheckpointError: See `read_checkpoint`; also when the weights do not fit the network.
-        TamperedError: See `read_checkpoint`.
+        IntegrityError: See `read_checkpoint`.
         VersionError: See `read_checkpoint`.
     """
     file = checkpoint_in(Path(path))

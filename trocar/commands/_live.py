@@ -19,9 +19,9 @@ from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.health import Event
+from trocar.runtime.live.monitor.server import Monitor
 from trocar.runtime.live.run import LiveRun
 from trocar.runtime.live.stream import LiveOptions, LiveStream
-from trocar.runtime.live.monitor.server import Monitor
 from trocar.runtime.pipeline.assemble import (
     make_analyser,
     second_stage,

@@ -55,7 +55,7 @@ std::string read_listed(const Bundle &bundle, const std::string &name) {
                      "copy or export the bundle again");
     std::string data = read_file(path);
     if (sha256_hex(data) != listed->second)
-        throw Error(TROCAR_ERROR_TAMPERED,
+        throw Error(TROCAR_ERROR_INTEGRITY,
                     name + " in " + bundle.root +
                         " was changed after export: its SHA-256 is not the manifest's",
                     "copy the bundle again from where it was made, or export it again");

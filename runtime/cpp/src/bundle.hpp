@@ -15,7 +15,7 @@ struct Bundle {
     std::string classes;  // bytes of a classifier's enrolled classes; empty without
 };
 
-/// Throws Error: BUNDLE, TAMPERED or VERSION.
+/// Throws Error: BUNDLE, INTEGRITY or VERSION.
 Bundle open_bundle(const std::string &path);
 
 /// Reads a bundle's listed file and checks its hash again.

@@ -121,7 +121,7 @@ const char *trocar_status_name(std::int32_t status) {
                                             "ConfigError",
                                             "DataError",
                                             "BundleError",
-                                            "TamperedError",
+                                            "IntegrityError",
                                             "VersionError",
                                             "CheckpointError",
                                             "ParityError",

@@ -30,7 +30,7 @@ void open(const std::string &path) {
     error.size = sizeof error;
     const trocar_status status = trocar_session_open(path.c_str(), &options, &session, &error);
     const bool known = status == TROCAR_OK || status == TROCAR_ERROR_BUNDLE ||
-                       status == TROCAR_ERROR_TAMPERED || status == TROCAR_ERROR_VERSION ||
+                       status == TROCAR_ERROR_INTEGRITY || status == TROCAR_ERROR_VERSION ||
                        status == TROCAR_ERROR_PARITY || status == TROCAR_ERROR_BACKEND;
     // Anything else would be an exception that nobody foresaw.
     if (!known || error.code != status || (session != nullptr) != (status == TROCAR_OK)) {

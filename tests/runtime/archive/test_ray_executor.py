@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from trocar.contract.errors import BackendError, ConfigError, MissingExtraError
-from trocar.runtime.archive.ray_executor import _check_room, run_on_ray
 from trocar.runtime.archive import ray_executor as archive_ray
+from trocar.runtime.archive.ray_executor import _check_room, run_on_ray
 
 VIDEOS, FRAMES = 20, 12
 

@@ -24,8 +24,8 @@ from trocar.contract.errors import (
     SourceError,
     TrocarError,
 )
-from trocar.runtime.archive.run import _locked
 from trocar.runtime.archive import worker as archive_recording
+from trocar.runtime.archive.run import _locked
 
 FRAMES = 4
 

@@ -258,7 +258,9 @@ def test_the_command_line(bundle: Path, photos: Callable[..., list[Path]]) -> No
     listed = runner.invoke(enroll_command, [str(bundle), "--list"]).output
     assert "grasper\ttrained" in listed
     assert "bone saw\tenrolled from 4 photograph(s)" in listed
-    assert "bone saw" not in runner.invoke(enroll_command, [str(bundle), "--remove", SAW]).output[20:]
+    assert (
+        "bone saw" not in runner.invoke(enroll_command, [str(bundle), "--remove", SAW]).output[20:]
+    )
     assert "bone saw\tenrolled" in runner.invoke(enroll_command, [str(bundle), "--undo"]).output
     wrong = runner.invoke(enroll_command, [str(bundle), "--list", "--undo"])
     assert isinstance(wrong.exception, ConfigError)

@@ -12,8 +12,8 @@ from skimage import color, exposure
 from torch import Tensor
 
 from trocar.contract.errors import ArgumentError, ConfigError, DataError
+from trocar.contract.pictures import write_picture
 from trocar.train.data import style
-from trocar.train.data.io.images import write_png
 from trocar.train.data.readers.folder import scan
 from trocar.train.data.sample import FrameSet
 
@@ -121,7 +121,7 @@ def test_wrong_calls_say_what_was_expected() -> None:
 
 def source_set(root: Path) -> FrameSet:
     for name in ("a", "b", "c"):
-        write_png(root / "images" / f"{name}.png", np.zeros((6, 8, 3), np.uint8))
+        write_picture(root / "images" / f"{name}.png", np.zeros((6, 8, 3), np.uint8))
     return scan(root).frames
 
 
@@ -129,10 +129,10 @@ def test_a_folder_of_transferred_pictures(tmp_path: Path) -> None:
     frames = source_set(tmp_path / "source")
     styled = tmp_path / "styled"
     for name in ("a", "b"):
-        write_png(styled / f"{name}.png", np.full((6, 8, 3), 200, np.uint8))
+        write_picture(styled / f"{name}.png", np.full((6, 8, 3), 200, np.uint8))
     with pytest.raises(DataError, match=r"1 fault\n.*c\.png: is missing"):
         style.transferred_frames(frames, styled)
-    write_png(styled / "c.png", np.full((7, 8, 3), 200, np.uint8))
+    write_picture(styled / "c.png", np.full((7, 8, 3), 200, np.uint8))
     swapped = style.transferred_frames(frames, styled)
     assert int(swapped.read(swapped.items[0]).image.min()) == 200
     with pytest.raises(DataError, match="is 8x7, its source"):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trocar.contract.errors import CheckpointError, SinkError, TamperedError, VersionError
+from trocar.contract.errors import CheckpointError, IntegrityError, SinkError, VersionError
 from trocar.contract.manifest import InputSpec
 from trocar.train.methods.protocol import Contract
 from trocar.train.state import checkpoint as module
@@ -117,7 +117,7 @@ def test_a_changed_byte_is_noticed(saved: tuple[Path, Checkpoint], place: int) -
     data = bytearray(path.read_bytes())
     data[place] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(TamperedError, match="SHA-256"):
+    with pytest.raises(IntegrityError, match="SHA-256"):
         read_checkpoint(path)
 
 
@@ -126,7 +126,7 @@ def test_a_changed_setting_is_noticed(saved: tuple[Path, Checkpoint]) -> None:
     data = path.read_bytes()
     assert data.count(rb"\"step\": 3") == 1
     path.write_bytes(data.replace(rb"\"step\": 3", rb"\"step\": 4"))
-    with pytest.raises(TamperedError):
+    with pytest.raises(IntegrityError):
         read_checkpoint(path)
 
 

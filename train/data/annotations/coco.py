@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
+from trocar.contract.pictures import read_bytes
 from trocar.train.data.annotations.regions import (
     Picture,
     filled,
@@ -21,7 +22,6 @@ from trocar.train.data.annotations.regions import (
     polygons_of,
     runs_of,
 )
-from trocar.train.data.io.images import read_bytes
 
 
 def coco_from_pictures(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
+from trocar.contract.pictures import read_bytes
 from trocar.train.data.annotations.regions import (
     Picture,
     filled,
@@ -20,7 +21,6 @@ from trocar.train.data.annotations.regions import (
     polygons_of,
     runs_of,
 )
-from trocar.train.data.io.images import read_bytes
 
 
 def cvat_from_pictures(

@@ -14,10 +14,10 @@ from typing import Any
 from trocar.contract.bundle import check_output, replaced_folder, write_atomic
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError, SinkError
+from trocar.contract.pictures import list_images, read_bytes, read_image, write_picture
 from trocar.train.data.annotations.coco import coco_from_pictures, pictures_from_coco
 from trocar.train.data.annotations.cvat import cvat_from_pictures, pictures_from_cvat
 from trocar.train.data.annotations.regions import Picture, painted, polygons_of, regions_of
-from trocar.train.data.io.images import list_images, read_bytes, read_image, write_png
 from trocar.train.data.readers.labelme import instances, read_annotation
 from trocar.train.data.sample import Fault, FrameSet, raise_faults
 
@@ -107,7 +107,7 @@ def import_labels(
                     remedy="annotate the picture at its own size",
                 )
             stem = Path(picture.file_name).with_suffix("")
-            write_png(folder / "masks" / f"{stem}.png", painted(picture, ids))
+            write_picture(folder / "masks" / f"{stem}.png", painted(picture, ids))
             write_atomic(folder / "images" / f"{stem}{file.suffix}", read_bytes(file))
             if progress:
                 progress(number, len(pictures))

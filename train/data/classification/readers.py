@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
+from trocar.contract.pictures import IMAGE_SUFFIXES, is_hidden, list_images
 from trocar.train.data.classification.sample import Box, Photo, PhotoSet, archive, photo_table
-from trocar.train.data.io.images import IMAGE_SUFFIXES, is_hidden, list_images
 from trocar.train.data.readers.labelme import read_annotation
 from trocar.train.data.sample import Fault, FrameSet, Item, raise_faults
 

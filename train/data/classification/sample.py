@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.crops import crop_window
 from trocar.contract.errors import DataError
-from trocar.train.data.io.images import read_image
+from trocar.contract.pictures import read_image
 
 Box = tuple[float, float, float, float]
 

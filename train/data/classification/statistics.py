@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError, DataError
+from trocar.contract.pictures import encode_picture, read_bytes
 from trocar.train.data.classification.sample import Photo, PhotoSet, archive
-from trocar.train.data.io.images import encode, read_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def plot_tail(photos: PhotoSet, path: Path, *, head: Iterable[int] = ()) -> None
         colour = (0, 114, 178) if name in marked or not marked else (230, 159, 0)
         cv2.rectangle(picture, (left, y + 4), (end, y + row - 4), colour, -1)
         _write(picture, str(count), (end + 6, y + 16))
-    path.write_bytes(encode(picture, ".png"))
+    path.write_bytes(encode_picture(picture, ".png"))
 
 
 def duplicates(photos: PhotoSet) -> list[list[Photo]]:

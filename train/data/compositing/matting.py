@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
+from trocar.contract.pictures import list_images, read_bytes, read_image
 from trocar.train.data.compositing.poisson import Foreground
-from trocar.train.data.io.images import list_images, read_bytes, read_image
 
 TISSUE = (150, 95, 85)
 """A middling colour of abdominal tissue, RGB."""

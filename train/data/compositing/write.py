@@ -15,6 +15,7 @@ import tomli_w
 from trocar.contract.bundle import check_output, replaced_folder
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ConfigError, DataError
+from trocar.contract.pictures import IMAGE_SUFFIXES, read_image, write_picture
 from trocar.train.data.compositing.matting import foreground_from_chroma, foregrounds_from_boxes
 from trocar.train.data.compositing.poisson import (
     Composite,
@@ -22,7 +23,7 @@ from trocar.train.data.compositing.poisson import (
     PlacementConfig,
     foregrounds_from_frames,
 )
-from trocar.train.data.io.images import IMAGE_SUFFIXES, read_image, read_raw_mask, write_png
+from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
 
@@ -114,8 +115,8 @@ def write_composites(
             sample = composite(backgrounds.read(item), int(draw[0]))
             assert sample.mask is not None  # paste labels every background
             name = f"{item.group.replace('/', '-') or 'none'}__{index:06d}.png"
-            write_png(folder / "images" / name, sample.image)
-            write_png(folder / "masks" / name, sample.mask)
+            write_picture(folder / "images" / name, sample.image)
+            write_picture(folder / "masks" / name, sample.mask)
             if progress:
                 progress(index + 1, count)
         table.write(folder / "classes.toml")

@@ -17,7 +17,8 @@ import numpy as np
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
-from trocar.train.data.io.images import read_image, read_raw_mask
+from trocar.contract.pictures import read_image
+from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
 from trocar.train.data.readers.common import BINARY_TABLE, folders, strays, table_of
 from trocar.train.data.readers.scan import Recognition, Scan

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.train.data.io.images import IMAGE_SUFFIXES, is_hidden
+from trocar.contract.pictures import IMAGE_SUFFIXES, is_hidden
 from trocar.train.data.sample import Fault
 
 BINARY_TABLE = ClassTable.from_names(["background", "instrument"])

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
+from trocar.contract.pictures import read_bytes, read_image
 from trocar.train.data.compositing.matting import read_boxes
-from trocar.train.data.io.images import read_bytes, read_image
 from trocar.train.data.readers.common import missing, pictures, strays
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample

@@ -22,7 +22,7 @@ import tomli_w
 
 from trocar.contract.bundle import check_output, write_atomic
 from trocar.contract.errors import DataError, SinkError
-from trocar.train.data.io.images import encode, write_png
+from trocar.contract.pictures import encode_picture, write_picture
 from trocar.train.data.sample import FrameSet, Item
 
 FORMATS = ("png", "jpg")
@@ -136,10 +136,12 @@ def _runs(items: Sequence[Item]) -> Iterator[list[Item]]:
 def _write_one(frames: FrameSet, item: Item, partial: Path, image_format: str) -> None:
     sample = frames.read(item)
     if sample.mask is not None:
-        write_png(partial / "masks" / f"{target_name(item)}.png", sample.mask)
+        write_picture(partial / "masks" / f"{target_name(item)}.png", sample.mask)
         _write_instances(frames, item, sample.mask.shape, partial)
     # The picture last: its presence says that the frame is whole.
-    write_atomic(_picture(partial, item, image_format), encode(sample.image, f".{image_format}"))
+    write_atomic(
+        _picture(partial, item, image_format), encode_picture(sample.image, f".{image_format}")
+    )
 
 
 def _write_instances(frames: FrameSet, item: Item, size: tuple[int, int], partial: Path) -> None:
@@ -155,7 +157,7 @@ def _write_instances(frames: FrameSet, item: Item, size: tuple[int, int], partia
         )
     numbers = np.zeros(int(found.max()) + 1, np.uint8)
     numbers[present] = np.arange(1, len(present) + 1)
-    write_png(partial / "instances" / f"{target_name(item)}.png", numbers[found])
+    write_picture(partial / "instances" / f"{target_name(item)}.png", numbers[found])
 
 
 def _picture(partial: Path, item: Item, image_format: str) -> Path:

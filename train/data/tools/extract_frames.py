@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from trocar.contract.bundle import check_output, replaced_folder, write_atomic
 from trocar.contract.config import require
 from trocar.contract.errors import DataError
-from trocar.train.data.io.images import encode
+from trocar.contract.pictures import encode_picture
 from trocar.train.data.io.video import iterate, video_info
 
 REASONS = ("black", "outside", "copy")
@@ -100,7 +100,7 @@ def cut_videos(
                 counts[reason or "taken"] += 1
                 if not reason:
                     path = folder / "images" / name / f"{number:07d}.{config.image_format}"
-                    write_atomic(path, encode(frame, path.suffix))
+                    write_atomic(path, encode_picture(frame, path.suffix))
                 if progress:
                     progress(min(before + number + 1, total), total)
             before += video_info(video).frames

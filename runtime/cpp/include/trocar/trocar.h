@@ -93,7 +93,7 @@ typedef enum trocar_status {
     TROCAR_ERROR_CONFIG = 2,        /**< Not returned by this library. */
     TROCAR_ERROR_DATA = 3,          /**< Not returned by this library. */
     TROCAR_ERROR_BUNDLE = 4,        /**< The bundle is missing, truncated or malformed. */
-    TROCAR_ERROR_TAMPERED = 5,      /**< A file's SHA-256 is not the manifest's. */
+    TROCAR_ERROR_INTEGRITY = 5,     /**< A file's SHA-256 is not the manifest's. */
     TROCAR_ERROR_VERSION = 6,       /**< The bundle is of a schema this library cannot read. */
     TROCAR_ERROR_CHECKPOINT = 7,    /**< Not returned by this library. */
     TROCAR_ERROR_PARITY = 8,        /**< The golden frame comes out different on this machine. */

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from trocar.commands.data import data
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError, OutputExistsError
+from trocar.contract.pictures import write_picture
 from trocar.train.data.annotations.coco import (
     pictures_from_coco,
     runs_from_text,
@@ -32,7 +33,6 @@ from trocar.train.data.annotations.regions import (
     regions_of,
     runs_of,
 )
-from trocar.train.data.io.images import write_png
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import Item, Sample
 from trocar.train.data.tools.check import check
@@ -76,7 +76,7 @@ def ringed(tmp_path: Path) -> Path:
     mask[8:12, 8:12] = 2
     mask[3:6, 20:30] = 2
     mask[22, 31] = 1
-    write_png(root / "masks" / "f0.png", mask)
+    write_picture(root / "masks" / "f0.png", mask)
     return root
 
 
@@ -103,7 +103,7 @@ def test_labels_out_and_in_are_the_same(kind: str, ringed: Path, tmp_path: Path)
 
 
 def test_cvat_masks_boxes_and_order(tmp_path: Path) -> None:
-    write_png(tmp_path / "images" / "a.png", picture(0, 10, 12))
+    write_picture(tmp_path / "images" / "a.png", picture(0, 10, 12))
     (tmp_path / "labels.xml").write_text(
         '<annotations><image id="0" name="a.png" width="12" height="10">'
         '<mask label="hook" rle="1, 4, 1" left="2" top="3" width="3" height="2" z_order="2"/>'

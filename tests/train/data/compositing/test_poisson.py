@@ -20,6 +20,7 @@ from trocar.contract.errors import (
     DataError,
     OutputExistsError,
 )
+from trocar.contract.pictures import read_image, write_picture
 from trocar.train.data.compositing.matting import (
     Box,
     chroma_key,
@@ -37,7 +38,7 @@ from trocar.train.data.compositing.poisson import (
     place,
 )
 from trocar.train.data.compositing.write import read_foregrounds
-from trocar.train.data.io.images import read_image, read_raw_mask, write_png
+from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import Sample
 
@@ -218,7 +219,7 @@ def test_a_boxed_object_is_cut_out_of_a_plain_background() -> None:
 def yolo_folder(root: Path) -> Path:
     (root / "labels").mkdir(parents=True)
     for i in range(3):
-        write_png(root / "images" / f"p{i}.png", photograph(i))
+        write_picture(root / "images" / f"p{i}.png", photograph(i))
         (root / "labels" / f"p{i}.txt").write_text("3 0.5 0.46667 0.65 0.23333\n")
     return root
 
@@ -238,8 +239,10 @@ def test_box_files(tmp_path: Path) -> None:
 def test_composites_on_disk(tmp_path: Path) -> None:
     root = image_and_mask_folder(tmp_path / "set")
     for i in range(4):  # larger pictures, so that instruments are no specks
-        write_png(root / "images" / f"f{i}.png", picture(i, 120, 160))
-        write_png(root / "masks" / f"f{i}.png", cv2.resize(labels(i), (160, 120), None, 0, 0, 0))
+        write_picture(root / "images" / f"f{i}.png", picture(i, 120, 160))
+        write_picture(
+            root / "masks" / f"f{i}.png", cv2.resize(labels(i), (160, 120), None, 0, 0, 0)
+        )
     out = tmp_path / "out"
     arguments = ["composite", str(root), str(out), "--foreground", str(root), "--count", "6"]
     arguments += ["--foreground", str(yolo_folder(tmp_path / "yolo")), "--class", "scissors"]

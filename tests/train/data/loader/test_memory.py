@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trocar.contract.classes import ClassTable
-from trocar.train.data.io.images import write_png
+from trocar.contract.pictures import write_picture
 
 FRAMES, SIDE, MEGABYTES = 60, 1024, 160  # 60 frames take 240 MB decoded
 
@@ -49,8 +49,8 @@ print("epochs", 2, "kept", len(stream.cache), "of", len(frames))
 def large_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("large")
     for i in range(FRAMES):
-        write_png(root / "images" / f"{i}.png", np.full((SIDE, SIDE, 3), 4 * i, np.uint8))
-        write_png(root / "masks" / f"{i}.png", np.full((SIDE, SIDE), i % 2, np.uint8))
+        write_picture(root / "images" / f"{i}.png", np.full((SIDE, SIDE, 3), 4 * i, np.uint8))
+        write_picture(root / "masks" / f"{i}.png", np.full((SIDE, SIDE), i % 2, np.uint8))
     ClassTable.from_names(["background", "grasper"]).write(root / "classes.toml")
     return root
 

@@ -15,7 +15,8 @@ from PIL import Image
 from trocar.commands.data import data
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.train.data.io.images import read_image, read_raw_mask, write_png
+from trocar.contract.pictures import read_image, write_picture
+from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import ids_from_table
 from trocar.train.data.readers import open_frames
 from trocar.train.data.tools.check import CheckReport, check
@@ -58,7 +59,7 @@ def test_a_good_set_has_no_faults_and_right_counts(root: Path) -> None:
 
 def test_missing_and_orphan_masks(root: Path) -> None:
     (root / "masks" / "f1.png").unlink()
-    write_png(root / "masks" / "extra.png", labels(0))
+    write_picture(root / "masks" / "extra.png", labels(0))
     texts = [str(fault) for fault in check(root).faults]
     assert any("images/f1.png: has no mask masks/f1.png" in text for text in texts)
     assert any("masks/extra.png: is the mask of no image" in text for text in texts)
@@ -88,7 +89,7 @@ def test_a_truncated_jpeg_is_no_picture(tmp_path: Path) -> None:
 
 
 def test_a_mask_of_another_size(root: Path) -> None:
-    write_png(root / "masks" / "f2.png", labels(0, 20, 30))
+    write_picture(root / "masks" / "f2.png", labels(0, 20, 30))
     assert "masks/f2.png: is 30x20, its image f2.png is 32x24" in only_fault(root)
 
 
@@ -97,7 +98,7 @@ def test_unknown_values_are_named_with_their_pixels(root: Path) -> None:
     mask[0, :5] = 7
     mask[1, :3] = 200
     mask[2, :2] = 255  # ignored: no fault
-    write_png(root / "masks" / "f0.png", mask)
+    write_picture(root / "masks" / "f0.png", mask)
     text = only_fault(root)
     assert "masks/f0.png: holds values that no class has: 7 (5 pixels), 200 (3 pixels)" in text
     frames = open_frames(root)
@@ -107,7 +108,7 @@ def test_unknown_values_are_named_with_their_pixels(root: Path) -> None:
 
 
 def test_values_can_be_mapped(root: Path) -> None:
-    write_png(root / "masks" / "f0.png", np.full((24, 32), 38, np.uint8))
+    write_picture(root / "masks" / "f0.png", np.full((24, 32), 38, np.uint8))
     (root / "dataset.toml").write_text(
         'name = "theatre"\n[values]\n0="background"\n1="grasper"\n2="scissors"\n38="scissors"\n'
     )
@@ -210,7 +211,7 @@ def test_sub_folders_are_groups(root: Path) -> None:
 
 def test_unlabelled_folders(tmp_path: Path, root: Path) -> None:
     plain = tmp_path / "plain"
-    write_png(plain / "a.png", picture(0))
+    write_picture(plain / "a.png", picture(0))
     assert open_frames(plain).unlabelled().items[0].name == "a"
     shutil.rmtree(root / "masks")
     frames = open_frames(root)
@@ -231,7 +232,7 @@ def test_a_set_without_class_table_says_how_to_write_one(root: Path) -> None:
 
 def test_other_tasks_have_masks_and_tables_of_their_own(root: Path) -> None:
     for i in range(4):
-        write_png(root / "masks_parts" / f"f{i}.png", np.ones((24, 32), np.uint8))
+        write_picture(root / "masks_parts" / f"f{i}.png", np.ones((24, 32), np.uint8))
     ClassTable.from_names(["background", "shaft"]).write(root / "classes_parts.toml")
     frames = open_frames(root, task="parts")
     assert frames.table.names == ("background", "shaft")
@@ -261,7 +262,7 @@ def test_the_command_lists_every_fault_and_fails(root: Path) -> None:
     assert "grasper" in good.output
     assert "no faults" in good.output
     (root / "masks" / "f1.png").unlink()
-    write_png(root / "masks" / "f2.png", labels(0, 20, 30))
+    write_picture(root / "masks" / "f2.png", labels(0, 20, 30))
     (root / "images" / "f3.png").write_bytes(b"")
     bad = CliRunner().invoke(data, ["check", str(root)])
     assert isinstance(bad.exception, DataError)

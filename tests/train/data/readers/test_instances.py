@@ -11,8 +11,8 @@ import pytest
 from data_helpers import image_and_mask_folder
 
 from trocar.contract.errors import DataError
+from trocar.contract.pictures import write_picture
 from trocar.train.data.combine import combine
-from trocar.train.data.io.images import write_png
 from trocar.train.data.phantom import PhantomConfig, write_phantom
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
@@ -80,9 +80,9 @@ def test_two_sets_have_instances_together_or_not_at_all(tmp_path: Path) -> None:
 def test_faulty_instance_maps_are_named(tmp_path: Path) -> None:
     root = image_and_mask_folder(tmp_path / "set")
     for i in range(4):
-        write_png(root / "instances" / f"f{i}.png", np.zeros((24, 32), np.uint8))
+        write_picture(root / "instances" / f"f{i}.png", np.zeros((24, 32), np.uint8))
     assert open_frames(root).instances is not None
-    write_png(root / "instances" / "f2.png", np.zeros((12, 32), np.uint8))
+    write_picture(root / "instances" / "f2.png", np.zeros((12, 32), np.uint8))
     faults = check(root).faults
     assert [fault.file.name for fault in faults] == ["f2.png"]
     assert "32x12" in faults[0].text

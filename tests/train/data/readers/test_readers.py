@@ -10,7 +10,7 @@ import pytest
 from data_helpers import picture
 
 from trocar.contract.errors import ConfigError, DataError
-from trocar.train.data.io.images import write_png
+from trocar.contract.pictures import write_picture
 from trocar.train.data.readers import open_frames, recognise, scan_frames
 from trocar.train.data.readers.endovis2015_robotic import snap
 from trocar.train.data.sample import FrameSet
@@ -101,8 +101,8 @@ def test_endovis2017_crops_joins_and_names(made: dict[str, Path]) -> None:
 def test_endovis2017_has_its_four_folds(tmp_path: Path) -> None:
     for n in range(1, 9):
         folder = tmp_path / f"instrument_dataset_{n}"
-        write_png(folder / "left_frames" / "frame000.png", picture(n))
-        write_png(folder / "ground_truth" / "Other" / "frame000.png", picture(n)[..., 0])
+        write_picture(folder / "left_frames" / "frame000.png", picture(n))
+        write_picture(folder / "ground_truth" / "Other" / "frame000.png", picture(n)[..., 0])
     frames = open_frames(tmp_path)
     held = [{item.group[-1] for item in frames.fold(i).subset("val")} for i in range(4)]
     assert held == [{"1", "3"}, {"2", "5"}, {"4", "8"}, {"6", "7"}]
@@ -149,12 +149,12 @@ def test_cholecseg8k_decides_for_the_set_and_never_by_value(tmp_path: Path) -> N
         open_frames(root)
     told = np.full((480, 854), 80, np.uint8)  # only hexadecimal has 80
     file = root / "video12" / "video12_15750" / "frame_15751_endo_watershed_mask.png"
-    write_png(file, np.dstack([told] * 3))
+    write_picture(file, np.dstack([told] * 3))
     frames = open_frames(root)
     mask = mask_of(frames, "video01_00080/frame_80")
     assert [int(mask[300, 100]), int(mask[300, 800])] == [9, 2]  # hook and liver
     other = root / "video01" / "video01_00160" / "frame_160_endo_watershed_mask.png"
-    write_png(other, np.dstack([np.full((480, 854), 11, np.uint8)] * 3))
+    write_picture(other, np.dstack([np.full((480, 854), 11, np.uint8)] * 3))
     with pytest.raises(DataError, match="both readings"):
         open_frames(root)
 

@@ -1,0 +1,169 @@
+"""Pictures on disk: the one place that decodes and encodes them, with errors that name the file.
+
+image = read_image(Path("frame.png"))   # [H, W, 3] uint8 RGB
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.bundle import write_atomic
+from trocar.contract.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+# OpenCV before 4.11 knows no other order than BGR; swapping costs as much as reading the file.
+_READ_AS_RGB: int = getattr(cv2, "IMREAD_COLOR_RGB", 0)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All pictures under a folder, sorted by path; hidden files and ``__MACOSX`` are passed over.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    try:
+        files = [
+            file
+            for file in folder.rglob("*")
+            if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.relative_to(folder))
+        ]
+    except OSError as error:
+        raise DataError(f"cannot list {folder}: {error}", remedy="check the path") from error
+    return sorted(files)
+
+
+def is_hidden(relative: Path) -> bool:
+    """Whether a path lies in a hidden folder or in the leavings of a macOS archive."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Reads a picture as ``[H, W, 3]`` uint8 RGB; grey is spread, alpha is dropped.
+
+    Raises:
+        DataError: The file is missing, truncated, or no picture.
+    """
+    return decode_image(read_bytes(path), source=str(path))
+
+
+def decode_image(data: bytes, *, source: str) -> NDArray[np.uint8]:
+    """Decodes a picture to ``[H, W, 3]`` uint8 RGB; grey is spread, alpha is dropped.
+
+    Args:
+        data: The file's bytes.
+        source: Its name, for errors.
+
+    Raises:
+        DataError: The data are truncated, or no picture.
+    """
+    decoded = _decoded(data, _READ_AS_RGB or cv2.IMREAD_COLOR, source)
+    return np.asarray(decoded if _READ_AS_RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+
+
+def decode_unchanged(data: bytes, *, source: str) -> NDArray[np.generic]:
+    """Decodes a picture as it is: depth kept, ``[H, W]`` or ``[H, W, C]`` in the order RGB(A).
+
+    Raises:
+        DataError: The data are truncated, or no picture.
+    """
+    decoded = _decoded(data, cv2.IMREAD_UNCHANGED, source)
+    if decoded.ndim == 3 and decoded.shape[2] in (3, 4):
+        code = cv2.COLOR_BGR2RGB if decoded.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+        decoded = cv2.cvtColor(decoded, code)
+    return np.ascontiguousarray(decoded)
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8], *, compression: int = 3) -> None:
+    """Writes ``[H, W]`` grey or ``[H, W, 3]`` RGB uint8, whole or not at all; the suffix decides.
+
+    Raises:
+        DataError: No encoder for the suffix.
+        OSError: The disk is full or not writable.
+    """
+    write_atomic(path, encode_picture(picture, path.suffix, compression=compression))
+
+
+def encode_picture(
+    picture: NDArray[np.uint8], suffix: str, *, compression: int = 3, quality: int = 95
+) -> bytes:
+    """Encodes ``[H, W]`` grey or ``[H, W, 3]`` RGB uint8 as the format of a file suffix.
+
+    Args:
+        picture: Grey or RGB.
+        suffix: ``.png``, ``.jpg`` or another that OpenCV writes.
+        compression: Of PNG, 0 (fast) to 9 (small).
+        quality: Of JPEG, 0 to 100.
+
+    Raises:
+        DataError: No encoder for the suffix.
+    """
+    shown = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    options = {
+        ".png": [cv2.IMWRITE_PNG_COMPRESSION, compression],
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+    }.get(suffix.lower(), [])
+    refused = DataError(f"cannot encode a picture as {suffix!r}", remedy="use .png or .jpg")
+    try:
+        good, data = cv2.imencode(suffix, shown, options)
+    except cv2.error as error:
+        raise refused from error
+    if not good:
+        raise refused
+    return bytes(data)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a whole file.
+
+    Raises:
+        DataError: It is missing, unreadable or empty.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(
+            f"cannot read {path}: {reason}", remedy="check the path and its permissions"
+        ) from error
+    if not data:
+        raise DataError(f"{path} is empty (0 bytes)", remedy="copy or download the file again")
+    return data
+
+
+def not_a_picture(source: str) -> DataError:
+    """The error for data that no decoder takes."""
+    return DataError(
+        f"{source} cannot be decoded as a picture", remedy="save it as PNG or JPEG, or remove it"
+    )
+
+
+def check_whole(data: bytes, *, source: str) -> None:
+    """Refuses PNG and JPEG data whose end marker is missing.
+
+    Decoders fill what is missing of a truncated picture with grey and report no error.
+
+    Raises:
+        DataError: The end marker is missing.
+    """
+    png = data[:8] == PNG_SIGNATURE and b"IEND" not in data[-16:]
+    jpeg = data[:3] == _JPEG_SIGNATURE and b"\xff\xd9" not in data[-4096:]
+    if png or jpeg:
+        raise DataError(
+            f"{source} is truncated: its end marker is missing after {len(data)} bytes",
+            remedy="copy or download the file again",
+        )
+
+
+def _decoded(data: bytes, mode: int, source: str) -> NDArray[np.generic]:
+    check_whole(data, source=source)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+    if decoded is None:
+        raise not_a_picture(source)
+    return np.asarray(decoded)
