@@ -79,8 +79,8 @@ class TrainData:
         world: Number of processes.
         cache_mb: Memory that decoded frames may take, in MB.
         augmentation: ``full``, ``light`` or ``none``, see `trocar.train.data.transforms`.
-        before: Change of a labelled training frame before augmentation, e.g. compositing; called
-            with the sample and the draw's seed.
+        pre_augment: Change of a labelled training frame before augmentation, e.g. compositing;
+            called with the sample and its seed.
     """
 
     labelled: Any
@@ -93,7 +93,7 @@ class TrainData:
     world: int = 1
     cache_mb: int = 0
     augmentation: str = "full"
-    before: Callable[[Any, int], Any] | None = None
+    pre_augment: Callable[[Any, int], Any] | None = None
 
 
 class BatchSource(Protocol):

@@ -78,7 +78,7 @@ def plan(out: Path, size: Size) -> list[Step]:
                 *scene,
                 "--clip-length",
                 "2",
-                "--shares",
+                "--val-test-fractions",
                 "0.1",
                 "0",
                 "--workers",

@@ -1,7 +1,7 @@
 """`trocar prelabel`: a model's labels of frames, for annotators to correct.
 
 trocar prelabel model.trocar pool/ drafts/ --format coco
-trocar data labels-in corrected.json drafts/images corrected/
+trocar data import-labels corrected.json drafts/images corrected/
 """
 
 from __future__ import annotations
