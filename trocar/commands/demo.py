@@ -71,7 +71,7 @@ def plan(out: Path, size: Size) -> list[Step]:
             command=(
                 *make,
                 data,
-                "--frames",
+                "--count",
                 str(size.frames),
                 "--size",
                 frame,
@@ -92,7 +92,7 @@ def plan(out: Path, size: Size) -> list[Step]:
             command=(
                 *make,
                 video,
-                "--frames",
+                "--count",
                 str(size.video_frames),
                 "--size",
                 wide,
