@@ -37,10 +37,10 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatedImage:
-    """What one picture's annotation says; the form that all formats share.
+    """What one image's annotation says; the form that all formats share.
 
     Attributes:
-        file_name: Name of the picture.
+        file_name: Name of the image.
         size: Height and width in pixels.
         labels: Class name of each region.
         masks: ``[H, W]`` bool of each region; later ones lie on top.
@@ -108,10 +108,10 @@ def fill_polygons(
     return mask.astype(bool)
 
 
-def label_map_of(picture: AnnotatedImage, ids: dict[str, int]) -> NDArray[np.uint8]:
-    """Class ids ``[H, W]`` uint8 of a picture's regions; later ones lie on top."""
-    mask = np.zeros(picture.size, np.uint8)
-    for label, region in zip(picture.labels, picture.masks, strict=True):
+def label_map_of(annotated: AnnotatedImage, ids: dict[str, int]) -> NDArray[np.uint8]:
+    """Class ids ``[H, W]`` uint8 of an image's regions; later ones lie on top."""
+    mask = np.zeros(annotated.size, np.uint8)
+    for label, region in zip(annotated.labels, annotated.masks, strict=True):
         mask[region] = ids[label]
     return mask
 

@@ -18,11 +18,11 @@ from trocar.train.data.sample import FrameSet, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Foreground:
-    """An instrument cut out of a picture.
+    """An instrument cut out of an image.
 
     Attributes:
         name: Where it is from.
-        image: ``[H, W, 3]`` uint8 RGB, the picture it was cut out of.
+        image: ``[H, W, 3]`` uint8 RGB, the image it was cut out of.
         mask: ``[H, W]`` uint8 class ids of the instrument; 0 elsewhere.
         is_complete: Whether all of the instrument is in view. If not, it enters from the border,
             and in a composite it must do so too.
@@ -35,7 +35,7 @@ class Foreground:
 
     @property
     def sides(self) -> tuple[bool, bool, bool, bool]:
-        """Whether it comes near the top, bottom, left, right border of its picture.
+        """Whether it comes near the top, bottom, left, right border of its image.
 
         Near is 3 %: annotations and the black rim of an endoscope's view end before the border.
         """
@@ -51,8 +51,8 @@ def foregrounds_from_frames(
 
     Args:
         frames: Labelled frames; class ids stay as they are.
-        min_share: Regions smaller than this share of the picture are left out.
-        max_frames: Frames are skipped evenly so that about this many pictures are read.
+        min_share: Regions smaller than this share of the image are left out.
+        max_frames: Frames are skipped evenly so that about this many images are read.
 
     Raises:
         DataError: No frame holds a region of that size.
@@ -66,7 +66,7 @@ def foregrounds_from_frames(
             found += cut_out(sample, frames.table.instrument_ids, min_share=min_share)
     if not found:
         raise DataError(
-            f"no instrument of {min_share:.1%} of the picture or more is in {frames.root}",
+            f"no instrument of {min_share:.1%} of the image or more is in {frames.root}",
             remedy="name labelled frames whose class table has instrument = true rows",
         )
     return found

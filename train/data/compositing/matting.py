@@ -1,4 +1,4 @@
-"""Cuts instruments out of pictures that were taken for it: green screens and plain backgrounds.
+"""Cuts instruments out of images that were taken for it: green screens and plain backgrounds.
 
 foreground = foreground_from_chroma(image, class_id=1); picks = foregrounds_from_boxes(root, ids)
 """
@@ -36,7 +36,7 @@ class Box:
     size: tuple[float, float]
 
     def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Left, top, width, height in pixels, cut to the picture."""
+        """Left, top, width, height in pixels, cut to the image."""
         x0 = max(round((self.centre[0] - self.size[0] / 2) * width), 0)
         y0 = max(round((self.centre[1] - self.size[1] / 2) * height), 0)
         x1 = min(round((self.centre[0] + self.size[0] / 2) * width), width)
@@ -66,13 +66,13 @@ def foreground_from_chroma(
     if solid.shape != image.shape[:2]:
         raise DataError(
             f"the mask of {name} is {solid.shape[1]}x{solid.shape[0]}, "
-            f"its picture {image.shape[1]}x{image.shape[0]}",
-            remedy="give the mask at the size of its picture",
+            f"its image {image.shape[1]}x{image.shape[0]}",
+            remedy="give the mask at the size of its image",
         )
     if not 0.002 < solid.mean() < 0.98:
         raise DataError(
-            f"{name}: {solid.mean():.1%} of the picture stands out from the green screen",
-            remedy="give a picture with a green screen, or its mask",
+            f"{name}: {solid.mean():.1%} of the image stands out from the green screen",
+            remedy="give an image with a green screen, or its mask",
         )
     return Foreground(
         name=name,
@@ -82,7 +82,7 @@ def foreground_from_chroma(
 
 
 def chroma_key(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where a picture is not green: ``[H, W]``, the largest regions, holes filled.
+    """Where an image is not green: ``[H, W]``, the largest regions, holes filled.
 
     Green is measured against the pixel's own brightness, since screens are dark in their corners;
     the limit lies between the screen's greenness and the rest's (Otsu's method).

@@ -1,4 +1,4 @@
-"""Poisson image editing: instruments of one picture cloned into another, labels moved with them.
+"""Poisson image editing: instruments of one image cloned into another, labels moved with them.
 
     foregrounds = foregrounds_from_frames(open_frames("labelled/"))
     sample = paste(background, foregrounds[0], shift=(12, -30), mode="mixed")
@@ -52,7 +52,7 @@ def paste(
     Args:
         background: Frame to clone into.
         foreground: What to clone; what the shift brings outside the background is cut off.
-        shift: Rows and columns to move by, from the foreground's own place in its picture.
+        shift: Rows and columns to move by, from the foreground's own place in its image.
         mode: ``normal`` keeps the foreground's gradients, ``mixed`` the stronger ones of the two,
             ``both`` is not allowed here.
         margin: Pixels by which the cloned region reaches beyond the label's outline; below 0, both
@@ -138,7 +138,7 @@ class PlacementConfig:
     """How instruments are placed on a background.
 
     Attributes:
-        scale: Smallest and largest size relative to the picture it comes from, for instruments
+        scale: Smallest and largest size relative to the image it comes from, for instruments
             that enter from the border.
         length: Smallest and largest length relative to the background's height, for instruments
             that are whole.
@@ -229,7 +229,7 @@ def draw_placement(
             image=np.ascontiguousarray(foreground.image[:, ::-1]),
             mask=np.ascontiguousarray(foreground.mask[:, ::-1]),
         )
-    # Fit the picture it comes from to the background, so that border meets border.
+    # Fit the image it comes from to the background, so that border meets border.
     fit = max(height / foreground.mask.shape[0], width / foreground.mask.shape[1])
     zoom = fit * rng.uniform(*config.scale)
     sized = _resized(foreground, zoom)

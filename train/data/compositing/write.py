@@ -1,4 +1,4 @@
-"""Writes a data set of composites: instruments from some pictures on the backgrounds of others.
+"""Writes a data set of composites: instruments from some images on the backgrounds of others.
 
 write_composites(backgrounds, foregrounds, Path("composites"), table=table, count=500)
 """
@@ -33,12 +33,12 @@ def read_foregrounds(
     """Cuts instruments out of a source of any kind.
 
     Args:
-        source: A picture before a green screen (its mask may lie beside it as ``<stem>_seg.png``),
+        source: An image before a green screen (its mask may lie beside it as ``<stem>_seg.png``),
             a folder of ``images`` and YOLO ``labels``, or a labelled data set.
         table: Class table of the composites; default: the labelled set's own, or one of
             ``class_name`` alone.
         class_name: Class of what has no classes of the table: screens and photographs.
-        max_images: About how many pictures are read.
+        max_images: About how many images are read.
 
     Returns:
         The foregrounds, with ids of the table, and the table.
@@ -86,7 +86,7 @@ def write_composites(
         table: The class table that backgrounds and foregrounds share.
         count: Number of composites.
         config: How instruments are placed; every frame gets one at least.
-        seed: Equal seeds give equal pictures.
+        seed: Equal seeds give equal images.
         unlabelled: Label of backgrounds without mask: 255 (not known), 0 (no instrument on them).
         progress: Called with frames done and frames there are.
 
@@ -120,14 +120,12 @@ def write_composites(
         (folder / "dataset.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
 
 
-def _from_screen(picture: Path, class_id: int) -> Foreground:
-    beside = [picture.with_name(f"{picture.stem}_seg{suffix}") for suffix in IMAGE_SUFFIXES]
+def _from_screen(image: Path, class_id: int) -> Foreground:
+    beside = [image.with_name(f"{image.stem}_seg{suffix}") for suffix in IMAGE_SUFFIXES]
     mask = next((read_raw_mask(path).values for path in beside if path.is_file()), None)
     if mask is not None and mask.ndim == 3:
         mask = mask.max(axis=2)
-    return foreground_from_chroma(
-        read_image(picture), class_id=class_id, name=str(picture), mask=mask
-    )
+    return foreground_from_chroma(read_image(image), class_id=class_id, name=str(image), mask=mask)
 
 
 def _class_id(table: ClassTable, name: str, source: Path) -> int:

@@ -1,7 +1,7 @@
 """What light, smoke, lens and sensor do to a frame. None of it moves the ground truth.
 
 camera = Camera.random(rng, domain, (512, 640), difficulty=0.5)
-picture = camera.develop(frame, time, shift=(3.0, 0.0))
+image = camera.develop(frame, time, shift=(3.0, 0.0))
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ class Camera:
     def develop(
         self, frame: NDArray[np.uint8], time: float, shift: tuple[float, float]
     ) -> NDArray[np.uint8]:
-        """Turns the lit scene into a picture.
+        """Turns the lit scene into an image.
 
         Args:
             frame: ``[H, W, 3]`` uint8 RGB.
             time: Seconds.
-            shift: How far the picture moves during the exposure, pixels.
+            shift: How far the image moves during the exposure, pixels.
         """
         height, width = self.size
         picture = self._scattered(frame, time)
@@ -194,7 +194,7 @@ def _laid_out(tile: Field, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _window(rng: np.random.Generator, domain: Domain, size: tuple[int, int]) -> Field:
-    """The round picture of the endoscope, with a soft edge."""
+    """The round image of the endoscope, with a soft edge."""
     height, width = size
     radius = float(rng.uniform(*domain.circle)) * width
     x = np.arange(width, dtype=np.float32)[None] - np.float32(

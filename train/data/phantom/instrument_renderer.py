@@ -110,7 +110,7 @@ class _Renderer:
         span = max(float(axis @ axis), 1.0)
         px, py = x - np.float32(first[0]), y - np.float32(first[1])
         t = (px * np.float32(axis[0]) + py * np.float32(axis[1])) * np.float32(1 / span)
-        # 1/z, and with it the picture's half width, is linear along the picture of the axis.
+        # 1/z, and with it the image's half width, is linear along the image of the axis.
         z0, z1 = max(float(ends[0][2]), NEAREST), max(float(ends[1][2]), NEAREST)
         inverse = np.maximum(np.float32(1 / z0) + np.float32(1 / z1 - 1 / z0) * t, 0.1)
         half = inverse * np.float32(FOCAL * self.size[1] * self.rig.radius)

@@ -169,7 +169,7 @@ class Scene:
         return seen
 
     def _speed(self, rig: Rig, time: float) -> tuple[float, float]:
-        """How far a tip moves in the picture during the exposure, pixels."""
+        """How far a tip moves in the image during the exposure, pixels."""
         scale = 0.92 * self.config.size[1] / max(rig.z(time), 0.2) * SHUTTER
         scale *= 0.5 + 2.0 * self.config.difficulty
         return rig.x.rate(time) * scale, rig.y.rate(time) * scale

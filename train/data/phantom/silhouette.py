@@ -1,4 +1,4 @@
-"""Outlines of instrument pieces in the picture, and masks filled from them.
+"""Outlines of instrument pieces in the image, and masks filled from them.
 
 polygon, normal = lathe(port, joint, ((0, 1), (1, 1)), 0.04, (512, 640))
 """
@@ -24,7 +24,7 @@ def lathe(
     radius: float,
     size: tuple[int, int],
 ) -> tuple[Vector, Vector]:
-    """Silhouette of a turned piece, ``[n, 2]``, and the picture's unit normal to its axis.
+    """Silhouette of a turned piece, ``[n, 2]``, and the image's unit normal to its axis.
 
     Args:
         start: One end of the axis in space.

@@ -121,7 +121,7 @@ def check_frames(
     Args:
         path: The folder of the set.
         table: Class table to read by where the set brings none.
-        task: What the masks shall tell apart, for sets that offer several.
+        task: What the masks distinguish, for sets with several tasks.
         workers: Threads that decode.
         progress: Called with frames done and frames there are.
 

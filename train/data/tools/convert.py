@@ -138,7 +138,7 @@ def _write_one(frames: FrameSet, item: Item, partial: Path, image_format: str) -
     if sample.mask is not None:
         write_picture(partial / "masks" / f"{target_name(item)}.png", sample.mask)
         _write_instances(frames, item, sample.mask.shape, partial)
-    # The picture last: its presence says that the frame is whole.
+    # The image last: its presence says that the frame is whole.
     write_picture(_picture(partial, item, image_format), sample.image)
 
 

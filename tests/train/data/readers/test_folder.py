@@ -102,7 +102,7 @@ def test_unknown_values_are_named_with_their_pixels(root: Path) -> None:
     text = only_fault(root)
     assert "masks/f0.png: holds values that no class has: 7 (5 pixels), 200 (3 pixels)" in text
     frames = open_frames(root)
-    with pytest.raises(DataError, match=r"f0\.png holds values") as error:
+    with pytest.raises(DataError, match=r"f0\.png has values") as error:
         frames.read(frames.items[0])
     assert "dataset.toml" in error.value.remedy
 
@@ -218,7 +218,7 @@ def test_unlabelled_folders(tmp_path: Path, root: Path) -> None:
     assert frames.read(frames.items[0]).mask is None
     empty = tmp_path / "empty"
     (empty / "images").mkdir(parents=True)
-    with pytest.raises(DataError, match="there is no picture in it"):
+    with pytest.raises(DataError, match="there is no image in it"):
         open_frames(empty)
 
 
