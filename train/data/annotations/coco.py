@@ -30,10 +30,10 @@ def coco_from_images(
     """Writes COCO JSON text.
 
     Args:
-        annotated_images: What to write.
+        annotated_images: The images to write.
         names: Class names in order; category ids count from 1.
-        rle: Write compressed run lengths; exact at every tool. Else polygons through pixel
-            centres, which tools that count half pixels fill a little smaller.
+        rle: Write compressed run lengths, which are exact in every tool. Otherwise polygons through
+            pixel centres, which some tools fill up to half a pixel smaller.
     """
     categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
     ids = {name: i for i, name in enumerate(names, 1)}
@@ -68,7 +68,7 @@ def images_from_coco(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
         The images in order of their ids, and the category names.
 
     Raises:
-        DataError: It is no COCO file, or an annotation names what is not there.
+        DataError: It is not a COCO file, or an annotation names an unknown image or category.
     """
     try:
         data = json.loads(read_bytes(path))
@@ -97,7 +97,7 @@ def images_from_coco(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
 
 
 def text_from_runs(runs: Sequence[int]) -> str:
-    """COCO's compressed text: differences to the run before last, 5 bits a character."""
+    """COCO's compressed text: differences to the run before last, 5 bits per character."""
     out = []
     for i, run in enumerate(runs):
         value = run - runs[i - 2] if i > 2 else run
@@ -115,7 +115,7 @@ def runs_from_text(text: str) -> list[int]:
     """Run lengths of COCO's compressed text.
 
     Raises:
-        ValueError: The text breaks off or holds other characters.
+        ValueError: The text is truncated or has other characters.
     """
     runs: list[int] = []
     value = shift = 0
@@ -136,7 +136,7 @@ def runs_from_text(text: str) -> list[int]:
 
 
 def _rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    # COCO runs down the columns.
+    # COCO counts down the columns.
     return {"size": list(mask.shape), "counts": text_from_runs(encode_runs(mask.ravel(order="F")))}
 
 

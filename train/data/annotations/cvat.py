@@ -29,7 +29,7 @@ def cvat_from_images(
     """Writes CVAT XML text.
 
     Args:
-        annotated_images: What to write.
+        annotated_images: The images to write.
         names: Class names, for the list of labels.
         rle: Write masks (run lengths within their box) instead of polygons.
     """
@@ -67,7 +67,7 @@ def images_from_cvat(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
         The images, and the label names in order of the file.
 
     Raises:
-        DataError: It is no such file, or a shape is malformed.
+        DataError: It is not a CVAT file, or a shape is malformed.
     """
     data = read_bytes(path)
     try:
@@ -114,7 +114,7 @@ def _mask(shape: ET.Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     runs = [int(v) for v in shape.attrib["rle"].split(",")]
     inside = decode_runs(runs, width * height).reshape(height, width)
     if top < 0 or left < 0 or top + height > size[0] or left + width > size[1]:
-        raise ValueError("a mask leaves its image")
+        raise ValueError("a mask extends beyond its image")
     mask[top : top + height, left : left + width] = inside
     return mask
 

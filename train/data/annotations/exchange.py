@@ -1,4 +1,4 @@
-"""Writes a set's masks for annotation tools, and makes a set of what comes back.
+"""Writes the masks of a set for annotation tools, and makes a set of corrected labels.
 
 export_labels(frames, Path("labels.json"), kind="coco")
 import_labels(Path("labels.json"), Path("images"), Path("corrected"))
@@ -36,23 +36,23 @@ def export_labels(
     kind: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes the masks of a set, predictions saved as masks included, for an annotation tool.
+    """Writes the masks of a set for an annotation tool.
 
     Args:
         frames: The set.
-        out: File to write; for LabelMe a folder of one file an image.
+        out: File to write; for LabelMe a folder with one file per image.
         kind: One of `KINDS`.
-        progress: Called with frames done and frames there are.
+        progress: Called with the number of frames done and the total.
 
     Raises:
         OutputExistsError: ``out`` exists.
-        ConfigError: A kind that is none.
+        ConfigError: The kind is unknown.
         DataError: A frame cannot be read.
         SinkError: It cannot be written.
     """
     if kind not in KINDS:
         raise ConfigError(
-            f"{kind!r} is no annotation format", remedy=f"choose one of {', '.join(KINDS)}"
+            f"{kind!r} is not an annotation format", remedy=f"choose one of {', '.join(KINDS)}"
         )
     names = frames.table.names[1:]
     annotated_images = _annotated_images(frames, progress)
@@ -81,19 +81,19 @@ def import_labels(
     table: ClassTable | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Makes an image-and-mask folder of annotations and their images.
+    """Makes an image-and-mask folder from annotations and their images.
 
     Args:
         source: COCO JSON, CVAT XML, a LabelMe file, or a folder of LabelMe files.
-        images: Folder of the images, found by name.
-        out: Folder to make; whole or absent.
+        images: Folder of the images, which are found by name.
+        out: Folder to make; it is written completely or not at all.
         table: Class table; default: background and the labels in the order of the file.
-        progress: Called with images done and images there are.
+        progress: Called with the number of images done and the total.
 
     Raises:
         OutputExistsError: ``out`` exists.
         DataError: The annotation is malformed, an image is missing or of another size, or a label
-            is no class; all such faults at once.
+            is not a class; all such faults at once.
         SinkError: It cannot be written.
     """
     check_output(out)
@@ -107,7 +107,7 @@ def import_labels(
             image = read_image(file)
             if image.shape[:2] != annotated.size:
                 raise DataError(
-                    f"{file} is {image.shape[1]}x{image.shape[0]}, annotated was an image of "
+                    f"{file} is {image.shape[1]}x{image.shape[0]}, its annotation is for "
                     f"{annotated.size[1]}x{annotated.size[0]}",
                     remedy="annotate the image at its own size",
                 )
@@ -120,17 +120,15 @@ def import_labels(
 
 
 def read_annotations(source: Path) -> tuple[list[AnnotatedImage], list[str]]:
-    """Reads annotations of any of the formats, found by suffix and content.
+    """Reads annotations; the suffix and the content decide the format.
 
     Raises:
-        DataError: It is none of them, or malformed.
+        DataError: It has another format or is malformed.
     """
     if source.is_dir():
         files = sorted(source.rglob("*.json"))
         if not files:
-            raise DataError(
-                f"{source} holds no .json file", remedy="name a folder of LabelMe files"
-            )
+            raise DataError(f"{source} has no .json file", remedy="pass a folder of LabelMe files")
         return _labelme(files, source)
     if source.suffix.lower() == ".xml":
         return images_from_cvat(source)
@@ -141,7 +139,7 @@ def read_annotations(source: Path) -> tuple[list[AnnotatedImage], list[str]]:
 
 
 def labelme_from_image(annotated: AnnotatedImage) -> str:
-    """LabelMe JSON text; the polygons of one region bear one ``group_id``."""
+    """LabelMe JSON text; the polygons of one region have the same ``group_id``."""
     shapes = [
         {
             "label": label,
@@ -189,7 +187,7 @@ def _labelme(files: list[Path], root: Path) -> tuple[list[AnnotatedImage], list[
         annotation = read_annotation(file)
         found = instances(annotation)
         names.update(dict.fromkeys(label for label, _ in found))
-        # LabelMe keeps a path relative to its own file; the image is looked for by its name.
+        # LabelMe's path is relative to its own file; here the image is found by its name.
         suffix = Path(annotation.image).suffix or ".png"
         annotated_images.append(
             AnnotatedImage(
@@ -212,7 +210,9 @@ def _files(
         stem = Path(annotated.file_name).with_suffix("").as_posix()
         file = by_stem.get(stem)
         if file is None or ".." in Path(stem).parts or Path(stem).is_absolute():
-            faults.append(Fault(file=images / annotated.file_name, text="is annotated and missing"))
+            faults.append(
+                Fault(file=images / annotated.file_name, text="is annotated, but missing")
+            )
         else:
             found.append(file)
         for label in sorted(set(annotated.labels) - ids.keys()):

@@ -134,7 +134,7 @@ def photo_table(names: Iterable[str], *, source: Path | str) -> ClassTable:
         )
     seen: dict[str, str] = {}
     for name in listed:
-        other = seen.setdefault(folded(name), name)
+        other = seen.setdefault(normalised_name(name), name)
         if other is not name:
             raise DataError(
                 f"{source} has the class names {other!r} and {name!r}, which read alike",
@@ -148,7 +148,7 @@ def photo_table(names: Iterable[str], *, source: Path | str) -> ClassTable:
     )
 
 
-def folded(name: str) -> str:
+def normalised_name(name: str) -> str:
     """A class name without differences in case, spacing and Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 

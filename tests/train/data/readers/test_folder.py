@@ -275,7 +275,7 @@ def test_the_command_lists_every_fault_and_fails(root: Path) -> None:
     [
         ("EndoVis 2017", ["task: binary; others by --task parts, type", "with instance maps"]),
         ("UW-Sinus", ["or takes --fold: 0: cadaver/S01; 1: cadaver/S02; 2: live/L01"]),
-        ("CholecSeg8k", ["training draws whole groups to validate"]),
+        ("CholecSeg8k", ["training draws whole groups for validation"]),
         ("Kvasir-Instrument", ["splits: train 4, test 1"]),
     ],
 )
