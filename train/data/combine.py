@@ -1,6 +1,6 @@
 """Several sets as one, their classes mapped to one table.
 
-    frames = open_combination(Path("mix.toml"))
+    frames = open_combination(Path("mix.toml"), lambda path, task: open_frames(path, task=task))
 
 The file lists the sets, relative to itself:
 

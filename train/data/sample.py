@@ -144,10 +144,10 @@ class FrameSet:
                 f"{self.name} has {len(self.folds)} folds, got fold {index}",
                 remedy=f"choose 0 to {len(self.folds) - 1}" if self.folds else "leave --fold out",
             )
-        held = set(self.folds[index])
-        val = tuple(item.name for item in self.items if item.group in held)
-        train = tuple(item.name for item in self.items if item.group not in held)
-        missing = sorted(held - set(self.groups))
+        validation = set(self.folds[index])
+        val = tuple(item.name for item in self.items if item.group in validation)
+        train = tuple(item.name for item in self.items if item.group not in validation)
+        missing = sorted(validation - set(self.groups))
         if missing or not train:
             raise DataError(
                 f"fold {index} of {self.name} cannot be used: "
@@ -191,11 +191,11 @@ class FrameSet:
         """The named frames, in the set's order; other names are removed from the splits."""
         wanted = set(names)
         items = tuple(item for item in self.items if item.name in wanted)
-        kept = {
+        splits = {
             split: tuple(name for name in listed if name in wanted)
             for split, listed in self.splits.items()
         }
-        return replace(self, items=items, splits=kept)
+        return replace(self, items=items, splits=splits)
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -77,24 +77,24 @@ def polygons_of(mask: NDArray[np.bool_]) -> list[Polygon]:
     contours, tree = cv2.findContours(
         mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
     )
-    made: list[Polygon] = []
+    polygons: list[Polygon] = []
     for index, contour in enumerate(contours):
         _, _, child, parent = (int(v) for v in tree[0][index])
         if parent >= 0:
             continue
         if child < 0:
-            made.append(_at_least_three(contour.reshape(-1, 2)))
+            polygons.append(_at_least_three(contour.reshape(-1, 2)))
             continue
         x, _, w, _ = cv2.boundingRect(contours[child])
-        own = np.zeros(mask.shape, np.uint8)
-        cv2.drawContours(own, [contour], -1, 1, cv2.FILLED)
-        whole = (own > 0) & mask
+        outer = np.zeros(mask.shape, np.uint8)
+        cv2.drawContours(outer, [contour], -1, 1, cv2.FILLED)
+        region = (outer > 0) & mask
         cut = x + w // 2
-        left, right = whole.copy(), whole.copy()
+        left, right = region.copy(), region.copy()
         left[:, cut:] = False
         right[:, :cut] = False
-        made += polygons_of(left) + polygons_of(right)
-    return made
+        polygons += polygons_of(left) + polygons_of(right)
+    return polygons
 
 
 def fill_polygons(

@@ -106,12 +106,12 @@ class PhotoSet:
     def only(self, names: Iterable[str]) -> PhotoSet:
         """The named photographs, in the set's order."""
         wanted = set(names)
-        kept = {
+        splits = {
             split: tuple(name for name in listed if name in wanted)
             for split, listed in self.splits.items()
         }
         items = tuple(item for item in self.items if item.name in wanted)
-        return replace(self, items=items, splits=kept)
+        return replace(self, items=items, splits=splits)
 
     def of_classes(self, ids: Iterable[int]) -> PhotoSet:
         """The photographs of some classes; the class table does not change, nor do the ids."""

@@ -39,7 +39,7 @@ class RandomSampler:
 
     Args:
         labels: Class of each photograph ``[N]``.
-        batch: Photographs a step.
+        batch: Photographs per step.
         seed: Of the order.
         within: Classes to draw from; default: all.
 
@@ -70,7 +70,7 @@ class BalancedSampler:
 
     Args:
         labels: Class of each photograph ``[N]``.
-        batch: Photographs a step.
+        batch: Photographs per step.
         seed: Of the draws.
     """
 
@@ -96,8 +96,8 @@ class PKSampler:
 
     Args:
         labels: Class of each photograph ``[N]``.
-        p: Classes a step.
-        k: Photographs a class.
+        p: Classes per step.
+        k: Photographs per class.
         seed: Of the draws.
         within: Classes to draw from; default: all.
 
@@ -134,8 +134,8 @@ class PKSampler:
 
     def _members(self, members: Indices, rng: np.random.Generator) -> Indices:
         own = rng.permutation(members)[: self.k]
-        more = rng.choice(members, self.k - len(own), replace=True)
-        return np.concatenate([own, more]).astype(np.int64)
+        extra = rng.choice(members, self.k - len(own), replace=True)
+        return np.concatenate([own, extra]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ class EpisodeSampler:
 
     Args:
         labels: Class of each photograph ``[N]``.
-        ways: Classes an episode.
-        shots: Support photographs a class.
-        queries: Query photographs a class; classes with fewer left are not drawn.
+        ways: Classes per episode.
+        shots: Support photographs per class.
+        queries: Query photographs per class; classes with fewer left are not drawn.
         seed: Of the draws.
         within: Classes to draw from; default: all.
 

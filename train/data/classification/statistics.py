@@ -92,11 +92,11 @@ def long_tailed(photos: PhotoSet, *, factor: float, seed: int) -> PhotoSet:
     order = rng.permutation(present)
     wanted = tail_counts(int(counts.max(initial=1)), max(len(order), 1), factor)
     labels = photos.labels
-    kept: set[str] = set()
+    chosen: set[str] = set()
     for place, label in enumerate(order.tolist()):
         positions = rng.permutation(np.flatnonzero(labels == label))[: wanted[place]]
-        kept |= {photos.items[int(p)].name for p in positions}
-    return photos.only(kept)
+        chosen |= {photos.items[int(p)].name for p in positions}
+    return photos.only(chosen)
 
 
 def plot_tail(photos: PhotoSet, path: Path, *, head: Iterable[int] = ()) -> None:

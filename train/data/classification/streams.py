@@ -53,9 +53,9 @@ class PhotoStore:
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """One photograph ``[h, w, 3]`` uint8, rounded to whole grey levels."""
-        kept = None if self.cache is None else self.cache.get(index)
-        if kept is not None:
-            return kept[0]
+        cached = None if self.cache is None else self.cache.get(index)
+        if cached is not None:
+            return cached[0]
         image = resize_eval(self.photos.read(self.photos.items[index]), self.size)
         small = image.numpy().transpose(1, 2, 0).round().clip(0, 255).astype(np.uint8)
         if self.cache is not None:

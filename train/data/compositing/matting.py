@@ -265,5 +265,5 @@ def _largest(solid: NDArray[np.uint8], *, share: float) -> NDArray[np.bool_]:
     if count < 2:
         return np.zeros(solid.shape, bool)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    kept = 1 + np.flatnonzero(areas >= share * areas.max())
-    return np.asarray(np.isin(regions, kept))
+    large = 1 + np.flatnonzero(areas >= share * areas.max())
+    return np.asarray(np.isin(regions, large))

@@ -240,18 +240,18 @@ def draw_placement(
 
 
 def _along(
-    touches: tuple[bool, bool], room: int, length: int, share: float, rng: np.random.Generator
+    touches: tuple[bool, bool], extent: int, length: int, share: float, rng: np.random.Generator
 ) -> int:
     """A shift along one axis; an instrument at a border moves only outwards."""
-    move = rng.uniform(-1, 1) * share * room
+    move = rng.uniform(-1, 1) * share * extent
     start, end = touches
     if start and end:
-        return (room - length) // 2
+        return (extent - length) // 2
     if start:
         return -round(abs(move))
     if end:
-        return room - length + round(abs(move))
-    return (room - length) // 2 + round(move)
+        return extent - length + round(abs(move))
+    return (extent - length) // 2 + round(move)
 
 
 def _place_whole(

@@ -188,8 +188,8 @@ def _grain(rng: np.random.Generator) -> Field:
 
 def _laid_out(tile: Field, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The tile repeated over an area one tile larger than the frame."""
-    whole = np.round(np.minimum(tile, 255)).astype(np.uint8)
-    result: NDArray[np.uint8] = cv2.copyMakeBorder(whole, 0, size[0], 0, size[1], cv2.BORDER_WRAP)
+    rounded = np.round(np.minimum(tile, 255)).astype(np.uint8)
+    result: NDArray[np.uint8] = cv2.copyMakeBorder(rounded, 0, size[0], 0, size[1], cv2.BORDER_WRAP)
     return result
 
 

@@ -2,7 +2,7 @@
 
 rig = Rig.random(rng, kind="grasper", domain=domain, lengths=(1.0, 3.4, 5.9), angle=1.0)
 
-Space: the lens at the origin looks along +z; the tissue lies about one unit away.
+Space: the lens is at the origin and looks along +z; the tissue is about one unit away.
 """
 
 from __future__ import annotations

@@ -232,5 +232,5 @@ def _compose(frame: NDArray[np.uint8], layer: Layer, shift: tuple[float, float])
         planes = [cv2.filter2D(p, -1, kernel, borderType=cv2.BORDER_REPLICATE) for p in planes]
     clear = 1 - planes[3]
     part = frame[top:bottom, left:right]
-    kept = cv2.multiply(part, cv2.merge([clear, clear, clear]), dtype=cv2.CV_32F)
-    part[:] = cv2.add(kept, cv2.merge(planes[:3]), dtype=cv2.CV_8U)
+    background = cv2.multiply(part, cv2.merge([clear, clear, clear]), dtype=cv2.CV_32F)
+    part[:] = cv2.add(background, cv2.merge(planes[:3]), dtype=cv2.CV_8U)
