@@ -48,7 +48,9 @@ def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> di
         (kind.Config, DataConfig, RunConfig), recipe=recipe, flags=flags, method=name
     )
     method = kind(settings[0])
-    paths = DatasetPaths(data=data, **{n: flags.get(n) for n in ("unlabelled", "target", "validation")})
+    paths = DatasetPaths(
+        data=data, **{n: flags.get(n) for n in ("unlabelled", "target", "validation")}
+    )
     sets = open_data(paths, settings[1], settings[2], method)
     if _is_first_process():
         for note in sets.labelled.notes:  # e.g. which groups validate
