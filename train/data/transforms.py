@@ -69,7 +69,9 @@ class AugmentConfig:
     noise: Annotated[float, Range(0)] = 6.0
 
     def __post_init__(self) -> None:
-        check_ranges(self, (self.scale[0] <= self.scale[1], "scale must be two rising numbers"))
+        check_ranges(
+            self, (self.scale[0] <= self.scale[1], "scale must have the smaller number first")
+        )
 
 
 NO_AUGMENT = AugmentConfig(

@@ -6,13 +6,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
 from trocar.commands.data import data
 from trocar.contract.pictures import read_image
+from trocar.train.data.annotations.exchange import KINDS
+from trocar.train.data.compositing.poisson import Mode
+from trocar.train.data.phantom import PHANTOM_DOMAINS
+from trocar.train.data.phantom.writer import MASKS
 from trocar.train.data.readers import open_frames
+from trocar.train.data.tools.convert import FORMATS
 
 COMMANDS = (
     "check",
@@ -46,6 +52,24 @@ def test_each_command_has_help_for_every_option(name: str) -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"trocar data {name} {parameter.opts[0]} has no help text"
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "choices"),
+    [
+        ("phantom", "domain", PHANTOM_DOMAINS),
+        ("phantom", "masks", MASKS),
+        ("export-labels", "kind", KINDS),
+        ("import", "image_format", FORMATS),
+        ("composite", "mode", get_args(Mode)),
+    ],
+)
+def test_choices_are_those_of_the_package(name: str, option: str, choices: tuple[str, ...]) -> None:
+    command = data.get_command(click.Context(data), name)
+    assert command is not None
+    (parameter,) = (p for p in command.params if p.name == option)
+    assert isinstance(parameter.type, click.Choice)
+    assert tuple(parameter.type.choices) == choices
 
 
 def test_the_list_of_commands_imports_none_of_them() -> None:

@@ -160,8 +160,8 @@ class PlacementConfig:
     def __post_init__(self) -> None:
         check_ranges(
             self,
-            (self.scale[0] <= self.scale[1], "scale must be two rising numbers"),
-            (self.length[0] <= self.length[1], "length must be two rising numbers"),
+            (self.scale[0] <= self.scale[1], "scale must have the smaller number first"),
+            (self.length[0] <= self.length[1], "length must have the smaller number first"),
             (self.mode in ("normal", "mixed", "both"), "mode must be normal, mixed or both"),
         )
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.contract.errors import ConfigError
+from trocar.contract.config import Range, check_ranges
 
 PHANTOM_DOMAINS: tuple[str, ...] = ("laparoscopy", "robotic")
 """Appearances of the scenes: tissue, light, instrument material and camera differ."""
@@ -36,8 +37,8 @@ class PhantomConfig:
     """A phantom sequence.
 
     Attributes:
-        frames: Number of frames, 1 or more.
-        size: Height and width in pixels, each 64 or more.
+        frames: Number of frames.
+        size: Height and width in pixels.
         seed: Equal configurations with equal seeds give equal frames, bit for bit.
         domain: One of `PHANTOM_DOMAINS`.
         difficulty: 0 (clean) to 1 (hard): smoke, blood, blur, noise, glare, distracting tissue.
@@ -49,38 +50,30 @@ class PhantomConfig:
         ConfigError: A value is out of range; all faults at once.
     """
 
-    frames: int = 100
-    size: tuple[int, int] = (512, 640)
-    seed: int = 0
+    frames: Annotated[int, Range(1)] = 100
+    size: Annotated[tuple[int, int], Range(MIN_SIDE)] = (512, 640)
+    seed: Annotated[int, Range(0)] = 0
     domain: str = PHANTOM_DOMAINS[0]
-    difficulty: float = 0.5
-    clip_length: int = 25
-    instruments: tuple[int, int] = (1, 3)
-    fps: float = 25.0
+    difficulty: Annotated[float, Range(0, 1)] = 0.5
+    clip_length: Annotated[int, Range(1)] = 25
+    instruments: Annotated[tuple[int, int], Range(1, 3)] = (1, 3)
+    fps: Annotated[float, Range(0, open_low=True)] = 25.0
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.frames < 1:
-            faults.append(f"frames is {self.frames}, expected 1 or more")
-        if len(self.size) != 2 or min(self.size) < MIN_SIDE:
-            faults.append(f"size is {self.size}, expected height and width of {MIN_SIDE}+")
-        if self.seed < 0:
-            faults.append(f"seed is {self.seed}, expected 0 or more")
-        if self.domain not in PHANTOM_DOMAINS:
-            faults.append(f"domain is {self.domain!r}, expected {' or '.join(PHANTOM_DOMAINS)}")
-        if not 0.0 <= self.difficulty <= 1.0:
-            faults.append(f"difficulty is {self.difficulty:g}, expected 0..1")
-        if self.clip_length < 1:
-            faults.append(f"clip_length is {self.clip_length}, expected 1 or more")
-        if not 1 <= self.instruments[0] <= self.instruments[-1] <= 3:
-            faults.append(f"instruments is {self.instruments}, expected smallest and largest, 1..3")
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            faults.append(f"fps is {self.fps:g}, expected more than 0")
-        if faults:
-            raise ConfigError(
-                "the phantom configuration is wrong: " + "; ".join(faults),
-                remedy="correct the named values",
-            )
+        domains = " or ".join(PHANTOM_DOMAINS)
+        check_ranges(
+            self,
+            (len(self.size) == 2, f"size is {self.size}, expected height and width"),
+            (
+                self.domain in PHANTOM_DOMAINS,
+                f"domain is {self.domain!r}, expected {domains}",
+            ),
+            (
+                self.instruments[0] <= self.instruments[-1],
+                f"instruments is {self.instruments}, expected the smaller number first",
+            ),
+            (math.isfinite(self.fps), f"fps is {self.fps}, expected a finite number"),
+        )
 
 
 @dataclass(frozen=True)
