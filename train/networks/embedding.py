@@ -166,7 +166,7 @@ def make_backbone(name: str, *, weights: str) -> nn.Module:
 
     Raises:
         ConfigError: There is no such model.
-        DataError: The weights cannot be had or do not fit.
+        DataError: The weights are not available or do not fit.
     """
     if name == "modules":
         from trocar.train.networks.conv_modules import ConvModules

@@ -51,7 +51,8 @@ def test_frozen_batch_normalisation_keeps_its_statistics() -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoder", "word"), [("resnet81", "did you mean resnet18"), ("tu-fastvit_t8", "cannot serve")]
+    ("encoder", "word"),
+    [("resnet81", "did you mean resnet18"), ("tu-fastvit_t8", "does not work with DeepLabV3")],
 )
 def test_encoders_that_do_not_serve_are_refused(encoder: str, word: str) -> None:
     with pytest.raises(ConfigError, match=word) as stop:
@@ -68,7 +69,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     for name in ("w.pth", "w.safetensors"):
         two = make_encoder("tu-lcnet_050", weights=str(tmp_path / name))
         assert all(torch.equal(v, two.state_dict()[n]) for n, v in one.state_dict().items()), name
-    with pytest.raises(DataError, match="fits the encoder badly"):
+    with pytest.raises(DataError, match="does not fit the encoder"):
         make_encoder("resnet18", weights=str(tmp_path / "w.pth"))
     with pytest.raises(DataError, match="there is no weights file"):
         make_encoder("resnet18", weights=str(tmp_path / "gone.pth"))
@@ -88,7 +89,7 @@ def test_weights_that_cannot_be_had_are_told_in_words(monkeypatch: pytest.Monkey
         return plain(*args, weights=weights, **kwargs)
 
     monkeypatch.setattr(encoders, "get_encoder", no_route)
-    with pytest.raises(DataError, match="cannot be had here: OSError: no route") as stop:
+    with pytest.raises(DataError, match="are not available: OSError: no route") as stop:
         make_encoder("resnet18", weights="imagenet")
     assert "--encoder-weights none" in stop.value.remedy
 
