@@ -33,7 +33,7 @@ from trocar.train.report.progress import Reporter
 from trocar.train.state.checkpoint import Checkpoint, load_weights, read_checkpoint, save_checkpoint
 from trocar.train.state.job import Job
 from trocar.train.state.resume import check_same, stop_signals
-from trocar.train.state.run_folder import RunFolder, sink
+from trocar.train.state.run_folder import RunFolder, disk_errors
 from trocar.train.state.training import Evaluation, Training
 from trocar.train.step import (
     Losses,
@@ -319,7 +319,7 @@ def finish(training: Training) -> dict[str, Any]:
     }
     if training.fabric.is_global_zero:
         folder.write_metrics(metrics)
-        with sink(folder.path):
+        with disk_errors(folder.path):
             write_curves(folder.history(), folder.path / "curves.png", monitor=method.monitor)
             if folder.best.is_file():
                 weights = read_checkpoint(folder.best).weights

@@ -223,7 +223,5 @@ def is_main_process() -> bool:
 def _unused_settings(method: str) -> set[str]:
     from trocar.train.data.config import DataConfig
 
-    method_class = find_method(method)
-    own = {spec.name for spec in fields_of(method_class.Config)}
     names = {spec.name for spec in fields_of(DataConfig)}
-    return names - set(data_settings(method_class)) - own
+    return names - set(data_settings(find_method(method)))
