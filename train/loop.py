@@ -146,7 +146,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     """Puts weights, optimiser, loss scaling and scores back to where the checkpoint was saved."""
     load_weights(training.network, checkpoint.weights, source=str(training.folder.last))
     training.optimizer.load_state_dict(checkpoint.optimizer)
-    match_memory_format(training.optimizer)
+    match_memory_format(training.optimizer.optimizer)
     training.fabric.strategy.precision.load_state_dict(checkpoint.state.get("precision", {}))
     training.state.restore(checkpoint)
 

@@ -146,8 +146,6 @@ def read_settings(
     stated = values.pop("method", method)
     if stated != method:
         faults.append(f"it is a recipe for {stated}, not for {method}")
-    if isinstance(values.get("size"), str):
-        faults.append(f"size: got {values.pop('size')!r}, expected a list, [height, width]")
     values |= {name: value for name, value in flags.items() if value is not None}
     return convert_settings(kinds, values, method=method, source=source, faults=faults)
 
@@ -173,6 +171,9 @@ def convert_settings(
         ConfigError: Every fault at once.
     """
     faults = list(faults or ())
+    values = dict(values)
+    if isinstance(values.get("size"), str):  # could mean either order
+        faults.append(f"size: got {values.pop('size')!r}, expected a list, [height, width]")
     fields = {kind: {spec.name for spec in fields_of(kind)} for kind in kinds}
     known = set().union(*fields.values())
     unused = _unused_settings(method)
