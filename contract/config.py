@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import inspect
 import math
 import re
@@ -222,18 +221,14 @@ def check_ranges(config: Any, *checks: tuple[bool, str]) -> None:
         checks: Further checks, see `require`.
     """
     found = []
-    cls: type[object] = type(config)
-    for name, limits in _ranges_of(cls):
-        value = getattr(config, name)
-        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+    for spec in fields_of(type(config)):
+        value, limits = getattr(config, spec.name), spec.range
+        if limits is None or value is None:
+            continue
+        numbers = value if isinstance(value, tuple) else (value,)
         good = all(number in limits for number in numbers)
-        found.append((good, f"{name} is {value}, expected {limits}"))
+        found.append((good, f"{spec.name} is {value}, expected {limits}"))
     require(*found, *checks)
-
-
-@functools.cache
-def _ranges_of(cls: type[object]) -> tuple[tuple[str, Range], ...]:
-    return tuple((spec.name, spec.range) for spec in fields_of(cls) if spec.range is not None)
 
 
 def unknown(name: str, known: typing.Iterable[str]) -> str:

@@ -367,7 +367,9 @@ def _noise(
     noise = np.random.Generator(np.random.SFC64(draws.noise_seed)).standard_normal(
         (*image.shape[:2], 1), np.float32
     )
-    return np.asarray(image, np.float32) + noise * np.float32(draws.noise * config.noise)
+    noise *= np.float32(draws.noise * config.noise)
+    result: NDArray[np.float32] = np.add(image, noise, dtype=np.float32)
+    return result
 
 
 _Operation = Callable[[NDArray[np.generic], AugmentConfig, _PhotometricDraws], NDArray[np.generic]]

@@ -100,7 +100,7 @@ def test_unknown_values_are_named_with_their_pixels(root: Path) -> None:
     mask[2, :2] = 255  # ignored: no fault
     write_picture(root / "masks" / "f0.png", mask)
     text = only_fault(root)
-    assert "masks/f0.png: holds values that no class has: 7 (5 pixels), 200 (3 pixels)" in text
+    assert "masks/f0.png: has values that no class has: 7 (5 pixels), 200 (3 pixels)" in text
     frames = open_frames(root)
     with pytest.raises(DataError, match=r"f0\.png has values") as error:
         frames.read(frames.items[0])
@@ -171,7 +171,7 @@ def test_empty_splits_and_unknown_names(root: Path) -> None:
     (root / "splits" / "test.txt").write_text("f9\nf0.png\n")
     texts = [str(fault) for fault in check_frames(root).faults]
     assert any("val.txt: split 'val' is empty" in text for text in texts)
-    assert any("test.txt: names 'f9', and there is no such frame" in text for text in texts)
+    assert any("test.txt: names 'f9', which is not a frame of the set" in text for text in texts)
     assert any("'f0' is in split 'train' too" in text for text in texts)
     with pytest.raises(DataError, match=r"'val' is empty"):
         open_frames(root)
