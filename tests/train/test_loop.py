@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from trocar.train.state.settings import RunConfig
 from trocar.train.step import step_seed
 
 FLAGS = [
-    *("--size", "64,80", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
+    *("--size", "80x64", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
     *("--batch-size", "4", "--warmup", "1", "--device", "cpu", "--log-every", "1"),
 ]
 
@@ -85,6 +86,18 @@ def test_a_run_leaves_everything_behind(make_job: MakeJob, tmp_path: Path) -> No
     losses = [line for line in history if "losses" in line]
     assert [line["step"] for line in losses] == [1, 2, 3, 4, 5, 6]
     assert all(line["loss"] == pytest.approx(sum(line["losses"].values())) for line in losses)
+
+
+def test_notes_on_the_data_and_of_the_method_are_printed(
+    make_job: MakeJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job(steps=2)
+    labelled = replace(job.data.labelled, notes=("4 frames [of one] group validate",))
+    job.method.notes.append("three classes are left out")
+    train(replace(job, data=replace(job.data, labelled=labelled)))
+    said = capsys.readouterr().err
+    for note in ("4 frames [of one] group validate", "three classes are left out"):
+        assert said.count(f"note: {note}") == 1
 
 
 @pytest.mark.parametrize("layout", [[], ["--channels-last"]])

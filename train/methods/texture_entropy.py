@@ -1,4 +1,4 @@
-"""Texture entropy: the label map as a whole must be as ordered as the true one.
+"""Texture entropy: the texture of the predicted label map must match that of the true one.
 
     trocar train texture-entropy DATA --out runs/texture
 
@@ -10,14 +10,14 @@ with ``E = mean_d −Σ P_d ln P_d`` and ``P_d`` the symmetric, normalised GLCM 
 (distance 1; 0, 45, 90 and 135°; rows go down). Training runs a preset number of epochs (--epochs).
 
 Departures and decisions:
-- Arg-max has no gradient, so the entropy of the prediction is taken straight through: its value is
-  that of the arg-max labels, its gradient that of the soft GLCM's entropy there. ``soft`` is there
-  too; it is biased upwards while predictions are unconfident.
-- Grey values come from the class table; classes of equal grey value are merged. Only which classes
-  differ matters to the entropy, so K x K matrices stand in for 256 x 256 ones.
-- Entropy knows no location: ``w_label = 0`` is refused.
-- The term comes in half-way and at 0.02: at weight 1 its gradient is several times that of the
-  label's and at right angles to it, so more than a little of it is noise (docs/methods.md).
+- Arg-max has no gradient, so a straight-through estimator is used: the value is the entropy of the
+  arg-max labels, the gradient that of the soft GLCM's entropy. ``soft`` uses the soft entropy as
+  the value too; it is too high while predictions are unsure.
+- Grey values come from the class table; classes of equal grey value are merged. The entropy depends
+  only on which classes differ, so K x K matrices replace 256 x 256 ones.
+- Entropy does not depend on where a class is, so ``w_label = 0`` is refused.
+- The term starts half-way and has weight 0.02. At weight 1 its gradient is several times that of
+  the label term and perpendicular to it (benchmarks/results/methods_notes.md).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from trocar.contract.manifest import Manifest
 from trocar.train.data.loader.segmentation import frames_stream
 from trocar.train.losses import segmentation as losses
 from trocar.train.losses.supervision_and_texture import manifest_of, normalised, texture_difference
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.segmentation import NetworkConfig, Segmenter
 
@@ -46,9 +46,9 @@ class TextureEntropyConfig(NetworkConfig):
     Attributes:
         w_texture: Weight of the texture entropy difference.
         w_label: Weight of the per-pixel class difference (cross-entropy).
-        texture_mode: How the entropy of a prediction is taken: straight_through or soft.
-        texture_distance: Distance in pixels between the two of a pair.
-        texture_from: Share of training on labels alone, at the beginning.
+        texture_mode: Entropy of a prediction: straight_through or soft.
+        texture_distance: Distance in pixels between the two pixels of a pair.
+        texture_from: Share of training, at the beginning, on labels alone.
     """
 
     w_texture: float = 0.02
@@ -73,13 +73,14 @@ class TextureEntropy:
     name = "texture-entropy"
     task = "segmentation"
     Config = TextureEntropyConfig
-    needs = ()
-    takes = ()
-    best = "iou_mean"
+    required_data = ()
+    optional_data = ()
+    monitor = "iou_mean"
 
     def __init__(self, config: TextureEntropyConfig) -> None:
         self.config = config
         self.logged: dict[str, Tensor | float] = {}
+        self.notes: list[str] = []
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
         """Images with their standard segmentation."""
@@ -87,10 +88,10 @@ class TextureEntropy:
             "labelled": frames_stream(data, data.labelled, size=self.config.size, name="labelled")
         }
 
-    def build(self, contract: Contract) -> nn.Module:
+    def build(self, spec: ModelSpec) -> nn.Module:
         """The network itself."""
-        self.contract = contract
-        self.network = Segmenter(self.config, classes=len(contract.classes), input=contract.input)
+        self.spec = spec
+        self.network = Segmenter(self.config, classes=len(spec.classes), input=spec.input)
         return self.network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
@@ -100,11 +101,11 @@ class TextureEntropy:
         difference = texture_difference(
             training,
             standard,
-            self.contract.classes,
+            self.spec.classes,
             mode=self.config.texture_mode,
             distance=self.config.texture_distance,
         )
-        self.logged = {"texture_normalised": normalised(difference, len(self.contract.classes))}
+        self.logged = {"texture_normalised": normalised(difference, len(self.spec.classes))}
         label = self.config.w_label * losses.cross_entropy(training, standard).mean()
         if progress.step < self.config.texture_from * progress.total_steps:
             return {"label": label}
@@ -117,13 +118,13 @@ class TextureEntropy:
         """See `trocar.train.metrics.segmentation`."""
         return evaluate_segmentation(self.network, data.validation, size=self.config.size)
 
-    def draw(self, data: TrainData, path: Path) -> None:
+    def save_predictions(self, data: TrainData, path: Path) -> None:
         """Frames, labels and predictions."""
         draw_segmentation(self.network, data.validation, path, size=self.config.size)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
         """The network."""
-        return self.network, manifest_of(self.contract, method=self.name)
+        return self.network, manifest_of(self.spec, method=self.name)
 
 
 METHOD = TextureEntropy

@@ -2,8 +2,8 @@
 
     network, manifest = load_deployable("runs/first")     # the best checkpoint of a run
 
-The file's metadata carries one JSON document: schema version, step, method and settings, the
-contract (classes, network size), optimiser settings, scores so far, and a SHA-256 over all of it.
+The file's metadata carries one JSON document: schema version, step, method and settings, the model
+specification (classes, network size), optimiser settings, scores so far, and a SHA-256 of it all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from trocar.contract.errors import (
 )
 from trocar.contract.manifest import InputSpec, Manifest
 from trocar.train.methods import find_method
-from trocar.train.methods.protocol import Contract, Method
+from trocar.train.methods.protocol import Method, ModelSpec
+from trocar.train.state.stored_settings import current_settings
 
 SCHEMA = "1.0"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -48,10 +49,10 @@ class Checkpoint:
         method: Command name of the method.
         config: The method's settings, plain values.
         run: The loop's settings, plain values.
-        contract: What the model is to the outside.
+        spec: Name, classes and input of the model.
         step: Optimiser steps that were done.
         weights: The module's state dictionary.
-        optimizer: The optimiser's state dictionary; empty where it is not kept.
+        optimizer: The optimiser's state dictionary; empty in the best checkpoint.
         state: Free-form JSON of the loop: scores, best score, gradient scaler.
         source: Free-form JSON about the origin: data, command, versions.
     """
@@ -59,7 +60,7 @@ class Checkpoint:
     method: str
     config: Mapping[str, Any]
     run: Mapping[str, Any]
-    contract: Contract
+    spec: ModelSpec
     step: int
     weights: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
@@ -68,7 +69,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint whole or not at all.
+    """Writes a checkpoint atomically: completely, or not at all.
 
     Raises:
         SinkError: The disk is full or not writable; what was at ``path`` is as it was.
@@ -83,16 +84,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
                 tensors[f"{_OPTIMIZER}{index}/{name}"] = _plain(value)
             else:
                 scalars.setdefault(str(index), {})[name] = value
-    contract = checkpoint.contract
+    spec = checkpoint.spec
     document = {
         "schema": SCHEMA,
         "method": checkpoint.method,
         "config": dict(checkpoint.config),
         "run": dict(checkpoint.run),
         "contract": {
-            "name": contract.name,
-            "classes": contract.classes.to_dicts(),
-            "input": asdict(contract.input),
+            "name": spec.name,
+            "classes": spec.classes.to_dicts(),
+            "input": asdict(spec.input),
         },
         "step": checkpoint.step,
         "groups": checkpoint.optimizer.get("param_groups", []),
@@ -106,7 +107,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         write_atomic(path, data)
     except OSError as error:
         raise SinkError(
-            f"cannot write {path}: {error}", remedy="free space or mend permissions; then --resume"
+            f"cannot write {path}: {error}",
+            remedy="free space or correct the permissions; then --resume",
         ) from error
 
 
@@ -114,8 +116,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Reads and checks a checkpoint file.
 
     Raises:
-        CheckpointError: It is missing, truncated, or no checkpoint of Trocar.
-        IntegrityError: Its content does not have the hash that it states.
+        CheckpointError: It is missing, truncated, or not a checkpoint of Trocar.
+        IntegrityError: Its content does not have the SHA-256 that it states.
         VersionError: Its schema is of another major version.
     """
     from safetensors import SafetensorError, safe_open
@@ -128,7 +130,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is truncated or no checkpoint of Trocar: {error}",
+            f"{path} is truncated, or is not a checkpoint of Trocar: {error}",
             remedy="copy it again, or use the other checkpoint of the run",
         ) from error
     text = metadata.get(_KEY)
@@ -184,13 +186,13 @@ def load_method(file: Path) -> tuple[Method, Checkpoint]:
     checkpoint = read_checkpoint(file)
     try:
         kind = find_method(checkpoint.method)
-        # The starting weights are in the checkpoint; where they came from may be gone by now.
+        # The checkpoint has all weights; the file of pretrained ones may be gone by now.
         plain = {n: v for n, v in checkpoint.config.items() if n != "encoder_weights"}
         config: Any = from_mapping(kind.Config, plain, source=str(file))
     except ConfigError as error:
         raise CheckpointError(f"{file}: {error.message}", remedy=error.remedy) from error
     method = kind(config)
-    load_weights(method.build(checkpoint.contract), checkpoint.weights, source=str(file))
+    load_weights(method.build(checkpoint.spec), checkpoint.weights, source=str(file))
     return method, checkpoint
 
 
@@ -223,7 +225,7 @@ def checkpoint_in(path: Path) -> Path:
             return path / name
     raise CheckpointError(
         f"{path} holds neither {BEST} nor {LAST}",
-        remedy="name a folder that `trocar train … --out` wrote",
+        remedy="pass a folder that `trocar train … --out` wrote",
     )
 
 
@@ -238,18 +240,18 @@ def _from_document(document: dict[str, Any], tensors: Mapping[str, Tensor]) -> C
         else:
             index, key = name.removeprefix(_OPTIMIZER).split("/", 1)
             state.setdefault(int(index), {})[key] = value
-    contract = document["contract"]
-    spec = dict(contract["input"])
+    model = document["contract"]
+    frame = dict(model["input"])
     for key in ("mean", "std"):
-        spec[key] = tuple(spec[key])
+        frame[key] = tuple(frame[key])
     return Checkpoint(
         method=document["method"],
-        config=document["config"],
+        config=current_settings(document["method"], document["config"]),
         run=document["run"],
-        contract=Contract(
-            name=contract["name"],
-            classes=ClassTable.from_dicts(contract["classes"]),
-            input=InputSpec(**spec),
+        spec=ModelSpec(
+            name=model["name"],
+            classes=ClassTable.from_dicts(model["classes"]),
+            input=InputSpec(**frame),
         ),
         step=int(document["step"]),
         weights=weights,

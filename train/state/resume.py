@@ -1,6 +1,8 @@
-"""Stopping in good order, and the checks before a run goes on.
+"""Stop signals, and the checks before a run resumes.
 
-with stop_signals() as stopped: ...; if stopped(): save()
+with stop_signals() as stopped:
+    if stopped():
+        save(training, training.folder.last)
 """
 
 from __future__ import annotations
@@ -14,16 +16,16 @@ from typing import Any
 
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import CheckpointError
-from trocar.train.methods.protocol import Contract, Method
+from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.checkpoint import Checkpoint
 from trocar.train.state.settings import FREE_TO_CHANGE, RunConfig
 
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C or SIGTERM into a question that the loop asks; the second is served.
+    """Gives a function that says whether Ctrl-C or SIGTERM came; the second one acts at once.
 
-    Outside the main thread, where Python takes no signals, it never asks to stop.
+    Outside the main thread, where Python receives no signals, it always says no.
     """
     asked = False
     if threading.current_thread() is not threading.main_thread():
@@ -45,8 +47,8 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, contract: Contract) -> None:
-    """Refuses to go on with other settings than the run was started with.
+def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, spec: ModelSpec) -> None:
+    """Refuses to resume with other settings than the run was started with.
 
     Raises:
         CheckpointError: Method, classes or a setting differ; all of them are named.
@@ -54,17 +56,17 @@ def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, contract:
     faults = []
     if checkpoint.method != method.name:
         faults.append(f"method was {checkpoint.method}, is {method.name}")
-    if checkpoint.contract.classes != contract.classes:
+    if checkpoint.spec.classes != spec.classes:
         faults.append(
-            f"classes were {', '.join(checkpoint.contract.classes.names)}; "
-            f"the data now have {', '.join(contract.classes.names)}"
+            f"classes were {', '.join(checkpoint.spec.classes.names)}; "
+            f"the data now have {', '.join(spec.classes.names)}"
         )
     faults += _differences(checkpoint.config, to_mapping(method.config))
     faults += _differences(checkpoint.run, to_mapping(run))
     if faults:
         raise CheckpointError(
             "cannot resume with other settings: " + "; ".join(faults),
-            remedy="drop these flags (config.toml is used), or start anew in another --out",
+            remedy="drop these flags (config.toml is used), or start a new run in another --out",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from trocar.contract.manifest import InputSpec
 from trocar.train.data.classification.head_set import head_set
 from trocar.train.data.classification.samplers import PKSampler, RandomSampler
 from trocar.train.losses.triplet import batch_hard
-from trocar.train.methods.protocol import Contract, Progress
+from trocar.train.methods.protocol import ModelSpec, Progress
 from trocar.train.networks.class_prototypes import unit
 from trocar.train.networks.embedding import Embedder, EmbeddingConfig
 
@@ -127,10 +128,28 @@ def built(make_classifier: Callable[..., Any], data_of: Any, run: Any, **changes
     streams = method.streams(data)
     torch.manual_seed(0)
     method.build(
-        Contract(name="t", classes=data.labelled.table, input=InputSpec(height=32, width=32))
+        ModelSpec(name="t", classes=data.labelled.table, input=InputSpec(height=32, width=32))
     )
     batch = {name: stream.batch(0) for name, stream in streams.items()}
     return method, streams, batch
+
+
+def test_ties_at_the_boundary_of_the_head_set_are_noted(
+    make_classifier: Callable[..., Any],
+    open_photos: Callable[..., Any],
+    make_photo_run: Callable[..., Any],
+) -> None:
+    method = make_classifier("head-triplet")
+    data = open_photos(method, make_photo_run())
+    photos = data.labelled
+    equal = photos.only(
+        item.name for label in range(4) for item in photos.of_classes([label]).items[:5]
+    )
+    method.config = replace(method.config, ties="in")
+    method.streams(replace(data, labelled=equal))
+    (note,) = method.notes
+    assert note.startswith("head set: ")
+    assert "taken in" in note
 
 
 def test_head_batches_hold_head_classes_and_total_batches_all(
@@ -172,7 +191,7 @@ def test_both_losses_at_once_or_in_turn(
 ) -> None:
     method, _, batch = built(make_classifier, open_photos, make_photo_run())
     assert set(method.losses(batch, Progress(1, 9))) == {"head", "triplet"}
-    turn, _, batch = built(make_classifier, open_photos, make_photo_run(), steps_in_turn=True)
+    turn, _, batch = built(make_classifier, open_photos, make_photo_run(), alternate_losses=True)
     named = [set(turn.losses(batch, Progress(step, 9))) for step in range(4)]
     assert named == [{"head"}, {"triplet"}, {"head"}, {"triplet"}]
 
@@ -183,7 +202,7 @@ def test_standardised_embeddings_have_mean_0_and_deviation_1() -> None:
     for standardise in (True, False):
         torch.manual_seed(3)
         config = EmbeddingConfig(
-            backbone="test_resnet", size=(64, 64), embedding=8, standardise=standardise
+            backbone="test_resnet", size=(64, 64), embedding_size=8, standardise=standardise
         )
         network = Embedder(config, classes=3, input=InputSpec(height=64, width=64)).train()
         with torch.no_grad():
