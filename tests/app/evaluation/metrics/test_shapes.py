@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_average_precision
 
-from trocar.evaluation.presence import average_precision
-from trocar.evaluation.shapes import RegionCounts, match_regions, surface_dice
+from trocar.evaluation.metrics.presence import average_precision
+from trocar.evaluation.metrics.shapes import RegionCounts, match_regions, surface_dice
 
 Mask = NDArray[np.bool_]
 

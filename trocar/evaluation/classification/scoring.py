@@ -1,7 +1,7 @@
-"""Scores one classifier on labelled photographs: as a whole, per class, per photograph.
+"""Scores one classifier on labelled photographs: in total, per class, per photograph.
 
-found = score_classes(open_predictor(Path("tools.trocar")), open_labelled(Path("photos"), table))
-found.scores["macro_f1"], found.rows[0].predicted
+evaluation = score_photos(open_predictor(Path("tools.trocar")), open_photos(Path("photos"), table))
+print(evaluation.scores["macro_f1"], evaluation.rows[0].predicted)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.evaluation.bootstrap import interval
+from trocar.evaluation.metrics.bootstrap import interval
 from trocar.evaluation.model import Predictor
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledPhotos:
-    """Photographs to score a model on.
+    """Photographs that a model is scored on.
 
     Attributes:
-        photos: They, with the data's own class ids.
+        photos: The photographs, with the data's own class ids.
         ids: The model's class id of each of the data's classes.
         counts: Training photographs ``[K]`` of each of the model's classes; ``None`` where the
             data has no ``train`` split to count.
@@ -52,7 +52,7 @@ class PhotoScore:
         truth: The model's class id.
         predicted: Class id of the best score.
         score: Softmax of that class.
-        unknown: Whether the model would say ``unknown`` at its calibrated threshold.
+        unknown: Whether the score is below the model's calibrated threshold.
     """
 
     name: str
@@ -74,7 +74,7 @@ class ClassEvaluation:
             and ``f1`` of each class, in the order of the table.
         matrix: ``[K, K]`` counts, rows truth, columns prediction.
         accuracy_interval: 95 % bootstrap interval, over groups where they are known.
-        rows: Each photograph, in order.
+        rows: One a photograph, in order.
         many: Classes with more training photographs than this are many-shot.
         few: Classes with at most this many are few-shot.
     """
@@ -89,7 +89,7 @@ class ClassEvaluation:
     few: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; what is not a number becomes null."""
+        """JSON-ready form; NaN becomes null."""
         from trocar.train.metrics.segmentation import json_ready
 
         return {
@@ -113,7 +113,7 @@ class ClassEvaluation:
         }
 
 
-def open_labelled(path: Path, table: ClassTable, *, split: str | None = None) -> LabelledPhotos:
+def open_photos(path: Path, table: ClassTable, *, split: str | None = None) -> LabelledPhotos:
     """Opens photographs in any layout that training reads.
 
     Args:
@@ -124,29 +124,29 @@ def open_labelled(path: Path, table: ClassTable, *, split: str | None = None) ->
     Raises:
         DataError: No such set or split, or a class that the model does not know.
     """
-    from trocar.train.data.classification.readers import open_photos
+    from trocar.train.data.classification import readers
 
-    whole = open_photos(path)
-    chosen = split or next((s for s in ("test", "val") if whole.splits.get(s)), None)
-    photos = whole.subset(chosen) if chosen else whole
-    used = [whole.table[int(label)].name for label in np.unique(photos.labels)]
-    strange = [name for name in used if name not in table.names]
-    if strange:
+    data = readers.open_photos(path)
+    chosen = split or next((s for s in ("test", "val") if data.splits.get(s)), None)
+    photos = data.subset(chosen) if chosen else data
+    used = [data.table[int(label)].name for label in np.unique(photos.labels)]
+    missing = [name for name in used if name not in table.names]
+    if missing:
         raise DataError(
-            f"{path} has classes that the model does not know: {', '.join(strange)}; it knows "
+            f"{path} has classes that the model does not know: {', '.join(missing)}; it knows "
             f"{', '.join(table.names)}",
             remedy="enrol them (`trocar enroll`), or score photographs of the model's classes",
         )
-    ids = np.array([table[n].id if n in table.names else -1 for n in whole.table.names], np.int64)
+    ids = np.array([table[n].id if n in table.names else -1 for n in data.table.names], np.int64)
     counts = None
-    if whole.splits.get("train"):
+    if data.splits.get("train"):
         counts = np.zeros(len(table), np.int64)
         known = ids >= 0
-        counts[ids[known]] = whole.subset("train").counts[known]
+        counts[ids[known]] = data.subset("train").counts[known]
     return LabelledPhotos(photos=photos, ids=ids, counts=counts, split=chosen or "all")
 
 
-def score_classes(
+def score_photos(
     predictor: Predictor,
     labelled: LabelledPhotos,
     *,
@@ -154,14 +154,14 @@ def score_classes(
     few: int = 20,
     progress: Callable[[], None] | None = None,
 ) -> ClassEvaluation:
-    """Runs the classifier over the photographs, one at a time, and counts.
+    """Runs the classifier on every photograph and computes all scores.
 
     Args:
         predictor: A classifier.
-        labelled: See `open_labelled`.
+        labelled: See `open_photos`.
         many: Classes with more training photographs than this are many-shot.
         few: Classes with at most this many are few-shot.
-        progress: Called once a photograph.
+        progress: Called after each photograph.
 
     Raises:
         DataError: A photograph cannot be read.
@@ -174,16 +174,16 @@ def score_classes(
     judge = Judge.of(predictor.manifest)
     rows = []
     for item in photos:
-        scores = predictor.infer(photos.read(item)[None])["scores"][0].astype(np.float32)
-        said = judge(scores)
+        logits = predictor.infer(photos.read(item)[None])["scores"][0].astype(np.float32)
+        answer = judge(logits)
         rows.append(
             PhotoScore(
                 name=item.name,
                 group=item.group,
                 truth=int(labelled.ids[item.label]),
-                predicted=int(scores.argmax()),
-                score=said.score,
-                unknown=said.name == UNKNOWN,
+                predicted=int(logits.argmax()),
+                score=answer.score,
+                unknown=answer.name == UNKNOWN,
             )
         )
         if progress is not None:
@@ -192,17 +192,17 @@ def score_classes(
     predicted = np.array([row.predicted for row in rows], np.int64)
     known = labelled.counts is not None
     counts = labelled.counts if labelled.counts is not None else np.zeros(len(table), np.int64)
-    found = classification_scores(truth, predicted, table=table, counts=counts, many=many, few=few)
+    scores = classification_scores(truth, predicted, table=table, counts=counts, many=many, few=few)
     if not known:
-        found |= dict.fromkeys(("accuracy_many", "accuracy_medium", "accuracy_few"), math.nan)
-    found["unknown"] = float(np.mean([row.unknown for row in rows]))
-    matrix = np.bincount(truth * len(table) + predicted, minlength=len(table) ** 2)
-    matrix = matrix.reshape(len(table), len(table)).astype(np.int64)
+        scores |= dict.fromkeys(("accuracy_many", "accuracy_medium", "accuracy_few"), math.nan)
+    scores["unknown"] = float(np.mean([row.unknown for row in rows]))
+    size = len(table)
+    matrix = np.bincount(truth * size + predicted, minlength=size**2).reshape(size, size)
     return ClassEvaluation(
         table=table,
-        scores=found,
-        per_class=_per_class(matrix, table, labelled.counts),
-        matrix=matrix,
+        scores=scores,
+        per_class=_per_class(matrix.astype(np.int64), table, labelled.counts),
+        matrix=matrix.astype(np.int64),
         accuracy_interval=interval(
             [float(row.truth == row.predicted) for row in rows], groups=[r.group for r in rows]
         ),
@@ -215,22 +215,22 @@ def score_classes(
 def _per_class(
     matrix: NDArray[np.int64], table: ClassTable, counts: NDArray[np.int64] | None
 ) -> tuple[dict[str, Any], ...]:
-    hit, true, claimed = np.diagonal(matrix), matrix.sum(1), matrix.sum(0)
+    hits, true, predicted = np.diagonal(matrix), matrix.sum(1), matrix.sum(0)
     return tuple(
         {
             "name": row.name,
             "training": None if counts is None else int(counts[row.id]),
             "photos": int(true[row.id]),
-            "recall": _share(hit[row.id], true[row.id]),
-            "precision": _share(hit[row.id], claimed[row.id]),
-            "f1": _share(2 * hit[row.id], true[row.id] + claimed[row.id]),
+            "recall": _share(hits[row.id], true[row.id]),
+            "precision": _share(hits[row.id], predicted[row.id]),
+            "f1": _share(2 * hits[row.id], true[row.id] + predicted[row.id]),
         }
         for row in table
     )
 
 
-def _share(part: np.int64, whole: np.int64) -> float:
-    return float(part / whole) if whole else math.nan
+def _share(part: np.int64, total: np.int64) -> float:
+    return float(part / total) if total else math.nan
 
 
 def _no_nan(row: dict[str, Any]) -> dict[str, Any]:

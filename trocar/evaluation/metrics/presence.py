@@ -1,4 +1,4 @@
-"""Average precision of saying whether a class is in a frame: Cholec80's mAP for tool presence.
+"""Average precision of class presence per frame, as Cholec80's mAP for tool presence.
 
 average_precision(np.array([True, False]), np.array([0.9, 0.2]))     # 1.0
 """
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 
 def average_precision(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """Area under precision over recall, in steps, without interpolation.
+    """Area under the precision-recall curve, in steps, without interpolation.
 
-    Frames of equal score are taken together: their order is nobody's merit.
+    Frames of equal score form one step.
 
     Args:
-        truth: ``[N]`` bool, whether the class is there.
-        scores: ``[N]``, higher where the model is surer that it is.
+        truth: ``[N]`` bool, whether the frame shows the class.
+        scores: ``[N]``, a higher score ranks earlier.
 
     Returns:
-        0..1; NaN where the class is in no frame.
+        0..1; NaN where no frame shows the class.
     """
     positives = int(truth.sum())
     if not positives:
@@ -30,5 +30,5 @@ def average_precision(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> 
     ranked, hits = scores[order], np.cumsum(truth[order])
     last = np.flatnonzero(np.append(np.diff(ranked) != 0, True))  # ends of runs of equal scores
     precision = hits[last] / (last + 1)
-    gained = np.diff(hits[last], prepend=0)
-    return float((precision * gained).sum() / positives)
+    recalled = np.diff(hits[last], prepend=0)
+    return float((precision * recalled).sum() / positives)

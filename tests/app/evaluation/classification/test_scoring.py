@@ -16,8 +16,8 @@ from trocar.cli import main
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.manifest import InputSpec, Manifest
+from trocar.evaluation.classification.scoring import open_photos, score_photos
 from trocar.evaluation.model import Predictor
-from trocar.evaluation.photographs import open_labelled, score_classes
 from trocar.runtime.enrolment.enroll import enroll
 
 TABLE = ClassTable.from_names(["hook", "grasper", "scissors", "[red] saw"], instruments=[])
@@ -65,7 +65,7 @@ def answering(**about: Any) -> Predictor:
 
 
 def test_scores_are_those_counted_by_hand(photos: Path) -> None:
-    found = score_classes(answering(), open_labelled(photos, TABLE), many=5, few=2)
+    found = score_photos(answering(), open_photos(photos, TABLE), many=5, few=2)
     scores = found.scores
     assert scores["accuracy"] == pytest.approx(10 / 12)
     assert scores["balanced_accuracy"] == pytest.approx((1 + 1 + 0.5) / 3)
@@ -94,7 +94,7 @@ def test_scores_are_those_counted_by_hand(photos: Path) -> None:
 
 def test_without_a_training_split_shots_are_not_known(photos: Path) -> None:
     shutil.rmtree(photos / "train")
-    found = score_classes(answering(), open_labelled(photos, TABLE))
+    found = score_photos(answering(), open_photos(photos, TABLE))
     assert np.isnan(found.scores["accuracy_few"])
     assert found.scores["accuracy"] == pytest.approx(10 / 12)
     assert all(row["training"] is None for row in found.per_class)
@@ -102,7 +102,7 @@ def test_without_a_training_split_shots_are_not_known(photos: Path) -> None:
 
 def test_a_class_that_the_model_does_not_know_is_named(photos: Path) -> None:
     with pytest.raises(DataError, match="does not know: scissors"):
-        open_labelled(photos, ClassTable.from_names(["hook", "grasper"], instruments=[]))
+        open_photos(photos, ClassTable.from_names(["hook", "grasper"], instruments=[]))
 
 
 def test_bundles_with_enrolled_classes_are_scored_on_the_command_line(
@@ -140,7 +140,7 @@ def test_bundles_with_enrolled_classes_are_scored_on_the_command_line(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--video",), "--video is for models that segment"),
+        (("--video",), "--video is for segmentation models"),
         (("--few", 30, "--many", 20), "--few is 30, above --many, 20"),
     ],
 )

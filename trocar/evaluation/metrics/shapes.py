@@ -1,12 +1,11 @@
-"""Scores that look at shapes: distance of outlines, and regions found one by one.
+"""Scores of shapes: distance of outlines, and matching of regions.
 
 surface_dice(truth == 1, predicted == 1, tolerance=2.0)     # NSD of one frame and class
 match_regions(truth == 1, predicted == 1).f1
 
-A region is what is connected in a mask of one class, over corners too: label maps tell apart no
-two instruments of one class that touch, in the truth as little as in the prediction. Where an
-instance map tells the true ones apart, they are matched instead; those of the prediction remain
-what is connected.
+A region is an 8-connected component of a mask of one class. A label map cannot separate two
+touching instruments of one class, neither in the truth nor in the prediction. With an instance map
+the true regions are the instances; the predicted regions remain connected components.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Mask = NDArray[np.bool_]
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 MATCH_IOU = 0.5
-"""Regions match above this IoU: then no region can match two."""
+"""Regions match above this IoU; above 0.5 a region matches one region at most."""
 
 
 def surface_dice(truth: Mask, predicted: Mask, *, tolerance: float) -> float:
@@ -50,23 +49,23 @@ def surface_dice(truth: Mask, predicted: Mask, *, tolerance: float) -> float:
         return math.nan
     if not truth.any() or not predicted.any():
         return 0.0
-    box = _box(either)
-    mine, theirs = _outline(truth[box]), _outline(predicted[box])
+    box = _bounding_box(either)
+    true_outline, other_outline = _outline(truth[box]), _outline(predicted[box])
     near = [
         int((_distance(other)[outline] <= tolerance).sum())
-        for outline, other in ((mine, theirs), (theirs, mine))
+        for outline, other in ((true_outline, other_outline), (other_outline, true_outline))
     ]
-    return sum(near) / int(mine.sum() + theirs.sum())
+    return sum(near) / int(true_outline.sum() + other_outline.sum())
 
 
-def _box(mask: Mask) -> tuple[slice, slice]:
-    """The smallest box that holds a mask, which must not be empty."""
+def _bounding_box(mask: Mask) -> tuple[slice, slice]:
+    """The bounding box of a mask that is not empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _outline(mask: Mask) -> Mask:
-    # What lies around the cut-out is outside of the mask: a frame's border, or the box's.
+    # Pixels outside the crop count as background.
     inner = cv2.erode(
         mask.astype(np.uint8), _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=(0,)
     )
@@ -74,14 +73,14 @@ def _outline(mask: Mask) -> Mask:
 
 
 def _distance(outline: Mask) -> NDArray[np.float32]:
-    """Distance of every pixel to the nearest one of an outline."""
+    """Distance of every pixel to the nearest pixel of an outline."""
     free = (~outline).astype(np.uint8)
     return np.asarray(cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionCounts:
-    """Regions of one class, matched; counts of several frames can be added.
+    """Matched regions of one class; the counts of several frames can be added.
 
     Attributes:
         matched: Regions of truth and prediction that match at an IoU above `MATCH_IOU`.
@@ -117,7 +116,7 @@ class RegionCounts:
 
     @property
     def recall(self) -> float:
-        """Share of true regions that are found; NaN where there is none."""
+        """Share of true regions that match; NaN where there is none."""
         return _ratio(self.matched, self.matched + self.missed)
 
     @property
@@ -135,7 +134,7 @@ class RegionCounts:
 
     @property
     def region_dice(self) -> float:
-        """Mean Dice of regions assigned one to one for the largest sum; those left over count 0."""
+        """Mean Dice of regions assigned one to one for the largest sum; unassigned ones count 0."""
         return _ratio(self.dice, self.pairs)
 
 
@@ -147,12 +146,12 @@ def match_regions(
     Args:
         truth: ``[H, W]`` bool.
         predicted: ``[H, W]`` bool.
-        instances: ``[H, W]``, the true instance that a pixel is of, in one piece or several;
-            pixels of number 0 are of none. ``None``: an instance is what is connected.
+        instances: ``[H, W]``, the true instance of each pixel, connected or not; 0: none.
+            ``None``: each connected component is an instance.
     """
     either = truth | predicted
-    if either.any():  # most of a frame is neither
-        box = _box(either)
+    if either.any():
+        box = _bounding_box(either)
         truth, predicted = truth[box], predicted[box]
         instances = None if instances is None else instances[box]
     if instances is None:
@@ -181,12 +180,12 @@ def match_regions(
 def _numbered(
     truth: Mask, instances: NDArray[np.unsignedinteger[Any]]
 ) -> tuple[int, NDArray[np.int32]]:
-    """Numbers the instances within a mask from 1; with their number, the background counted."""
-    kept = np.where(truth, instances, 0)
-    there = np.bincount(kept.ravel()) > 0
-    there[0] = False
-    numbers = np.where(there, np.cumsum(there), 0).astype(np.int32)
-    return int(there.sum()) + 1, numbers[kept]
+    """Numbers the instances inside a mask from 1; gives their count + 1, and the map."""
+    inside = np.where(truth, instances, 0)
+    present = np.bincount(inside.ravel()) > 0
+    present[0] = False
+    numbers = np.where(present, np.cumsum(present), 0).astype(np.int32)
+    return int(present.sum()) + 1, numbers[inside]
 
 
 def _ratio(top: float, bottom: float) -> float:

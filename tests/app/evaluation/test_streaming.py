@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from trocar.contract.errors import ConfigError
-from trocar.evaluation.scoring import LabelledFrame
+from trocar.evaluation.frames import LabelledFrame
 from trocar.evaluation.streaming import streaming_scores
 
 SIZE = (64, 80)
@@ -36,8 +36,8 @@ def scores(bundle: Path, frames: list[LabelledFrame], latency_ms: float, **more:
         frames,
         fps=25.0,
         latency_ms=latency_ms,
-        steady=False,
-        **more,  # type: ignore[arg-type]
+        smooth=False,
+        **more,
     )
 
 

@@ -1,7 +1,8 @@
-"""Outlines, regions and presence over a set of frames, each score under its exact name.
+"""Scores of outlines, regions and presence over a set of frames, each under its exact name.
 
 shapes = ShapeScores(table, tolerance=2.0)
-shapes.add(truth, labels, confidence); shapes.result()["nsd@2px_mean"]
+shapes.add(truth, labels, confidence)
+print(shapes.result()["nsd@2px_mean"])
 
 ``nsd@<t>px_<class>``, ``…_binary``: normalised surface Dice at a tolerance of t pixels of the
 frame, mean over the frames whose truth or prediction show the class; ``…_mean``: mean over classes.
@@ -24,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
-from trocar.evaluation.presence import average_precision
-from trocar.evaluation.shapes import RegionCounts, match_regions, surface_dice
+from trocar.evaluation.metrics.presence import average_precision
+from trocar.evaluation.metrics.shapes import RegionCounts, match_regions, surface_dice
 
 
 class ShapeScores:
-    """Adds up frames and computes every score at the end.
+    """Adds frames and computes every score at the end.
 
     Args:
         table: Class table with background as class 0.
@@ -54,28 +55,28 @@ class ShapeScores:
         *,
         instances: NDArray[np.unsignedinteger[Any]] | None = None,
     ) -> None:
-        """Counts one frame.
+        """Adds one frame.
 
         Args:
             truth: ``[H, W]`` uint8 class ids; ignored pixels count as background in both maps.
             labels: ``[H, W]`` uint8 class ids.
             confidence: ``[H, W]`` float32 0..1, of the labels.
-            instances: ``[H, W]``, the true instance that a pixel is of, 0 for none; an instance is
-                what has one number and one class.
+            instances: ``[H, W]``, the true instance of each pixel, 0 for none; an instance is the
+                pixels of one number and one class.
         """
         self._all_instances &= instances is not None
         counted = truth != IGNORE_INDEX
         shown, sure = [], []
         for row in list(self.table)[1:]:
-            mine, found = truth == row.id, (labels == row.id) & counted
-            self._nsd[row.name].append(surface_dice(mine, found, tolerance=self.tolerance))
-            if mine.any() or found.any():
-                self._regions[row.name] += match_regions(mine, found)
+            true, predicted = truth == row.id, (labels == row.id) & counted
+            self._nsd[row.name].append(surface_dice(true, predicted, tolerance=self.tolerance))
+            if true.any() or predicted.any():
+                self._regions[row.name] += match_regions(true, predicted)
                 if instances is not None:
-                    self._instances[row.name] += match_regions(mine, found, instances=instances)
-            shown.append(bool(mine.any()))
-            # A frame shows a class the surer the more of it is seen, and the surer each pixel is.
-            sure.append(float(confidence[found].sum(dtype=np.float64)))
+                    self._instances[row.name] += match_regions(true, predicted, instances=instances)
+            shown.append(bool(true.any()))
+            # Score of presence: the summed confidence of the pixels of the class.
+            sure.append(float(confidence[predicted].sum(dtype=np.float64)))
         self._nsd["binary"].append(
             surface_dice((truth > 0) & counted, (labels > 0) & counted, tolerance=self.tolerance)
         )
@@ -83,7 +84,7 @@ class ShapeScores:
         self._sure.append(sure)
 
     def result(self) -> dict[str, float]:
-        """Every score by name, 0..1; NaN where nothing was there to be scored."""
+        """Every score by name, 0..1; NaN where neither truth nor prediction shows the class."""
         prefix = f"nsd@{self.tolerance:g}px_"
         nsd = {name: mean(values) for name, values in self._nsd.items()}
         shown = np.array(self._shown, bool).reshape(-1, len(self.names))
@@ -119,16 +120,16 @@ class ShapeScores:
 
 
 def class_columns(scores: Mapping[str, object], names: Sequence[str]) -> dict[str, str]:
-    """Scores that are given for each class but the background: column by prefix of their names."""
-    found = {}
+    """Column titles, by name prefix, of the scores that every class but the background has."""
+    titles = {}
     for score in scores:
         prefix = score.removesuffix(names[-1])
         if prefix != score and all(prefix + name in scores for name in names[1:]):
-            found[prefix] = prefix.rstrip("_")
-    return found
+            titles[prefix] = prefix.rstrip("_")
+    return titles
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of what is a number; NaN where nothing is."""
+    """Mean without NaN; NaN where every value is NaN."""
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan

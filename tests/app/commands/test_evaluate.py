@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from trocar.contract.classes import ClassTable
-from trocar.evaluation.frames import EvaluationFrames
+from trocar.evaluation.frames import open_evaluation_frames
 
 SIZE = (64, 80)
 
@@ -126,7 +126,7 @@ def test_a_fold_scores_its_videos(run, bundle, data, tmp_path, capsys) -> None:
     assert run("evaluate", bundle, root, "--fold", 5) == 3
     assert "2 folds, number 5" in capsys.readouterr().err
     table = ClassTable.from_names(["background", "instrument"])
-    held = EvaluationFrames(root, table, split=None, video=False, task=None, fold=1)
+    held = open_evaluation_frames(root, table, fold=1)
     assert [frame.group for frame in held] == ["live/L01", "live/L01"]
     assert held.split == "fold 1"
 

@@ -1,9 +1,9 @@
 """Percentile bootstrap of means, over groups (videos, patients) where they are known.
 
-    interval(values, groups=videos)                 # (low, high) of the mean
-    paired(values_a, values_b, groups=videos)       # is B better than A on the same frames?
+low, high = interval([0.7, 0.8, 0.9], groups=["op1", "op1", "op2"])
+paired([0.7, 0.8], [0.75, 0.9]).verdict     # "B is better"
 
-Frames of one video are no independent witnesses: where groups are known, whole groups are drawn.
+Frames of one video are not independent. Where groups are known, full groups are resampled.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from trocar.contract.errors import ArgumentError
 
 DRAWS = 2000
+"""Number of resamples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """How much better B is than A on the same frames.
+    """Difference of two models on the same frames.
 
     Attributes:
         mean: Mean of B − A.
@@ -41,7 +42,7 @@ class PairedDifference:
 
     @property
     def verdict(self) -> str:
-        """In words: ``B is better``, ``A is better`` or ``no difference shown``."""
+        """``B is better``, ``A is better`` or ``no difference shown``."""
         if self.low > 0:
             return "B is better"
         return "A is better" if self.high < 0 else "no difference shown"
@@ -53,13 +54,13 @@ def interval(
     """The bootstrap interval of a mean.
 
     Args:
-        values: One a frame; NaN ones are left out.
-        groups: Group of each frame; drawn whole when there are at least two.
-        seed: Of the draws.
-        level: Share of draws inside the interval.
+        values: One a frame; NaN is left out.
+        groups: Group of each frame; with at least two groups, full groups are resampled.
+        seed: Of the random numbers.
+        level: Coverage of the interval, 0..1.
 
     Returns:
-        Lower and upper end; NaN where no value is known.
+        Lower and upper end; NaN where every value is NaN.
     """
     known, units = _units(values, groups)
     if not known.size:
@@ -79,14 +80,15 @@ def paired(
         a: Scores of model A, one a frame.
         b: Scores of model B on the same frames.
         groups: Group of each frame.
-        seed: Of the draws.
+        seed: Of the random numbers.
 
     Raises:
-        ArgumentError: The numbers of frames differ.
+        ArgumentError: The two lists have different lengths.
     """
     if len(a) != len(b):
         raise ArgumentError(
-            f"the models have {len(a)} and {len(b)} frames", remedy="score both on the same frames"
+            f"the models have scores of {len(a)} and {len(b)} frames; expected equal numbers",
+            remedy="score both on the same frames",
         )
     difference = np.asarray(b, dtype=float) - np.asarray(a, dtype=float)
     low, high = interval(difference.tolist(), groups=groups, seed=seed)
@@ -104,7 +106,7 @@ def paired(
 def _units(
     values: Sequence[float], groups: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Known values and the number of the unit that each is drawn with."""
+    """Values without NaN, and the number of the resampling unit of each."""
     array = np.asarray(values, dtype=float)
     named = np.asarray(groups if len(groups) == len(array) else [""] * len(array))
     known = ~np.isnan(array)
@@ -116,7 +118,7 @@ def _units(
 
 
 def _draw(values: NDArray[np.float64], units: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Means of `DRAWS` resamples of whole units."""
+    """Means of `DRAWS` resamples of units."""
     count = int(units.max()) + 1
     sums = np.bincount(units, weights=values, minlength=count)
     sizes = np.bincount(units, minlength=count)

@@ -10,7 +10,7 @@ import pytest
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.evaluation.frames import EvaluationFrames
+from trocar.evaluation.frames import EvaluationFrames, open_evaluation_frames
 from trocar.train.data.leakage import pack, unseen_frames
 from trocar.train.data.readers import open_frames
 
@@ -35,9 +35,7 @@ def theatre(tmp_path: Path) -> Path:
 
 
 def frames_of(root: Path, trained_on: str, split: str | None = None) -> EvaluationFrames:
-    return EvaluationFrames(
-        root, TABLE, split=split, video=False, task=None, trained_on=[trained_on]
-    )
+    return open_evaluation_frames(root, TABLE, split=split, trained_on=[trained_on])
 
 
 def some(root: Path, *names: str) -> str:
@@ -101,6 +99,6 @@ def test_the_task_that_the_model_knows_is_named(tmp_path: Path) -> None:
         cv2.imwrite(str(root / op / "Masks" / "img_01_class.png"), np.zeros((12, 16), np.uint8))
     table = ClassTable.from_names(["background", "instrument"])
     with pytest.raises(DataError, match="does not know: shaft, manipulator") as error:
-        EvaluationFrames(root, table, split=None, video=False, task=None)
+        open_evaluation_frames(root, table)
     assert error.value.remedy == "pass --task binary"
-    assert EvaluationFrames(root, table, split=None, video=False, task="binary").count == 2
+    assert open_evaluation_frames(root, table, task="binary").count == 2

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skimage.measure import label
 
 from trocar.contract.classes import ClassTable
-from trocar.evaluation.shapes import match_regions, surface_dice
+from trocar.evaluation.metrics.shapes import match_regions, surface_dice
 from trocar.train.metrics.segmentation import SegmentationScores
 
 monai = pytest.importorskip("monai.metrics", reason="MONAI is not installed")
