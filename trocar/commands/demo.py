@@ -1,4 +1,4 @@
-"""Runs everything once on phantom scenes: data, training, export, video, report.
+"""Run everything once on phantom scenes: data, training, export, video, report.
 
 trocar demo --out demo
 """
@@ -9,6 +9,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -57,10 +58,11 @@ def demo(
     """
     prepare_folder(out, overwrite=overwrite)
     started = time.monotonic()
-    sizes = {}
+    options = DemoOptions(frames=frames, video_frames=video_frames, steps=steps)
     if small:
-        sizes = {"network_size": (96, 128), "frame_size": (192, 256), "video_size": (192, 256)}
-    options = DemoOptions(frames=frames, video_frames=video_frames, steps=steps, **sizes)
+        options = replace(
+            options, network_size=(96, 128), frame_size=(192, 256), video_size=(192, 256)
+        )
     steps_in_order = plan(out, options)
     for number, step in enumerate(steps_in_order, 1):
         _execute(step, f"{number}/{len(steps_in_order)}")

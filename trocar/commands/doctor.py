@@ -1,4 +1,4 @@
-"""Checks this machine: Python packages, driver, codecs, cameras and disk.
+"""Check this machine: Python packages, driver, codecs, cameras and disk.
 
 trocar doctor            # a table
 trocar doctor --json     # the same for programs

@@ -1,4 +1,4 @@
-"""Scores a model on labelled data, and compares two models.
+"""Score a model on labelled data, and compare two models.
 
 trocar evaluate model.trocar data/ --split test
 trocar evaluate runs/a data/ --against runs/b

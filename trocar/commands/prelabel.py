@@ -1,4 +1,4 @@
-"""Labels frames with a model, as a draft that annotators correct.
+"""Label frames with a model, as a draft that annotators correct.
 
 trocar prelabel model.trocar pool/ drafts/ --format coco --min-confidence 0.5
 """

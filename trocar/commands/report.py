@@ -1,4 +1,4 @@
-"""Writes one HTML page about training runs, evaluations, bundles and latency.
+"""Write one HTML page about training runs, evaluations, bundles and latency.
 
 trocar report runs/first --evaluation eval/ --bundle first.trocar --out report.html
 """

@@ -96,6 +96,6 @@ def _extra_sets(method: type[Method]) -> Any:
 
 def _summary(name: str) -> str:
     """First line of a method's file."""
-    path = Path(__file__).parent / "methods" / f"{name.replace('-', '_')}.py"
+    path = Path(__file__).parents[1] / "train" / "methods" / f"{name.replace('-', '_')}.py"
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or name
     return text.splitlines()[0]
