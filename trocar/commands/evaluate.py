@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trocar.commands._help import GroupedCommand, grouped
 from trocar.console.progress import progress_bar
 from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import OutputExistsError
@@ -27,63 +28,75 @@ if TYPE_CHECKING:
     from trocar.evaluation.scoring import Evaluation
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    help="Split to score, or all.  [default: test, else val, else what was not trained on]",
+@grouped(
+    "Frames",
+    click.option(
+        "--split",
+        help="Split to score, or all.  [default: test, else val, else what was not trained on]",
+    ),
+    click.option(
+        "--fold",
+        type=click.IntRange(0),
+        help="Score the validation frames of this fold of the set's protocol, counted from 0.  "
+        "[default: no fold]",
+    ),
+    click.option("--task", help="Task of a data set that has several.  [default: its only task]"),
+    click.option(
+        "--video", is_flag=True, help=f"Score {VIDEO} of DATA against its {VIDEO_MASKS}/ instead."
+    ),
 )
-@click.option(
-    "--fold",
-    type=click.IntRange(0),
-    help="Score the validation frames of this fold of the set's protocol, counted from 0.  "
-    "[default: no fold]",
+@grouped(
+    "Segmentation",
+    click.option(
+        "--tolerance",
+        type=click.FloatRange(0),
+        default=2.0,
+        show_default=True,
+        help="Of the normalised surface Dice (NSD), in pixels of the frame.",
+    ),
+    click.option(
+        "--streaming",
+        type=click.FloatRange(0, min_open=True),
+        metavar="FPS",
+        help="Also simulate a live run at FPS frames a second and score the displayed masks.  "
+        "[default: no live run]",
+    ),
 )
-@click.option("--task", help="Task of a data set that has several.  [default: its only task]")
-@click.option(
-    "--video", is_flag=True, help=f"Score {VIDEO} of DATA against its {VIDEO_MASKS}/ instead."
+@grouped(
+    "Classification",
+    click.option(
+        "--many",
+        type=click.IntRange(1),
+        default=100,
+        show_default=True,
+        help="Classes with more training photographs than this are many-shot.",
+    ),
+    click.option(
+        "--few",
+        type=click.IntRange(1),
+        default=20,
+        show_default=True,
+        help="Classes with at most this many training photographs are few-shot.",
+    ),
 )
-@click.option(
-    "--against",
-    type=click.Path(path_type=Path),
-    help="A second model, compared frame by frame.  [default: none]",
+@grouped(
+    "Run and output",
+    click.option(
+        "--against",
+        type=click.Path(path_type=Path),
+        help="A second model, compared frame by frame.  [default: none]",
+    ),
+    click.option("--device", default="cpu", show_default=True, help="cpu or cuda[:n]."),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Folder for evaluation.json and images.  [default: print only]",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an earlier evaluation in --out."),
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda[:n].")
-@click.option(
-    "--streaming",
-    type=click.FloatRange(0, min_open=True),
-    metavar="FPS",
-    help="Also simulate a live run at FPS frames a second and score the displayed masks.  "
-    "[default: no live run]",
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0),
-    default=2.0,
-    show_default=True,
-    help="Of the normalised surface Dice (NSD), in pixels of the frame.",
-)
-@click.option(
-    "--many",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Classifiers: classes with more training photographs than this are many-shot.",
-)
-@click.option(
-    "--few",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Classifiers: classes with at most this many training photographs are few-shot.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for evaluation.json and images.  [default: print only]",
-)
-@click.option("--overwrite", is_flag=True, help="Replace an earlier evaluation in --out.")
 def evaluate(out: Path | None, overwrite: bool, **settings: Any) -> None:
     """Score MODEL (a bundle, run folder or checkpoint) on the labelled frames of DATA.
 
@@ -153,9 +166,8 @@ def _score(
 ) -> Evaluation:
     from trocar.evaluation.scoring import score
 
-    with progress_bar() as bar:
-        row = bar.add_task(str(model), total=frames.count)
-        return score(predictor, frames, tolerance=tolerance, progress=lambda: bar.advance(row))
+    with progress_bar(str(model), total=frames.count) as bar:
+        return score(predictor, frames, tolerance=tolerance, progress=bar.advance)
 
 
 def _evaluate_classifier(
@@ -193,13 +205,12 @@ def _score_photos(
     from trocar.evaluation.classification.scoring import open_photos, score_photos
 
     photos = open_photos(request.data, predictor.manifest.classes, split=request.split)
-    with progress_bar() as bar:
-        row = bar.add_task(str(model), total=len(photos.photos))
+    with progress_bar(str(model), total=len(photos.photos)) as bar:
         evaluation = score_photos(
             predictor,
             photos,
             many=request.many,
             few=request.few,
-            progress=lambda: bar.advance(row),
+            progress=bar.advance,
         )
     return evaluation, photos

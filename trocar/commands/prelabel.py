@@ -60,12 +60,9 @@ def prelabel(
     draft = label_frames(
         predictor, source, min_confidence=min_confidence, digest=model_digest(model)
     )
-    with progress_bar() as bar:
-        row = bar.add_task("labelling", total=len(draft))
+    with progress_bar("labelling", total=len(draft)) as bar:
         # One thread: the model runs one frame at a time.
-        import_frames(
-            draft, out, workers=1, progress=lambda done, _: bar.update(row, completed=done)
-        )
+        import_frames(draft, out, workers=1, progress=bar.update)
     written = open_frames(out)
     for kind in formats:
         export_labels(written, out / f"labels_{kind}{SUFFIXES[kind]}", kind=kind)
