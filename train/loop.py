@@ -24,7 +24,7 @@ from trocar.contract.errors import InterruptedByUserError, TrainingError
 from trocar.contract.manifest import InputSpec
 from trocar.train.data.loader.worker_pool import feed
 from trocar.train.devices import make_fabric, out_of_memory
-from trocar.train.methods.protocol import Batch, Contract, Progress
+from trocar.train.methods.protocol import Batch, ModelSpec, Progress
 from trocar.train.metrics.segmentation import json_ready
 from trocar.train.report.figures import write_curves
 from trocar.train.report.progress import Reporter
@@ -38,7 +38,7 @@ from trocar.train.step import (
     check_batch_norm,
     not_finite,
     parameter_groups,
-    rank_of,
+    score_or_lowest,
     step_seed,
 )
 
@@ -67,9 +67,13 @@ def train(job: Job) -> dict[str, Any]:
         folder.rewind(run.done)
     try:
         with Reporter(
-            job.out, total=run.job.run.steps, first=run.done, best=job.method.best, silent=not first
+            job.out,
+            total=run.job.run.steps,
+            first=run.done,
+            best=job.method.monitor,
+            silent=not first,
         ) as reporter:
-            run.go(reporter)
+            run.fit(reporter)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -96,7 +100,7 @@ class _Run:
         self.job, self.folder, self.fabric = job, folder, fabric
         self.data = replace(job.data, rank=fabric.global_rank, world=fabric.world_size)
         height, width = job.method.config.size
-        self.contract = Contract(
+        self.spec = ModelSpec(
             name=job.name,
             classes=job.data.labelled.table,
             input=InputSpec(height=height, width=width),
@@ -110,9 +114,9 @@ class _Run:
         resumed = None
         if job.resume and folder.last.is_file():
             resumed = read_checkpoint(folder.last)
-            check_same(resumed, job.method, job.run, self.contract)
+            check_same(resumed, job.method, job.run, self.spec)
         torch.manual_seed(job.run.seed)
-        self.network = build(job.method, self.contract, bare=resumed is not None)
+        self.network = build(job.method, self.spec, skip_pretrained=resumed is not None)
         if resumed is not None:
             load_weights(self.network, resumed.weights, source=str(folder.last))
             self.done, self.state = resumed.step, dict(resumed.state)
@@ -134,7 +138,7 @@ class _Run:
             fabric.strategy.precision.load_state_dict(self.state.pop("precision", {}))
         self.seconds = float(self.state.get("seconds", 0.0))
 
-    def go(self, reporter: Reporter) -> None:
+    def fit(self, reporter: Reporter) -> None:
         """Makes the steps that are left."""
         run, began = self.job.run, time.monotonic()
         before = self.seconds
@@ -175,7 +179,7 @@ class _Run:
         metrics = {
             "method": self.job.method.name,
             "task": self.job.method.task,
-            "best_by": self.job.method.best,
+            "best_by": self.job.method.monitor,
             "best": best_score,
             "last": self.state["last"],
             "steps": self.done,
@@ -194,12 +198,12 @@ class _Run:
                 write_curves(
                     self.folder.history(),
                     self.folder.path / "curves.png",
-                    best=self.job.method.best,
+                    best=self.job.method.monitor,
                 )
                 if self.folder.best.is_file():
                     weights = read_checkpoint(self.folder.best).weights
                     load_weights(self.network, weights, source=str(self.folder.best))
-                self.job.method.draw(self.data, self.folder.path / "predictions.png")
+                self.job.method.save_predictions(self.data, self.folder.path / "predictions.png")
         self.fabric.barrier()
         return metrics
 
@@ -250,9 +254,9 @@ class _Run:
         self.module.train()
         entry = {"step": self.done, "scores": json_ready(scores)}
         known = self.state["best"]
-        improved = known is None or rank_of(scores, self.job.method.best) > rank_of(
-            known["scores"], self.job.method.best
-        )
+        improved = known is None or score_or_lowest(
+            scores, self.job.method.monitor
+        ) > score_or_lowest(known["scores"], self.job.method.monitor)
         self.state["last"] = entry
         if improved:
             self.state["best"] = entry
@@ -274,7 +278,7 @@ class _Run:
                     method=self.job.method.name,
                     config=to_mapping(self.job.method.config),
                     run=to_mapping(self.job.run),
-                    contract=self.contract,
+                    spec=self.spec,
                     step=self.done,
                     weights=self.network.state_dict(),
                     optimizer=self.optimizer.state_dict() if optimizer else {},

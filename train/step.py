@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from trocar.contract.errors import ConfigError, TrainingError
-from trocar.train.methods.protocol import Batch, Contract, Method, Progress
+from trocar.train.methods.protocol import Batch, Method, ModelSpec, Progress
 
 
 class Losses(nn.Module):
@@ -31,19 +31,19 @@ class Losses(nn.Module):
         return self._method.losses(batch, self.progress)
 
 
-def build(method: Method, contract: Contract, *, bare: bool) -> nn.Module:
+def build(method: Method, spec: ModelSpec, *, skip_pretrained: bool) -> nn.Module:
     """Builds a method's module.
 
     Args:
         method: The method, with its configuration.
-        contract: Classes and input.
-        bare: Fetches no starting weights: a checkpoint's are loaded next.
+        spec: Classes and input.
+        skip_pretrained: Fetches no starting weights: a checkpoint's are loaded next.
     """
     config = method.config
-    if bare and hasattr(config, "encoder_weights"):
+    if skip_pretrained and hasattr(config, "encoder_weights"):
         method.config = replace(config, encoder_weights="none")
     try:
-        return method.build(contract)
+        return method.build(spec)
     finally:
         method.config = config
 
@@ -67,7 +67,7 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     return int(words[0] >> np.uint64(1))
 
 
-def rank_of(scores: Mapping[str, float | None], name: str) -> float:
+def score_or_lowest(scores: Mapping[str, float | None], name: str) -> float:
     """The score to compare by; the lowest of all where there is none."""
     value = scores.get(name)
     return -math.inf if value is None or math.isnan(value) else value

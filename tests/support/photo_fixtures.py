@@ -19,7 +19,7 @@ from trocar.runtime.backends import open_backend
 from trocar.train.data.classification.opening import open_training
 from trocar.train.data.config import DataConfig, Paths
 from trocar.train.methods import find_method
-from trocar.train.methods.protocol import Contract, Progress, TrainData
+from trocar.train.methods.protocol import ModelSpec, Progress, TrainData
 from trocar.train.state.settings import RunConfig
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -126,7 +126,7 @@ def _bundle(name: str, folder: Path, out: Path, *, steps: int = 0, **changes: An
     torch.manual_seed(0)
     height, width = method.config.size
     network = method.build(
-        Contract(
+        ModelSpec(
             name=name, classes=data.labelled.table, input=InputSpec(height=height, width=width)
         )
     )

@@ -15,6 +15,7 @@ from trocar.contract.config import fields_of, from_mapping
 from trocar.train.data.config import DataConfig, Paths
 from trocar.train.data.open import open_data
 from trocar.train.methods import find_method
+from trocar.train.methods.protocol import accepted_data
 from trocar.train.state.settings import RunConfig
 
 TINY: dict[str, Any] = {
@@ -94,8 +95,8 @@ def open_toy(toy: Paths) -> Callable[..., Any]:
     def opened(method: Any, run: RunConfig, **config: Any) -> Any:
         paths = replace(
             toy,
-            unlabelled=toy.unlabelled if "unlabelled" in method.takes else None,
-            target=toy.target if "target" in method.takes else None,
+            unlabelled=toy.unlabelled if "unlabelled" in accepted_data(method) else None,
+            target=toy.target if "target" in accepted_data(method) else None,
         )
         return open_data(paths, DataConfig(**config), run, method)
 

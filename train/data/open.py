@@ -23,7 +23,7 @@ from trocar.train.data.leakage import pack
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.splits import with_splits
-from trocar.train.methods.protocol import Method, TrainData
+from trocar.train.methods.protocol import Method, TrainData, accepted_data
 from trocar.train.state.settings import RunConfig
 
 
@@ -69,9 +69,9 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
     if paths.validation is not None:
         validation = _validation(paths.validation, config, labelled)
     unlabelled = _unlabelled(paths.unlabelled, "--unlabelled", labelled, validation)
-    if unlabelled is None and rest is not None and "unlabelled" in method.takes:
+    if unlabelled is None and rest is not None and "unlabelled" in accepted_data(method):
         unlabelled = rest
-    if "unlabelled" in method.needs and unlabelled is None:
+    if "unlabelled" in method.required_data and unlabelled is None:
         raise ConfigError(
             f"{method.name} needs frames without labels",
             remedy="pass --unlabelled DIR, or --label-share 0.1 to hide labels that are there",
@@ -85,7 +85,7 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
         seed=run.seed,
         cache_mb=run.cache_mb,
         augmentation=config.augmentation,
-        before=_composite(config, labelled),
+        pre_augment=_composite(config, labelled),
     )
 
 
@@ -108,12 +108,12 @@ def _composite(config: DataConfig, labelled: FrameSet) -> Composite | None:
 def _check_paths(paths: Paths, method: Method) -> None:
     for name in ("unlabelled", "target"):
         given = getattr(paths, name) is not None
-        if given and name not in method.takes:
+        if given and name not in accepted_data(method):
             raise ConfigError(
                 f"{method.name} takes no --{name}",
                 remedy=f"drop --{name}, or choose another method",
             )
-        if not given and name in method.needs and name != "unlabelled":
+        if not given and name in method.required_data and name != "unlabelled":
             raise ConfigError(f"{method.name} needs --{name}", remedy=f"pass --{name} DIR")
 
 

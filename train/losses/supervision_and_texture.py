@@ -17,7 +17,7 @@ from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
 from trocar.cuda_kernels import glcm_entropy, offsets_from, soft_glcm_entropy
 from trocar.train.losses import segmentation as losses
-from trocar.train.methods.protocol import Contract
+from trocar.train.methods.protocol import ModelSpec
 from trocar.train.networks.segmentation import NetworkConfig
 
 ANGLES = (0, 45, 90, 135)
@@ -124,12 +124,12 @@ def normalised(difference: Tensor, classes: int) -> Tensor:
     return difference.detach().mean() / (2 * math.log(max(classes, 2)))
 
 
-def manifest_of(contract: Contract, *, method: str) -> Manifest:
+def manifest_of(spec: ModelSpec, *, method: str) -> Manifest:
     """A segmentation model's manifest, before export."""
     return Manifest(
-        name=contract.name,
+        name=spec.name,
         task="segmentation",
         method=method,
-        classes=contract.classes,
-        input=contract.input,
+        classes=spec.classes,
+        input=spec.input,
     )

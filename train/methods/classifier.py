@@ -20,7 +20,7 @@ from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
 from trocar.train.data.classification.samplers import BalancedSampler, RandomSampler, Sampler
 from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.embeddings import (
     draw_predictions,
     embedder_manifest,
@@ -55,9 +55,9 @@ class Classifier:
     name = "classifier"
     task = "classification"
     Config = ClassifierConfig
-    needs = ()
-    takes = ()
-    best = "macro_f1"
+    required_data = ()
+    optional_data = ()
+    monitor = "macro_f1"
 
     def __init__(self, config: ClassifierConfig) -> None:
         self.config = config
@@ -77,13 +77,13 @@ class Classifier:
             )
         }  # fmt: skip
 
-    def build(self, contract: Contract) -> nn.Module:
+    def build(self, spec: ModelSpec) -> nn.Module:
         """The network itself."""
-        self.contract = contract
+        self.spec = spec
         self.network = Embedder(
             self.config,
-            classes=len(contract.classes),
-            input=contract.input,
+            classes=len(spec.classes),
+            input=spec.input,
             comparison=self.config.comparison,
         )
         return self.network
@@ -106,14 +106,14 @@ class Classifier:
         """See `trocar.train.metrics.classification`."""
         return evaluate_embedder(self.network, self.train, self.validation, self.config)
 
-    def draw(self, data: TrainData, path: Path) -> None:
+    def save_predictions(self, data: TrainData, path: Path) -> None:
         """Photographs, classes and predictions."""
         scores, _ = run_over(self.network, self.validation, self.network)
         draw_predictions(self.validation, scores.argmax(1), path)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
         """The network."""
-        return self.network, embedder_manifest(self.network, self.contract, method=self.name)
+        return self.network, embedder_manifest(self.network, self.spec, method=self.name)
 
 
 METHOD = Classifier

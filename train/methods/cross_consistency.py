@@ -44,7 +44,7 @@ from trocar.train.losses.supervision_and_texture import (
     supervision,
     texture,
 )
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.perturbations import PERTURBATIONS, Main
 from trocar.train.networks.segmentation import Decoder, Features, Segmenter
@@ -97,13 +97,13 @@ class Branches(nn.Module):
 
     Args:
         config: See `CrossConsistencyConfig`.
-        contract: Classes and input.
+        spec: Classes and input.
     """
 
-    def __init__(self, config: CrossConsistencyConfig, contract: Contract) -> None:
+    def __init__(self, config: CrossConsistencyConfig, spec: ModelSpec) -> None:
         super().__init__()
-        classes = len(contract.classes)
-        self.main = Segmenter(config, classes=classes, input=contract.input)
+        classes = len(spec.classes)
+        self.main = Segmenter(config, classes=classes, input=spec.input)
         self.kinds = config.perturbations
         self.auxiliary = nn.ModuleList(
             Decoder(
@@ -150,9 +150,9 @@ class CrossConsistency:
     name = "cross-consistency"
     task = "segmentation"
     Config = CrossConsistencyConfig
-    needs = ("unlabelled",)
-    takes = ("unlabelled",)
-    best = "iou_mean"
+    required_data = ("unlabelled",)
+    optional_data = ()
+    monitor = "iou_mean"
 
     def __init__(self, config: CrossConsistencyConfig) -> None:
         self.config = config
@@ -168,10 +168,10 @@ class CrossConsistency:
             ),
         }
 
-    def build(self, contract: Contract) -> nn.Module:
+    def build(self, spec: ModelSpec) -> nn.Module:
         """Encoder, ASPP, main decoder and auxiliary decoders."""
-        self.contract = contract
-        self.branches = Branches(self.config, contract)
+        self.spec = spec
+        self.branches = Branches(self.config, spec)
         self.branches.copy_main()
         return self.branches
 
@@ -184,7 +184,7 @@ class CrossConsistency:
         logits, mask = main.decode(second), labelled["mask"]
         terms = {
             **supervision(logits, mask, self.config),
-            **texture(logits, mask, self.contract.classes, self.config),
+            **texture(logits, mask, self.spec.classes, self.config),
         }
         if weight:
             # A pass of its own: see the module.
@@ -212,13 +212,13 @@ class CrossConsistency:
         """Scores of the main network, see `trocar.train.metrics.segmentation`."""
         return evaluate_segmentation(self.branches.main, data.validation, size=self.config.size)
 
-    def draw(self, data: TrainData, path: Path) -> None:
+    def save_predictions(self, data: TrainData, path: Path) -> None:
         """Frames, labels and predictions."""
         draw_segmentation(self.branches.main, data.validation, path, size=self.config.size)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
         """The main network: a plain DeepLabV3+."""
-        return self.branches.main, manifest_of(self.contract, method=self.name)
+        return self.branches.main, manifest_of(self.spec, method=self.name)
 
 
 METHOD = CrossConsistency

@@ -34,7 +34,7 @@ from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.manifest import Manifest
 from trocar.train.data.classification.samplers import EpisodeSampler
 from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.classification import interval, unknown_threshold
 from trocar.train.metrics.embeddings import classifier_manifest, draw_predictions, run_over
 from trocar.train.networks.class_prototypes import membership_of
@@ -86,9 +86,9 @@ class FewShot:
     name = "few-shot"
     task = "classification"
     Config = FewShotConfig
-    needs = ()
-    takes = ()
-    best = "episode_accuracy"
+    required_data = ()
+    optional_data = ()
+    monitor = "episode_accuracy"
 
     def __init__(self, config: FewShotConfig) -> None:
         self.config = config
@@ -118,13 +118,13 @@ class FewShot:
             )
         }  # fmt: skip
 
-    def build(self, contract: Contract) -> nn.Module:
+    def build(self, spec: ModelSpec) -> nn.Module:
         """The network, with room for the supports that it will keep."""
-        self.contract = contract
+        self.spec = spec
         self.network = FewShotNetwork(
             self.config,
-            input=contract.input,
-            classes=len(contract.classes),
+            input=spec.input,
+            classes=len(spec.classes),
             supports=self.config.supports,
         )
         return self.network
@@ -214,7 +214,7 @@ class FewShot:
         self.network.train(training)
         return np.array(accuracies)
 
-    def draw(self, data: TrainData, path: Path) -> None:
+    def save_predictions(self, data: TrainData, path: Path) -> None:
         """Photographs, classes and predictions."""
         if self.config.comparison == "local":
             scores, _ = run_over(self.network, self.validation, self.network)
@@ -233,7 +233,7 @@ class FewShot:
                 remedy="train with --comparison local",
             )
         return self.network, classifier_manifest(
-            self.contract,
+            self.spec,
             method=self.name,
             kind=self.network.kind,
             scale=float(self.network.tau.detach()),

@@ -31,7 +31,7 @@ from trocar.train.data.classification.head_set import HeadSet, head_set
 from trocar.train.data.classification.samplers import PKSampler, RandomSampler, Sampler
 from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
 from trocar.train.losses.triplet import batch_hard
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.embeddings import (
     draw_predictions,
     embedder_manifest,
@@ -94,9 +94,9 @@ class HeadTriplet:
     name = "head-triplet"
     task = "classification"
     Config = HeadTripletConfig
-    needs = ()
-    takes = ()
-    best = "macro_f1"
+    required_data = ()
+    optional_data = ()
+    monitor = "macro_f1"
 
     def __init__(self, config: HeadTripletConfig) -> None:
         self.config = config
@@ -126,13 +126,13 @@ class HeadTriplet:
             "total": self._stream(data, total, "total", config.k),
         }
 
-    def build(self, contract: Contract) -> nn.Module:
+    def build(self, spec: ModelSpec) -> nn.Module:
         """The network; which classes are the head stands in its state."""
-        self.contract = contract
+        self.spec = spec
         self.network = Embedder(
             self.config,
-            classes=len(contract.classes),
-            input=contract.input,
+            classes=len(spec.classes),
+            input=spec.input,
             fusion=self.config.fusion,
         )
         if self.head is not None:
@@ -174,14 +174,14 @@ class HeadTriplet:
         """See `trocar.train.metrics.classification`."""
         return evaluate_embedder(self.network, self.train, self.validation, self.config)
 
-    def draw(self, data: TrainData, path: Path) -> None:
+    def save_predictions(self, data: TrainData, path: Path) -> None:
         """Photographs, classes and predictions."""
         scores, _ = run_over(self.network, self.validation, self.network)
         draw_predictions(self.validation, scores.argmax(1), path)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
         """The network, centroids included."""
-        return self.network, embedder_manifest(self.network, self.contract, method=self.name)
+        return self.network, embedder_manifest(self.network, self.spec, method=self.name)
 
     def _stream(self, data: TrainData, sampler: Sampler, name: str, unit: int) -> PhotoStream:
         return PhotoStream(

@@ -50,7 +50,7 @@ from trocar.train.losses.supervision_and_texture import (
     supervision,
     texture,
 )
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.mean_teacher_pair import StudentTeacher, own_statistics
 from trocar.train.networks.segmentation import Segmenter
@@ -108,9 +108,9 @@ class MeanTeacher:
     name = "mean-teacher"
     task = "segmentation"
     Config = MeanTeacherConfig
-    needs = ("target",)
-    takes = ("target",)
-    best = "iou_mean"
+    required_data = ("target",)
+    optional_data = ()
+    monitor = "iou_mean"
 
     def __init__(self, config: MeanTeacherConfig) -> None:
         self.config = config
@@ -135,13 +135,11 @@ class MeanTeacher:
             "target": frames_stream(data, data.target, size=size, name="target", labelled=False),
         }
 
-    def build(self, contract: Contract) -> nn.Module:
+    def build(self, spec: ModelSpec) -> nn.Module:
         """Student and teacher."""
-        self.contract = contract
-        self.classes = len(contract.classes)
-        self.pair = StudentTeacher(
-            Segmenter(self.config, classes=self.classes, input=contract.input)
-        )
+        self.spec = spec
+        self.classes = len(spec.classes)
+        self.pair = StudentTeacher(Segmenter(self.config, classes=self.classes, input=spec.input))
         return self.pair
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
@@ -162,7 +160,7 @@ class MeanTeacher:
         }
         return {
             **supervision(on_source, source["mask"], self.config),
-            **texture(on_source, source["mask"], self.contract.classes, self.config),
+            **texture(on_source, source["mask"], self.spec.classes, self.config),
             "consistency": weight * consistency(first_view, teacher, reliability),
         }
 
@@ -202,13 +200,13 @@ class MeanTeacher:
         """Scores of the teacher, see `trocar.train.metrics.segmentation`."""
         return evaluate_segmentation(self.pair.teacher, data.validation, size=self.config.size)
 
-    def draw(self, data: TrainData, path: Path) -> None:
+    def save_predictions(self, data: TrainData, path: Path) -> None:
         """Frames, labels and the teacher's predictions."""
         draw_segmentation(self.pair.teacher, data.validation, path, size=self.config.size)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
         """The teacher."""
-        return self.pair.teacher, manifest_of(self.contract, method=self.name)
+        return self.pair.teacher, manifest_of(self.spec, method=self.name)
 
 
 def uncertainty(probability: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from trocar.train.losses.supervision_and_texture import (
     supervision,
     texture,
 )
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.segmentation import Segmenter
 
@@ -33,9 +33,9 @@ class Supervised:
     name = "supervised"
     task = "segmentation"
     Config = SegmentationConfig
-    needs = ()
-    takes = ()
-    best = "iou_mean"
+    required_data = ()
+    optional_data = ()
+    monitor = "iou_mean"
 
     def __init__(self, config: SegmentationConfig) -> None:
         self.config = config
@@ -47,10 +47,10 @@ class Supervised:
             "labelled": frames_stream(data, data.labelled, size=self.config.size, name="labelled")
         }
 
-    def build(self, contract: Contract) -> nn.Module:
+    def build(self, spec: ModelSpec) -> nn.Module:
         """The network itself."""
-        self.contract = contract
-        self.network = Segmenter(self.config, classes=len(contract.classes), input=contract.input)
+        self.spec = spec
+        self.network = Segmenter(self.config, classes=len(spec.classes), input=spec.input)
         return self.network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
@@ -59,7 +59,7 @@ class Supervised:
         logits, mask = self.network(labelled["image"]), labelled["mask"]
         return {
             **supervision(logits, mask, self.config),
-            **texture(logits, mask, self.contract.classes, self.config),
+            **texture(logits, mask, self.spec.classes, self.config),
         }
 
     def after_step(self, progress: Progress) -> None:
@@ -69,13 +69,13 @@ class Supervised:
         """See `trocar.train.metrics.segmentation`."""
         return evaluate_segmentation(self.network, data.validation, size=self.config.size)
 
-    def draw(self, data: TrainData, path: Path) -> None:
+    def save_predictions(self, data: TrainData, path: Path) -> None:
         """Frames, labels and predictions."""
         draw_segmentation(self.network, data.validation, path, size=self.config.size)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
         """The network."""
-        return self.network, manifest_of(self.contract, method=self.name)
+        return self.network, manifest_of(self.spec, method=self.name)
 
 
 METHOD = Supervised

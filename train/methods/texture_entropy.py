@@ -34,7 +34,7 @@ from trocar.contract.manifest import Manifest
 from trocar.train.data.loader.segmentation import frames_stream
 from trocar.train.losses import segmentation as losses
 from trocar.train.losses.supervision_and_texture import manifest_of, normalised, texture_difference
-from trocar.train.methods.protocol import Batch, BatchSource, Contract, Progress, TrainData
+from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.segmentation import NetworkConfig, Segmenter
 
@@ -73,9 +73,9 @@ class TextureEntropy:
     name = "texture-entropy"
     task = "segmentation"
     Config = TextureEntropyConfig
-    needs = ()
-    takes = ()
-    best = "iou_mean"
+    required_data = ()
+    optional_data = ()
+    monitor = "iou_mean"
 
     def __init__(self, config: TextureEntropyConfig) -> None:
         self.config = config
@@ -87,10 +87,10 @@ class TextureEntropy:
             "labelled": frames_stream(data, data.labelled, size=self.config.size, name="labelled")
         }
 
-    def build(self, contract: Contract) -> nn.Module:
+    def build(self, spec: ModelSpec) -> nn.Module:
         """The network itself."""
-        self.contract = contract
-        self.network = Segmenter(self.config, classes=len(contract.classes), input=contract.input)
+        self.spec = spec
+        self.network = Segmenter(self.config, classes=len(spec.classes), input=spec.input)
         return self.network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
@@ -100,11 +100,11 @@ class TextureEntropy:
         difference = texture_difference(
             training,
             standard,
-            self.contract.classes,
+            self.spec.classes,
             mode=self.config.texture_mode,
             distance=self.config.texture_distance,
         )
-        self.logged = {"texture_normalised": normalised(difference, len(self.contract.classes))}
+        self.logged = {"texture_normalised": normalised(difference, len(self.spec.classes))}
         label = self.config.w_label * losses.cross_entropy(training, standard).mean()
         if progress.step < self.config.texture_from * progress.total_steps:
             return {"label": label}
@@ -117,13 +117,13 @@ class TextureEntropy:
         """See `trocar.train.metrics.segmentation`."""
         return evaluate_segmentation(self.network, data.validation, size=self.config.size)
 
-    def draw(self, data: TrainData, path: Path) -> None:
+    def save_predictions(self, data: TrainData, path: Path) -> None:
         """Frames, labels and predictions."""
         draw_segmentation(self.network, data.validation, path, size=self.config.size)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
         """The network."""
-        return self.network, manifest_of(self.contract, method=self.name)
+        return self.network, manifest_of(self.spec, method=self.name)
 
 
 METHOD = TextureEntropy

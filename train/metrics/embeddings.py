@@ -19,7 +19,7 @@ from trocar.contract.bundle import write_atomic
 from trocar.contract.manifest import Manifest
 from trocar.contract.pictures import encode_picture
 from trocar.train.data.classification.streams import PhotoStore
-from trocar.train.methods.protocol import Contract
+from trocar.train.methods.protocol import ModelSpec
 from trocar.train.metrics.classification import classification_scores, unknown_threshold
 from trocar.train.networks.class_prototypes import centroids_from, membership_of
 from trocar.train.networks.embedding import SCALE, Embedder, EmbeddingConfig
@@ -88,13 +88,13 @@ def evaluate_embedder(
 
 
 def classifier_manifest(
-    contract: Contract, *, method: str, kind: str, scale: float | None, threshold: float,
+    spec: ModelSpec, *, method: str, kind: str, scale: float | None, threshold: float,
     features: tuple[int, ...],
 ) -> Manifest:  # fmt: skip
     """A classifier's manifest, before export.
 
     Args:
-        contract: Name, classes, input.
+        spec: Name, classes, input.
         method: Command name.
         kind: ``centroid``, ``local`` or ``head``.
         scale: Certainty is the best score over it; ``None`` for softmax.
@@ -108,19 +108,19 @@ def classifier_manifest(
         "features": list(features),
     }
     return Manifest(
-        name=contract.name,
+        name=spec.name,
         task="classification",
         method=method,
-        classes=contract.classes,
-        input=contract.input,
+        classes=spec.classes,
+        input=spec.input,
         extra={"classification": about},
     )
 
 
-def embedder_manifest(network: Embedder, contract: Contract, *, method: str) -> Manifest:
+def embedder_manifest(network: Embedder, spec: ModelSpec, *, method: str) -> Manifest:
     """`classifier_manifest` of an `Embedder`."""
     return classifier_manifest(
-        contract,
+        spec,
         method=method,
         kind=network.kind,
         scale=SCALE if network.kind == "centroid" else None,

@@ -3,7 +3,7 @@
     network, manifest = load_deployable("runs/first")     # the best checkpoint of a run
 
 The file's metadata carries one JSON document: schema version, step, method and settings, the
-contract (classes, network size), optimiser settings, scores so far, and a SHA-256 over all of it.
+model specification (classes, network size), optimiser settings, scores so far, and a SHA-256 over all of it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from trocar.contract.errors import (
 )
 from trocar.contract.manifest import InputSpec, Manifest
 from trocar.train.methods import find_method
-from trocar.train.methods.protocol import Contract, Method
+from trocar.train.methods.protocol import Method, ModelSpec
 
 SCHEMA = "1.0"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -48,7 +48,7 @@ class Checkpoint:
         method: Command name of the method.
         config: The method's settings, plain values.
         run: The loop's settings, plain values.
-        contract: What the model is to the outside.
+        spec: Name, classes and input of the model.
         step: Optimiser steps that were done.
         weights: The module's state dictionary.
         optimizer: The optimiser's state dictionary; empty where it is not kept.
@@ -59,7 +59,7 @@ class Checkpoint:
     method: str
     config: Mapping[str, Any]
     run: Mapping[str, Any]
-    contract: Contract
+    spec: ModelSpec
     step: int
     weights: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
@@ -83,16 +83,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
                 tensors[f"{_OPTIMIZER}{index}/{name}"] = _plain(value)
             else:
                 scalars.setdefault(str(index), {})[name] = value
-    contract = checkpoint.contract
+    spec = checkpoint.spec
     document = {
         "schema": SCHEMA,
         "method": checkpoint.method,
         "config": dict(checkpoint.config),
         "run": dict(checkpoint.run),
         "contract": {
-            "name": contract.name,
-            "classes": contract.classes.to_dicts(),
-            "input": asdict(contract.input),
+            "name": spec.name,
+            "classes": spec.classes.to_dicts(),
+            "input": asdict(spec.input),
         },
         "step": checkpoint.step,
         "groups": checkpoint.optimizer.get("param_groups", []),
@@ -190,7 +190,7 @@ def load_method(file: Path) -> tuple[Method, Checkpoint]:
     except ConfigError as error:
         raise CheckpointError(f"{file}: {error.message}", remedy=error.remedy) from error
     method = kind(config)
-    load_weights(method.build(checkpoint.contract), checkpoint.weights, source=str(file))
+    load_weights(method.build(checkpoint.spec), checkpoint.weights, source=str(file))
     return method, checkpoint
 
 
@@ -238,18 +238,18 @@ def _from_document(document: dict[str, Any], tensors: Mapping[str, Tensor]) -> C
         else:
             index, key = name.removeprefix(_OPTIMIZER).split("/", 1)
             state.setdefault(int(index), {})[key] = value
-    contract = document["contract"]
-    spec = dict(contract["input"])
+    model = document["contract"]
+    frame = dict(model["input"])
     for key in ("mean", "std"):
-        spec[key] = tuple(spec[key])
+        frame[key] = tuple(frame[key])
     return Checkpoint(
         method=document["method"],
         config=document["config"],
         run=document["run"],
-        contract=Contract(
-            name=contract["name"],
-            classes=ClassTable.from_dicts(contract["classes"]),
-            input=InputSpec(**spec),
+        spec=ModelSpec(
+            name=model["name"],
+            classes=ClassTable.from_dicts(model["classes"]),
+            input=InputSpec(**frame),
         ),
         step=int(document["step"]),
         weights=weights,

@@ -14,7 +14,7 @@ from typing import Any
 
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import CheckpointError
-from trocar.train.methods.protocol import Contract, Method
+from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.checkpoint import Checkpoint
 from trocar.train.state.settings import FREE_TO_CHANGE, RunConfig
 
@@ -45,7 +45,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, contract: Contract) -> None:
+def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, spec: ModelSpec) -> None:
     """Refuses to go on with other settings than the run was started with.
 
     Raises:
@@ -54,10 +54,10 @@ def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, contract:
     faults = []
     if checkpoint.method != method.name:
         faults.append(f"method was {checkpoint.method}, is {method.name}")
-    if checkpoint.contract.classes != contract.classes:
+    if checkpoint.spec.classes != spec.classes:
         faults.append(
-            f"classes were {', '.join(checkpoint.contract.classes.names)}; "
-            f"the data now have {', '.join(contract.classes.names)}"
+            f"classes were {', '.join(checkpoint.spec.classes.names)}; "
+            f"the data now have {', '.join(spec.classes.names)}"
         )
     faults += _differences(checkpoint.config, to_mapping(method.config))
     faults += _differences(checkpoint.run, to_mapping(run))

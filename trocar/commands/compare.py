@@ -94,9 +94,10 @@ def _run_all(
 
 def _flags(entry: Entry, sets: Mapping[str, Path | None]) -> dict[str, Any]:
     from trocar.train.methods import find_method
+    from trocar.train.methods.protocol import accepted_data
 
-    takes = (*find_method(entry.method).takes, "validation")
-    return {name: path for name, path in sets.items() if path is not None and name in takes}
+    accepted = (*accepted_data(find_method(entry.method)), "validation")
+    return {name: path for name, path in sets.items() if path is not None and name in accepted}
 
 
 def _run_here(

@@ -146,7 +146,7 @@ def _validation_frames(run: Path) -> FrameSet | PhotoSet:
 
 def _without_needs(method: Any) -> Any:
     """The method as a reader of labelled frames alone: the gate needs no other set."""
-    return SimpleNamespace(name=method.name, task=method.task, needs=(), takes=())
+    return SimpleNamespace(name=method.name, task=method.task, required_data=(), optional_data=())
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,8 +86,10 @@ def _extra_sets(method: type[Method]) -> Any:
         "target": "Folder of frames of the target domain; its labels are not read.",
     }
 
+    from trocar.train.methods.protocol import accepted_data
+
     def decorate(function: Any) -> Any:
-        for name in method.takes:
+        for name in accepted_data(method):
             function = click.option(f"--{name}", type=_FOLDER, help=texts[name])(function)
         return function
 

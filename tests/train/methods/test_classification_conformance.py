@@ -24,7 +24,7 @@ from trocar.train.data.classification.streams import PhotoStore
 from trocar.train.data.config import DataConfig
 from trocar.train.loop import train
 from trocar.train.methods import find_method, method_names
-from trocar.train.methods.protocol import Contract, Progress
+from trocar.train.methods.protocol import ModelSpec, Progress
 from trocar.train.metrics.classification import interval
 from trocar.train.run import read_settings
 from trocar.train.state.checkpoint import load_deployable, read_checkpoint
@@ -51,12 +51,12 @@ def examinee(
     batch = {name: stream.batch(0) for name, stream in method.streams(data).items()}
     torch.manual_seed(0)
     size = method.config.size
-    contract = Contract(
+    spec = ModelSpec(
         name="exam",
         classes=data.labelled.table,
         input=InputSpec(height=size[0], width=size[1]),
     )
-    return method, method.build(contract), batch, data
+    return method, method.build(spec), batch, data
 
 
 def practise(examinee: Examinee, steps: int) -> list[float]:
@@ -232,7 +232,7 @@ def test_few_shot_scores_have_an_interval(
     stream = method.streams(data)["episode"]
     torch.manual_seed(0)
     module = method.build(
-        Contract(name="t", classes=data.labelled.table, input=InputSpec(height=48, width=48))
+        ModelSpec(name="t", classes=data.labelled.table, input=InputSpec(height=48, width=48))
     )
     optimizer = torch.optim.Adam(module.parameters(), lr=4e-3)
     module.train()
@@ -262,7 +262,7 @@ def test_baselines_train_and_stay_in_training(
     batch = {name: stream.batch(0) for name, stream in method.streams(data).items()}
     torch.manual_seed(0)
     module = method.build(
-        Contract(name="t", classes=data.labelled.table, input=InputSpec(height=48, width=48))
+        ModelSpec(name="t", classes=data.labelled.table, input=InputSpec(height=48, width=48))
     )
     history = practise((method, module, batch, data), 30)
     assert history[-1] < 0.75 * history[0]
@@ -295,10 +295,10 @@ def test_recipes_are_read(name: str) -> None:
 def test_wrong_settings_are_said_at_once(name: str, wrong: dict[str, Any], words: str) -> None:
     kind = find_method(name)
     table = ClassTable.from_names(["a", "b"])
-    contract = Contract(name="t", classes=table, input=InputSpec(height=224, width=224))
+    spec = ModelSpec(name="t", classes=table, input=InputSpec(height=224, width=224))
 
     def make() -> None:
-        kind(from_mapping(kind.Config, wrong, source="test")).build(contract)
+        kind(from_mapping(kind.Config, wrong, source="test")).build(spec)
 
     with pytest.raises(ConfigError, match=words):
         make()

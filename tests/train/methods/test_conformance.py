@@ -18,7 +18,7 @@ from trocar.contract.errors import InterruptedByUserError
 from trocar.contract.manifest import InputSpec
 from trocar.train.loop import train
 from trocar.train.methods import find_method, method_names
-from trocar.train.methods.protocol import Contract, Progress
+from trocar.train.methods.protocol import ModelSpec, Progress
 from trocar.train.state.checkpoint import load_deployable, read_checkpoint
 from trocar.train.state.job import Job
 
@@ -41,10 +41,8 @@ def examinee(
     data = open_toy(method, make_run())
     batch = {name: stream.batch(0) for name, stream in method.streams(data).items()}
     torch.manual_seed(0)
-    contract = Contract(
-        name="exam", classes=data.labelled.table, input=InputSpec(height=64, width=80)
-    )
-    return method, method.build(contract), batch
+    spec = ModelSpec(name="exam", classes=data.labelled.table, input=InputSpec(height=64, width=80))
+    return method, method.build(spec), batch
 
 
 # Terms that are off by default are examined too.

@@ -14,7 +14,7 @@ from trocar.contract.manifest import InputSpec
 from trocar.train.data.classification.head_set import head_set
 from trocar.train.data.classification.samplers import PKSampler, RandomSampler
 from trocar.train.losses.triplet import batch_hard
-from trocar.train.methods.protocol import Contract, Progress
+from trocar.train.methods.protocol import ModelSpec, Progress
 from trocar.train.networks.class_prototypes import unit
 from trocar.train.networks.embedding import Embedder, EmbeddingConfig
 
@@ -127,7 +127,7 @@ def built(make_classifier: Callable[..., Any], data_of: Any, run: Any, **changes
     streams = method.streams(data)
     torch.manual_seed(0)
     method.build(
-        Contract(name="t", classes=data.labelled.table, input=InputSpec(height=32, width=32))
+        ModelSpec(name="t", classes=data.labelled.table, input=InputSpec(height=32, width=32))
     )
     batch = {name: stream.batch(0) for name, stream in streams.items()}
     return method, streams, batch

@@ -21,10 +21,10 @@ from trocar.train.losses.supervision_and_texture import ANGLES, texture_differen
 from trocar.train.methods import cross_consistency as cc
 from trocar.train.methods import find_method
 from trocar.train.methods import mean_teacher as mt
-from trocar.train.methods.protocol import Contract, Progress
+from trocar.train.methods.protocol import ModelSpec, Progress
 
 TABLE = ClassTable.from_names(["background", "a", "b"])
-CONTRACT = Contract(name="m", classes=TABLE, input=InputSpec(height=64, width=80))
+SPEC = ModelSpec(name="m", classes=TABLE, input=InputSpec(height=64, width=80))
 MIDDLE = Progress(60, 100, 6, 10)
 
 
@@ -101,7 +101,7 @@ def test_the_loss_is_the_weighted_sum(make_method: Callable[..., Any]) -> None:
     for weights in ((1.0, 1.0), (0.5, 3.0)):
         method = make_method("texture-entropy", w_texture=weights[0], w_label=weights[1])
         torch.manual_seed(0)
-        method.build(CONTRACT)
+        method.build(SPEC)
         torch.manual_seed(1)
         values[weights] = {k: float(v.detach()) for k, v in method.losses(batch, MIDDLE).items()}
     plain, weighted = values.values()
@@ -112,7 +112,7 @@ def test_the_loss_is_the_weighted_sum(make_method: Callable[..., Any]) -> None:
 
 def test_texture_begins_where_it_is_asked_to(make_method: Callable[..., Any]) -> None:
     method = make_method("texture-entropy", texture_from=0.5)
-    method.build(CONTRACT)
+    method.build(SPEC)
     batch = {
         "labelled": {"image": torch.zeros(2, 3, 64, 80), "mask": torch.zeros(2, 64, 80).long()}
     }
@@ -135,7 +135,7 @@ def test_texture_without_one_of_its_terms_is_refused(weights: dict[str, float]) 
 def teacher(make_method: Callable[..., Any]) -> mt.MeanTeacher:
     torch.manual_seed(0)
     method = make_method("mean-teacher", w_consistency=10.0)
-    method.build(CONTRACT).train()
+    method.build(SPEC).train()
     return method
 
 
@@ -239,7 +239,7 @@ def test_the_teacher_of_a_short_run_averages_over_a_twentieth_of_it(
 
 def test_monte_carlo_passes_are_several_views(make_method: Callable[..., Any]) -> None:
     method = make_method("mean-teacher", passes=3, dropout=0.2)
-    method.build(CONTRACT).train()
+    method.build(SPEC).train()
     calls = []
     method.pair.teacher.register_forward_hook(lambda *_: calls.append(1))
     method.losses(adaptation_batch(), MIDDLE)
@@ -292,7 +292,7 @@ def consistency_batch() -> dict[str, Any]:
 def consistent(make_method: Callable[..., Any], **values: Any) -> cc.CrossConsistency:
     torch.manual_seed(0)
     method: cc.CrossConsistency = make_method("cross-consistency", **values)
-    method.build(CONTRACT).train()
+    method.build(SPEC).train()
     return method
 
 
@@ -382,7 +382,7 @@ def test_decoders_by_flag_and_none_of_them_deployed(make_method: Callable[..., A
     assert len(method.branches.auxiliary) == 3
     network, _ = method.deployable()
     supervised = make_method("supervised")
-    plain = supervised.build(CONTRACT)
+    plain = supervised.build(SPEC)
     assert network.state_dict().keys() == plain.state_dict().keys()
     with pytest.raises(ConfigError, match="did you mean f-noise"):
         config_of("cross-consistency", perturbations=["f-nose"])

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from trocar.contract.errors import CheckpointError, IntegrityError, SinkError, VersionError
 from trocar.contract.manifest import InputSpec
-from trocar.train.methods.protocol import Contract
+from trocar.train.methods.protocol import ModelSpec
 from trocar.train.state import checkpoint as module
 from trocar.train.state.checkpoint import (
     Checkpoint,
@@ -31,8 +31,8 @@ def saved(
     tmp_path: Path, make_method: Callable[..., Any], three_classes: Any
 ) -> tuple[Path, Checkpoint]:
     method = make_method("supervised")
-    contract = Contract(name="n", classes=three_classes, input=InputSpec(height=64, width=80))
-    network = method.build(contract)
+    spec = ModelSpec(name="n", classes=three_classes, input=InputSpec(height=64, width=80))
+    network = method.build(spec)
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters)
     for parameter in parameters:
@@ -44,7 +44,7 @@ def saved(
         method="supervised",
         config=to_mapping(method.config),
         run={"steps": 3},
-        contract=contract,
+        spec=spec,
         step=3,
         weights=network.state_dict(),
         optimizer=optimizer.state_dict(),
@@ -59,7 +59,7 @@ def saved(
 def test_everything_comes_back(saved: tuple[Path, Checkpoint]) -> None:
     path, made = saved
     got = read_checkpoint(path)
-    assert (got.step, got.method, got.contract) == (3, "supervised", made.contract)
+    assert (got.step, got.method, got.spec) == (3, "supervised", made.spec)
     assert got.weights.keys() == made.weights.keys()
     assert all(torch.equal(got.weights[k], v) for k, v in made.weights.items())
     for index, state in made.optimizer["state"].items():
@@ -77,7 +77,7 @@ def test_the_deployable_network_is_what_was_trained(saved: tuple[Path, Checkpoin
     path, made = saved
     network, manifest = load_deployable(path)
     assert manifest.method == "supervised"
-    assert manifest.classes == made.contract.classes
+    assert manifest.classes == made.spec.classes
     assert manifest.source["checkpoint"] == "last.ckpt"
     assert len(manifest.source["checkpoint_sha256"]) == 64
     assert not network.training
