@@ -53,7 +53,7 @@ class GroupedCommand(click.Command):
         ungrouped: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):
                 title = getattr(parameter, _TITLE, None)
                 (ungrouped if title is None else sections.setdefault(title, [])).append(record)
         if ungrouped:
