@@ -48,6 +48,15 @@ def test_folders_have_nine_modules_at_most() -> None:
     assert set(ONE_OF_A_KIND) == set(found), "an exception that is not needed any more"
 
 
+def test_every_folder_of_modules_is_a_package() -> None:
+    """Without ``__init__.py`` a folder is missing from the wheel."""
+    folders = {ROOT / name for name in modules()}
+    without = {str(p.parent.relative_to(ROOT)) for p in folders} - {
+        str(p.parent.relative_to(ROOT)) for p in folders if p.name == "__init__.py"
+    }
+    assert not without, f"no __init__.py in {sorted(without)}"
+
+
 def test_a_tenth_module_is_seen() -> None:
     files = [f"train/new/m{i}.py" for i in range(MOST)] + ["train/new/__init__.py"]
     assert crowded(files) == {}
