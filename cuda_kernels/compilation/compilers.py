@@ -1,6 +1,6 @@
-"""The two device compilers: ``nvcc`` where there is one, else NVRTC from the wheel torch brings.
+"""The two device compilers: nvcc if it is installed, else NVRTC from the wheel that torch needs.
 
-    find_compiler().compile(source, "sm_90")  # Compiled(binary, log)
+    find_compiler().compile("hard.cu", (("LABEL", "int"),), "sm_90")  # Compiled(binary, log)
 
 Neither needs a GPU.
 """
@@ -19,41 +19,47 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trocar.contract.errors import BackendError
-
-KERNELS = Path(__file__).parent / "kernels"
-
-ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")
-"""Real architectures that the kernels are compiled for; ``compute_75`` gives PTX for any."""
-
-Defines = tuple[tuple[str, str], ...]
+from trocar.cuda_kernels.compilation.sources import KERNELS, Defines
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A cubin (or PTX) and what the assembler said of registers and spills."""
+    """A cubin or PTX, and the assembler's log with registers and spills."""
 
     binary: bytes
     log: str
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What one kernel of a binary takes of the device."""
+class KernelUsage:
+    """Registers and spills of one kernel of a binary."""
 
     kernel: str
     registers: int
-    spilled: int
-    """Bytes stored and loaded by spills."""
+    """Per thread."""
+    spill_stores: int
+    """Bytes per thread."""
+    spill_loads: int
+    """Bytes per thread."""
 
 
 class Compiler(Protocol):
-    """Something that turns a kernel source into a binary for one architecture."""
+    """Compiles a kernel source to a binary for one architecture."""
 
     name: str
-    """With its version: part of the cache's key."""
+    """Name and version; part of the cache's key."""
 
     def compile(self, file: str, defines: Defines, architecture: str) -> Compiled:
-        """Compile for ``sm_XX`` to a cubin, for ``compute_XX`` to PTX."""
+        """Compile one source.
+
+        Args:
+            file: Name of a source in ``KERNELS``.
+            defines: Compile-time choices.
+            architecture: ``sm_XX`` gives a cubin, ``compute_XX`` gives PTX.
+
+        Raises:
+            BackendError: The compiler refuses the source or the architecture.
+        """
         ...
 
 
@@ -62,8 +68,8 @@ class Nvcc:
 
     def __init__(self, program: str) -> None:
         self._program = program
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-        self.name = f"nvcc {said.stdout.strip().splitlines()[-1]}"
+        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        self.name = f"nvcc {version.stdout.strip().splitlines()[-1]}"
 
     def compile(self, file: str, defines: Defines, architecture: str) -> Compiled:
         """See ``Compiler``."""
@@ -72,23 +78,23 @@ class Nvcc:
             target = Path(folder) / "kernel"
             flags = [f"-D{name}={value}" for name, value in defines]
             command = [self._program, kind, f"-arch={architecture}", "-std=c++17", "-Xptxas=-v"]
-            done = subprocess.run(
+            completed = subprocess.run(
                 [*command, *flags, str(KERNELS / file), "-o", str(target)],
                 capture_output=True,
                 text=True,
                 check=False,
             )
-            if done.returncode:
-                raise _refused(file, architecture, self.name, done.stderr)
-            return Compiled(target.read_bytes(), done.stderr)
+            if completed.returncode:
+                raise _compile_error(file, architecture, self.name, completed.stderr)
+            return Compiled(target.read_bytes(), completed.stderr)
 
 
 class Nvrtc:
-    """The compiler in a library; it needs no toolkit and no host compiler."""
+    """The compiler library of CUDA; it needs neither a toolkit nor a host compiler."""
 
     def __init__(self, library: Path) -> None:
         for builtins in library.parent.glob("libnvrtc-builtins.so.*"):
-            # NVRTC opens this by name alone, and finds it only where it is loaded already.
+            # NVRTC opens this library by its bare name, which works only if it is loaded already.
             ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
         self._lib = ctypes.CDLL(str(library))
         self._lib.nvrtcGetErrorString.restype = ctypes.c_char_p
@@ -117,13 +123,13 @@ class Nvrtc:
             *(f"-D{name}={value}" for name, value in defines),
         ]
         if not architecture.startswith("sm_"):
-            options.remove("--ptxas-options=-v")  # PTX has not met the assembler
+            options.remove("--ptxas-options=-v")  # PTX does not pass through the assembler
         array = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         try:
             failed = self._lib.nvrtcCompileProgram(program, ctypes.c_int(len(options)), array)
             log = self._bytes("ProgramLog", program).decode(errors="replace").rstrip("\0")
             if failed:
-                raise _refused(file, architecture, self.name, log)
+                raise _compile_error(file, architecture, self.name, log)
             kind = "CUBIN" if architecture.startswith("sm_") else "PTX"
             return Compiled(self._bytes(kind, program), log)
         finally:
@@ -145,10 +151,10 @@ class Nvrtc:
 
 
 def find_compiler() -> Compiler:
-    """Return ``nvcc`` where it is on the path, else NVRTC.
+    """Return nvcc if it is on the path, else NVRTC.
 
     Raises:
-        BackendError: There is neither.
+        BackendError: Neither is installed.
     """
     program = shutil.which("nvcc")
     if program is not None:
@@ -167,33 +173,32 @@ def find_nvrtc() -> Path | None:
     names = ("bin/**/nvrtc64_*.dll",) if sys.platform == "win32" else ("lib/libnvrtc.so.*",)
     for package in ("nvidia", "torch"):
         spec = importlib.util.find_spec(package)
-        for place in (spec and spec.submodule_search_locations) or ():
+        for location in (spec and spec.submodule_search_locations) or ():
             for name in names:
-                found = [
+                matches = [
                     path
                     for folder in ("*", ".")
-                    for path in sorted(Path(place).glob(f"{folder}/{name}"))
+                    for path in sorted(Path(location).glob(f"{folder}/{name}"))
                     if "alt" not in path.name and "builtins" not in path.name
                 ]
-                if found:
-                    return found[-1]
+                if matches:
+                    return matches[-1]
     return None
 
 
-def usages(log: str) -> list[Usage]:
-    """Read registers and spills of every kernel out of the assembler's words."""
+def parse_usages(log: str) -> list[KernelUsage]:
+    """Read registers and spills of every kernel from the assembler's log."""
     result = []
     for block in re.split(r"Compiling entry function ", log)[1:]:
         kernel = re.match(r"'(\w+)'", block)
         spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", block)
         registers = re.search(r"Used (\d+) registers", block)
         if kernel and spills and registers:
-            spilled = int(spills[1]) + int(spills[2])
-            result.append(Usage(kernel[1], int(registers[1]), spilled))
+            result.append(KernelUsage(kernel[1], int(registers[1]), int(spills[1]), int(spills[2])))
     return result
 
 
-def _refused(file: str, architecture: str, compiler: str, log: str) -> BackendError:
+def _compile_error(file: str, architecture: str, compiler: str, log: str) -> BackendError:
     return BackendError(
         f"{compiler} does not compile {file} for {architecture}:\n{log.strip()}",
         remedy="the kernels need CUDA 12 or later and an architecture from sm_75 up",
