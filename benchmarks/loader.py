@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from trocar.contract.classes import ClassTable
-from trocar.train.data.loader.batch_stream import Batch, FrameDataset, loader, read_batch
+from trocar.train.data.loader.batch_stream import Batch, FrameDataset, data_loader, read_batch
 from trocar.train.data.loader.frame_cache import FrameCache
 from trocar.train.data.loader.shared_memory import PREFETCH, start_worker
 from trocar.train.data.readers import open_frames
@@ -90,7 +90,7 @@ def order(dataset: FrameDataset, passes: int) -> list[list[int]]:
 
 
 def load(dataset: FrameDataset, workers: int, passes: int) -> None:
-    for _ in loader(dataset, order(dataset, passes), workers=workers):
+    for _ in data_loader(dataset, order(dataset, passes), workers=workers):
         pass
 
 

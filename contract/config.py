@@ -5,18 +5,23 @@
         '''Attributes:
             steps: Optimiser steps.
         '''
-        steps: int = 100
+        steps: Annotated[int, Range(1)] = 100
+
+        def __post_init__(self) -> None:
+            check_ranges(self)
 
     from_mapping(Config, {"setps": 5}, source="x.toml")   # ConfigError: did you mean steps?
 
 Field types: ``bool int float str Path``, ``Literal[...]``, ``X | None``, ``tuple[X, ...]`` and
-``tuple[X, X]``. A dataclass checks ranges in ``__post_init__`` with `require`.
+``tuple[X, X]``. A `Range` gives the check of a number and its limits in ``--help``; `require`
+checks what a range cannot say.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import math
 import re
@@ -33,16 +38,50 @@ from trocar.contract.toml import read_toml
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number, or of every number of a tuple, given with `typing.Annotated`.
+
+        rotate: Annotated[float, Range(0, 180)] = 20.0
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        open_low: Whether ``low`` itself is excluded.
+        open_high: Whether ``high`` itself is excluded.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low < value if self.open_low else self.low <= value
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        """The limits in words, such as ``0 to 1`` or ``above 0``."""
+        if math.isinf(self.low):
+            return f"below {self.high:g}" if self.open_high else f"at most {self.high:g}"
+        low = f"above {self.low:g}" if self.open_low else f"{self.low:g}"
+        if math.isinf(self.high):
+            return low if self.open_low else f"{low} or more"
+        return f"{low} to below {self.high:g}" if self.open_high else f"{low} to {self.high:g}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FieldSpec:
     """One field of a configuration dataclass, as flags and help texts need it.
 
     Attributes:
         name: Field name; the flag is ``--`` plus the name with dashes.
-        kind: The annotation without ``None``.
+        kind: The annotation without ``None`` and without its range.
         optional: Whether ``None`` is allowed.
         default: Default value, or ``dataclasses.MISSING``.
-        help: The field's line of the class's ``Attributes:`` section.
+        help: The field's line of the class's ``Attributes:`` section, with its range if it has one.
+        range: Limits of the number; ``None`` for none.
     """
 
     name: str
@@ -50,6 +89,7 @@ class FieldSpec:
     optional: bool
     default: Any
     help: str
+    range: Range | None = None
 
     @property
     def flag(self) -> str:
@@ -66,21 +106,23 @@ class FieldSpec:
 
 def fields_of(cls: type) -> list[FieldSpec]:
     """Describes the fields of a configuration dataclass, in order."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     helps = attribute_docs(cls)
     specs = []
     for field in dataclasses.fields(cls):
         default = field.default
         if default is MISSING and field.default_factory is not MISSING:
             default = field.default_factory()
-        kind, optional = _without_none(hints[field.name])
+        kind, optional, limits = _plain_kind(hints[field.name])
+        text = helps.get(field.name, "")
         specs.append(
             FieldSpec(
                 name=field.name,
                 kind=kind,
                 optional=optional,
                 default=default,
-                help=helps.get(field.name, ""),
+                help=f"{text.removesuffix('.')} ({limits})." if limits else text,
+                range=limits,
             )
         )
     return specs
@@ -138,7 +180,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, source: str) -> T:
     else:
         if not faults:
             return config
-    raise ConfigError(f"{source}: " + "; ".join(faults), remedy="mend the named values")
+    raise ConfigError(f"{source}: " + "; ".join(faults), remedy="correct the named values")
 
 
 def read_config(cls: type[T], path: str | Path) -> T:
@@ -168,7 +210,29 @@ def require(*checks: tuple[bool, str]) -> None:
     """
     faults = [text for good, text in checks if not good]
     if faults:
-        raise ConfigError("; ".join(faults), remedy="mend the named values")
+        raise ConfigError("; ".join(faults), remedy="correct the named values")
+
+
+def check_ranges(config: Any, *checks: tuple[bool, str]) -> None:
+    """Raises one `ConfigError` for all numbers outside their `Range`; for ``__post_init__``.
+
+    Args:
+        config: A configuration dataclass.
+        checks: Further checks, see `require`.
+    """
+    found = []
+    cls: type[object] = type(config)
+    for name, limits in _ranges_of(cls):
+        value = getattr(config, name)
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        good = all(number in limits for number in numbers)
+        found.append((good, f"{name} is {value}, expected {limits}"))
+    require(*found, *checks)
+
+
+@functools.cache
+def _ranges_of(cls: type[object]) -> tuple[tuple[str, Range], ...]:
+    return tuple((spec.name, spec.range) for spec in fields_of(cls) if spec.range is not None)
 
 
 def unknown(name: str, known: typing.Iterable[str]) -> str:
@@ -251,6 +315,20 @@ def _convert_number(value: Any, kind: type) -> Any:
     if not math.isfinite(number):
         raise ValueError(f"got {value!r}, expected a finite number")
     return number
+
+
+def _plain_kind(kind: Any) -> tuple[Any, bool, Range | None]:
+    """The kind without range and ``None``, whether it may be ``None``, and the range."""
+    if typing.get_origin(kind) is typing.Annotated:
+        inner, *extras = typing.get_args(kind)
+        limits = next((extra for extra in extras if isinstance(extra, Range)), None)
+        plain, optional, _ = _plain_kind(inner)
+        return plain, optional, limits
+    plain, optional = _without_none(kind)
+    if optional and typing.get_origin(plain) is typing.Annotated:
+        plain, _, limits = _plain_kind(plain)
+        return plain, True, limits
+    return plain, optional, None
 
 
 def _without_none(kind: Any) -> tuple[Any, bool]:

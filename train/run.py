@@ -31,8 +31,8 @@ def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> di
         out: Folder of the run.
         flags: By name as the command has them; ``None`` means not given.
     """
-    from trocar.train.data.config import DataConfig, Paths
-    from trocar.train.data.open import open_data, trained_on
+    from trocar.train.data.config import DataConfig, DatasetPaths
+    from trocar.train.data.open import open_data, training_fingerprint
     from trocar.train.loop import train as run_loop
     from trocar.train.state.job import Job
     from trocar.train.state.run_folder import CONFIG, RunFolder
@@ -48,7 +48,7 @@ def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> di
         (kind.Config, DataConfig, RunConfig), recipe=recipe, flags=flags, method=name
     )
     method = kind(settings[0])
-    paths = Paths(data=data, **{n: flags.get(n) for n in ("unlabelled", "target", "validation")})
+    paths = DatasetPaths(data=data, **{n: flags.get(n) for n in ("unlabelled", "target", "validation")})
     sets = open_data(paths, settings[1], settings[2], method)
     if _is_first_process():
         for note in sets.labelled.notes:  # e.g. which groups validate
@@ -64,7 +64,7 @@ def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> di
             command=shlex.join(["trocar", *sys.argv[1:]]),
             source={
                 "data": {n: str(p) for n, p in vars(paths).items() if p is not None},
-                "trained_on": trained_on(sets),
+                "trained_on": training_fingerprint(sets),
             },
             extra=to_mapping(settings[1]),
         )

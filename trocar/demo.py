@@ -99,11 +99,11 @@ def _make_frames(out: Path, options: DemoOptions) -> Step:
     return _step(
         "Make labelled frames of phantom surgery",
         *("data", "phantom", out / "data"),
-        *("--frames", options.frames),
+        *("--count", options.frames),
         *("--size", _width_x_height(options.frame_size)),
         *_SCENE,
         *("--clip-length", 2),
-        *("--shares", 0.1, 0),
+        *("--val-test-fractions", 0.1, 0),
         *("--workers", min(usable_cores(), 8)),
         *("--seed", 1),
     )
@@ -113,7 +113,7 @@ def _make_video(out: Path, options: DemoOptions) -> Step:
     return _step(
         "Make a video of a scene that training does not use",
         *("data", "phantom", out / "video"),
-        *("--frames", options.video_frames),
+        *("--count", options.video_frames),
         *("--size", _width_x_height(options.video_size)),
         *_SCENE,
         *("--seed", 20000),

@@ -1,6 +1,6 @@
 """Shows a `CheckReport` on the terminal.
 
-show(check("our_theatre/"), Console())
+print_check_report(check_frames("our_theatre/"), Console())
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from rich.table import Table
 from trocar.train.data.tools.check import CheckReport
 
 
-def show(report: CheckReport, console: Console) -> None:
+def print_check_report(report: CheckReport, console: Console) -> None:
     """Prints classes, counts, pixel shares, and every fault with its file name."""
     console.print(f"[bold]{escape(report.name)}[/bold] — {escape(report.layout)}", soft_wrap=True)
     _facts(report, console)

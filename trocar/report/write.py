@@ -73,9 +73,9 @@ def write_report(out: Path, sources: ReportSources, *, title: str) -> None:
 
 
 def _data_card(path: Path, task: str | None) -> Mapping[str, Any]:
-    from trocar.train.data.tools.check import check
+    from trocar.train.data.tools.check import check_frames
 
-    return check(path, task=task).to_dict()
+    return check_frames(path, task=task).to_dict()
 
 
 def _add_summary(page: Page, evaluations: Sequence[EvaluationFile]) -> None:

@@ -1,6 +1,6 @@
 """COCO instance annotations, as polygons or run lengths.
 
-text = coco_from_pictures(pictures, names, rle=True); pictures = pictures_from_coco(path)
+text = coco_from_images(pictures, names, rle=True); pictures = images_from_coco(path)
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_bytes
 from trocar.train.data.annotations.regions import (
-    Picture,
-    filled,
-    from_runs,
+    AnnotatedImage,
+    decode_runs,
+    encode_runs,
+    fill_polygons,
     polygons_of,
-    runs_of,
 )
 
 
-def coco_from_pictures(
-    pictures: Iterable[Picture], names: Sequence[str], *, rle: bool = False
+def coco_from_images(
+    pictures: Iterable[AnnotatedImage], names: Sequence[str], *, rle: bool = False
 ) -> str:
     """Writes COCO JSON text.
 
@@ -61,7 +61,7 @@ def coco_from_pictures(
     return json.dumps({"images": images, "annotations": annotations, "categories": categories})
 
 
-def pictures_from_coco(path: Path) -> tuple[list[Picture], list[str]]:
+def images_from_coco(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
     """Reads COCO JSON: polygons, and run lengths as text or as numbers.
 
     Returns:
@@ -81,7 +81,7 @@ def pictures_from_coco(path: Path) -> tuple[list[Picture], list[str]]:
             size = (int(image["height"]), int(image["width"]))
             found = of_image[int(image["id"])]
             pictures.append(
-                Picture(
+                AnnotatedImage(
                     file_name=str(image["file_name"]),
                     size=size,
                     labels=tuple(names[int(a["category_id"])] for a in found),
@@ -137,7 +137,7 @@ def runs_from_text(text: str) -> list[int]:
 
 def _rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
     # COCO runs down the columns.
-    return {"size": list(mask.shape), "counts": text_from_runs(runs_of(mask.ravel(order="F")))}
+    return {"size": list(mask.shape), "counts": text_from_runs(encode_runs(mask.ravel(order="F")))}
 
 
 def _polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
@@ -150,6 +150,6 @@ def _mask(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
             raise ValueError(f"run lengths are for {segmentation['size']}, the picture is {size}")
         counts = segmentation["counts"]
         runs = runs_from_text(counts) if isinstance(counts, str) else [int(v) for v in counts]
-        return from_runs(runs, size[0] * size[1]).reshape(size, order="F")
+        return decode_runs(runs, size[0] * size[1]).reshape(size, order="F")
     polygons = [np.asarray(flat, np.float64).reshape(-1, 2) for flat in segmentation]
-    return filled(polygons, size)
+    return fill_polygons(polygons, size)

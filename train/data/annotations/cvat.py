@@ -1,6 +1,6 @@
 """CVAT for images 1.1: one XML file of polygons, masks and boxes.
 
-text = cvat_from_pictures(pictures, names); pictures = pictures_from_cvat(path)
+text = cvat_from_images(pictures, names); pictures = images_from_cvat(path)
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_bytes
 from trocar.train.data.annotations.regions import (
-    Picture,
-    filled,
-    from_runs,
+    AnnotatedImage,
+    decode_runs,
+    encode_runs,
+    fill_polygons,
     polygons_of,
-    runs_of,
 )
 
 
-def cvat_from_pictures(
-    pictures: Iterable[Picture], names: Sequence[str], *, rle: bool = False
+def cvat_from_images(
+    pictures: Iterable[AnnotatedImage], names: Sequence[str], *, rle: bool = False
 ) -> str:
     """Writes CVAT XML text.
 
@@ -60,7 +60,7 @@ def cvat_from_pictures(
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode")
 
 
-def pictures_from_cvat(path: Path) -> tuple[list[Picture], list[str]]:
+def images_from_cvat(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
     """Reads CVAT XML: polygons, masks and boxes, in their z-order.
 
     Returns:
@@ -88,11 +88,11 @@ def pictures_from_cvat(path: Path) -> tuple[list[Picture], list[str]]:
     return pictures, list(dict.fromkeys([*names, *used]))
 
 
-def _picture(image: ET.Element) -> Picture:
+def _picture(image: ET.Element) -> AnnotatedImage:
     size = (int(image.attrib["height"]), int(image.attrib["width"]))
     shapes = [shape for shape in image if shape.tag in ("polygon", "mask", "box")]
     shapes.sort(key=lambda shape: int(shape.get("z_order", "0")))
-    return Picture(
+    return AnnotatedImage(
         file_name=image.attrib["name"],
         size=size,
         labels=tuple(shape.attrib["label"] for shape in shapes),
@@ -103,7 +103,7 @@ def _picture(image: ET.Element) -> Picture:
 def _mask(shape: ET.Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     if shape.tag == "polygon":
         pairs = [pair.split(",") for pair in shape.attrib["points"].split(";")]
-        return filled([np.array(pairs, np.float64)], size)
+        return fill_polygons([np.array(pairs, np.float64)], size)
     mask = np.zeros(size, bool)
     if shape.tag == "box":
         x0, y0, x1, y1 = (round(float(shape.attrib[key])) for key in ("xtl", "ytl", "xbr", "ybr"))
@@ -112,7 +112,7 @@ def _mask(shape: ET.Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     left, top = int(shape.attrib["left"]), int(shape.attrib["top"])
     width, height = int(shape.attrib["width"]), int(shape.attrib["height"])
     runs = [int(v) for v in shape.attrib["rle"].split(",")]
-    inside = from_runs(runs, width * height).reshape(height, width)
+    inside = decode_runs(runs, width * height).reshape(height, width)
     if top < 0 or left < 0 or top + height > size[0] or left + width > size[1]:
         raise ValueError("a mask leaves its picture")
     mask[top : top + height, left : left + width] = inside
@@ -124,7 +124,7 @@ def _run_lengths(mask: NDArray[np.bool_]) -> dict[str, str]:
     top, left = int(ys.min()), int(xs.min())
     inside = mask[top : int(ys.max()) + 1, left : int(xs.max()) + 1]
     return {
-        "rle": ", ".join(str(run) for run in runs_of(inside.ravel())),
+        "rle": ", ".join(str(run) for run in encode_runs(inside.ravel())),
         "left": str(left),
         "top": str(top),
         "width": str(inside.shape[1]),

@@ -15,9 +15,14 @@ from trocar.contract.bundle import check_output, replaced_folder, write_atomic
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError, SinkError
 from trocar.contract.pictures import list_images, read_bytes, read_image, write_picture
-from trocar.train.data.annotations.coco import coco_from_pictures, pictures_from_coco
-from trocar.train.data.annotations.cvat import cvat_from_pictures, pictures_from_cvat
-from trocar.train.data.annotations.regions import Picture, painted, polygons_of, regions_of
+from trocar.train.data.annotations.coco import coco_from_images, images_from_coco
+from trocar.train.data.annotations.cvat import cvat_from_images, images_from_cvat
+from trocar.train.data.annotations.regions import (
+    AnnotatedImage,
+    label_map_of,
+    polygons_of,
+    regions_of,
+)
 from trocar.train.data.readers.labelme import instances, read_annotation
 from trocar.train.data.sample import Fault, FrameSet, raise_faults
 
@@ -56,11 +61,11 @@ def export_labels(
         with replaced_folder(out) as folder:
             for picture in pictures:
                 file = folder / Path(picture.file_name).with_suffix(".json")
-                write_atomic(file, labelme_from_picture(picture).encode())
+                write_atomic(file, labelme_from_image(picture).encode())
         return
     if out.exists():
         raise OutputExistsError(f"{out} exists already", remedy="choose another name")
-    write = cvat_from_pictures if kind.startswith("cvat") else coco_from_pictures
+    write = cvat_from_images if kind.startswith("cvat") else coco_from_images
     text = write(pictures, names, rle=kind.endswith("-rle"))
     try:
         write_atomic(out, text.encode())
@@ -92,7 +97,7 @@ def import_labels(
         SinkError: It cannot be written.
     """
     check_output(out)
-    pictures, names = read_pictures(source)
+    pictures, names = read_annotations(source)
     table = table or ClassTable.from_names(["background", *names])
     ids = {row.name: row.id for row in table}
     found, faults = _files(pictures, images, ids, source)
@@ -107,14 +112,14 @@ def import_labels(
                     remedy="annotate the picture at its own size",
                 )
             stem = Path(picture.file_name).with_suffix("")
-            write_picture(folder / "masks" / f"{stem}.png", painted(picture, ids))
+            write_picture(folder / "masks" / f"{stem}.png", label_map_of(picture, ids))
             write_atomic(folder / "images" / f"{stem}{file.suffix}", read_bytes(file))
             if progress:
                 progress(number, len(pictures))
         table.write(folder / "classes.toml")
 
 
-def read_pictures(source: Path) -> tuple[list[Picture], list[str]]:
+def read_annotations(source: Path) -> tuple[list[AnnotatedImage], list[str]]:
     """Reads annotations of any of the formats, found by suffix and content.
 
     Raises:
@@ -128,14 +133,14 @@ def read_pictures(source: Path) -> tuple[list[Picture], list[str]]:
             )
         return _labelme(files, source)
     if source.suffix.lower() == ".xml":
-        return pictures_from_cvat(source)
+        return images_from_cvat(source)
     text = read_bytes(source)
     if b'"shapes"' in text and b'"annotations"' not in text:
         return _labelme([source], source.parent)
-    return pictures_from_coco(source)
+    return images_from_coco(source)
 
 
-def labelme_from_picture(picture: Picture) -> str:
+def labelme_from_image(picture: AnnotatedImage) -> str:
     """LabelMe JSON text; the polygons of one region bear one ``group_id``."""
     shapes = [
         {
@@ -160,12 +165,14 @@ def labelme_from_picture(picture: Picture) -> str:
     return json.dumps(data)
 
 
-def _pictures(frames: FrameSet, progress: Callable[[int, int], None] | None) -> Iterator[Picture]:
+def _pictures(
+    frames: FrameSet, progress: Callable[[int, int], None] | None
+) -> Iterator[AnnotatedImage]:
     for number, item in enumerate(frames.items, 1):
         sample = frames.read(item)
         if sample.mask is not None:
             found = regions_of(sample.mask)
-            yield Picture(
+            yield AnnotatedImage(
                 file_name=f"{item.name}{item.image.suffix}",
                 size=(sample.image.shape[0], sample.image.shape[1]),
                 labels=tuple(frames.table[region.class_id].name for region in found),
@@ -175,7 +182,7 @@ def _pictures(frames: FrameSet, progress: Callable[[int, int], None] | None) -> 
             progress(number, len(frames))
 
 
-def _labelme(files: list[Path], root: Path) -> tuple[list[Picture], list[str]]:
+def _labelme(files: list[Path], root: Path) -> tuple[list[AnnotatedImage], list[str]]:
     pictures = []
     names: dict[str, None] = {}
     for file in files:
@@ -185,7 +192,7 @@ def _labelme(files: list[Path], root: Path) -> tuple[list[Picture], list[str]]:
         # LabelMe keeps a path relative to its own file; the picture is looked for by its name.
         suffix = Path(annotation.image).suffix or ".png"
         pictures.append(
-            Picture(
+            AnnotatedImage(
                 file_name=file.relative_to(root).with_suffix(suffix).as_posix(),
                 size=annotation.size,
                 labels=tuple(label for label, _ in found),
@@ -196,7 +203,7 @@ def _labelme(files: list[Path], root: Path) -> tuple[list[Picture], list[str]]:
 
 
 def _files(
-    pictures: list[Picture], images: Path, ids: dict[str, int], source: Path
+    pictures: list[AnnotatedImage], images: Path, ids: dict[str, int], source: Path
 ) -> tuple[list[Path], list[Fault]]:
     by_stem = {f.relative_to(images).with_suffix("").as_posix(): f for f in list_images(images)}
     found: list[Path] = []

@@ -36,7 +36,7 @@ class Region:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class AnnotatedImage:
     """What one picture's annotation says; the form that all formats share.
 
     Attributes:
@@ -97,7 +97,7 @@ def polygons_of(mask: NDArray[np.bool_]) -> list[Polygon]:
     return made
 
 
-def filled(
+def fill_polygons(
     polygons: Sequence[NDArray[np.float64] | Polygon], size: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """The union ``[H, W]`` of polygons, outlines included."""
@@ -108,7 +108,7 @@ def filled(
     return mask.astype(bool)
 
 
-def painted(picture: Picture, ids: dict[str, int]) -> NDArray[np.uint8]:
+def label_map_of(picture: AnnotatedImage, ids: dict[str, int]) -> NDArray[np.uint8]:
     """Class ids ``[H, W]`` uint8 of a picture's regions; later ones lie on top."""
     mask = np.zeros(picture.size, np.uint8)
     for label, region in zip(picture.labels, picture.masks, strict=True):
@@ -116,14 +116,14 @@ def painted(picture: Picture, ids: dict[str, int]) -> NDArray[np.uint8]:
     return mask
 
 
-def runs_of(flat: NDArray[np.bool_]) -> list[int]:
+def encode_runs(flat: NDArray[np.bool_]) -> list[int]:
     """Run lengths of a flat mask, the first of pixels outside."""
     edges = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0))
     bounds = np.concatenate(([0], edges, [flat.size])).astype(np.int64)
     return [int(v) for v in np.diff(bounds)]
 
 
-def from_runs(runs: Sequence[int], count: int) -> NDArray[np.bool_]:
+def decode_runs(runs: Sequence[int], count: int) -> NDArray[np.bool_]:
     """The flat mask of run lengths.
 
     Raises:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import IMAGE_SUFFIXES, is_hidden, list_images
-from trocar.train.data.classification.sample import Box, Photo, PhotoSet, archive, photo_table
+from trocar.train.data.classification.sample import Box, Photo, PhotoSet, photo_table
+from trocar.train.data.io.archives import member_names
 from trocar.train.data.readers.labelme import read_annotation
 from trocar.train.data.sample import Fault, FrameSet, Item, raise_faults
 
@@ -169,12 +170,12 @@ def _yaml_names(path: Path) -> list[str]:
         ) from error
 
 
-def read_instances(root: Path, *, least: int = 64) -> PhotoSet:
+def read_instances(root: Path, *, min_pixels: int = 64) -> PhotoSet:
     """Crops of the instruments in segmented frames: one photograph a connected region or instance.
 
     Args:
         root: A set that `trocar.train.data.readers.open_frames` reads.
-        least: Smallest instance in pixels.
+        min_pixels: Smallest instance in pixels.
 
     Raises:
         DataError: The set is at fault, or shows fewer than two kinds of instruments.
@@ -184,7 +185,7 @@ def read_instances(root: Path, *, least: int = 64) -> PhotoSet:
     frames = open_frames(root).labelled()
     found: list[tuple[str, Photo]] = []
     for item in frames:
-        for number, (name, box) in enumerate(_boxes(frames, item, least)):
+        for number, (name, box) in enumerate(_boxes(frames, item, min_pixels)):
             photo = Photo(
                 name=f"{item.name}#{number}", file=item.image, label=0, box=box, group=item.group
             )
@@ -200,9 +201,9 @@ def read_instances(root: Path, *, least: int = 64) -> PhotoSet:
     return _set(f"instances of {frames.name}", root, table.names, items, listed)
 
 
-def _boxes(frames: FrameSet, item: Item, least: int) -> list[tuple[str, Box]]:
+def _boxes(frames: FrameSet, item: Item, min_pixels: int) -> list[tuple[str, Box]]:
     if "annotation" in item.extra:
-        return _polygon_boxes(item.extra["annotation"], least)
+        return _polygon_boxes(item.extra["annotation"], min_pixels)
     mask = frames.read(item).mask
     assert mask is not None
     height, width = mask.shape
@@ -212,13 +213,13 @@ def _boxes(frames: FrameSet, item: Item, least: int) -> list[tuple[str, Box]]:
             (mask == index).astype(np.uint8), connectivity=8
         )
         for x, y, w, h, area in stats[1:count].tolist():
-            if area >= least:
+            if area >= min_pixels:
                 box = (x / width, y / height, (x + w) / width, (y + h) / height)
                 boxes.append((frames.table[index].name, box))
     return boxes
 
 
-def _polygon_boxes(path: Path, least: int) -> list[tuple[str, Box]]:
+def _polygon_boxes(path: Path, min_pixels: int) -> list[tuple[str, Box]]:
     """One box an instance: polygons of one label and group belong together."""
     annotation = read_annotation(path)
     height, width = annotation.size
@@ -229,7 +230,7 @@ def _polygon_boxes(path: Path, least: int) -> list[tuple[str, Box]]:
     boxes: list[tuple[str, Box]] = []
     for (label, _), points in parts.items():
         low, high = np.concatenate(points).min(0), np.concatenate(points).max(0)
-        if float(np.prod(high - low)) >= least:
+        if float(np.prod(high - low)) >= min_pixels:
             box = (low[0] / width, low[1] / height, high[0] / width, high[1] / height)
             boxes.append((label, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))))
     return boxes
@@ -246,7 +247,7 @@ def read_omniglot(root: Path) -> PhotoSet:
     files = [root] if root.suffix == ".zip" else sorted(root.glob("images_background*.zip"))
     found: dict[str, tuple[str, str, Path, str]] = {}
     for file in files:
-        for member in sorted(archive(file).namelist()):
+        for member in sorted(member_names(file)):
             match = re.fullmatch(r"[^/]+/([^/]+)/([^/]+)/([^/]+)\.png", member)
             if match and "__MACOSX" not in member:
                 alphabet, character, stem = match.groups()

@@ -5,14 +5,11 @@ photos = open_photos("surgical_tools/"); picture = photos.read(photos.items[0])
 
 from __future__ import annotations
 
-import functools
 import unicodedata
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +17,7 @@ from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.crops import crop_window
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_image
+from trocar.train.data.io.archives import read_archived_image
 
 Box = tuple[float, float, float, float]
 
@@ -157,7 +155,7 @@ def folded(name: str) -> str:
 
 def read_photo(item: Photo) -> NDArray[np.uint8]:
     """See `PhotoSet.read`."""
-    image = _read_member(item) if item.member else read_image(item.file)
+    image = read_archived_image(item.file, item.member) if item.member else read_image(item.file)
     if item.box is None:
         return image
     height, width = image.shape[:2]
@@ -165,40 +163,3 @@ def read_photo(item: Photo) -> NDArray[np.uint8]:
     box = (x0 * width, y0 * height, x1 * width, y1 * height)
     left, top, right, bottom = crop_window(box, (height, width))
     return np.ascontiguousarray(image[top:bottom, left:right])
-
-
-def _read_member(item: Photo) -> NDArray[np.uint8]:
-    try:
-        data = archive(item.file).read(item.member)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"cannot read {item.member} in {item.file}: {error}", remedy="copy the archive again"
-        ) from error
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if decoded is None:
-        raise DataError(
-            f"{item.member} in {item.file} cannot be decoded as a picture",
-            remedy="copy the archive again",
-        )
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
-
-
-def archive(path: Path) -> zipfile.ZipFile:
-    """The opened archive; a forked worker opens its own, for file positions are shared.
-
-    Raises:
-        DataError: There is no such file, or it is no zip archive.
-    """
-    import os
-
-    return _archive(path, os.getpid())
-
-
-@functools.lru_cache(maxsize=16)
-def _archive(path: Path, process: int) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} is no readable zip archive: {error}", remedy="copy or download it again"
-        ) from error

@@ -1,7 +1,7 @@
 """Which photographs a step shows: random, balanced, P classes × K samples, episodes.
 
     sampler = PKSampler(photos.labels, p=16, k=4, seed=0)
-    sampler.draws(step=120)          # positions in the set, [P*K]
+    sampler.batch_indices(step=120)          # indices in the set, [P*K]
 
 Every draw follows from the seed and the step alone, so that a resumed run sees what it would have
 seen. Sources: PK, Hermans et al., "In Defense of the Triplet Loss", 2017; episodes, Vinyals et al.,
@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import ConfigError, DataError
 
-Positions = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 class Sampler(Protocol):
-    """Positions of a step's photographs, from the step alone."""
+    """Indices of a step's photographs, from the step alone."""
 
     def __len__(self) -> int:
         """Steps of about one pass over the set."""
         ...
 
-    def draws(self, step: int) -> Positions:
-        """Positions in the set ``[B]`` of the global batch of a step."""
+    def batch_indices(self, step: int) -> Indices:
+        """Indices in the set ``[B]`` of the global batch of a step."""
         ...
 
 
@@ -48,21 +48,21 @@ class RandomSampler:
     """
 
     def __init__(
-        self, labels: Positions, *, batch: int, seed: int, within: Positions | None = None
+        self, labels: Indices, *, batch: int, seed: int, within: Indices | None = None
     ) -> None:
-        self.positions = _positions(labels, within)
+        self.indices = _indices_within(labels, within)
         self.batch, self.seed = batch, seed
 
     def __len__(self) -> int:
-        return -(-len(self.positions) // self.batch)
+        return -(-len(self.indices) // self.batch)
 
-    def draws(self, step: int) -> Positions:
-        """See `Sampler.draws`."""
+    def batch_indices(self, step: int) -> Indices:
+        """See `Sampler.batch_indices`."""
         numbers = np.arange(step * self.batch, (step + 1) * self.batch)
-        epochs, places = np.divmod(numbers, len(self.positions))
-        orders = {int(e): _order(self.seed, int(e), len(self.positions)) for e in np.unique(epochs)}
+        epochs, places = np.divmod(numbers, len(self.indices))
+        orders = {int(e): _order(self.seed, int(e), len(self.indices)) for e in np.unique(epochs)}
         chosen = [orders[int(e)][p] for e, p in zip(epochs, places, strict=True)]
-        return self.positions[np.array(chosen, np.int64)]
+        return self.indices[np.array(chosen, np.int64)]
 
 
 class BalancedSampler:
@@ -74,15 +74,15 @@ class BalancedSampler:
         seed: Of the draws.
     """
 
-    def __init__(self, labels: Positions, *, batch: int, seed: int) -> None:
+    def __init__(self, labels: Indices, *, batch: int, seed: int) -> None:
         self.classes = _by_class(labels)
         self.batch, self.seed, self.count = batch, seed, len(labels)
 
     def __len__(self) -> int:
         return -(-self.count // self.batch)
 
-    def draws(self, step: int) -> Positions:
-        """See `Sampler.draws`."""
+    def batch_indices(self, step: int) -> Indices:
+        """See `Sampler.batch_indices`."""
         rng = np.random.default_rng((self.seed, step, 1))
         chosen = rng.integers(len(self.classes), size=self.batch)
         return np.array([rng.choice(self.classes[i]) for i in chosen], np.int64)
@@ -106,10 +106,10 @@ class PKSampler:
     """
 
     def __init__(
-        self, labels: Positions, *, p: int, k: int, seed: int, within: Positions | None = None
+        self, labels: Indices, *, p: int, k: int, seed: int, within: Indices | None = None
     ) -> None:
-        positions = _positions(labels, within)
-        self.classes = _by_class(labels, positions)
+        indices = _indices_within(labels, within)
+        self.classes = _by_class(labels, indices)
         largest = max(len(members) for members in self.classes)
         if p > len(self.classes):
             raise ConfigError(
@@ -121,18 +121,18 @@ class PKSampler:
                 f"K is {k}, but the largest class has {largest} photograph(s)",
                 remedy=f"set K to {largest} or less, or add photographs",
             )
-        self.p, self.k, self.seed, self.count = p, k, seed, len(positions)
+        self.p, self.k, self.seed, self.count = p, k, seed, len(indices)
 
     def __len__(self) -> int:
         return -(-self.count // (self.p * self.k))
 
-    def draws(self, step: int) -> Positions:
-        """See `Sampler.draws`; ``[P*K]``, the K of one class side by side."""
+    def batch_indices(self, step: int) -> Indices:
+        """See `Sampler.batch_indices`; ``[P*K]``, the K of one class side by side."""
         rng = np.random.default_rng((self.seed, step, 2))
         chosen = rng.choice(len(self.classes), self.p, replace=False)
         return np.concatenate([self._members(self.classes[i], rng) for i in chosen])
 
-    def _members(self, members: Positions, rng: np.random.Generator) -> Positions:
+    def _members(self, members: Indices, rng: np.random.Generator) -> Indices:
         own = rng.permutation(members)[: self.k]
         more = rng.choice(members, self.k - len(own), replace=True)
         return np.concatenate([own, more]).astype(np.int64)
@@ -144,13 +144,13 @@ class Episode:
 
     Attributes:
         classes: Class ids ``[N]``.
-        support: Positions ``[N, K]``.
-        query: Positions ``[N, Q]``; none of them in ``support``.
+        support: Indices ``[N, K]``.
+        query: Indices ``[N, Q]``; none of them in ``support``.
     """
 
-    classes: Positions
-    support: Positions
-    query: Positions
+    classes: Indices
+    support: Indices
+    query: Indices
 
 
 class EpisodeSampler:
@@ -170,15 +170,15 @@ class EpisodeSampler:
 
     def __init__(
         self,
-        labels: Positions,
+        labels: Indices,
         *,
         ways: int,
         shots: int,
         queries: int,
         seed: int,
-        within: Positions | None = None,
+        within: Indices | None = None,
     ) -> None:
-        everything = _by_class(labels, _positions(labels, within))
+        everything = _by_class(labels, _indices_within(labels, within))
         self.classes = [m for m in everything if len(m) >= shots + queries]
         self.labels = labels
         if len(self.classes) < ways or ways < 2:
@@ -207,24 +207,24 @@ class EpisodeSampler:
             query=drawn[:, self.shots :],
         )
 
-    def draws(self, step: int) -> Positions:
+    def batch_indices(self, step: int) -> Indices:
         """The step's episode flat: the supports class by class, then the queries."""
         episode = self.episode(step)
         return np.concatenate([episode.support.reshape(-1), episode.query.reshape(-1)])
 
 
-def _positions(labels: Positions, within: Positions | None) -> Positions:
+def _indices_within(labels: Indices, within: Indices | None) -> Indices:
     chosen = np.arange(len(labels)) if within is None else np.flatnonzero(np.isin(labels, within))
     if not len(chosen):
         raise DataError("there are no photographs to draw from", remedy="name a set that has some")
     return chosen.astype(np.int64)
 
 
-def _by_class(labels: Positions, positions: Positions | None = None) -> list[Positions]:
-    chosen = np.arange(len(labels)) if positions is None else positions
+def _by_class(labels: Indices, indices: Indices | None = None) -> list[Indices]:
+    chosen = np.arange(len(labels)) if indices is None else indices
     return [chosen[labels[chosen] == label] for label in np.unique(labels[chosen])]
 
 
 @functools.lru_cache(maxsize=8)
-def _order(seed: int, epoch: int, count: int) -> Positions:
+def _order(seed: int, epoch: int, count: int) -> Indices:
     return np.random.default_rng((seed, epoch, 0)).permutation(count).astype(np.int64)

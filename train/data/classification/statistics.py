@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError, DataError
-from trocar.contract.pictures import encode_picture, read_bytes
-from trocar.train.data.classification.sample import Photo, PhotoSet, archive
+from trocar.contract.pictures import read_bytes, write_picture
+from trocar.train.data.classification.sample import Photo, PhotoSet
+from trocar.train.data.io.archives import read_member
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ def plot_tail(photos: PhotoSet, path: Path, *, head: Iterable[int] = ()) -> None
         colour = (0, 114, 178) if name in marked or not marked else (230, 159, 0)
         cv2.rectangle(picture, (left, y + 4), (end, y + row - 4), colour, -1)
         _write(picture, str(count), (end + 6, y + 16))
-    path.write_bytes(encode_picture(picture, ".png"))
+    write_picture(path, picture)
 
 
 def duplicates(photos: PhotoSet) -> list[list[Photo]]:
@@ -129,7 +130,7 @@ def duplicates(photos: PhotoSet) -> list[list[Photo]]:
     for item in photos:
         key = (item.file, item.member)
         if key not in digests:
-            data = archive(item.file).read(item.member) if item.member else read_bytes(item.file)
+            data = read_member(item.file, item.member) if item.member else read_bytes(item.file)
             digests[key] = hashlib.sha256(data).hexdigest()
         seen.setdefault((digests[key], item.box), []).append(item)
     return [group for group in seen.values() if len(group) > 1]

@@ -24,14 +24,14 @@ class Foreground:
         name: Where it is from.
         image: ``[H, W, 3]`` uint8 RGB, the picture it was cut out of.
         mask: ``[H, W]`` uint8 class ids of the instrument; 0 elsewhere.
-        whole: Whether all of the instrument is in view; if not, it enters from the border and has
-            to go on doing so.
+        is_complete: Whether all of the instrument is in view. If not, it enters from the border,
+            and in a composite it must do so too.
     """
 
     name: str
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
-    whole: bool = False
+    is_complete: bool = False
 
     @property
     def sides(self) -> tuple[bool, bool, bool, bool]:
@@ -45,20 +45,20 @@ class Foreground:
 
 
 def foregrounds_from_frames(
-    frames: FrameSet, *, min_share: float = 0.005, most: int = 200
+    frames: FrameSet, *, min_share: float = 0.005, max_frames: int = 200
 ) -> list[Foreground]:
     """Cuts the instruments out of labelled frames: each connected region of instrument classes.
 
     Args:
         frames: Labelled frames; class ids stay as they are.
         min_share: Regions smaller than this share of the picture are left out.
-        most: Frames are skipped evenly so that about this many pictures are read.
+        max_frames: Frames are skipped evenly so that about this many pictures are read.
 
     Raises:
         DataError: No frame holds a region of that size.
     """
     labelled = [item for item in frames.items if item.labelled]
-    step = max(1, -(-len(labelled) // most))
+    step = max(1, -(-len(labelled) // max_frames))
     found: list[Foreground] = []
     for item in labelled[::step]:
         sample = frames.read(item)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import list_images, read_bytes, read_image
-from trocar.train.data.compositing.poisson import Foreground
+from trocar.train.data.compositing.foregrounds import Foreground
 
 TISSUE = (150, 95, 85)
 """A middling colour of abdominal tissue, RGB."""
@@ -137,7 +137,7 @@ def foreground_from_box(
         return None
     marks = np.full((height, width), cv2.GC_BGD, np.uint8)
     inside = np.s_[top : top + h, left : left + w]
-    marks[inside] = _first_guess(image, (left, top, w, h))
+    marks[inside] = _initial_marks(image, (left, top, w, h))
     if not (marks == cv2.GC_PR_FGD).any():
         return None
     thin = np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD))
@@ -158,25 +158,25 @@ def foreground_from_box(
         name=name,
         image=on_tissue(image, region),
         mask=region.astype(np.uint8) * np.uint8(class_id),
-        whole=True,
+        is_complete=True,
     )
 
 
 def foregrounds_from_boxes(
-    root: Path, ids: Mapping[int, int], *, most: int = 50
+    root: Path, ids: Mapping[int, int], *, max_images: int = 50
 ) -> list[Foreground]:
     """Cuts instruments out of box-labelled photographs.
 
     Args:
         root: Folder with ``images`` and ``labels`` (YOLO text files).
         ids: Class id by class index of the set; other indices are left out.
-        most: About how many photographs are tried, spread evenly over the set.
+        max_images: About how many photographs are tried, spread evenly over the set.
 
     Raises:
         DataError: A text file is malformed, or nothing could be cut out.
     """
     photographs = list(_boxed(root, ids))
-    step = max(1, -(-len(photographs) // most))
+    step = max(1, -(-len(photographs) // max_images))
     found = []
     for path, box in photographs[::step]:
         cut = foreground_from_box(
@@ -228,7 +228,7 @@ def _boxed(root: Path, ids: Mapping[int, int]) -> Iterator[tuple[Path, Box]]:
                     yield path, box
 
 
-def _first_guess(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+def _initial_marks(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     """GrabCut's first marks inside the box: what stands out from the plain background.
 
     The background is light that changes slowly: a median over a window much wider than a shaft.

@@ -19,29 +19,17 @@ outline (35 instruments of real frames cloned into other real frames): 69 in the
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX
-from trocar.contract.config import require
+from trocar.contract.config import Range, check_ranges
 from trocar.contract.errors import ArgumentError
-from trocar.train.data.compositing.foregrounds import Foreground, cut_out, foregrounds_from_frames
+from trocar.train.data.compositing.foregrounds import Foreground
 from trocar.train.data.sample import Sample
-
-__all__ = [
-    "MARGIN",
-    "Composite",
-    "Foreground",
-    "Mode",
-    "PlacementConfig",
-    "cut_out",
-    "foregrounds_from_frames",
-    "paste",
-    "place",
-]
 
 Mode = Literal["normal", "mixed", "both"]
 MARGIN = 5
@@ -158,32 +146,29 @@ class PlacementConfig:
         mode: How to clone: normal, mixed, or both (drawn each time).
         margin: Pixels by which the cloned region reaches beyond the label's outline (see `paste`).
         chance: Chance that a frame gets an instrument at all.
-        most: Largest number of instruments a frame gets.
+        max_instruments: Largest number of instruments a frame gets.
     """
 
-    scale: tuple[float, float] = (0.8, 1.2)
-    length: tuple[float, float] = (0.5, 0.9)
-    shift: float = 0.25
+    scale: Annotated[tuple[float, float], Range(0, open_low=True)] = (0.8, 1.2)
+    length: Annotated[tuple[float, float], Range(0, open_low=True)] = (0.5, 0.9)
+    shift: Annotated[float, Range(0, 1)] = 0.25
     mode: Mode = "both"
-    margin: int = MARGIN
-    chance: float = 0.5
-    most: int = 2
+    margin: Annotated[int, Range(-8, 16)] = MARGIN
+    chance: Annotated[float, Range(0, 1)] = 0.5
+    max_instruments: Annotated[int, Range(1)] = 2
 
     def __post_init__(self) -> None:
-        require(
-            (0 < self.scale[0] <= self.scale[1], "scale must be two rising numbers above 0"),
-            (0 < self.length[0] <= self.length[1], "length must be two rising numbers above 0"),
-            (0 <= self.shift <= 1, "shift must be 0..1"),
+        check_ranges(
+            self,
+            (self.scale[0] <= self.scale[1], "scale must be two rising numbers"),
+            (self.length[0] <= self.length[1], "length must be two rising numbers"),
             (self.mode in ("normal", "mixed", "both"), "mode must be normal, mixed or both"),
-            (-8 <= self.margin <= 16, "margin must be -8..16"),
-            (0 <= self.chance <= 1, "chance must be 0..1"),
-            (self.most >= 1, "most must be at least 1"),
         )
 
 
 @dataclass(frozen=True)
 class Composite:
-    """Clones instruments into frames as they are read; fits a stream's ``before``.
+    """Clones instruments into frames as they are read; fits ``StreamSpec.pre_augment``.
 
     Attributes:
         foregrounds: What to draw from.
@@ -201,9 +186,9 @@ class Composite:
         rng = np.random.default_rng((seed, 0x9015))
         if rng.random() >= self.config.chance:
             return sample
-        for _ in range(int(rng.integers(1, self.config.most + 1))):
+        for _ in range(int(rng.integers(1, self.config.max_instruments + 1))):
             foreground = self.foregrounds[int(rng.integers(len(self.foregrounds)))]
-            placed, shift = place(foreground, sample.image.shape[:2], self.config, rng)
+            placed, shift = draw_placement(foreground, sample.image.shape[:2], self.config, rng)
             mode = self.config.mode
             if mode == "both":
                 mode = "mixed" if rng.random() < 0.5 else "normal"
@@ -218,7 +203,7 @@ class Composite:
         return sample
 
 
-def place(
+def draw_placement(
     foreground: Foreground,
     size: tuple[int, int],
     config: PlacementConfig,
@@ -235,7 +220,7 @@ def place(
     Returns:
         The resized foreground, and the shift for `paste`.
     """
-    if foreground.whole:
+    if foreground.is_complete:
         return _place_whole(foreground, size, config, rng)
     height, width = size
     if rng.random() < 0.5:

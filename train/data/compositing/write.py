@@ -16,13 +16,9 @@ from trocar.contract.bundle import check_output, replaced_folder
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.pictures import IMAGE_SUFFIXES, read_image, write_picture
+from trocar.train.data.compositing.foregrounds import Foreground, foregrounds_from_frames
 from trocar.train.data.compositing.matting import foreground_from_chroma, foregrounds_from_boxes
-from trocar.train.data.compositing.poisson import (
-    Composite,
-    Foreground,
-    PlacementConfig,
-    foregrounds_from_frames,
-)
+from trocar.train.data.compositing.poisson import Composite, PlacementConfig
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
@@ -32,7 +28,7 @@ _ANY_INDEX = range(1000)
 
 
 def read_foregrounds(
-    source: Path, *, table: ClassTable | None, class_name: str = "", most: int = 50
+    source: Path, *, table: ClassTable | None, class_name: str = "", max_images: int = 50
 ) -> tuple[list[Foreground], ClassTable]:
     """Cuts instruments out of a source of any kind.
 
@@ -42,7 +38,7 @@ def read_foregrounds(
         table: Class table of the composites; default: the labelled set's own, or one of
             ``class_name`` alone.
         class_name: Class of what has no classes of the table: screens and photographs.
-        most: About how many pictures are read.
+        max_images: About how many pictures are read.
 
     Returns:
         The foregrounds, with ids of the table, and the table.
@@ -58,11 +54,11 @@ def read_foregrounds(
         class_id = _class_id(table, class_name, source)
         if photographs is not None:
             ids = dict.fromkeys(_ANY_INDEX, class_id)
-            return foregrounds_from_boxes(photographs, ids, most=most), table
+            return foregrounds_from_boxes(photographs, ids, max_images=max_images), table
         return [_from_screen(source, class_id)], table
     frames = open_frames(source)
     frames = frames.subset("train") if frames.splits.get("train") else frames
-    found = foregrounds_from_frames(frames, most=most)
+    found = foregrounds_from_frames(frames, max_frames=max_images)
     if table is None:
         return found, frames.table
     lut = _by_name(frames.table, table, source)

@@ -1,7 +1,7 @@
 """Frames of videos, by number and one after another.
 
-for number, seconds, frame in iterate(Path("op.mp4")): ...
-frame = frame_at(Path("op.mp4"), 250)   # [H, W, 3] uint8 RGB
+for number, seconds, frame in iterate_frames(Path("op.mp4")): ...
+frame = read_frame(Path("op.mp4"), 250)   # [H, W, 3] uint8 RGB
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def video_info(path: Path) -> VideoInfo:
         return VideoInfo(frames=frames, rate=rate, size=(int(stream.height), int(stream.width)))
 
 
-def iterate(path: Path, *, every: int = 1) -> Iterator[tuple[int, float, NDArray[np.uint8]]]:
+def iterate_frames(path: Path, *, every: int = 1) -> Iterator[tuple[int, float, NDArray[np.uint8]]]:
     """Decodes a video in order: number, time in seconds, and frame ``[H, W, 3]`` uint8 RGB.
 
     Args:
@@ -80,7 +80,7 @@ def iterate(path: Path, *, every: int = 1) -> Iterator[tuple[int, float, NDArray
         raise DataError(f"{path} holds no frame", remedy="copy the video again")
 
 
-def frame_at(path: Path, number: int) -> NDArray[np.uint8]:
+def read_frame(path: Path, number: int) -> NDArray[np.uint8]:
     """One frame by its number, ``[H, W, 3]`` uint8 RGB; quick when numbers rise.
 
     Each thread keeps a few videos open and decodes on from where it is. For training in random
@@ -99,7 +99,7 @@ class _Cursor:
 
     def restart(self) -> None:
         self.number = -1
-        self.frames = iterate(self.path)
+        self.frames = iterate_frames(self.path)
         self.last: NDArray[np.uint8] | None = None
 
     def frame(self, number: int) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """What light, smoke, lens and sensor do to a frame. None of it moves the ground truth.
 
-camera = Camera.drawn(rng, look, (512, 640), difficulty=0.5)
+camera = Camera.random(rng, domain, (512, 640), difficulty=0.5)
 picture = camera.develop(frame, time, shift=(3.0, 0.0))
 """
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.domains import Look
+from trocar.train.data.phantom.domains import Domain
 from trocar.train.data.phantom.motion import Drift
 from trocar.train.data.phantom.noise import Field, blur, smooth_noise, smoothstep
 
@@ -34,7 +34,7 @@ class Camera:
         plume: ``[H/4, W/4]`` float32, smoke 0..1.
     """
 
-    look: Look
+    domain: Domain
     size: tuple[int, int]
     difficulty: float
     window: Field
@@ -53,21 +53,21 @@ class Camera:
     rng: np.random.Generator
 
     @classmethod
-    def drawn(
-        cls, rng: np.random.Generator, look: Look, size: tuple[int, int], *, difficulty: float
+    def random(
+        cls, rng: np.random.Generator, domain: Domain, size: tuple[int, int], *, difficulty: float
     ) -> Camera:
         """Draws the camera of a scene."""
         height, width = size
-        window = _window(rng, look, size)
+        window = _window(rng, domain, size)
         shroud = window * (0.45 + 0.55 * cv2.GaussianBlur(window, (0, 0), width / 40))
         grain = _grain(rng)
-        amount = look.noise * (0.8 + 4.2 * difficulty * float(rng.uniform(0.4, 1.0)))
+        amount = domain.noise * (0.8 + 4.2 * difficulty * float(rng.uniform(0.4, 1.0)))
         grain *= np.float32(amount)
         plume = smooth_noise(rng, (height // 4, width // 4), cells=3, octaves=4, gain=0.55)
         smoky = float(rng.random() < 0.12 + 0.36 * difficulty)
         thick = smoky * difficulty * float(rng.uniform(0.2, 0.75))
         return cls(
-            look=look,
+            domain=domain,
             size=size,
             difficulty=difficulty,
             window=window,
@@ -75,26 +75,26 @@ class Camera:
             opening=cv2.merge([np.where(window > 0.5, 255, 0).astype(np.uint8)] * 3),
             grain=(_laid_out(np.maximum(grain, 0), size), _laid_out(np.maximum(-grain, 0), size)),
             plume=(plume * 0.5 + 0.5).astype(np.float32),
-            smoke=Drift.drawn(rng, middle=thick, size=0.7 * thick + 1e-3, speed=0.5),
+            smoke=Drift.random(rng, middle=thick, size=0.7 * thick + 1e-3, speed=0.5),
             drift_x=float(rng.uniform(-15, 15)),
             drift_y=float(rng.uniform(-20, -3)),
-            exposure=Drift.drawn(
+            exposure=Drift.random(
                 rng,
                 middle=float(rng.normal(0, 0.10 * difficulty)),
                 size=0.05 + 0.22 * difficulty,
                 speed=0.3,
             ),
-            warmth=Drift.drawn(
+            warmth=Drift.random(
                 rng,
                 middle=float(rng.normal(0, 0.03 * difficulty)),
                 size=0.05 * difficulty + 1e-3,
                 speed=0.1,
             ),
-            focus=Drift.drawn(
+            focus=Drift.random(
                 rng, middle=-0.9 + 1.3 * difficulty * float(rng.random()), size=0.9, speed=1.5
             ),
-            light_x=Drift.drawn(rng, middle=float(rng.uniform(-0.08, 0.08)), size=0.06, speed=0.1),
-            light_y=Drift.drawn(rng, middle=float(rng.uniform(-0.10, 0.04)), size=0.06, speed=0.1),
+            light_x=Drift.random(rng, middle=float(rng.uniform(-0.08, 0.08)), size=0.06, speed=0.1),
+            light_y=Drift.random(rng, middle=float(rng.uniform(-0.10, 0.04)), size=0.06, speed=0.1),
             rng=rng,
         )
 
@@ -105,7 +105,7 @@ class Camera:
         y = (np.arange(rows, dtype=np.float32)[:, None] - rows / 2) / columns
         dx, dy = x - np.float32(self.light_x(time)), y - np.float32(self.light_y(time))
         distance = dx * dx + dy * dy
-        result: Field = 1.3 / (1 + np.float32(5.5 * self.look.falloff) * distance)
+        result: Field = 1.3 / (1 + np.float32(5.5 * self.domain.falloff) * distance)
         return result
 
     def develop(
@@ -126,9 +126,11 @@ class Camera:
         sigma = max(self.focus(time), 0.0) * width / 640 * (0.3 + 2.2 * self.difficulty)
         if sigma > 0.35:
             picture = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-        elif self.look.sharpen:
+        elif self.domain.sharpen:
             soft = cv2.GaussianBlur(picture, (0, 0), 1.3, borderType=cv2.BORDER_REPLICATE)
-            picture = cv2.addWeighted(picture, 1 + self.look.sharpen, soft, -self.look.sharpen, 0)
+            picture = cv2.addWeighted(
+                picture, 1 + self.domain.sharpen, soft, -self.domain.sharpen, 0
+            )
         x, y = (int(self.rng.integers(NOISE_TILE)) for _ in range(2))
         more, less = (grain[y : y + height, x : x + width] for grain in self.grain)
         picture = cv2.subtract(cv2.add(picture, more), less)
@@ -155,7 +157,7 @@ class Camera:
             )
             thick = np.clip(np.float32(amount) * (0.35 + 1.1 * plume), 0, 0.85)
             clear = 1 - cv2.merge([thick, thick, thick])
-            veil = veil * clear + (1 - clear) * np.array(self.look.smoke, np.float32)
+            veil = veil * clear + (1 - clear) * np.array(self.domain.smoke, np.float32)
             clear = cv2.resize((clear * 255).astype(np.uint8), (width, height))
             picture = cv2.multiply(picture, clear, scale=1 / 255)
         veil = cv2.resize(np.clip(veil, 0, 255).astype(np.uint8), (width, height))
@@ -170,7 +172,7 @@ class Camera:
         warm = self.warmth(time)
         gain = np.exp(self.exposure(time)) * np.array([1 + warm, 1.0, 1 - warm])
         y = np.clip(x * gain, 0, 1)
-        bent = y + (self.look.contrast - 1) * (y - 0.5) * 4 * y * (1 - y) * 1.5
+        bent = y + (self.domain.contrast - 1) * (y - 0.5) * 4 * y * (1 - y) * 1.5
         curve: NDArray[np.uint8] = np.round(np.clip(bent, 0, 1) * 255).astype(np.uint8)[None]
         return curve
 
@@ -191,10 +193,10 @@ def _laid_out(tile: Field, size: tuple[int, int]) -> NDArray[np.uint8]:
     return result
 
 
-def _window(rng: np.random.Generator, look: Look, size: tuple[int, int]) -> Field:
+def _window(rng: np.random.Generator, domain: Domain, size: tuple[int, int]) -> Field:
     """The round picture of the endoscope, with a soft edge."""
     height, width = size
-    radius = float(rng.uniform(*look.circle)) * width
+    radius = float(rng.uniform(*domain.circle)) * width
     x = np.arange(width, dtype=np.float32)[None] - np.float32(
         width * (0.5 + rng.uniform(-0.025, 0.025))
     )

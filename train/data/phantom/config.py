@@ -28,7 +28,7 @@ INSTRUMENT_TYPES: tuple[str, ...] = (
 )
 PARTS: tuple[str, ...] = ("shaft", "wrist", "clasper")
 
-SMALLEST_SIDE = 64
+MIN_SIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,8 @@ class PhantomConfig:
         faults = []
         if self.frames < 1:
             faults.append(f"frames is {self.frames}, expected 1 or more")
-        if len(self.size) != 2 or min(self.size) < SMALLEST_SIDE:
-            faults.append(f"size is {self.size}, expected height and width of {SMALLEST_SIDE}+")
+        if len(self.size) != 2 or min(self.size) < MIN_SIDE:
+            faults.append(f"size is {self.size}, expected height and width of {MIN_SIDE}+")
         if self.seed < 0:
             faults.append(f"seed is {self.seed}, expected 0 or more")
         if self.domain not in PHANTOM_DOMAINS:

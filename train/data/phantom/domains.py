@@ -1,6 +1,6 @@
 """The looks of the phantom domains: tissue palette, light, instrument material and camera.
 
-LOOKS["robotic"].light
+DOMAINS["robotic"].light
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Metal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Domain:
     """Everything that tells one domain from another; colours are RGB 0..255.
 
     Attributes:
@@ -90,9 +90,9 @@ class Look:
     smoke: Colour
 
 
-LOOKS: dict[str, Look] = {
+DOMAINS: dict[str, Domain] = {
     # Human gall-bladder surgery: xenon light, dark cavity, yellow fat, black insulated shafts.
-    "laparoscopy": Look(
+    "laparoscopy": Domain(
         wall=((92, 44, 30), (50, 22, 20)),
         organs=(
             Organ(
@@ -162,7 +162,7 @@ LOOKS: dict[str, Look] = {
     ),
     # Porcine training model under a robot: cold LED light, pale pink bowel, white fat, wristed
     # pale shafts, a sharpening camera and a wider view.
-    "robotic": Look(
+    "robotic": Domain(
         wall=((116, 88, 94), (66, 54, 60)),
         organs=(
             Organ(

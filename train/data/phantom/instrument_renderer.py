@@ -1,6 +1,6 @@
 """Draws an instrument: its pieces from far to near, each shaded and entered in the ground truth.
 
-layer = paint(rig, pose, look, around, size)
+layer = render_instrument(rig, pose, domain, environment, size)
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.anatomy import ANATOMY, Jaw
-from trocar.train.data.phantom.domains import Look, Metal
+from trocar.train.data.phantom.domains import Domain, Metal
+from trocar.train.data.phantom.instrument_shapes import INSTRUMENT_SHAPES, Jaw
 from trocar.train.data.phantom.noise import Field
 from trocar.train.data.phantom.pose import FOCAL, Pose, Rig, Vector, project
 from trocar.train.data.phantom.silhouette import Box, bounds, filled, jaw_outlines, lathe
-from trocar.train.data.phantom.surface import Spots, Surroundings, shade
+from trocar.train.data.phantom.surface import Environment, SurfacePoints, shade
 
 SHAFT, WRIST, CLASPER = 1, 2, 3
 NEAREST = 0.05
@@ -41,16 +41,18 @@ class Layer:
     outlines: list[Vector]
 
 
-def paint(
-    rig: Rig, pose: Pose, look: Look, around: Surroundings, size: tuple[int, int]
+def render_instrument(
+    rig: Rig, pose: Pose, domain: Domain, environment: Environment, size: tuple[int, int]
 ) -> Layer | None:
     """Paints an instrument; ``None`` where none of it is in the frame."""
-    anatomy = ANATOMY[rig.kind]
-    end = anatomy.wrist[-1][0]
-    profile = tuple((along / end, radius) for along, radius in anatomy.wrist)
+    instrument = INSTRUMENT_SHAPES[rig.kind]
+    end = instrument.wrist[-1][0]
+    profile = tuple((along / end, radius) for along, radius in instrument.wrist)
     shaft, across_shaft = lathe(pose.port, pose.joint, ((0, 1), (1, 1)), rig.radius, size)
     wrist, across_wrist = lathe(pose.joint, pose.hinge, profile, rig.radius, size)
-    jaws = [(jaw, *jaw_outlines(jaw, rig, pose, anatomy.opening, size)) for jaw in anatomy.jaws]
+    jaws = [
+        (jaw, *jaw_outlines(jaw, rig, pose, instrument.opening, size)) for jaw in instrument.jaws
+    ]
     faces = [face for _, polygons, _, _ in jaws for face in polygons[:2]]
     box = bounds(np.concatenate([shaft, wrist, *faces]), size)
     if box is None:
@@ -63,24 +65,35 @@ def paint(
         tips=np.concatenate([tip for _, _, _, tip in jaws]),
         outlines=[shaft, wrist, *faces],
     )
-    brush = _Brush(rig, look, around, size, layer)
+    renderer = _Renderer(rig, domain, environment, size, layer)
     for jaw, polygons, hole, _ in jaws[:-1]:
-        brush.jaw(jaw, polygons, hole, pose)
-    brush.rod(shaft, (pose.port, pose.joint), across_shaft, rig.shaft, SHAFT)
+        renderer.jaw(jaw, polygons, hole, pose)
+    renderer.rod(shaft, (pose.port, pose.joint), across_shaft, rig.shaft, SHAFT)
     jaw, polygons, hole, _ = jaws[-1]
-    brush.jaw(jaw, polygons, hole, pose)
-    metal = look.insulation if anatomy.wrist_material == "insulation" else look.wrist
-    brush.rod(wrist, (pose.joint, pose.hinge), across_wrist, metal, WRIST)
+    renderer.jaw(jaw, polygons, hole, pose)
+    metal = domain.insulation if instrument.wrist_material == "insulation" else domain.wrist
+    renderer.rod(wrist, (pose.joint, pose.hinge), across_wrist, metal, WRIST)
     return layer
 
 
-class _Brush:
+class _Renderer:
     """Fills silhouettes of one instrument with shaded material."""
 
     def __init__(
-        self, rig: Rig, look: Look, around: Surroundings, size: tuple[int, int], layer: Layer
+        self,
+        rig: Rig,
+        domain: Domain,
+        environment: Environment,
+        size: tuple[int, int],
+        layer: Layer,
     ) -> None:
-        self.rig, self.look, self.around, self.size, self.layer = rig, look, around, size, layer
+        self.rig, self.domain, self.environment, self.size, self.layer = (
+            rig,
+            domain,
+            environment,
+            size,
+            layer,
+        )
 
     def rod(
         self, polygon: Vector, ends: tuple[Vector, Vector], across: Vector, metal: Metal, part: int
@@ -108,7 +121,7 @@ class _Brush:
         length = float(np.linalg.norm(ends[1] - ends[0])) / self.rig.radius
         u = (1 - true) * np.float32(length)
         tone = self._marks(u) if part == SHAFT else _pin(u, v, self.rig.kind)
-        spots = Spots(x, y, v * nx, v * ny, np.sqrt(1 - v * v), depth, u, v, tone)
+        spots = SurfacePoints(x, y, v * nx, v * ny, np.sqrt(1 - v * v), depth, u, v, tone)
         self._lay(spots, metal, (ys, xs), cover, box, part)
 
     def jaw(self, jaw: Jaw, polygons: list[Vector], hole: list[Vector] | None, pose: Pose) -> None:
@@ -142,8 +155,8 @@ class _Brush:
             # Cross-hatched inserts.
             tone += 0.15 * np.sin((u + v) * 24) * np.sin((u - v) * 24)
         depth = np.full_like(u, float(pose.hinge[2]))
-        spots = Spots(x, y, nx * nz, ny * nz, nz, depth, -u, v, tone)
-        metal = self.look.insert if jaw.material == "insert" else self.look.jaw
+        spots = SurfacePoints(x, y, nx * nz, ny * nz, nz, depth, -u, v, tone)
+        metal = self.domain.insert if jaw.material == "insert" else self.domain.jaw
         self._lay(spots, metal, (ys, xs), cover, box, CLASPER)
 
     def _marks(self, u: Field) -> Field:
@@ -156,7 +169,7 @@ class _Brush:
 
     def _lay(
         self,
-        spots: Spots,
+        spots: SurfacePoints,
         metal: Metal,
         where: tuple[NDArray[np.intp], NDArray[np.intp]],
         cover: NDArray[np.uint8],
@@ -165,7 +178,12 @@ class _Brush:
     ) -> None:
         """Shades the points and lays them over what the layer holds."""
         colour = shade(
-            spots, metal, self.around, self.size, blood=self.look.blood, seed=self.rig.texture
+            spots,
+            metal,
+            self.environment,
+            self.size,
+            blood=self.domain.blood,
+            seed=self.rig.texture,
         )
         left, top, right, _ = self.layer.box
         place = (where[0] + (box[1] - top)) * (right - left) + (where[1] + (box[0] - left))

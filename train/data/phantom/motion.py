@@ -1,6 +1,6 @@
 """How instruments and the camera move: smooth, with bounded speed.
 
-drift = Drift.drawn(rng, size=0.1, speed=0.1); drift(time)
+drift = Drift.random(rng, size=0.1, speed=0.1); drift(time)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Drift:
     waves: tuple[tuple[float, float, float], ...]
 
     @classmethod
-    def drawn(
+    def random(
         cls, rng: np.random.Generator, *, middle: float = 0.0, size: float, speed: float
     ) -> Drift:
         """Draws one that stays within ``size`` of the middle and below ``speed`` per second."""
@@ -46,15 +46,15 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Squeeze:
+class JawMotion:
     """Jaws that open and shut: 0 shut .. 1 wide open, resting at both ends."""
 
     drift: Drift
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> Squeeze:
+    def random(cls, rng: np.random.Generator) -> JawMotion:
         """Draws one."""
-        return cls(Drift.drawn(rng, middle=float(rng.uniform(0.3, 0.8)), size=0.75, speed=2.0))
+        return cls(Drift.random(rng, middle=float(rng.uniform(0.3, 0.8)), size=0.75, speed=2.0))
 
     def __call__(self, time: float) -> float:
         """Opening at a time in seconds."""

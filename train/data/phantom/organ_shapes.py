@@ -1,6 +1,6 @@
 """Forms of organs: how far inside each point lies, and the relief of the surface.
 
-inside, relief = form(np.random.default_rng(0), "lobes", (320, 400))
+inside, relief = organ_shape(np.random.default_rng(0), "lobes", (320, 400))
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from trocar.train.data.phantom.noise import Field, blur, smooth_noise, wander
 
 
-def form(rng: np.random.Generator, kind: str, shape: tuple[int, int]) -> tuple[Field, Field]:
+def organ_shape(rng: np.random.Generator, kind: str, shape: tuple[int, int]) -> tuple[Field, Field]:
     """Draws one organ.
 
     Args:

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.anatomy import ANATOMY
 from trocar.train.data.phantom.camera import Camera, streak
 from trocar.train.data.phantom.config import (
     INSTRUMENT_TYPES,
@@ -22,12 +21,13 @@ from trocar.train.data.phantom.config import (
     PhantomFrame,
     Tip,
 )
-from trocar.train.data.phantom.domains import LOOKS, Look
-from trocar.train.data.phantom.instrument_renderer import Layer, paint
+from trocar.train.data.phantom.domains import DOMAINS, Domain
+from trocar.train.data.phantom.instrument_renderer import Layer, render_instrument
+from trocar.train.data.phantom.instrument_shapes import INSTRUMENT_SHAPES
 from trocar.train.data.phantom.motion import Drift
 from trocar.train.data.phantom.noise import Field, smooth_noise
 from trocar.train.data.phantom.pose import Rig
-from trocar.train.data.phantom.surface import Surroundings, stain_tile
+from trocar.train.data.phantom.surface import Environment, stain_tile
 from trocar.train.data.phantom.tissue import make_tissue
 
 MARGIN = 1.25
@@ -50,7 +50,7 @@ def phantom_frames(config: PhantomConfig, *, first_clip: int = 0) -> Iterator[Ph
     for index in range(config.frames):
         clip, step = divmod(index, config.clip_length)
         if step == 0:
-            scene = Scene.drawn(config, first_clip + clip)
+            scene = Scene.random(config, first_clip + clip)
         yield scene.frame(clip, step / config.fps)
 
 
@@ -59,7 +59,7 @@ class Scene:
     """One field with its instruments and camera."""
 
     config: PhantomConfig
-    look: Look
+    domain: Domain
     canvas: NDArray[np.uint8]
     rigs: list[Rig]
     camera: Camera
@@ -70,28 +70,28 @@ class Scene:
     sway: Field
 
     @classmethod
-    def drawn(cls, config: PhantomConfig, clip: int) -> Scene:
+    def random(cls, config: PhantomConfig, clip: int) -> Scene:
         """Draws the scene of a clip from the seed, the domain and the clip's number alone."""
-        domain = PHANTOM_DOMAINS.index(config.domain)
-        streams = np.random.SeedSequence([config.seed, clip, domain]).spawn(4)
+        domain_id = PHANTOM_DOMAINS.index(config.domain)
+        streams = np.random.SeedSequence([config.seed, clip, domain_id]).spawn(4)
         plan, field, lens, dirt = (np.random.default_rng(s) for s in streams)
-        look, hard = LOOKS[config.domain], config.difficulty
+        domain, hard = DOMAINS[config.domain], config.difficulty
         height, width = config.size
         wide = (int(height * MARGIN) // 2 * 2, int(width * MARGIN) // 2 * 2)
         shake = 0.4 + 0.8 * hard
         moves = {
-            "x": Drift.drawn(plan, size=0.05 * width * shake, speed=0.06 * width * shake),
-            "y": Drift.drawn(plan, size=0.04 * width * shake, speed=0.05 * width * shake),
-            "angle": Drift.drawn(plan, size=0.05 * shake, speed=0.06),
-            "zoom": Drift.drawn(plan, middle=1.0, size=0.05 * shake, speed=0.04),
+            "x": Drift.random(plan, size=0.05 * width * shake, speed=0.06 * width * shake),
+            "y": Drift.random(plan, size=0.04 * width * shake, speed=0.05 * width * shake),
+            "angle": Drift.random(plan, size=0.05 * shake, speed=0.06),
+            "zoom": Drift.random(plan, middle=1.0, size=0.05 * shake, speed=0.04),
             "breath": Drift(0.0, ((0.010 * width, 2 * math.pi * 0.28, float(plan.random() * 6)),)),
         }
-        camera = Camera.drawn(lens, look, config.size, difficulty=hard)
+        camera = Camera.random(lens, domain, config.size, difficulty=hard)
         return cls(
             config=config,
-            look=look,
-            canvas=make_tissue(field, look, wide, difficulty=hard),
-            rigs=_rigs(plan, config, look),
+            domain=domain,
+            canvas=make_tissue(field, domain, wide, difficulty=hard),
+            rigs=_rigs(plan, config, domain),
             camera=camera,
             inside=(camera.window >= 0.5).astype(np.uint8),
             stains=stain_tile(dirt),
@@ -107,14 +107,14 @@ class Scene:
         height, width = self.config.size
         tissue = self._tissue(time)
         light = self.camera.light(time)
-        around = self._surroundings(tissue, light)
+        environment = self._environment(tissue, light)
         layers: list[tuple[int, Layer, tuple[float, float]]] = []
         for number, rig in enumerate(self.rigs, start=1):
-            layer = paint(rig, rig.at(time), self.look, around, self.config.size)
+            layer = render_instrument(rig, rig.at(time), self.domain, environment, self.config.size)
             if layer is not None:
                 layers.append((number, layer, self._speed(rig, time)))
         light = self._shadowed(light, layers)
-        lit = cv2.resize(cv2.merge([light * c for c in self.look.light]), (width, height))
+        lit = cv2.resize(cv2.merge([light * c for c in self.domain.light]), (width, height))
         frame = cv2.multiply(tissue, lit, dtype=cv2.CV_8U)
         types = np.zeros((height, width), np.uint8)
         parts, instances = np.zeros_like(types), np.zeros_like(types)
@@ -134,20 +134,20 @@ class Scene:
         seen = tuple(tip for tip in tips if (instances == tip.instance).any())
         return PhantomFrame(image, types, parts, instances, seen, clip, time)
 
-    def _surroundings(self, tissue: NDArray[np.uint8], light: Field) -> Surroundings:
+    def _environment(self, tissue: NDArray[np.uint8], light: Field) -> Environment:
         """What the instruments mirror: the lit field, coarse."""
         height, width = self.config.size
         grid = (width // 16, height // 16)
         lamp = cv2.resize(light, grid, interpolation=cv2.INTER_AREA)
         mirror = cv2.resize(tissue, grid, interpolation=cv2.INTER_AREA).astype(np.float32)
         mirror = cv2.GaussianBlur(mirror, (0, 0), 1.2) * lamp[..., None]
-        return Surroundings(
+        return Environment(
             mirror=np.ascontiguousarray(mirror.reshape(-1, 3).T),
             lamp=lamp.reshape(-1),
             grid=(grid[1], grid[0]),
             stains=self.stains,
             blood=self.blood,
-            light=self.look.light,
+            light=self.domain.light,
         )
 
     def _tissue(self, time: float) -> NDArray[np.uint8]:
@@ -202,7 +202,7 @@ class Scene:
         return Tip(number, INSTRUMENT_TYPES.index(kind) + 1, points, seen)
 
 
-def _rigs(rng: np.random.Generator, config: PhantomConfig, look: Look) -> list[Rig]:
+def _rigs(rng: np.random.Generator, config: PhantomConfig, domain: Domain) -> list[Rig]:
     count = int(rng.integers(config.instruments[0], config.instruments[-1] + 1))
     kinds = rng.choice(len(INSTRUMENT_TYPES), size=count, replace=False)
     # Ports are spread round the view, seldom at its top: surgeons stand below.
@@ -210,12 +210,14 @@ def _rigs(rng: np.random.Generator, config: PhantomConfig, look: Look) -> list[R
     rigs = []
     for place, kind in enumerate(kinds):
         name = INSTRUMENT_TYPES[int(kind)]
-        anatomy = ANATOMY[name]
-        wrist = anatomy.wrist[-1][0]
-        jaw = float(max(part.outline[:, 0].max() for part in anatomy.jaws))
+        instrument = INSTRUMENT_SHAPES[name]
+        wrist = instrument.wrist[-1][0]
+        jaw = float(max(part.outline[:, 0].max() for part in instrument.jaws))
         angle = float(start + place * gap)
         rigs.append(
-            Rig.drawn(rng, kind=name, look=look, lengths=(anatomy.slender, wrist, jaw), angle=angle)
+            Rig.random(
+                rng, kind=name, domain=domain, lengths=(instrument.slender, wrist, jaw), angle=angle
+            )
         )
     # Nearer ones are painted later.
     return sorted(rigs, key=lambda rig: -rig.z.middle)

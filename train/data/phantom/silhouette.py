@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.anatomy import Jaw
+from trocar.train.data.phantom.instrument_shapes import Jaw
 from trocar.train.data.phantom.pose import FOCAL, Pose, Rig, Vector, project
 
 Box = tuple[int, int, int, int]

@@ -1,6 +1,6 @@
 """How the surface of an instrument looks: light, mirrored tissue, scratches and blood.
 
-colour = shade(spots, metal, look.blood, around, size, seed=7)
+colour = shade(spots, metal, domain.blood, environment, size, seed=7)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STAIN_TILE = 256
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Environment:
     """What an instrument mirrors, is lit by and is stained with.
 
     Attributes:
@@ -39,7 +39,7 @@ class Surroundings:
 
 
 @dataclass
-class Spots:
+class SurfacePoints:
     """Visible points of a surface, each field ``[n]`` float32.
 
     Attributes:
@@ -66,9 +66,9 @@ class Spots:
 
 
 def shade(
-    spots: Spots,
+    spots: SurfacePoints,
     metal: Metal,
-    around: Surroundings,
+    environment: Environment,
     size: tuple[int, int],
     *,
     blood: Colour,
@@ -90,11 +90,11 @@ def shade(
     shine = (nx * lx + ny * ly + nz * hz) / np.sqrt(lx * lx + ly * ly + hz * hz)
     shine = np.exp((shine - 1) * np.float32(2.2 * metal.exponent))
 
-    seen, lamp = _mirrored(spots, around, size)
+    seen, lamp = _mirrored(spots, environment, size)
     tu = (spots.u * np.float32(22) + np.float32(seed % 4096)).astype(np.int32) & 255
     tv = (spots.v * np.float32(30) + np.float32(seed // 4096)).astype(np.int32) & 255
     place = tv * STAIN_TILE + tu
-    stain, scratch = around.stains[0].take(place), around.stains[1].take(place)
+    stain, scratch = environment.stains[0].take(place), environment.stains[1].take(place)
 
     strength = np.clip(0.72 / np.maximum(spots.depth, 0.2), 0.4, 2.0) * lamp
     lit = spots.tone * strength
@@ -102,14 +102,14 @@ def shade(
     body = (0.14 + 0.86 * facing * facing) * rough * lit
     edge = np.float32(metal.mirror) * (0.5 + 0.9 * (1 - nz) ** 2) * spots.tone * rough
     shine *= np.float32(235 * metal.strength) * rough * lit
-    level = 1 - np.float32(around.blood) * np.exp(-np.maximum(spots.u, 0) * np.float32(1 / 8))
+    level = 1 - np.float32(environment.blood) * np.exp(-np.maximum(spots.u, 0) * np.float32(1 / 8))
     wet = np.clip((stain - level) * 3.2, 0, 0.8)
     shine *= 1 - 0.5 * wet
     dry = 1 - wet
     film = wet * (0.25 + 0.75 * facing) * strength
     colour = np.empty((3, nx.size), np.float32)
     for c in range(3):
-        light = np.float32(around.light[c])
+        light = np.float32(environment.light[c])
         base = np.float32(metal.colour[c] * (1 - 0.5 * metal.mirror)) * light
         plain = body * base + seen[c] * edge
         colour[c] = plain * dry + film * np.float32(blood[c]) * light + shine * light
@@ -119,19 +119,21 @@ def shade(
     return colour
 
 
-def _mirrored(spots: Spots, around: Surroundings, size: tuple[int, int]) -> tuple[Field, Field]:
+def _mirrored(
+    spots: SurfacePoints, environment: Environment, size: tuple[int, int]
+) -> tuple[Field, Field]:
     """The tissue seen in the surface, ``[3, n]``, and the lamp's strength at each point."""
     height, width = size
-    rows, columns = around.grid
+    rows, columns = environment.grid
     # The more a surface leans, the farther off lies what it mirrors.
     reach = np.float32(0.22 * width)
     to_column, to_row = np.float32(columns / width), np.float32(rows / height)
     column = np.clip((spots.x + spots.nx * reach) * to_column, 0, columns - 1).astype(np.int32)
     row = np.clip((spots.y + spots.ny * reach) * to_row, 0, rows - 1).astype(np.int32)
-    seen: Field = around.mirror.take(row * columns + column, axis=1)
+    seen: Field = environment.mirror.take(row * columns + column, axis=1)
     here = np.minimum(spots.x * to_column, columns - 1).astype(np.int32)
     here += np.minimum(spots.y * to_row, rows - 1).astype(np.int32) * columns
-    lamp: Field = around.lamp.take(here)
+    lamp: Field = environment.lamp.take(here)
     return seen, lamp
 
 

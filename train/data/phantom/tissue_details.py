@@ -1,6 +1,6 @@
 """Fine things on the tissue: vessel trees, connective strands, swabs.
 
-albedo, height = draw_vessels(rng, albedo, height, density, look)
+albedo, height = draw_vessels(rng, albedo, height, density, domain)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.domains import Look
+from trocar.train.data.phantom.domains import Domain
 from trocar.train.data.phantom.noise import (
     Field,
     blur,
@@ -21,7 +21,7 @@ from trocar.train.data.phantom.noise import (
 )
 
 
-def draw_vessels(rng: np.random.Generator, albedo: Field, density: Field, look: Look) -> Field:
+def draw_vessels(rng: np.random.Generator, albedo: Field, density: Field, domain: Domain) -> Field:
     """Draws branching vessels on ``[H, W, 3]`` where the density, ``[h, w]`` 0..1, is high."""
     rows, columns = albedo.shape[:2]
     ink = np.zeros((rows, columns), np.uint8)
@@ -42,7 +42,7 @@ def draw_vessels(rng: np.random.Generator, albedo: Field, density: Field, look: 
     ink = cv2.GaussianBlur(ink, (3, 3), 0.7)
     share = cv2.resize(density, (columns, rows), interpolation=cv2.INTER_LINEAR)
     share = cv2.multiply(share, ink, scale=0.72 / 255, dtype=cv2.CV_32F)
-    return mix(albedo, np.array(look.vessel, np.float32), np.minimum(share, 0.8))
+    return mix(albedo, np.array(domain.vessel, np.float32), np.minimum(share, 0.8))
 
 
 def _tapered(ink: NDArray[np.uint8], path: NDArray[np.float32], width: float, value: int) -> None:

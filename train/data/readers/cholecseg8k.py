@@ -20,7 +20,7 @@ from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import BINARY_TABLE, folders, strays, table_of
+from trocar.train.data.readers.common import BINARY_TABLE, folders, misnamed_folders, table_of
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -71,7 +71,7 @@ def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) ->
     for clip in _clips(root):
         items += _items(clip, faults)
     named = "videoNN/videoNN_XXXXX"
-    faults += strays(folders(root, r".*"), _clips(root), f"frame_*{_IMAGE}", named=named)
+    faults += misnamed_folders(folders(root, r".*"), _clips(root), f"frame_*{_IMAGE}", named=named)
     reading, note = reading_of(items)
     if reading is None and items:
         faults.append(Fault(file=root, text=note))
@@ -89,7 +89,7 @@ def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) ->
     return Scan(frames=frames, faults=tuple(faults))
 
 
-def reading_of(items: Sequence[Item], *, looked_at: int = 32) -> tuple[str | None, str]:
+def reading_of(items: Sequence[Item], *, max_masks: int = 32) -> tuple[str | None, str]:
     """Which reading of the watershed codes a set uses, and the evidence.
 
     Masks are looked at, spread over the set, until codes are found that only one reading has.
@@ -97,7 +97,7 @@ def reading_of(items: Sequence[Item], *, looked_at: int = 32) -> tuple[str | Non
     Returns:
         The reading, or ``None`` where there is no evidence, or evidence for both; and the words.
     """
-    step = max(1, len(items) // looked_at)
+    step = max(1, len(items) // max_masks)
     only = {
         "decimal": set(DECIMAL) - set(HEXADECIMAL),
         "hexadecimal": set(HEXADECIMAL) - set(DECIMAL),
@@ -105,7 +105,7 @@ def reading_of(items: Sequence[Item], *, looked_at: int = 32) -> tuple[str | Non
     seen: dict[str, set[int]] = {name: set() for name in only}
     order = [*items[::step], *items]  # all of them where the spread ones say nothing
     for count, item in enumerate(order):
-        if count >= looked_at and any(seen.values()):
+        if count >= max_masks and any(seen.values()):
             break
         assert item.mask is not None
         try:

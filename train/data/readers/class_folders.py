@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trocar.contract.classes import ClassTable
-from trocar.train.data.readers.common import folders, pictures
+from trocar.train.data.readers.common import folders, images_by_stem
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.readers.yolo import classification_table, read
 from trocar.train.data.sample import Fault, FrameSet, Item
@@ -24,7 +24,7 @@ def recognise(root: Path) -> Recognition:
     """Split folders whose sub-folders hold pictures and are not named like a layout's parts."""
     for split in _SPLITS:
         classes = _classes(root / split)
-        if len(classes) > 1 and any(pictures(c) for c in classes[:3]):
+        if len(classes) > 1 and any(images_by_stem(c) for c in classes[:3]):
             return Recognition(fits=True, why=f"{split}/ of {len(classes)} folders of pictures")
     return Recognition(fits=False, why="there is no train/ of class folders of pictures")
 
@@ -40,7 +40,7 @@ def scan(root: Path, *, task: str = "class", table: ClassTable | None = None) ->
     splits: dict[str, list[str]] = {}
     for split, classes in by_split.items():
         for folder in classes:
-            found = pictures(folder)
+            found = images_by_stem(folder)
             if not found:
                 faults.append(Fault(file=folder, text="holds no picture"))
             if folder.name not in table.names:

@@ -45,15 +45,15 @@ def folders(root: Path, pattern: str) -> list[Path]:
     if not root.is_dir():
         return []
     found = [p for p in root.iterdir() if p.is_dir() and re.fullmatch(pattern, p.name)]
-    return sorted((p for p in found if not is_hidden(Path(p.name))), key=numbers_first)
+    return sorted((p for p in found if not is_hidden(Path(p.name))), key=numeric_key)
 
 
-def numbers_first(path: Path) -> tuple[tuple[int, ...], str]:
+def numeric_key(path: Path) -> tuple[tuple[int, ...], str]:
     """Sorts ``seq_10`` after ``seq_9``."""
     return tuple(int(n) for n in re.findall(r"\d+", path.name)), path.name
 
 
-def pictures(folder: Path) -> dict[str, Path]:
+def images_by_stem(folder: Path) -> dict[str, Path]:
     """Pictures of one folder by stem, in order; an empty dictionary where it is missing."""
     if not folder.is_dir():
         return {}
@@ -62,15 +62,17 @@ def pictures(folder: Path) -> dict[str, Path]:
         for p in folder.iterdir()
         if p.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(Path(p.name))
     ]
-    return {p.stem: p for p in sorted(found, key=numbers_first)}
+    return {p.stem: p for p in sorted(found, key=numeric_key)}
 
 
-def missing(*paths: Path) -> list[Fault]:
+def missing_paths(*paths: Path) -> list[Fault]:
     """A fault for each folder or file that is not there."""
     return [Fault(file=path, text="is missing") for path in paths if not path.exists()]
 
 
-def strays(places: Iterable[Path], known: Iterable[Path], part: str, *, named: str) -> list[Fault]:
+def misnamed_folders(
+    places: Iterable[Path], known: Iterable[Path], part: str, *, named: str
+) -> list[Fault]:
     """A fault for each folder that holds what a set's folders hold, under another name.
 
     Args:

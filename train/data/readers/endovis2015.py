@@ -20,7 +20,7 @@ from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import strays
+from trocar.train.data.readers.common import misnamed_folders
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -56,7 +56,7 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
     operations = _operations(root)
     for operation in operations:
         items += _items(operation, faults)
-    faults += strays({op.parent for op in operations}, operations, "Raw", named="OPn")
+    faults += misnamed_folders({op.parent for op in operations}, operations, "Raw", named="OPn")
     chosen = table or (BINARY_TABLE if task == "binary" else PARTS_TABLE)
     frames = FrameSet(
         name=NAME,

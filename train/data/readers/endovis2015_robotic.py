@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.train.data.io.masks import check_size
-from trocar.train.data.io.video import frame_at, video_info
-from trocar.train.data.readers.common import folders, missing, strays
+from trocar.train.data.io.video import read_frame, video_info
+from trocar.train.data.readers.common import folders, misnamed_folders, missing_paths
 from trocar.train.data.readers.endovis2015 import BINARY_TABLE, PARTS_TABLE
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
@@ -47,7 +47,9 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
     datasets = _datasets(root)
     for dataset in datasets:
         items += _items(dataset, faults)
-    faults += strays({d.parent for d in datasets}, datasets, "Video.avi", named="DatasetN")
+    faults += misnamed_folders(
+        {d.parent for d in datasets}, datasets, "Video.avi", named="DatasetN"
+    )
     frames = FrameSet(
         name=NAME,
         root=root,
@@ -68,10 +70,10 @@ def read(item: Item, *, binary: bool = False) -> Sample:
         DataError: A video cannot be read, or sizes differ.
     """
     number = item.extra["frame"]
-    image = frame_at(item.image, number)
+    image = read_frame(item.image, number)
     mask: NDArray[np.uint8] = np.zeros(image.shape[:2], np.uint8)
     for path in item.extra["masks"]:
-        ids = snap(frame_at(path, number).max(axis=2))
+        ids = snap(read_frame(path, number).max(axis=2))
         check_size(image, ids, image_path=item.image, mask_path=path)
         mask = np.where(ids > 0, ids, mask)
     if binary:
@@ -98,7 +100,7 @@ def _items(dataset: Path, faults: list[Fault]) -> list[Item]:
     if {p.name for p in there} & set(_TWO):
         there = [dataset / name for name in _TWO]
     needed = [video, *(there or [dataset / _ONE[0]])]
-    gone = missing(*needed)
+    gone = missing_paths(*needed)
     faults += gone
     if gone:
         return []

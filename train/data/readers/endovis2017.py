@@ -23,9 +23,9 @@ from trocar.train.data.io.masks import check_size, ids_from_values, opaque
 from trocar.train.data.readers.common import (
     BINARY_TABLE,
     folders,
-    missing,
-    pictures,
-    strays,
+    images_by_stem,
+    misnamed_folders,
+    missing_paths,
     table_of,
 )
 from trocar.train.data.readers.scan import Recognition, Scan
@@ -72,11 +72,11 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
         if (dataset / "ground_truth").is_dir():
             items += _items(dataset, faults)
         elif dataset.parent.name != "test":
-            faults += missing(dataset / "ground_truth")
+            faults += missing_paths(dataset / "ground_truth")
         else:
             notes.append(f"{dataset.name} is left out: a test set without ground truth")
     places, named = {dataset.parent for dataset in _datasets(root)}, "instrument_dataset_N"
-    faults += strays(places, _datasets(root), "left_frames", named=named)
+    faults += misnamed_folders(places, _datasets(root), "left_frames", named=named)
     groups = {item.group for item in items}
     folds = tuple(tuple(f"instrument_dataset_{n}" for n in fold) for fold in FOLDS)
     frames = FrameSet(
@@ -159,7 +159,7 @@ def _datasets(root: Path) -> list[Path]:
 
 
 def _items(dataset: Path, faults: list[Fault]) -> list[Item]:
-    frames = pictures(dataset / "left_frames")
+    frames = images_by_stem(dataset / "left_frames")
     if not frames:
         faults.append(Fault(file=dataset / "left_frames", text="is missing or holds no frame"))
     tools: list[tuple[int, dict[str, Path]]] = []
@@ -169,7 +169,7 @@ def _items(dataset: Path, faults: list[Fault]) -> list[Item]:
             known = ", ".join(TYPES)
             faults.append(Fault(file=folder, text=f"names no instrument; known are {known}"))
             continue
-        tools.append((kinds[0], pictures(folder)))
+        tools.append((kinds[0], images_by_stem(folder)))
         for stem in frames.keys() - tools[-1][1].keys():
             faults.append(Fault(file=folder / f"{stem}.png", text="is missing: the frame's mask"))
         for stem in tools[-1][1].keys() - frames.keys():

@@ -12,25 +12,24 @@ from __future__ import annotations
 import functools
 import json
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import is_hidden, read_bytes, read_image
+from trocar.train.data.io.archives import member_names, read_archived_image
 from trocar.train.data.io.images import RawMask, read_raw_mask
 from trocar.train.data.io.masks import Colour, check_size, ids_from_colours, opaque
 from trocar.train.data.readers.common import (
     BINARY_TABLE,
     folders,
-    missing,
-    pictures,
-    strays,
+    images_by_stem,
+    misnamed_folders,
+    missing_paths,
     table_of,
 )
 from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group
@@ -80,7 +79,7 @@ def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) ->
     found = _sequences(root)
     for sequence in found:
         items += _items(sequence, repairs, faults)
-    faults += strays({s.parent for s in found}, found, "left_frames", named="seq_N")
+    faults += misnamed_folders({s.parent for s in found}, found, "left_frames", named="seq_N")
     used = sum("repair" in item.extra for item in items)
     codes = _codes(root, task, faults)
     groups = {item.group for item in items}
@@ -117,19 +116,7 @@ def _label(item: Item) -> tuple[RawMask, Path]:
     if repair is None:
         return read_raw_mask(item.mask), item.mask
     archive, member = repair
-    try:
-        with zipfile.ZipFile(archive) as pack:
-            data = pack.read(member)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"cannot read {member} of {archive}: {error}", remedy="download repairs.zip again"
-        ) from error
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise DataError(
-            f"{member} of {archive} cannot be decoded", remedy="download repairs.zip again"
-        )
-    return RawMask(values=cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)), archive / member
+    return RawMask(values=read_archived_image(archive, member)), archive / member
 
 
 def _rgb(raw: RawMask, path: Path) -> NDArray[np.uint8]:
@@ -172,14 +159,7 @@ def _repairs(root: Path) -> dict[tuple[str, str], tuple[Path, str]]:
     """Labels of ``repairs.zip`` by sequence and frame."""
     found: dict[tuple[str, str], tuple[Path, str]] = {}
     for archive in [*root.glob("repairs.zip"), *root.glob("*/repairs.zip")]:
-        try:
-            with zipfile.ZipFile(archive) as pack:
-                names = pack.namelist()
-        except (OSError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"{archive} cannot be read: {error}", remedy="download it again, or remove it"
-            ) from error
-        for name in names:
+        for name in member_names(archive):
             path = PurePosixPath(name)
             sequence = next((p for p in path.parts if re.fullmatch(r"seq_\d+", p)), None)
             if sequence and path.suffix == ".png" and "__MACOSX" not in path.parts:
@@ -203,8 +183,8 @@ def _sequences(root: Path) -> list[Path]:
 def _items(
     sequence: Path, repairs: Mapping[tuple[str, str], tuple[Path, str]], faults: list[Fault]
 ) -> list[Item]:
-    faults += missing(sequence / "left_frames", sequence / "labels")
-    frames, labels = pictures(sequence / "left_frames"), pictures(sequence / "labels")
+    faults += missing_paths(sequence / "left_frames", sequence / "labels")
+    frames, labels = images_by_stem(sequence / "left_frames"), images_by_stem(sequence / "labels")
     items = []
     for stem, image in frames.items():
         repair = repairs.get((sequence.name, stem))

@@ -17,7 +17,7 @@ from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, opaque
-from trocar.train.data.readers.common import BINARY_TABLE, missing, pictures
+from trocar.train.data.readers.common import BINARY_TABLE, images_by_stem, missing_paths
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -37,8 +37,8 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
     """Lists the frames and the official split."""
     place = _place(root) or root
     lists = {"train": place / "train.txt", "test": place / "test.txt"}
-    faults = missing(place / "images", place / "masks", *lists.values())
-    images, masks = pictures(place / "images"), pictures(place / "masks")
+    faults = missing_paths(place / "images", place / "masks", *lists.values())
+    images, masks = images_by_stem(place / "images"), images_by_stem(place / "masks")
     items = []
     for stem, image in images.items():
         if stem in masks:

@@ -18,7 +18,7 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.pictures import is_hidden, read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey
-from trocar.train.data.readers.common import BINARY_TABLE, numbers_first
+from trocar.train.data.readers.common import BINARY_TABLE, numeric_key
 from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -38,7 +38,7 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
     """Lists the frames of all operations; the split is that of the folders Training, Testing."""
     faults: list[Fault] = []
     items = []
-    for folder in sorted(_frame_folders(root), key=lambda p: (p.parent, numbers_first(p))):
+    for folder in sorted(_frame_folders(root), key=lambda p: (p.parent, numeric_key(p))):
         gone = [name for name in (_RAW, _INSTANCES) if not (folder / name).is_file()]
         faults += [Fault(file=folder / name, text="is missing") for name in gone]
         if gone:

@@ -15,7 +15,12 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import BINARY_TABLE, missing, pictures, strays
+from trocar.train.data.readers.common import (
+    BINARY_TABLE,
+    images_by_stem,
+    misnamed_folders,
+    missing_paths,
+)
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -44,7 +49,7 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
     for part in wanted:
         items += _items(root / part, faults)
     parts = [root / part for part in _PARTS]
-    faults += strays([root], parts, "labels", named="cadaver or live")
+    faults += misnamed_folders([root], parts, "labels", named="cadaver or live")
     groups = tuple(dict.fromkeys(item.group for item in items))
     frames = FrameSet(
         name=NAME,
@@ -75,8 +80,8 @@ def read(item: Item) -> Sample:
 
 
 def _items(part: Path, faults: list[Fault]) -> list[Item]:
-    faults += missing(part / "images", part / "labels")
-    images, labels = pictures(part / "images"), pictures(part / "labels")
+    faults += missing_paths(part / "images", part / "labels")
+    images, labels = images_by_stem(part / "images"), images_by_stem(part / "labels")
     items = []
     for stem, image in images.items():
         match = re.fullmatch(r"([SL]\d+)_(\d+)", stem)

@@ -17,7 +17,7 @@ from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_bytes, read_image
 from trocar.train.data.compositing.matting import read_boxes
-from trocar.train.data.readers.common import missing, pictures, strays
+from trocar.train.data.readers.common import images_by_stem, misnamed_folders, missing_paths
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -38,7 +38,7 @@ def recognise(root: Path) -> Recognition:
 
 def scan(root: Path, *, task: str = "presence", table: ClassTable | None = None) -> Scan:
     """Lists the pictures of all splits and reads their boxes."""
-    faults = missing(root / "data.yaml")
+    faults = missing_paths(root / "data.yaml")
     if table is None:
         try:
             table = classification_table(read_names(root / "data.yaml"))
@@ -54,7 +54,7 @@ def scan(root: Path, *, task: str = "presence", table: ClassTable | None = None)
                 items.append(item)
                 splits.setdefault(split, []).append(item.name)
     named = ", ".join(_SPLITS)
-    faults += strays([root], [root / split for split in _SPLITS], "labels", named=named)
+    faults += misnamed_folders([root], [root / split for split in _SPLITS], "labels", named=named)
     frames = FrameSet(
         name=NAME,
         root=root,
@@ -111,9 +111,9 @@ def classification_table(names: list[str]) -> ClassTable:
 
 
 def _items(folder: Path, table: ClassTable, faults: list[Fault]) -> list[Item]:
-    gone = missing(folder / "images", folder / "labels")
+    gone = missing_paths(folder / "images", folder / "labels")
     faults += gone
-    images = pictures(folder / "images")
+    images = images_by_stem(folder / "images")
     texts = {p.stem: p for p in sorted((folder / "labels").glob("*.txt"))}
     items = []
     for stem, image in images.items():

@@ -1,6 +1,6 @@
 """Looks through a whole data set and lists everything that is wrong with it.
 
-report = check("our_theatre/"); print(len(report.faults), report.shares)
+report = check_frames("our_theatre/"); print(len(report.faults), report.shares)
 """
 
 from __future__ import annotations
@@ -101,14 +101,14 @@ class CheckReport:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _FrameCheck:
     size: tuple[int, int] | None = None
     labelled: bool = False
     histogram: NDArray[np.int64] | None = None
     fault: Fault | None = None
 
 
-def check(
+def check_frames(
     path: str | Path,
     *,
     table: ClassTable | None = None,
@@ -130,34 +130,34 @@ def check(
     """
     scan, layout = scan_frames(path, table=table, task=task)
     frames = scan.frames
-    seen: list[_Seen] = []
+    seen: list[_FrameCheck] = []
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        for one in pool.map(lambda item: _look(frames, item), frames.items):
+        for one in pool.map(lambda item: _check_frame(frames, item), frames.items):
             seen.append(one)
             if progress:
                 progress(len(seen), len(frames))
     return _report(scan, layout, seen)
 
 
-def _look(frames: FrameSet, item: Item) -> _Seen:
+def _check_frame(frames: FrameSet, item: Item) -> _FrameCheck:
     try:
         sample = frames.read(item)
     except TrocarError as error:
-        return _Seen(fault=_fault(item, error))
+        return _FrameCheck(fault=_fault(item, error))
     size = (sample.image.shape[0], sample.image.shape[1])
     if sample.mask is None:
-        return _Seen(size=size)
+        return _FrameCheck(size=size)
     if sample.mask.shape != size:
         text = (
             f"its mask is {sample.mask.shape[1]}x{sample.mask.shape[0]}, it is {size[1]}x{size[0]}"
         )
-        return _Seen(size=size, fault=Fault(file=item.image, text=text))
+        return _FrameCheck(size=size, fault=Fault(file=item.image, text=text))
     try:
         frames.instance_map(item, size)
     except TrocarError as error:
-        return _Seen(size=size, fault=_fault(item, error))
+        return _FrameCheck(size=size, fault=_fault(item, error))
     histogram = np.bincount(sample.mask.ravel(), minlength=256).astype(np.int64)
-    return _Seen(size=size, labelled=True, histogram=histogram)
+    return _FrameCheck(size=size, labelled=True, histogram=histogram)
 
 
 def _fault(item: Item, error: TrocarError) -> Fault:
@@ -168,7 +168,7 @@ def _fault(item: Item, error: TrocarError) -> Fault:
     return Fault(file=item.image, text=error.message)
 
 
-def _report(scan: Scan, layout: str, seen: list[_Seen]) -> CheckReport:
+def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:
     frames = scan.frames
     count = len(frames.table)
     histograms = [one.histogram for one in seen if one.histogram is not None]

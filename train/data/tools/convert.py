@@ -22,7 +22,7 @@ import tomli_w
 
 from trocar.contract.bundle import check_output, write_atomic
 from trocar.contract.errors import DataError, SinkError
-from trocar.contract.pictures import encode_picture, write_picture
+from trocar.contract.pictures import write_picture
 from trocar.train.data.sample import FrameSet, Item
 
 FORMATS = ("png", "jpg")
@@ -139,9 +139,7 @@ def _write_one(frames: FrameSet, item: Item, partial: Path, image_format: str) -
         write_picture(partial / "masks" / f"{target_name(item)}.png", sample.mask)
         _write_instances(frames, item, sample.mask.shape, partial)
     # The picture last: its presence says that the frame is whole.
-    write_atomic(
-        _picture(partial, item, image_format), encode_picture(sample.image, f".{image_format}")
-    )
+    write_picture(_picture(partial, item, image_format), sample.image)
 
 
 def _write_instances(frames: FrameSet, item: Item, size: tuple[int, int], partial: Path) -> None:
