@@ -48,7 +48,7 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contract:
+class ModelSpec:
     """What the trained model must be to the outside.
 
     Attributes:
@@ -121,17 +121,17 @@ class Method(Protocol):
         name: Command name, the file's name with dashes.
         task: ``segmentation`` or ``classification``.
         Config: Frozen dataclass; its ``Attributes:`` section becomes ``--help``.
-        needs: Extra data sets that it cannot do without: ``unlabelled``, ``target``.
-        takes: Extra data sets that it can use.
-        best: The score of `evaluate` that the best checkpoint has most of.
+        required_data: Extra data sets that it cannot train without: ``unlabelled``, ``target``.
+        optional_data: Extra data sets that it can use but does not need.
+        monitor: The score of `evaluate` that decides which checkpoint is the best: the highest.
     """
 
     name: ClassVar[str]
     task: ClassVar[str]
     Config: ClassVar[type]
-    needs: ClassVar[tuple[str, ...]]
-    takes: ClassVar[tuple[str, ...]]
-    best: ClassVar[str]
+    required_data: ClassVar[tuple[str, ...]]
+    optional_data: ClassVar[tuple[str, ...]]
+    monitor: ClassVar[str]
 
     config: Any
     logged: Mapping[str, Tensor | float]
@@ -145,7 +145,7 @@ class Method(Protocol):
         """Named streams; `losses` gets one batch of each."""
         ...
 
-    def build(self, contract: Contract) -> nn.Module:
+    def build(self, spec: ModelSpec) -> nn.Module:
         """Makes the module whose ``state_dict`` holds all that is trained or averaged.
 
         The method keeps it. Parameters that the optimiser must leave alone (a teacher's) have
@@ -169,7 +169,7 @@ class Method(Protocol):
         """Scores of the deployable network on ``data.validation``, each named exactly."""
         ...
 
-    def draw(self, data: TrainData, path: Path) -> None:
+    def save_predictions(self, data: TrainData, path: Path) -> None:
         """Writes a PNG sheet of predictions on ``data.validation``."""
         ...
 
@@ -180,3 +180,8 @@ class Method(Protocol):
         normalisation is inside, arg-max is the exporter's.
         """
         ...
+
+
+def accepted_data(method: Method | type[Method]) -> tuple[str, ...]:
+    """Extra data sets that a method can use, required ones first."""
+    return (*method.required_data, *method.optional_data)
