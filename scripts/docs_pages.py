@@ -20,6 +20,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("contract", "train", "export", "runtime", "cuda_kernels")
 RESULTS = "benchmarks/results"
+_PACKAGE = "\n    options:\n      members: false\n      show_root_heading: false"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -75,7 +76,7 @@ def _pages(package: str) -> dict[str, str]:
             continue
         folder = ".".join(parts[:-1])
         module = folder if parts[-1] == "__init__" else ".".join(parts)
-        options = "\n    options:\n      members: false" if parts[-1] == "__init__" else ""
+        options = _PACKAGE if parts[-1] == "__init__" else ""
         pages.setdefault(folder, []).append(f"::: trocar.{module}{options}")
     return {
         folder: f"# trocar.{folder}\n\n" + "\n\n".join(blocks) + "\n"
@@ -95,7 +96,7 @@ def _commands() -> str:
 
 
 def _helps(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
-    context.terminal_width, context.max_content_width = 96, 96
+    context.terminal_width, context.max_content_width = 84, 84
     yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -78,13 +78,21 @@ def find_command(name: str) -> click.Command:
 
 
 def mark_optional(command: click.Command) -> click.Command:
-    """Adds ``[optional]`` to the help of options that have no default and are not required."""
+    """Adds ``[optional]`` to the help of options that have no default and are not required.
+
+    The commands of a group are marked when the group gives them.
+    """
     for option in command.params:
         if isinstance(option, click.Option) and _lacks_default(option):
             option.help = f"{(option.help or '').rstrip()}  [optional]"
     if isinstance(command, click.Group):
-        for part in command.commands.values():
-            mark_optional(part)
+        find = command.get_command
+
+        def get_command(ctx: click.Context, cmd_name: str) -> click.Command | None:
+            part = find(ctx, cmd_name)
+            return None if part is None else mark_optional(part)
+
+        command.get_command = get_command  # type: ignore[method-assign]
     return command
 
 

@@ -90,6 +90,10 @@ def test_help_without_a_default_is_seen() -> None:
     assert len(faults_of_help(command, click.Context(command))) == 3
     assert len(faults_of_help(mark_optional(command), context)) == 1
     assert mark_optional(command).params[2].help == "A path.  [optional]"
+    group = click.Group("group", commands=[click.Command("part", params=[click.Option(["--x"])])])
+    part = mark_optional(group).get_command(context, "part")
+    assert part is not None
+    assert part.params[0].help == "  [optional]"  # type: ignore[attr-defined]
 
 
 def test_every_command_is_in_one_section_of_the_help() -> None:

@@ -40,13 +40,16 @@ def examples_of_docstring(docstring: str, file: str) -> Iterator[Example]:
     paragraphs = re.split(r"\n\s*\n", docstring.strip("\n"))
     for paragraph in paragraphs[1:]:
         text = textwrap.dedent(paragraph).strip("\n")
-        lines = [line for line in text.splitlines() if line.strip()]
-        commands = [line for line in lines if _SHELL.match(line)]
-        if commands and _SHELL.match(lines[0]):
+        if _SHELL.match(text):
             yield from shell_examples(text, file)
-        elif _CODE.match(lines[0]) and not is_toml(text):
+        elif _CODE.match(text) and not is_toml(text):
             code = parsed(text)
             yield Example(file, "broken" if code is None else "python", code or text)
+
+
+def is_example(paragraph: str) -> bool:
+    """Whether a paragraph of a docstring is commands or code."""
+    return bool(_SHELL.match(paragraph) or _CODE.match(paragraph))
 
 
 def parsed(text: str) -> str | None:
