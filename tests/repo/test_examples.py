@@ -163,6 +163,7 @@ def test_a_good_python_example_passes(code: str) -> None:
             "torchrun --nproc-per-node 4 -m trocar.cli train super data/",
             "no command 'super'",
         ),
+        ("python -m trocar.nothing --help", "no module trocar.nothing"),
         ("python benchmarks/nothing.py", "there is no benchmarks/nothing.py"),
         ("python benchmarks/glcm.py --nothing", "has no option --nothing"),
     ],

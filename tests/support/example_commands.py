@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 
 import click
+from example_binding import load
 from places import ROOT
 
 from trocar.cli import cli
@@ -36,6 +37,8 @@ def faults_of_command(line: str, *, complete: bool = True) -> list[str]:
         arguments = words[1:]
     elif "-m" in words and words[words.index("-m") + 1 :][:1] == ["trocar.cli"]:
         arguments = words[words.index("-m") + 2 :]
+    elif module := next((w for w in words if w.startswith("trocar.")), "") if "-m" in words else "":
+        return [f"{line}: there is no module {module}"] if load(module) is None else []
     elif any(word.startswith("benchmarks/") for word in words):
         return [f"{line}: {fault}" for fault in _faults_of_program(words)]
     else:
