@@ -130,7 +130,7 @@ def _train(out: Path, options: DemoOptions) -> Step:
         *("--name", "phantom"),
         *("--steps", options.steps),
         *("--batch-size", options.batch_size),
-        *("--size", ",".join(str(side) for side in options.network_size)),
+        *("--size", _width_x_height(options.network_size)),
         *("--augmentation", "light"),
         *("--encoder", "tu-regnetx_002"),
         "--channels-last",

@@ -18,7 +18,7 @@ from places import ROOT
 
 from trocar.demo import DemoOptions, plan
 
-SMALL = {"train": ["--steps", "4", "--batch-size", "2", "--size", "64,80", "--workers", "0"]}
+SMALL = {"train": ["--steps", "4", "--batch-size", "2", "--size", "80x64", "--workers", "0"]}
 
 
 def trocar(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -43,9 +43,9 @@ def grouped(title: str, *decorators: Callable[[Any], Any]) -> Callable[[F], F]:
 class GroupedCommand(click.Command):
     """A command that prints its options in the groups of `grouped` and shows their defaults."""
 
-    def __init__(self, *args: Any, **attributes: Any) -> None:
+    def __init__(self, name: str | None, **attributes: Any) -> None:
         settings = {"show_default": True, **(attributes.pop("context_settings", None) or {})}
-        super().__init__(*args, context_settings=settings, **attributes)
+        super().__init__(name, context_settings=settings, **attributes)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes one section a group."""

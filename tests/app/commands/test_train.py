@@ -1,32 +1,34 @@
-"""``trocar train`` and ``trocar compare`` as a user meets them."""
+"""``trocar train`` as a user meets it."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from trocar.commands.compare import compare
+from trocar.commands.compare import overrides
 from trocar.commands.train import train
 from trocar.contract.config import fields_of
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError
 from trocar.contract.toml import read_toml
-from trocar.train.compare import overrides, read_entries
 from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.open import open_data
 from trocar.train.methods import find_method, method_names
 from trocar.train.recipes import recipe_names, recipe_path
-from trocar.train.run import read_settings
+from trocar.train.run import data_settings, read_settings
 from trocar.train.state.settings import RunConfig
 
 TINY = [
-    *("--size", "64,80", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
+    *("--size", "80x64", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
     *("--batch-size", "4", "--steps", "2", "--workers", "0", "--device", "cpu"),
 ]
 
@@ -50,10 +52,19 @@ def test_listing_the_methods_imports_none_of_them() -> None:
 @pytest.mark.parametrize("name", method_names())
 def test_every_setting_of_a_method_is_a_flag_with_help(name: str) -> None:
     text = invoke(name, "--help")
-    for kind in (find_method(name).Config, RunConfig, DataConfig):
+    flags = set(re.findall(r"--[a-z][a-z0-9-]*", text))
+    method = find_method(name)
+    for kind in (method.Config, RunConfig, DataConfig):
         for spec in fields_of(kind):
             assert spec.help, f"{kind.__name__}.{spec.name} has no help text"
-            assert spec.flag in text or spec.flag[2:] in text
+            used = kind is not DataConfig or spec.name in data_settings(method)
+            assert (spec.flag in flags) == used, spec.flag
+            if used and spec.choices:
+                assert f"[{'|'.join(spec.choices)}]" in text
+    titles = ("Run:", "Method settings:", "Data:", "Training loop:", "Other options:")
+    places = [text.index(title) for title in titles]
+    assert places == sorted(places)
+    assert "[default: 0.001]" in " ".join(text.split())
 
 
 def test_an_unknown_method_gets_the_nearest_name() -> None:
@@ -87,6 +98,63 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         assert word in stop.value.message
     with pytest.raises(ConfigError, match="recipe for supervised, not for mean-teacher"):
         read_settings(kinds, recipe=recipe, flags={}, method="mean-teacher")
+
+
+PHOTOGRAPH_METHODS = [n for n in method_names() if find_method(n).task == "classification"]
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPH_METHODS)
+def test_settings_of_no_effect_are_refused(name: str, tmp_path: Path) -> None:
+    for given in (["--composite", "0.5"], ["--augmentation", "none"], ["--task", "parts"]):
+        text = invoke(name, tmp_path, "--out", tmp_path / "run", *given)
+        assert f"No such option: {given[0]}" in text or f"No such option '{given[0]}'" in text
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        f'method = "{name}"\ncomposite = 0.5\naugmentation = "light"\nval_share = 0.3\n'
+    )
+    kinds = (find_method(name).Config, DataConfig, RunConfig)
+    with pytest.raises(ConfigError) as stop:
+        read_settings(kinds, recipe=recipe, flags={}, method=name)
+    for word in ("composite", "augmentation"):
+        assert f"{word} has no effect on {name}" in stop.value.message
+    assert "val_share" not in stop.value.message
+    config = read_settings(kinds, recipe=None, flags={"val_share": "0.3"}, method=name)[1]
+    assert config.val_share == 0.3
+
+
+def test_photographs_are_opened_with_the_settings_that_are_offered(
+    toy_folder: Path, make_classifier: Callable[..., Any]
+) -> None:
+    read: set[str] = set()
+
+    class Recorder:
+        def __getattribute__(self, name: str) -> object:
+            read.add(name)
+            return getattr(DataConfig(), name)
+
+    method = make_classifier("classifier")
+    open_data(DatasetPaths(data=toy_folder), Recorder(), RunConfig(), method)  # type: ignore[arg-type]
+    # The fold is looked at to be refused.
+    assert read - {"fold"} == set(data_settings(type(method)))
+
+
+def test_a_size_is_width_by_height_on_the_command_line_and_a_list_in_a_recipe(
+    toy: DatasetPaths, tmp_path: Path
+) -> None:
+    kinds = (find_method("supervised").Config,)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("size = [64, 80]\n")
+    (config,) = read_settings(kinds, recipe=recipe, flags={}, method="supervised")
+    assert config.size == (64, 80)
+    recipe.write_text('size = "80x64"\n')
+    with pytest.raises(ConfigError, match=r"expected a list, \[height, width\]"):
+        read_settings(kinds, recipe=recipe, flags={}, method="supervised")
+    assert "[default: 320x256]" in " ".join(invoke("supervised", "--help").split())
+    refused = invoke("supervised", toy.data, "--out", tmp_path / "run", "--size", "64,80")
+    assert "WIDTHxHEIGHT" in refused
+    assert overrides(["size=80x64"]) == {"size": [64, 80]}
+    with pytest.raises(ConfigError, match="WIDTHxHEIGHT"):
+        overrides(["size=64,80"])
 
 
 def test_flags_win_over_the_recipe(tmp_path: Path) -> None:
@@ -167,43 +235,3 @@ def test_sets_that_spoil_a_run_are_refused(toy: DatasetPaths, tmp_path: Path) ->
     for given in ({"target": other}, {"target": toy.target, "validation": other}):
         with pytest.raises(DataError, match="class tables differ"):
             opened(replace(labelled, **given), "mean-teacher")
-
-
-def test_comparing_runs_each_recipe_once_and_prints_the_table(
-    toy: DatasetPaths, tmp_path: Path
-) -> None:
-    shared = 'steps = 2\nbatch_size = 4\nsize = [64, 80]\nencoder = "tu-lcnet_050"\n'
-    for name, method in (("plain", "supervised"), ("texture", "texture-entropy")):
-        (tmp_path / f"{name}.toml").write_text(f'method = "{method}"\n{shared}')
-    args = [tmp_path / "plain.toml", tmp_path / "texture.toml", "--data", toy.data]
-    args += ["--out", tmp_path / "out", "--seeds", "2", "--metric", "iou_background"]
-    args += [
-        x for pair in ("workers=0", "device=cpu", "decoder_channels=16") for x in ("--set", pair)
-    ]
-    texts = []
-    for _ in range(2):
-        done = CliRunner().invoke(compare, [str(a) for a in args], catch_exceptions=False)
-        texts.append(done.stdout[done.stdout.index("| recipe") :])
-        stamps = [p.stat().st_mtime_ns for p in sorted((tmp_path / "out").rglob("last.ckpt"))]
-        assert len(stamps) == 4
-    assert texts[0] == texts[1]
-    assert "| texture |" in texts[0]
-    rows = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert [row["name"] for row in rows] == ["plain", "texture"]
-    assert all(len(set(row["scores"])) == 2 for row in rows)
-    assert (tmp_path / "out" / "comparison.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_comparisons_that_are_not_fair_are_refused(tmp_path: Path) -> None:
-    for name, steps in (("a", 5), ("b", 6)):
-        (tmp_path / f"{name}.toml").write_text(f'method = "supervised"\nsteps = {steps}\n')
-    paths = [tmp_path / "a.toml", tmp_path / "b.toml"]
-    with pytest.raises(ConfigError, match="steps differs between the recipes: 5, 6"):
-        read_entries(paths, {})
-    assert len(read_entries(paths, {"steps": 9})) == 2
-    with pytest.raises(ConfigError, match="same file name"):
-        read_entries([paths[0], paths[0]], {})
-    with pytest.raises(ConfigError, match="has no value"):
-        overrides(["steps"])
-    with pytest.raises(ConfigError, match="did you mean supervised"):
-        read_entries(["supervise"], {})

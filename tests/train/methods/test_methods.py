@@ -231,21 +231,21 @@ def test_the_teacher_follows_the_updated_student_and_is_deployed(
 def test_the_teacher_of_a_short_run_averages_over_a_twentieth_of_it(
     teacher: mt.MeanTeacher,
 ) -> None:
-    assert teacher.kept(Progress(150, 200)) == pytest.approx(1 - 1 / 10)
-    assert teacher.kept(Progress(4, 200)) == pytest.approx(1 - 1 / 5)
-    assert teacher.kept(Progress(3999, 4000)) == 0.99
-    assert teacher.kept(Progress(5, 6)) == 0
+    assert teacher.ema_decay(Progress(150, 200)) == pytest.approx(1 - 1 / 10)
+    assert teacher.ema_decay(Progress(4, 200)) == pytest.approx(1 - 1 / 5)
+    assert teacher.ema_decay(Progress(3999, 4000)) == 0.99
+    assert teacher.ema_decay(Progress(5, 6)) == 0
 
 
 def test_monte_carlo_passes_are_several_views(make_method: Callable[..., Any]) -> None:
-    method = make_method("mean-teacher", passes=3, dropout=0.2)
+    method = make_method("mean-teacher", mc_passes=3, dropout=0.2)
     method.build(SPEC).train()
     calls = []
     method.pair.teacher.register_forward_hook(lambda *_: calls.append(1))
     method.losses(adaptation_batch(), MIDDLE)
     assert len(calls) == 3
     with pytest.raises(ConfigError, match="need dropout above 0"):
-        config_of("mean-teacher", passes=2, dropout=0.0)
+        config_of("mean-teacher", mc_passes=2, dropout=0.0)
 
 
 def test_frames_transferred_beforehand_serve_as_style(
@@ -259,12 +259,13 @@ def test_frames_transferred_beforehand_serve_as_style(
 
     for file in (toy.data / "images").iterdir():
         cv2.imwrite(str(tmp_path / file.name), np.full((72, 90, 3), 77, np.uint8))
-    method = make_method("mean-teacher", style=str(tmp_path))
+    method = make_method("mean-teacher", style_folder=tmp_path)
     source = method.streams(open_toy(method, make_run()))["source"].batch(0)
     assert source["image"].std() < 40
     assert set(np.unique(source["mask"].numpy())) >= {0, 1, 2}
+    gone = make_method("mean-teacher", style_folder=tmp_path / "gone")  # touches no disk
     with pytest.raises(ConfigError, match="there is no folder"):
-        make_method("mean-teacher", style=str(tmp_path / "gone"))
+        gone.streams(open_toy(gone, make_run()))
     with pytest.raises(ConfigError, match="did you mean fourier"):
         make_method("mean-teacher", style="furier")
 
@@ -299,7 +300,7 @@ def consistent(make_method: Callable[..., Any], **values: Any) -> cc.CrossConsis
 def test_labelled_frames_come_first_and_the_weight_counts_from_there(
     make_method: Callable[..., Any],
 ) -> None:
-    method = consistent(make_method, pretrain=0.2, w_consistency=30.0)
+    method = consistent(make_method, supervised_fraction=0.2, w_consistency=30.0)
     assert set(method.losses(consistency_batch(), Progress(19, 100))) == {"ce"}
     assert set(method.losses(consistency_batch(), Progress(20, 100))) == {"ce", "consistency"}
     assert method.consistency_weight(Progress(20, 100)) == pytest.approx(30 * math.exp(-5))
@@ -312,13 +313,13 @@ def test_the_first_loss_is_the_mse_over_decoders_and_images(
 ) -> None:
     monkeypatch.setattr(cc, "PERTURBATIONS", {"f-noise": lambda f, m: f, "vat": lambda f, m: f})
     method = consistent(make_method, perturbations="f-noise,vat", batch_norm="frozen", dropout=0)
-    method.branches.eval()
-    features = method.branches.main.encode(consistency_batch()["unlabelled"]["image"])
-    logits = method.branches.main.decode(features)
+    method.decoders.eval()
+    features = method.decoders.main.encode(consistency_batch()["unlabelled"]["image"])
+    logits = method.decoders.main.decode(features)
     p = logits.softmax(dim=1)
-    others = [decoder(features).softmax(dim=1) for decoder in method.branches.auxiliary]
+    others = [decoder(features).softmax(dim=1) for decoder in method.decoders.auxiliary]
     want = torch.stack([(o - p).square().mean(dim=(1, 2, 3)) for o in others]).mean(dim=0)
-    assert torch.allclose(method.branches.disagreement(features, logits), want)
+    assert torch.allclose(method.decoders.consistency_mse(features, logits), want)
 
 
 def test_labelled_frames_share_no_batch_statistics_with_unlabelled_ones(
@@ -337,8 +338,8 @@ def test_labelled_frames_share_no_batch_statistics_with_unlabelled_ones(
 def test_auxiliary_decoders_begin_as_copies_of_the_trained_main_one(
     make_method: Callable[..., Any],
 ) -> None:
-    method = consistent(make_method, pretrain=0.2)
-    main, others = method.branches.main.decoder, method.branches.auxiliary
+    method = consistent(make_method, supervised_fraction=0.2)
+    main, others = method.decoders.main.decoder, method.decoders.auxiliary
     with torch.no_grad():
         for value in main.parameters():
             value.add_(1)
@@ -359,7 +360,7 @@ def test_which_images_are_made_consistent(
 ) -> None:
     method = consistent(make_method, consistency_on=on)
     counts = []
-    for decoder in method.branches.auxiliary:
+    for decoder in method.decoders.auxiliary:
         decoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0][0])))
     method.losses(consistency_batch(), MIDDLE)
     assert counts == [2] * 7 * passes  # images of a pass
@@ -370,16 +371,16 @@ def test_the_consistency_trains_encoder_and_auxiliaries_not_the_main_decoder(
 ) -> None:
     method = consistent(make_method)
     method.losses(consistency_batch(), MIDDLE)["consistency"].backward()
-    main = method.branches.main
+    main = method.decoders.main
     assert all(p.grad is None for p in main.decoder.parameters())
     assert sum(float(p.grad.abs().sum()) for p in main.encoder.parameters()) > 0
-    for decoder in method.branches.auxiliary:
+    for decoder in method.decoders.auxiliary:
         assert sum(float(p.grad.abs().sum()) for p in decoder.parameters()) > 0
 
 
 def test_decoders_by_flag_and_none_of_them_deployed(make_method: Callable[..., Any]) -> None:
     method = consistent(make_method, perturbations="f-noise,f-noise,vat")
-    assert len(method.branches.auxiliary) == 3
+    assert len(method.decoders.auxiliary) == 3
     network, _ = method.deployable()
     supervised = make_method("supervised")
     plain = supervised.build(SPEC)
@@ -393,7 +394,7 @@ def test_decoders_by_flag_and_none_of_them_deployed(make_method: Callable[..., A
 def test_a_blind_auxiliary_decoder_never_sees_the_skip(make_method: Callable[..., Any]) -> None:
     method = consistent(make_method, aux_skip="none")
     seen = []
-    for decoder in method.branches.auxiliary:
+    for decoder in method.decoders.auxiliary:
         decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][1].abs().sum()))
     method.losses(consistency_batch(), MIDDLE)
     assert len(seen) == 14  # unlabelled and labelled images
