@@ -32,6 +32,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trocar.contract.config_values import convert_value
 from trocar.contract.errors import ConfigError
 from trocar.contract.toml import read_toml
 
@@ -252,69 +253,7 @@ def convert(value: Any, spec: FieldSpec) -> Any:
         if spec.optional:
             return None
         raise ValueError("got nothing, expected a value")
-    return _convert(value, spec.kind)
-
-
-def _convert(value: Any, kind: Any) -> Any:
-    origin = typing.get_origin(kind)
-    if origin is typing.Literal:
-        choices = typing.get_args(kind)
-        if value in choices:
-            return value
-        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"got {value!r}, expected one of {', '.join(map(str, choices))}{hint}")
-    if origin is tuple:
-        return _convert_tuple(value, typing.get_args(kind))
-    if kind is Path:
-        if isinstance(value, (str, Path)):
-            return Path(value)
-        raise ValueError(f"got {value!r}, expected a path")
-    if kind is str:
-        if isinstance(value, str):
-            return value
-        raise ValueError(f"got {value!r}, expected text")
-    if kind is bool:
-        return _convert_bool(value)
-    if kind in (int, float):
-        return _convert_number(value, kind)
-    raise TypeError(f"unsupported configuration type {kind!r}")
-
-
-def _convert_tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...]:
-    if isinstance(value, str):
-        value = [part for part in re.split(r"[,x\s]+", value.strip()) if part]
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"got {value!r}, expected a list")
-    if len(items) == 2 and items[1] is Ellipsis:
-        return tuple(_convert(item, items[0]) for item in value)
-    if len(value) != len(items):
-        raise ValueError(f"got {len(value)} values, expected {len(items)}")
-    return tuple(_convert(item, kind) for item, kind in zip(value, items, strict=True))
-
-
-def _convert_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()]
-    raise ValueError(f"got {value!r}, expected true or false")
-
-
-def _convert_number(value: Any, kind: type) -> Any:
-    word = "a whole number" if kind is int else "a number"
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"got {value!r}, expected {word}")
-    if kind is int and isinstance(value, float):
-        raise ValueError(f"got {value!r}, expected {word}")
-    try:
-        number = kind(value)
-    except ValueError:
-        raise ValueError(f"got {value!r}, expected {word}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"got {value!r}, expected a finite number")
-    return number
+    return convert_value(value, spec.kind)
 
 
 def _plain_kind(kind: Any) -> tuple[Any, bool, Range | None]:

@@ -1,4 +1,7 @@
-"""What to open for a training run, and how."""
+"""What to open for a training run, and how.
+
+paths, config = DatasetPaths(data=Path("theatre")), DataConfig(fold=0)
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """CVAT for images 1.1: one XML file of polygons, masks and boxes.
 
-text = cvat_from_images(pictures, names); pictures = images_from_cvat(path)
+text = cvat_from_images(images, names); images = images_from_cvat(path)
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from trocar.train.data.annotations.regions import (
 
 
 def cvat_from_images(
-    pictures: Iterable[AnnotatedImage], names: Sequence[str], *, rle: bool = False
+    annotated_images: Iterable[AnnotatedImage], names: Sequence[str], *, rle: bool = False
 ) -> str:
     """Writes CVAT XML text.
 
     Args:
-        pictures: What to write.
+        annotated_images: The images to write.
         names: Class names, for the list of labels.
         rle: Write masks (run lengths within their box) instead of polygons.
     """
@@ -38,17 +38,17 @@ def cvat_from_images(
     labels = ET.SubElement(ET.SubElement(ET.SubElement(root, "meta"), "task"), "labels")
     for name in names:
         ET.SubElement(ET.SubElement(labels, "label"), "name").text = name
-    for number, picture in enumerate(pictures):
-        height, width = picture.size
+    for number, annotated in enumerate(annotated_images):
+        height, width = annotated.size
         image = ET.SubElement(
             root,
             "image",
             id=str(number),
-            name=picture.file_name,
+            name=annotated.file_name,
             width=str(width),
             height=str(height),
         )
-        for order, (label, mask) in enumerate(zip(picture.labels, picture.masks, strict=True)):
+        for order, (label, mask) in enumerate(zip(annotated.labels, annotated.masks, strict=True)):
             common = {"label": label, "occluded": "0", "source": "auto", "z_order": str(order)}
             if rle:
                 ET.SubElement(image, "mask", {**common, **_run_lengths(mask)})
@@ -64,10 +64,10 @@ def images_from_cvat(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
     """Reads CVAT XML: polygons, masks and boxes, in their z-order.
 
     Returns:
-        The pictures, and the label names in order of the file.
+        The images, and the label names in order of the file.
 
     Raises:
-        DataError: It is no such file, or a shape is malformed.
+        DataError: It is not a CVAT file, or a shape is malformed.
     """
     data = read_bytes(path)
     try:
@@ -76,7 +76,7 @@ def images_from_cvat(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
         root = ET.fromstring(data)
         if root.tag != "annotations":
             raise ValueError(f"its root is <{root.tag}>, expected <annotations>")
-        pictures = [_picture(image) for image in root.iter("image")]
+        annotated_images = [_annotated_image(image) for image in root.iter("image")]
         names = [e.text or "" for e in root.findall("./meta//labels/label/name")]
     except (ET.ParseError, ValueError, KeyError, TypeError) as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -84,11 +84,11 @@ def images_from_cvat(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
             f"{path} is not a CVAT annotation for images: {text}",
             remedy="export the task as 'CVAT for images 1.1' again",
         ) from error
-    used = dict.fromkeys(label for picture in pictures for label in picture.labels)
-    return pictures, list(dict.fromkeys([*names, *used]))
+    used = dict.fromkeys(label for annotated in annotated_images for label in annotated.labels)
+    return annotated_images, list(dict.fromkeys([*names, *used]))
 
 
-def _picture(image: ET.Element) -> AnnotatedImage:
+def _annotated_image(image: ET.Element) -> AnnotatedImage:
     size = (int(image.attrib["height"]), int(image.attrib["width"]))
     shapes = [shape for shape in image if shape.tag in ("polygon", "mask", "box")]
     shapes.sort(key=lambda shape: int(shape.get("z_order", "0")))
@@ -114,7 +114,7 @@ def _mask(shape: ET.Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     runs = [int(v) for v in shape.attrib["rle"].split(",")]
     inside = decode_runs(runs, width * height).reshape(height, width)
     if top < 0 or left < 0 or top + height > size[0] or left + width > size[1]:
-        raise ValueError("a mask leaves its picture")
+        raise ValueError("a mask extends beyond its image")
     mask[top : top + height, left : left + width] = inside
     return mask
 

@@ -1,6 +1,6 @@
-"""What a labelled photograph is, and what a set of them is.
+"""A labelled photograph, and a set of photographs.
 
-photos = open_photos("surgical_tools/"); picture = photos.read(photos.items[0])
+photos = open_photos("surgical_tools/"); image = photos.read(photos.items[0])
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """One photograph, or one object in a picture, not yet read.
+    """One photograph, or one object in an image, not yet read.
 
     Attributes:
         name: Unique in its set.
-        file: The picture, or the archive that holds it.
+        file: The image, or the archive that holds it.
         label: Class id.
         member: Name inside the archive; empty for plain files.
-        box: ``(x0, y0, x1, y1)`` of the object as shares of width and height; ``None`` for the
-            whole picture.
-        group: Video, patient or alphabet that it is of; empty when not known.
+        box: ``(x0, y0, x1, y1)`` of the object as fractions of width and height; ``None`` for the
+            whole image.
+        group: Video, patient or alphabet; empty if not known.
     """
 
     name: str
@@ -49,12 +49,12 @@ class PhotoSet:
     """Photographs of one class table, with their splits.
 
     Attributes:
-        name: What the set is called in messages.
-        root: Where it lies.
+        name: Name of the set in messages.
+        root: Folder of the set.
         table: Its classes.
         items: In a fixed order.
         splits: Names by split, keys of ``train``, ``val``, ``test``; may be empty.
-        notes: Remarks worth showing.
+        notes: Remarks for the user.
     """
 
     name: str
@@ -81,10 +81,10 @@ class PhotoSet:
         return np.bincount(self.labels, minlength=len(self.table)).astype(np.int64)
 
     def read(self, item: Photo) -> NDArray[np.uint8]:
-        """Decodes one photograph and cuts its object out: ``[H, W, 3]`` uint8 RGB.
+        """Decodes one photograph, cropped to its object: ``[H, W, 3]`` uint8 RGB.
 
         Raises:
-            DataError: The file is missing, truncated or no picture.
+            DataError: The file is missing, truncated or not an image.
         """
         return read_photo(item)
 
@@ -106,15 +106,15 @@ class PhotoSet:
     def only(self, names: Iterable[str]) -> PhotoSet:
         """The named photographs, in the set's order."""
         wanted = set(names)
-        kept = {
+        splits = {
             split: tuple(name for name in listed if name in wanted)
             for split, listed in self.splits.items()
         }
         items = tuple(item for item in self.items if item.name in wanted)
-        return replace(self, items=items, splits=kept)
+        return replace(self, items=items, splits=splits)
 
     def of_classes(self, ids: Iterable[int]) -> PhotoSet:
-        """The photographs of some classes; the table stays whole, so ids keep their meaning."""
+        """The photographs of some classes; the class table does not change, nor do the ids."""
         wanted = set(ids)
         return self.only(item.name for item in self.items if item.label in wanted)
 
@@ -123,7 +123,7 @@ def photo_table(names: Iterable[str], *, source: Path | str) -> ClassTable:
     """A class table of photographs: no class is the background.
 
     Raises:
-        DataError: Fewer than two classes, or names that clash or hold unprintable characters.
+        DataError: Fewer than two classes, or names that read alike or are not printable.
     """
     listed = list(names)
     if len(listed) < 2:
@@ -134,7 +134,7 @@ def photo_table(names: Iterable[str], *, source: Path | str) -> ClassTable:
         )
     seen: dict[str, str] = {}
     for name in listed:
-        other = seen.setdefault(folded(name), name)
+        other = seen.setdefault(normalised_name(name), name)
         if other is not name:
             raise DataError(
                 f"{source} has the class names {other!r} and {name!r}, which read alike",
@@ -148,8 +148,8 @@ def photo_table(names: Iterable[str], *, source: Path | str) -> ClassTable:
     )
 
 
-def folded(name: str) -> str:
-    """A class name without what a reader would not notice: case, spacing, forms of one letter."""
+def normalised_name(name: str) -> str:
+    """A class name without differences in case, spacing and Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 

@@ -1,10 +1,10 @@
-"""Which photographs a step shows: random, balanced, P classes × K samples, episodes.
+"""Chooses the photographs of a step: at random, balanced, P classes × K samples, or episodes.
 
     sampler = PKSampler(photos.labels, p=16, k=4, seed=0)
     sampler.batch_indices(step=120)          # indices in the set, [P*K]
 
-Every draw follows from the seed and the step alone, so that a resumed run sees what it would have
-seen. Sources: PK, Hermans et al., "In Defense of the Triplet Loss", 2017; episodes, Vinyals et al.,
+The choice depends only on the seed and the step, so that a resumed run gets the same batches.
+Sources: PK, Hermans et al., "In Defense of the Triplet Loss", 2017; episodes, Vinyals et al.,
 "Matching Networks for One Shot Learning", NeurIPS 2016.
 """
 
@@ -23,7 +23,7 @@ Indices = NDArray[np.int64]
 
 
 class Sampler(Protocol):
-    """Indices of a step's photographs, from the step alone."""
+    """Indices of the photographs of a step, which depend only on the step."""
 
     def __len__(self) -> int:
         """Steps of about one pass over the set."""
@@ -35,11 +35,11 @@ class Sampler(Protocol):
 
 
 class RandomSampler:
-    """Every photograph once before any comes again.
+    """In an epoch, every photograph comes exactly once.
 
     Args:
         labels: Class of each photograph ``[N]``.
-        batch: Photographs a step.
+        batch: Photographs per step.
         seed: Of the order.
         within: Classes to draw from; default: all.
 
@@ -66,11 +66,11 @@ class RandomSampler:
 
 
 class BalancedSampler:
-    """Every class is as likely as any other, whatever it has.
+    """All classes have the same probability, however many photographs they have.
 
     Args:
         labels: Class of each photograph ``[N]``.
-        batch: Photographs a step.
+        batch: Photographs per step.
         seed: Of the draws.
     """
 
@@ -91,13 +91,13 @@ class BalancedSampler:
 class PKSampler:
     """P different classes, K photographs of each, class by class.
 
-    A class with K photographs or more gives K different ones; a smaller class gives all of its own
-    and fills up by drawing with replacement, which augmentation tells apart.
+    A class with K photographs or more gives K different ones. A smaller class gives all of its
+    photographs, then some again, drawn with replacement; their augmentation differs.
 
     Args:
         labels: Class of each photograph ``[N]``.
-        p: Classes a step.
-        k: Photographs a class.
+        p: Classes per step.
+        k: Photographs per class.
         seed: Of the draws.
         within: Classes to draw from; default: all.
 
@@ -134,8 +134,8 @@ class PKSampler:
 
     def _members(self, members: Indices, rng: np.random.Generator) -> Indices:
         own = rng.permutation(members)[: self.k]
-        more = rng.choice(members, self.k - len(own), replace=True)
-        return np.concatenate([own, more]).astype(np.int64)
+        extra = rng.choice(members, self.k - len(own), replace=True)
+        return np.concatenate([own, extra]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ class EpisodeSampler:
 
     Args:
         labels: Class of each photograph ``[N]``.
-        ways: Classes an episode.
-        shots: Support photographs a class.
-        queries: Query photographs a class; classes with fewer left are not drawn.
+        ways: Classes per episode.
+        shots: Support photographs per class.
+        queries: Query photographs per class; classes with fewer left are not drawn.
         seed: Of the draws.
         within: Classes to draw from; default: all.
 
@@ -196,7 +196,7 @@ class EpisodeSampler:
         return -(-self.count // (self.ways * (self.shots + self.queries)))
 
     def episode(self, number: int) -> Episode:
-        """The episode of that number; always the same."""
+        """The episode of a number; it depends only on the seed and the number."""
         rng = np.random.default_rng((self.seed, number, 3))
         chosen = rng.choice(len(self.classes), self.ways, replace=False)
         each = self.shots + self.queries
@@ -208,7 +208,7 @@ class EpisodeSampler:
         )
 
     def batch_indices(self, step: int) -> Indices:
-        """The step's episode flat: the supports class by class, then the queries."""
+        """The episode of a step as one list: the supports class by class, then the queries."""
         episode = self.episode(step)
         return np.concatenate([episode.support.reshape(-1), episode.query.reshape(-1)])
 
@@ -216,7 +216,9 @@ class EpisodeSampler:
 def _indices_within(labels: Indices, within: Indices | None) -> Indices:
     chosen = np.arange(len(labels)) if within is None else np.flatnonzero(np.isin(labels, within))
     if not len(chosen):
-        raise DataError("there are no photographs to draw from", remedy="name a set that has some")
+        raise DataError(
+            "there are no photographs to draw from", remedy="name a set with photographs"
+        )
     return chosen.astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Endless, step-indexed batches of photographs, decoded once and kept at the network's size.
+"""Endless, step-indexed batches of photographs, cached at the network's size.
 
 store = PhotoStore(photos, size=(64, 64), cache_mb=512)
 stream = PhotoStream(store, PKSampler(photos.labels, p=8, k=4, seed=0), seed=0, name="total")
@@ -41,7 +41,7 @@ class PhotoStore:
     Args:
         photos: The set.
         size: Height and width.
-        cache_mb: Memory for them in MB; 0 decodes anew each time.
+        cache_mb: Memory for them in MB; 0 decodes them each time.
     """
 
     def __init__(self, photos: PhotoSet, *, size: tuple[int, int], cache_mb: int = 0) -> None:
@@ -52,10 +52,10 @@ class PhotoStore:
         return len(self.photos)
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
-        """One photograph ``[h, w, 3]`` uint8; rounding costs half a grey level at most."""
-        kept = None if self.cache is None else self.cache.get(index)
-        if kept is not None:
-            return kept[0]
+        """One photograph ``[h, w, 3]`` uint8, rounded to whole grey levels."""
+        cached = None if self.cache is None else self.cache.get(index)
+        if cached is not None:
+            return cached[0]
         image = resize_eval(self.photos.read(self.photos.items[index]), self.size)
         small = image.numpy().transpose(1, 2, 0).round().clip(0, 255).astype(np.uint8)
         if self.cache is not None:
@@ -76,13 +76,13 @@ class PhotoStream:
 
     Args:
         store: The photographs.
-        sampler: Which of them a step shows.
+        sampler: Chooses the photographs of a step.
         seed: The run's seed.
         name: Streams of different names are augmented differently.
         augment: ``None`` for none.
         rank: This process among ``world``.
         world: Number of processes.
-        episodes: Whether a process takes draws of its own (whole episodes) instead of a slice.
+        episodes: Whether each process takes its own whole episodes instead of a slice of the batch.
         unit: Photographs that must stay on one process, e.g. K.
 
     Raises:
@@ -121,7 +121,7 @@ class PhotoStream:
         return max(len(self.sampler), 1)
 
     def batch_indices(self, step: int) -> tuple[NDArray[np.int64], int]:
-        """This process's indices of a step, and the number of its first draw."""
+        """This process's indices of a step, and the sample index of the first one."""
         if self.episodes:
             number = step * self.world + self.rank
             drawn = self.sampler.batch_indices(number)

@@ -69,7 +69,7 @@ class SharedMemoryRing:
 
 @dataclass(frozen=True)
 class _Offset:
-    """Where in its slot a tensor lies."""
+    """The position of a tensor in its slot."""
 
     offset: int
     shape: tuple[int, ...]
@@ -146,7 +146,7 @@ def start_worker(worker: int, ring: SharedMemoryRing | None = None) -> None:
 
 
 def allocate(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An uninitialised tensor; in a worker with a ring it lies in the ring if it fits."""
+    """An uninitialised tensor; in a worker with a ring it is in the ring if it fits."""
     shared = None if _worker is None else _worker.allocate(shape, dtype)
     return torch.empty(shape, dtype=dtype) if shared is None else shared
 

@@ -1,7 +1,7 @@
-"""What light, smoke, lens and sensor do to a frame. None of it moves the ground truth.
+"""Effects of light, smoke, lens and sensor on a frame; none of them moves the ground truth.
 
 camera = Camera.random(rng, domain, (512, 640), difficulty=0.5)
-picture = camera.develop(frame, time, shift=(3.0, 0.0))
+image = camera.develop(frame, time, shift=(3.0, 0.0))
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Camera:
 
     Attributes:
         window: ``[H, W]`` float32, 1 inside the round view, 0 outside.
-        shroud: ``[H, W, 3]`` uint8, the window with the lens's fall-off towards its rim.
+        shroud: ``[H, W, 3]`` uint8, the window with the vignetting of the lens.
         opening: ``[H, W, 3]`` uint8, the window with a hard edge, as a bit mask.
-        grain: Noise of the sensor to add and to take off; wider and higher than the frame, each
-            frame takes another piece.
+        grain: Noise of the sensor to add and to subtract; larger than the frame, which uses
+            another part each time.
         plume: ``[H/4, W/4]`` float32, smoke 0..1.
     """
 
@@ -56,7 +56,7 @@ class Camera:
     def random(
         cls, rng: np.random.Generator, domain: Domain, size: tuple[int, int], *, difficulty: float
     ) -> Camera:
-        """Draws the camera of a scene."""
+        """A random camera for a scene."""
         height, width = size
         window = _window(rng, domain, size)
         shroud = window * (0.45 + 0.55 * cv2.GaussianBlur(window, (0, 0), width / 40))
@@ -99,7 +99,7 @@ class Camera:
         )
 
     def light(self, time: float) -> Field:
-        """Illumination ``[h/8, w/8]`` float32: a broad spot that falls off outwards."""
+        """Illumination ``[h/8, w/8]`` float32: a broad spot that decreases outwards."""
         rows, columns = -(-self.size[0] // 8), -(-self.size[1] // 8)
         x = np.arange(columns, dtype=np.float32)[None] / columns - 0.5
         y = (np.arange(rows, dtype=np.float32)[:, None] - rows / 2) / columns
@@ -111,12 +111,12 @@ class Camera:
     def develop(
         self, frame: NDArray[np.uint8], time: float, shift: tuple[float, float]
     ) -> NDArray[np.uint8]:
-        """Turns the lit scene into a picture.
+        """Turns the lit scene into an image.
 
         Args:
             frame: ``[H, W, 3]`` uint8 RGB.
             time: Seconds.
-            shift: How far the picture moves during the exposure, pixels.
+            shift: How far the image moves during the exposure, pixels.
         """
         height, width = self.size
         picture = self._scattered(frame, time)
@@ -138,9 +138,9 @@ class Camera:
         return result
 
     def _scattered(self, frame: NDArray[np.uint8], time: float) -> NDArray[np.uint8]:
-        """The round view, with light scattered round what is overexposed, and smoke.
+        """The round view, with scattered light around overexposed areas, and smoke.
 
-        Both are soft, so they are found at a quarter of the size.
+        Both are smooth, so they are computed at a quarter of the size.
         """
         height, width = self.size
         small = cv2.resize(frame, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
@@ -161,7 +161,7 @@ class Camera:
             clear = cv2.resize((clear * 255).astype(np.uint8), (width, height))
             picture = cv2.multiply(picture, clear, scale=1 / 255)
         veil = cv2.resize(np.clip(veil, 0, 255).astype(np.uint8), (width, height))
-        # Outside the round view there is nothing to scatter light.
+        # Outside the round view no light is scattered.
         veil = cv2.bitwise_and(veil, self.opening)
         result: NDArray[np.uint8] = cv2.add(picture, veil)
         return result
@@ -178,7 +178,7 @@ class Camera:
 
 
 def _grain(rng: np.random.Generator) -> Field:
-    """Noise of one pixel and of two, as left by demosaicking; in part the same in all channels."""
+    """Noise at one and two pixels, as after demosaicking; partly equal in all channels."""
     raw = rng.standard_normal((NOISE_TILE, NOISE_TILE, 3), dtype=np.float32)
     soft = cv2.GaussianBlur(raw, (0, 0), 0.8, borderType=cv2.BORDER_REFLECT)
     grain = 0.55 * raw + 0.9 * soft
@@ -187,14 +187,14 @@ def _grain(rng: np.random.Generator) -> Field:
 
 
 def _laid_out(tile: Field, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The tile side by side over a frame and one tile more."""
-    whole = np.round(np.minimum(tile, 255)).astype(np.uint8)
-    result: NDArray[np.uint8] = cv2.copyMakeBorder(whole, 0, size[0], 0, size[1], cv2.BORDER_WRAP)
+    """The tile repeated over an area one tile larger than the frame."""
+    rounded = np.round(np.minimum(tile, 255)).astype(np.uint8)
+    result: NDArray[np.uint8] = cv2.copyMakeBorder(rounded, 0, size[0], 0, size[1], cv2.BORDER_WRAP)
     return result
 
 
 def _window(rng: np.random.Generator, domain: Domain, size: tuple[int, int]) -> Field:
-    """The round picture of the endoscope, with a soft edge."""
+    """The round image of the endoscope, with a soft edge."""
     height, width = size
     radius = float(rng.uniform(*domain.circle)) * width
     x = np.arange(width, dtype=np.float32)[None] - np.float32(
@@ -209,7 +209,7 @@ def _window(rng: np.random.Generator, domain: Domain, size: tuple[int, int]) -> 
 
 
 def streak(shift: tuple[float, float]) -> Field | None:
-    """Kernel of a straight, symmetric smear, or ``None`` where it would not be seen."""
+    """Kernel of a straight, symmetric motion blur; ``None`` if it would not be visible."""
     length = math.hypot(*shift)
     if length < 1.2:
         return None
@@ -221,7 +221,7 @@ def streak(shift: tuple[float, float]) -> Field | None:
     ends = np.round(np.array([[reach - dx, reach - dy], [reach + dx, reach + dy]]) * 256)
     (x0, y0), (x1, y1) = ends.astype(int).tolist()
     cv2.line(kernel, (x0, y0), (x1, y1), 1.0, 1, cv2.LINE_8, 8)
-    # Even, so that the smear has no bias to one side.
+    # Symmetric, so that the blur moves nothing to one side.
     kernel = kernel + kernel[::-1, ::-1]
     result: Field = kernel / np.float32(kernel.sum())
     return result

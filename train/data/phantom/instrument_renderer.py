@@ -1,4 +1,4 @@
-"""Draws an instrument: its pieces from far to near, each shaded and entered in the ground truth.
+"""Renders an instrument: its parts from far to near, shaded, with their ground truth.
 
 layer = render_instrument(rig, pose, domain, environment, size)
 """
@@ -24,7 +24,7 @@ NEAREST = 0.05
 
 @dataclass
 class Layer:
-    """One painted instrument within its box of the frame.
+    """One rendered instrument within its box of the frame.
 
     Attributes:
         box: Left, top, right, bottom in pixels.
@@ -44,7 +44,7 @@ class Layer:
 def render_instrument(
     rig: Rig, pose: Pose, domain: Domain, environment: Environment, size: tuple[int, int]
 ) -> Layer | None:
-    """Paints an instrument; ``None`` where none of it is in the frame."""
+    """Renders an instrument; ``None`` if no part of it is in the frame."""
     instrument = INSTRUMENT_SHAPES[rig.kind]
     end = instrument.wrist[-1][0]
     profile = tuple((along / end, radius) for along, radius in instrument.wrist)
@@ -98,7 +98,7 @@ class _Renderer:
     def rod(
         self, polygon: Vector, ends: tuple[Vector, Vector], across: Vector, metal: Metal, part: int
     ) -> None:
-        """A turned piece: its normals follow from the distance to the axis."""
+        """A solid of revolution: its normals follow from the distance to the axis."""
         found = filled([polygon], None, self.size)
         if found is None:
             return
@@ -110,7 +110,7 @@ class _Renderer:
         span = max(float(axis @ axis), 1.0)
         px, py = x - np.float32(first[0]), y - np.float32(first[1])
         t = (px * np.float32(axis[0]) + py * np.float32(axis[1])) * np.float32(1 / span)
-        # 1/z, and with it the picture's half width, is linear along the picture of the axis.
+        # 1/z, and with it the image's half width, is linear along the image of the axis.
         z0, z1 = max(float(ends[0][2]), NEAREST), max(float(ends[1][2]), NEAREST)
         inverse = np.maximum(np.float32(1 / z0) + np.float32(1 / z1 - 1 / z0) * t, 0.1)
         half = inverse * np.float32(FOCAL * self.size[1] * self.rig.radius)
@@ -125,7 +125,7 @@ class _Renderer:
         self._lay(spots, metal, (ys, xs), cover, box, part)
 
     def jaw(self, jaw: Jaw, polygons: list[Vector], hole: list[Vector] | None, pose: Pose) -> None:
-        """A jaw: normals swell from its silhouette inwards, as on a polished casting."""
+        """A jaw: its surface is rounded from the silhouette inwards."""
         found = filled(polygons, hole, self.size)
         if found is None:
             return
@@ -133,7 +133,7 @@ class _Renderer:
         ys, xs = np.nonzero(cover)
         radius = FOCAL * self.size[1] * self.rig.radius / max(float(pose.hinge[2]), 0.1)
         gx, gy = _swell(cover, max(radius * 0.34, 1.5))
-        # The plane of the jaw tips the whole surface.
+        # The plane of the jaw tilts the whole surface.
         face = np.cross(pose.along, pose.side)
         face = face if face[2] < 0 else -face
         nx = np.float32(0.5 * face[0]) - gx[ys, xs]
@@ -176,7 +176,7 @@ class _Renderer:
         box: Box,
         part: int,
     ) -> None:
-        """Shades the points and lays them over what the layer holds."""
+        """Shades the points and blends them into the layer."""
         colour = shade(
             spots,
             metal,
@@ -197,7 +197,7 @@ class _Renderer:
 
 
 def _pin(u: Field, v: Field, kind: str) -> Field:
-    """The pin of the joint, where there is one."""
+    """Brightness of the pin of the joint, if there is one."""
     if kind in ("hook", "suction"):
         return np.ones_like(u)
     off = np.sqrt((u - 0.75) ** 2 + v * v)

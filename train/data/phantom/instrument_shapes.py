@@ -1,4 +1,4 @@
-"""The instruments: for each type its shaft, wrist and jaws in units of the shaft's radius.
+"""Shapes of the instruments: shaft, wrist and jaws of each type, in radii of the shaft.
 
 INSTRUMENT_SHAPES["grasper"].jaws[0].outline
 """
@@ -20,7 +20,7 @@ class Jaw:
     Attributes:
         outline: ``[n, 2]``: along the jaw from its hinge, and towards the opening side.
         hole: A window through it, like the outline, or ``None``.
-        swing: +1 or -1: which way it opens; 0: fixed.
+        swing: Direction in which it opens, +1 or -1; 0: fixed.
         thickness: Across the plane of the outline.
         tip: The point of the outline that counts as its tip.
         material: ``jaw`` or ``insert``.
@@ -41,7 +41,7 @@ class InstrumentShape:
     Attributes:
         wrist: Profile ``(along, radius)`` of the piece between shaft and jaws.
         jaws: Working parts, the far one first.
-        opening: Greatest angle between the jaws and the axis, radians.
+        opening: Largest angle between the jaws and the axis, radians.
         collar: Profile of the shaft's last piece (insulation, ring), as ``wrist``.
         wrist_material: Its surface.
         slender: Factor on the shaft's radius.

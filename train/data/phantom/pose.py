@@ -1,8 +1,8 @@
-"""Where an instrument is: a rod through its port, with a wrist and jaws, seen by a pinhole lens.
+"""Pose of an instrument: a rod through its port, with wrist and jaws, and a pinhole camera.
 
-pose = Rig.random(rng, kind="grasper", domain=domain, place=0, of=2).at(time)
+rig = Rig.random(rng, kind="grasper", domain=domain, lengths=(1.0, 3.4, 5.9), angle=1.0)
 
-Space: the lens at the origin looks along +z; the tissue lies about one unit away.
+Space: the lens is at the origin and looks along +z; the tissue is about one unit away.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Pose:
         hinge: Where the jaws are hinged.
         along: Unit vector of the jaws' axis.
         side: Unit vector in the jaws' opening plane, across the axis.
-        opening: 0 shut .. 1 wide open.
+        opening: 0 (closed) to 1 (open).
         roll: Rotation about the shaft, radians.
     """
 
@@ -47,7 +47,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Rig:
-    """One instrument of a scene: what it is and how it moves."""
+    """One instrument of a scene: its shape and its motion."""
 
     kind: str
     radius: float
@@ -75,21 +75,21 @@ class Rig:
         lengths: tuple[float, float, float],
         angle: float,
     ) -> Rig:
-        """Draws an instrument.
+        """A random instrument.
 
         Args:
             rng: Source of randomness.
             kind: Instrument type.
             domain: Domain.
             lengths: Slenderness, wrist and jaw length in radii.
-            angle: Direction of its port round the view, radians, y down.
+            angle: Direction of its port from the centre of the view, radians, y down.
         """
         slender, wrist, jaw = lengths
         radius = domain.radius * slender * float(rng.uniform(0.85, 1.15))
         far = float(rng.uniform(1.0, 1.5))
         port = (far * math.cos(angle), 0.9 * far * math.sin(angle), float(rng.uniform(0.15, 0.55)))
-        # The middle of the tip's path leans towards the port's side, so that instruments share
-        # the field rather than cross at all times.
+        # The mean position of the tip is shifted towards the port, so that instruments do not
+        # cross all the time.
         x = 0.12 * math.cos(angle) + float(rng.uniform(-0.16, 0.16))
         y = 0.09 * math.sin(angle) + float(rng.uniform(-0.12, 0.12))
         bend = domain.wrist_bend
@@ -130,7 +130,7 @@ class Rig:
 
 
 def project(points: Vector, size: tuple[int, int]) -> Vector:
-    """``[n, 3]`` points in space to ``[n, 2]`` pixels; points near the lens are held off it."""
+    """``[n, 3]`` points in space to ``[n, 2]`` pixels, with a smallest distance to the lens."""
     height, width = size
     z = np.maximum(points[:, 2:3], 0.05)
     scale = FOCAL * width

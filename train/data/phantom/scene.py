@@ -41,11 +41,11 @@ VIDEO_CLIP = 1_000_000
 
 
 def phantom_frames(config: PhantomConfig, *, first_clip: int = 0) -> Iterator[PhantomFrame]:
-    """Yields the frames of a configuration in order, equal bit for bit for an equal one.
+    """Yields the frames of a configuration; equal configurations give equal frames, bit for bit.
 
     Args:
-        config: What to paint.
-        first_clip: Number of the first scene; scenes of different numbers differ.
+        config: The configuration.
+        first_clip: Number of the first scene; different numbers give different scenes.
     """
     for index in range(config.frames):
         clip, step = divmod(index, config.clip_length)
@@ -56,7 +56,7 @@ def phantom_frames(config: PhantomConfig, *, first_clip: int = 0) -> Iterator[Ph
 
 @dataclass
 class Scene:
-    """One field with its instruments and camera."""
+    """One operating field with its instruments and camera."""
 
     config: PhantomConfig
     domain: Domain
@@ -71,7 +71,7 @@ class Scene:
 
     @classmethod
     def random(cls, config: PhantomConfig, clip: int) -> Scene:
-        """Draws the scene of a clip from the seed, the domain and the clip's number alone."""
+        """The scene of a clip; it depends only on the seed, the domain and the clip's number."""
         domain_id = PHANTOM_DOMAINS.index(config.domain)
         streams = np.random.SeedSequence([config.seed, clip, domain_id]).spawn(4)
         plan, field, lens, dirt = (np.random.default_rng(s) for s in streams)
@@ -103,7 +103,7 @@ class Scene:
         )
 
     def frame(self, clip: int, time: float) -> PhantomFrame:
-        """Paints the frame at a time in seconds."""
+        """Renders the frame at a time in seconds."""
         height, width = self.config.size
         tissue = self._tissue(time)
         light = self.camera.light(time)
@@ -135,7 +135,7 @@ class Scene:
         return PhantomFrame(image, types, parts, instances, seen, clip, time)
 
     def _environment(self, tissue: NDArray[np.uint8], light: Field) -> Environment:
-        """What the instruments mirror: the lit field, coarse."""
+        """What the instruments reflect: the lit field on a coarse grid."""
         height, width = self.config.size
         grid = (width // 16, height // 16)
         lamp = cv2.resize(light, grid, interpolation=cv2.INTER_AREA)
@@ -151,7 +151,7 @@ class Scene:
         )
 
     def _tissue(self, time: float) -> NDArray[np.uint8]:
-        """The field as the moving camera sees it, breathing."""
+        """The field as seen by the moving camera, deformed by breathing."""
         height, width = self.config.size
         rows, columns = self.sway.shape[:2]
         move = {name: drift(time) for name, drift in self.moves.items()}
@@ -169,7 +169,7 @@ class Scene:
         return seen
 
     def _speed(self, rig: Rig, time: float) -> tuple[float, float]:
-        """How far a tip moves in the picture during the exposure, pixels."""
+        """How far a tip moves in the image during the exposure, pixels."""
         scale = 0.92 * self.config.size[1] / max(rig.z(time), 0.2) * SHUTTER
         scale *= 0.5 + 2.0 * self.config.difficulty
         return rig.x.rate(time) * scale, rig.y.rate(time) * scale
@@ -177,7 +177,7 @@ class Scene:
     def _shadowed(
         self, light: Field, layers: list[tuple[int, Layer, tuple[float, float]]]
     ) -> Field:
-        """Takes from the light what instruments keep from the tissue."""
+        """The light with the shadows that the instruments cast on the tissue."""
         height, width = self.config.size
         shade = np.zeros((height // 4, width // 4), np.uint8)
         for _, layer, _ in layers:
@@ -205,7 +205,7 @@ class Scene:
 def _rigs(rng: np.random.Generator, config: PhantomConfig, domain: Domain) -> list[Rig]:
     count = int(rng.integers(config.instruments[0], config.instruments[-1] + 1))
     kinds = rng.choice(len(INSTRUMENT_TYPES), size=count, replace=False)
-    # Ports are spread round the view, seldom at its top: surgeons stand below.
+    # Ports are spread around the view, rarely at its top.
     start, gap = rng.uniform(-0.5, 1.2), 2.3 + rng.uniform(-0.4, 0.4)
     rigs = []
     for place, kind in enumerate(kinds):
@@ -219,12 +219,12 @@ def _rigs(rng: np.random.Generator, config: PhantomConfig, domain: Domain) -> li
                 rng, kind=name, domain=domain, lengths=(instrument.slender, wrist, jaw), angle=angle
             )
         )
-    # Nearer ones are painted later.
+    # Nearer instruments are rendered later.
     return sorted(rigs, key=lambda rig: -rig.z.middle)
 
 
 def _compose(frame: NDArray[np.uint8], layer: Layer, shift: tuple[float, float]) -> None:
-    """Lays an instrument over the frame, smeared by its own motion."""
+    """Blends an instrument into the frame, with its motion blur."""
     left, top, right, bottom = layer.box
     planes = [plane.reshape(bottom - top, right - left) for plane in layer.planes]
     kernel = streak(shift)
@@ -232,5 +232,5 @@ def _compose(frame: NDArray[np.uint8], layer: Layer, shift: tuple[float, float])
         planes = [cv2.filter2D(p, -1, kernel, borderType=cv2.BORDER_REPLICATE) for p in planes]
     clear = 1 - planes[3]
     part = frame[top:bottom, left:right]
-    kept = cv2.multiply(part, cv2.merge([clear, clear, clear]), dtype=cv2.CV_32F)
-    part[:] = cv2.add(kept, cv2.merge(planes[:3]), dtype=cv2.CV_8U)
+    background = cv2.multiply(part, cv2.merge([clear, clear, clear]), dtype=cv2.CV_32F)
+    part[:] = cv2.add(background, cv2.merge(planes[:3]), dtype=cv2.CV_8U)

@@ -1,6 +1,6 @@
-"""How the surface of an instrument looks: light, mirrored tissue, scratches and blood.
+"""Shading of an instrument's surface: light, reflected tissue, scratches and blood.
 
-colour = shade(spots, metal, domain.blood, environment, size, seed=7)
+colour = shade(spots, metal, environment, size, blood=domain.blood, seed=7)
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ STAIN_TILE = 256
 
 @dataclass(frozen=True)
 class Environment:
-    """What an instrument mirrors, is lit by and is stained with.
+    """What an instrument reflects, the light on it, and its stains.
 
     Attributes:
         mirror: ``[3, h * w]`` float32, the blurred lit tissue on a coarse grid.
         lamp: ``[h * w]`` float32, the light's strength on the same grid.
         grid: Rows and columns of that grid.
         stains: ``[2, 256 * 256]`` float32, 0..1: blood and scratches, tileable.
-        blood: How much of the stain field shows, 0..1.
+        blood: Fraction of the stain field that is visible, 0..1.
         light: RGB factor.
     """
 
@@ -74,7 +74,7 @@ def shade(
     blood: Colour,
     seed: int,
 ) -> Field:
-    """Colour of each point, ``[3, n]`` float32, 0..255 and above where it dazzles."""
+    """Colour of each point, ``[3, n]`` float32, 0..255, above 255 for highlights."""
     height, width = size
     nx, ny, nz = spots.nx, spots.ny, spots.nz
     # From the surface to the lamp, which sits up and to the right of the lens.
@@ -83,7 +83,7 @@ def shade(
     ly = (np.float32(height / 2) - spots.y) * scale - np.float32(0.14)
     norm = 1 / np.sqrt(lx * lx + ly * ly + 1)
     facing = np.clip((nx * lx + ny * ly + nz) * norm, 0, 1)
-    # Half way to the viewer; the exponential stands for a power of the cosine.
+    # The half vector; the exponential approximates a power of the cosine.
     lx *= norm
     ly *= norm
     hz = 1 + norm
@@ -113,7 +113,7 @@ def shade(
         base = np.float32(metal.colour[c] * (1 - 0.5 * metal.mirror)) * light
         plain = body * base + seen[c] * edge
         colour[c] = plain * dry + film * np.float32(blood[c]) * light + shine * light
-        # A thin film of blood takes green and blue from what shines through it.
+        # A thin film of blood absorbs green and blue.
         if c:
             colour[c] -= plain * dry * np.minimum(wet * 0.9, 0.5)
     return colour
@@ -125,7 +125,7 @@ def _mirrored(
     """The tissue seen in the surface, ``[3, n]``, and the lamp's strength at each point."""
     height, width = size
     rows, columns = environment.grid
-    # The more a surface leans, the farther off lies what it mirrors.
+    # The more a surface is tilted, the farther away is what it reflects.
     reach = np.float32(0.22 * width)
     to_column, to_row = np.float32(columns / width), np.float32(rows / height)
     column = np.clip((spots.x + spots.nx * reach) * to_column, 0, columns - 1).astype(np.int32)

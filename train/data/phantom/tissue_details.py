@@ -1,6 +1,6 @@
-"""Fine things on the tissue: vessel trees, connective strands, swabs.
+"""Details of the tissue: vessel trees, connective strands, swabs.
 
-albedo, height = draw_vessels(rng, albedo, height, density, domain)
+albedo = draw_vessels(rng, albedo, density, domain)
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _tapered(ink: NDArray[np.uint8], path: NDArray[np.float32], width: float, va
 
 
 def draw_strands(rng: np.random.Generator, albedo: Field, height: Field, gloss: Field) -> None:
-    """Draws, in place, pale wet connective fibres side by side, as in a dissected plane."""
+    """Draws, in place, pale wet connective fibres, as in a dissected plane."""
     rows, columns = height.shape
     ink = np.zeros((rows, columns), np.uint8)
     steps = 12
@@ -84,7 +84,7 @@ def lay_gauze(
     vessels: Field,
     near: Field,
 ) -> None:
-    """Lays a woven swab on the field, in place: white and grey as instruments are."""
+    """Draws, in place, a woven swab: white and grey, as instruments are."""
     rows, columns = height.shape
     angle = rng.uniform(0, np.pi)
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))

@@ -49,23 +49,23 @@ def write_phantom(
 ) -> None:
     """Writes ``images``, ``masks``, ``parts``, ``instances``, ``tips.json``, classes and splits.
 
-    File names are the scene's number and the frame's number within it, so that ``dataset.toml``
-    can name the scene as the group. A video is one scene of ``config.frames`` frames that no
-    split holds, 25 frames/s in H.264, with type masks in ``video_masks/``.
+    A file name is the number of the scene and of the frame in it; the scene is the group in
+    ``dataset.toml``. A video is one scene of ``config.frames`` frames that is in no split, 25
+    frames/s in H.264, with its masks in ``video_masks/``.
 
     Args:
-        out: Folder to make; written under another name first and renamed when it is whole.
+        out: Folder to make; it is written completely or not at all.
         config: What to render; ``clip_length`` is an upper limit here, see `MIN_SCENES`.
         video: Whether to add the held-out video.
         progress: Called with the number of frames done; twice ``config.frames`` with a video.
-        masks: What ``masks/`` and ``classes.toml`` tell apart: ``types`` or ``parts``.
+        masks: What ``masks/`` and ``classes.toml`` distinguish: ``types`` or ``parts``.
         val_test_fractions: Fractions of the scenes for ``val`` and ``test``; the rest is for
             training.
-        workers: Processes that render the set, a scene at a time; the files are the same for any.
+        workers: Processes that render the set; the files are equal for any number.
 
     Raises:
         OutputExistsError: ``out`` exists.
-        ConfigError: ``masks`` is unknown, a video of odd size is asked for, no share is left for
+        ConfigError: ``masks`` is unknown, the size of a video is odd, no scene is left for
             training, or there is no worker.
         SinkError: The disk is full or may not be written to.
     """
@@ -81,11 +81,11 @@ def write_phantom(
             remedy="give two fractions of 0 or more whose sum is below 1",
         )
     if workers < 1:
-        raise ConfigError(f"workers is {workers}, expected 1 or more", remedy="name at least one")
+        raise ConfigError(f"workers is {workers}, expected 1 or more", remedy="pass 1 or more")
     if video and (config.size[0] % 2 or config.size[1] % 2):
         raise ConfigError(
-            f"a video of {config.size[1]}x{config.size[0]} cannot be coded in H.264",
-            remedy="choose an even width and height, or leave the video out",
+            f"a video of {config.size[1]}x{config.size[0]} cannot be encoded in H.264",
+            remedy="choose an even width and height, or leave --video out",
         )
     if out.exists() or out.is_symlink():
         raise OutputExistsError(f"{out} exists already", remedy="choose another folder or move it")
@@ -94,7 +94,7 @@ def write_phantom(
         part = Path(mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
         raise SinkError(
-            f"cannot write to {out.parent}: {error}", remedy="choose another"
+            f"cannot write to {out.parent}: {error}", remedy="choose a folder that you may write to"
         ) from error
     try:
         part.chmod(0o755)
@@ -104,7 +104,9 @@ def write_phantom(
             _write_video(part, config, masks, report)
         os.replace(part, out)
     except OSError as error:
-        raise SinkError(f"cannot write {out}: {error}", remedy="free some space") from error
+        raise SinkError(
+            f"cannot write {out}: {error}", remedy="free some space, or choose another disk"
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -157,7 +159,7 @@ def _written_scenes(
     if workers == 1:
         yield from map(write_scene, range(clips))
         return
-    # Spawned: a fork would copy OpenCV's and torch's threads in whatever state they are.
+    # Spawned, because threads of OpenCV and torch do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
@@ -223,7 +225,7 @@ def _write_video(
         stream = container.add_stream("libx264", rate=VIDEO_FPS)
         stream.height, stream.width = config.size
         stream.pix_fmt = "yuv420p"
-        # One thread: the file then does not depend on the machine's number of cores.
+        # With one thread, the file does not depend on the number of cores.
         stream.options = {"crf": "16", "preset": "veryfast", "threads": "1"}
         for index, frame in enumerate(phantom_frames(clip, first_clip=VIDEO_CLIP)):
             for packet in stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")):

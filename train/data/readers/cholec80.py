@@ -2,8 +2,8 @@
 
     frames = open_frames("cholec80/").subset("test"); frames.items[0].extra["presence"]
 
-A set without masks: seven tools present or not. Annotation and frame are joined by frame number; a
-last row of which the video has no frame is left out, and said. Videos 1-40 train, 41-80 test.
+A set without masks: each of seven tools is present or not. Annotations and frames are joined by
+frame number; rows without a frame are left out, with a note. Videos 1-40 train, 41-80 test.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ def read(item: Item) -> Sample:
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> dict[int, tuple[str, ...]]:
-    """Reads an annotation file: words by frame number.
+    """Reads an annotation file: the values of each row by frame number.
 
     Raises:
-        DataError: The header or a row is not of the set's form.
+        DataError: The header or a row does not have the format of the set.
     """
     lines = read_bytes(path).decode("utf-8", "replace").splitlines()
     header = tuple(lines[0].split()) if lines else ()

@@ -2,8 +2,8 @@
 
     frames = open_frames("Segmentation_Rigid_Training/", task="parts")
 
-Masks hold 0 background, 160 shaft, 70 manipulator; some are RGBA though opaque. The protocol of
-the challenge leaves one operation out: an operation is a group, and each makes a fold.
+Mask values are 0 (background), 160 (shaft) and 70 (manipulator); some masks are RGBA, all opaque.
+As in the protocol of the challenge, each operation is a group and one fold.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def read(item: Item, *, codes: Mapping[int, int]) -> Sample:
     """Reads one frame and its class mask.
 
     Raises:
-        DataError: A file cannot be read, or the mask does not fit.
+        DataError: A file cannot be read, or the mask has another size or other values.
     """
     image = read_image(item.image)
     if item.mask is None:
@@ -137,7 +137,7 @@ def _items(operation: Path, faults: list[Fault]) -> list[Item]:
             )
         )
     faults += [
-        Fault(file=mask, text="is the mask of no picture in Raw/")
+        Fault(file=mask, text="is the mask of no image in Raw/")
         for mask in sorted((operation / "Masks").glob("img_*_class.png"))
         if mask.name.removesuffix("_class.png") not in known
     ]

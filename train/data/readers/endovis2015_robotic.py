@@ -2,9 +2,9 @@
 
     frames = open_frames("Segmentation_Robotic_Training/", task="binary")
 
-Two mask videos are of two tools: their union is taken. The masks are compressed as video, so their
-values are smeared: each is put to the nearest of 0 (background), 70 (manipulator) and 160 (shaft).
-A data set is a group and makes a fold.
+Two mask videos show two tools; their union is taken. Video compression changes the mask values, so
+each is rounded to the nearest of 0 (background), 70 (manipulator) and 160 (shaft). Each data set is
+a group and one fold.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read(item: Item, *, binary: bool = False) -> Sample:
 
 
 def snap(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Class ids of smeared grey values: the nearest of 0, 70 and 160."""
+    """Class ids of compressed grey values, by the nearest of 0, 70 and 160."""
     return _IDS[np.digitize(values, _LIMITS)]
 
 

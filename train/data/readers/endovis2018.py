@@ -2,9 +2,9 @@
 
     frames = open_frames("endovis2018/", task="parts").subset("val")
 
-``repairs.zip``, where it lies beside the releases, overwrites labels. Sequences 2, 5, 9 and 15
-validate. The binary task counts shaft, wrist, clasper, suction and ultrasound probe as instrument;
-clamps, needle and thread are left there. The parts task ignores the two instruments without parts.
+Labels in ``repairs.zip`` beside the releases replace the original ones. Sequences 2, 5, 9 and 15
+validate. In the binary task, shaft, wrist, clasper, suction and ultrasound probe are instrument;
+clamps, needle and thread are background. The parts task ignores the instruments without parts.
 """
 
 from __future__ import annotations
@@ -97,10 +97,10 @@ def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) ->
 
 
 def read(item: Item, *, codes: Mapping[Colour, int]) -> Sample:
-    """Reads one frame and its colour mask, the repaired one where there is one.
+    """Reads one frame and its colour mask, the repaired one if it exists.
 
     Raises:
-        DataError: A file cannot be read, or a colour is no class's.
+        DataError: A file cannot be read, or a colour belongs to no class.
     """
     image = read_image(item.image)
     assert item.mask is not None  # frames without label are faults
@@ -148,7 +148,7 @@ def _check_table(file: Path, known: Mapping[Colour, str], faults: list[Fault]) -
         rows = json.loads(read_bytes(file))
         colours = [tuple(int(v) for v in row["color"][:3]) for row in rows]
     except (ValueError, KeyError, TypeError, DataError) as error:
-        faults.append(Fault(file=file, text=f"is no table of label colours: {error}"))
+        faults.append(Fault(file=file, text=f"is not a table of label colours: {error}"))
         return
     unknown = [str(colour) for colour in colours if colour not in known]
     if unknown:
@@ -168,7 +168,7 @@ def _repairs(root: Path) -> dict[tuple[str, str], tuple[Path, str]]:
 
 
 def _sequences(root: Path) -> list[Path]:
-    # Of folders that have not a release's name only what is labelled: others hold test frames.
+    # In folders that are not named like a release, only labelled sequences: others are for testing.
     releases = folders(root, r"miccai_challenge.*")
     others = [folder for folder in folders(root, r"[^._].*") if folder not in releases]
     return [

@@ -2,8 +2,8 @@
 
     frames = open_frames("kvasir-instrument/").subset("train")
 
-Masks hold 255 in channel 0. The official lists name 472 frames to train and 118 to test; which
-frames are of one patient is not known.
+The instrument is the value 255 of channel 0. The official lists have 472 frames for training and
+118 for testing; which frames show the same patient is not known.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
         elif (place / "masks").is_dir():
             faults.append(Fault(file=image, text=f"has no mask masks/{stem}.png"))
     for stem in masks.keys() - images.keys():
-        faults.append(Fault(file=masks[stem], text="is the mask of no picture in images/"))
+        faults.append(Fault(file=masks[stem], text="is the mask of no image in images/"))
     splits = {split: _names(file) for split, file in lists.items() if file.is_file()}
     frames = FrameSet(
         name=NAME,
@@ -74,7 +74,7 @@ def read(item: Item) -> Sample:
     if odd.any():
         shown = ", ".join(str(v) for v in np.unique(first[odd])[:6])
         raise DataError(
-            f"{item.mask} holds {int(odd.sum())} pixels of neither 0 nor 255: {shown}",
+            f"{item.mask} has {int(odd.sum())} pixels with other values than 0 and 255: {shown}",
             remedy="download the mask again",
         )
     mask = (first > 0).astype(np.uint8)

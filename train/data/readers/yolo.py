@@ -2,8 +2,8 @@
 
     frames = open_frames("surgical_tools/"); frames.items[0].extra["boxes"]
 
-A set without masks. Its boxes can be cut out as classes (`trocar.train.data.classification`) or as
-foregrounds for compositing (`trocar.train.data.compositing.matting`).
+A set without masks. Its boxes can be cropped to photographs (`trocar.train.data.classification`) or
+segmented for compositing (`trocar.train.data.compositing.matting`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def recognise(root: Path) -> Recognition:
 
 
 def scan(root: Path, *, task: str = "presence", table: ClassTable | None = None) -> Scan:
-    """Lists the pictures of all splits and reads their boxes."""
+    """Lists the images of all splits and reads their boxes."""
     faults = missing_paths(root / "data.yaml")
     if table is None:
         try:
@@ -68,7 +68,7 @@ def scan(root: Path, *, task: str = "presence", table: ClassTable | None = None)
 
 
 def read(item: Item) -> Sample:
-    """Reads one picture; there is no mask.
+    """Reads one image; there is no mask.
 
     Raises:
         DataError: It cannot be read.
@@ -80,7 +80,7 @@ def read_names(path: Path) -> list[str]:
     """Class names of a ``data.yaml``, as a list in one line or as a block.
 
     Raises:
-        DataError: It holds no names that can be read.
+        DataError: It has no readable names.
     """
     text = read_bytes(path).decode("utf-8", "replace")
     inline = re.search(r"^names:\s*([\[{].*?[\]}])\s*$", text, re.MULTILINE | re.DOTALL)
@@ -90,7 +90,7 @@ def read_names(path: Path) -> list[str]:
             return [str(n) for n in (value.values() if isinstance(value, dict) else value)]
     except (ValueError, SyntaxError) as error:
         raise DataError(
-            f"{path}: names is no list: {error}", remedy="write names: ['a', 'b']"
+            f"{path}: names is not a list: {error}", remedy="write names: ['a', 'b']"
         ) from error
     block = re.search(r"^names:\s*\n((?:\s+\S.*\n?|\s*-.*\n?)+)", text, re.MULTILINE)
     lines = block.group(1).splitlines() if block else []
@@ -101,7 +101,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def classification_table(names: list[str]) -> ClassTable:
-    """A table without background: id 0 is the first name."""
+    """A class table without background: id 0 is the first name."""
     return ClassTable(
         tuple(
             ClassRow(id=i, name=name, colour=default_colour(i + 1), instrument=True)
@@ -137,5 +137,5 @@ def _items(folder: Path, table: ClassTable, faults: list[Fault]) -> list[Item]:
         extra = {"boxes": tuple(boxes), "presence": presence}
         items.append(Item(name=f"{folder.name}/{stem}", image=image, extra=extra))
     for stem in texts.keys() - images.keys():
-        faults.append(Fault(file=texts[stem], text="are the boxes of no picture in images/"))
+        faults.append(Fault(file=texts[stem], text="are the boxes of no image in images/"))
     return items

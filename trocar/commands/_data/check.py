@@ -1,4 +1,4 @@
-"""List the classes, frames and splits of a data set, and every fault in it.
+"""List the content and all faults of a data set.
 
 trocar data check our_theatre/
 """

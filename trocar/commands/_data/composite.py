@@ -1,4 +1,4 @@
-"""Clone instruments into other frames by Poisson image editing.
+"""Clone instruments into other frames.
 
 trocar data composite theatre/ composites/ --foreground labelled/
 """

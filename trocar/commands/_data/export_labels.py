@@ -1,4 +1,4 @@
-"""Write the masks of a data set for an annotation tool.
+"""Write masks for an annotation tool.
 
 trocar data export-labels theatre/ labels.json --format coco
 """

@@ -1,4 +1,4 @@
-"""Extract frames from videos, without dark frames, frames outside the body and near-copies.
+"""Extract frames from videos, without copies and dark frames.
 
 trocar data extract-frames op1.mp4 op2.mp4 pool/ --seconds 2
 """

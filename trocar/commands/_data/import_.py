@@ -1,4 +1,4 @@
-"""Convert a data set of any known layout to an image-and-mask folder.
+"""Convert a data set to an image-and-mask folder.
 
 trocar data import cholec80/ frames/
 """

@@ -1,4 +1,4 @@
-"""Make a data set of labels from an annotation tool and their images.
+"""Make a data set of corrected labels and their images.
 
 trocar data import-labels corrected.json theatre/images corrected/
 """

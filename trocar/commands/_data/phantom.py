@@ -47,6 +47,7 @@ from trocar.console.progress import progress_bar
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal scenes.")
 @click.option(
     "--val-test-fractions",
+    metavar="VAL TEST",
     nargs=2,
     type=float,
     default=(0.15, 0.15),

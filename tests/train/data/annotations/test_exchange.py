@@ -142,7 +142,7 @@ def test_annotations_of_missing_pictures_and_unknown_labels(ringed: Path, tmp_pa
     export_labels(open_frames(ringed), out, kind="coco")
     (ringed / "images" / "f1.png").unlink()
     table = ClassTable.from_names(["background", "grasper"])
-    with pytest.raises(DataError, match=r"f1\.png: is annotated and missing") as error:
+    with pytest.raises(DataError, match=r"f1\.png: is annotated, but missing") as error:
         import_labels(out, ringed / "images", tmp_path / "out", table=table)
     assert "'scissors'" in error.value.message
     coco = json.loads(out.read_text())

@@ -41,14 +41,14 @@ def test_class_folders_with_and_without_splits(photo_kit: ModuleType, tmp_path: 
     plain = open_photos(tmp_path / "b")
     assert plain.counts.tolist() == [2, 2, 2]
     assert not plain.splits
-    assert "1 files are no pictures" in plain.notes[0]
+    assert "1 files are not images" in plain.notes[0]
 
 
 def test_a_split_under_an_unknown_name_is_said(photo_kit: ModuleType, tmp_path: Path) -> None:
     photo_kit.write_folders(tmp_path / "a", dict.fromkeys(THREE, 1), split="train")
     photo_kit.write_folders(tmp_path / "a", dict.fromkeys(THREE, 1), split="vald", first=9)
     (tmp_path / "a" / "notes").mkdir()
-    with pytest.raises(DataError, match=r"vald: holds folders of classes.*train.*val") as refused:
+    with pytest.raises(DataError, match=r"vald: holds class folders.*train.*val") as refused:
         open_photos(tmp_path / "a")
     assert "notes" not in str(refused.value)
     photo_kit.write_yolo(tmp_path / "b", THREE, 1)

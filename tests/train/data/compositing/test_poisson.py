@@ -138,7 +138,7 @@ def test_labels_of_the_background_stay_and_unlabelled_ones_are_ignored() -> None
     clean = paste(bare, front, unlabelled=0)
     assert clean.mask is not None
     assert set(np.unique(clean.mask).tolist()) == {0, 2}
-    with pytest.raises(ArgumentError, match="no way to clone"):
+    with pytest.raises(ArgumentError, match="not a cloning mode"):
         paste(bare, front, mode="both")
 
 
@@ -229,7 +229,7 @@ def yolo_folder(root: Path) -> Path:
 def test_box_files(tmp_path: Path) -> None:
     root = yolo_folder(tmp_path / "yolo")
     assert len(foregrounds_from_boxes(root, {3: 1})) == 3
-    with pytest.raises(DataError, match="could be cut out"):
+    with pytest.raises(DataError, match="could be segmented"):
         foregrounds_from_boxes(root, {4: 1})
     (root / "labels" / "p1.txt").write_text("3 0.5 0.5 0.2 0.2\n3 0.5 half 0.2 0.2\n")
     with pytest.raises(DataError, match=r"p1\.txt line 2 is '3 0\.5 half"):

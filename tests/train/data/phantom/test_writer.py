@@ -154,7 +154,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_video_of_odd_size_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be coded"):
+    with pytest.raises(ConfigError, match="cannot be encoded"):
         write_phantom(tmp_path / "set", PhantomConfig(frames=1, size=(65, 64)), video=True)
     with pytest.raises(ConfigError, match="masks"):
         write_phantom(tmp_path / "set", PhantomConfig(frames=1), masks="colours")

@@ -26,7 +26,7 @@ BREAKS: dict[str, tuple[str, str]] = {
     "CholecInstanceSeg": ("val/**/*.json", r"2 faults\n.*VID07_000000\.png: has no ann_dir"),
     "Robust-MIS 2019": ("**/instrument_instances.png", r"4 faults\n.*instances\.png: is missing"),
     "YOLO boxes": ("valid/labels/*.txt", r"2 faults\n.*a0\.jpg: has no boxes"),
-    "class folders": ("test/scissors/*.png", r"1 fault\n.*scissors: holds no picture"),
+    "class folders": ("test/scissors/*.png", r"1 fault\n.*scissors: holds no image"),
     "image-and-mask folder": ("masks/f[02].png", r"4 faults\n.*f0\.png: has no mask"),
 }
 

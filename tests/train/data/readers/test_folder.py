@@ -102,7 +102,7 @@ def test_unknown_values_are_named_with_their_pixels(root: Path) -> None:
     text = only_fault(root)
     assert "masks/f0.png: holds values that no class has: 7 (5 pixels), 200 (3 pixels)" in text
     frames = open_frames(root)
-    with pytest.raises(DataError, match=r"f0\.png holds values") as error:
+    with pytest.raises(DataError, match=r"f0\.png has values") as error:
         frames.read(frames.items[0])
     assert "dataset.toml" in error.value.remedy
 
@@ -218,7 +218,7 @@ def test_unlabelled_folders(tmp_path: Path, root: Path) -> None:
     assert frames.read(frames.items[0]).mask is None
     empty = tmp_path / "empty"
     (empty / "images").mkdir(parents=True)
-    with pytest.raises(DataError, match="there is no picture in it"):
+    with pytest.raises(DataError, match="there is no image in it"):
         open_frames(empty)
 
 
@@ -275,7 +275,7 @@ def test_the_command_lists_every_fault_and_fails(root: Path) -> None:
     [
         ("EndoVis 2017", ["task: binary; others by --task parts, type", "with instance maps"]),
         ("UW-Sinus", ["or takes --fold: 0: cadaver/S01; 1: cadaver/S02; 2: live/L01"]),
-        ("CholecSeg8k", ["training draws whole groups to validate"]),
+        ("CholecSeg8k", ["training draws whole groups for validation"]),
         ("Kvasir-Instrument", ["splits: train 4, test 1"]),
     ],
 )

@@ -55,7 +55,7 @@ def test_endovis2015_rigid(made: dict[str, Path]) -> None:
     fold = frames.fold(1)
     assert {item.group for item in fold.subset("val")} == {"OP4"}
     assert {item.group for item in fold.subset("train")} == {"OP1"}
-    with pytest.raises(DataError, match="2 folds, number 2"):
+    with pytest.raises(DataError, match="2 folds, got fold 2"):
         frames.fold(2)
     binary = open_frames(made["EndoVis 2015 rigid"], task="binary")
     assert np.array_equal(mask_of(binary, "OP1/img_01"), plain > 0)
