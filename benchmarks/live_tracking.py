@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from live_location import iou, truths
+from helpers.live.ground_truth import iou, visible_instruments
 
 from trocar.contract.results import FrameResult
 from trocar.runtime.locate.field_of_view import RoundView
@@ -65,7 +65,7 @@ def sequence(config: PhantomConfig) -> dict[str, Any]:
         )
         given = Frame(image=frame.image, index=index, time=frame.time, captured_ns=0)
         found = [i for i in tracker.apply(given, result).instruments if i.track_id is not None]
-        truth = truths(frame)
+        truth = visible_instruments(frame)
         # A scene holds one instrument of each type.
         true_ids.append(_numbers(true_numbers, [(clip, kind) for kind, _, _ in truth]))
         given_ids.append(_numbers(given_numbers, [(clip, i.track_id) for i in found]))

@@ -1,8 +1,8 @@
 """Tables of benchmarks/methods.py: mean and spread over the seeds, and what each seed gained.
 
-    enter(Path("benchmarks/results"), result)       # methods.json and methods.md
+    enter(Path("benchmarks/results"), result)  # methods.json and methods.md
 
-A result is one group of arms, as ``methods.compared`` gives it.
+A result is one group of variants, as ``compared`` of the program returns it.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ def table(result: dict[str, Any]) -> str:
         f"{'x'.join(map(str, result['network']['size']))}.",
         f"`{result['command']}`",
         "",
-        f"| arm | {' | '.join(columns)} |",
+        f"| variant | {' | '.join(columns)} |",
         "| --- " * (len(columns) + 1) + "|",
     ]
-    for name, own in scores.items():
-        cells = [cell(own[column]) for column in columns]
-        if own is not base:
-            for place, column in enumerate(columns):
+    for name, values in scores.items():
+        cells = [cell(values[column]) for column in columns]
+        if values is not base:
+            for index, column in enumerate(columns):
                 if column in compared_on:
-                    cells[place] += gain(own[column], base[column])
+                    cells[index] += gain(values[column], base[column])
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def gain(own: list[float], base: list[float]) -> str:
+def gain(values: list[float], base: list[float]) -> str:
     """Mean difference to the baseline and that of each seed."""
-    gains = [value - other for value, other in zip(own, base, strict=True)]
+    gains = [value - other for value, other in zip(values, base, strict=True)]
     return f": {mean(gains):+.1f} ({', '.join(f'{one:+.1f}' for one in gains)})"
 
 
@@ -59,7 +59,7 @@ def titled(result: Mapping[str, Any]) -> str:
 
 
 def enter(folder: Path, result: dict[str, Any]) -> None:
-    """Puts a group into ``methods.json`` and writes all its groups' tables to ``methods.md``."""
+    """Add a group to ``methods.json``, and write the tables of all groups to ``methods.md``."""
     file = folder / "methods.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     known[titled(result)] = result
@@ -67,7 +67,7 @@ def enter(folder: Path, result: dict[str, Any]) -> None:
     head = (
         "# Segmentation methods and their baselines\n\nWritten by `benchmarks/methods.py`; what it "
         "means stands in `docs/methods.md`. Mean IoU over classes without background in points, "
-        "mean ± deviation over seeds; after the colon the difference to the first arm (each "
+        "mean ± deviation over seeds; after the colon the difference to the first variant (each "
         "seed). Last step, batch 4, one CPU thread, light augmentation.\n\n"
     )
     (folder / "methods.md").write_text(head + "\n".join(map(table, known.values())), "utf-8")

@@ -1,8 +1,8 @@
-"""Scores of label maps beyond their area: outlines, stray pieces and texture.
+"""Scores of label maps: outlines, false-positive components and texture.
 
     scores = ShapeScores(classes=4); scores.add(truth, predicted); scores.result()
 
-They say what the texture entropy term is about, see docs/methods.md.
+docs/methods.md uses them to evaluate the texture entropy term.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trocar.train.data.transforms import resize_eval
 from trocar.train.losses.supervision_and_texture import ANGLES
 
 TOLERANCE = 2
-"""How far apart, in pixels, two outlines may lie and still agree."""
+"""Maximum distance of two outlines that agree, in pixels."""
 
 Labels = NDArray[np.uint8]
 
@@ -33,8 +33,9 @@ class ShapeScores:
     """Means over frames.
 
     ``boundary_f``: F-score of each class's outlines at `TOLERANCE`, mean over the classes without
-    background that truth or prediction show, 0..1 (Csurka et al., BMVC 2013). ``stray``: predicted
-    connected pieces of a class without one pixel of it in the truth, number a frame.
+    background that truth or prediction show, 0..1 (Csurka et al., BMVC 2013).
+    ``false_positive_components``: predicted components of a class without a pixel of that class in
+    the truth, number a frame.
     ``texture_gap``: ``|E(prediction) - E(truth)|`` in nats, E as in
     `trocar.train.methods.texture_entropy`.
 
@@ -45,18 +46,18 @@ class ShapeScores:
     def __init__(self, classes: int) -> None:
         self.classes = classes
         self.boundary: list[float] = []
-        self.stray: list[float] = []
+        self.false_positives: list[float] = []
         self.gap: list[float] = []
 
     def add(self, truth: Labels, predicted: Labels) -> None:
-        """Counts one frame, ``[H, W]`` each; pixels that the truth ignores count nowhere."""
+        """Add one frame, ``[H,W]`` each; pixels that the truth ignores are not counted."""
         predicted = np.where(truth == IGNORE_INDEX, truth, predicted)
         pairs = [(truth == c, predicted == c) for c in range(1, self.classes)]
         counts = boundary_counts(truth, predicted, classes=self.classes, tolerance=TOLERANCE)
         shown = [value for value in boundary_f(counts)[1:].tolist() if value == value]
         if shown:
             self.boundary.append(fmean(shown))
-        self.stray.append(float(sum(stray_pieces(t, p) for t, p in pairs)))
+        self.false_positives.append(float(sum(false_positive_components(t, p) for t, p in pairs)))
         self.gap.append(abs(self._entropy(predicted) - self._entropy(truth)))
 
     def _entropy(self, labels: Labels) -> float:
@@ -73,15 +74,15 @@ class ShapeScores:
         """The means by name."""
         return {
             "boundary_f": fmean(self.boundary),
-            "stray": fmean(self.stray),
+            "false_positive_components": fmean(self.false_positives),
             "texture_gap": fmean(self.gap),
         }
 
 
-def stray_pieces(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> int:
-    """Connected pieces (8 neighbours) of a prediction without a pixel of the truth."""
-    count, pieces = cv2.connectedComponents(predicted.astype(np.uint8), connectivity=8)
-    return count - 1 - len(np.setdiff1d(np.unique(pieces[truth]), [0]))
+def false_positive_components(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> int:
+    """Number of components (8 neighbours) of a prediction without a pixel of the truth."""
+    count, components = cv2.connectedComponents(predicted.astype(np.uint8), connectivity=8)
+    return count - 1 - len(np.setdiff1d(np.unique(components[truth]), [0]))
 
 
 @torch.no_grad()

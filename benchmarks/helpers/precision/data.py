@@ -1,4 +1,4 @@
-"""What `precision` measures: phantom and real frames, and a network trained for a moment.
+"""Frames and a briefly trained network for benchmarks/precision.py.
 
 frames = phantoms(12, (512, 640), first_clip=1000)
 network = trained("resnet18", parts_table(), (512, 640), 150)
@@ -20,20 +20,20 @@ from trocar.export.parity.types import GateFrame
 from trocar.train.data.phantom import PhantomConfig, phantom_frames
 
 REAL = (
-    Path(__file__).resolve().parents[1].parent
+    Path(__file__).resolve().parents[4]
     / "shared"
     / "data"
     / "cholec_instance_seg_sample"
     / "img_dir"
 )
 CROP = 2
-"""Training crops are this much smaller than a frame, along each side."""
+"""Side of a frame divided by the side of a training crop."""
 SCENES = 240
-"""Frames that the network learns from, two of each scene."""
+"""Training frames, two of each scene."""
 
 
 def real_frames() -> list[GateFrame]:
-    """The real sample frames beside the checkout; none where they are absent."""
+    """The real sample frames beside the checkout, if they are there."""
     files = sorted(REAL.glob("*.png")) if REAL.is_dir() else []
     return [
         GateFrame(name=p.stem, image=cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB))
@@ -42,7 +42,7 @@ def real_frames() -> list[GateFrame]:
 
 
 def phantoms(count: int, size: tuple[int, int], *, first_clip: int) -> list[GateFrame]:
-    """Frames of scenes that are drawn from ``first_clip`` on, two of each scene."""
+    """Frames of the scenes from ``first_clip`` on, two of each scene."""
     config = PhantomConfig(frames=count, size=size, clip_length=2, difficulty=0.3)
     return [
         GateFrame(name=f"phantom {i}", image=frame.image, truth=frame.parts)
@@ -53,7 +53,7 @@ def phantoms(count: int, size: tuple[int, int], *, first_clip: int) -> list[Gate
 def trained(encoder: str, table: ClassTable, size: tuple[int, int], steps: int) -> nn.Module:
     """DeepLabV3+ after ``steps`` of AdamW on random crops of phantom frames.
 
-    The steps compute in bfloat16 where autocast may, on one thread; the weights stay float32.
+    One thread; autocast to bfloat16, with float32 weights.
     """
     import segmentation_models_pytorch as smp
 

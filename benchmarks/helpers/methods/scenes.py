@@ -1,8 +1,8 @@
-"""The scenes that benchmarks/methods.py trains on, each built so that there is something to gain.
+"""The phantom scenes that benchmarks/methods.py trains on.
 
     labelled, rest = few_clips(scenes(Path("runs/methods"), "laparoscopy").subset("train"), 0.05, 0)
 
-Frames are phantom scenes in clips of four frames; all instruments are one class, or their parts.
+Clips have four frames. The classes are the parts of the instruments, or one class for all of them.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from trocar.train.data.phantom import PhantomConfig, write_phantom
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet, Item, Sample
 
-PAINTED = (128, 160)
+SIZE = (128, 160)
 DIFFICULTY = 0.3
 CLIP_LENGTH = 4
-FRAY = 2.0
-"""Deviation in pixels by which the picture is torn at an outline."""
+JITTER = 2.0
+"""Standard deviation of the displacement at an outline, in pixels."""
 BAND = 4.0
-"""How far from an outline, in pixels, the tearing has faded to a third."""
+"""Distance from an outline, in pixels, at which the displacement is 1/e."""
 
 
 def scenes(
     work: Path, domain: str, *, parts: bool = False, clips: int = 120, seed: int = 11
 ) -> FrameSet:
-    """Phantom scenes of a domain, painted where they are not there yet; one class, or parts."""
+    """Phantom scenes of a domain, rendered if the folder does not exist; one class, or parts."""
     folder = work / f"phantom-{domain}-{clips}-{seed}"
     if not folder.exists():
         config = PhantomConfig(
             frames=clips * CLIP_LENGTH,
-            size=PAINTED,
+            size=SIZE,
             domain=domain,
             difficulty=DIFFICULTY,
             clip_length=CLIP_LENGTH,
@@ -49,7 +49,7 @@ def scenes(
 
 
 def as_binary(frames: FrameSet) -> FrameSet:
-    """All instruments one class."""
+    """Merge all instruments into one class."""
 
     def read(item: Item) -> Sample:
         sample = frames.read(item)
@@ -61,41 +61,43 @@ def as_binary(frames: FrameSet) -> FrameSet:
 
 
 def few_clips(frames: FrameSet, share: float, seed: int) -> tuple[FrameSet, FrameSet]:
-    """Draws the clips whose labels are used and gives the others too.
+    """Draw the clips whose labels are used: labelled frames, then the other frames.
 
-    Whole clips, as a team labels a few operations: single frames drawn from all clips would show
-    nearly every scene.
+    Whole clips are drawn, because single frames of all clips would show nearly every scene.
     """
     groups = frames.groups
     count = max(round(share * len(groups)), 1)
     order = np.random.default_rng((seed, len(groups))).permutation(len(groups))
-    chosen = {groups[place] for place in order[:count]}
-    parts = [[i.name for i in frames.items if (i.group in chosen) is own] for own in (True, False)]
+    chosen = {groups[index] for index in order[:count]}
+    parts = [
+        [i.name for i in frames.items if (i.group in chosen) is labelled]
+        for labelled in (True, False)
+    ]
     return frames.only(parts[0]), frames.only(parts[1])
 
 
-def frayed(frames: FrameSet) -> FrameSet:
-    """Textured boundaries: pictures torn to and fro along every outline, labels left smooth."""
+def with_jagged_outlines(frames: FrameSet) -> FrameSet:
+    """Make the outlines in the images jagged; the labels stay smooth."""
 
     def read(item: Item) -> Sample:
         sample = frames.read(item)
         assert sample.mask is not None
         seed = zlib.crc32(item.name.encode())
-        return replace(sample, image=torn(sample.image, sample.mask, seed))
+        return replace(sample, image=jagged(sample.image, sample.mask, seed))
 
-    return replace(frames, name=f"{frames.name}, frayed", read=read)
+    return replace(frames, name=f"{frames.name}, jagged", read=read)
 
 
-def torn(image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Moves each pixel near an outline by a step drawn for it, so that both sides mix."""
+def jagged(image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """Move each pixel near an outline by a random displacement, so that both sides mix."""
     inside = (mask > 0).astype(np.uint8)
     if not inside.any() or inside.all():
         return image
-    away = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
-    away += cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    distance += cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     height, width = mask.shape
-    steps = np.random.default_rng(seed).normal(0, FRAY, (2, height, width)).astype(np.float32)
-    steps *= np.exp(-((away / BAND) ** 2))
+    steps = np.random.default_rng(seed).normal(0, JITTER, (2, height, width)).astype(np.float32)
+    steps *= np.exp(-((distance / BAND) ** 2))
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     moved = cv2.remap(
         image, x + steps[0], y + steps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
