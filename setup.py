@@ -1,4 +1,4 @@
-"""Packaging of Trocar: a plain install is the runtime alone; extras add what the other packages need."""
+"""Packaging of Trocar: a plain install is the runtime; extras add what other packages need."""
 
 from pathlib import Path
 
