@@ -25,7 +25,7 @@ from trocar.contract.results import FrameResult
 from trocar.runtime.backends import Backend, open_backend
 from trocar.runtime.frames import check_frame, shrink
 from trocar.runtime.golden import golden_margin, replay
-from trocar.runtime.locate.field_of_view import View
+from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import DEFAULTS, LocateOptions, locate
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Session:
         frame_id: int = 0,
         time: float = 0.0,
         captured_ns: int | None = None,
-        view: View | None = None,
+        view: FieldOfView | None = None,
     ) -> FrameResult:
         """Finds the instruments of one frame.
 
@@ -207,7 +207,7 @@ class Session:
         frame_id: int,
         time: float,
         captured_ns: int,
-        view: View | None = None,
+        view: FieldOfView | None = None,
         stages_ms: Mapping[str, float] | None = None,
     ) -> FrameResult:
         """Makes a result of one frame's outputs: locates instruments where it segments."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.results import FrameResult
-from trocar.runtime.locate.instruments import groups_of
+from trocar.runtime.locate.instruments import instrument_groups
 from trocar.runtime.sources.base import Frame
 
 
@@ -26,7 +26,7 @@ class Presence:
     def __init__(
         self, table: ClassTable, *, seconds: float = 0.2, on: float = 0.6, off: float = 0.25
     ) -> None:
-        groups = groups_of(table)
+        groups = instrument_groups(table)
         self._names = [group.name for group in groups]
         self._ids = [group.class_id for group in groups]
         self._seconds = seconds

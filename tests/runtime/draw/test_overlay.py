@@ -15,7 +15,7 @@ from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.draw.sprites import RegionPaint, mark_from_mask, tip_mark
 from trocar.runtime.draw.text import readable_on, text_mask
-from trocar.runtime.locate.field_of_view import RoundView, find_view
+from trocar.runtime.locate.field_of_view import FieldOfViewTracker, find_field_of_view
 from trocar.runtime.pipeline.frame_processor import Analyser
 from trocar.runtime.pipeline.simulated_live import displayed
 from trocar.runtime.session import Session
@@ -147,7 +147,7 @@ def round_picture(x: float, y: float, radius: float, *, seed: int = 0) -> np.nda
 
 @pytest.mark.parametrize(("x", "y", "radius"), [(320, 240, 230), (350, 250, 300), (300, 230, 200)])
 def test_the_round_view_is_found_past_a_dark_instrument(x: float, y: float, radius: float) -> None:
-    view = find_view(round_picture(x, y, radius))
+    view = find_field_of_view(round_picture(x, y, radius))
     assert view is not None
     assert abs(view.x - x) < 6
     assert abs(view.y - y) < 6
@@ -156,9 +156,9 @@ def test_the_round_view_is_found_past_a_dark_instrument(x: float, y: float, radi
 
 def test_a_full_picture_has_no_round_view() -> None:
     bright = np.random.default_rng(0).integers(60, 200, (480, 640, 3)).astype(np.uint8)
-    assert find_view(bright) is None
-    assert find_view(np.zeros((480, 640, 3), np.uint8)) is None
-    finder = RoundView()
+    assert find_field_of_view(bright) is None
+    assert find_field_of_view(np.zeros((480, 640, 3), np.uint8)) is None
+    finder = FieldOfViewTracker()
     views = [finder.update(round_picture(320, 240, 230, seed=i)) for i in range(5)]
     assert views[-1] is not None
     for _ in range(100):
