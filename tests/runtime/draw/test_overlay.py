@@ -145,9 +145,7 @@ def round_picture(x: float, y: float, radius: float, *, seed: int = 0) -> np.nda
     return frame
 
 
-@pytest.mark.parametrize(
-    ("x", "y", "radius"), [(320, 240, 230), (350, 250, 300), (300, 230, 200)]
-)
+@pytest.mark.parametrize(("x", "y", "radius"), [(320, 240, 230), (350, 250, 300), (300, 230, 200)])
 def test_the_round_view_is_found_past_a_dark_instrument(x: float, y: float, radius: float) -> None:
     view = find_field_of_view(round_picture(x, y, radius))
     assert view is not None
