@@ -188,7 +188,7 @@ def _cuda_or_cpu_session(model: Path, device: Device, options: BackendOptions) -
     )
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.kind == "cuda":
-        provider_options = {"device_id": device.index}
+        provider_options: dict[str, Any] = {"device_id": device.index}
         if options.graphs:
             provider_options["enable_cuda_graph"] = "1"
         providers.insert(0, (_CUDA, provider_options))
