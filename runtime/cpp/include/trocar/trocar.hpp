@@ -4,8 +4,8 @@
  *
  * @code
  *     trocar::Session session("model.trocar");
- *     for (const trocar_instrument &found : session.run({rgb, width, height}).instruments())
- *         draw(session.class_row(found.class_id).name, found.box);
+ *     for (const trocar_instrument &instrument : session.run({rgb, width, height}).instruments())
+ *         draw(session.class_row(instrument.class_id).name, instrument.box);
  * @endcode
  *
  * A `Session` may be moved, not copied, and is used by one thread at a time: `run` gives a
@@ -75,9 +75,9 @@ namespace detail {
 /// A struct of the C interface with its size set.
 template <class Struct>
 Struct sized() {
-    Struct made{};
-    made.size = sizeof made;
-    return made;
+    Struct value{};
+    value.size = sizeof value;
+    return value;
 }
 
 inline void check(trocar_status status, const trocar_error &error) {
@@ -149,7 +149,7 @@ class Result {
     friend class Session;
 
     void prepare(const trocar_info &info, const trocar_frame &frame, trocar_label_size size,
-                 std::size_t most) {
+                 std::size_t max_instruments) {
         const auto product = [](int a, int b) {
             return a > 0 && b > 0 ? static_cast<std::size_t>(a) * static_cast<std::size_t>(b) : 0;
         };
@@ -160,7 +160,7 @@ class Result {
             labels_.resize(size == TROCAR_LABELS_FRAME ? product(frame.width, frame.height)
                                                        : network);
             confidence_.resize(network);
-            instruments_.resize(most);
+            instruments_.resize(max_instruments);
         } else {
             scores_.resize(static_cast<std::size_t>(info.score_count));
             embedding_.resize(static_cast<std::size_t>(info.embedding_count));
@@ -228,7 +228,7 @@ class Session {
     /// Size of the label maps that runs give from now on.
     void set_label_size(trocar_label_size size) { label_size_ = size; }
     /// Most instruments that a result holds from now on.
-    void set_most_instruments(std::size_t most) { most_ = most; }
+    void set_max_instruments(std::size_t count) { max_instruments_ = count; }
 
     /// Runs one frame; the result stays until the next run. Throws `Error`.
     const Result &run(const Frame &frame) {
@@ -238,7 +238,7 @@ class Session {
 
     /// Runs one frame into the caller's result. Throws `Error`.
     void run(const Frame &frame, Result &result) const {
-        result.prepare(info_, frame, label_size_, most_);
+        result.prepare(info_, frame, label_size_, max_instruments_);
         auto error = detail::sized<trocar_error>();
         detail::check(trocar_session_run(session_.get(), &frame, 1, &result.raw_, &error), error);
     }
@@ -257,9 +257,9 @@ class Session {
     }
 
     /// What an instrument is called: its type where part rows were joined, else its class.
-    std::string_view name_of(const trocar_instrument &found) const {
-        const ClassRow row = class_row(found.class_id);
-        return found.joined != 0 ? row.type : row.name;
+    std::string_view name_of(const trocar_instrument &instrument) const {
+        const ClassRow row = class_row(instrument.class_id);
+        return instrument.joined != 0 ? row.type : row.name;
     }
 
   private:
@@ -269,7 +269,7 @@ class Session {
     std::unique_ptr<trocar_session, Close> session_;
     trocar_info info_ = detail::sized<trocar_info>();
     trocar_label_size label_size_ = TROCAR_LABELS_NETWORK;
-    std::size_t most_ = 256;
+    std::size_t max_instruments_ = 256;
     Result result_;
 };
 
