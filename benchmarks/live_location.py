@@ -29,7 +29,7 @@ from scipy.optimize import linear_sum_assignment
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
-from trocar.runtime.locate.field_of_view import RoundView
+from trocar.runtime.locate.field_of_view import FieldOfViewTracker
 from trocar.runtime.locate.instruments import locate
 from trocar.train.data.phantom import PhantomConfig, parts_table, phantom_frames, phantom_table
 
@@ -88,10 +88,10 @@ def accuracy(
     errors: dict[str, list[float]] = {}
     overlaps: list[float] = []
     counts: Counter[str] = Counter()
-    finder, clip = RoundView(), -1
+    finder, clip = FieldOfViewTracker(), -1
     for frame, labels in zip(frames, label_maps, strict=True):
         if frame.clip != clip:
-            finder, clip = RoundView(), frame.clip
+            finder, clip = FieldOfViewTracker(), frame.clip
         found = locate(labels, None, table, labels.shape, view=finder.update(frame.image))
         truth = visible_instruments(frame)
         counts["true"] += len(truth)

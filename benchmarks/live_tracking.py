@@ -20,7 +20,7 @@ import numpy as np
 from helpers.live.ground_truth import iou, visible_instruments
 
 from trocar.contract.results import FrameResult
-from trocar.runtime.locate.field_of_view import RoundView
+from trocar.runtime.locate.field_of_view import FieldOfViewTracker
 from trocar.runtime.locate.instruments import locate
 from trocar.runtime.sources.base import Frame
 from trocar.runtime.temporal.tracking import Tracker
@@ -49,10 +49,10 @@ def sequence(config: PhantomConfig) -> dict[str, Any]:
     true_numbers: dict[Any, int] = {}
     given_numbers: dict[Any, int] = {}
     true_ids, given_ids, overlaps = [], [], []
-    tracker, finder, clip = Tracker(), RoundView(), -1
+    tracker, finder, clip = Tracker(), FieldOfViewTracker(), -1
     for index, frame in enumerate(phantom_frames(config)):
         if frame.clip != clip:
-            tracker, finder, clip = Tracker(), RoundView(), frame.clip
+            tracker, finder, clip = Tracker(), FieldOfViewTracker(), frame.clip
         size = frame.types.shape
         view = finder.update(frame.image)
         result = FrameResult(

@@ -1,4 +1,4 @@
-// 8-connected clusters of pixels, in memory that is kept from call to call.
+// 8-connected components of a list of pixels. Memory is allocated once and reused.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ struct Pixel {
 
 using Pixels = std::vector<Pixel>;  // always in raster order: by row, then by column
 
-/// Sets of pixels joined by union-find, the smallest index as the root.
-class Forest {
+/// Disjoint sets (union-find); the root of a set is its smallest index.
+class DisjointSets {
   public:
     void clear() { parents_.clear(); }
     void reserve(std::size_t count) { parents_.reserve(count); }
@@ -45,16 +45,16 @@ class Forest {
     std::vector<std::int32_t> parents_;
 };
 
-/// Finds the clusters of a list of pixels.
-class Clusters {
+/// Labels the connected components of a list of pixels.
+class ConnectedComponents {
   public:
     void prepare(int width, int height);
-    /// Sets `roots[i]` to the index of the first pixel of pixel i's cluster.
+    /// Sets `roots[i]` to the index of the first pixel of pixel i's component.
     void find(const Pixels &pixels, std::vector<std::int32_t> &roots);
 
   private:
-    Forest forest_;
-    std::vector<std::int32_t> canvas_;  // index of the pixel there, -1 for none
+    DisjointSets sets_;
+    std::vector<std::int32_t> canvas_;  // index of the pixel at each place, -1 for none
     int width_ = 0;
 };
 
