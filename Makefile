@@ -1,5 +1,5 @@
 # Two commands on a fresh machine with Python 3.10 or newer:  make demo   make test
-.PHONY: demo test venv lint types cpp pytest clean
+.PHONY: demo test venv lint types docs cpp pytest clean
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -7,7 +7,7 @@ demo: ## phantom data, training, export, video, report: everything once, in demo
 	@scripts/setup_venv.sh train,export
 	@.venv/bin/trocar demo --overwrite
 
-test: venv lint types cpp pytest ## lint, types, C++ build with CTest, every test, a small run end to end
+test: venv lint types docs cpp pytest ## lint, types, documentation, C++ build with CTest, every test
 
 venv:
 	@scripts/setup_venv.sh dev,rtx,openvino
@@ -20,6 +20,9 @@ lint: venv
 types: venv
 	@$(PY) -m mypy
 
+docs: venv ## the site, into site/; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
 cpp: venv
 	@scripts/system_packages.sh doxygen || true
 	@scripts/system_packages.sh clang-19 libclang-rt-19-dev || true
@@ -29,4 +32,4 @@ pytest: venv
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q
 
 clean:
-	rm -rf .venv build dist demo runtime/cpp/build*
+	rm -rf .venv build dist demo site runtime/cpp/build*

@@ -1,4 +1,4 @@
-"""Packaging of Trocar: a plain install is the runtime alone; extras add the other rooms' needs."""
+"""Packaging of Trocar: a plain install is the runtime; extras add what other packages need."""
 
 from pathlib import Path
 
@@ -31,6 +31,7 @@ TRAIN = [
 ]
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
 RAY = ["ray>=2.40"]
+DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
 EXTRAS = {
     "train": TRAIN,
     "export": EXPORT,
@@ -38,10 +39,12 @@ EXTRAS = {
     "rtx": ["tensorrt_rtx>=1.1"],
     "openvino": ["openvino>=2025.0"],
     "ray": RAY,
+    "docs": DOCS,
     "dev": [
         *TRAIN,
         *EXPORT,
         *RAY,
+        *DOCS,
         "build>=1.2",
         "cmake>=3.25",
         "clang-format>=18",
@@ -64,7 +67,7 @@ EXTRAS = {
 setup(
     name="trocar",
     version="0.1.0",
-    description="From labelled surgical frames to instruments found in live video.",
+    description="Instrument segmentation for surgical video: train, verified export, live runtime.",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

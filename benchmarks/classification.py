@@ -27,6 +27,8 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from helpers.classification.tables import SCORES
+from helpers.classification.tables import tables as tables_of
 
 from trocar.contract.bundle import write_atomic
 from trocar.train.data.classification.readers import open_photos
@@ -65,7 +67,6 @@ COMPARISONS: dict[str, dict[str, Any]] = {
     "proto-plain": {"comparison": "proto", **PLAIN},
     "dn4-plain": {"comparison": "dn4", **PLAIN},
 }
-SCORES = ("accuracy", "macro_f1", "accuracy_many", "accuracy_medium", "accuracy_few")
 
 
 @click.group()
@@ -225,7 +226,7 @@ def few_shot(
 def tables() -> None:
     """Writes the tables from what was measured."""
     rows = json.loads((RESULTS / "classification.json").read_text(encoding="utf-8"))
-    text = "\n".join(_tables(rows))
+    text = "\n".join(tables_of(rows))
     write_atomic(RESULTS / "classification.md", text.encode())
     click.echo(text)
 
@@ -288,41 +289,6 @@ def _report(row: dict[str, Any], save: bool) -> None:
         kept = [old for old in rows if any(old[k] != row[k] for k in key)]
         kept.append({**shown, "command": command})
         write_atomic(path, (json.dumps(kept, indent=1) + "\n").encode())
-
-
-def _tables(rows: list[dict[str, Any]]) -> list[str]:
-    lines = ["# Classification", ""]
-    for bench in dict.fromkeys(row["bench"] for row in rows):
-        own = [row for row in rows if row["bench"] == bench]
-        names = SCORES if bench.startswith("long") else ("accuracy",)
-        methods = list(dict.fromkeys(row["method"] for row in own))
-        seeds = sorted({row["seed"] for row in own})
-        lines += [f"## {bench}", ""]
-        lines += ["Commands: " + "; ".join(sorted({f"`{row['command']}`" for row in own})), ""]
-        lines.append("| method | " + " | ".join(names) + " |" + _interval_head(own))
-        lines.append("| --- |" + " --- |" * (len(names) + ("interval" in own[0])))
-        for method in methods:
-            mine = [row for row in own if row["method"] == method]
-            cells = [_spread([row[name] for row in mine]) for name in names]
-            if "interval" in own[0]:
-                cells.append(
-                    ", ".join(
-                        f"{100 * r['accuracy']:.1f} ± {100 * r['interval']:.1f}" for r in mine
-                    )
-                )
-            lines.append(f"| {method} | " + " | ".join(cells) + " |")
-        lines += ["", f"Mean and deviation over seeds {', '.join(map(str, seeds))}.", ""]
-    return lines
-
-
-def _interval_head(rows: list[dict[str, Any]]) -> str:
-    return " each seed, 95 % over episodes |" if "interval" in rows[0] else ""
-
-
-def _spread(values: list[float]) -> str:
-    array = 100 * np.array(values, np.float64)
-    spread = array.std(ddof=1) if len(array) > 1 else 0.0
-    return f"{array.mean():.1f} ± {spread:.1f}"
 
 
 def _numbers(text: str) -> list[int]:

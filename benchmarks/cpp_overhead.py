@@ -16,8 +16,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import live_kit
 import onnxruntime
+from helpers.live.model import deeplab_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 CPP = ROOT / "runtime" / "cpp"
@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = given.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        bundle = live_kit.deeplab_bundle(work / f"{given.encoder}.trocar", encoder=given.encoder)
+        bundle = deeplab_bundle(work / f"{given.encoder}.trocar", encoder=given.encoder)
         measure(given, build, bundle)
 
 

@@ -22,18 +22,26 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from helpers.enrolment.media import (
+    box_area,
+    film_table,
+    name_at,
+    rates,
+    read_records,
+    write_crops,
+    write_film,
+    write_frames,
+)
 
 from trocar.contract.bundle import write_atomic
 from trocar.train.data.classification.readers import open_photos
-from trocar.train.data.classification.sample import Photo, PhotoSet
+from trocar.train.data.classification.sample import PhotoSet
 
 RESULTS = Path(__file__).parent / "results" / "enrolment.json"
 PHOTOS = 5
@@ -58,8 +66,8 @@ LOCATOR = (
     "--augmentation", "light", "--lr", "4e-3", "--batch-size", "4", "--channels-last",
     "--device", "cpu", "--workers", "0",
 )  # fmt: skip
-OTHERS, SHOWN = 2, 8
-"""Photographs of each class beside the enrolled one in a film, and frames that show each."""
+OTHERS = 2
+"""Photographs in a film of each class that is not the enrolled one."""
 _METHOD = click.option(
     "--method", type=click.Choice(list(METHODS)), default="head-triplet", show_default=True
 )
@@ -84,20 +92,20 @@ def photographs(
     photos = open_photos(data / "surgical_tools")
     known, novel = _parted(photos, seed)
     for split in ("train", "val", "test"):
-        _write(photos.subset(split).of_classes(known), out / "photos" / split)
+        write_crops(photos.subset(split).of_classes(known), out / "photos" / split)
     bundle = _trained(out, method, steps, seed, weights)
     before = _scores(bundle, out / "photos", out / "before")
     rows = []
     for label in novel:
         name = photos.table[label].name
         own = photos.of_classes([label])
-        five = _write(own.subset("train").items[:PHOTOS], out / "new", own)
+        five = write_crops(own.subset("train").items[:PHOTOS], out / "new", own)
         copy = Path(shutil.copytree(bundle, out / f"{label}.trocar"))
         done, seconds = _run("enroll", copy, "--class", name, *five, check=False)
         row: dict[str, Any] = {"class": name, "seconds": round(seconds, 2), "said": done}
         if "enrolled" in done:
             mixed = Path(shutil.copytree(out / "photos" / "test", out / f"with-{label}" / "test"))
-            _write(own.subset("test"), mixed)
+            write_crops(own.subset("test"), mixed)
             after = _scores(copy, mixed.parent, out / f"scores-{label}")
             row["recognised"] = after["scores"][f"recall_{name}"]
             others = [r["recall"] for r in after["per_class"] if r["name"] != name]
@@ -123,7 +131,7 @@ def film(data: Path, out: Path, steps: int, seed: int, name: str) -> None:
     known, novel = _parted(photos, seed)
     locator = out / "locator.trocar"
     if not locator.is_dir():
-        _write_frames(photos.of_classes(known), out / "frames")
+        write_frames(photos.of_classes(known), out / "frames")
         _run("train", "supervised", out / "frames", "--out", out / "locator-run", "--steps", steps,
              "--seed", seed, "--evaluate-every", steps, *LOCATOR)  # fmt: skip
         _run("export", out / "locator-run", "--out", locator)
@@ -138,15 +146,15 @@ def film(data: Path, out: Path, steps: int, seed: int, name: str) -> None:
         for other in known:
             shots += [p for p in photos.subset("test") if p.label == other][:OTHERS]
         shots = [shots[i] for i in np.random.default_rng((seed, label)).permutation(len(shots))]
-        truth = _write_film(shots, out / f"film-{label}.mp4")
+        truth = write_film(shots, out / f"film-{label}.mp4")
         row: dict[str, Any] = {"class": new}
         for kind, more in {"": (), ", none unknown": ("--unknown-below", -2)}.items():
             _run("run", locator, out / f"film-{label}.mp4", "--classify", bundle, "--raw",
                  "--json", out / f"film-{label}.jsonl", "--overwrite",
                  "--overlay", out / f"named-{label}.mp4", *more)  # fmt: skip
-            found = _frames(out / f"film-{label}.jsonl")
-            said = [_named(line, box) for line, (_, box) in zip(found, truth, strict=True)]
-            row |= {f"{key}{kind}": v for key, v in _shares(said, truth, label, photos).items()}
+            found = read_records(out / f"film-{label}.jsonl")
+            said = [name_at(line, box) for line, (_, box) in zip(found, truth, strict=True)]
+            row |= {f"{key}{kind}": v for key, v in rates(said, truth, label, photos).items()}
         rows.append(row)
         click.echo(json.dumps(row))
     _save(name, {"steps": steps, "seed": seed, "rows": rows})
@@ -170,16 +178,16 @@ def video(demo: Path, out: Path, method: str, steps: int, frames: int) -> None:
     new = next(row.id for row in photos.table if row.name == HELD_OUT)
     rest = [row.id for row in photos.table if row.id != new]
     for split in ("train", "val"):
-        _write(photos.subset(split).of_classes(rest), out / "photos" / split)
+        write_crops(photos.subset(split).of_classes(rest), out / "photos" / split)
     bundle = _trained(out, method, steps, 0, None)
-    large = sorted(photos.subset("train").of_classes([new]), key=_size, reverse=True)
-    five = _write(large[:PHOTOS], out / "new", photos)
+    large = sorted(photos.subset("train").of_classes([new]), key=box_area, reverse=True)
+    five = write_crops(large[:PHOTOS], out / "new", photos)
     done, seconds = _run("enroll", bundle, "--class", HELD_OUT, *five)
     _run("run", demo / "model.trocar", out / "film" / "video.mp4", "--classify", bundle,
          "--json", out / "named.jsonl", "--overlay", out / "named.mp4", "--raw")  # fmt: skip
-    names = {row.id: row.name for row in _film_table(out / "film")}
+    names = {row.id: row.name for row in film_table(out / "film")}
     said: dict[str, Counter[str]] = {}
-    for number, line in enumerate(_frames(out / "named.jsonl")):
+    for number, line in enumerate(read_records(out / "named.jsonl")):
         mask = cv2.imread(str(sorted((out / "film" / "video_masks").glob("*.png"))[number]), -1)
         assert mask is not None
         for one in line["instruments"]:
@@ -243,140 +251,6 @@ def _run(*words: object, check: bool = True, lines: bool = False) -> tuple[str, 
     for folder in folders:
         said = said.replace(f"{folder}/", "")
     return said, seconds
-
-
-def _write(
-    photos: PhotoSet | Iterable[Photo], folder: Path, of: PhotoSet | None = None
-) -> list[Path]:
-    """Crops as files: below their class's folder, or side by side where ``of`` is given."""
-    source = of or photos
-    assert isinstance(source, PhotoSet)
-    files = []
-    for number, item in enumerate(photos):
-        name = source.table[item.label].name
-        stem = f"{number:04d}.png" if of is None else f"{item.label}_{number}.png"
-        file = folder / stem if of is not None else folder / name / stem
-        file.parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(file), source.read(item)[..., ::-1])
-        files.append(file)
-    return files
-
-
-def _write_frames(photos: PhotoSet, root: Path) -> None:
-    """Whole photographs with masks: what differs from the empty tray inside the instrument's box.
-
-    The tray is the median of the training photographs. The set has boxes only; the hull of what
-    differs is one instrument.
-    """
-    sample = photos.subset("train").items[::9]
-    tray = np.median(np.stack([_picture(p) for p in sample]), axis=0).astype(np.int16)
-    for kind in ("images", "masks", "splits"):
-        (root / kind).mkdir(parents=True, exist_ok=True)
-    rows = [("background", "false"), ("tool", "true")]
-    text = "".join(
-        f'[[classes]]\nid = {i}\nname = "{n}"\ninstrument = {b}\n' for i, (n, b) in enumerate(rows)
-    )
-    (root / "classes.toml").write_text(text, encoding="utf-8")
-    for split, every in (("train", 1), ("val", 5)):
-        names = []
-        for number, photo in enumerate(photos.subset(split).items[::every]):
-            names.append(f"{split}{number:04d}")
-            image = _picture(photo)
-            x0, y0, x1, y1 = (round(v) for v in _corners(photo, image.shape))
-            away = np.abs(image.astype(np.int16) - tray).max(-1)[y0:y1, x0:x1] > 24
-            points = np.argwhere(away)[:, ::-1].astype(np.int32)
-            mask = np.zeros(image.shape[:2], np.uint8)
-            if len(points) > 2:
-                cv2.fillConvexPoly(mask, cv2.convexHull(points) + np.array([x0, y0]), 1)
-            assert cv2.imwrite(str(root / "images" / f"{names[-1]}.png"), image)
-            assert cv2.imwrite(str(root / "masks" / f"{names[-1]}.png"), mask)
-        (root / "splits" / f"{split}.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-
-
-def _write_film(shots: list[Photo], path: Path) -> list[tuple[int, tuple[float, ...]]]:
-    """Each photograph for some frames, slowly moved and enlarged; class and box of every frame."""
-    import av
-
-    truth = []
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"crf": "18", "threads": "1"})
-        height, width = _picture(shots[0]).shape[:2]  # all of them are of one size
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        for number, photo in enumerate(shots):
-            image = _picture(photo)
-            corners = np.array(_corners(photo, image.shape)).reshape(2, 2)
-            centre = corners.mean(0)
-            turn = 2 * np.pi * number / len(shots)
-            for place in range(SHOWN):
-                zoom, way = 0.9 + 0.1 * place / SHOWN, 8.0 * place / SHOWN
-                shift = (1 - zoom) * centre + way * np.array([np.cos(turn), np.sin(turn)])
-                warp = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
-                moved = cv2.warpAffine(
-                    image, warp, (width, height), borderMode=cv2.BORDER_REPLICATE
-                )
-                box = (zoom * corners + shift).clip(0, (width, height))
-                truth.append((photo.label, tuple(box.ravel().tolist())))
-                frame = av.VideoFrame.from_ndarray(moved[..., ::-1].copy(), format="rgb24")
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return truth
-
-
-def _named(line: dict[str, Any], box: tuple[float, ...]) -> str:
-    """What the instrument was called that lies on the true box, or nothing where none does."""
-    best, name = 0.5, ""
-    for one in line["instruments"]:
-        a, b = np.array(one["box"], float).reshape(2, 2), np.array(box).reshape(2, 2)
-        inside = np.prod((np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])).clip(0))
-        overlap = inside / (np.prod(a[1] - a[0]) + np.prod(b[1] - b[0]) - inside)
-        if overlap >= best:
-            best, name = overlap, one["classified"]["name"]
-    return name
-
-
-def _shares(
-    said: list[str], truth: list[tuple[int, tuple[float, ...]]], label: int, photos: PhotoSet
-) -> dict[str, float]:
-    """Shares of the frames that show the enrolled class, and of those that show others."""
-    new = photos.table[label].name
-    shown = [photos.table[one].name for one, _ in truth]
-    own = [word for word, name in zip(said, shown, strict=True) if name == new]
-    rest = [(word, name) for word, name in zip(said, shown, strict=True) if name != new]
-    return {
-        "located": 1 - own.count("") / len(own),
-        "right": own.count(new) / len(own),
-        "unknown": own.count("unknown") / len(own),
-        "others_right": sum(word == name for word, name in rest) / len(rest),
-        "others_unknown": sum(word == "unknown" for word, _ in rest) / len(rest),
-        "others_taken_for_it": sum(word == new for word, _ in rest) / len(rest),
-    }
-
-
-def _picture(photo: Photo) -> NDArray[np.uint8]:
-    image = cv2.imread(str(photo.file))
-    assert image is not None
-    return np.asarray(image, np.uint8)
-
-
-def _corners(photo: Photo, shape: tuple[int, ...]) -> tuple[float, ...]:
-    x0, y0, x1, y1 = photo.box or (0, 0, 1, 1)
-    return (x0 * shape[1], y0 * shape[0], x1 * shape[1], y1 * shape[0])
-
-
-def _size(photo: Photo) -> float:
-    x0, y0, x1, y1 = photo.box or (0, 0, 0, 0)
-    return (x1 - x0) * (y1 - y0)
-
-
-def _film_table(folder: Path) -> Any:
-    from trocar.train.data.readers import open_frames
-
-    return open_frames(folder).table
-
-
-def _frames(path: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if "instruments" in line]
 
 
 def _save(name: str, row: dict[str, Any]) -> None:

@@ -23,12 +23,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from helpers.live.ground_truth import iou, visible_instruments
 from scipy.optimize import linear_sum_assignment
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
-from trocar.runtime.locate.field_of_view import RoundView
+from trocar.runtime.locate.field_of_view import FieldOfViewTracker
 from trocar.runtime.locate.instruments import locate
 from trocar.train.data.phantom import PhantomConfig, parts_table, phantom_frames, phantom_table
 
@@ -87,12 +88,12 @@ def accuracy(
     errors: dict[str, list[float]] = {}
     overlaps: list[float] = []
     counts: Counter[str] = Counter()
-    finder, clip = RoundView(), -1
+    finder, clip = FieldOfViewTracker(), -1
     for frame, labels in zip(frames, label_maps, strict=True):
         if frame.clip != clip:
-            finder, clip = RoundView(), frame.clip
+            finder, clip = FieldOfViewTracker(), frame.clip
         found = locate(labels, None, table, labels.shape, view=finder.update(frame.image))
-        truth = truths(frame)
+        truth = visible_instruments(frame)
         counts["true"] += len(truth)
         counts["found"] += len(found)
         overlaps += [iou(i.box, one[1]) for i, one in matched(found, truth)]
@@ -125,41 +126,12 @@ def rank(values: list[float], percent: float) -> float:
     return round(float(np.percentile(values, percent)), 3)
 
 
-def truths(frame: Any) -> list[tuple[str, tuple[float, ...], list[tuple[float, float]]]]:
-    """Types, true boxes, and the tips that are in view."""
-    height, width = frame.instances.shape
-    made = []
-    for tip in frame.tips:
-        mask = (frame.instances == tip.instance).astype(np.uint8)
-        if mask.sum() < max(16, int(height * width * 0.0005)):
-            continue
-        x, y, w, h = cv2.boundingRect(mask)
-        inside = []
-        if tip.visible:
-            for px, py in tip.points:
-                # The truth's whole numbers are pixel centres; results count from the corner.
-                if 0 <= round(px) < width and 0 <= round(py) < height:
-                    near = mask[max(0, round(py) - 2) : round(py) + 3, max(0, round(px) - 2) : round(px) + 3]  # fmt: skip # noqa: E501
-                    if near.any():
-                        inside.append((px + 0.5, py + 0.5))
-        made.append((phantom_table()[tip.class_id].name, (x, y, x + w, y + h), inside))
-    return made
-
-
 def matched(found: tuple[Instrument, ...], truth: list[Any]) -> list[tuple[Instrument, Any]]:
     if not found or not truth:
         return []
     cost = np.array([[1 - iou(i.box, box) for _, box, _ in truth] for i in found])
     rows, columns = linear_sum_assignment(cost)
     return [(found[r], truth[c]) for r, c in zip(rows, columns, strict=True) if cost[r, c] < 0.7]
-
-
-def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if w <= 0 or h <= 0:
-        return 0.0
-    whole = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h
-    return w * h / whole
 
 
 def speed(frames: list[Any], folder: Path | None) -> dict[str, float]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import queue
+import statistics
 import tempfile
 import threading
 import time
@@ -19,8 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic_ns
 
-import live_kit
 import numpy as np
+from helpers.live.model import deeplab_bundle
+from helpers.live.scenes import scene
 
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.run import LiveRun
@@ -68,8 +70,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = given.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        model = live_kit.deeplab_bundle(work / "timm-mobilenetv3_small_100.trocar")
-        pictures = [live_kit.scene(index) for index in range(24)]
+        model = deeplab_bundle(work / "timm-mobilenetv3_small_100.trocar")
+        pictures = [scene(index) for index in range(24)]
         with Session.open(model, spinning=False) as session:
             measure(session, pictures, given.seconds)
 
@@ -86,7 +88,7 @@ def measure(session: Session, pictures: list[np.ndarray], seconds: float) -> Non
         started = monotonic_ns()
         session.infer(image[None])
         bare.append((monotonic_ns() - started) / 1e6)
-    sustained = 1000 / live_kit.median(step[4:])
+    sustained = 1000 / statistics.median(step[4:])
     print(f"the serial loop sustains {sustained:.1f} frames/s at 1080p, network 512x640")
     rate = sustained * 1.5
     for name, loop in (("naive loop", naive), ("queue loop", queued), ("trocar live", live)):
@@ -98,7 +100,7 @@ def measure(session: Session, pictures: list[np.ndarray], seconds: float) -> Non
             f"p50 {np.percentile(ages[:half], 50):7.0f}, second half "
             f"{np.percentile(ages[half:], 50):7.0f} ({len(ages)} results)"
         )
-    overhead(session, painter, pictures, live_kit.median(bare[4:]), seconds)
+    overhead(session, painter, pictures, statistics.median(bare[4:]), seconds)
 
 
 def naive(session: Session, painter: Painter, camera: Camera) -> list[float]:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from live_location import iou, truths
+from helpers.live.ground_truth import iou, visible_instruments
 
 from trocar.contract.results import FrameResult
-from trocar.runtime.locate.field_of_view import RoundView
+from trocar.runtime.locate.field_of_view import FieldOfViewTracker
 from trocar.runtime.locate.instruments import locate
 from trocar.runtime.sources.base import Frame
 from trocar.runtime.temporal.tracking import Tracker
@@ -49,10 +49,10 @@ def sequence(config: PhantomConfig) -> dict[str, Any]:
     true_numbers: dict[Any, int] = {}
     given_numbers: dict[Any, int] = {}
     true_ids, given_ids, overlaps = [], [], []
-    tracker, finder, clip = Tracker(), RoundView(), -1
+    tracker, finder, clip = Tracker(), FieldOfViewTracker(), -1
     for index, frame in enumerate(phantom_frames(config)):
         if frame.clip != clip:
-            tracker, finder, clip = Tracker(), RoundView(), frame.clip
+            tracker, finder, clip = Tracker(), FieldOfViewTracker(), frame.clip
         size = frame.types.shape
         view = finder.update(frame.image)
         result = FrameResult(
@@ -65,7 +65,7 @@ def sequence(config: PhantomConfig) -> dict[str, Any]:
         )
         given = Frame(image=frame.image, index=index, time=frame.time, captured_ns=0)
         found = [i for i in tracker.apply(given, result).instruments if i.track_id is not None]
-        truth = truths(frame)
+        truth = visible_instruments(frame)
         # A scene holds one instrument of each type.
         true_ids.append(_numbers(true_numbers, [(clip, kind) for kind, _, _ in truth]))
         given_ids.append(_numbers(given_numbers, [(clip, i.track_id) for i in found]))

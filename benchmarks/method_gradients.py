@@ -18,8 +18,8 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from method_scenes import few_clips, frayed, scenes
-from methods import CE, SMALL
+from helpers.methods.scenes import few_clips, scenes, with_jagged_outlines
+from helpers.methods.variants import CE, SMALL
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
@@ -45,7 +45,7 @@ def batches(frames: FrameSet) -> list[tuple[Tensor, Tensor]]:
 
 def network_of(work: Path, group: str, steps: int, seed: int) -> Segmenter:
     network: Any = load_deployable(
-        work / f"{group}, {steps} steps" / CE[0] / f"seed{seed}" / "last.ckpt"
+        work / f"{group}, {steps} steps" / CE.name / f"seed{seed}" / "last.ckpt"
     )[0]
     return network.requires_grad_()
 
@@ -121,7 +121,7 @@ def main() -> None:
     print("\ntexture at weight 1: cosine and size of each seed\n")
     for seed in args.seeds:
         network = network_of(args.work, "textured boundaries", args.steps, seed)
-        cosine, size = texture(network, frayed(frames))
+        cosine, size = texture(network, with_jagged_outlines(frames))
         print(f"{cosine:+.2f}, {size:.1f}")
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from helpers.precision.tables import CONFIGURATIONS, cpu, table
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import MODEL, PARITY, open_bundle
@@ -37,15 +37,6 @@ OPEN = Limits(
     lost=10**9, truth_drop=1,
 )  # fmt: skip
 CONVERSIONS = ("fp16", "int8")
-WAYS = {
-    "onnxruntime fp32": ("fp32", "fp32", "float32 on ONNX Runtime"),
-    "onnxruntime fp16": ("fp16", "fp16", "float16 on ONNX Runtime"),
-    "onnxruntime int8": ("int8", "int8", "int8, cpu recipe, on ONNX Runtime"),
-    "openvino fp32": ("fp32", "fp32", "float32 on OpenVINO"),
-    "openvino bf16": ("fp32", "bf16", "bfloat16 on OpenVINO"),
-    "openvino int8": ("int8", "int8", "int8, cpu recipe, on OpenVINO"),
-}
-"""Each way to run the network: the bundle that it runs, its precision, its name for people."""
 
 
 def onnxruntime_runner(threads: int) -> Callable[[Path], Infer]:
@@ -63,8 +54,8 @@ def onnxruntime_runner(threads: int) -> Callable[[Path], Infer]:
 
 
 def opened(way: str, work: Path, threads: int) -> Infer:
-    """Opens one of `WAYS`."""
-    bundle, precision, _ = WAYS[way]
+    """Opens one of `CONFIGURATIONS`."""
+    bundle, precision, _ = CONFIGURATIONS[way]
     path = work / bundle / MODEL
     if way.startswith("onnxruntime"):
         return onnxruntime_runner(threads)(path)
@@ -79,7 +70,7 @@ def opened(way: str, work: Path, threads: int) -> Infer:
 def prepare(args: argparse.Namespace) -> None:
     """Everything that takes long and needs no quiet machine; resumes where it was stopped."""
     import torch
-    from precision_kit import phantoms, real_frames, trained
+    from helpers.precision.data import phantoms, real_frames, trained
 
     from trocar.export.bundle import convert_bundle, export_bundle
     from trocar.export.gate import Options
@@ -130,7 +121,7 @@ def prepare(args: argparse.Namespace) -> None:
     (work / "twin.onnx").write_bytes(twin_from_onnx(whole))
     reference = runner(work / "twin.onnx")
     rows: dict[str, Any] = {}
-    for way, (bundle, precision, _) in WAYS.items():
+    for way, (bundle, precision, _) in CONFIGURATIONS.items():
         print(f"compare {way}", flush=True)
         done = open_bundle(work / bundle)
         about = json.loads(done.read(PARITY))["extra"].get("conversion", {})
@@ -192,12 +183,12 @@ def speeds(models: dict[str, Infer], frame: NDArray[np.uint8], rounds: int) -> d
 
 def measure(args: argparse.Namespace) -> None:
     """Times what `prepare` made and writes the table."""
-    from precision_kit import phantoms
+    from helpers.precision.data import phantoms
 
     found = json.loads((args.work / "agreement.json").read_text())
     height, width = (int(v) for v in found["arguments"]["size"].split("x"))
     frame = phantoms(1, (height, width), first_clip=1000)[0].image
-    models = {way: opened(way, args.work, args.threads) for way in WAYS}
+    models = {way: opened(way, args.work, args.threads) for way in CONFIGURATIONS}
     times = speeds(models, frame, args.rounds)
     found.update(milliseconds=times, threads=args.threads, cpu=cpu(), rounds=args.rounds)
     text = table(found)
@@ -206,75 +197,6 @@ def measure(args: argparse.Namespace) -> None:
         encoder = found["arguments"]["encoder"]
         (args.results / f"precision-{encoder}.json").write_text(json.dumps(found, indent=1) + "\n")
         (args.results / f"precision-{encoder}.md").write_text(text, encoding="utf-8")
-
-
-def table(found: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    given, rows, times = found["arguments"], found["rows"], found["milliseconds"]
-    base = times["onnxruntime fp32"]
-    out = [
-        f"# DeepLabV3+ {given['encoder']}, {given['size']}",
-        "",
-        f"{found['cpu']}, {found['threads']} threads; medians of {found['rounds']} interleaved "
-        "rounds of one frame, each after one of the same model that does not count. "
-        f"Trained for {given['steps']} steps on phantom scenes. Agreement "
-        "with float32 on ONNX Runtime, on frames not used in training or calibration; IoU and "
-        "boundary F-score are those of the worst foreground class. The gate's verdict is by its "
-        "default limits.",
-        "",
-        "| how | MB | float32 layers | ms | times as fast | " + " | ".join(_HEADS) + " |",
-        "| --- | --: | --: | --: | --: |" + " --- |" * len(_HEADS),
-    ]
-    notes = []
-    for way, (_, _, name) in WAYS.items():
-        row = rows[way]
-        kept, layers = row["float32_layers"]
-        cells = [f"{row['bytes'] / 1e6:.1f}", f"{kept} of {layers}" if layers else "all"]
-        cells += [f"{times[way]:.0f}", f"{base / times[way]:.2f}"]
-        for kind in ("phantom", "real"):
-            one = row.get(kind)
-            if one is None:
-                cells += ["not run"] * 4
-                continue
-            cells += [f"{one['equal']:.3%}", _share(one["iou"]), _share(one["boundary_f"])]
-            cells.append("refuses" if one["faults"] else "passes")
-            notes += [f"- {name}, {kind}: {fault}" for fault in one["faults"]]
-        if row["refused"]:
-            notes.append(f"- {name}: the export refuses it: {row['refused']}")
-        out.append(f"| {name} | " + " | ".join(cells) + " |")
-    truth = {w: rows[w]["phantom"]["truth"] for w in WAYS if rows[w]["phantom"]["truth"]}
-    whole = next(iter(truth.values()))["reference"]
-    told = ", ".join(f"{WAYS[w][2]} {t['candidate']:.4f}" for w, t in truth.items())
-    out += [
-        "",
-        f"Mean IoU against the phantoms' ground truth, where float32 has {whole:.4f}: {told}.",
-    ]
-    if notes:
-        out += ["", "Where the gate refuses:", "", *notes]
-    return "\n".join(out) + "\n"
-
-
-_HEADS = [
-    f"{kind}: {what}"
-    for kind in ("phantom", "real")
-    for what in ("equal pixels", "IoU", "boundary F", "gate")
-]
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def cpu() -> str:
-    """The processor's name, the cores in use and what it has for reduced precision."""
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="ignore")
-    pairs = (line.partition(":") for line in text.splitlines())
-    fields = {name.strip(): value.strip() for name, _, value in pairs}
-    wanted = ("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    there = [flag for flag in wanted if flag in fields.get("flags", "").split()]
-    name = f"{fields.get('model name', 'CPU')} (family {fields.get('cpu family')}, "
-    name += f"model {fields.get('model')}), {len(os.sched_getaffinity(0))} cores"
-    return f"{name}, {', '.join(there) or 'neither bfloat16 nor VNNI'}"
 
 
 def main() -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from statistics import median
 from time import perf_counter, process_time
 
-import live_kit
 import numpy as np
 import onnxruntime
+from helpers.live.model import deeplab_bundle
+from helpers.live.scenes import read_all, surgical_video
 
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.assemble import workers_for
@@ -42,8 +44,8 @@ def main() -> None:
 
 def measure(work: Path, given: argparse.Namespace) -> None:
     work.mkdir(parents=True, exist_ok=True)
-    model = live_kit.deeplab_bundle(work / f"{given.encoder}.trocar", encoder=given.encoder)
-    video = live_kit.surgical_video(work / f"{given.frames}.mp4", frames=given.frames)
+    model = deeplab_bundle(work / f"{given.encoder}.trocar", encoder=given.encoder)
+    video = surgical_video(work / f"{given.frames}.mp4", frames=given.frames)
     rates: dict[str, list[float]] = {}
     work_ms: dict[str, list[float]] = {}
     for _ in range(given.rounds):
@@ -62,9 +64,9 @@ def measure(work: Path, given: argparse.Namespace) -> None:
     for name, values in rates.items():
         ratios = [value / bare_rate for value, bare_rate in zip(values, base, strict=True)]
         print(
-            f"{name:34s} {live_kit.median(values):6.1f} frames/s   {live_kit.median(ratios):5.2f}"
+            f"{name:34s} {median(values):6.1f} frames/s   {median(ratios):5.2f}"
             f"   (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; "
-            f"{live_kit.median(work_ms[name]):.0f} ms of processor time a frame, set-up included)"
+            f"{median(work_ms[name]):.0f} ms of processor time a frame, set-up included)"
         )
 
 
@@ -74,7 +76,7 @@ def bare(model: Path, video: Path, work: Path) -> float:
     )
     # As many as fit comfortably in memory, used over and over: the work is the same.
     held: list[np.ndarray] = []
-    for image in live_kit.read_all(video):
+    for image in read_all(video):
         held.append(image[None])
         if len(held) == 30:
             break
@@ -115,7 +117,7 @@ def serial(model: Path, video: Path, work: Path) -> float:
         painter = Painter(session.classes)
         sink = VideoSink(work / "serial.mp4", overwrite=True)
         started = perf_counter()
-        for index, image in enumerate(live_kit.read_all(video)):
+        for index, image in enumerate(read_all(video)):
             frame = Frame(image=image, index=index, time=index / 30, captured_ns=0)
             shot = Shot(frame=frame, result=session.run(image), painter=painter)
             if index == 0:

@@ -15,6 +15,7 @@ import argparse
 import gc
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,8 +27,8 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
-import live_kit
 import numpy as np
+from helpers.live.scenes import scene
 from numpy.typing import NDArray
 
 from trocar.contract.results import FrameResult
@@ -50,8 +51,9 @@ NOTES = 50_000
 HERE = Path(__file__).resolve().parent
 
 _MAKE = """
-import sys, live_kit, pathlib
-live_kit.deeplab_bundle(pathlib.Path(sys.argv[1]), height=128, width=160)
+import pathlib, sys
+from helpers.live.model import deeplab_bundle
+deeplab_bundle(pathlib.Path(sys.argv[1]), height=128, width=160)
 """
 
 
@@ -65,7 +67,7 @@ class Endless:
         self._frames = frames
         self._seconds = seconds
         self._closed = False
-        self._pictures = [live_kit.scene(i, 240, 320) for i in range(40)]
+        self._pictures = [scene(i, 240, 320) for i in range(40)]
 
     def frames(self) -> Iterator[Frame]:
         """Gives frames at their time; after a pause of the whole machine it goes on from there."""
@@ -226,13 +228,13 @@ def live(model: Path, out: Path, *, fps: float | None, frames: int, seconds: flo
 
 def sustained(session: Session) -> float:
     """Frames a second that the model alone does, one after the other."""
-    image = live_kit.scene(0, 240, 320)
+    image = scene(0, 240, 320)
     times = []
     for _ in range(60):
         started = monotonic_ns()
         session.run(image)
         times.append((monotonic_ns() - started) / 1e9)
-    return 1 / live_kit.median(times)
+    return 1 / statistics.median(times)
 
 
 def trend(memory: NDArray[np.float64]) -> tuple[float, float, float]:

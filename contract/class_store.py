@@ -1,11 +1,11 @@
-"""The classes of a classifier bundle as data beside its graph: what enrolment changes.
+"""The classes of a classifier bundle as data beside its graph, which enrolment changes.
 
-    store = ClassStore.from_bytes(bundle.read(about["state"]))
+    store = ClassStore.from_bytes(bundle.read(state))
     store.names, store.inputs["centroids"]
 
-A class came from training or from photographs that were enrolled; of both, the features are kept
-from which ``enroll.onnx`` computes every class tensor anew. ``inputs`` holds those tensors: inputs
-of ``model.onnx`` whose defaults are the classes it was exported with.
+A class comes from training or from enrolled photographs. The store has the features of both, from
+which ``enroll.onnx`` computes all class tensors. ``inputs`` contains these tensors. They are inputs
+of ``model.onnx`` whose defaults are the classes at export.
 """
 
 from __future__ import annotations
@@ -22,24 +22,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import BundleError
+from trocar.contract.strict_json import parse_json
 
 ENROLL = "enroll.onnx"
 """Graph of a bundle: ``features`` ``[S,F]`` and ``membership`` ``[S,K]`` to the class tensors."""
 
 
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    EOFError,
+    RecursionError,
+    zipfile.BadZipFile,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassStore:
-    """Classes and what they were made from.
+    """Classes with their features and tensors.
 
     Attributes:
         names: In order of class id.
         trained: Whether each class came from training.
-        features: ``[S,F]`` float32, one row a photograph (a stand-in for a trained class).
-        owners: ``[S]`` int64, class id of each row.
+        features: ``[S,F]`` float32, one row per photograph; trained classes have one row each.
+        owners: ``[S]`` int64 class id of each row.
         digests: ``[S]`` SHA-256 of each photograph; empty for rows from training.
-        inputs: Tensors of all classes by input name, float32, the class first.
-        changed: Whether they differ from the defaults in ``model.onnx``.
-        previous: File of the classes before the last change; empty where there was none.
+        inputs: float32 tensors ``[K,…]`` by input name; the first dimension is the class.
+        changed: Whether the tensors differ from the defaults in ``model.onnx``.
+        previous: File of the classes before the last change; empty if there was no change.
     """
 
     names: tuple[str, ...]
@@ -53,14 +65,14 @@ class ClassStore:
 
     def to_bytes(self) -> bytes:
         """An uncompressed ``.npz``; equal stores give equal bytes."""
-        about = {
+        metadata = {
             "names": self.names,
             "trained": self.trained,
             "digests": self.digests,
             "changed": self.changed,
             "previous": self.previous,
         }
-        text = json.dumps(about, sort_keys=True, ensure_ascii=False).encode()
+        text = json.dumps(metadata, sort_keys=True, ensure_ascii=False).encode()
         arrays: dict[str, Any] = {
             "about": np.frombuffer(text, np.uint8),
             "features": self.features.astype("<f4"),
@@ -73,12 +85,12 @@ class ClassStore:
         return buffer.getvalue()
 
     def file_name(self) -> str:
-        """A name that belongs to this content alone."""
+        """A file name that contains the hash of the content."""
         return f"classes-{hashlib.sha256(self.to_bytes()).hexdigest()[:16]}.npz"
 
     @classmethod
     def from_bytes(cls, data: bytes, *, source: str = "classes") -> ClassStore:
-        """Reads `to_bytes`; nothing in it is executed.
+        """Reads what `to_bytes` wrote; pickled objects are refused.
 
         Raises:
             BundleError: It is malformed.
@@ -86,23 +98,23 @@ class ClassStore:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            about = _checked_about(json.loads(arrays["about"].tobytes()))
+            metadata = _checked_metadata(parse_json(arrays["about"].tobytes()))
             store = cls(
-                names=tuple(about["names"]),
-                trained=tuple(about["trained"]),
+                names=tuple(metadata["names"]),
+                trained=tuple(metadata["trained"]),
                 features=arrays["features"].astype(np.float32),
                 owners=arrays["owners"].astype(np.int64),
-                digests=tuple(about["digests"]),
+                digests=tuple(metadata["digests"]),
                 inputs={
                     name.removeprefix("input_"): array.astype(np.float32)
                     for name, array in arrays.items()
                     if name.startswith("input_")
                 },
-                changed=about["changed"],
-                previous=about["previous"],
+                changed=metadata["changed"],
+                previous=metadata["previous"],
             )
             faults = store._faults()
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _MALFORMED as error:
             raise BundleError(
                 f"{source} is malformed: {type(error).__name__} {error}",
                 remedy="export the bundle again",
@@ -130,12 +142,13 @@ class ClassStore:
         return faults
 
 
-def _checked_about(about: dict[str, Any]) -> dict[str, Any]:
-    """The text beside the arrays, every member of its type: as strict as libtrocar reads it."""
+def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Checks the type of every member, as the C++ runtime does."""
     for name, kind in (("names", str), ("trained", bool), ("digests", str)):
-        if not isinstance(about[name], list) or not all(isinstance(v, kind) for v in about[name]):
-            raise ValueError(f"{name} is no list of {kind.__name__}")
+        values = metadata[name]
+        if not isinstance(values, list) or not all(isinstance(v, kind) for v in values):
+            raise ValueError(f"{name} is not a list of {kind.__name__}")
     for name, kind in (("changed", bool), ("previous", str)):
-        if not isinstance(about[name], kind):
-            raise ValueError(f"{name} is no {kind.__name__}")
-    return about
+        if not isinstance(metadata[name], kind):
+            raise ValueError(f"{name} is not {kind.__name__}")
+    return metadata

@@ -1,4 +1,4 @@
-"""Class tables: what each label value of a mask means, how it looks and what kind of thing it is.
+"""Class tables: name, colour and kind of each label value of a mask.
 
 table = ClassTable.read("classes.toml")
 table["grasper"].id, table.colours[labels]
@@ -20,11 +20,11 @@ from trocar.contract.errors import DataError
 from trocar.contract.toml import read_toml
 
 IGNORE_INDEX = 255
-"""Label value of pixels that no loss and no metric counts."""
+"""Label value of pixels that losses and metrics ignore."""
 
 MAX_CLASSES = 255
 
-# Okabe and Ito's colour-blind-safe palette first, then darker and lighter relatives of it.
+# Okabe and Ito's colour-blind-safe palette, followed by darker and lighter colours.
 _PALETTE = (
     (0, 114, 178),
     (230, 159, 0),
@@ -50,10 +50,10 @@ class ClassRow:
             segmentation tables.
         name: Unique, not empty.
         colour: RGB, each 0..255, for overlays and for reading colour-coded masks.
-        grey: Grey value 0..255 that the texture loss gives the class; ``None`` means the id.
+        grey: Grey value 0..255 of the class in the texture loss; ``None`` for the id.
         instrument: Whether connected regions of it are located as instruments.
-        type: Instrument type this class belongs to, e.g. ``"grasper"``; empty when not stated.
-        part: Instrument part, e.g. ``"shaft"``; empty when not stated.
+        type: Instrument type, e.g. ``"grasper"``; empty if not stated.
+        part: Instrument part, e.g. ``"shaft"``; empty if not stated.
     """
 
     id: int
@@ -66,7 +66,7 @@ class ClassRow:
 
     @property
     def grey_value(self) -> int:
-        """The grey value in use: ``grey``, or the id where none is stated."""
+        """``grey``, or the id if it is ``None``."""
         return self.id if self.grey is None else self.grey
 
 
@@ -84,7 +84,7 @@ class ClassTable:
         faults = _faults(self.rows)
         if faults:
             raise DataError(
-                "class table is not usable: " + "; ".join(faults),
+                "the class table is invalid: " + "; ".join(faults),
                 remedy="give each class one row with id 0..K-1, a unique name and values 0..255",
             )
 
@@ -109,7 +109,7 @@ class ClassTable:
 
     @property
     def colours(self) -> NDArray[np.uint8]:
-        """``[256, 3]`` uint8 RGB look-up table; values that are no class are black."""
+        """``[256, 3]`` uint8 RGB look-up table; values without a class are black."""
         lut = np.zeros((256, 3), dtype=np.uint8)
         for row in self.rows:
             lut[row.id] = row.colour
@@ -129,7 +129,7 @@ class ClassTable:
     def from_names(
         cls, names: Iterable[str], *, instruments: Iterable[str] | None = None
     ) -> ClassTable:
-        """Makes a table from names, ids in order, colours from a colour-blind-safe palette.
+        """Makes a table from names, with colours from a colour-blind-safe palette.
 
         Args:
             names: In order of id; the first is the background of a segmentation table.
@@ -146,24 +146,24 @@ class ClassTable:
 
     @classmethod
     def from_dicts(cls, rows: Iterable[Mapping[str, Any]]) -> ClassTable:
-        """Reads rows as the manifest and ``classes.toml`` hold them; unknown fields are ignored.
+        """Reads rows of a manifest or of ``classes.toml``; unknown fields are ignored.
 
         Raises:
             DataError: A row lacks ``id`` or ``name``, or a value has the wrong type.
         """
-        made: list[ClassRow] = []
+        table_rows: list[ClassRow] = []
         for index, row in enumerate(rows):
             try:
-                made.append(_row_from_dict(row))
+                table_rows.append(_row_from_dict(row))
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
-                    f"class table row {index} is not usable: {dict(row)} ({error})",
+                    f"row {index} of the class table is invalid: {dict(row)} ({error})",
                     remedy="a row needs id (integer), name (text) and, if given, colour [r, g, b]",
                 ) from error
-        return cls(tuple(made))
+        return cls(tuple(table_rows))
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Rows as plain dictionaries, fit for JSON and TOML; ``None`` values are left out."""
+        """Rows as dictionaries for JSON and TOML; ``None`` values are left out."""
         return [
             {
                 key: list(value) if isinstance(value, tuple) else value
@@ -175,30 +175,30 @@ class ClassTable:
 
     @classmethod
     def read(cls, path: str | Path) -> ClassTable:
-        """Reads ``classes.toml``: one ``[[classes]]`` table a row.
+        """Reads ``classes.toml``, which has one ``[[classes]]`` table per row.
 
         Raises:
-            DataError: The file is missing, is not TOML, or holds no usable table.
+            DataError: The file is missing, is not TOML, or has no valid class table.
         """
         rows = read_toml(path).get("classes")
         if not isinstance(rows, list) or not rows:
             raise DataError(
-                f"{path} holds no class table",
-                remedy='write one [[classes]] block a class, with id = 0 and name = "background"',
+                f"{path} has no class table",
+                remedy='write one [[classes]] block per class, e.g. id = 0 and name = "background"',
             )
         return cls.from_dicts(rows)
 
     def write(self, path: str | Path) -> None:
-        """Writes the table in the form that `read` takes."""
+        """Writes the table as ``classes.toml``, for `read`."""
         import tomli_w
 
         text = tomli_w.dumps({"classes": self.to_dicts()})
         Path(path).write_text(text, encoding="utf-8")
 
     def with_greys_from_colours(self) -> ClassTable:
-        """Copies the table with grey values computed from the colours (Rec. 601 luma).
+        """A copy of the table with grey values computed from the colours (Rec. 601 luma).
 
-        Warns when two classes come out equal: the texture loss would then merge them.
+        Warns if two classes get equal values: the texture loss then merges them.
         """
         rows = tuple(
             replace(row, grey=round(float(np.dot((0.299, 0.587, 0.114), row.colour))))
@@ -210,14 +210,14 @@ class ClassTable:
             if other != row.name:
                 warnings.warn(
                     f"classes {other!r} and {row.name!r} have the same grey value "
-                    f"{row.grey_value}: the texture loss cannot tell them apart",
+                    f"{row.grey_value}: the texture loss merges them",
                     stacklevel=2,
                 )
         return ClassTable(rows)
 
 
 def default_colour(index: int) -> tuple[int, int, int]:
-    """The palette's RGB colour for a class id; 0 is black."""
+    """RGB colour of the palette for a class id; black for 0."""
     return (0, 0, 0) if index == 0 else _PALETTE[(index - 1) % len(_PALETTE)]
 
 

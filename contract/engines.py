@@ -11,6 +11,7 @@ and, since an engine may take one frame size only, a golden frame of that size i
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,6 +22,12 @@ from trocar.contract.manifest import check_schema
 
 FOLDER = "engines"
 FLAVOURS = ("tensorrt", "tensorrt-rtx")
+LIBRARIES: Mapping[str, tuple[str, str]] = {
+    "tensorrt": ("tensorrt", "gpu"),
+    "tensorrt-rtx": ("tensorrt_rtx", "rtx"),
+}
+"""Python module of each flavour's library, and the extra that installs it."""
+
 HARDWARE = ("this-gpu", "same-capability", "ampere-and-later", "any-rtx")
 """On what an engine runs besides the GPU it was built on; the last is TensorRT for RTX's own."""
 
@@ -238,6 +245,14 @@ def files_of_engine(name: str) -> tuple[str, str, str]:
     """Names of an engine's three files: engine, sidecar, golden frame."""
     stem = name.removesuffix(".engine")
     return f"{stem}.engine", f"{stem}.json", f"{stem}.golden.npz"
+
+
+def platform_tag() -> str:
+    """Operating system and architecture of this machine, as sidecars state them.
+
+    E.g. ``linux-x86_64`` or ``windows-amd64``.
+    """
+    return f"{platform.system().lower()}-{platform.machine().lower()}"
 
 
 def _version_fits(sidecar: EngineSidecar, version: str) -> bool:

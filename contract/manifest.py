@@ -1,10 +1,11 @@
-"""The manifest: what a deployable model is, what goes in, what comes out, and how far to trust it.
+"""The manifest of a deployable model: its task, input, outputs, classes, precision and files.
 
     manifest = Manifest.from_json(text)
     manifest.input.height, manifest.classes.names, manifest.precision
 
-One JSON document in two places: ``manifest.json`` of a bundle (with the SHA-256 of every file) and,
-without those hashes, under `METADATA_KEY` of ``model.onnx``, so that the bare file works too.
+The JSON document is stored twice: as ``manifest.json`` of a bundle, with the SHA-256 of every file,
+and without the hashes in the metadata of ``model.onnx`` under `METADATA_KEY`, so that the bare file
+can be run too.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from trocar.contract.classes import MAX_CLASSES, ClassTable
 from trocar.contract.errors import BundleError, DataError, VersionError
+from trocar.contract.strict_json import parse_json
 
 SCHEMA_VERSION = (1, 0)
-"""Major, minor. An unknown major is refused, an unknown minor's new fields are ignored."""
+"""Major, minor. An unknown major is refused; unknown fields of a newer minor are ignored."""
 
 METADATA_KEY = "trocar_manifest"
 
@@ -31,9 +33,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_NETWORK_SIDE = 8192
 
-MAX_DEPTH = 100
-"""Levels of nesting in a manifest."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
@@ -43,8 +42,8 @@ class InputSpec:
         name: Name of the ONNX input.
         height: Height in pixels that the graph resizes to before the network, 1..8192.
         width: Width likewise.
-        mean: Mean per channel, in units of 0..1, subtracted inside the graph.
-        std: Deviation per channel, in units of 0..1, divided by inside the graph.
+        mean: Mean per channel of pixel values scaled to 0..1; the graph subtracts it.
+        std: Standard deviation per channel, of the same values; the graph divides by it.
     """
 
     name: str = "frame"
@@ -69,53 +68,66 @@ class OutputSpec:
     shape: tuple[int | str, ...]
 
 
+def _json(*types: type, required: bool = True) -> dict[str, Any]:
+    """Field metadata: the types that the JSON member may have, and whether it must be there."""
+    return {"json": types, "required": required}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a bundle is.
+    """The content of ``manifest.json``.
 
     Attributes:
-        name: Model name for people.
+        name: Name of the model, for display.
         task: ``segmentation`` or ``classification``.
         method: Training method's name, e.g. ``supervised``.
         classes: The class table, names and colours included.
-        input: What the graph takes.
-        outputs: What the graph gives; empty until exported.
+        input: The graph's input.
+        outputs: The graph's outputs; empty before export.
         precision: Precision written into the graph: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
-        golden_margin: Pixels (or images) of the golden frame whose top-1/top-2 logit margin is
-            above this must come out equal in every runtime; twice the allowed logit difference.
-        source: Where it came from: checkpoint hash, recipe, steps, versions. Free-form JSON.
-        extra: What one method needs at run time, e.g. thresholds. Free-form JSON.
+        golden_margin: Logit margin between the best two classes. Pixels (or images) of the golden
+            frame above it must be equal in every runtime. Twice the allowed logit difference.
+        source: Provenance: checkpoint hash, recipe, steps, versions. Free-form JSON object.
+        extra: Data of the method for run time, e.g. thresholds. Free-form JSON object.
         files: SHA-256 of every other file of the bundle, by relative name with ``/``.
         schema: ``"major.minor"``.
     """
 
-    name: str
-    task: str
-    method: str
-    classes: ClassTable
-    input: InputSpec
-    outputs: tuple[OutputSpec, ...] = ()
-    precision: str = "fp32"
-    golden_margin: float = 0.0
-    source: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    name: str = field(metadata=_json(str))
+    task: str = field(metadata=_json(str))
+    method: str = field(metadata=_json(str))
+    classes: ClassTable = field(metadata=_json(list))
+    input: InputSpec = field(metadata=_json(dict))
+    outputs: tuple[OutputSpec, ...] = field(default=(), metadata=_json(list))
+    precision: str = field(default="fp32", metadata=_json(str))
+    golden_margin: float = field(default=0.0, metadata=_json(int, float))
+    source: Mapping[str, Any] = field(default_factory=dict, metadata=_json(dict, required=False))
+    extra: Mapping[str, Any] = field(default_factory=dict, metadata=_json(dict, required=False))
+    files: Mapping[str, str] = field(default_factory=dict, metadata=_json(dict, required=False))
     schema: str = f"{SCHEMA_VERSION[0]}.{SCHEMA_VERSION[1]}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The manifest as JSON-ready data."""
-        data = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        data["classes"] = self.classes.to_dicts()
-        data["input"] = asdict(self.input)
-        data["outputs"] = [asdict(output) for output in self.outputs]
-        return data
+        """The manifest as data that `json` can write."""
+        return {**asdict(self), "classes": self.classes.to_dicts()}
 
     def to_json(self) -> str:
-        """The JSON text of ``manifest.json``; keys in a fixed order."""
-        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        """The text of ``manifest.json``; keys in a fixed order.
+
+        Raises:
+            BundleError: ``source`` or ``extra`` contains a value that `from_json` refuses.
+        """
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        try:
+            parse_json(text)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(
+                f"the manifest of {self.name} cannot be written: {error}",
+                remedy="store such a value as text in source or extra",
+            ) from error
+        return text
 
     def without_files(self) -> Manifest:
-        """The copy that ``model.onnx`` carries: a file cannot hold its own hash."""
+        """The copy for ``model.onnx``, without hashes: a file cannot contain its own hash."""
         return replace(self, files={})
 
     @classmethod
@@ -128,10 +140,10 @@ class Manifest:
 
         Raises:
             VersionError: The major schema version is not this release's.
-            BundleError: It is not JSON, or fields are missing or of the wrong type or range.
+            BundleError: It is not JSON, or fields are missing or have a wrong type or range.
         """
         try:
-            data = _strict_json(text)
+            data = parse_json(text)
         except (ValueError, RecursionError) as error:
             raise BundleError(
                 f"{source} is not JSON: {error}", remedy="export the bundle again"
@@ -175,7 +187,7 @@ class Manifest:
 
 
 def check_schema(value: object, *, source: str) -> None:
-    """Refuses a schema version that this release cannot read.
+    """Refuses a schema version of another major, or text that is none.
 
     Raises:
         VersionError: Unknown major version, or no version at all.
@@ -184,13 +196,12 @@ def check_schema(value: object, *, source: str) -> None:
     major, _, minor = text.partition(".")
     if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
         raise VersionError(
-            f'{source} states no schema version: got {value!r}, expected "{SCHEMA_VERSION[0]}.x"',
+            f'{source} has no schema version: got {value!r}, expected "{SCHEMA_VERSION[0]}.x"',
             remedy="export the bundle again",
         )
-    # Compared as text: a number of many thousand digits is none that int() takes.
     if (major.lstrip("0") or "0") != str(SCHEMA_VERSION[0]):
         raise VersionError(
-            f"{source} is of schema version {text}; this release reads {SCHEMA_VERSION[0]}.x",
+            f"{source} has schema version {text}; this release reads {SCHEMA_VERSION[0]}.x",
             remedy="export it again with this release, or install the release that wrote it",
         )
 
@@ -200,55 +211,21 @@ def _triple(value: Any) -> tuple[float, float, float]:
     return float(a), float(b), float(c)
 
 
-def _strict_json(text: str | bytes) -> Any:
-    """JSON as RFC 8259 has it, UTF-8, without what Python adds; the C++ runtime reads no more.
-
-    Raises:
-        ValueError: It is malformed, holds NaN or half of a surrogate pair, or is nested too deeply.
-    """
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON number")
-
-    whole = text.decode("utf-8") if isinstance(text, bytes) else text
-    whole.encode("utf-8")
-    data = json.loads(whole, parse_constant=refuse)
-    level = [data]
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for value in level:
-            if isinstance(value, str):
-                value.encode("utf-8")
-            elif isinstance(value, dict):
-                below += [*value, *value.values()]
-            elif isinstance(value, list):
-                below += value
-        level = below
-        if not level:
-            return data
-    raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
-
-
 def _is_number(value: object) -> bool:
-    try:
-        return (
-            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        )
-    except OverflowError:
-        return False
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _faults(data: Mapping[str, Any]) -> list[str]:
-    """Every fault of the raw JSON, in words; the C++ runtime refuses the same documents."""
+    """All faults of the JSON object; the C++ runtime refuses the same documents."""
     faults: list[str] = []
-    for key, kind in _FIELDS.items():
-        if key not in data:
-            faults.append(f"{key} is missing")
-        elif not isinstance(data[key], kind):
-            faults.append(f"{key} has the wrong type {type(data[key]).__name__}")
-    for key in ("source", "extra", "files"):
-        if not isinstance(data.get(key, {}), dict):
-            faults.append(f"{key} is not an object")
+    for item in fields(Manifest):
+        if "json" not in item.metadata:
+            continue
+        if item.name in data:
+            if not isinstance(data[item.name], item.metadata["json"]):
+                faults.append(f"{item.name} has the wrong type {type(data[item.name]).__name__}")
+        elif item.metadata["required"]:
+            faults.append(f"{item.name} is missing")
     if faults:
         return faults
     if data["task"] not in TASKS:
@@ -258,7 +235,7 @@ def _faults(data: Mapping[str, Any]) -> list[str]:
             f"precision is {data['precision']!r}, expected one of {', '.join(PRECISIONS)}"
         )
     if not _is_number(data["golden_margin"]) or data["golden_margin"] < 0:
-        faults.append("golden_margin is not a finite number of 0 or more")
+        faults.append("golden_margin is not a finite number of at least 0")
     faults += _input_faults(data["input"])
     for index, output in enumerate(data["outputs"]):
         if not _is_output(output):
@@ -268,32 +245,20 @@ def _faults(data: Mapping[str, Any]) -> list[str]:
             faults.append(f"classes[{index}] is not usable: {str(row)[:200]}")
     for name, digest in data.get("files", {}).items():
         if not is_safe_name(name):
-            faults.append(f"file name {name!r} leaves the bundle")
+            faults.append(f"file name {name!r} is not inside the bundle")
         if not (
             isinstance(digest, str)
             and len(digest) == 64
             and all(c in "0123456789abcdef" for c in digest)
         ):
-            faults.append(f"hash of {name!r} is no SHA-256")
+            faults.append(f"hash of {name!r} is not a SHA-256")
     return faults
-
-
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "task": str,
-    "method": str,
-    "classes": list,
-    "input": dict,
-    "outputs": list,
-    "precision": str,
-    "golden_margin": (int, float),
-}
 
 
 def _input_faults(spec: Mapping[str, Any]) -> list[str]:
     faults: list[str] = []
     if not isinstance(spec.get("name"), str) or not spec["name"]:
-        faults.append("input.name is not a text")
+        faults.append("input.name is not a non-empty text")
     for key in ("height", "width"):
         side = spec.get(key)
         if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= MAX_NETWORK_SIDE:
@@ -307,7 +272,7 @@ def _input_faults(spec: Mapping[str, Any]) -> list[str]:
         ):
             faults.append(f"input.{key} is not three numbers")
         elif key == "std" and not all(v > 0 for v in triple):
-            faults.append("input.std holds a value that is not above 0")
+            faults.append("input.std contains a value that is not above 0")
     return faults
 
 
@@ -324,7 +289,7 @@ def _is_output(output: object) -> bool:
 
 
 def _is_row(row: object) -> bool:
-    """Whether a class row is of the types that `ClassTable.to_dicts` writes; no conversions."""
+    """Whether a class row has the types that `ClassTable.to_dicts` writes; nothing is converted."""
     if not isinstance(row, dict):
         return False
     colour = row.get("colour", [0, 0, 0])
@@ -345,7 +310,7 @@ def _is_within(value: object, highest: int) -> bool:
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a relative file name stays inside its bundle; control characters are refused too."""
+    """Whether a relative file name stays inside its bundle and has no control characters."""
     parts = name.split("/")
     return (
         bool(name)

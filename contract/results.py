@@ -1,9 +1,9 @@
-"""What comes out of the runtime for one frame.
+"""The result of the runtime for one frame.
 
     result = session.run(frame)
     for instrument in result.instruments: print(instrument.class_name, instrument.tips)
 
-Coordinates are pixels of the frame that was given; the top-left pixel covers ``[0, 1) x [0, 1)``,
+Coordinates are pixels of the input frame; the top-left pixel covers ``[0, 1) x [0, 1)``,
 so its centre is ``(0.5, 0.5)``.
 """
 
@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:
-    """What a second model says of an instrument's crop.
+    """Result of a second model for an instrument's crop.
 
     Attributes:
         name: Class name, or ``"unknown"`` below the calibrated threshold.
@@ -42,17 +42,17 @@ class Instrument:
     Attributes:
         class_id: Row of the class table.
         class_name: Its name.
-        score: Mean confidence of its pixels, 0..1; 1 where the model states no confidence.
+        score: Mean confidence of its pixels, 0..1; 1 if the model has no confidence output.
         box: ``(x0, y0, x1, y1)``, half open.
         centroid: ``(x, y)``.
         area: In square frame pixels.
         axis: Unit vector ``(dx, dy)`` of the principal axis, pointing from entry to tip.
-        angle: Of ``axis`` in degrees, -180..180, 0 to the right, positive downwards.
-        tips: Far ends ``(x, y)``; two when both jaws show, empty when none can be told.
-        entry: Where the shaft enters the view, ``None`` when it touches no border.
-        touches_border: Whether it touches the border of the frame or of the endoscope's view.
-        track_id: Stable number over time, ``None`` without tracking.
-        classified: A second model's word on it, ``None`` without one.
+        angle: Direction of ``axis`` in degrees, -180..180; 0 is right, positive is down.
+        tips: Tips ``(x, y)``; two if the jaws are open, empty if none can be located.
+        entry: Point ``(x, y)`` where the shaft enters the view; ``None`` if it touches no border.
+        touches_border: Whether it touches the border of the frame or of the field of view.
+        track_id: The same number over time; ``None`` without tracking.
+        classified: Result of a second model; ``None`` without one.
     """
 
     class_id: int
@@ -70,7 +70,7 @@ class Instrument:
     classified: Classified | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; coordinates rounded to a hundredth of a pixel."""
+        """Data that `json` can write; coordinates are rounded to 0.01 pixels."""
         data: dict[str, Any] = {
             "class_id": self.class_id,
             "class": self.class_name,
@@ -96,25 +96,25 @@ class Instrument:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameResult:
-    """Everything about one frame.
+    """All results of one frame.
 
     Attributes:
-        frame_id: Counts decoded frames from 0.
+        frame_id: Number of the decoded frame, from 0.
         time: Presentation time in the stream, in seconds.
         captured_ns: `time.monotonic_ns` when the frame reached this process.
-        age_ms: Milliseconds from capture until this result was ready.
+        age_ms: Milliseconds from capture until the result was ready.
         frame_size: ``(height, width)`` of the frame.
         labels: ``[h, w]`` uint8 class ids at network size; ``None`` for classifiers.
-        confidence: ``[h, w]`` largest softmax as the graph gives it; ``None`` if it gives none.
+        confidence: ``[h, w]`` largest softmax probability, as in the graph; ``None`` without one.
         instruments: Located instruments, ordered by class, area descending, y, x.
-        present: Names of the classes that are in the picture, steadied over time; ``None`` where
-            nobody steadies them.
+        present: Names of the classes that are present, filtered over time; ``None`` without this
+            filter.
         scores: ``[K]`` float32 class scores of a classifier; ``None`` for segmentation.
         embedding: ``[D]`` float32 of a classifier; ``None`` for segmentation.
-        backend: What ran it, e.g. ``onnxruntime``.
+        backend: e.g. ``onnxruntime``.
         device: e.g. ``cpu`` or ``cuda:0``.
         precision: e.g. ``fp32``.
-        stages_ms: Milliseconds per stage by name.
+        stages_ms: Milliseconds of each stage, by name.
     """
 
     frame_id: int
@@ -134,7 +134,7 @@ class FrameResult:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form of one line of output; label maps are left out."""
+        """Data of one line of JSON output; label maps are left out."""
         data: dict[str, Any] = {
             "schema": RESULT_SCHEMA,
             "frame": self.frame_id,

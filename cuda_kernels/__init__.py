@@ -2,8 +2,9 @@
 
     soft_glcm_entropy(logits, from_logits=True).mean().backward()
 
-One definition, three backends: ``reference`` (NumPy, normative), ``torch`` (any device) and
-``cuda`` (kernels that are also tested on the CPU). Importing this imports neither torch nor pycuda.
+There is one definition and three backends: ``reference`` (NumPy, normative), ``torch`` (any device)
+and ``cuda`` (kernels, which are also tested on the CPU). Importing this package imports neither
+torch nor pycuda.
 """
 
 from trocar.cuda_kernels.api import glcm, glcm_entropy, soft_glcm, soft_glcm_entropy

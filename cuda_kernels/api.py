@@ -1,9 +1,9 @@
-"""The public functions: check the arguments, pick the backend, put the parts together.
+"""The public functions: check the arguments, select the backend, compute.
 
     glcm_entropy(numpy.array([[[0, 0, 1, 1]]]), levels=2)  # [B]
 
-NumPy arrays give NumPy arrays (by the reference, in float64, without importing torch, unless
-another backend is asked for); torch tensors give tensors on their device.
+NumPy arrays give NumPy arrays, in float64 and without importing torch, unless another backend than
+the reference is named. Torch tensors give tensors on their device.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 
 from trocar.cuda_kernels import checks, numpy_path
 from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
-from trocar.cuda_kernels.backends.select import check_backend, engine_for
-from trocar.cuda_kernels.offsets import DEFAULT_OFFSETS, checked_offsets
+from trocar.cuda_kernels.backends.select import check_backend, select_backend
+from trocar.cuda_kernels.offsets import DEFAULT_OFFSETS, check_offsets
 
 if TYPE_CHECKING:
     import torch
@@ -37,39 +37,39 @@ def glcm(
     backend: str | None = None,
     check: bool | None = None,
 ) -> Array:
-    """Count how often two labels lie at an offset from each other, per image and offset.
+    """Count the label pairs at each offset, per image.
 
     Args:
         labels: ``[B,H,W]`` integers, ``0..levels-1``.
         levels: Side of the matrices, 1 to 256.
-        offsets: Pairs ``(dy, dx)``, rows down; pairs that leave the image do not count.
+        offsets: Pairs ``(dy, dx)``, rows down; pairs that leave the image are not counted.
         symmetric: Count every pair in both directions.
         normalised: Divide each matrix by its sum (a sum of 0 stays 0).
         ignore_index: Label of pixels that belong to no pair.
-        backend: ``reference``, ``torch`` or ``cuda``; None chooses by the device.
-        check: Look at the values of the labels. None: on the CPU only, since on a GPU it has to
-            wait for the device; labels that are no level then belong to no pair.
+        backend: ``reference``, ``torch`` or ``cuda``; None selects by the device.
+        check: Refuse labels outside ``0..levels-1``. None: on the CPU only, because a check on a
+            GPU waits for the device. Unchecked labels outside the range belong to no pair.
 
     Returns:
         ``[B,O,levels,levels]``: int64, or floating if normalised (float32; float64 for NumPy).
 
     Raises:
-        ArgumentError: An argument does not fit; the message says which and how.
-        BackendError, MissingExtraError: The backend asked for is not to be had.
+        ArgumentError: An argument is invalid; the message says which and why.
+        BackendError, MissingExtraError: The backend is not available here.
     """
     given: Any = labels
     plan = _hard_plan(given, levels, offsets, ignore_index, backend)
     finish: dict[str, Any] = {"symmetric": symmetric, "normalised": normalised}
-    if _stays_numpy(given, backend):
+    if _uses_numpy(given, backend):
         return cast(
-            "Array", numpy_path.finished(numpy_path.hard_counts(given, plan, check=check), **finish)
+            "Array", numpy_path.finalise(numpy_path.hard_counts(given, plan, check=check), **finish)
         )
     from trocar.cuda_kernels import torch_path
 
     tensor = _tensor(given)
-    engine = engine_for(backend, tensor.device)
-    counts = torch_path.hard_counts(engine, tensor, plan, check=check)
-    return cast("Array", _like(given, torch_path.finished(counts, **finish)))
+    chosen = select_backend(backend, tensor.device)
+    counts = torch_path.hard_counts(chosen, tensor, plan, check=check)
+    return cast("Array", _like(given, torch_path.finalise(counts, **finish)))
 
 
 def glcm_entropy(
@@ -93,8 +93,8 @@ def glcm_entropy(
         symmetric: Count every pair in both directions.
         normalised: Divide each matrix by its sum first; False leaves ``-sum G ln G``.
         ignore_index: Label of pixels that belong to no pair.
-        groups: Grey value of every label; labels of equal value are merged. None: all differ.
-        backend: ``reference``, ``torch`` or ``cuda``; None chooses by the device.
+        groups: Grey value of every label; labels of equal value are merged. None: no merging.
+        backend: ``reference``, ``torch`` or ``cuda``; None selects by the device.
         check: See ``glcm``.
 
     Returns:
@@ -102,29 +102,29 @@ def glcm_entropy(
         NumPy).
 
     Raises:
-        ArgumentError: An argument does not fit; the message says which and how.
-        BackendError, MissingExtraError: The backend asked for is not to be had.
+        ArgumentError: An argument is invalid; the message says which and why.
+        BackendError, MissingExtraError: The backend is not available here.
     """
     given: Any = labels
     plan = _hard_plan(given, levels, offsets, ignore_index, backend)
-    merging = checks.compacted_groups(groups, plan.levels)
-    if _stays_numpy(given, backend):
+    merged_groups = checks.compact_groups(groups, plan.levels)
+    if _uses_numpy(given, backend):
         return cast(
             "Array",
             numpy_path.entropy(
                 numpy_path.hard_counts(given, plan, check=check),
                 symmetric=symmetric,
                 normalised=normalised,
-                groups=merging,
+                groups=merged_groups,
             ),
         )
     from trocar.cuda_kernels import torch_path
 
     tensor = _tensor(given)
-    engine = engine_for(backend, tensor.device)
-    counts = torch_path.hard_counts(engine, tensor, plan, check=check)
+    chosen = select_backend(backend, tensor.device)
+    counts = torch_path.hard_counts(chosen, tensor, plan, check=check)
     result = torch_path.entropy(
-        engine, counts, symmetric=symmetric, normalised=normalised, groups=merging
+        chosen, counts, symmetric=symmetric, normalised=normalised, groups=merged_groups
     )
     return cast("Array", _like(given, result))
 
@@ -149,35 +149,35 @@ def soft_glcm(
         offsets: Pairs ``(dy, dx)``, rows down.
         symmetric: Add the transpose.
         normalised: Divide each matrix by its sum (a sum of 0 stays 0).
-        mode: ``soft``; ``straight_through`` has the value of one-hot(argmax) and passes the
-            gradient by the arg-max; ``hard`` has that value and no gradient.
+        mode: ``soft``; ``straight_through`` has the value of one-hot(argmax), and its gradient
+            ignores the arg-max; ``hard`` has the same value and no gradient.
         valid: ``[B,H,W]`` bool; other pixels belong to no pair. None: all are valid.
-        backend: ``reference``, ``torch``, ``cuda`` or, rounding to TF32, ``cuda-tensor``; None
-            chooses by the device.
-        check: Refuse NaN. None: on the CPU only, since on a GPU it has to wait for the device.
+        backend: ``reference``, ``torch``, ``cuda`` or ``cuda-tensor``, which rounds to TF32; None
+            selects by the device.
+        check: Refuse NaN. None: on the CPU only, because a check on a GPU waits for the device.
 
     Returns:
-        ``[B,O,C,C]``, float64 for float64 and for NumPy, else float32, whatever autocast says.
+        ``[B,O,C,C]``, float64 for float64 and for NumPy, else float32, even under autocast.
 
     Raises:
-        ArgumentError: An argument does not fit; the message says which and how.
-        BackendError, MissingExtraError: The backend asked for is not to be had.
+        ArgumentError: An argument is invalid; the message says which and why.
+        BackendError, MissingExtraError: The backend is not available here.
     """
     given: Any = x
     mask: Any = valid
     plan = _soft_plan(given, from_logits, offsets, mode, mask, backend)
     finish: dict[str, Any] = {"symmetric": symmetric, "normalised": normalised}
-    if _stays_numpy(given, backend):
+    if _uses_numpy(given, backend):
         return cast(
             "Array",
-            numpy_path.finished(numpy_path.soft_counts(given, mask, plan, check=check), **finish),
+            numpy_path.finalise(numpy_path.soft_counts(given, mask, plan, check=check), **finish),
         )
     from trocar.cuda_kernels import torch_path
 
     tensor = _tensor(given.detach() if mode == "hard" and hasattr(given, "detach") else given)
-    engine = engine_for(backend, tensor.device)
-    counts = torch_path.soft_counts(engine, tensor, _mask(mask), plan, check=check)
-    return cast("Array", _like(given, torch_path.finished(counts, **finish)))
+    chosen = select_backend(backend, tensor.device)
+    counts = torch_path.soft_counts(chosen, tensor, _mask(mask), plan, check=check)
+    return cast("Array", _like(given, torch_path.finalise(counts, **finish)))
 
 
 def soft_glcm_entropy(
@@ -198,30 +198,30 @@ def soft_glcm_entropy(
         x: ``[B,C,H,W]`` probabilities or logits, C up to 64.
         from_logits: Take the softmax over the classes first.
         mode: ``straight_through``: the entropy of the arg-max labels, with the gradient of the
-            soft entropy taken there; ``soft``: that of the probabilities; ``hard``: the value of
-            the first, without gradient.
+            soft entropy at that point; ``soft``: the entropy of the probabilities; ``hard``: the
+            entropy of the arg-max labels, without gradient.
         offsets: Pairs ``(dy, dx)``, rows down.
         valid: ``[B,H,W]`` bool; other pixels belong to no pair. None: all are valid.
         symmetric: Count every pair in both directions.
-        groups: Grey value of every class; classes of equal value are merged. None: all differ.
-        backend: ``reference``, ``torch``, ``cuda`` or, rounding to TF32, ``cuda-tensor``; None
-            chooses by the device.
+        groups: Grey value of every class; classes of equal value are merged. None: no merging.
+        backend: ``reference``, ``torch``, ``cuda`` or ``cuda-tensor``, which rounds to TF32; None
+            selects by the device.
         check: See ``soft_glcm``.
 
     Returns:
         ``[B]``, from 0 to ``2 ln C``; 0 without gradient for an image without valid pairs.
-        float64 for float64 and for NumPy, else float32, whatever autocast says.
+        float64 for float64 and for NumPy, else float32, even under autocast.
 
     Raises:
-        ArgumentError: An argument does not fit; the message says which and how.
-        BackendError, MissingExtraError: The backend asked for is not to be had.
+        ArgumentError: An argument is invalid; the message says which and why.
+        BackendError, MissingExtraError: The backend is not available here.
     """
     given: Any = x
     mask: Any = valid
     plan = _soft_plan(given, from_logits, offsets, mode, mask, backend)
-    merging = checks.compacted_groups(groups, given.shape[1])
-    finish: dict[str, Any] = {"symmetric": symmetric, "normalised": True, "groups": merging}
-    if _stays_numpy(given, backend):
+    merged_groups = checks.compact_groups(groups, given.shape[1])
+    finish: dict[str, Any] = {"symmetric": symmetric, "normalised": True, "groups": merged_groups}
+    if _uses_numpy(given, backend):
         return cast(
             "Array",
             numpy_path.entropy(numpy_path.soft_counts(given, mask, plan, check=check), **finish),
@@ -229,9 +229,9 @@ def soft_glcm_entropy(
     from trocar.cuda_kernels import torch_path
 
     tensor = _tensor(given.detach() if mode == "hard" and hasattr(given, "detach") else given)
-    engine = engine_for(backend, tensor.device)
-    counts = torch_path.soft_counts(engine, tensor, _mask(mask), plan, check=check)
-    return cast("Array", _like(given, torch_path.entropy(engine, counts, **finish)))
+    chosen = select_backend(backend, tensor.device)
+    counts = torch_path.soft_counts(chosen, tensor, _mask(mask), plan, check=check)
+    return cast("Array", _like(given, torch_path.entropy(chosen, counts, **finish)))
 
 
 def _hard_plan(
@@ -240,7 +240,7 @@ def _hard_plan(
     check_backend(backend)
     checks.check_labels(labels)
     side = checks.check_side("levels", levels, limit=checks.MAX_LEVELS)
-    return HardPlan(checked_offsets(offsets), side, ignore_index)
+    return HardPlan(check_offsets(offsets), side, ignore_index)
 
 
 def _soft_plan(
@@ -250,17 +250,17 @@ def _soft_plan(
     checks.check_scores(x)
     checks.check_mode(mode)
     checks.check_valid(x, valid)
-    return SoftPlan(checked_offsets(offsets), from_logits, one_hot=mode != "soft")
+    return SoftPlan(check_offsets(offsets), from_logits, one_hot=mode != "soft")
 
 
-def _stays_numpy(array: Any, backend: str | None) -> bool:
+def _uses_numpy(array: Any, backend: str | None) -> bool:
     return isinstance(array, np.ndarray) and backend in (None, "reference")
 
 
 def _tensor(array: Any) -> torch.Tensor:
     import torch
 
-    # torch holds no views with negative strides, and no array that it may not write to.
+    # A copy, because torch accepts neither negative strides nor read-only arrays.
     return torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else array
 
 

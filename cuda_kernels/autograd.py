@@ -1,8 +1,8 @@
-"""Gradients of the counts and of the entropy for every engine alike.
+"""Autograd functions of the counts and the entropy, the same for every backend.
 
-    SoftCounts.apply(engine, plan, x, valid)  # [B,O,C,C]
+    SoftCounts.apply(backend, plan, x, valid)  # [B,O,C,C]
 
-Everything runs outside autocast: sums over a map overflow float16 and drown in bfloat16.
+Autocast is disabled inside: sums over a map overflow float16 and lose small terms in bfloat16.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trocar.cuda_kernels.backends.base import Engine, SoftPlan
+from trocar.cuda_kernels.backends.base import Backend, SoftPlan
 
 
 class SoftCounts(torch.autograd.Function):
@@ -21,22 +21,22 @@ class SoftCounts(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, engine: Engine, plan: SoftPlan, x: Tensor, valid: Tensor | None
+        ctx: Any, backend: Backend, plan: SoftPlan, x: Tensor, valid: Tensor | None
     ) -> Tensor:
         """``[B,C,H,W]`` to ``[B,O,C,C]``."""
         with torch.autocast(x.device.type, enabled=False):
-            counts, kept = engine.soft_counts(x, valid, plan)
-        ctx.engine, ctx.plan = engine, plan
-        ctx.save_for_backward(x, valid, *kept)
+            counts, saved = backend.soft_counts(x, valid, plan)
+        ctx.backend, ctx.plan = backend, plan
+        ctx.save_for_backward(x, valid, *saved)
         return counts
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor, None]:
         """``[B,O,C,C]`` to ``[B,C,H,W]``."""
-        x, valid, *kept = ctx.saved_tensors
+        x, valid, *saved = ctx.saved_tensors
         with torch.autocast(x.device.type, enabled=False):
-            result = ctx.engine.soft_gradient(x, valid, ctx.plan, grad, tuple(kept))
+            result = ctx.backend.soft_gradient(x, valid, ctx.plan, grad, tuple(saved))
         return None, None, result, None
 
 
@@ -44,11 +44,11 @@ class Entropy(torch.autograd.Function):
     """Plain counts to the mean entropy over the offsets."""
 
     @staticmethod
-    def forward(ctx: Any, engine: Engine, counts: Tensor, symmetric: bool) -> Tensor:
+    def forward(ctx: Any, backend: Backend, counts: Tensor, symmetric: bool) -> Tensor:
         """``[B,O,L,L]`` to ``[B]``."""
         with torch.autocast(counts.device.type, enabled=False):
-            result = engine.entropy(counts, symmetric=symmetric)
-        ctx.engine, ctx.symmetric = engine, symmetric
+            result = backend.entropy(counts, symmetric=symmetric)
+        ctx.backend, ctx.symmetric = backend, symmetric
         ctx.save_for_backward(counts)
         return result
 
@@ -58,19 +58,19 @@ class Entropy(torch.autograd.Function):
         """``[B]`` to ``[B,O,L,L]``."""
         (counts,) = ctx.saved_tensors
         with torch.autocast(counts.device.type, enabled=False):
-            result = ctx.engine.entropy_gradient(counts, grad, symmetric=ctx.symmetric)
+            result = ctx.backend.entropy_gradient(counts, grad, symmetric=ctx.symmetric)
         return None, result, None
 
 
-def merged(counts: Tensor, groups: tuple[int, ...] | None) -> Tensor:
-    """Add up the rows and columns that a grey map sends to one level."""
+def merge_classes(counts: Tensor, groups: tuple[int, ...] | None) -> Tensor:
+    """Sum the rows and columns of the classes of one group: ``[B,O,L,L]`` to ``[B,O,G,G]``."""
     if groups is None:
         return counts
     if not counts.is_floating_point():
-        # Matrix products of integers exist on the CPU alone; float64 is exact to 2**53.
-        return merged(counts.double(), groups).round().to(counts.dtype)
+        # torch multiplies integer matrices on the CPU only; float64 is exact up to 2**53.
+        return merge_classes(counts.double(), groups).round().to(counts.dtype)
     with torch.autocast(counts.device.type, enabled=False):
         index = torch.tensor(groups, device=counts.device)
-        chosen = torch.arange(max(groups) + 1, device=counts.device)
-        matrix = (chosen[:, None] == index).to(counts.dtype)
+        group = torch.arange(max(groups) + 1, device=counts.device)
+        matrix = (group[:, None] == index).to(counts.dtype)
         return matrix @ counts @ matrix.T

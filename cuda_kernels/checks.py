@@ -1,8 +1,8 @@
-"""What may go into the public functions, said in words when it does not fit.
+"""Checks of the arguments of the public functions.
 
     check_side("levels", 300, limit=256)  # ArgumentError
 
-Works on NumPy arrays and torch tensors alike and imports neither.
+The checks work on NumPy arrays and torch tensors, and import neither package.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def check_labels(labels: Any) -> None:
-    """A label map is ``[B,H,W]``, of integers, and not empty."""
+    """Accept a label map: ``[B,H,W]`` integers, not empty."""
     _check_array("labels", labels, "[B,H,W]", _INTEGERS)
 
 
 def check_scores(x: Any) -> None:
-    """Probabilities or logits are ``[B,C,H,W]``, floating, not empty, of at most 64 classes."""
+    """Accept probabilities or logits: ``[B,C,H,W]`` floats, not empty, up to 64 classes."""
     _check_array("x", x, "[B,C,H,W]", _FLOATS)
     check_side("classes (dimension 1 of x)", x.shape[1], limit=MAX_CLASSES)
 
 
 def check_side(name: str, side: Any, *, limit: int) -> int:
-    """The number of levels or classes, from 1 to the limit."""
+    """Return the number of levels or classes as an int, from 1 to the limit."""
     try:
         value = operator.index(side)
     except TypeError:
@@ -48,7 +48,7 @@ def check_side(name: str, side: Any, *, limit: int) -> int:
 
 
 def check_mode(mode: str) -> None:
-    """One of the three ways to treat the prediction."""
+    """Accept one of ``MODES``."""
     if mode not in MODES:
         raise ArgumentError(
             f"mode is {mode!r}, expected one of {', '.join(MODES)}",
@@ -57,7 +57,7 @@ def check_mode(mode: str) -> None:
 
 
 def check_valid(x: Any, valid: Any) -> None:
-    """A mask is ``[B,H,W]`` bool, of the size and on the device of the scores."""
+    """Accept None or a mask: ``[B,H,W]`` bool, size and device of the scores."""
     if valid is None:
         return
     if type(valid) is not type(x):
@@ -79,7 +79,7 @@ def check_valid(x: Any, valid: Any) -> None:
 
 
 def check_tensor_cores(x: Any) -> None:
-    """Scores that ``soft_forward_tensor.cu`` takes: not float64, of at most 64 classes."""
+    """Accept scores for ``soft_forward_tensor.cu``: not float64, up to 64 classes."""
     if _dtype(x) == "float64":
         raise ArgumentError(
             "x is float64, and tensor cores round every probability to TF32; expected float32, "
@@ -94,12 +94,12 @@ def check_tensor_cores(x: Any) -> None:
 
 
 def check_label_values(labels: Any, levels: int, ignore_index: int | None) -> None:
-    """Every label that counts is a level. Waits for the device where the labels are on one."""
+    """Accept labels ``0..levels-1`` and the ignored one; on a GPU this waits for the device."""
     width = {"uint8": 256, "int8": 128}.get(_dtype(labels), 2**63)
     if levels >= width and _dtype(labels).startswith("u"):
         return
-    smallest, largest = int(labels.min()), int(labels.max())
-    if smallest >= 0 and largest < levels:
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest >= 0 and highest < levels:
         return
     outside = labels[(labels < 0) | (labels >= levels)]
     if ignore_index is not None:
@@ -111,23 +111,23 @@ def check_label_values(labels: Any, levels: int, ignore_index: int | None) -> No
         f"a label is {value}, expected 0 to {levels - 1} for {levels} levels",
         remedy=f"raise levels to {value + 1}, or pass ignore_index={value}"
         if value >= levels
-        else f"pass ignore_index={value} if such pixels are to be left out",
+        else f"pass ignore_index={value} to leave such pixels out",
     )
 
 
-def check_finite(found: bool) -> None:
-    """Complain where a NaN was found among the scores of valid pixels."""
-    if found:
+def check_finite(found_nan: bool) -> None:
+    """Refuse scores if NaN was found among valid pixels."""
+    if found_nan:
         raise ArgumentError(
-            "x holds NaN, or +inf among its logits, at pixels that are valid",
-            remedy="look at the step that made it; a learning rate too high is the usual cause",
+            "x contains NaN, or logits of +inf, at valid pixels",
+            remedy="check the step that computed x; the usual cause is too high a learning rate",
         )
 
 
-def compacted_groups(groups: Sequence[int] | None, side: int) -> tuple[int, ...] | None:
-    """Number the grey values of the classes 0, 1, 2 ...; None where they are all different.
+def compact_groups(groups: Sequence[int] | None, side: int) -> tuple[int, ...] | None:
+    """Number the grey values of the classes 0, 1, 2 ...; None if all are different.
 
-    The entropy does not depend on which values they are, only on which are equal.
+    The entropy depends only on which values are equal, not on the values.
     """
     if groups is None:
         return None

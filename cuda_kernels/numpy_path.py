@@ -1,6 +1,6 @@
-"""NumPy in, NumPy out: the reference with checks around it, and no torch.
+"""The path of NumPy arrays: check values, call the reference, finalise; torch is not imported.
 
-hard_entropy(labels, plan, symmetric=True, normalised=True, groups=None, check=None)  # [B]
+counts = hard_counts(labels, HardPlan(((0, 1),), levels=8), check=None)  # [B,O,8,8]
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def soft_counts(x: Array, valid: Array | None, plan: SoftPlan, *, check: bool | 
     return reference.soft_counts(x, valid, plan.offsets)
 
 
-def finished(counts: Array, *, symmetric: bool, normalised: bool) -> Array:
-    """Plain counts as the caller wants them."""
+def finalise(counts: Array, *, symmetric: bool, normalised: bool) -> Array:
+    """Make plain counts symmetric and normalised as asked: ``[B,O,L,L]`` to ``[B,O,L,L]``."""
     if symmetric:
         counts = counts + counts.swapaxes(2, 3)
     if not normalised:
@@ -59,5 +59,5 @@ def entropy(
         counts = matrix @ counts @ matrix.T
     if normalised:
         return reference.entropy(counts, symmetric=symmetric)
-    counts = finished(counts, symmetric=symmetric, normalised=False)
+    counts = finalise(counts, symmetric=symmetric, normalised=False)
     return np.asarray(-(counts * np.log(np.maximum(counts, 1))).sum((2, 3)).mean(1))

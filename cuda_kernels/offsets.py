@@ -1,4 +1,4 @@
-"""Displacements between the two pixels of a co-occurring pair.
+"""Offsets between the two pixels of a pair.
 
 offsets_from(1, (0, 45, 90, 135))  # ((0, 1), (1, 1), (1, 0), (1, -1))
 """
@@ -36,7 +36,8 @@ def offsets_from(
     distances = (distance,) if isinstance(distance, int) else tuple(distance)
     if not distances or not len(angles):
         raise ArgumentError(
-            f"no offset can be made of {len(distances)} distances and {len(angles)} angles",
+            f"offsets need a distance and an angle, got {len(distances)} distances and "
+            f"{len(angles)} angles",
             remedy="give at least one distance and one angle",
         )
     for value in distances:
@@ -55,10 +56,14 @@ def offsets_from(
     )
 
 
-def checked_offsets(offsets: Iterable[Sequence[int]]) -> tuple[Offset, ...]:
-    """Return the offsets as plain tuples of ints, or say which one is wrong."""
+def check_offsets(offsets: Iterable[Sequence[int]]) -> tuple[Offset, ...]:
+    """Return the offsets as tuples of ints.
+
+    Raises:
+        ArgumentError: There is no offset, or one is not a pair of whole numbers below 2**31.
+    """
     pairs: list[Offset] = []
-    for position, offset in enumerate(offsets):
+    for index, offset in enumerate(offsets):
         try:
             dy, dx = (int(part) for part in offset)
             exact = dy == offset[0] and dx == offset[1]
@@ -66,13 +71,13 @@ def checked_offsets(offsets: Iterable[Sequence[int]]) -> tuple[Offset, ...]:
             exact = False
         if not exact:
             raise ArgumentError(
-                f"offset {position} is {offset!r}, expected a pair of whole numbers (dy, dx)",
-                remedy="give offsets such as (0, 1); offsets_from(distance, angles) makes them",
+                f"offset {index} is {offset!r}, expected a pair of whole numbers (dy, dx)",
+                remedy="give offsets such as (0, 1); offsets_from(distance, angles) computes them",
             )
         if max(abs(dy), abs(dx)) >= 2**31:
             raise ArgumentError(
-                f"offset {position} is {offset!r}, which no image can hold",
-                remedy="give offsets in pixels",
+                f"offset {index} is {offset!r}, expected numbers below 2**31 in size",
+                remedy="give offsets in pixels, such as (0, 1)",
             )
         pairs.append((dy, dx))
     if not pairs:

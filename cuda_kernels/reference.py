@@ -1,8 +1,8 @@
-"""The normative implementation: NumPy, float64, as close to the definitions as code can be.
+"""The normative implementation: the definitions in NumPy and float64.
 
     entropy(counts(labels, levels=4, offsets=[(0, 1)]), symmetric=True)  # [B]
 
-Every other backend answers to this one. It favours being obviously right over being quick.
+Tests compare every other backend with this one. It is written to be easy to verify, not fast.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from trocar.cuda_kernels.offsets import Offset
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-SMALLEST = 1e-8
-"""Probabilities are raised to this inside the logarithm, whose slope at 0 is infinite."""
+MIN_PROBABILITY = 1e-8
+"""Lower bound of a probability inside the logarithm, whose slope at 0 is infinite."""
 
 
 def counts(labels: npt.NDArray[Any], *, levels: int, offsets: Sequence[Offset]) -> IntArray:
@@ -35,11 +35,11 @@ def counts(labels: npt.NDArray[Any], *, levels: int, offsets: Sequence[Offset]) 
     """
     result = np.zeros((len(labels), len(offsets), levels, levels), np.int64)
     for image, plane in enumerate(labels):
-        for position, offset in enumerate(offsets):
-            here, there = _overlap(plane.shape[0], plane.shape[1], offset)
-            first, second = plane[here].astype(np.int64), plane[there].astype(np.int64)
+        for index, offset in enumerate(offsets):
+            pixels, neighbours = _overlap(plane.shape[0], plane.shape[1], offset)
+            first, second = plane[pixels].astype(np.int64), plane[neighbours].astype(np.int64)
             keep = (first >= 0) & (first < levels) & (second >= 0) & (second < levels)
-            np.add.at(result[image, position], (first[keep], second[keep]), 1)
+            np.add.at(result[image, index], (first[keep], second[keep]), 1)
     return result
 
 
@@ -58,10 +58,10 @@ def soft_counts(
     """
     p = _masked(probabilities, valid)
     result = np.zeros((p.shape[0], len(offsets), p.shape[1], p.shape[1]))
-    for position, offset in enumerate(offsets):
-        here, there = _overlap(p.shape[2], p.shape[3], offset)
-        result[:, position] = np.einsum(
-            "bihw,bjhw->bij", p[_last(here)], p[_last(there)], optimize=True
+    for index, offset in enumerate(offsets):
+        pixels, neighbours = _overlap(p.shape[2], p.shape[3], offset)
+        result[:, index] = np.einsum(
+            "bihw,bjhw->bij", p[_last(pixels)], p[_last(neighbours)], optimize=True
         )
     return result
 
@@ -72,17 +72,17 @@ def soft_counts_gradient(
     offsets: Sequence[Offset],
     grad: FloatArray,
 ) -> FloatArray:
-    """Carry a gradient of the soft counts, ``[B,O,C,C]``, back to the probabilities.
+    """Gradient of the soft counts, ``[B,O,C,C]``, to the gradient of the probabilities.
 
     ``dp(x) = sum over d of M p(x + d) + M^T p(x - d)``, with ``M`` the gradient of ``G_d``.
     """
     p = _masked(probabilities, valid)
     result = np.zeros_like(p)
-    for position, offset in enumerate(offsets):
-        here, there = _overlap(p.shape[2], p.shape[3], offset)
-        matrix = grad[:, position]
-        result[_last(here)] += np.einsum("bij,bjhw->bihw", matrix, p[_last(there)])
-        result[_last(there)] += np.einsum("bij,bihw->bjhw", matrix, p[_last(here)])
+    for index, offset in enumerate(offsets):
+        pixels, neighbours = _overlap(p.shape[2], p.shape[3], offset)
+        matrix = grad[:, index]
+        result[_last(pixels)] += np.einsum("bij,bjhw->bihw", matrix, p[_last(neighbours)])
+        result[_last(neighbours)] += np.einsum("bij,bihw->bjhw", matrix, p[_last(pixels)])
     return _masked(result, valid)
 
 
@@ -92,19 +92,19 @@ def entropy(matrices: npt.NDArray[Any], *, symmetric: bool) -> FloatArray:
     Natural logarithm; a matrix whose sum is 0 has entropy 0.
     """
     p, _ = _normalised(matrices, symmetric)
-    return np.asarray(-(p * np.log(np.maximum(p, SMALLEST))).sum((2, 3)).mean(1))
+    return np.asarray(-(p * np.log(np.maximum(p, MIN_PROBABILITY))).sum((2, 3)).mean(1))
 
 
 def entropy_gradient(
     matrices: npt.NDArray[Any], grad: npt.NDArray[Any], *, symmetric: bool
 ) -> FloatArray:
-    """Carry a gradient of the entropies, ``[B]``, back to the matrices, ``[B,O,L,L]``."""
+    """Gradient of the entropies, ``[B]``, to the gradient of the matrices, ``[B,O,L,L]``."""
     p, total = _normalised(matrices, symmetric)
-    slope = -np.log(np.maximum(p, SMALLEST)) - (p > SMALLEST)
+    slope = -np.log(np.maximum(p, MIN_PROBABILITY)) - (p > MIN_PROBABILITY)
     slope -= (p * slope).sum((2, 3), keepdims=True)
-    share = grad[:, None, None, None] / p.shape[1]
+    weight = grad[:, None, None, None] / p.shape[1]
     safe = np.where(total > 0, total, 1.0)
-    result = np.where(total > 0, slope * share / safe, 0.0)
+    result = np.where(total > 0, slope * weight / safe, 0.0)
     return result + result.swapaxes(2, 3) if symmetric else result
 
 
@@ -115,7 +115,7 @@ def softmax(logits: npt.NDArray[Any]) -> FloatArray:
 
 
 def softmax_gradient(p: FloatArray, grad: FloatArray) -> FloatArray:
-    """Carry a gradient of ``softmax(z)`` over axis 1 back to ``z``."""
+    """Gradient of ``softmax(z)`` over axis 1 to the gradient of ``z``."""
     return np.asarray(p * (grad - (p * grad).sum(1, keepdims=True)))
 
 
@@ -142,16 +142,16 @@ def _masked(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None) -> Fl
 def _overlap(
     height: int, width: int, offset: Offset
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Slices of the pixels ``x`` whose partner ``x + d`` is inside, and of those partners."""
+    """Slices of the pixels ``x`` whose neighbour ``x + d`` is inside, and of these neighbours."""
     (top, bottom), (left, right) = (
         (max(0, -d), max(max(0, -d), min(n, n - d)))
         for d, n in zip(offset, (height, width), strict=True)
     )
     dy, dx = offset
-    here = slice(top, bottom), slice(left, right)
+    pixels = slice(top, bottom), slice(left, right)
     if bottom == top or right == left:
         return (slice(0), slice(0)), (slice(0), slice(0))
-    return here, (slice(top + dy, bottom + dy), slice(left + dx, right + dx))
+    return pixels, (slice(top + dy, bottom + dy), slice(left + dx, right + dx))
 
 
 def _last(region: tuple[slice, slice]) -> tuple[Any, slice, slice]:

@@ -1,6 +1,6 @@
-"""Tensors in, tensors out, through whichever engine does the work.
+"""The path of torch tensors: check values, call the backend, finalise the counts.
 
-counts = hard_counts(engine, labels, plan, check=None)  # [B,O,L,L]
+counts = hard_counts(backend, labels, plan, check=None)  # [B,O,L,L]
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 
 from trocar.cuda_kernels import checks
-from trocar.cuda_kernels.autograd import Entropy, SoftCounts, merged
-from trocar.cuda_kernels.backends.base import Engine, HardPlan, SoftPlan
+from trocar.cuda_kernels.autograd import Entropy, SoftCounts, merge_classes
+from trocar.cuda_kernels.backends.base import Backend, HardPlan, SoftPlan
 
 
-def hard_counts(engine: Engine, labels: Tensor, plan: HardPlan, *, check: bool | None) -> Tensor:
+def hard_counts(backend: Backend, labels: Tensor, plan: HardPlan, *, check: bool | None) -> Tensor:
     """``[B,H,W]`` to plain counts ``[B,O,L,L]``, integers."""
     if check or (check is None and labels.device.type == "cpu"):
         checks.check_label_values(labels, plan.levels, plan.ignore_index)
-    return engine.hard_counts(labels, plan)
+    return backend.hard_counts(labels, plan)
 
 
 def soft_counts(
-    engine: Engine, x: Tensor, valid: Tensor | None, plan: SoftPlan, *, check: bool | None
+    backend: Backend, x: Tensor, valid: Tensor | None, plan: SoftPlan, *, check: bool | None
 ) -> Tensor:
     """``[B,C,H,W]`` to plain sums ``[B,O,C,C]``, with autograd."""
-    counts: Tensor = SoftCounts.apply(engine, plan, x, valid)
+    counts: Tensor = SoftCounts.apply(backend, plan, x, valid)
     if check or (check is None and x.device.type == "cpu"):
-        # Sums of products show a NaN of the probabilities; an arg-max hides it.
+        # A NaN among the scores reaches sums of products, but not an arg-max.
         bad = x.detach().isnan().any(1) if plan.one_hot else counts.detach().isnan()
         if plan.one_hot and valid is not None:
             bad &= valid
@@ -34,8 +34,8 @@ def soft_counts(
     return counts
 
 
-def finished(counts: Tensor, *, symmetric: bool, normalised: bool) -> Tensor:
-    """Plain counts as the caller wants them."""
+def finalise(counts: Tensor, *, symmetric: bool, normalised: bool) -> Tensor:
+    """Make plain counts symmetric and normalised as asked: ``[B,O,L,L]`` to ``[B,O,L,L]``."""
     if not counts.is_floating_point():
         counts = counts.long()
     if symmetric:
@@ -49,17 +49,17 @@ def finished(counts: Tensor, *, symmetric: bool, normalised: bool) -> Tensor:
 
 
 def entropy(
-    engine: Engine,
+    backend: Backend,
     counts: Tensor,
     *,
     symmetric: bool,
     normalised: bool,
     groups: tuple[int, ...] | None,
 ) -> Tensor:
-    """Plain counts to ``[B]``, with autograd where it is normalised."""
-    counts = merged(counts, groups)
+    """Plain counts to ``[B]``, with autograd if they are normalised."""
+    counts = merge_classes(counts, groups)
     if normalised:
-        result: Tensor = Entropy.apply(engine, counts, symmetric)
+        result: Tensor = Entropy.apply(backend, counts, symmetric)
         return result
-    counts = finished(counts, symmetric=symmetric, normalised=False).double()
+    counts = finalise(counts, symmetric=symmetric, normalised=False).double()
     return -(counts * counts.clamp_min(1).log()).sum((2, 3)).mean(1).float()

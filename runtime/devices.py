@@ -1,4 +1,4 @@
-"""Which devices this machine really has, asked of the driver and of nobody's list.
+"""The devices of this machine, as the NVIDIA driver reports them.
 
 device_from_text("cuda:1")   # Device(kind="cuda", index=1)
 """
@@ -16,7 +16,7 @@ from trocar.contract.errors import ArgumentError, BackendError
 
 @dataclass(frozen=True)
 class Device:
-    """A device as it was asked for.
+    """A requested device.
 
     Attributes:
         kind: ``cpu`` or ``cuda``.
@@ -39,30 +39,30 @@ def device_from_text(text: str) -> Device:
     match = re.fullmatch(r"(cpu)|cuda(?::(\d{1,3}))?", text)
     if match is None:
         raise ArgumentError(
-            f"device is {text!r}, expected cpu, cuda or cuda:N", remedy="name one of these"
+            f"device is {text!r}, expected cpu, cuda or cuda:N", remedy="use one of these"
         )
     return Device("cpu") if match.group(1) else Device("cuda", int(match.group(2) or 0))
 
 
 @functools.cache
 def cuda_count() -> tuple[int, str]:
-    """How many GPUs the NVIDIA driver gives, and why there are none (empty otherwise)."""
+    """The number of GPUs, and the reason if it is 0 (else an empty text)."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return 0, "the NVIDIA driver (libcuda.so.1) is not installed"
     status = driver.cuInit(0)
     if status:
-        return 0, f"the NVIDIA driver does not start (cuInit gave error {status})"
+        return 0, f"the NVIDIA driver does not start (cuInit returned error {status})"
     count = ctypes.c_int(0)
     status = driver.cuDeviceGetCount(ctypes.byref(count))
     if status or count.value == 0:
-        return 0, f"the NVIDIA driver knows no GPU (error {status})"
+        return 0, f"the NVIDIA driver finds no GPU (error {status})"
     return count.value, ""
 
 
 def require_cuda(device: Device) -> None:
-    """Refuses a CUDA device that is not there, before anything falls back to the CPU in silence.
+    """Refuses a CUDA device that does not exist, before a library falls back to the CPU.
 
     Raises:
         BackendError: No driver, no GPU, or no GPU of that number.
@@ -70,13 +70,15 @@ def require_cuda(device: Device) -> None:
     count, reason = cuda_count()
     if count == 0:
         raise BackendError(
-            f"{device} was asked for, but {reason}",
-            remedy="run `trocar doctor`, or ask for --device cpu",
+            f"{device} was requested, but {reason}",
+            remedy="run `trocar doctor`, or pass --device cpu",
         )
     if device.index >= count:
         raise BackendError(
-            f"{device} was asked for, but this machine has {count} GPU(s), counted from 0",
-            remedy=f"ask for cuda:0 to cuda:{count - 1}",
+            f"{device} was requested, but this machine has {count} GPU(s), counted from 0",
+            remedy="pass --device cuda:0"
+            if count == 1
+            else f"pass --device cuda:0 to cuda:{count - 1}",
         )
 
 

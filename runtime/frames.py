@@ -1,4 +1,4 @@
-"""What a frame is: uint8 RGB, checked in words before any library sees it.
+"""Frames are uint8 RGB arrays; they are checked here before any library gets them.
 
 frame = check_frame(array)      # [H, W, 3] uint8
 """
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
 
-_REMEDY = "pass RGB frames as NumPy arrays of uint8; cv2.cvtColor turns OpenCV's BGR round"
+_REMEDY = (
+    "pass RGB frames as NumPy arrays of uint8; for OpenCV's frames call "
+    "cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)"
+)
 
 
 def check_frame(frame: NDArray[Any]) -> NDArray[np.uint8]:
-    """Gives the frame back, contiguous.
+    """Checks a frame and returns it, contiguous.
 
     Raises:
         ArgumentError: It is not uint8 ``[H, W, 3]`` with H and W above 0.
@@ -27,7 +30,7 @@ def check_frame(frame: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def check_batch(frames: NDArray[Any]) -> NDArray[np.uint8]:
-    """Gives a batch back, contiguous.
+    """Checks a batch and returns it, contiguous.
 
     Raises:
         ArgumentError: It is not uint8 ``[N, H, W, 3]`` with N, H and W above 0.
@@ -39,8 +42,13 @@ def check_batch(frames: NDArray[Any]) -> NDArray[np.uint8]:
 def shrink(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Resizes a frame outside the graph: bilinear, half-pixel, rounded to uint8.
 
-    Faster on a CPU than the graph's own resizing, and not quite equal to it, since the graph
-    resizes in floating point: about 0.02 % of labels differ.
+    Faster on a CPU than resizing in the graph, but not exactly equal: the graph resizes in floating
+    point. About 0.02 % of the labels differ.
+
+    Args:
+        frame: ``[H, W, 3]`` uint8 RGB.
+        height: Pixels.
+        width: Pixels.
     """
     if frame.shape[:2] == (height, width):
         return frame

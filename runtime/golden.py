@@ -1,8 +1,8 @@
-"""The golden frame: a bundle's own proof that this machine computes what the exporter did.
+"""The golden frame: verifies that this machine computes what the exporter computed.
 
     replay(backend, manifest, bundle.read("golden.npz"))
 
-It is the warm-up too.
+The replay is also the warm-up.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from trocar.contract.errors import BundleError, ParityError
 from trocar.contract.manifest import Manifest
 from trocar.runtime.backends import Backend
 
-_NEEDED = {
+_REQUIRED = {
     "segmentation": ("frame", "labels", "margin"),
     "classification": ("frame", "scores", "margin"),
 }
 BF16_MARGIN = 1.0
-"""Logits: what bfloat16 arithmetic, with its eight bits, may move in a float32 graph."""
+"""Margin in logits that bfloat16 arithmetic (8 bits of precision) needs in a float32 graph."""
 
 _REMEDY = "run `trocar benchmark` on this bundle, or export it again for this machine"
 
@@ -37,45 +37,46 @@ def replay(
     margin: float | None = None,
     batch: int = 1,
 ) -> None:
-    """Runs the golden frame and compares what must be equal.
+    """Runs the golden frame and compares its labels or its class with the exporter's.
 
     Args:
-        backend: What will run the frames.
-        manifest: Of the bundle; states the margin below which a difference is a near-tie.
+        backend: The backend to verify.
+        manifest: The bundle's; states the logit margin up to which a difference is a near-tie.
         data: ``golden.npz``.
-        margin: Another margin, for a backend of less precision than the graph.
-        batch: How often the frame is repeated, for an engine that takes no single frame; every
-            answer must be right.
+        margin: Margin in logits instead of the manifest's, for a backend of lower precision.
+        batch: How often the frame is repeated in the batch, for an engine whose smallest batch is
+            above 1. Every result is compared.
 
     Raises:
-        BundleError: ``golden.npz`` does not hold what it must.
-        ParityError: A pixel above the margin, or the class of an image, came out different.
+        BundleError: ``golden.npz`` lacks an array.
+        ParityError: A pixel above the margin, or the class of an image, differs.
     """
     golden = read_golden(data, manifest.task)
-    given = backend.infer(np.repeat(golden["frame"][None], batch, axis=0))
+    outputs = backend.infer(np.repeat(golden["frame"][None], batch, axis=0))
     limit = manifest.golden_margin if margin is None else margin
-    sure = golden["margin"] > limit
+    is_compared = golden["margin"] > limit
     for index in range(batch):
         if manifest.task == "segmentation":
-            _compare_labels(given, golden, sure, backend, index)
-        elif bool(sure):
-            got, expected = int(given["scores"][index].argmax()), int(golden["scores"].argmax())
+            _compare_labels(outputs, golden, is_compared, backend, index)
+        elif bool(is_compared):
+            got, expected = int(outputs["scores"][index].argmax()), int(golden["scores"].argmax())
             if got != expected:
                 raise ParityError(
-                    f"{_what(backend)} calls the golden frame class {got}, the exporter {expected}",
+                    f"{_described(backend)} gives the golden frame class {got}, the exporter class "
+                    f"{expected}",
                     remedy=_REMEDY,
                 )
 
 
 def golden_margin(manifest: Manifest, precision: str) -> float:
-    """The margin for a backend: the manifest's, or bfloat16's where a backend was asked for it."""
+    """The margin for a backend: the manifest's, or at least bfloat16's in bfloat16 arithmetic."""
     if precision == "bf16" and manifest.precision != "bf16":
         return max(manifest.golden_margin, BF16_MARGIN)
     return manifest.golden_margin
 
 
 def read_golden(data: bytes, task: str) -> dict[str, NDArray[Any]]:
-    """Reads ``golden.npz`` without running anything that it might hold.
+    """Reads ``golden.npz``; pickled objects in it are refused, not executed.
 
     Raises:
         BundleError: It is truncated, or arrays are missing or of the wrong type or shape.
@@ -87,7 +88,7 @@ def read_golden(data: bytes, task: str) -> dict[str, NDArray[Any]]:
         raise BundleError(
             f"golden.npz cannot be read: {error}", remedy="export the bundle again"
         ) from error
-    missing = [name for name in _NEEDED[task] if name not in golden]
+    missing = [name for name in _REQUIRED[task] if name not in golden]
     if missing:
         raise BundleError(
             f"golden.npz lacks {', '.join(missing)}", remedy="export the bundle again"
@@ -107,27 +108,28 @@ def read_golden(data: bytes, task: str) -> dict[str, NDArray[Any]]:
 
 
 def _compare_labels(
-    given: Mapping[str, NDArray[Any]],
+    outputs: Mapping[str, NDArray[Any]],
     golden: Mapping[str, NDArray[Any]],
-    sure: NDArray[np.bool_],
+    is_compared: NDArray[np.bool_],
     backend: Backend,
     index: int,
 ) -> None:
-    labels = given["labels"][index] if "labels" in given else None
+    labels = outputs["labels"][index] if "labels" in outputs else None
     if labels is None or labels.shape != golden["labels"].shape:
         raise ParityError(
-            f"{_what(backend)} gives {'no labels' if labels is None else list(labels.shape)} for "
-            f"the golden frame, expected labels {list(golden['labels'].shape)}",
+            f"{_described(backend)} returned "
+            f"{'no labels' if labels is None else f'labels {list(labels.shape)}'} for the golden "
+            f"frame, expected labels {list(golden['labels'].shape)}",
             remedy="export the bundle again",
         )
-    wrong = int(((labels != golden["labels"]) & sure).sum())
-    if wrong:
+    mismatches = int(((labels != golden["labels"]) & is_compared).sum())
+    if mismatches:
         raise ParityError(
-            f"{_what(backend)} differs from the exporter on {wrong} of {labels.size} pixels of the "
-            "golden frame that are no near-ties, expected 0",
+            f"{_described(backend)} differs from the exporter on {mismatches} of {labels.size} "
+            "pixels of the golden frame that are not near-ties, expected 0",
             remedy=_REMEDY,
         )
 
 
-def _what(backend: Backend) -> str:
+def _described(backend: Backend) -> str:
     return f"{backend.name} on {backend.device} ({backend.precision})"

@@ -1,4 +1,4 @@
-"""A bundle, opened, checked and warm: frames in, results out.
+"""A bundle, opened, verified and warm: frames in, results out.
 
 with Session.open("model.trocar") as session:
     for instrument in session.run(frame).instruments:
@@ -7,37 +7,42 @@ with Session.open("model.trocar") as session:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
-from trocar.contract.engines import engines_of, files_of_engine
+from trocar.contract.engines import FLAVOURS, engines_of, files_of_engine
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
 from trocar.contract.results import FrameResult
-from trocar.runtime.backends import Backend, open_backend
+from trocar.runtime.backends import Backend, HasManifest, engine_selection, open_backend
+from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
 from trocar.runtime.frames import check_frame, shrink
 from trocar.runtime.golden import golden_margin, replay
-from trocar.runtime.locate.field_of_view import View
+from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import DEFAULTS, LocateOptions, locate
 
-if TYPE_CHECKING:
-    from trocar.runtime.enrolment.enroll import Enrolled
+_OpenModel = Callable[[Path, Manifest | None], Backend]
 
 
 class Session:
     """One model on one device. `infer` may be called from several threads.
 
     Attributes:
-        manifest: What the model is.
-        golden: Whether the golden frame was replayed (a bare ``.onnx`` file has none).
+        manifest: The model's manifest.
+        bundle: The bundle; ``None`` for a bare ``.onnx`` file.
+        golden: Whether the golden frame was replayed; a bare ``.onnx`` file has none.
+        options: What counts as an instrument.
+        fast_resize: Whether `prepare` resizes frames.
     """
 
     def __init__(
@@ -66,66 +71,56 @@ class Session:
         backend: str = "onnxruntime",
         precision: str | None = None,
         threads: int | None = None,
+        spinning: bool | None = None,
+        graphs: bool | None = None,
         options: LocateOptions = DEFAULTS,
         fast_resize: bool = False,
-        **backend_options: Any,
     ) -> Session:
-        """Opens a bundle (or a bare ``.onnx`` file that carries its manifest).
+        """Opens a bundle, or a bare ``.onnx`` file that contains its manifest.
 
-        Every hash is checked and the golden frame replayed, which warms the model up.
+        Every hash of a bundle is checked and its golden frame is replayed, which also warms the
+        model up. A bare file is warmed up with a black frame.
 
         Args:
-            path: The bundle's folder.
-            device: ``cpu``, ``cuda`` or ``cuda:N``: exactly this one, or an error.
+            path: The bundle's folder, or the ``.onnx`` file.
+            device: ``cpu``, ``cuda`` or ``cuda:N``. There is no fallback to another device.
             backend: One of `trocar.runtime.backends.BACKENDS`.
-            precision: What the arithmetic must be; default: the bundle's.
-            threads: CPU threads; default: one for each usable core.
+            precision: Required precision of the arithmetic; default: the bundle's.
+            threads: CPU threads; default: one per usable core.
+            spinning: ``onnxruntime``: whether idle threads spin; default: yes. ``False`` leaves
+                the cores to other threads.
+            graphs: ``onnxruntime`` and ``tensorrt``: whether CUDA graphs are used; default: only by
+                TensorRT.
             options: What counts as an instrument.
-            fast_resize: Shrink frames with OpenCV before the graph; faster on a CPU, not quite
-                equal (see `trocar.runtime.frames.shrink`).
-            backend_options: The backend's own, e.g. ``spinning=False``.
+            fast_resize: Whether frames are resized with OpenCV before the graph. Faster on a CPU,
+                not exactly equal (see `trocar.runtime.frames.shrink`).
 
         Raises:
-            BundleError: No bundle, or not whole; `IntegrityError`, `VersionError` likewise.
-            BackendError: Device, backend or precision is not to be had.
-            ParityError: The golden frame comes out different.
+            BundleError: There is no bundle, or it is incomplete; also `IntegrityError` and
+                `VersionError`.
+            BackendError: Device, backend, precision or another option is not available.
+            ParityError: The golden frame's result differs.
         """
-        asked: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
+        open_model: _OpenModel = functools.partial(
+            open_backend,
+            backend,
+            device=device,
+            precision=precision,
+            threads=threads,
+            spinning=spinning,
+            graphs=graphs,
+        )
         file = Path(path)
         if file.suffix == ".onnx" and file.is_file():
-            opened = open_backend(backend, file, None, **asked, **backend_options)
-            held = getattr(opened, "manifest", None)
-            if held is None:
-                raise BundleError(
-                    f"{file} carries no Trocar manifest", remedy="name a bundle, or export it"
-                )
-            session = cls(opened, held, options=options, fast_resize=fast_resize)
-            session.infer(np.zeros((1, held.input.height, held.input.width, 3), np.uint8))
+            opened, manifest = _open_model_file(file, open_model)
+            session = cls(opened, manifest, options=options, fast_resize=fast_resize)
+            size = manifest.input.height, manifest.input.width
+            session.infer(np.zeros((1, *size, 3), np.uint8))
             return session
         bundle = open_bundle(file)
-        model, golden, batch = bundle.model, GOLDEN, 1
-        if backend.startswith("tensorrt"):
-            from trocar.runtime.backends.engine_selection import find_engine
-
-            name = find_engine(bundle, flavour=backend, device=device, precision=precision)
-            model = bundle.path / name
-            # An engine may take one frame size only: it has a golden frame of that size.
-            own = files_of_engine(name)[2]
-            golden = own if own in bundle.manifest.files else GOLDEN
-            batch = engines_of(bundle)[name].profile.minimum[0]
-        opened = open_backend(backend, model, bundle.manifest, **asked, **backend_options)
-        try:
-            margin = golden_margin(bundle.manifest, opened.precision)
-            replay(opened, bundle.manifest, bundle.read(golden), margin=margin, batch=batch)
-            if bundle.manifest.task == "classification":
-                from trocar.runtime.enrolment.enroll import set_classes
-
-                set_classes(opened, bundle)
-        except BaseException:
-            opened.close()
-            raise
+        model = _model_of(bundle, backend=backend, device=device, precision=precision)
         return cls(
-            opened,
+            _open_verified(bundle, model, open_model),
             bundle.manifest,
             bundle=bundle,
             golden=True,
@@ -140,17 +135,17 @@ class Session:
 
     @property
     def backend(self) -> str:
-        """What runs it."""
+        """Name of the backend."""
         return self._backend.name
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """Device in use, e.g. ``cuda:0``."""
         return self._backend.device
 
     @property
     def precision(self) -> str:
-        """What the arithmetic is."""
+        """Precision of the arithmetic, e.g. ``fp16``."""
         return self._backend.precision
 
     def infer(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -158,7 +153,11 @@ class Session:
         return self._backend.infer(frames)
 
     def prepare(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What is handed to the graph for a frame: the frame, or a shrunken one."""
+        """The input of the graph for a frame: the frame, or a resized copy.
+
+        Raises:
+            ArgumentError: The frame is of another type or shape than uint8 ``[H, W, 3]``.
+        """
         frame = check_frame(frame)
         if not self.fast_resize:
             return frame
@@ -171,16 +170,16 @@ class Session:
         frame_id: int = 0,
         time: float = 0.0,
         captured_ns: int | None = None,
-        view: View | None = None,
+        view: FieldOfView | None = None,
     ) -> FrameResult:
         """Finds the instruments of one frame.
 
         Args:
             frame: ``[H, W, 3]`` uint8 RGB.
-            frame_id: Number of the frame.
+            frame_id: Number of the frame in its stream, from 0.
             time: Presentation time in seconds.
-            captured_ns: `time.monotonic_ns` of its capture; default: now.
-            view: The endoscope's round picture, where it is known.
+            captured_ns: `time.monotonic_ns` at its capture; default: now.
+            view: The endoscope's field of view; default: the full frame.
 
         Raises:
             ArgumentError: The frame is of another type or shape.
@@ -207,15 +206,28 @@ class Session:
         frame_id: int,
         time: float,
         captured_ns: int,
-        view: View | None = None,
+        view: FieldOfView | None = None,
         stages_ms: Mapping[str, float] | None = None,
     ) -> FrameResult:
-        """Makes a result of one frame's outputs: locates instruments where it segments."""
+        """Makes a result of one frame's outputs; locates instruments if the model segments.
+
+        Args:
+            outputs: The graph's outputs by name, without the batch dimension.
+            frame_size: ``(height, width)`` of the frame.
+            frame_id: Number of the frame in its stream, from 0.
+            time: Presentation time in seconds.
+            captured_ns: `time.monotonic_ns` at its capture.
+            view: The endoscope's field of view; default: the full frame.
+            stages_ms: Times of earlier stages in milliseconds, by name.
+
+        Raises:
+            BackendError: A segmentation model gave no labels.
+        """
         labels = outputs.get("labels")
         confidence = outputs.get("confidence")
         if self.manifest.task == "segmentation" and labels is None:
             raise BackendError(
-                f"{self.backend} gave {', '.join(outputs)}, expected labels",
+                f"{self.backend} returned {', '.join(outputs)}, expected labels",
                 remedy="export the bundle again",
             )
         started = monotonic_ns()
@@ -253,26 +265,24 @@ class Session:
 
         Args:
             name: The class.
-            photos: Files, or ``[H, W, 3]`` uint8 RGB pictures.
-            replace_class: Take the place of a class of that name.
+            photos: Files, or ``[H, W, 3]`` uint8 RGB images.
+            replace_class: Whether a class of that name is replaced.
 
         Raises:
-            BundleError: This is no classifier bundle whose classes can be changed.
+            BundleError: This is not a classifier bundle whose classes can be changed.
             DataError: See `trocar.runtime.enrolment.enroll`.
         """
-        from trocar.runtime.enrolment.enroll import enroll, set_classes
-
         if self.bundle is None:
             raise BundleError(
-                "a bare ONNX file has no place for classes", remedy="open the bundle's folder"
+                "a bare ONNX file cannot store classes", remedy="open the bundle's folder"
             )
-        done = enroll(self.bundle.path, name, photos, replace_class=replace_class)
-        set_classes(self._backend, done.bundle)
-        self.bundle, self.manifest = done.bundle, done.bundle.manifest
-        return done
+        enrolled = enroll(self.bundle.path, name, photos, replace_class=replace_class)
+        set_classes(self._backend, enrolled.bundle)
+        self.bundle, self.manifest = enrolled.bundle, enrolled.bundle.manifest
+        return enrolled
 
     def close(self) -> None:
-        """Gives the model back."""
+        """Frees the model; the session may not be used afterwards."""
         self._backend.close()
 
     def __enter__(self) -> Session:
@@ -287,4 +297,57 @@ class Session:
         self.close()
 
 
-monotonic_ns = time.monotonic_ns
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """What of a bundle is run, and how its golden frame is replayed.
+
+    Attributes:
+        path: ``model.onnx`` or an engine.
+        golden: Name of the golden frame's file.
+        batch: How often the golden frame is repeated in its batch.
+    """
+
+    path: Path
+    golden: str
+    batch: int
+
+
+def _open_model_file(file: Path, open_model: _OpenModel) -> tuple[Backend, Manifest]:
+    """Opens a bare ``.onnx`` file; its manifest comes from its metadata."""
+    backend = open_model(file, None)
+    manifest = backend.manifest if isinstance(backend, HasManifest) else None
+    if manifest is None:
+        backend.close()
+        raise BundleError(
+            f"{file} contains no Trocar manifest",
+            remedy="name the bundle's folder, or make a bundle with `trocar import-onnx`",
+        )
+    return backend, manifest
+
+
+def _model_of(bundle: Bundle, *, backend: str, device: str, precision: str | None) -> _Model:
+    """The graph, or for a TensorRT backend the engine that fits this machine."""
+    if backend not in FLAVOURS:
+        return _Model(path=bundle.model, golden=GOLDEN, batch=1)
+    name = engine_selection.find_engine(bundle, flavour=backend, device=device, precision=precision)
+    # An engine for one frame size has a golden frame of that size.
+    _, _, engine_golden = files_of_engine(name)
+    return _Model(
+        path=bundle.path / name,
+        golden=engine_golden if engine_golden in bundle.manifest.files else GOLDEN,
+        batch=engines_of(bundle)[name].profile.minimum[0],
+    )
+
+
+def _open_verified(bundle: Bundle, model: _Model, open_model: _OpenModel) -> Backend:
+    """Opens the model, replays the golden frame, and hands over enrolled classes."""
+    backend = open_model(model.path, bundle.manifest)
+    try:
+        margin = golden_margin(bundle.manifest, backend.precision)
+        golden = bundle.read(model.golden)
+        replay(backend, bundle.manifest, golden, margin=margin, batch=model.batch)
+        set_classes(backend, bundle)
+    except BaseException:
+        backend.close()
+        raise
+    return backend

@@ -1,4 +1,4 @@
-"""The command line: every command is imported when it is called, so that help answers at once.
+"""The command line; a command is imported when it is called, so that `trocar --help` is fast.
 
 trocar demo
 trocar train supervised data/ --out runs/first
@@ -16,12 +16,12 @@ from pathlib import Path
 import click
 
 from trocar import __version__
+from trocar.commands import HELP_SECTIONS
 from trocar.contract.errors import InterruptedByUserError, MissingExtraError, TrocarError
 
 _COMMANDS = Path(__file__).parent / "commands"
 
-
-# The package to install, by the module whose import failed; the extras of setup.py hold them all.
+# The extra of setup.py that installs a module whose import failed.
 _EXTRA_OF_MODULE = {
     "torch": "train",
     "torchvision": "train",
@@ -48,6 +48,17 @@ def command_names() -> list[str]:
     return sorted(path.stem.replace("_", "-") for path in _COMMANDS.glob("[a-z]*.py"))
 
 
+def help_sections() -> dict[str, list[str]]:
+    """Names of the commands by section of `trocar --help`; "Other" has those of no section."""
+    names = command_names()
+    sections = {
+        title: [name for name in wanted if name in names] for title, wanted in HELP_SECTIONS.items()
+    }
+    listed = {name for group in sections.values() for name in group}
+    sections["Other"] = [name for name in names if name not in listed]
+    return {title: group for title, group in sections.items() if group}
+
+
 def summary_of(name: str) -> str:
     """First line of a command's file; read from its source, not imported."""
     path = _COMMANDS / f"{name.replace('-', '_')}.py"
@@ -63,7 +74,32 @@ def find_command(name: str) -> click.Command:
     """
     stem = name.replace("-", "_")
     command: click.Command = getattr(importlib.import_module(f"trocar.commands.{stem}"), stem)
+    return mark_optional(command)
+
+
+def mark_optional(command: click.Command) -> click.Command:
+    """Adds ``[optional]`` to the help of options that have no default and are not required.
+
+    The commands of a group are marked when the group gives them.
+    """
+    for option in command.params:
+        if isinstance(option, click.Option) and _lacks_default(option):
+            option.help = f"{(option.help or '').rstrip()}  [optional]"
+    if isinstance(command, click.Group):
+        find = command.get_command
+
+        def get_command(ctx: click.Context, cmd_name: str) -> click.Command | None:
+            part = find(ctx, cmd_name)
+            return None if part is None else mark_optional(part)
+
+        command.get_command = get_command  # type: ignore[method-assign]
     return command
+
+
+def _lacks_default(option: click.Option) -> bool:
+    text = option.help or ""
+    says = option.required or option.is_flag or "[default: " in text or "[optional]" in text
+    return not says and option.to_info_dict()["default"] in (None, ())
 
 
 class CommandsByFile(click.Group):
@@ -84,7 +120,7 @@ class CommandsByFile(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Adds the nearest known names to click's word on an unknown command."""
+        """Adds the nearest known names to click's error on an unknown command."""
         names = command_names()
         if args and args[0] not in names and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], names, n=2)
@@ -93,12 +129,17 @@ class CommandsByFile(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list of commands without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary_of(name)) for name in command_names()])
+        """Writes the commands by section without importing any of them."""
+        width = max(map(len, command_names()))
+        for title, names in help_sections().items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), summary_of(name)) for name in names])
 
 
-@click.command(cls=CommandsByFile, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=CommandsByFile,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(__version__, prog_name="trocar")
 def cli() -> None:
     """From labelled surgical frames to instruments found in live video.
@@ -108,10 +149,10 @@ def cli() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the command line; every expected fault ends in words and an exit code, no traceback.
+    """Runs the command line; an expected error prints its message and remedy, no traceback.
 
     The exit code is the error's status code (see `trocar.contract.errors`), 2 for wrong usage and
-    130 for Ctrl-C. With ``TROCAR_DEBUG=1`` the traceback is shown.
+    130 for Ctrl-C. With ``TROCAR_DEBUG=1`` the traceback is printed.
     """
     if os.environ.get("TROCAR_DEBUG"):
         cli(args)
@@ -130,7 +171,7 @@ def main(args: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         _fail(_missing(error))
     except BrokenPipeError:
-        # The reader of our output has left (`trocar … | head`); nobody is there to be told.
+        # The reader of the output has closed it (`trocar … | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
 

@@ -1,1 +1,1 @@
-"""The implementations of the counts: NumPy reference, PyTorch, CUDA, emulation."""
+"""The backends: NumPy reference, PyTorch, CUDA kernels, and the emulation of these on a CPU."""

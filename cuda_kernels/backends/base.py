@@ -1,4 +1,4 @@
-"""What a backend must be able to do, and the plan that it is given.
+"""The interface of every backend, and the plans that a backend executes.
 
 plan = SoftPlan(offsets=((0, 1),), from_logits=True, one_hot=False)
 """
@@ -22,7 +22,7 @@ class HardPlan:
     levels: int
     """Side of the matrices; labels outside ``0..levels-1`` belong to no pair."""
     ignore_index: int | None = None
-    """A label that belongs to no pair although it is a level."""
+    """Pixels of this label belong to no pair."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class SoftPlan:
 
     offsets: tuple[Offset, ...]
     from_logits: bool
-    """Softmax over the classes is taken first, and its gradient included."""
+    """Take the softmax over the classes first, and include its gradient."""
     one_hot: bool
-    """Straight-through: the value is that of one-hot(argmax), the gradient passes it by."""
+    """Straight-through: the value is that of one-hot(argmax); the gradient ignores the arg-max."""
 
 
-class Engine(Protocol):
-    """Five functions on torch tensors; none of them records gradients, autograd.py does.
+class Backend(Protocol):
+    """Five functions on torch tensors, without autograd; ``autograd.py`` adds it.
 
     ``hard_counts`` and ``soft_counts`` give plain counts: neither symmetric nor normalised.
     """
@@ -51,7 +51,7 @@ class Engine(Protocol):
     def soft_counts(
         self, x: Tensor, valid: Tensor | None, plan: SoftPlan
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """``[B,C,H,W]`` and ``[B,H,W]`` to ``[B,O,C,C]``, and what ``soft_gradient`` wants kept."""
+        """``[B,C,H,W]`` and ``[B,H,W]`` to ``[B,O,C,C]``, and what ``soft_gradient`` needs."""
         ...
 
     def soft_gradient(
@@ -60,9 +60,9 @@ class Engine(Protocol):
         valid: Tensor | None,
         plan: SoftPlan,
         grad: Tensor,
-        kept: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
     ) -> Tensor:
-        """The gradient of the counts, ``[B,O,C,C]``, to that of ``x``, in the dtype of ``x``."""
+        """Gradient of the counts, ``[B,O,C,C]``, to the gradient of ``x``, in its dtype."""
         ...
 
     def entropy(self, counts: Tensor, *, symmetric: bool) -> Tensor:
@@ -70,5 +70,5 @@ class Engine(Protocol):
         ...
 
     def entropy_gradient(self, counts: Tensor, grad: Tensor, *, symmetric: bool) -> Tensor:
-        """The gradient of the entropies, ``[B]``, to that of the counts, ``[B,O,L,L]``."""
+        """Gradient of the entropies, ``[B]``, to the gradient of the counts, ``[B,O,L,L]``."""
         ...

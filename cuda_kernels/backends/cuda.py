@@ -1,11 +1,11 @@
-"""Launches the kernels on NVIDIA GPUs by pycuda, in the context and the order of torch.
+"""Launches the kernels on NVIDIA GPUs with pycuda, in torch's context and stream order.
 
-    cuda_engine(torch.device("cuda", 0)).hard_counts(labels, plan)
+    cuda_backend(torch.device("cuda", 0)).hard_counts(labels, plan)
 
-torch works in the primary context of a device, so the kernels are loaded there too and take torch's
-memory as it is. pycuda can't launch on a foreign stream: it has a stream of its own for every
-device, which events join to torch's current stream before and after; nothing waits on the host, and
-a CUDA graph captures the launches along with torch's own.
+torch uses the primary context of a device. The kernels are loaded into the same context and work on
+torch's memory. pycuda cannot launch on a stream that it did not create, so it has one stream for
+every device. Events order this stream after torch's current stream before the launches, and torch's
+stream after it afterwards. The host never waits, and a CUDA graph captures the launches too.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ import torch
 from torch import Tensor
 
 from trocar.contract.errors import ArgumentError, BackendError
-from trocar.cuda_kernels.backends.kernels import Int64, KernelEngine, Launch, Source
+from trocar.cuda_kernels.backends.kernels import Int64, KernelBackend, Launch, Source
 from trocar.cuda_kernels.backends.launch_plan import Tuning
-from trocar.cuda_kernels.build.build import cached_binary, check_architecture
+from trocar.cuda_kernels.compilation.cache import cached_binary
+from trocar.cuda_kernels.compilation.sources import check_architecture
 
-_STATIC_LIMIT = 48 * 1024  # a kernel must ask before it takes more shared memory
+_DEFAULT_SHARED = 48 * 1024  # bytes; a kernel must ask for more by an attribute
 _lock = threading.Lock()
 
 
-def cuda_engine(device: torch.device, *, tensor_cores: bool = False) -> KernelEngine:
-    """Return the engine of one GPU; made once for each, with what it has loaded.
+def cuda_backend(device: torch.device, *, tensor_cores: bool = False) -> KernelBackend:
+    """Return the backend of one GPU; the loaded kernels are shared by all calls.
 
     Raises:
-        BackendError: pycuda or the driver refuses, or the GPU is older than sm_75 (sm_80 with
+        BackendError: pycuda or the driver fails, or the GPU is older than sm_75 (sm_80 with
             ``tensor_cores``).
     """
     index = torch.cuda.current_device() if device.index is None else device.index
@@ -40,8 +41,8 @@ def cuda_engine(device: torch.device, *, tensor_cores: bool = False) -> KernelEn
         launcher = _launcher_of(index)
         if tensor_cores:
             check_architecture("soft_forward_tensor.cu", launcher.architecture)
-            return KernelEngine("cuda-tensor", launcher, tensor_cores=True)
-        return KernelEngine("cuda", launcher)
+            return KernelBackend("cuda-tensor", launcher, tensor_cores=True)
+        return KernelBackend("cuda", launcher)
 
 
 @cache
@@ -50,10 +51,10 @@ def _launcher_of(index: int) -> CudaLauncher:
 
 
 class CudaLauncher:
-    """The kernels of one GPU. Modules stay loaded for the life of the process."""
+    """The kernels of one GPU; modules stay loaded until the process ends."""
 
     def __init__(self, index: int) -> None:
-        cuda: Any = torch.cuda  # parts of it have no annotations
+        cuda: Any = torch.cuda  # partly without annotations
         try:
             import pycuda.driver as driver
 
@@ -75,11 +76,11 @@ class CudaLauncher:
         self._device = torch.device("cuda", index)
         self.architecture = f"sm_{major}{minor}"
         self._context = gpu.retain_primary_context()
-        self._most_shared = gpu.get_attribute(
+        self._max_shared = gpu.get_attribute(
             driver.device_attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         )
         self._functions: dict[tuple[Source, str], Any] = {}
-        self._guard = threading.Lock()  # autograd runs the backward pass in a thread of its own
+        self._guard = threading.Lock()  # autograd runs the backward pass in another thread
         processors = torch.cuda.get_device_properties(index).multi_processor_count
         self.tuning = Tuning(blocks=8 * processors)
         with self._current():
@@ -87,10 +88,10 @@ class CudaLauncher:
         self._torch_stream = cuda.ExternalStream(self._stream.handle, device=self._device)
 
     def run(self, device: torch.device, launches: Sequence[Launch]) -> None:
-        """Queue the launches after torch's work so far and before its work to come."""
+        """Queue the launches after torch's earlier work and before its later work."""
         ready = [self._prepared(launch) for launch in launches]
         with self._guard, torch.cuda.device(self._device):
-            # A lock, since two threads' joins on the one stream must not interleave.
+            # The lock keeps the events of two threads on this one stream from interleaving.
             outer = torch.cuda.current_stream(self._device)
             self._torch_stream.wait_stream(outer)
             with self._current():
@@ -107,11 +108,11 @@ class CudaLauncher:
             outer.wait_stream(self._torch_stream)
 
     def _prepared(self, launch: Launch) -> tuple[Any, str]:
-        """The loaded function of a launch and the layout of its arguments."""
-        if launch.shape.shared > self._most_shared:
+        """The loaded function of a launch, and pycuda's format of its arguments."""
+        if launch.shape.shared > self._max_shared:
             raise ArgumentError(
-                f"{launch.kernel} would take {launch.shape.shared} bytes of shared memory a block, "
-                f"this GPU has {self._most_shared}",
+                f"{launch.kernel} would need {launch.shape.shared} bytes of shared memory a block, "
+                f"this GPU has {self._max_shared}",
                 remedy="use float32, or backend='torch'",
             )
         key = launch.source, launch.kernel
@@ -122,7 +123,7 @@ class CudaLauncher:
                     module = self._driver.module_from_buffer(binary)
                     self._functions[key] = module.get_function(launch.kernel)
             function = self._functions[key]
-            if launch.shape.shared > _STATIC_LIMIT:
+            if launch.shape.shared > _DEFAULT_SHARED:
                 with self._current():
                     function.set_attribute(
                         self._driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES,
@@ -132,7 +133,7 @@ class CudaLauncher:
 
     @contextmanager
     def _current(self) -> Iterator[None]:
-        """Make the primary context current for pycuda, and leave the thread as it was."""
+        """Make the primary context current for pycuda, then restore the one before."""
         self._context.push()
         try:
             yield

@@ -1,8 +1,9 @@
-"""Runs the kernels on the CPU: compiled by the host compiler through ``kernels/host_shim.h``.
+"""Runs the kernels on the CPU, compiled by the host compiler with ``kernels/host/shim.h``.
 
-    KernelEngine("emulated", HostLauncher(folder=Path("scratch")))
+    KernelBackend("emulated", HostLauncher(folder=Path("scratch")))
 
-For tests and for writing kernels without a GPU; slow. One library for each source and its choices.
+For tests and for writing kernels without a GPU; it is slow. Each source with its choices is one
+library.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from torch import Tensor
 from trocar.contract.errors import BackendError
 from trocar.cuda_kernels.backends.kernels import Int64, Launch, Source
 from trocar.cuda_kernels.backends.launch_plan import Tuning
-
-KERNELS = Path(__file__).parent / "kernels"
+from trocar.cuda_kernels.compilation.sources import KERNELS, included_files
 
 COMMON_FLAGS = ("-std=c++20", "-fno-gnu-unique", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
 
@@ -33,30 +33,34 @@ COMMON_FLAGS = ("-std=c++20", "-fno-gnu-unique", "-Wall", "-Wextra", "-Wno-unkno
 def compile_on_host(
     source: Source, target: Path, flags: Sequence[str], *, kernels: Path = KERNELS
 ) -> None:
-    """Compile a kernel source with the host compiler into the target, whole or not at all.
+    """Compile a kernel source with ``g++``; the target appears only if that succeeds.
+
+    Args:
+        source: The source and its compile-time choices.
+        target: A library if the flags contain ``-shared``, else a program that replays launches.
+        flags: Further flags of the compiler.
+        kernels: Folder of the source.
 
     Raises:
-        BackendError: There is no ``g++``, or it does not accept the source.
+        BackendError: ``g++`` is not installed or does not compile the source.
     """
     compiler = shutil.which("g++")
     if compiler is None:
         raise BackendError(
-            "the emulation compiles the kernels with g++, which is not there",
+            "the emulation compiles the kernels with g++, which is not installed",
             remedy="install a C++20 compiler",
         )
     defines = [f"-D{name}={value}" for name, value in source.defines]
     handle, part = tempfile.mkstemp(dir=target.parent, suffix=".part")
     os.close(handle)
     command = [compiler, *COMMON_FLAGS, *flags, *defines, "-I", str(kernels)]
-    # A program of its own, or a library that this process loads.
-    main = () if "-shared" in flags else (str(kernels / "host_replay.cpp"),)
-    command += ["-include", str(kernels / source.file), "-x", "c++"]
-    command += main or (os.devnull,)
-    done = subprocess.run([*command, "-o", part], capture_output=True, text=True, check=False)
-    if done.returncode:
+    main = os.devnull if "-shared" in flags else str(kernels / "host" / "replay.cpp")
+    command += ["-include", str(kernels / source.file), "-x", "c++", main]
+    completed = subprocess.run([*command, "-o", part], capture_output=True, text=True, check=False)
+    if completed.returncode:
         Path(part).unlink()
         raise BackendError(
-            f"g++ does not accept {source.file}:\n{done.stderr}",
+            f"g++ does not compile {source.file}:\n{completed.stderr}",
             remedy="the kernels need C++20: g++ 11 or later",
         )
     Path(part).chmod(0o755)
@@ -65,16 +69,16 @@ def compile_on_host(
 
 @dataclass
 class HostLauncher:
-    """Launches by fibers in this process, one library a source.
+    """Runs launches in this process; the threads of a block are fibers.
 
-    With ``record`` set to a list, every launch is appended to it with what it was given and what
-    it made, for ``host_replay.cpp`` to repeat under a sanitizer.
+    If ``record`` is a list, every launch is appended to it with its buffers before and after, so
+    that ``replay.cpp`` can repeat it under a sanitizer.
     """
 
     folder: Path
     tuning: Tuning = field(default_factory=Tuning)
     backwards: bool = False
-    """Run the threads of each block in the opposite order."""
+    """Run the threads of each block in reverse order."""
     kernels: Path = KERNELS
     record: list[tuple[Source, bytes]] | None = None
     _libraries: dict[Source, ctypes.CDLL] = field(default_factory=dict)
@@ -83,7 +87,7 @@ class HostLauncher:
         """Run the launches one after another."""
         for launch in launches:
             before = None if self.record is None else _packed_buffers(launch)
-            arguments, keep = _pointers(launch)
+            arguments, owners = _pointers(launch)
             status = self._library(launch.source).emulate(
                 launch.kernel.encode(),
                 (ctypes.c_uint * 3)(*launch.shape.grid),
@@ -92,7 +96,7 @@ class HostLauncher:
                 ctypes.c_int(self.backwards),
                 arguments,
             )
-            del keep
+            del owners
             if status:
                 raise BackendError(
                     f"{launch.source.file} has no kernel {launch.kernel}",
@@ -103,8 +107,10 @@ class HostLauncher:
 
     def _library(self, source: Source) -> ctypes.CDLL:
         if source not in self._libraries:
-            name = hashlib.sha256(repr((source, str(self.kernels))).encode()).hexdigest()[:16]
-            target = self.folder / f"{source.file}-{name}.so"
+            digest = hashlib.sha256(repr(source).encode())
+            for path in included_files(self.kernels / source.file, host=True):
+                digest.update(path.read_bytes())
+            target = self.folder / f"{source.file}-{digest.hexdigest()[:16]}.so"
             if not target.exists():
                 compile_on_host(source, target, ["-O1", "-fPIC", "-shared"], kernels=self.kernels)
             self._libraries[source] = ctypes.CDLL(str(target))
@@ -112,19 +118,19 @@ class HostLauncher:
 
 
 def _pointers(launch: Launch) -> tuple[ctypes.Array[ctypes.c_void_p], list[object]]:
-    """The array of pointers to arguments that ``emulate`` takes, and what must stay alive."""
-    keep: list[object] = []
+    """The array of pointers that ``emulate`` takes, and the objects that must stay alive."""
+    owners: list[object] = []
     for argument in launch.arguments:
         if argument is None:
-            keep.append(ctypes.c_void_p(None))
+            owners.append(ctypes.c_void_p(None))
         elif isinstance(argument, Tensor):
-            keep.append(ctypes.c_void_p(argument.data_ptr()))
+            owners.append(ctypes.c_void_p(argument.data_ptr()))
         elif isinstance(argument, Int64):
-            keep.append(ctypes.c_longlong(argument))
+            owners.append(ctypes.c_longlong(argument))
         else:
-            keep.append(ctypes.c_int(argument))
-    addresses = [ctypes.addressof(value) for value in keep]  # type: ignore[arg-type]
-    return (ctypes.c_void_p * len(keep))(*addresses), keep
+            owners.append(ctypes.c_int(argument))
+    addresses = [ctypes.addressof(value) for value in owners]  # type: ignore[arg-type]
+    return (ctypes.c_void_p * len(owners))(*addresses), owners
 
 
 def _packed_buffers(launch: Launch) -> list[bytes]:
@@ -132,14 +138,14 @@ def _packed_buffers(launch: Launch) -> list[bytes]:
 
 
 def _packed(launch: Launch, before: list[bytes]) -> bytes:
-    """The layout that ``host_replay.cpp`` reads: header, then each argument."""
+    """The record that ``replay.cpp`` reads: a header, then each argument."""
     name = launch.kernel.encode()
     parts = [struct.pack("<I", len(name)), name]
     grid, shape = launch.shape.grid, launch.shape
     parts.append(struct.pack("<3IIQI", *grid, shape.threads, shape.shared, len(launch.arguments)))
-    for argument, given in zip(launch.arguments, before, strict=True):
+    for argument, content in zip(launch.arguments, before, strict=True):
         if isinstance(argument, Tensor):
-            parts.append(struct.pack("<IQ", 2, len(given)) + given + _bytes(argument))
+            parts.append(struct.pack("<IQ", 2, len(content)) + content + _bytes(argument))
         elif argument is None:
             parts.append(struct.pack("<IQ", 1, 0))
         else:

@@ -1,6 +1,6 @@
-"""The kernels behind the interface that every backend has, launched by whoever can.
+"""The kernels as a backend.
 
-    KernelEngine("cuda", launcher).soft_counts(logits, None, plan)
+    KernelBackend("cuda", launcher).soft_counts(logits, None, plan)
 
 The same code drives the GPU and the emulation on the CPU; only the launcher differs.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from trocar.contract.errors import ArgumentError
 from trocar.cuda_kernels.backends import launch_plan as plans
 from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
-from trocar.cuda_kernels.backends.launch_plan import Shape, Tuning
+from trocar.cuda_kernels.backends.launch_plan import LaunchShape, Tuning
 from trocar.cuda_kernels.backends.torch import compute_dtype
 from trocar.cuda_kernels.checks import check_tensor_cores
 from trocar.cuda_kernels.offsets import Offset
@@ -30,7 +30,7 @@ class Int64(int):
 
 @dataclass(frozen=True)
 class Source:
-    """A kernel source with its compile-time choices: one binary."""
+    """A kernel source with its compile-time choices; each is one binary."""
 
     file: str
     defines: tuple[tuple[str, str], ...]
@@ -38,16 +38,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel call. None among the arguments is a null pointer."""
+    """One kernel call; None as an argument is a null pointer."""
 
     source: Source
     kernel: str
-    shape: Shape
+    shape: LaunchShape
     arguments: tuple[Tensor | int | None, ...]
 
 
 class Launcher(Protocol):
-    """Runs launches in order, after what torch has queued and before what it queues next."""
+    """Runs launches in order, after torch's earlier work and before its later work."""
 
     tuning: Tuning
 
@@ -72,8 +72,8 @@ _SCALARS = {
 _COUNTS = {torch.int32: "int", torch.float32: "float", torch.float64: "double"}
 
 
-class KernelEngine:
-    """Plans, buffers and arguments of every kernel; see ``kernels/``."""
+class KernelBackend:
+    """Plans the launches, allocates the buffers and passes the arguments of every kernel."""
 
     def __init__(self, name: str, launcher: Launcher, *, tensor_cores: bool = False) -> None:
         """With ``tensor_cores``, soft co-occurrence is summed by ``soft_forward_tensor.cu``."""
@@ -91,7 +91,7 @@ class KernelEngine:
     def soft_counts(
         self, x: Tensor, valid: Tensor | None, plan: SoftPlan
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Sum outer products, or count the labels of the arg-max and keep them."""
+        """Sum outer products, or count the arg-max labels and return them as well."""
         _check_area(x.shape)
         x, mask, real = x.contiguous(), _bytes(valid), compute_dtype(x.dtype)
         batch, classes, height, width = x.shape
@@ -110,13 +110,13 @@ class KernelEngine:
             return counts.to(real), (labels,)
         source = soft_source("soft_forward.cu", x.dtype, classes, plan.from_logits)
         size, total = real.itemsize, len(plan.offsets)
-        summing, kernel, adding = source, "soft_forward", source
+        sum_source, kernel, add_source = source, "soft_forward", source
         if self._tensor_cores:
             check_tensor_cores(x)
-            summing = soft_source("soft_forward_tensor.cu", x.dtype, classes, plan.from_logits)
+            sum_source = soft_source("soft_forward_tensor.cu", x.dtype, classes, plan.from_logits)
             kernel = "soft_forward_tensor"
-            # sum_parts is the same for any number of classes: one binary serves them all.
-            adding = soft_source("soft_forward.cu", real, 1, from_logits=True)
+            # sum_parts does not depend on the number of classes, so one binary is enough.
+            add_source = soft_source("soft_forward.cu", real, 1, from_logits=True)
             shape = plans.plan_soft_tensor(x.shape, plan.offsets, tuning)
         else:
             shape = plans.plan_soft_forward(x.shape, plan.offsets, size, tuning)
@@ -130,13 +130,13 @@ class KernelEngine:
             x.device,
             [
                 Launch(
-                    summing,
+                    sum_source,
                     kernel,
                     shape,
                     (x, mask, offsets, parts, height, width, total, *shape.numbers),
                 ),
                 Launch(
-                    adding,
+                    add_source,
                     "sum_parts",
                     plans.plan_sum(batch, cells, tuning),
                     (parts, sums, shape.grid[0], cells),
@@ -151,9 +151,9 @@ class KernelEngine:
         valid: Tensor | None,
         plan: SoftPlan,
         grad: Tensor,
-        kept: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
     ) -> Tensor:
-        """Gather the gradient of every pixel from its partners."""
+        """Gather the gradient of every pixel from its neighbours."""
         x, grad = x.contiguous(), grad.contiguous()
         _, classes, height, width = x.shape
         tuning, size = self._launcher.tuning, grad.dtype.itemsize
@@ -163,7 +163,7 @@ class KernelEngine:
         if plan.one_hot:
             shape = plans.plan_straight_backward(x.shape, total, size, tuning)
             kernel = "straight_backward"
-            second: Tensor | None = kept[0]
+            second: Tensor | None = saved[0]
         else:
             shape = plans.plan_soft_backward(x.shape, plan.offsets, size, tuning)
             kernel = "soft_backward"
@@ -183,7 +183,7 @@ class KernelEngine:
         return result
 
     def entropy(self, counts: Tensor, *, symmetric: bool) -> Tensor:
-        """One block a matrix, then the mean over the offsets."""
+        """One block per matrix, then the mean over the offsets."""
         counts = counts.contiguous()
         real = compute_dtype(counts.dtype)
         batch, total, side, _ = counts.shape
@@ -202,7 +202,7 @@ class KernelEngine:
         return entropies.mean(1)
 
     def entropy_gradient(self, counts: Tensor, grad: Tensor, *, symmetric: bool) -> Tensor:
-        """One block a matrix."""
+        """One block per matrix."""
         counts, grad = counts.contiguous(), grad.contiguous()
         batch, total, side, _ = counts.shape
         result = torch.empty_like(counts)
@@ -241,17 +241,17 @@ class KernelEngine:
 
 
 def hard_source(dtype: torch.dtype) -> Source:
-    """The binary that counts labels of this dtype."""
+    """The source that counts labels of this dtype."""
     return Source("hard.cu", (("LABEL", _LABELS[dtype]),))
 
 
 def entropy_source(dtype: torch.dtype) -> Source:
-    """The binary that takes the entropy of counts of this dtype."""
+    """The source for the entropy of counts of this dtype."""
     return Source("entropy.cu", (("COUNT", _COUNTS[dtype]),))
 
 
 def soft_source(file: str, dtype: torch.dtype, classes: int, from_logits: bool) -> Source:
-    """The binary for scores of this dtype and number of classes."""
+    """The source for scores of this dtype and number of classes."""
     return Source(
         file,
         (
@@ -264,7 +264,7 @@ def soft_source(file: str, dtype: torch.dtype, classes: int, from_logits: bool) 
 
 @lru_cache(maxsize=64)
 def device_offsets(offsets: tuple[Offset, ...], device: torch.device) -> Tensor:
-    """The offsets in the device's memory, copied there once."""
+    """The offsets in device memory, ``[O,2]`` int32; copied once and cached."""
     return torch.tensor(offsets, dtype=torch.int32, device=device)
 
 
@@ -281,6 +281,6 @@ def _check_area(shape: torch.Size) -> None:
     height, width = shape[-2:]
     if height * width >= 2**31:
         raise ArgumentError(
-            f"an image of {height}x{width} has 2**31 pixels or more, the kernels index fewer",
-            remedy="use backend='torch', or cut the image (a tensor as a whole may be larger)",
+            f"an image of {height}x{width} has 2**31 pixels or more, the kernels accept fewer",
+            remedy="use backend='torch', or cut the image; the whole batch may have more pixels",
         )

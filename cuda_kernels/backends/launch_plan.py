@@ -1,6 +1,6 @@
-"""How a problem is cut into blocks, tiles and shared memory; plain arithmetic, no device.
+"""Sizes of launches: blocks, tiles and shared memory, without a device.
 
-plan_soft_forward((8, 8, 512, 512), ((0, 1),), 4, Tuning())  # Shape(grid=(512, 1, 8), ...)
+plan_soft_forward((8, 8, 512, 512), ((0, 1),), 4, Tuning())  # LaunchShape(grid=(128, 1, 8), ...)
 """
 
 from __future__ import annotations
@@ -12,52 +12,55 @@ from trocar.contract.errors import ArgumentError
 from trocar.cuda_kernels.offsets import Offset
 
 WARP = 32
-RUN = 16  # labels that one thread of hard.cu takes at a time
-_LONGEST_GRID = 65535  # of y and z
+RUN = 16
+"""Labels that a thread of ``hard.cu`` loads at once."""
+_MAX_GRID_YZ = 65535
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What the plans aim for; the emulation tests every kernel under several of these."""
+    """Targets of the plans; the tests run every kernel under several of them."""
 
     threads: int = 256
-    """Threads of a block, a multiple of 32."""
+    """Threads of a block: a multiple of 32, at most 256."""
     shared: int = 48 * 1024
-    """Bytes of shared memory of a block of float32; float64 may take twice as much."""
+    """Bytes of shared memory of a block for float32; float64 may use twice as much."""
     blocks: int = 1024
-    """Blocks of one launch, about: enough to fill the device and few enough to reuse each."""
+    """Approximate number of blocks of a launch: enough to fill the device, not more."""
     tile: tuple[int, int] | None = None
-    """Largest columns and rows of a tile; None chooses."""
+    """Maximum columns and rows of a tile; None: 32 columns, and as many rows as fit."""
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The size of one launch, and the numbers that the kernel is told."""
+class LaunchShape:
+    """Size of one launch, and the numbers that are passed to the kernel."""
 
     grid: tuple[int, int, int]
     threads: int
+    """Threads of a block."""
     shared: int
+    """Bytes of shared memory of a block."""
     numbers: tuple[int, ...] = ()
 
 
-def plan_hard(shape: Sequence[int], levels: int, offsets: int, tuning: Tuning) -> Shape:
+def plan_hard(shape: Sequence[int], levels: int, offsets: int, tuning: Tuning) -> LaunchShape:
     """``numbers``: rows, offsets per slice, copies."""
     batch, height, width = shape
     row = 4 * levels
     rows = max(1, min(levels, tuning.shared // row))
-    together = max(1, min(offsets, tuning.shared // (row * rows))) if rows == levels else 1
-    slice_bytes = row * rows * together
+    fitting = max(1, min(offsets, tuning.shared // (row * rows))) if rows == levels else 1
+    slice_bytes = row * rows * fitting
     copies = max(1, min(tuning.threads // WARP, 8, tuning.shared // slice_bytes))
-    slices = _ceil(levels, rows) * _ceil(offsets, together)
+    slices = _ceil(levels, rows) * _ceil(offsets, fitting)
     runs = height * _ceil(width, RUN)
-    shares = _shares(_ceil(runs, tuning.threads), slices * batch, tuning)
-    grid = _grid(shares, slices, batch)
-    return Shape(grid, tuning.threads, slice_bytes * copies, (rows, together, copies))
+    blocks = _blocks(_ceil(runs, tuning.threads), slices * batch, tuning)
+    grid = _grid(blocks, slices, batch)
+    return LaunchShape(grid, tuning.threads, slice_bytes * copies, (rows, fitting, copies))
 
 
 def plan_soft_forward(
     shape: Sequence[int], offsets: Sequence[Offset], size: int, tuning: Tuning
-) -> Shape:
+) -> LaunchShape:
     """``numbers``: tasks, then the tiling: shift, rows, top, bottom, left, right."""
     batch, classes, height, width = shape
     blocks = _ceil(classes, 8)
@@ -67,20 +70,24 @@ def plan_soft_forward(
     tasks = min(total, warps)
     planes = blocks * side
     columns, rows, margins = _tile(
-        offsets, both=False, room=_room(size, tuning) // (planes * size), tuning=tuning
+        offsets, both=False, capacity=_capacity(size, tuning) // (planes * size), tuning=tuning
     )
-    held = (rows + margins[0] + margins[1]) * (columns + margins[2] + margins[3])
-    shared = size * max(planes * held, warps * side * side)
+    tile_size = (rows + margins[0] + margins[1]) * (columns + margins[2] + margins[3])
+    shared = size * max(planes * tile_size, warps * side * side)
     tiles = _ceil(height, rows) * _ceil(width, columns)
     groups = _ceil(total, tasks)
-    grid = _grid(_shares(tiles, groups * batch, tuning), groups, batch)
-    return Shape(grid, tuning.threads, shared, (tasks, columns.bit_length() - 1, rows, *margins))
+    grid = _grid(_blocks(tiles, groups * batch, tuning), groups, batch)
+    return LaunchShape(
+        grid, tuning.threads, shared, (tasks, columns.bit_length() - 1, rows, *margins)
+    )
 
 
-def plan_soft_tensor(shape: Sequence[int], offsets: Sequence[Offset], tuning: Tuning) -> Shape:
+def plan_soft_tensor(
+    shape: Sequence[int], offsets: Sequence[Offset], tuning: Tuning
+) -> LaunchShape:
     """``numbers``: as those of ``plan_soft_forward``.
 
-    Beyond 32 classes a block takes twice the shared memory; every device with TF32 has it.
+    For more than 32 classes a block uses twice the shared memory; every GPU with TF32 has it.
     """
     batch, classes, height, width = shape
     blocks = _ceil(classes, 32)
@@ -92,106 +99,110 @@ def plan_soft_tensor(shape: Sequence[int], offsets: Sequence[Offset], tuning: Tu
     columns, rows, margins = _tile(
         offsets,
         both=False,
-        # Between two planes up to seven numbers stay unused.
-        room=tuning.shared * min(blocks, 2) // (4 * classes) - 7,
+        # Up to seven numbers between two planes are unused.
+        capacity=tuning.shared * min(blocks, 2) // (4 * classes) - 7,
         tuning=tuning,
     )
-    held = (rows + margins[0] + margins[1]) * (columns + margins[2] + margins[3])
-    stride = (held + 3) // 8 * 8 + 4
+    tile_size = (rows + margins[0] + margins[1]) * (columns + margins[2] + margins[3])
+    stride = (tile_size + 3) // 8 * 8 + 4
     shared = 4 * max(classes * stride, warps * cells)
     tiles = _ceil(height, rows) * _ceil(width, columns)
     groups = _ceil(total, tasks)
-    grid = _grid(_shares(tiles, groups * batch, tuning), groups, batch)
-    return Shape(grid, tuning.threads, shared, (tasks, columns.bit_length() - 1, rows, *margins))
+    grid = _grid(_blocks(tiles, groups * batch, tuning), groups, batch)
+    return LaunchShape(
+        grid, tuning.threads, shared, (tasks, columns.bit_length() - 1, rows, *margins)
+    )
 
 
 def plan_soft_backward(
     shape: Sequence[int], offsets: Sequence[Offset], size: int, tuning: Tuning
-) -> Shape:
-    """``numbers``: batch of arms, then the tiling: shift, rows, top, bottom, left, right."""
+) -> LaunchShape:
+    """``numbers``: batch of directions, then the tiling: shift, rows, top, bottom, left, right."""
     batch, classes, height, width = shape
     matrix = size * classes * (classes | 1)
-    arms = 2 * len(offsets)
-    room = _room(size, tuning)
-    together = max(1, min(arms, room // 2 // matrix))
+    capacity = _capacity(size, tuning)
+    directions = max(1, min(2 * len(offsets), capacity // 2 // matrix))
     columns, rows, margins = _tile(
         offsets,
         both=True,
-        room=(room - together * matrix) // (classes * size),
+        capacity=(capacity - directions * matrix) // (classes * size),
         tuning=tuning,
         pixels=tuning.threads,
     )
-    held = (rows + margins[0] + margins[1]) * (columns + margins[2] + margins[3])
+    tile_size = (rows + margins[0] + margins[1]) * (columns + margins[2] + margins[3])
     tiles = _ceil(height, rows) * _ceil(width, columns)
-    return Shape(
-        _grid(_shares(tiles, batch, tuning), batch, 1),
+    return LaunchShape(
+        _grid(_blocks(tiles, batch, tuning), batch, 1),
         rows * columns,
-        together * matrix + size * classes * held,
-        (together, columns.bit_length() - 1, rows, *margins),
+        directions * matrix + size * classes * tile_size,
+        (directions, columns.bit_length() - 1, rows, *margins),
     )
 
 
-def plan_straight_backward(shape: Sequence[int], offsets: int, size: int, tuning: Tuning) -> Shape:
-    """``numbers``: batch of arms."""
+def plan_straight_backward(
+    shape: Sequence[int], offsets: int, size: int, tuning: Tuning
+) -> LaunchShape:
+    """``numbers``: batch of directions."""
     batch, classes, height, width = shape
     matrix = size * classes * (classes | 1)
-    together = max(1, min(2 * offsets, _room(size, tuning) // matrix))
-    return Shape(
-        _grid(_shares(_ceil(height * width, tuning.threads), batch, tuning), batch, 1),
+    directions = max(1, min(2 * offsets, _capacity(size, tuning) // matrix))
+    return LaunchShape(
+        _grid(_blocks(_ceil(height * width, tuning.threads), batch, tuning), batch, 1),
         tuning.threads,
-        together * matrix,
-        (together,),
+        directions * matrix,
+        (directions,),
     )
 
 
-def plan_pixels(shape: Sequence[int], tuning: Tuning) -> Shape:
-    """One thread a pixel, in turns."""
+def plan_pixels(shape: Sequence[int], tuning: Tuning) -> LaunchShape:
+    """One thread per pixel; a thread continues with further pixels if there are fewer threads."""
     batch, _, height, width = shape
-    shares = _shares(_ceil(height * width, tuning.threads), batch, tuning)
-    return Shape(_grid(shares, batch, 1), tuning.threads, 0)
+    blocks = _blocks(_ceil(height * width, tuning.threads), batch, tuning)
+    return LaunchShape(_grid(blocks, batch, 1), tuning.threads, 0)
 
 
-def plan_sum(batch: int, cells: int, tuning: Tuning) -> Shape:
-    """One thread a cell."""
-    return Shape(_grid(_ceil(cells, tuning.threads), batch, 1), tuning.threads, 0)
+def plan_sum(batch: int, cells: int, tuning: Tuning) -> LaunchShape:
+    """One thread per cell."""
+    return LaunchShape(_grid(_ceil(cells, tuning.threads), batch, 1), tuning.threads, 0)
 
 
-def plan_entropy(batch: int, offsets: int, size: int, tuning: Tuning) -> Shape:
-    """One block a matrix."""
-    return Shape(_grid(offsets, batch, 1), tuning.threads, size * tuning.threads // WARP)
+def plan_entropy(batch: int, offsets: int, size: int, tuning: Tuning) -> LaunchShape:
+    """One block per matrix."""
+    return LaunchShape(_grid(offsets, batch, 1), tuning.threads, size * tuning.threads // WARP)
 
 
 def _tile(
     offsets: Sequence[Offset],
     *,
     both: bool,
-    room: int,
+    capacity: int,
     tuning: Tuning,
     pixels: int = 256,
 ) -> tuple[int, int, tuple[int, int, int, int]]:
-    """The largest tile, and the margins for as many offsets as have room beside it.
+    """Columns, rows and margins of the largest tile of which ``capacity`` numbers hold one plane.
 
-    Offsets that do not fit are read from global memory by the kernel: slower, never wrong.
+    The margins cover as many offsets as fit. For the others the kernel reads global memory, which
+    is slower.
     """
-    most_columns, most_rows = tuning.tile or (WARP, 256)
+    max_columns, max_rows = tuning.tile or (WARP, 256)
     reach = 32
     while True:
         margins = _margins(offsets, both, reach)
         count = pixels
         while count >= WARP:
-            columns = min(WARP, most_columns)
+            columns = min(WARP, max_columns)
             while columns > 1 and columns * (count // columns) > pixels:
                 columns //= 2
-            rows = min(count // columns, most_rows) if pixels == 256 else count // columns
-            if (rows + margins[0] + margins[1]) * (columns + margins[2] + margins[3]) <= room:
-                # A margin several times the tile would be read for nothing.
+            rows = min(count // columns, max_rows) if pixels == 256 else count // columns
+            if (rows + margins[0] + margins[1]) * (columns + margins[2] + margins[3]) <= capacity:
+                # A smaller tile would have margins several times its own size.
                 if count >= min(pixels, 128) or reach <= 1:
                     return columns, rows, margins
                 break
             count //= 2
         if reach == 0:
             raise ArgumentError(
-                f"{tuning.shared} bytes of shared memory do not hold a tile of {WARP} pixels",
+                f"{tuning.shared} bytes of shared memory are too few for a tile of {WARP} pixels",
                 remedy="report this with the number of classes and offsets",
             )
         reach //= 2
@@ -208,18 +219,19 @@ def _margins(offsets: Sequence[Offset], both: bool, reach: int) -> tuple[int, in
     )
 
 
-def _room(size: int, tuning: Tuning) -> int:
+def _capacity(size: int, tuning: Tuning) -> int:
     return tuning.shared * (2 if size == 8 else 1)
 
 
-def _shares(most: int, others: int, tuning: Tuning) -> int:
-    return max(1, min(most, _ceil(tuning.blocks, others)))
+def _blocks(limit: int, others: int, tuning: Tuning) -> int:
+    """Blocks along x, where y and z together have ``others`` blocks."""
+    return max(1, min(limit, _ceil(tuning.blocks, others)))
 
 
 def _grid(x: int, y: int, z: int) -> tuple[int, int, int]:
-    if max(y, z) > _LONGEST_GRID:
+    if max(y, z) > _MAX_GRID_YZ:
         raise ArgumentError(
-            f"a launch would be {y} by {z} blocks, expected at most {_LONGEST_GRID} each: "
+            f"a launch would be {y} by {z} blocks, expected at most {_MAX_GRID_YZ} each: "
             "there are too many images or offsets",
             remedy="split the batch, or use backend='torch'",
         )

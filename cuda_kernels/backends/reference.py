@@ -1,6 +1,6 @@
-"""The reference behind the interface that every backend has.
+"""The NumPy reference as a backend.
 
-ReferenceEngine().entropy(counts, symmetric=True)  # [B]
+ReferenceBackend().entropy(counts, symmetric=True)  # [B]
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from trocar.cuda_kernels.backends.torch import compute_dtype
 Array = npt.NDArray[Any]
 
 
-class ReferenceEngine:
-    """NumPy in float64; what comes back has the device and dtype that a caller expects."""
+class ReferenceBackend:
+    """NumPy in float64; results have the device of the input and its dtype for sums."""
 
     name = "reference"
 
@@ -45,7 +45,7 @@ class ReferenceEngine:
         valid: Tensor | None,
         plan: SoftPlan,
         grad: Tensor,
-        kept: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
     ) -> Tensor:
         """See ``reference.soft_counts_gradient``."""
         result = reference.soft_counts_gradient(
@@ -69,7 +69,7 @@ class ReferenceEngine:
 
 
 def _paired(x: Tensor, plan: SoftPlan) -> Array:
-    """What the outer products are taken of."""
+    """The values whose outer products are summed: one-hot, softmax or as given."""
     values = _numpy(x)
     if plan.one_hot:
         return reference.one_hot(values)

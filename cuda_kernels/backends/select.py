@@ -1,6 +1,6 @@
-"""Which backend does the work.
+"""Selection of the backend by name or by device.
 
-engine_for(None, labels.device)  # by device: torch on the CPU, the kernels on a CUDA device
+select_backend(None, labels.device)  # torch on the CPU, the kernels on a CUDA device
 """
 
 from __future__ import annotations
@@ -13,47 +13,47 @@ from trocar.contract.errors import ArgumentError, BackendError, MissingExtraErro
 if TYPE_CHECKING:
     from torch import device as Device
 
-    from trocar.cuda_kernels.backends.base import Engine
+    from trocar.cuda_kernels.backends.base import Backend
 
 BACKENDS = ("reference", "torch", "cuda", "cuda-tensor")
 
 
 def default_backend(device: Device) -> str:
-    """Name the backend that is used where none is asked for.
+    """Name the backend that is used if the caller names none.
 
-    ``torch`` on the CPU; on a CUDA device ``cuda`` where pycuda is installed, else ``torch``.
+    ``torch`` on the CPU; on a CUDA device ``cuda`` if pycuda is installed, else ``torch``.
     """
     if device.type == "cuda" and importlib.util.find_spec("pycuda") is not None:
         return "cuda"
     return "torch"
 
 
-def engine_for(backend: str | None, device: Device) -> Engine:
-    """Return the engine for tensors of this device.
+def select_backend(backend: str | None, device: Device) -> Backend:
+    """Return the backend for tensors of a device.
 
     Raises:
-        ArgumentError: There is no backend of this name, or it cannot take tensors of this device.
-        BackendError: It is asked for and there is no NVIDIA GPU, or one too old for it.
-        MissingExtraError: It is asked for and its package is not installed.
+        ArgumentError: No backend has this name, or it does not accept tensors of this device.
+        BackendError: The backend needs an NVIDIA GPU, and there is none or it is too old.
+        MissingExtraError: The backend needs a package that is not installed.
     """
     check_backend(backend)
     chosen = backend or default_backend(device)
     if chosen in ("cuda", "cuda-tensor"):
         _check_cuda(device)
-        from trocar.cuda_kernels.backends.cuda import cuda_engine
+        from trocar.cuda_kernels.backends.cuda import cuda_backend
 
-        return cuda_engine(device, tensor_cores=chosen == "cuda-tensor")
+        return cuda_backend(device, tensor_cores=chosen == "cuda-tensor")
     if chosen == "torch":
-        from trocar.cuda_kernels.backends.torch import TorchEngine
+        from trocar.cuda_kernels.backends.torch import TorchBackend
 
-        return TorchEngine()
-    from trocar.cuda_kernels.backends.reference import ReferenceEngine
+        return TorchBackend()
+    from trocar.cuda_kernels.backends.reference import ReferenceBackend
 
-    return ReferenceEngine()
+    return ReferenceBackend()
 
 
 def check_backend(backend: str | None) -> None:
-    """Complain about a name that is no backend."""
+    """Refuse a name that is not a backend."""
     if backend is not None and backend not in BACKENDS:
         raise ArgumentError(
             f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}",

@@ -1,11 +1,11 @@
-"""The fastest formulation in torch alone, for any device.
+"""The counts and the entropy in torch operations only, for any device.
 
-    TorchEngine().soft_counts(logits, None, SoftPlan(((0, 1),), from_logits=True, one_hot=False))
+    TorchBackend().soft_counts(logits, None, SoftPlan(((0, 1),), from_logits=True, one_hot=False))
 
-The map is padded on the right by the largest |dx| with zeros and flattened. A displacement is then
-a constant step in memory, so the two pixels of all pairs are two strided views of one buffer and a
-matrix product of these views sums over the pixels without a copy. Pairs that leave the image meet
-the zeros. The gradient is added up in place through the same views.
+The map is padded on the right with zeros by the largest |dx| and flattened. An offset is then a
+constant distance in memory, so the two pixels of all pairs are two strided views of one buffer. A
+matrix product of these views sums over the pixels without a copy. For pairs that leave the image,
+the second pixel is one of the zeros. The gradient is summed in place through the same views.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
 from trocar.cuda_kernels.backends.cpu_histogram import joint_counts
 from trocar.cuda_kernels.offsets import Offset
-from trocar.cuda_kernels.reference import SMALLEST
+from trocar.cuda_kernels.reference import MIN_PROBABILITY
 
 
-class TorchEngine:
-    """Plain torch operations; see the module for the formulation."""
+class TorchBackend:
+    """Torch operations; the module docstring explains the method."""
 
     name = "torch"
 
@@ -39,7 +39,7 @@ class TorchEngine:
         if plan.one_hot and x.device.type == "cpu":
             labels = torch.empty((batch, *x.shape[2:]), dtype=torch.uint8)
             for image in range(batch):
-                _largest(x[image], None if valid is None else valid[image], labels[image])
+                _arg_max(x[image], None if valid is None else valid[image], labels[image])
             return joint_counts(labels, HardPlan(plan.offsets, classes)).to(real), (labels,)
         flat = x.new_empty((batch, classes, height * pitch), dtype=real)
         counts = flat.new_zeros((batch, len(plan.offsets), classes, classes))
@@ -60,16 +60,16 @@ class TorchEngine:
         valid: Tensor | None,
         plan: SoftPlan,
         grad: Tensor,
-        kept: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
     ) -> Tensor:
         """Add both ends of every pair into one padded gradient, then undo softmax and padding."""
-        (memory,) = kept
+        (stored,) = saved
         pitch = _pitch(x.shape, plan.offsets)
         result = torch.empty_like(x, memory_format=torch.contiguous_format)
         for part in _parts(x):
-            # From labels a one-hot map is made again, image by image.
-            by_label = memory.dtype == torch.uint8
-            flat = _one_hot(memory[part], x.shape, pitch, grad) if by_label else memory[part]
+            # Stored labels become a one-hot map again, one image at a time.
+            is_labels = stored.dtype == torch.uint8
+            flat = _one_hot(stored[part], x.shape, pitch, grad) if is_labels else stored[part]
             total = torch.zeros_like(flat)
             for position, offset in enumerate(plan.offsets):
                 ends = _pair(flat, offset, x.shape, pitch)
@@ -78,40 +78,40 @@ class TorchEngine:
                     matrix = grad[part][:, position]
                     sums[0].baddbmm_(matrix, ends[1])
                     sums[1].baddbmm_(matrix.transpose(1, 2), ends[0])
-            own = total.view(-1, *x.shape[1:3], pitch)[..., : x.shape[3]]
+            inner = total.view(-1, *x.shape[1:3], pitch)[..., : x.shape[3]]
             if plan.from_logits:
                 p = flat.view(-1, *x.shape[1:3], pitch)[..., : x.shape[3]]
                 if plan.one_hot:
                     p = torch.softmax(x[part], 1, dtype=flat.dtype)
-                own = own * p
-                own = own.addcmul_(p, own.sum(1, keepdim=True), value=-1)
-            result[part] = own
+                inner = inner * p
+                inner = inner.addcmul_(p, inner.sum(1, keepdim=True), value=-1)
+            result[part] = inner
             if valid is not None:
-                # Last, and not a product: what is not valid may be NaN, and so is its softmax.
+                # Filled, not multiplied, and last: a pixel that is not valid may be NaN.
                 result[part].masked_fill_(~valid[part, None], 0.0)
         return result
 
     def entropy(self, counts: Tensor, *, symmetric: bool) -> Tensor:
         """Average the entropies of the normalised matrices over the offsets."""
         if counts.device.type == "cpu" and counts.shape[2] > 64:
-            # Matrix by matrix, each in the same memory: it stays in the cache up to its logarithm.
+            # One matrix at a time in the same memory, so that it stays in the cache.
             real = compute_dtype(counts.dtype)
-            found = counts.new_empty(counts.shape[:2], dtype=real)
+            entropies = counts.new_empty(counts.shape[:2], dtype=real)
             g, p = counts.new_empty((2, *counts.shape[2:]), dtype=real)
-            for matrix, place in zip(counts.flatten(0, 1), found.view(-1), strict=True):
+            for matrix, target in zip(counts.flatten(0, 1), entropies.view(-1), strict=True):
                 g.copy_(matrix)
                 torch.add(g, g.T, out=p) if symmetric else p.copy_(g)
                 total = p.sum()
                 p.div_(torch.where(total > 0, total, 1.0))
-                torch.clamp_min(p, SMALLEST, out=g).log_()
-                place.copy_(-torch.dot(p.view(-1), g.view(-1)))
-            return found.mean(1)
+                torch.clamp_min(p, MIN_PROBABILITY, out=g).log_()
+                target.copy_(-torch.dot(p.view(-1), g.view(-1)))
+            return entropies.mean(1)
         return _entropies(counts, symmetric).mean(1)
 
     def entropy_gradient(self, counts: Tensor, grad: Tensor, *, symmetric: bool) -> Tensor:
-        """Differentiate ``entropy`` by hand, zero where the sum of a matrix is zero."""
+        """Analytic gradient of ``entropy``; zero where the sum of a matrix is zero."""
         p, total = _normalised(counts, symmetric)
-        slope = -p.clamp_min(SMALLEST).log() - (p > SMALLEST).to(p.dtype)
+        slope = -p.clamp_min(MIN_PROBABILITY).log() - (p > MIN_PROBABILITY).to(p.dtype)
         slope = slope - (p * slope).sum((2, 3), keepdim=True)
         factor = grad[:, None, None, None] / p.shape[1]
         factor = torch.where(total > 0, factor / total.clamp_min(1e-30), torch.zeros_like(total))
@@ -120,24 +120,24 @@ class TorchEngine:
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Float64 stays, everything else is summed in float32 (sums overflow float16)."""
+    """Dtype of the sums: float64 for float64, else float32, because sums overflow float16."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _pitch(shape: torch.Size, offsets: tuple[Offset, ...]) -> int:
-    """Width of the padded rows; offsets that reach beyond the image pad nothing."""
+    """Width of the padded rows; offsets beyond the image need no padding."""
     return shape[3] + max((abs(dx) for _, dx in offsets if abs(dx) < shape[3]), default=0)
 
 
 def _parts(x: Tensor) -> list[slice]:
-    """What is worked at together: an image on the CPU, to stay in its cache, else the batch."""
+    """Parts of the batch processed together: one image on the CPU, for its cache, else all."""
     if x.device.type == "cpu":
         return [slice(image, image + 1) for image in range(x.shape[0])]
     return [slice(None)]
 
 
 def _fill(flat: Tensor, x: Tensor, valid: Tensor | None, plan: SoftPlan, pitch: int) -> None:
-    """Write what is to be paired, zero in the padding and where not valid."""
+    """Write the values of one part; padding and pixels that are not valid are zero."""
     padded = flat.view(*x.shape[:3], pitch)
     inner = padded[..., : x.shape[3]]
     padded[..., x.shape[3] :] = 0.0
@@ -148,12 +148,12 @@ def _fill(flat: Tensor, x: Tensor, valid: Tensor | None, plan: SoftPlan, pitch: 
     else:
         inner.copy_(x)
     if valid is not None:
-        # Not a product: what is not valid may be anything, NaN too.
+        # Filled, not multiplied: a pixel that is not valid may be NaN.
         inner.masked_fill_(~valid[:, None], 0.0)
 
 
-def _largest(scores: Tensor, valid: Tensor | None, labels: Tensor) -> None:
-    """Arg-max of ``[C,H,W]``, 255 where not valid; torch's over a strided axis is slow."""
+def _arg_max(scores: Tensor, valid: Tensor | None, labels: Tensor) -> None:
+    """Arg-max of ``[C,H,W]``, 255 where not valid; torch.argmax is slow over a strided axis."""
     best = scores[0].clone()
     labels.zero_()
     for number in range(1, scores.shape[0]):
@@ -174,7 +174,7 @@ def _one_hot(labels: Tensor, shape: torch.Size, pitch: int, like: Tensor) -> Ten
 def _bincounts(labels: Tensor, plan: HardPlan) -> Tensor:
     """One ``bincount`` per offset over the whole batch, on any device."""
     batch, height, width = labels.shape
-    side = plan.levels + 1  # the last level collects what is not to be counted
+    side = plan.levels + 1  # the extra level collects the labels that are not counted
     level = labels.long()
     outside = (level < 0) | (level >= plan.levels)
     if plan.ignore_index is not None:
@@ -188,10 +188,10 @@ def _bincounts(labels: Tensor, plan: HardPlan) -> Tensor:
             continue
         top, left = max(0, -dy), max(0, -dx)
         bottom, right = height - max(0, dy), width - max(0, dx)
-        here = level[:, top:bottom, left:right]
-        there = level[:, top + dy : bottom + dy, left + dx : right + dx]
+        first = level[:, top:bottom, left:right]
+        second = level[:, top + dy : bottom + dy, left + dx : right + dx]
         bins = torch.bincount(
-            (image + here * side + there).flatten(), minlength=batch * side * side
+            (image + first * side + second).flatten(), minlength=batch * side * side
         )
         result[:, position] = bins.view(batch, side, side)[:, :-1, :-1]
     return result
@@ -199,13 +199,13 @@ def _bincounts(labels: Tensor, plan: HardPlan) -> Tensor:
 
 def _entropies(counts: Tensor, symmetric: bool) -> Tensor:
     p, _ = _normalised(counts, symmetric)
-    return -(p * p.clamp_min(SMALLEST).log()).sum((2, 3))
+    return -(p * p.clamp_min(MIN_PROBABILITY).log()).sum((2, 3))
 
 
 def _pair(
     flat: Tensor, offset: Offset, shape: torch.Size, pitch: int
 ) -> tuple[Tensor, Tensor] | None:
-    """Views of the two ends of all pairs, None where the offset reaches beyond the image."""
+    """Views of the two pixels of all pairs; None if the offset is larger than the image."""
     dy, dx = offset
     if abs(dy) >= shape[2] or abs(dx) >= shape[3]:
         return None

@@ -2,8 +2,10 @@
 //
 // Compile with -DCOUNT=<int, float or double>; sums are in float, or in double for double.
 //
-// Launch: grid (offsets, images), any number of whole warps, shared memory for two sums of every
-// warp. With P = G / S, G made symmetric first if asked, and L the logarithm of max(P, 1e-8):
+// Launch: grid (offsets, images), block of 256 threads (any multiple of 32), shared memory
+// sizeof(Real) * warps bytes, one sum per warp.
+//
+// With P = G / S, where G is made symmetric first if asked, and L the logarithm of max(P, 1e-8):
 //   E = -sum P L        dE/dG[a, b] = (h[a, b] - sum P h) / S,  h = -L - [P > 1e-8]
 #include "portable.cuh"
 
@@ -30,7 +32,7 @@ INLINE Real log_of(Real p) { return portable::logarithm(p > Real(1e-8) ? p : Rea
 
 INLINE Real slope(Real p) { return -log_of(p) - (p > Real(1e-8) ? Real(1) : Real(0)); }
 
-// Sum over the block, the same for every thread, always in the same order.
+// Sum over the block: every thread gets it, and the order of the additions is fixed.
 INLINE Real block_sum(Real value, Real* sums) {
   const int warps = static_cast<int>(blockDim.x) / 32;
   value = warp_sum(value);
@@ -49,21 +51,21 @@ KERNEL entropy_forward(const COUNT* __restrict__ counts, Real* __restrict__ entr
   DYNAMIC_SHARED(shared);
   Real* sums = reinterpret_cast<Real*>(shared);
   const int cells = side * side;
-  const int place = static_cast<int>(blockIdx.y * gridDim.x + blockIdx.x);
-  const COUNT* matrix = counts + static_cast<long long>(place) * cells;
+  const int index = static_cast<int>(blockIdx.y * gridDim.x + blockIdx.x);
+  const COUNT* matrix = counts + static_cast<long long>(index) * cells;
   Real sum = 0;
   for (int cell = threadIdx.x; cell < cells; cell += blockDim.x)
     sum += entry(matrix, side, symmetric, cell);
   const Real total = block_sum(sum, sums);
   Real entropy = 0;
-  if (!(total <= 0)) {  // a NaN goes on and shows
+  if (!(total <= 0)) {  // true for NaN, so that a NaN reaches the result
     for (int cell = threadIdx.x; cell < cells; cell += blockDim.x) {
       const Real p = entry(matrix, side, symmetric, cell) / total;
       entropy -= p * log_of(p);
     }
   }
   entropy = block_sum(entropy, sums);
-  if (threadIdx.x == 0) entropies[place] = entropy;
+  if (threadIdx.x == 0) entropies[index] = entropy;
 }
 EXPORT(entropy_forward)
 

@@ -1,7 +1,8 @@
-// What every kernel source includes first: one vocabulary for nvcc, NVRTC and the host compiler.
+// Common definitions for nvcc, NVRTC and the host compiler; every kernel source includes this
+// first.
 //
-// Device compilers know CUDA by themselves; the host compiler gets it from host_shim.h. Sixteen-bit
-// floats are moved as their bits, so that no CUDA header is needed (NVRTC comes without them).
+// The host compiler gets CUDA's vocabulary from host/shim.h. Sixteen-bit floats are handled as
+// bits, because NVRTC comes without CUDA's headers.
 #pragma once
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
@@ -9,7 +10,7 @@
 #define LAUNCH_BOUNDS(...) __launch_bounds__(__VA_ARGS__)
 #define EXPORT(kernel)
 #else
-#include "host_shim.h"
+#include "host/shim.h"
 #endif
 
 #define KERNEL extern "C" __global__ void
@@ -43,10 +44,11 @@ INLINE float float_of(unsigned int bits) {
 #endif
 }
 
-INLINE float widened(float value) { return value; }
-INLINE double widened(double value) { return value; }
-INLINE float widened(Bfloat16 value) { return float_of(static_cast<unsigned int>(value.bits) << 16); }
-INLINE float widened(Half value) {
+// Convert a stored number to the type that is computed with.
+INLINE float load(float value) { return value; }
+INLINE double load(double value) { return value; }
+INLINE float load(Bfloat16 value) { return float_of(static_cast<unsigned int>(value.bits) << 16); }
+INLINE float load(Half value) {
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
   float result;
   asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
@@ -56,16 +58,17 @@ INLINE float widened(Half value) {
 #endif
 }
 
-INLINE void narrow(float& target, float value) { target = value; }
-INLINE void narrow(double& target, double value) { target = value; }
-INLINE void narrow(Bfloat16& target, float value) {
+// Convert a computed number to the stored type, rounding to nearest.
+INLINE void store(float& target, float value) { target = value; }
+INLINE void store(double& target, double value) { target = value; }
+INLINE void store(Bfloat16& target, float value) {
   const unsigned int bits = bits_of(value);
   const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  // Round to nearest, ties to even; a NaN stays one.
+  // Ties to even; a NaN stays a NaN.
   const unsigned int rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
   target.bits = static_cast<unsigned short>((nan ? bits | 0x400000u : rounded) >> 16);
 }
-INLINE void narrow(Half& target, float value) {
+INLINE void store(Half& target, float value) {
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(target.bits) : "f"(value));
 #else

@@ -3,226 +3,260 @@
 // Compile flags: see tile.cuh. With M the gradient of G of one offset d,
 //   dp(x) = sum over d of M p(x + d) + M^T p(x - d),   dz = p (dp - <p, dp>) for logits z.
 // Every pixel gathers its own gradient: no atomics, and p is computed again instead of stored.
-// An offset has two arms, forth (M) and back (M^T). Shared memory holds the matrices of `batch`
-// arms at a time, stored so that the class of the gradient runs fastest.
+//
+// An offset has two directions: direction 2 n is M and x + d, direction 2 n + 1 is M^T and x - d.
+// Shared memory holds the matrices of `batch` directions at a time. Within a matrix, the class of
+// the gradient is the fastest index.
+//
+// Launch, in whole warps of at most 256 threads a block:
+//   soft_backward      grid (parts of the tiles, images), one thread per pixel of a tile;
+//                      shared: sizeof(Real) * (batch * kMatrix + CLASSES * tile_size) bytes
+//   argmax_labels      grid (parts of the pixels, images); no shared memory
+//   straight_backward  grid (parts of the pixels, images);
+//                      shared: sizeof(Real) * batch * kMatrix bytes
 #include "tile.cuh"
 
 namespace {
 
-// An odd step between the rows of the matrices sends different labels to different banks.
-constexpr int kStep = CLASSES | 1;
-constexpr int kMatrix = CLASSES * kStep;
-// Blocks that a multiprocessor should hold at once: what the registers of the sums leave room for.
-constexpr int kResident = sizeof(Real) == 4 && CLASSES <= 16 ? 4 : 1;
+// An odd stride between the rows of a matrix puts the rows of different labels in different banks.
+constexpr int kRowStride = CLASSES | 1;
+constexpr int kMatrix = CLASSES * kRowStride;
+constexpr int kMaxThreads = 256;
+constexpr int kMinBlocksPerSm = sizeof(Real) == 4 && CLASSES <= 16 ? 4 : 1;
 
-// matrices[arm][j][i] = what class j of the partner adds to the gradient of class i.
+// matrices[direction][j][i] = weight of class j of the neighbour in the gradient of class i.
 INLINE void load_matrices(const Real* grad, int image, int offset_count, int first, int batch,
                           Real* matrices) {
   const int cells = CLASSES * CLASSES;
   for (int cell = threadIdx.x; cell < batch * cells; cell += blockDim.x) {
-    const int arm = first + cell / cells;
-    if (arm >= 2 * offset_count) break;
-    const int row = cell % cells / CLASSES, column = cell % CLASSES;
-    const Real value = grad[(static_cast<long long>(image) * offset_count + arm / 2) * cells +
-                            row * CLASSES + column];
+    const int direction = first + cell / cells;
+    if (direction >= 2 * offset_count) break;
+    const int i = cell % cells / CLASSES, j = cell % CLASSES;
+    const Real value = grad[(static_cast<long long>(image) * offset_count + direction / 2) * cells +
+                            i * CLASSES + j];
     Real* matrix = matrices + cell / cells * kMatrix;
-    if (arm % 2 == 0) {
-      matrix[column * kStep + row] = value;  // forth: dp_i += M[i][j] p_j(x + d)
+    if (direction % 2 == 0) {
+      matrix[j * kRowStride + i] = value;  // dp_i += M[i][j] p_j(x + d)
     } else {
-      matrix[row * kStep + column] = value;  // back: dp_j += M[i][j] p_i(x - d)
+      matrix[i * kRowStride + j] = value;  // dp_j += M[i][j] p_i(x - d)
     }
   }
 }
 
-// The partner's place for one arm; false where it is outside. Offsets may be of any size.
-INLINE bool partner_of(const int* offsets, int arm, int height, int width, int& y, int& x) {
-  const int sign = arm % 2 == 0 ? 1 : -1;
-  const int dy = sign * offsets[arm / 2 * 2], dx = sign * offsets[arm / 2 * 2 + 1];
-  if (dy >= height - y || dy < -y || dx >= width - x || dx < -x) return false;
-  y += dy;
-  x += dx;
+// Move (row, column) to the neighbour in one direction; false if it is outside the image.
+INLINE bool to_neighbour(const int* offsets, int direction, int height, int width, int& row,
+                         int& column) {
+  const int sign = direction % 2 == 0 ? 1 : -1;
+  const int dy = sign * offsets[direction / 2 * 2], dx = sign * offsets[direction / 2 * 2 + 1];
+  // Compare before adding: an offset may have any size, and the sum could overflow.
+  if (dy >= height - row || dy < -row || dx >= width - column || dx < -column) return false;
+  row += dy;
+  column += dx;
   return true;
 }
 
-// Undo the softmax and write the gradient of one pixel.
-INLINE void store(Real* sums, const Real* p, SCALAR* target, long long area) {
+// Matrices of all directions, loaded into shared memory batch by batch.
+struct Matrices {
+  const int* offsets;
+  const Real* grad;
+  Real* shared;
+  int image, offset_count, batch;
+
+  INLINE int directions() const { return 2 * offset_count; }
+  INLINE bool single_pass() const { return directions() <= batch; }
+
+  // Call once before the first pixel.
+  INLINE void load_if_single_pass() const {
+    if (single_pass()) load_matrices(grad, image, offset_count, 0, batch, shared);
+  }
+
+  // Call visit(matrix, row, column) for each neighbour of one pixel that is inside the image. All
+  // threads of a block must call this together, those with active = false too: it has barriers.
+  template <typename Visit>
+  INLINE void for_each_neighbour(bool active, int row, int column, int height, int width,
+                                 Visit visit) const {
+    for (int first = 0; first < directions(); first += batch) {
+      if (!single_pass()) {
+        __syncthreads();  // until every thread has used the matrices before
+        load_matrices(grad, image, offset_count, first, batch, shared);
+      }
+      __syncthreads();
+      if (!active) continue;
+      for (int direction = first; direction < min(first + batch, directions()); ++direction) {
+        int neighbour_row = row, neighbour_column = column;
+        if (to_neighbour(offsets, direction, height, width, neighbour_row, neighbour_column))
+          visit(shared + (direction - first) * kMatrix, neighbour_row, neighbour_column);
+      }
+    }
+  }
+};
+
+// Apply the gradient of the softmax and write the gradient of one pixel.
+INLINE void store_gradient(const Real* sums, const Real* p, SCALAR* target, long long area) {
 #if FROM_LOGITS
   Real dot = 0;
 #pragma unroll
   for (int c = 0; c < CLASSES; ++c) dot += p[c] * sums[c];
 #pragma unroll
-  for (int c = 0; c < CLASSES; ++c) portable::narrow(target[c * area], p[c] * (sums[c] - dot));
+  for (int c = 0; c < CLASSES; ++c) portable::store(target[c * area], p[c] * (sums[c] - dot));
 #else
   (void)p;
 #pragma unroll
-  for (int c = 0; c < CLASSES; ++c) portable::narrow(target[c * area], sums[c]);
+  for (int c = 0; c < CLASSES; ++c) portable::store(target[c * area], sums[c]);
 #endif
+}
+
+INLINE void store_zeros(SCALAR* target, long long area) {
+#pragma unroll
+  for (int c = 0; c < CLASSES; ++c) portable::store(target[c * area], Real(0));
 }
 
 }  // namespace
 
-// Launch: grid (shares of the tiles, images); a tile has as many pixels as the block has threads.
-KERNEL LAUNCH_BOUNDS(256, kResident)
-    soft_backward(const SCALAR* __restrict__ x, const unsigned char* __restrict__ valid,
+KERNEL LAUNCH_BOUNDS(kMaxThreads, kMinBlocksPerSm)
+    soft_backward(const SCALAR* __restrict__ scores, const unsigned char* __restrict__ valid,
                   const int* __restrict__ offsets, const Real* __restrict__ grad,
                   SCALAR* __restrict__ result, int height, int width, int offset_count, int batch,
                   int shift, int rows, int top, int bottom, int left, int right) {
   DYNAMIC_SHARED(shared);
-  Real* matrices = reinterpret_cast<Real*>(shared);
-  Real* values = matrices + batch * kMatrix;
-  const Map map{x, valid, height, width};
+  Real* values = reinterpret_cast<Real*>(shared) + batch * kMatrix;
+  const Map map{scores, valid, height, width};
   const Tiling tiling{shift, rows, top, bottom, left, right};
   const int image = static_cast<int>(blockIdx.y);
-  const int held = tiling.held(), pitch = tiling.pitch();
-  const int own_y = static_cast<int>(threadIdx.x) >> shift;
-  const int own_x = static_cast<int>(threadIdx.x) & (tiling.columns() - 1);
-  const int place = (own_y + top) * pitch + own_x + left;
-  const int arms = 2 * offset_count;
-  const bool once = arms <= batch;
-  if (once) load_matrices(grad, image, offset_count, 0, batch, matrices);
+  const Matrices matrices{offsets, grad,         reinterpret_cast<Real*>(shared),
+                          image,   offset_count, batch};
+  const int tile_size = tiling.tile_size(), pitch = tiling.pitch();
+  const int row_in_tile = static_cast<int>(threadIdx.x) >> shift;
+  const int column_in_tile = static_cast<int>(threadIdx.x) & (tiling.columns() - 1);
+  const int index = (row_in_tile + top) * pitch + column_in_tile + left;
+  matrices.load_if_single_pass();
 
-  const int across = tiling.across(width);
-  const int tiles = across * tiling.down(height);
+  const int tiles_x = tiling.tiles_x(width);
+  const int tiles = tiles_x * tiling.tiles_y(height);
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const int y0 = tile / across * rows, x0 = tile % across << shift;
-    __syncthreads();  // nobody still reads the tile before
-    load_tile(map, tiling, image, y0, x0, CLASSES, values, tiling.held());
-    const int y = y0 + own_y, x_ = x0 + own_x;
-    const bool inside = y < height && x_ < width;
-    const SCALAR* own = inside ? map.pixel(image, y, x_) : nullptr;
+    const int row0 = tile / tiles_x * rows, column0 = tile % tiles_x << shift;
+    __syncthreads();  // until every thread has used the tile before
+    load_tile(map, tiling, image, row0, column0, CLASSES, values, tile_size);
+    const int row = row0 + row_in_tile, column = column0 + column_in_tile;
+    const bool inside = row < height && column < width;
+    const bool counts = inside && map.pixel(image, row, column);
     Real sums[CLASSES];
 #pragma unroll
     for (int c = 0; c < CLASSES; ++c) sums[c] = 0;
 
-    for (int first = 0; first < arms; first += batch) {
-      if (!once) {
-        __syncthreads();  // nobody still reads the matrices before
-        load_matrices(grad, image, offset_count, first, batch, matrices);
-      }
-      __syncthreads();
-      if (!own) continue;
-      for (int arm = first; arm < min(first + batch, arms); ++arm) {
-        int there_y = y, there_x = x_;
-        if (!partner_of(offsets, arm, height, width, there_y, there_x)) continue;
-        const Real* matrix = matrices + (arm - first) * kMatrix;
-        if (tiling.near(there_y - y, there_x - x_)) {
-          const Real* partner = values + place + (there_y - y) * pitch + there_x - x_;
-          for (int j = 0; j < CLASSES; ++j) {
-            const Real p = partner[j * held];
+    matrices.for_each_neighbour(
+        counts, row, column, height, width,
+        [&](const Real* matrix, int neighbour_row, int neighbour_column) {
+          const int dy = neighbour_row - row, dx = neighbour_column - column;
+          if (tiling.near(dy, dx)) {
+            const Real* neighbour = values + index + dy * pitch + dx;
+            for (int j = 0; j < CLASSES; ++j) {
+              const Real p = neighbour[j * tile_size];
 #pragma unroll
-            for (int i = 0; i < CLASSES; ++i) sums[i] += matrix[j * kStep + i] * p;
-          }
-        } else {
-          const SCALAR* far = map.pixel(image, there_y, there_x);
-          if (!far) continue;
-          const Softmax softmax(far, map.area());
-          for (int j = 0; j < CLASSES; ++j) {
-            const Real p = softmax.of(far[j * map.area()]);
+              for (int i = 0; i < CLASSES; ++i) sums[i] += matrix[j * kRowStride + i] * p;
+            }
+          } else {
+            const SCALAR* neighbour = map.pixel(image, neighbour_row, neighbour_column);
+            if (!neighbour) return;
+            const Softmax softmax(neighbour, map.area());
+            for (int j = 0; j < CLASSES; ++j) {
+              const Real p = softmax.of(neighbour[j * map.area()]);
 #pragma unroll
-            for (int i = 0; i < CLASSES; ++i) sums[i] += matrix[j * kStep + i] * p;
+              for (int i = 0; i < CLASSES; ++i) sums[i] += matrix[j * kRowStride + i] * p;
+            }
           }
-        }
-      }
-    }
+        });
     if (!inside) continue;
-    SCALAR* target = result + image * CLASSES * map.area() + static_cast<long long>(y) * width + x_;
+    SCALAR* target =
+        result + image * CLASSES * map.area() + static_cast<long long>(row) * width + column;
+    if (!counts) {
+      store_zeros(target, map.area());
+      continue;
+    }
     Real p[CLASSES];
 #pragma unroll
-    for (int c = 0; c < CLASSES; ++c) p[c] = values[c * held + place];  // 0 where not valid
-    if (!own) {
-#pragma unroll
-      for (int c = 0; c < CLASSES; ++c) portable::narrow(target[c * map.area()], Real(0));
-    } else {
-      store(sums, p, target, map.area());
-    }
+    for (int c = 0; c < CLASSES; ++c) p[c] = values[c * tile_size + index];
+    store_gradient(sums, p, target, map.area());
   }
 }
 EXPORT(soft_backward)
 
-// The class of largest score, 255 where not valid; grid (shares of the pixels, images).
-KERNEL argmax_labels(const SCALAR* __restrict__ x, const unsigned char* __restrict__ valid,
+// The class with the largest score, 255 where the pixel is not valid.
+KERNEL argmax_labels(const SCALAR* __restrict__ scores, const unsigned char* __restrict__ valid,
                      unsigned char* __restrict__ labels, int height, int width) {
-  const Map map{x, valid, height, width};
+  const Map map{scores, valid, height, width};
   const int image = static_cast<int>(blockIdx.y);
   const long long area = map.area(), stride = static_cast<long long>(gridDim.x) * blockDim.x;
-  for (long long place = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-       place < area; place += stride) {
+  for (long long index = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+       index < area; index += stride) {
     int best = 255;
-    if (!valid || valid[image * area + place]) {
-      const SCALAR* pixel = x + image * CLASSES * area + place;
+    if (!valid || valid[image * area + index]) {
+      const SCALAR* pixel = scores + image * CLASSES * area + index;
       best = 0;
-      Real largest = portable::widened(pixel[0]);
+      Real largest = portable::load(pixel[0]);
       for (int c = 1; c < CLASSES; ++c) {
-        const Real value = portable::widened(pixel[c * area]);
-        // The first of equals, and a NaN above all, as torch.argmax has it.
-        const bool more = value > largest || (value != value && largest == largest);
-        best = more ? c : best;
-        largest = more ? value : largest;
+        const Real value = portable::load(pixel[c * area]);
+        // The first of equal scores, and NaN above every number, as in torch.argmax.
+        const bool larger = value > largest || (value != value && largest == largest);
+        best = larger ? c : best;
+        largest = larger ? value : largest;
       }
     }
-    labels[image * area + place] = static_cast<unsigned char>(best);
+    labels[image * area + index] = static_cast<unsigned char>(best);
   }
 }
 EXPORT(argmax_labels)
 
-// Straight-through: p of the partners is one-hot, so a matrix product is the look-up of a row.
-// Launch: grid (shares of the pixels, images); the loop over pixels is the same for all threads.
-KERNEL LAUNCH_BOUNDS(256, kResident)
-    straight_backward(const SCALAR* __restrict__ x, const unsigned char* __restrict__ labels,
+// Straight-through: p of a neighbour is one-hot, so M p is one row of the stored matrix.
+KERNEL LAUNCH_BOUNDS(kMaxThreads, kMinBlocksPerSm)
+    straight_backward(const SCALAR* __restrict__ scores, const unsigned char* __restrict__ labels,
                       const int* __restrict__ offsets, const Real* __restrict__ grad,
                       SCALAR* __restrict__ result, int height, int width, int offset_count,
                       int batch) {
   DYNAMIC_SHARED(shared);
-  Real* matrices = reinterpret_cast<Real*>(shared);
   const int image = static_cast<int>(blockIdx.y);
-  const Map map{x, nullptr, height, width};
+  const Map map{scores, nullptr, height, width};
+  const Matrices matrices{offsets, grad,         reinterpret_cast<Real*>(shared),
+                          image,   offset_count, batch};
   const long long area = map.area();
   const unsigned char* plane = labels + image * area;
-  const int arms = 2 * offset_count;
-  const bool once = arms <= batch;
-  if (once) load_matrices(grad, image, offset_count, 0, batch, matrices);
+  matrices.load_if_single_pass();
 
+  // All threads of a block make the same number of turns, because a turn has barriers.
   const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long start = static_cast<long long>(blockIdx.x) * blockDim.x; start < area;
        start += stride) {
-    const long long place = start + threadIdx.x;
-    const bool inside = place < area;
-    const bool counts = inside && plane[place] != 255;
-    const int y = inside ? static_cast<int>(place / width) : 0;
-    const int x_ = inside ? static_cast<int>(place % width) : 0;
+    const long long index = start + threadIdx.x;
+    const bool inside = index < area;
+    const bool counts = inside && plane[index] != 255;
+    const int row = inside ? static_cast<int>(index / width) : 0;
+    const int column = inside ? static_cast<int>(index % width) : 0;
     Real sums[CLASSES];
 #pragma unroll
     for (int c = 0; c < CLASSES; ++c) sums[c] = 0;
-    for (int first = 0; first < arms; first += batch) {
-      if (!once) {
-        __syncthreads();  // nobody still reads the matrices before
-        load_matrices(grad, image, offset_count, first, batch, matrices);
-      }
-      __syncthreads();
-      if (!counts) continue;
-      for (int arm = first; arm < min(first + batch, arms); ++arm) {
-        int there_y = y, there_x = x_;
-        if (!partner_of(offsets, arm, height, width, there_y, there_x)) continue;
-        const int label = __ldg(plane + static_cast<long long>(there_y) * width + there_x);
-        if (label == 255) continue;
-        const Real* row = matrices + (arm - first) * kMatrix + label * kStep;
+
+    matrices.for_each_neighbour(
+        counts, row, column, height, width,
+        [&](const Real* matrix, int neighbour_row, int neighbour_column) {
+          const int label =
+              __ldg(plane + static_cast<long long>(neighbour_row) * width + neighbour_column);
+          if (label == 255) return;
+          const Real* weights = matrix + label * kRowStride;
 #pragma unroll
-        for (int i = 0; i < CLASSES; ++i) sums[i] += row[i];
-      }
-    }
+          for (int i = 0; i < CLASSES; ++i) sums[i] += weights[i];
+        });
     if (!inside) continue;
-    SCALAR* target = result + image * CLASSES * area + place;
+    SCALAR* target = result + image * CLASSES * area + index;
     if (!counts) {
-#pragma unroll
-      for (int c = 0; c < CLASSES; ++c) portable::narrow(target[c * area], Real(0));
+      store_zeros(target, area);
       continue;
     }
-    const SCALAR* pixel = x + image * CLASSES * area + place;
+    const SCALAR* pixel = scores + image * CLASSES * area + index;
     const Softmax softmax(pixel, area);
     Real p[CLASSES];
 #pragma unroll
     for (int c = 0; c < CLASSES; ++c) p[c] = softmax.of(pixel[c * area]);
-    store(sums, p, target, area);
+    store_gradient(sums, p, target, area);
   }
 }
 EXPORT(straight_backward)

@@ -1,147 +1,153 @@
 // Co-occurrence of class probabilities on tensor cores: the same sums as soft_forward.cu, for many
 // classes, from sm_80 up.
 //
-// Compile flags: see tile.cuh; SCALAR may not be double. Every probability is rounded to TF32 (one
-// part in 2048 at most) as it enters the tile; sums are float32. G of an offset is a matrix product
-// over the pixels: classes of x by pixels, times pixels by classes of x + d.
+// Compile flags: see tile.cuh; SCALAR may not be double. Every probability is rounded to TF32, with
+// a relative error of at most 1/2048, when the tile is loaded; sums are float32. G of an offset is
+// a matrix product over the pixels: classes of x by pixels, times pixels by classes of x + d.
 //
-// Launch soft_forward_tensor as soft_forward is: grid (shares of the tiles, groups of tasks,
-// images). A task is one offset and one block of at most 32 x 32 entries of its matrix. The parts
-// are added by sum_parts of soft_forward.cu. No atomics: the same bits from run to run.
+// Launch: grid (parts of the tiles, groups of tasks, images), in whole warps of at most 256 threads
+// a block, shared memory 4 * max(CLASSES * plane_stride(tile_size), warps * kRows * kColumns)
+// bytes: up to 48 KiB for 32 classes, up to 96 KiB for more. A task is one offset and one block of
+// at most 32 x 32 entries of its matrix. sum_parts of soft_forward.cu adds the parts. No atomics:
+// every run gives the same bits.
 #include "tensor.cuh"
 #include "tile.cuh"
 
 namespace {
 
-static_assert(sizeof(Real) == 4, "tensor cores take no double here");
+static_assert(sizeof(Real) == 4, "tensor cores do not multiply double in TF32");
 
 constexpr int kBlocks = (CLASSES + 31) / 32;
 constexpr int kSide = (CLASSES + kBlocks - 1) / kBlocks;
-constexpr int kAcross = (kSide + tensor::kColumns - 1) / tensor::kColumns;
-constexpr int kDown = (kSide + tensor::kRows - 1) / tensor::kRows;
-constexpr int kRows = kDown * tensor::kRows, kColumns = kAcross * tensor::kColumns;
+constexpr int kTilesX = (kSide + tensor::kColumns - 1) / tensor::kColumns;
+constexpr int kTilesY = (kSide + tensor::kRows - 1) / tensor::kRows;
+constexpr int kRows = kTilesY * tensor::kRows, kColumns = kTilesX * tensor::kColumns;
 
-// Classes that are there only to fill a block repeat the last one; nobody reads their sums.
+// Classes that only fill a block repeat the last class; their sums are not read.
 INLINE int plane(int c) { return c < CLASSES ? c : CLASSES - 1; }
 
-// Planes lie 4 banks apart from each other (of 32), so that 8 planes by 4 pixels meet no conflict.
-INLINE int plane_stride(int held) { return (held + 3) / 8 * 8 + 4; }
+// Neighbouring planes begin 4 banks apart (of 32), so that reading 8 planes by 4 pixels has no bank
+// conflict.
+INLINE int plane_stride(int tile_size) { return (tile_size + 3) / 8 * 8 + 4; }
 
 }  // namespace
 
 KERNEL LAUNCH_BOUNDS(256)
-    soft_forward_tensor(const SCALAR* __restrict__ x, const unsigned char* __restrict__ valid,
+    soft_forward_tensor(const SCALAR* __restrict__ scores, const unsigned char* __restrict__ valid,
                         const int* __restrict__ offsets, float* __restrict__ parts, int height,
                         int width, int offset_count, int tasks, int shift, int rows, int top,
                         int bottom, int left, int right) {
   DYNAMIC_SHARED(shared);
   float* values = reinterpret_cast<float*>(shared);
-  const Map map{x, valid, height, width};
+  const Map map{scores, valid, height, width};
   const Tiling tiling{shift, rows, top, bottom, left, right};
   const int image = static_cast<int>(blockIdx.z);
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const int group = lane / 4, member = lane % 4;
-  const int shares = static_cast<int>(blockDim.x) / 32 / tasks;  // warps that share one task
+  const int warps_per_task = static_cast<int>(blockDim.x) / 32 / tasks;
   const int task = static_cast<int>(blockIdx.y) * tasks + warp % tasks;
   const int offset = task / (kBlocks * kBlocks);
-  const bool busy = offset < offset_count && warp / tasks < shares;
-  const int row = task / kBlocks % kBlocks * kRows, column = task % kBlocks * kColumns;
+  const bool busy = offset < offset_count && warp / tasks < warps_per_task;
+  const int first_i = task / kBlocks % kBlocks * kRows, first_j = task % kBlocks * kColumns;
   const int dy = busy ? offsets[2 * offset] : 0, dx = busy ? offsets[2 * offset + 1] : 0;
   const bool near = tiling.near(dy, dx);
-  const int held = tiling.held(), pitch = tiling.pitch(), stride = plane_stride(held);
+  const int tile_size = tiling.tile_size(), pitch = tiling.pitch();
+  const int stride = plane_stride(tile_size);
   const int pixels = rows << shift;
 
-  float sums[kDown][kAcross][4];
+  float sums[kTilesY][kTilesX][4];
 #pragma unroll
-  for (int m = 0; m < kDown; ++m)
+  for (int m = 0; m < kTilesY; ++m)
 #pragma unroll
-    for (int n = 0; n < kAcross; ++n)
+    for (int n = 0; n < kTilesX; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) sums[m][n][i] = 0;
 
-  const int across = tiling.across(width);
-  const int tiles = across * tiling.down(height);
+  const int tiles_x = tiling.tiles_x(width);
+  const int tiles = tiles_x * tiling.tiles_y(height);
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const int y0 = tile / across * rows, x0 = tile % across << shift;
-    __syncthreads();  // nobody still reads the tile before
-    load_tile(map, tiling, image, y0, x0, CLASSES, values, stride);
-    // Every thread rounds what it has written itself, so no barrier lies between.
-    for (int place = threadIdx.x; place < held; place += blockDim.x)
+    const int row0 = tile / tiles_x * rows, column0 = tile % tiles_x << shift;
+    __syncthreads();  // until every thread has used the tile before
+    load_tile(map, tiling, image, row0, column0, CLASSES, values, stride);
+    // A thread rounds the numbers that it has written itself, so no barrier is needed here.
+    for (int index = threadIdx.x; index < tile_size; index += blockDim.x)
       for (int c = 0; c < CLASSES; ++c)
-        values[c * stride + place] = tensor::rounded(values[c * stride + place]);
+        values[c * stride + index] = tensor::rounded(values[c * stride + index]);
     __syncthreads();
     if (!busy) continue;
 
-    // Tensor cores cut off where they add: one tile at a time, the tiles by ordinary additions.
-    float products[kDown][kAcross][4];
+    // Tensor cores truncate when they add. Their sums cover one tile; ordinary additions sum the
+    // tiles.
+    float products[kTilesY][kTilesX][4];
 #pragma unroll
-    for (int m = 0; m < kDown; ++m)
+    for (int m = 0; m < kTilesY; ++m)
 #pragma unroll
-      for (int n = 0; n < kAcross; ++n)
+      for (int n = 0; n < kTilesX; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) products[m][n][i] = 0;
 
     for (int first = warp / tasks * tensor::kDepth; first < pixels;
-         first += shares * tensor::kDepth) {
-      float own[kDown][4], partner[kAcross][2];
+         first += warps_per_task * tensor::kDepth) {
+      float left_operand[kTilesY][4], right_operand[kTilesX][2];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int pixel = first + member + 4 * half;
-        const bool there = pixel < pixels;  // a narrow tile may end within a step
-        const int y = pixel >> shift, column_in_tile = pixel & (tiling.columns() - 1);
-        const int place = (y + top) * pitch + column_in_tile + left;
+        // A narrow tile may end within the 8 pixels of a product.
+        const bool in_tile = pixel < pixels;
+        const int row_in_tile = pixel >> shift, column_in_tile = pixel & (tiling.columns() - 1);
+        const int index = (row_in_tile + top) * pitch + column_in_tile + left;
 #pragma unroll
-        for (int m = 0; m < kDown; ++m)
+        for (int m = 0; m < kTilesY; ++m)
 #pragma unroll
           for (int lower = 0; lower < 2; ++lower) {
-            const int c = plane(row + m * tensor::kRows + 8 * lower + group);
-            own[m][lower + 2 * half] = there ? values[c * stride + place] : 0.0f;
+            const int c = plane(first_i + m * tensor::kRows + 8 * lower + group);
+            left_operand[m][lower + 2 * half] = in_tile ? values[c * stride + index] : 0.0f;
           }
         if (near) {
 #pragma unroll
-          for (int n = 0; n < kAcross; ++n) {
-            const int c = plane(column + n * tensor::kColumns + group);
-            partner[n][half] = there ? values[c * stride + place + dy * pitch + dx] : 0.0f;
+          for (int n = 0; n < kTilesX; ++n) {
+            const int c = plane(first_j + n * tensor::kColumns + group);
+            right_operand[n][half] = in_tile ? values[c * stride + index + dy * pitch + dx] : 0.0f;
           }
         } else {
-          const int here_y = y0 + y, here_x = x0 + column_in_tile;
-          // Compare before adding: an offset may be of any size.
-          const bool inside = there && dy < height - here_y && dx < width - here_x;
-          const SCALAR* far = inside ? map.pixel(image, here_y + dy, here_x + dx) : nullptr;
+          const int row = row0 + row_in_tile, column = column0 + column_in_tile;
+          // Compare before adding: an offset may have any size, and the sum could overflow.
+          const bool inside = in_tile && dy < height - row && dx < width - column;
+          const SCALAR* source = inside ? map.pixel(image, row + dy, column + dx) : nullptr;
 #pragma unroll
-          for (int n = 0; n < kAcross; ++n) partner[n][half] = 0;
-          if (far) {
-            const Softmax softmax(far, map.area());
+          for (int n = 0; n < kTilesX; ++n) right_operand[n][half] = 0;
+          if (source) {
+            const Softmax softmax(source, map.area());
 #pragma unroll
-            for (int n = 0; n < kAcross; ++n) {
-              const int c = plane(column + n * tensor::kColumns + group);
-              partner[n][half] = tensor::rounded(softmax.of(far[c * map.area()]));
+            for (int n = 0; n < kTilesX; ++n) {
+              const int c = plane(first_j + n * tensor::kColumns + group);
+              right_operand[n][half] = tensor::rounded(softmax.of(source[c * map.area()]));
             }
           }
         }
       }
-      __syncwarp();  // the lanes may have parted above, and the products need them together
+      __syncwarp();  // the lanes may have diverged above; a product needs all of them together
 #pragma unroll
-      for (int m = 0; m < kDown; ++m)
+      for (int m = 0; m < kTilesY; ++m)
 #pragma unroll
-        for (int n = 0; n < kAcross; ++n)
-          tensor::multiply_add(products[m][n], own[m], partner[n]);
+        for (int n = 0; n < kTilesX; ++n)
+          tensor::multiply_add(products[m][n], left_operand[m], right_operand[n]);
     }
 #pragma unroll
-    for (int m = 0; m < kDown; ++m)
+    for (int m = 0; m < kTilesY; ++m)
 #pragma unroll
-      for (int n = 0; n < kAcross; ++n)
+      for (int n = 0; n < kTilesX; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) sums[m][n][i] += products[m][n][i];
   }
 
-  // The tile is no longer needed: its memory takes the sums of the warps.
+  // From here on, the memory of the tile holds the sums of the warps.
   __syncthreads();
   constexpr int kCells = kRows * kColumns;
 #pragma unroll
-  for (int m = 0; m < kDown; ++m)
+  for (int m = 0; m < kTilesY; ++m)
 #pragma unroll
-    for (int n = 0; n < kAcross; ++n)
+    for (int n = 0; n < kTilesX; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int r = m * tensor::kRows + group + i / 2 * 8;
@@ -156,7 +162,7 @@ KERNEL LAUNCH_BOUNDS(256)
     const int j = t % kBlocks * kColumns + cell % kColumns;
     if (o >= offset_count || i >= CLASSES || j >= CLASSES) continue;
     float total = 0;
-    for (int share = 0; share < shares; ++share) total += values[share * tasks * kCells + cell];
+    for (int part = 0; part < warps_per_task; ++part) total += values[part * tasks * kCells + cell];
     const long long part = static_cast<long long>(image) * gridDim.x + blockIdx.x;
     parts[((part * offset_count + o) * CLASSES + i) * CLASSES + j] = total;
   }

@@ -1,6 +1,7 @@
-// Matrix products of a warp on tensor cores in TF32, from sm_80 up; emulated on the host.
+// Matrix products of a warp on tensor cores in TF32, from sm_80 up; host/tensor.h emulates them.
 //
-// TF32 has the range of float32 and ten bits of fraction. Half and Bfloat16 are exact in it.
+// TF32 has the range of float32 and ten bits of fraction, so it holds every Half and Bfloat16
+// exactly.
 #pragma once
 
 #include "portable.cuh"
@@ -11,7 +12,7 @@
 
 namespace tensor {
 
-// A step multiplies 16 rows by 8 columns over a depth of 8. Which part of it a lane holds, with
+// One product has 16 rows, 8 columns and a depth of 8. A lane holds these elements, with
 // group = lane / 4 and member = lane % 4 (PTX ISA, mma.m16n8k8 with .tf32):
 //   left[i]:   row group + 8 (i % 2), depth member + 4 (i / 2)
 //   right[i]:  depth member + 4 i, column group
@@ -29,7 +30,7 @@ INLINE float rounded(float value) {
 #endif
 }
 
-// sums += left * right, over numbers that are rounded already. All lanes must call it together.
+// sums += left * right; the operands must be rounded already. All lanes must call it together.
 INLINE void multiply_add(float (&sums)[4], const float (&left)[4], const float (&right)[2]) {
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
   asm volatile(

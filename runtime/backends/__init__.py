@@ -1,4 +1,4 @@
-"""Backends: what runs the graph. One file each, imported when it is asked for.
+"""Backends run the graph. One module each, imported when it is opened.
 
 backend = open_backend("onnxruntime", Path("model.onnx"), manifest, device="cpu")
 backend.infer(frames)["labels"]
@@ -9,13 +9,20 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
 
 from trocar.contract.config import unknown
 from trocar.contract.errors import BackendError, MissingExtraError
 from trocar.contract.manifest import Manifest
+from trocar.runtime.backends.base import Backend, BackendOptions, HasManifest, TakesInputs
+
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BackendOptions",
+    "HasManifest",
+    "TakesInputs",
+    "open_backend",
+]
 
 BACKENDS: Mapping[str, str] = {
     "onnxruntime": "",
@@ -23,45 +30,14 @@ BACKENDS: Mapping[str, str] = {
     "tensorrt": "gpu",
     "tensorrt-rtx": "rtx",
 }
-"""Extra that each backend's package comes from, by name; empty for a plain install."""
+"""Extra that installs each backend's package, by name; empty for a plain installation."""
 
-_MODULES = {"tensorrt-rtx": "tensorrt"}
-
-
-class Backend(Protocol):
-    """What a session needs of an engine.
-
-    Attributes:
-        name: e.g. ``onnxruntime``.
-        device: e.g. ``cpu`` or ``cuda:0``.
-        precision: What the arithmetic really is, e.g. ``fp32``.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name of the backend."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Device in use."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """Precision in use."""
-        ...
-
-    def infer(self, frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Runs uint8 ``[N, H, W, 3]`` RGB frames; gives the graph's outputs by name.
-
-        The arrays belong to the caller: no later call changes them.
-        """
-        ...
-
-    def close(self) -> None:
-        """Gives back what the backend holds; it is not used again."""
-        ...
+_MODULES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt",
+}
 
 
 def open_backend(
@@ -72,46 +48,42 @@ def open_backend(
     device: str = "cpu",
     precision: str | None = None,
     threads: int | None = None,
-    **options: Any,
+    spinning: bool | None = None,
+    graphs: bool | None = None,
 ) -> Backend:
-    """Opens a model with the named backend: what was asked for, or an error.
+    """Opens a model with the named backend, or raises; there is no fallback.
 
     Args:
         name: One of `BACKENDS`.
         model: ``model.onnx``, or a serialized engine for the TensorRT backends.
-        manifest: What the model is; by default read from the model's metadata.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: What the arithmetic must be; default: what the graph says.
-        threads: CPU threads; default: one for each usable core.
-        options: The backend's own.
+        manifest: The model's manifest; default: read from its metadata.
+        device: See `BackendOptions`, as for all further arguments.
+        precision: Required precision; default: the graph's own.
+        threads: CPU threads; default: one per usable core.
+        spinning: Whether idle threads spin.
+        graphs: Whether CUDA graphs are recorded.
 
     Raises:
-        BackendError: Unknown backend, or device or precision that it cannot give.
-        MissingExtraError: Its package is not installed.
+        BackendError: Unknown backend, or an option that the backend does not support.
+        MissingExtraError: The backend's package is not installed.
         BundleError: The model cannot be loaded.
     """
     if name not in BACKENDS:
         raise BackendError(
-            f"backend {unknown(name, BACKENDS)}", remedy=f"one of {', '.join(BACKENDS)}"
+            f"backend {unknown(name, BACKENDS)}", remedy=f"use one of {', '.join(BACKENDS)}"
         )
+    options = BackendOptions(
+        device=device, precision=precision, threads=threads, spinning=spinning, graphs=graphs
+    )
     try:
-        module = importlib.import_module(
-            f"trocar.runtime.backends.{_MODULES.get(name, name.replace('-', '_'))}"
-        )
-        opened: Backend = module.open(
-            name,
-            model,
-            manifest,
-            device=device,
-            precision=precision,
-            threads=threads,
-            **options,
-        )
+        module = importlib.import_module(f"trocar.runtime.backends.{_MODULES[name]}")
+        backend: Backend = module.open_model(name, model, manifest, options)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("trocar"):
             raise
+        extra = BACKENDS[name]
         raise MissingExtraError(
             f"backend {name} needs the Python package {error.name!r}, which is not installed",
-            remedy=f"pip install 'trocar[{BACKENDS[name]}]'" if BACKENDS[name] else "reinstall",
+            remedy=f"pip install 'trocar[{extra}]'" if extra else "install trocar again",
         ) from error
-    return opened
+    return backend

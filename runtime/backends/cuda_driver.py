@@ -1,8 +1,8 @@
-"""CUDA by pycuda: the retained primary context, a stream, pinned and device memory, graphs.
+"""CUDA through pycuda: the primary context, a stream, pinned and device memory, graphs.
 
-    cuda = PycudaDriver(0); stream = cuda.stream(); host, device = cuda.buffers(nbytes)
+    driver = PycudaDriver(0); stream = driver.stream(); memory = driver.device(nbytes=1024)
 
-Behind a small protocol, so that the TensorRT backend's own logic runs in tests without a GPU.
+The protocol `Driver` lets the logic of the TensorRT backend run in tests without a GPU.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ class Driver(Protocol):
         ...
 
     def capture(self, stream: Any, work: Callable[[], None]) -> Callable[[], None]:
-        """Records work as a CUDA graph; gives what launches it."""
+        """Records work as a CUDA graph; returns a function that launches it."""
         ...
 
     def close(self) -> None:
-        """Gives the context back."""
+        """Releases the context."""
         ...
 
 
 class PycudaDriver:
-    """The real one. `pycuda.autoinit` is never used: it makes a context nobody else shares."""
+    """CUDA of this machine. `pycuda.autoinit` is not used: it creates a context of its own."""
 
     def __init__(self, index: int) -> None:
         import pycuda.driver as cuda
 
         self._cuda = cuda
         cuda.init()
-        # The primary context is what other libraries in this process use as well.
+        # Other libraries in this process use the primary context as well.
         self._context = cuda.Device(index).retain_primary_context()
 
     @contextlib.contextmanager
@@ -76,7 +76,7 @@ class PycudaDriver:
             self._cuda.Context.pop()
 
     def stream(self) -> Any:
-        """A stream of its own."""
+        """A new stream."""
         return self._cuda.Stream()
 
     def pinned(self, nbytes: int) -> NDArray[np.uint8]:
@@ -111,21 +111,21 @@ class PycudaDriver:
             work()
         finally:
             graph = _checked(driver.cuStreamEndCapture(handle))
-        runnable = _checked(driver.cuGraphInstantiate(graph, 0))
+        executable = _checked(driver.cuGraphInstantiate(graph, 0))
         _checked(driver.cuGraphDestroy(graph))
 
         def launch() -> None:
-            _checked(driver.cuGraphLaunch(runnable, handle))
+            _checked(driver.cuGraphLaunch(executable, handle))
 
         return launch
 
     def close(self) -> None:
-        """Gives the context back."""
+        """Releases the context."""
         self._context.detach()
 
 
-def _checked(answer: tuple[Any, ...]) -> Any:
-    status, *rest = answer
+def _checked(result: tuple[Any, ...]) -> Any:
+    status, *values = result
     if int(status) != 0:
-        raise RuntimeError(f"CUDA says {status.name} ({int(status)})")
-    return rest[0] if rest else None
+        raise RuntimeError(f"CUDA returned {status.name} ({int(status)})")
+    return values[0] if values else None

@@ -1,10 +1,10 @@
-"""ONNX Runtime with CUDA graphs: one graph a shape, buffers that stay where they are.
+"""ONNX Runtime with CUDA graphs: one graph and one set of buffers per input shape.
 
-    runs = GraphRuns(session, index=0); runs.infer("frame", frames, {}, ["labels"])
+    cache = CudaGraphCache(session, index=0); cache.infer("frame", frames, {}, ["labels"])
 
-ONNX Runtime records a graph when a run carries a new ``gpu_graph_id`` and replays it when that
-number comes again. A replay reads and writes where the recording did, so every shape keeps its
-buffers. Such a session may not run on several threads: all runs are on one thread of its own.
+ONNX Runtime records a graph when a run has a new ``gpu_graph_id``, and replays it when a later run
+has the same id. A replay reads and writes the addresses of the recording, so every shape has
+buffers of its own. Such a session must not run on several threads: one worker thread runs all.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-ID = "gpu_graph_id"
-WITHOUT = "-1"
-"""The number of a run that neither records nor replays."""
-KEPT = 4
-"""Shapes that have a graph; further ones run without, for each graph holds buffers of its own."""
+GRAPH_ID_OPTION = "gpu_graph_id"
+NO_GRAPH = "-1"
+"""Graph id of a run that neither records nor replays."""
+MAX_GRAPHS = 4
+"""Shapes that get a graph. Further shapes run without: each graph has buffers of its own."""
 
-Key = tuple[int, ...]
+Shape = tuple[int, ...]
 
 
 @dataclass
 class _Recorded:
-    """Buffers that a graph reads and writes."""
+    """A graph's id, and the buffers that it reads and writes."""
 
-    number: int
+    graph_id: int
     binding: Any
     frames: Any
     outputs: list[Any]
 
 
-class GraphRuns:
-    """The runs of one session whose CUDA provider has ``enable_cuda_graph``.
+class CudaGraphCache:
+    """CUDA graphs of one session whose CUDA provider has ``enable_cuda_graph``.
 
     Args:
         session: The session.
@@ -48,83 +48,86 @@ class GraphRuns:
 
     def __init__(self, session: Any, *, kind: str = "cuda", index: int = 0) -> None:
         self._session = session
-        self._place = (kind, index)
-        self._recorded: dict[Key, _Recorded] = {}
-        self._numbers = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="trocar-cuda-graph")
+        self._device = (kind, index)
+        self._recorded: dict[Shape, _Recorded] = {}
+        self._last_id = 0
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="trocar-cuda-graph")
 
     def infer(
         self,
-        entry: str,
+        frame_input: str,
         frames: NDArray[np.uint8],
-        given: Mapping[str, NDArray[Any]],
+        inputs: Mapping[str, NDArray[Any]],
         outputs: Sequence[str],
     ) -> list[NDArray[Any]]:
-        """Runs frames; the arrays belong to the caller.
+        """Runs frames; the returned arrays belong to the caller.
 
         Args:
-            entry: Name of the frames' input.
-            frames: uint8 ``[N, H, W, 3]``.
-            given: Further inputs; the same until `forget` is called.
-            outputs: Names of the outputs that are wanted.
+            frame_input: Name of the input that takes the frames.
+            frames: uint8 ``[N, H, W, 3]`` RGB.
+            inputs: Further inputs by name; they may change only after `clear`.
+            outputs: Names of the outputs to return.
         """
-        return self._thread.submit(self._infer, entry, frames, given, outputs).result()
+        return self._worker.submit(self._infer, frame_input, frames, inputs, outputs).result()
 
-    def forget(self) -> None:
-        """Drops all graphs, when further inputs change."""
-        self._thread.submit(self._recorded.clear).result()
+    def clear(self) -> None:
+        """Frees all graphs; needed when further inputs change."""
+        self._worker.submit(self._recorded.clear).result()
 
     def close(self) -> None:
-        """Drops graphs, buffers and the thread."""
-        self.forget()
-        self._thread.shutdown()
+        """Frees graphs and buffers, and ends the worker thread."""
+        self.clear()
+        self._worker.shutdown()
         self._session = None
 
     def _infer(
         self,
-        entry: str,
+        frame_input: str,
         frames: NDArray[np.uint8],
-        given: Mapping[str, NDArray[Any]],
+        inputs: Mapping[str, NDArray[Any]],
         outputs: Sequence[str],
     ) -> list[NDArray[Any]]:
         known = self._recorded.get(frames.shape)
         if known is None:
-            return self._first(entry, frames, given, outputs)
+            return self._run_and_record(frame_input, frames, inputs, outputs)
         known.frames.update_inplace(frames)
-        self._run(known.binding, str(known.number))
+        self._run(known.binding, str(known.graph_id))
         return [value.numpy().copy() for value in known.outputs]
 
-    def _first(
+    def _run_and_record(
         self,
-        entry: str,
+        frame_input: str,
         frames: NDArray[np.uint8],
-        given: Mapping[str, NDArray[Any]],
+        inputs: Mapping[str, NDArray[Any]],
         outputs: Sequence[str],
     ) -> list[NDArray[Any]]:
-        """A run without a graph, which also says how large the outputs are."""
+        """Runs without a graph, which also determines the outputs' sizes, and prepares a graph."""
         binding = self._session.io_binding()
-        value = self._put(frames)
-        for name, held in {entry: value, **{n: self._put(v) for n, v in given.items()}}.items():
-            binding.bind_ortvalue_input(name, held)
+        value = self._to_device(frames)
+        for name, array in {
+            frame_input: value,
+            **{n: self._to_device(v) for n, v in inputs.items()},
+        }.items():
+            binding.bind_ortvalue_input(name, array)
         for name in outputs:
-            binding.bind_output(name, *self._place)
-        self._run(binding, WITHOUT)
-        made = list(binding.get_outputs())
-        answers = [one.numpy().copy() for one in made]
-        if len(self._recorded) < KEPT:
-            # From now on the outputs are written where this run left them.
-            for name, one in zip(outputs, made, strict=True):
-                binding.bind_ortvalue_output(name, one)
-            self._numbers += 1
-            self._recorded[frames.shape] = _Recorded(self._numbers, binding, value, made)
-        return answers
+            binding.bind_output(name, *self._device)
+        self._run(binding, NO_GRAPH)
+        buffers = list(binding.get_outputs())
+        results = [buffer.numpy().copy() for buffer in buffers]
+        if len(self._recorded) < MAX_GRAPHS:
+            # All later runs of this shape write their outputs into the same buffers.
+            for name, buffer in zip(outputs, buffers, strict=True):
+                binding.bind_ortvalue_output(name, buffer)
+            self._last_id += 1
+            self._recorded[frames.shape] = _Recorded(self._last_id, binding, value, buffers)
+        return results
 
-    def _put(self, array: NDArray[Any]) -> Any:
-        return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *self._place)
+    def _to_device(self, array: NDArray[Any]) -> Any:
+        return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *self._device)
 
-    def _run(self, binding: Any, number: str) -> None:
+    def _run(self, binding: Any, graph_id: str) -> None:
         options = onnxruntime.RunOptions()
-        options.add_run_config_entry(ID, number)
+        options.add_run_config_entry(GRAPH_ID_OPTION, graph_id)
         binding.synchronize_inputs()
         self._session.run_with_iobinding(binding, options)
         binding.synchronize_outputs()

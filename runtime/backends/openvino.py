@@ -1,8 +1,9 @@
-"""OpenVINO on the CPU, with its precision always stated: bfloat16 only when it is asked for.
+"""OpenVINO on the CPU. The precision is always set: bfloat16 only on request.
 
-    backend = open("openvino", Path("model.onnx"), None, precision="bf16")
+    backend = open_model("openvino", Path("model.onnx"), None, BackendOptions(precision="bf16"))
 
-Where the processor has bfloat16, OpenVINO uses it in silence. Here it is float32 unless asked.
+On processors with bfloat16, OpenVINO uses it by default without a message. Here the default is the
+graph's own precision.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import METADATA_KEY, Manifest
+from trocar.runtime.backends.base import BackendOptions
 from trocar.runtime.devices import device_from_text, usable_cores
 from trocar.runtime.frames import check_batch
 
@@ -25,7 +27,7 @@ _NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
 class OpenVinoBackend:
-    """One compiled model; every thread has a request of its own."""
+    """One compiled model; each thread has its own inference request."""
 
     def __init__(self, compiled: Any, *, precision: str, manifest: Manifest | None) -> None:
         self.name = "openvino"
@@ -34,25 +36,25 @@ class OpenVinoBackend:
         self.manifest = manifest
         self._compiled = compiled
         self._names = [output.get_any_name() for output in compiled.outputs]
-        self._own = threading.local()
+        self._local = threading.local()
 
     def infer(self, frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Runs uint8 ``[N, H, W, 3]`` RGB frames; gives the graph's outputs by name.
+        """Runs uint8 ``[N, H, W, 3]`` RGB frames; returns the graph's outputs by name.
 
         Raises:
             ArgumentError: ``frames`` are of another type or shape.
             BackendError: OpenVINO failed while running.
         """
         frames = check_batch(frames)
-        request = getattr(self._own, "request", None)
+        request = getattr(self._local, "request", None)
         if request is None:
-            request = self._own.request = self._compiled.create_infer_request()
+            request = self._local.request = self._compiled.create_infer_request()
         try:
             request.infer([frames], share_inputs=True)
         except Exception as error:
             raise BackendError(
-                f"OpenVINO failed on frames {list(frames.shape)}: {_first_line(error)}",
-                remedy="check the free memory; `trocar inspect` says what the model takes",
+                f"OpenVINO failed on frames {list(frames.shape)}: {_last_line(error)}",
+                remedy="check the free memory; `trocar inspect` shows the model's input",
             ) from error
         return {
             name: np.array(request.get_output_tensor(i).data, copy=True)
@@ -60,38 +62,32 @@ class OpenVinoBackend:
         }
 
     def close(self) -> None:
-        """Drops the model."""
-        self._own = threading.local()
+        """Frees the model."""
+        self._local = threading.local()
         self._compiled = None
 
 
-def open(
-    name: str,
-    model: Path,
-    manifest: Manifest | None,
-    *,
-    device: str = "cpu",
-    precision: str | None = None,
-    threads: int | None = None,
+def open_model(
+    name: str, model: Path, manifest: Manifest | None, options: BackendOptions
 ) -> OpenVinoBackend:
-    """Opens a model.
+    """Opens a model on the CPU.
 
     Args:
         name: ``openvino``.
         model: The ONNX file.
-        manifest: What it is; default: read from its metadata.
-        device: ``cpu``.
-        precision: The graph's own, or ``bf16`` for a float32 graph.
-        threads: CPU threads; default: one for each usable core.
+        manifest: The model's manifest; ``None``: read from its metadata.
+        options: ``device`` must be ``cpu``. ``precision`` must be the graph's own, or ``bf16`` for
+            a float32 graph.
 
     Raises:
-        BackendError: The device or the precision is not to be had.
-        BundleError: The file is no model that OpenVINO can load.
+        BackendError: The device or the precision is not available, or an option is not supported.
+        BundleError: OpenVINO cannot load the file.
     """
-    if device_from_text(device).kind != "cpu":
+    options.refuse_unsupported(name, "spinning", "graphs")
+    if device_from_text(options.device).kind != "cpu":
         raise BackendError(
-            f"{device} was asked for, but backend openvino runs on the CPU here",
-            remedy="ask for --device cpu, or for another backend",
+            f"{options.device} was requested, but backend openvino runs on the CPU here",
+            remedy="pass --device cpu, or use another backend",
         )
     if not model.is_file():
         raise BundleError(f"there is no model at {model}", remedy="check the path")
@@ -100,48 +96,48 @@ def open(
         graph = core.read_model(model)
     except Exception as error:
         raise BundleError(
-            f"OpenVINO {openvino.__version__} cannot load {model}: {_first_line(error)}",
-            remedy="export the bundle again, or use --backend onnxruntime",
+            f"OpenVINO {openvino.__version__} cannot load {model}: {_last_line(error)}",
+            remedy="use --backend onnxruntime, or export the bundle again",
         ) from error
     if manifest is None:
         manifest = _manifest_of(graph, model)
-    held = "fp32" if manifest is None else manifest.precision
-    wanted = precision or held
-    _check_precision(core, wanted, held, model)
+    graph_precision = "fp32" if manifest is None else manifest.precision
+    precision = options.precision or graph_precision
+    _check_precision(core, precision, graph_precision, model)
     settings = {
-        # An int8 graph states its own precision; what is left of it is float32.
-        "INFERENCE_PRECISION_HINT": _HINTS.get(wanted, openvino.Type.f32),
-        "INFERENCE_NUM_THREADS": threads or usable_cores(),
+        # An int8 graph states its own precision; its remaining float operations are float32.
+        "INFERENCE_PRECISION_HINT": _HINTS.get(precision, openvino.Type.f32),
+        "INFERENCE_NUM_THREADS": options.threads or usable_cores(),
         "PERFORMANCE_HINT": "LATENCY",
     }
     try:
         compiled = core.compile_model(graph, "CPU", settings)
     except Exception as error:
         raise BundleError(
-            f"OpenVINO cannot compile {model}: {_first_line(error)}",
+            f"OpenVINO cannot compile {model}: {_last_line(error)}",
             remedy="use --backend onnxruntime",
         ) from error
-    given = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if wanted in _HINTS and _NAMES.get(given) != wanted:
+    chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if precision in _HINTS and _NAMES.get(chosen) != precision:
         raise BackendError(
-            f"precision {wanted} was asked for, but OpenVINO chose {given}",
-            remedy="ask for --precision fp32, or for --backend onnxruntime",
+            f"precision {precision} was requested, but OpenVINO chose {chosen}",
+            remedy="pass --precision fp32, or use --backend onnxruntime",
         )
-    return OpenVinoBackend(compiled, precision=wanted, manifest=manifest)
+    return OpenVinoBackend(compiled, precision=precision, manifest=manifest)
 
 
-def _check_precision(core: Any, wanted: str, held: str, model: Path) -> None:
-    if wanted == held:
+def _check_precision(core: Any, wanted: str, graph_precision: str, model: Path) -> None:
+    if wanted == graph_precision:
         return
-    if wanted != "bf16" or held != "fp32":
+    if wanted != "bf16" or graph_precision != "fp32":
         raise BackendError(
-            f"precision {wanted} was asked for, but the graph in {model.name} is {held}",
+            f"precision {wanted} was requested, but the graph in {model.name} is {graph_precision}",
             remedy=f"export with --precision {wanted}",
         )
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise BackendError(
-            "precision bf16 was asked for, but this processor has no bfloat16",
-            remedy="ask for --precision fp32",
+            "precision bf16 was requested, but this processor has no bfloat16",
+            remedy="pass --precision fp32",
         )
 
 
@@ -152,6 +148,7 @@ def _manifest_of(graph: Any, model: Path) -> Manifest | None:
     return None
 
 
-def _first_line(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
+    """OpenVINO's messages end with the reason; they begin with its source files."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

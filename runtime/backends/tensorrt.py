@@ -1,9 +1,10 @@
-"""TensorRT 10, TensorRT 11 and TensorRT for RTX: a serialized engine, run on a stream of its own.
+"""TensorRT 10, TensorRT 11 and TensorRT for RTX: runs a serialized engine.
 
-    backend = open("tensorrt", Path("engines/l4.engine"), manifest, device="cuda:0")
+    options = BackendOptions(device="cuda:0")
+    backend = open_model("tensorrt", Path("engines/l4.engine"), manifest, options)
 
-Each thread has its own execution context, stream and buffers. The buffers are allocated once for a
-shape; from the second frame of that shape on, copies and kernels are one CUDA graph.
+Each thread has its own execution context, stream and buffers. Buffers are allocated once per input
+shape. From the second frame of a shape on, copies and kernels are one CUDA graph.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import MODEL, sha256_of
-from trocar.contract.engines import EngineSidecar, rebuild_command
+from trocar.contract.engines import LIBRARIES, EngineSidecar, rebuild_command
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
+from trocar.runtime.backends.base import BackendOptions
 from trocar.runtime.backends.cuda_driver import Driver, PycudaDriver
 from trocar.runtime.devices import device_from_text, require_cuda
 from trocar.runtime.frames import check_batch
-
-_LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
 _TYPES = {
     "UINT8": np.uint8,
@@ -41,8 +41,8 @@ _TYPES = {
 
 
 @dataclass
-class _Lane:
-    """What one thread needs to run an engine."""
+class _ExecutionSlot:
+    """Execution context, stream and buffers of one thread."""
 
     context: Any
     stream: Any
@@ -50,7 +50,7 @@ class _Lane:
     host: dict[str, NDArray[Any]] = field(default_factory=dict)
     raw: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
-    runs: int = 0
+    num_runs: int = 0
     graph: Callable[[], None] | None = None
 
 
@@ -63,7 +63,7 @@ class TensorRtBackend:
         name: ``tensorrt`` or ``tensorrt-rtx``.
         device: e.g. ``cuda:0``.
         precision: What the engine computes in, as its sidecar says.
-        graphs: Whether to record CUDA graphs.
+        graphs: Whether CUDA graphs are recorded.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TensorRtBackend:
         self._engine = engine
         self._driver = driver
         self._graphs = graphs
-        self._lanes: dict[int, _Lane] = {}
+        self._slots: dict[int, _ExecutionSlot] = {}
         self._lock = threading.Lock()
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         modes = {n: engine.get_tensor_mode(n).name for n in names}
@@ -106,89 +106,92 @@ class TensorRtBackend:
         """
         frames = check_batch(frames)
         with self._driver.current():
-            lane = self._lane()
+            slot = self._slot()
             try:
-                if lane.shape != frames.shape:
-                    self._resize(lane, frames.shape)
-                np.copyto(lane.host[self._inputs[0]], frames)
-                self._go(lane)
-                self._driver.wait(lane.stream)
+                if slot.shape != frames.shape:
+                    self._resize(slot, frames.shape)
+                np.copyto(slot.host[self._inputs[0]], frames)
+                self._run(slot)
+                self._driver.wait(slot.stream)
             except BackendError:
                 raise
             except Exception as error:
-                lane.shape, lane.graph = (), None
+                slot.shape, slot.graph = (), None
                 raise BackendError(
                     f"{self.name} failed on frames {list(frames.shape)}: {error}",
                     remedy="check the GPU's free memory with nvidia-smi",
                 ) from error
-            # Copies, because the buffers are written again by the next call.
-            return {name: lane.host[name].copy() for name in self._outputs}
+            # Copies, because the next call writes into the same buffers.
+            return {name: slot.host[name].copy() for name in self._outputs}
 
     def close(self) -> None:
-        """Gives contexts, buffers and the engine back, in that order."""
+        """Frees contexts, buffers and the engine, in that order."""
         with self._driver.current():
-            for lane in self._lanes.values():
-                self._driver.wait(lane.stream)
-            self._lanes.clear()
+            for slot in self._slots.values():
+                self._driver.wait(slot.stream)
+            self._slots.clear()
             self._engine = None
         self._driver.close()
 
-    def _lane(self) -> _Lane:
+    def _slot(self) -> _ExecutionSlot:
         key = threading.get_ident()
         with self._lock:
-            lane = self._lanes.get(key)
-            if lane is None:
+            slot = self._slots.get(key)
+            if slot is None:
                 context = self._engine.create_execution_context()
                 if context is None:
                     raise BackendError(
-                        "TensorRT made no execution context", remedy="check the GPU's free memory"
+                        "TensorRT created no execution context",
+                        remedy="check the GPU's free memory",
                     )
-                lane = self._lanes[key] = _Lane(context, self._driver.stream())
-        return lane
+                slot = self._slots[key] = _ExecutionSlot(context, self._driver.stream())
+        return slot
 
-    def _resize(self, lane: _Lane, shape: tuple[int, ...]) -> None:
-        """Sets the input's shape and makes buffers for it."""
-        lane.shape, lane.graph, lane.runs = (), None, 0
-        if not lane.context.set_input_shape(self._inputs[0], shape):
+    def _resize(self, slot: _ExecutionSlot, shape: tuple[int, ...]) -> None:
+        """Sets the input's shape and allocates buffers for it."""
+        slot.shape, slot.graph, slot.num_runs = (), None, 0
+        if not slot.context.set_input_shape(self._inputs[0], shape):
             raise BackendError(
                 f"the engine does not take frames {list(shape)}: its profile takes {self._range()}",
                 remedy=f"trocar export BUNDLE --engine {self.name} "
                 f"--frame {shape[1]}x{shape[2]} --batch {shape[0]}",
             )
         for name in [*self._inputs, *self._outputs]:
-            size = tuple(int(d) for d in lane.context.get_tensor_shape(name))
+            size = tuple(int(d) for d in slot.context.get_tensor_shape(name))
             if any(d < 0 for d in size):
                 raise BackendError(
-                    f"output {name} has no known size {list(size)}",
+                    f"output {name} has an unknown size {list(size)}",
                     remedy="build the engine again; outputs may not depend on values",
                 )
             kind = self._types[name]
             nbytes = prod(size) * kind.itemsize
             raw = self._driver.pinned(nbytes)
-            lane.raw[name] = raw
-            lane.host[name] = raw[:nbytes].view(kind).reshape(size)
-            lane.device[name] = self._driver.device(nbytes)
-            if not lane.context.set_tensor_address(name, int(lane.device[name])):
-                raise BackendError(f"TensorRT refused the buffer of {name}", remedy="report this")
-        lane.shape = shape
+            slot.raw[name] = raw
+            slot.host[name] = raw[:nbytes].view(kind).reshape(size)
+            slot.device[name] = self._driver.device(nbytes)
+            if not slot.context.set_tensor_address(name, int(slot.device[name])):
+                raise BackendError(
+                    f"TensorRT refused the buffer of {name}", remedy="report this as a bug"
+                )
+        slot.shape = shape
 
-    def _go(self, lane: _Lane) -> None:
-        if lane.graph is None and self._graphs and lane.runs == 1:
-            # Recorded on the second run: the first lets the engine allocate what it needs.
-            lane.graph = self._driver.capture(lane.stream, lambda: self._enqueue(lane))
-        lane.runs += 1
-        if lane.graph is not None:
-            lane.graph()
+    def _run(self, slot: _ExecutionSlot) -> None:
+        if slot.graph is None and self._graphs and slot.num_runs == 1:
+            # Recorded on the second run: during the first run the engine allocates memory.
+            slot.graph = self._driver.capture(slot.stream, lambda: self._enqueue(slot))
+        slot.num_runs += 1
+        if slot.graph is not None:
+            slot.graph()
         else:
-            self._enqueue(lane)
+            self._enqueue(slot)
 
-    def _enqueue(self, lane: _Lane) -> None:
+    def _enqueue(self, slot: _ExecutionSlot) -> None:
         entry = self._inputs[0]
-        self._driver.to_device(lane.device[entry], lane.raw[entry], lane.stream)
-        if not lane.context.execute_async_v3(lane.stream.handle):
+        self._driver.to_device(slot.device[entry], slot.raw[entry], slot.stream)
+        if not slot.context.execute_async_v3(slot.stream.handle):
             raise RuntimeError("execute_async_v3 failed; its log says why")
         for name in self._outputs:
-            self._driver.to_host(lane.raw[name], lane.device[name], lane.stream)
+            self._driver.to_host(slot.raw[name], slot.device[name], slot.stream)
 
     def _range(self) -> str:
         low, _, high = self._engine.get_tensor_profile_shape(self._inputs[0], 0)
@@ -196,43 +199,35 @@ class TensorRtBackend:
 
 
 def _numpy_type(kind: Any, tensor: str) -> np.dtype[Any]:
-    found = _TYPES.get(kind.name)
-    if found is None:
+    numpy_type = _TYPES.get(kind.name)
+    if numpy_type is None:
         raise BundleError(
             f"the engine's {tensor} is of type {kind.name}, which NumPy does not have",
             remedy="build it again with `trocar export BUNDLE --engine …`",
         )
-    return np.dtype(found)
+    return np.dtype(numpy_type)
 
 
-def open(
-    name: str,
-    model: Path,
-    manifest: Manifest | None,
-    *,
-    device: str = "cuda",
-    precision: str | None = None,
-    threads: int | None = None,
-    graphs: bool = True,
+def open_model(
+    name: str, model: Path, manifest: Manifest | None, options: BackendOptions
 ) -> TensorRtBackend:
-    """Loads a serialized engine whose sidecar lies beside it.
+    """Loads a serialized engine with its sidecar.
 
     Args:
         name: ``tensorrt`` or ``tensorrt-rtx``.
-        model: The engine file.
-        manifest: What the model is.
-        device: ``cuda`` or ``cuda:N``.
-        precision: Must be what the engine computes in.
-        threads: Nothing to an engine.
-        graphs: Whether to record CUDA graphs.
+        model: The engine file; the sidecar is the file of the same name with suffix ``.json``.
+        manifest: The model's manifest.
+        options: ``precision`` must be the engine's own, ``threads`` has no effect, ``graphs`` is on
+            by default.
 
     Raises:
-        BackendError: No GPU, or TensorRT does not take the engine.
-        BundleError: There is no engine or no sidecar.
+        BackendError: There is no GPU, TensorRT refuses the engine, or an option is not supported.
+        BundleError: The engine or its sidecar is missing.
     """
-    wanted = device_from_text("cuda" if device == "cpu" else device)
-    # A TensorRT runtime made without a driver hands back an object that crashes when used.
-    require_cuda(wanted)
+    options.refuse_unsupported(name, "spinning")
+    device = device_from_text("cuda" if options.device == "cpu" else options.device)
+    # Without a driver, trt.Runtime() returns an object that crashes on use.
+    require_cuda(device)
     beside = model.with_suffix(".json")
     if not model.is_file() or not beside.is_file():
         raise BundleError(
@@ -240,14 +235,14 @@ def open(
             remedy="build one with `trocar export BUNDLE --engine …`",
         )
     sidecar = EngineSidecar.from_json(beside.read_bytes(), source=str(beside))
-    if precision is not None and precision != sidecar.precision_found:
+    if options.precision not in (None, sidecar.precision_found):
         raise BackendError(
-            f"precision {precision} was asked for, but {model.name} computes in "
+            f"precision {options.precision} was requested, but {model.name} computes in "
             f"{sidecar.precision_found}",
-            remedy=f"export with --precision {precision}, then build the engine",
+            remedy=f"export with --precision {options.precision}, then build the engine",
         )
-    trt = importlib.import_module(_LIBRARIES[name])
-    driver = PycudaDriver(wanted.index)
+    trt = importlib.import_module(LIBRARIES[name][0])
+    driver = PycudaDriver(device.index)
     try:
         with driver.current():
             engine = _load(trt, model, sidecar)
@@ -255,10 +250,10 @@ def open(
             engine,
             driver,
             name=name,
-            device=str(wanted),
+            device=str(device),
             precision=sidecar.precision_found,
             manifest=manifest,
-            graphs=graphs,
+            graphs=options.graphs is not False,
         )
     except BaseException:
         driver.close()
@@ -269,7 +264,7 @@ def _load(trt: Any, model: Path, sidecar: EngineSidecar) -> Any:
     logger = trt.Logger(trt.Logger.ERROR)
     runtime = trt.Runtime(logger)
     if sidecar.version_compatible:
-        # Such an engine brings the small runtime of the version that built it.
+        # Such an engine contains the lean runtime of the version that built it.
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(model.read_bytes())
     if engine is None:

@@ -1,6 +1,6 @@
-"""Draws what was found: coloured regions with outlines, names, boxes, tips, a legend.
+"""Draws results on frames: coloured regions with outlines, names, boxes, tips, a legend.
 
-picture = Painter(table).draw(frame, result)
+image = Painter(table).draw(frame, result)      # [H, W, 3] uint8 RGB
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.results import FrameResult, Instrument
-from trocar.runtime.draw.sprites import Mark, RegionPaint, mark_from_mask, tip_mark
-from trocar.runtime.draw.text import Colour, paste, printed, readable_on, text_mask
+from trocar.runtime.draw.sprites import RegionPainter, Sprite, sprite_from_mask, tip_sprite
+from trocar.runtime.draw.text import Colour, coloured_text, contrasting_colour, paste, text_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +22,11 @@ class OverlayOptions:
     """What is drawn.
 
     Attributes:
-        opacity: Of the regions, 0..1.
-        boxes: Boxes with their name tags.
-        tips: Tips.
-        legend: The legend.
-        status: A line at the bottom, where there is one to show.
+        opacity: Opacity of the regions, 0..1.
+        boxes: Whether boxes with name tags are drawn.
+        tips: Whether tips are drawn.
+        legend: Whether the legend is drawn.
+        status: Whether the status line at the bottom is drawn.
     """
 
     opacity: float = 0.42
@@ -38,8 +38,8 @@ class OverlayOptions:
 
 DEFAULTS = OverlayOptions()
 
-DIMMED = 0.35
-"""Brightness that the picture keeps behind text."""
+TEXT_BACKGROUND_GAIN = 0.35
+"""Brightness, 0..1, that the image keeps behind text."""
 
 
 class Painter:
@@ -49,8 +49,8 @@ class Painter:
         self._options = options
         self._table = table
         self._colours: list[Colour] = [_bright(row.colour) for row in table]
-        self._paints = [RegionPaint(colour, options.opacity) for colour in self._colours]
-        self._legends: dict[tuple[str, ...], Mark] = {}
+        self._painters = [RegionPainter(colour, options.opacity) for colour in self._colours]
+        self._legends: dict[tuple[str, ...], Sprite] = {}
 
     def draw(
         self,
@@ -60,13 +60,13 @@ class Painter:
         status: str = "",
         alarm: bool = False,
     ) -> NDArray[np.uint8]:
-        """Draws on a copy.
+        """Draws on a copy of a frame.
 
         Args:
             image: ``[H, W, 3]`` uint8 RGB.
-            result: What was found, of this or an earlier frame; ``None`` to show nothing.
-            status: A line for the bottom.
-            alarm: Whether the line is a warning.
+            result: Of this or an earlier frame; ``None`` to draw no result.
+            status: Text of the status line; empty for none.
+            alarm: Whether the status line has the warning colour.
 
         Returns:
             ``[H, W, 3]`` uint8 RGB.
@@ -95,7 +95,7 @@ class Painter:
     def _regions(
         self, picture: NDArray[np.uint8], labels: NDArray[np.uint8], unit: float
     ) -> dict[int, str]:
-        """Paints every class but the background; gives the classes that are there."""
+        """Paints all classes but the background; gives the names of the classes that occur."""
         shown: dict[int, str] = {}
         height, width = picture.shape[:2]
         sy, sx = height / labels.shape[0], width / labels.shape[1]
@@ -104,8 +104,8 @@ class Painter:
             return shown
         labels = labels[top : top + high, left : left + wide]
         line = max(1, round(1.8 * unit))
-        # Room for the outline on each side, and for the smoothed edge.
-        room_x, room_y = 1 + int(line / sx), 1 + int(line / sy)
+        # Margin for the outline on each side, and for the smoothed edge.
+        margin_x, margin_y = 1 + int(line / sx), 1 + int(line / sy)
         for row in self._table.rows[1:]:
             # Not cv2.compare: it fails where the labels are a single cell.
             mask = cv2.inRange(labels, row.id, row.id)  # type: ignore[call-overload]
@@ -113,14 +113,14 @@ class Painter:
                 continue
             shown[row.id] = row.name
             x, y, w, h = cv2.boundingRect(mask)
-            x0, y0 = max(0, x - room_x), max(0, y - room_y)
-            x1, y1 = min(mask.shape[1], x + w + room_x), min(mask.shape[0], y + h + room_y)
+            x0, y0 = max(0, x - margin_x), max(0, y - margin_y)
+            x1, y1 = min(mask.shape[1], x + w + margin_x), min(mask.shape[0], y + h + margin_y)
             fx0, fy0 = round((x0 + left) * sx), round((y0 + top) * sy)
             fx1, fy1 = round((x1 + left) * sx), round((y1 + top) * sy)
             if fx1 <= fx0 or fy1 <= fy0:
                 continue
             smooth = cv2.resize(mask[y0:y1, x0:x1], (fx1 - fx0, fy1 - fy0))
-            self._paints[row.id].paint(picture[fy0:fy1, fx0:fx1], smooth, line)
+            self._painters[row.id].paint(picture[fy0:fy1, fx0:fx1], smooth, line)
         return shown
 
     def _box(
@@ -145,44 +145,49 @@ class Painter:
                 ty = other[3]
         taken.append((tx, ty, tx + w, ty + h))
         cv2.rectangle(picture, (tx, ty), (tx + w - 1, ty + h - 1), colour, cv2.FILLED)
-        paste(picture, printed(mask, readable_on(colour), colour), tx + pad, ty + pad // 2)
+        paste(
+            picture,
+            coloured_text(mask, contrasting_colour(colour), colour),
+            tx + pad,
+            ty + pad // 2,
+        )
 
     def _tips(self, picture: NDArray[np.uint8], instrument: Instrument, unit: float) -> None:
-        mark = tip_mark(self._colours[instrument.class_id], unit)
-        middle = mark.ink.shape[0] // 2
+        sprite = tip_sprite(self._colours[instrument.class_id], unit)
+        middle = sprite.colour.shape[0] // 2
         for x, y in instrument.tips:
-            mark.stamp(picture, round(x - 0.5) - middle, round(y - 0.5) - middle)
+            sprite.blit(picture, round(x - 0.5) - middle, round(y - 0.5) - middle)
 
     def _legend(self, picture: NDArray[np.uint8], shown: dict[int, str], unit: float) -> None:
         key = (f"{unit:g}", *(f"{i} {name}" for i, name in shown.items()))
-        mark = self._legends.get(key)
-        if mark is None:
+        sprite = self._legends.get(key)
+        if sprite is None:
             if len(self._legends) >= 64:
                 self._legends.clear()
-            mark = self._legends[key] = self._legend_mark(shown, unit)
+            sprite = self._legends[key] = self._legend_sprite(shown, unit)
         pad = round(8 * unit)
-        mark.stamp(picture, max(0, picture.shape[1] - mark.ink.shape[1] - pad), pad)
+        sprite.blit(picture, max(0, picture.shape[1] - sprite.colour.shape[1] - pad), pad)
 
-    def _legend_mark(self, shown: dict[int, str], unit: float) -> Mark:
+    def _legend_sprite(self, shown: dict[int, str], unit: float) -> Sprite:
         masks = {i: text_mask(name, round(12 * unit)) for i, name in shown.items()}
         pad, swatch = round(8 * unit), round(12 * unit)
         row = max(mask.shape[0] for mask in masks.values()) + round(3 * unit)
         w = 3 * pad + swatch + max(mask.shape[1] for mask in masks.values())
         h = 2 * pad + row * len(masks) - round(3 * unit)
-        cover = np.zeros((h, w), np.uint8)
+        coverage = np.zeros((h, w), np.uint8)
         swatches = []
         y = pad
         for i, mask in masks.items():
             middle = y + mask.shape[0] // 2
             corners = (pad, middle - swatch // 2), (pad + swatch, middle + swatch // 2)
             swatches.append((corners, self._colours[i]))
-            paste(cover, mask, 2 * pad + swatch, y)
+            paste(coverage, mask, 2 * pad + swatch, y)
             y += row
-        mark = mark_from_mask(cover, (255, 255, 255), keep=DIMMED)
+        sprite = sprite_from_mask(coverage, (255, 255, 255), background_gain=TEXT_BACKGROUND_GAIN)
         for (first, last), colour in swatches:
-            cv2.rectangle(mark.ink, first, last, colour, cv2.FILLED)
-            cv2.rectangle(mark.keep, first, last, (0, 0, 0), cv2.FILLED)
-        return mark
+            cv2.rectangle(sprite.colour, first, last, colour, cv2.FILLED)
+            cv2.rectangle(sprite.alpha, first, last, (255, 255, 255), cv2.FILLED)
+        return sprite
 
     def _best(self, result: FrameResult) -> dict[int, str]:
         """A classifier's three best classes, as legend lines."""
@@ -201,18 +206,20 @@ def _tag(instrument: Instrument) -> str:
 
 def _status(picture: NDArray[np.uint8], text: str, unit: float, *, alarm: bool) -> None:
     pad = round(6 * unit)
-    cover = cv2.copyMakeBorder(
+    coverage = cv2.copyMakeBorder(
         text_mask(text, round(12 * unit)), pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0
     )
     colour = (255, 150, 90) if alarm else (235, 235, 235)
-    mark_from_mask(cover, colour, keep=DIMMED).stamp(picture, 0, picture.shape[0] - cover.shape[0])
+    sprite_from_mask(coverage, colour, background_gain=TEXT_BACKGROUND_GAIN).blit(
+        picture, 0, picture.shape[0] - coverage.shape[0]
+    )
 
 
 def _bright(colour: tuple[int, int, int]) -> Colour:
-    """The colour, lifted where it would not show on dark tissue."""
+    """The colour, brightened if it would be hard to see on dark tissue."""
     r, g, b = colour
-    most = max(r, g, b)
-    if most == 0:
+    brightest = max(r, g, b)
+    if brightest == 0:
         return (128, 128, 128)
-    gain = max(1.0, 170 / most)
+    gain = max(1.0, 170 / brightest)
     return (min(255, round(r * gain)), min(255, round(g * gain)), min(255, round(b * gain)))

@@ -1,9 +1,10 @@
-"""What is painted on pictures: tinted regions with outlines, and small pictures made once.
+"""Sprites with alpha, and tinted regions with outlines.
 
-    mark = tip_mark((255, 80, 0), 2.0)
-    mark.stamp(image, 100, 50)
+    sprite = tip_sprite((255, 80, 0), 2.0)
+    sprite.blit(image, 100, 50)
 
-Everything works inside boxes and by table: a live picture has a few milliseconds for all of it.
+Sprites are made once and cached. Drawing touches only bounding boxes and uses look-up tables,
+because a live frame has a few milliseconds for all drawing.
 """
 
 from __future__ import annotations
@@ -17,112 +18,122 @@ from numpy.typing import NDArray
 
 from trocar.runtime.draw.text import Colour
 
-STRIP = 48
-"""Rows that are painted at a time: a slanting shape fills little of its box."""
+STRIP_ROWS = 48
+"""Rows that are painted at a time: an oblique region fills little of its bounding box."""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A small picture that lets what is below it through.
+class Sprite:
+    """A small image with alpha, premultiplied.
 
     Attributes:
-        ink: ``[h, w, 3]`` what it adds.
-        keep: ``[h, w, 3]`` 0..255, how much of the picture below stays.
+        colour: ``[h, w, 3]`` RGB, multiplied by alpha.
+        alpha: ``[h, w, 3]`` opacity of each channel, 0..255.
     """
 
-    ink: NDArray[np.uint8]
-    keep: NDArray[np.uint8]
+    colour: NDArray[np.uint8]
+    alpha: NDArray[np.uint8]
 
-    def stamp(self, image: NDArray[np.uint8], x: int, y: int) -> None:
-        """Puts its top-left corner at ``(x, y)``; what is outside is cut off."""
-        height, width = self.ink.shape[:2]
+    def blit(self, image: NDArray[np.uint8], x: int, y: int) -> None:
+        """Draws the sprite with its top-left corner at ``(x, y)``, clipped to the image."""
+        height, width = self.colour.shape[:2]
         x0, y0 = max(0, x), max(0, y)
         x1, y1 = min(image.shape[1], x + width), min(image.shape[0], y + height)
         if x1 <= x0 or y1 <= y0:
             return
-        own = slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
-        part = image[y0:y1, x0:x1]
-        cv2.add(cv2.multiply(part, self.keep[own], scale=1 / 255), self.ink[own], part)
+        clipped = slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
+        target = image[y0:y1, x0:x1]
+        transmitted = cv2.multiply(target, cv2.bitwise_not(self.alpha[clipped]), scale=1 / 255)
+        cv2.add(transmitted, self.colour[clipped], target)
 
 
-def mark_from_mask(cover: NDArray[np.uint8], colour: Colour, *, keep: float = 1.0) -> Mark:
-    """A mark from a coverage mask.
+def sprite_from_mask(
+    coverage: NDArray[np.uint8], colour: Colour, *, background_gain: float = 1.0
+) -> Sprite:
+    """A sprite of one colour from a coverage mask.
 
     Args:
-        cover: ``[h, w]`` 0..255.
-        colour: Of the ink.
-        keep: Share of the picture's brightness that stays where nothing covers it.
+        coverage: ``[h, w]`` 0..255.
+        colour: RGB where the coverage is 255.
+        background_gain: Brightness, 0..1, that the image keeps where the coverage is 0.
     """
-    whole = cv2.merge([cover] * 3)
-    return Mark(cv2.LUT(whole, _ink_table(colour)), cv2.LUT(whole, _keep_table(keep)))
+    channels = cv2.merge([coverage] * 3)
+    return Sprite(
+        cv2.LUT(channels, _colour_table(colour)), cv2.LUT(channels, _alpha_table(background_gain))
+    )
 
 
 @functools.lru_cache(maxsize=256)
-def tip_mark(colour: Colour, unit: float) -> Mark:
-    """A ring in a class's colour between white ones, and a dot; its middle is the tip."""
+def tip_sprite(colour: Colour, unit: float) -> Sprite:
+    """A ring in a class's colour between white rings, and a dot; its centre is the tip."""
     radius = round(7 * unit)
     middle = radius + max(2, round(2.6 * unit))
-    on = []
-    for ground in (0, 255):
-        canvas = np.full((2 * middle + 1, 2 * middle + 1, 3), ground, np.uint8)
-        at = (middle, middle)
-        cv2.circle(canvas, at, radius, (255, 255, 255), max(2, round(2.6 * unit)), cv2.LINE_AA)
-        cv2.circle(canvas, at, radius, colour, max(1, round(1.2 * unit)), cv2.LINE_AA)
-        cv2.circle(canvas, at, max(1, round(1.6 * unit)), (255, 255, 255), -1, cv2.LINE_AA)
-        on.append(canvas)
-    # What differs between the two grounds is what shows through.
-    return Mark(on[0], cv2.subtract(on[1], on[0]))
+    centre = (middle, middle)
+    white = (255, 255, 255)
+    on_black, on_white = (
+        np.full((2 * middle + 1, 2 * middle + 1, 3), level, np.uint8) for level in (0, 255)
+    )
+    for canvas in (on_black, on_white):
+        cv2.circle(canvas, centre, radius, white, max(2, round(2.6 * unit)), cv2.LINE_AA)
+        cv2.circle(canvas, centre, radius, colour, max(1, round(1.2 * unit)), cv2.LINE_AA)
+        cv2.circle(canvas, centre, max(1, round(1.6 * unit)), white, -1, cv2.LINE_AA)
+    # The difference between the two backgrounds is the background's share.
+    return Sprite(on_black, cv2.bitwise_not(cv2.subtract(on_white, on_black)))
 
 
-class RegionPaint:
-    """Paints regions of one colour."""
+class RegionPainter:
+    """Tints regions in one colour and outlines them."""
 
     def __init__(self, colour: Colour, opacity: float) -> None:
         self._colour = colour
         self._opacity = opacity
-        self._block = np.zeros((STRIP, 0, 3), np.uint8)
+        self._block = np.zeros((STRIP_ROWS, 0, 3), np.uint8)
 
     def paint(self, picture: NDArray[np.uint8], smooth: NDArray[np.uint8], line: int) -> None:
         """Tints a region and draws its outline.
 
         Args:
-            picture: ``[h, w, 3]``, painted on.
+            picture: ``[h, w, 3]`` uint8 RGB, changed in place.
             smooth: ``[h, w]`` 0..255; the region is where it is above 127.
-            line: Width of the outline, in pixels: one row in three lies outside the region.
+            line: Width of the outline in pixels; a third of it lies outside the region.
         """
         _, solid = cv2.threshold(smooth, 127, 255, cv2.THRESH_BINARY)
-        # Near a straight edge the mean over k pixels tells how far the edge is.
+        # Near a straight edge the mean over k pixels is a linear function of the distance.
         k = line + 2 if line % 2 else line + 3
-        near = cv2.blur(solid, (k, k), borderType=cv2.BORDER_REPLICATE)
+        edge = cv2.blur(solid, (k, k), borderType=cv2.BORDER_REPLICATE)
         low = int(255 * (0.5 - (line - 1) / (2 * k))) + 1
         high = int(255 * (0.5 + (line + 1) / (2 * k)))
-        _, outline = cv2.threshold(near, low - 1, 0, cv2.THRESH_TOZERO)
+        _, outline = cv2.threshold(edge, low - 1, 0, cv2.THRESH_TOZERO)
         cv2.threshold(outline, high, 0, cv2.THRESH_TOZERO_INV, outline)
         # The tint reaches one pixel beyond the outline, which softens its edge.
         beyond = int(255 * (0.5 - (line + 1) / (2 * k)))
-        _, tinted = cv2.threshold(cv2.max(near, solid), beyond, 255, cv2.THRESH_BINARY)
+        _, tinted = cv2.threshold(cv2.max(edge, solid), beyond, 255, cv2.THRESH_BINARY)
         if self._block.shape[1] < picture.shape[1]:
-            self._block = np.full((STRIP, picture.shape[1], 3), self._colour, np.uint8)
-        for top in range(0, picture.shape[0], STRIP):
-            rows = slice(top, top + STRIP)
+            self._block = np.full((STRIP_ROWS, picture.shape[1], 3), self._colour, np.uint8)
+        for top in range(0, picture.shape[0], STRIP_ROWS):
+            rows = slice(top, top + STRIP_ROWS)
             x, _, w, _ = cv2.boundingRect(tinted[rows])
             if not w:
                 continue
             columns = slice(x, x + w)
-            place = picture[rows, columns]
-            block = self._block[: place.shape[0], :w]
-            mixed = cv2.addWeighted(place, 1 - self._opacity, block, self._opacity, 0)
-            cv2.copyTo(mixed, tinted[rows, columns], place)
-            cv2.copyTo(block, outline[rows, columns], place)
+            target = picture[rows, columns]
+            block = self._block[: target.shape[0], :w]
+            mixed = cv2.addWeighted(target, 1 - self._opacity, block, self._opacity, 0)
+            cv2.copyTo(mixed, tinted[rows, columns], target)
+            cv2.copyTo(block, outline[rows, columns], target)
 
 
 @functools.lru_cache(maxsize=64)
-def _ink_table(colour: Colour) -> NDArray[np.uint8]:
-    cover = np.arange(256)[:, None]
-    return np.asarray((np.array(colour) * cover + 127) // 255, np.uint8)[:, None, :]
+def _colour_table(colour: Colour) -> NDArray[np.uint8]:
+    """``[256, 1, 3]`` premultiplied colour by coverage."""
+    coverage = np.arange(256)[:, None]
+    return np.asarray((np.array(colour) * coverage + 127) // 255, np.uint8)[:, None, :]
 
 
 @functools.lru_cache(maxsize=8)
-def _keep_table(keep: float) -> NDArray[np.uint8]:
-    table: NDArray[np.uint8] = np.rint(np.arange(255, -1, -1) * keep).astype(np.uint8)
+def _alpha_table(background_gain: float) -> NDArray[np.uint8]:
+    """``[256]`` alpha by coverage."""
+    table: NDArray[np.uint8] = 255 - np.rint(np.arange(255, -1, -1) * background_gain).astype(
+        np.uint8
+    )
     return table

@@ -1,6 +1,6 @@
-"""Text on pictures: rendered once, kept, and put where it is wanted.
+"""Text on images: lines are rendered once, cached, and pasted.
 
-paste(image, printed(text_mask("grasper", 16), (0, 0, 0), (255, 255, 255)), 10, 20)
+paste(image, coloured_text(text_mask("grasper", 16), (0, 0, 0), (255, 255, 255)), 10, 20)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
 
-# OpenCV 5 brings a proportional typeface; older ones have stroke letters only.
+# OpenCV 5 has a proportional typeface; earlier releases have stroke letters only.
 _FACE: Any = cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None
 
 
@@ -45,21 +45,25 @@ def text_mask(text: str, height: int) -> NDArray[np.uint8]:
     return canvas
 
 
-def printed(mask: NDArray[np.uint8], ink: Colour, paper: Colour) -> NDArray[np.uint8]:
-    """``[h, w, 3]``: a coverage mask in one colour on another."""
-    made: NDArray[np.uint8] = cv2.LUT(cv2.merge([mask] * 3), _print_table(ink, paper))
-    return made
+def coloured_text(
+    mask: NDArray[np.uint8], foreground: Colour, background: Colour
+) -> NDArray[np.uint8]:
+    """``[h, w, 3]`` uint8 RGB: a coverage mask ``[h, w]`` in one colour on another."""
+    channels = cv2.merge([mask] * 3)
+    image: NDArray[np.uint8] = cv2.LUT(channels, _mix_table(foreground, background))
+    return image
 
 
 @functools.lru_cache(maxsize=256)
-def _print_table(ink: Colour, paper: Colour) -> NDArray[np.uint8]:
-    cover = np.arange(256)[:, None]
-    table = (np.array(paper) * (255 - cover) + np.array(ink) * cover + 127) // 255
+def _mix_table(foreground: Colour, background: Colour) -> NDArray[np.uint8]:
+    coverage = np.arange(256)[:, None]
+    mixed = np.array(background) * (255 - coverage) + np.array(foreground) * coverage
+    table = (mixed + 127) // 255
     return table.astype(np.uint8)[:, None, :]
 
 
 def paste(image: NDArray[np.uint8], patch: NDArray[np.uint8], x: int, y: int) -> None:
-    """Puts a picture with its top-left corner at ``(x, y)``; what is outside is cut off."""
+    """Copies ``patch`` with its top-left corner at ``(x, y)``, clipped to the image."""
     x0, y0 = max(0, x), max(0, y)
     x1 = min(image.shape[1], x + patch.shape[1])
     y1 = min(image.shape[0], y + patch.shape[0])
@@ -67,7 +71,7 @@ def paste(image: NDArray[np.uint8], patch: NDArray[np.uint8], x: int, y: int) ->
         image[y0:y1, x0:x1] = patch[y0 - y : y1 - y, x0 - x : x1 - x]
 
 
-def readable_on(colour: Colour) -> Colour:
-    """Black or white, whichever is easier to read on a colour."""
+def contrasting_colour(colour: Colour) -> Colour:
+    """Black on light colours, white on dark ones."""
     r, g, b = colour
     return (0, 0, 0) if 0.299 * r + 0.587 * g + 0.114 * b > 140 else (255, 255, 255)

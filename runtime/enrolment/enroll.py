@@ -3,9 +3,9 @@
     enrolled = enroll("model.trocar", "harmonic scalpel", [Path("a.jpg"), Path("b.jpg")])
     remove("model.trocar", "harmonic scalpel"); undo("model.trocar")
 
-``enroll.onnx`` of the bundle computes every class tensor from the kept features, so the method is
-written once, and the result does not depend on the order of enrolments: photographs stand in the
-order of their hashes, classes in the order of training and then by name.
+``enroll.onnx`` of the bundle computes all class tensors from the stored features. The result does
+not depend on the order of enrolments: photographs are ordered by their SHA-256, trained classes by
+class id and enrolled classes by name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,39 +21,39 @@ from trocar.contract.bundle import Bundle, open_bundle, update_bundle
 from trocar.contract.class_store import ClassStore
 from trocar.contract.classes import MAX_CLASSES
 from trocar.contract.errors import BackendError, BundleError, DataError
-from trocar.runtime.backends import Backend, open_backend
+from trocar.runtime.backends import Backend, TakesInputs, open_backend
 from trocar.runtime.enrolment.classes import (
-    Enroller,
-    checked_name,
+    EnrollGraph,
     class_table,
     find_class,
+    normalised_name,
     read_photos,
     with_class,
     without_class,
 )
 
-SAME = 0.995
-"""Cosine between two classes' tensors from which on they are one class."""
+MAX_SIMILARITY = 0.995
+"""Cosine between two classes' tensors from which on an enrolment is refused."""
 
-KEPT_STATES = 5
-"""How many earlier states of the classes a bundle keeps for undoing."""
+MAX_UNDO_STATES = 5
+"""Earlier states of the classes that a bundle stores for `undo`."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Enrolled:
-    """What an enrolment did.
+    """Result of an enrolment.
 
     Attributes:
-        bundle: The bundle as it is now.
+        bundle: The changed bundle.
         name: The class.
-        photos: Its photographs.
-        nearest: The class that is most alike.
-        similarity: Cosine to it, -1..1.
-        recognised: Share of the photographs that are recognised when each is left out; ``None``
-            with one photograph.
-        replaced: Whether the class was there before.
+        photos: Number of its photographs.
+        nearest: Name of the most similar other class.
+        similarity: Cosine to ``nearest``, -1..1.
+        recognised: Fraction of the photographs, 0..1, that are recognised without themselves
+            (leave-one-out); ``None`` with one photograph.
+        replaced: Whether a class of that name was replaced.
     """
 
     bundle: Bundle
@@ -74,82 +73,82 @@ def enroll(
     replace_class: bool = False,
     threads: int | None = None,
 ) -> Enrolled:
-    """Makes a class of photographs and writes it into the bundle.
+    """Adds a class from photographs to a bundle.
 
     Args:
         path: Classifier bundle.
-        name: The class; any printable text.
-        photos: Files, or ``[H, W, 3]`` uint8 RGB pictures, of the object filling the picture.
-        replace_class: Take the place of a class of that name.
+        name: The class; 1 to 80 printable characters.
+        photos: Files, or ``[H, W, 3]`` uint8 RGB images, that the object fills.
+        replace_class: Whether a class of that name is replaced.
         threads: CPU threads.
 
     Raises:
-        BundleError: No classifier bundle, or one whose classes are fixed.
-        DataError: A name that clashes or is no text; photographs that are missing, unreadable or
-            given twice; a class that cannot be told apart from another.
-        SinkError: The bundle cannot be written; it is as it was.
+        BundleError: It is not a classifier bundle, or its classes are fixed.
+        DataError: The name clashes or is not allowed; a photograph is missing, unreadable or given
+            twice; the class cannot be distinguished from another.
+        SinkError: The bundle cannot be written; it is unchanged.
     """
     bundle, store = open_classes(path)
-    given = checked_name(name)
-    place = _place_of(given, store, bundle, replace_class)
+    name = normalised_name(name)
+    replaced = _replaced_index(name, store, bundle, replace_class=replace_class)
     images, digests = read_photos(photos)
-    _check_copies(digests, store, given, bundle)
+    _check_copies(digests, store, name, bundle)
     backend = open_backend("onnxruntime", bundle.model, bundle.manifest, threads=threads)
     try:
         features = np.concatenate([_embed(backend, image) for image in images])
-        changed = with_class(store, given, place, features, digests)
-        enroller = Enroller(bundle)
-        changed = enroller.renew(changed, store)
-        index = changed.names.index(given)
+        graph = EnrollGraph(bundle)
+        changed = graph.recompute(
+            with_class(store, name, replaced=replaced, features=features, digests=digests), store
+        )
+        index = changed.names.index(name)
         nearest, similarity = _nearest(changed, index)
-        if similarity >= SAME:
-            raise _indistinguishable(given, nearest, similarity, None, bundle)
+        if similarity >= MAX_SIMILARITY:
+            raise _indistinguishable(bundle, name, nearest, similarity)
         recognised = None
         if len(images) > 1:
-            recognised, rival = _leave_one_out(
-                backend, enroller, changed, store, dict(zip(digests, images, strict=True)), index
-            )
+            image_of = dict(zip(digests, images, strict=True))
+            recognised, rival = _leave_one_out(backend, graph, changed, index, image_of)
             if recognised <= 0.5:
                 cosine = _similarity(changed, index, changed.names.index(rival))
-                raise _indistinguishable(given, rival, cosine, recognised, bundle)
+                raise _indistinguishable(bundle, name, rival, cosine, recognised=recognised)
     finally:
         backend.close()
     return Enrolled(
         bundle=_write(bundle, changed),
-        name=given,
+        name=name,
         photos=len(images),
         nearest=nearest,
         similarity=similarity,
         recognised=recognised,
-        replaced=place is not None,
+        replaced=replaced is not None,
     )
 
 
 def remove(path: str | Path, name: str) -> Bundle:
-    """Takes a class out; the others are as if it had never been there.
+    """Removes a class; the result is as if it had never been enrolled.
 
     Raises:
         BundleError: See `open_classes`.
-        DataError: There is no such class, or fewer than two would remain.
+        DataError: There is no such class, or fewer than two classes would remain.
     """
     bundle, store = open_classes(path)
-    place = find_class(name, store.names)
-    if place is None:
+    index = find_class(name, store.names)
+    if index is None:
         raise DataError(
             f"{bundle.path} has no class {name!r}; it has {', '.join(map(repr, store.names))}",
             remedy="see `trocar enroll MODEL --list`",
         )
     if len(store.names) <= 2:
         raise DataError(
-            f"{bundle.path} has two classes; without {name!r} nothing is left to tell apart",
+            f"{bundle.path} has two classes, and a classifier needs at least two",
             remedy="enrol another class first",
         )
-    kept = without_class(store, place)
-    return _write(bundle, Enroller(bundle).renew(kept, store))
+    remaining = without_class(store, index)
+    return _write(bundle, EnrollGraph(bundle).recompute(remaining, store))
 
 
 def undo(path: str | Path) -> Bundle:
-    """Goes back to the classes before the last change.
+    """Restores the classes before the last change.
 
     Raises:
         BundleError: See `open_classes`; or there is nothing to undo.
@@ -158,27 +157,27 @@ def undo(path: str | Path) -> Bundle:
     if not store.previous or store.previous not in bundle.manifest.files:
         raise BundleError(f"{bundle.path} has no change to undo", remedy="enrol a class first")
     earlier = ClassStore.from_bytes(bundle.read(store.previous), source=store.previous)
-    about = dict(bundle.manifest.extra["classification"])
-    gone = about["state"]
-    about["state"] = store.previous
+    metadata = dict(bundle.manifest.extra["classification"])
+    undone = metadata["state"]
+    metadata["state"] = store.previous
     manifest = replace(
         bundle.manifest,
         classes=class_table(earlier.names, bundle.manifest.classes),
-        extra={**bundle.manifest.extra, "classification": about},
+        extra={**bundle.manifest.extra, "classification": metadata},
     )
-    return update_bundle(bundle, remove=[gone], manifest=manifest)
+    return update_bundle(bundle, remove=[undone], manifest=manifest)
 
 
 def open_classes(path: str | Path) -> tuple[Bundle, ClassStore]:
     """Opens a bundle whose classes can be changed.
 
     Raises:
-        BundleError: It is no classifier, or its classes are fixed.
+        BundleError: It is not a classifier, or its classes are fixed.
     """
     bundle = open_bundle(path)
     if bundle.manifest.task != "classification":
         raise BundleError(
-            f"{path} is a {bundle.manifest.task} bundle, a classifier is wanted here",
+            f"{path} is a {bundle.manifest.task} bundle, expected a classification bundle",
             remedy="export a run of `trocar train head-triplet` or `few-shot`",
         )
     store = stored_classes(bundle)
@@ -192,152 +191,165 @@ def open_classes(path: str | Path) -> tuple[Bundle, ClassStore]:
 
 
 def stored_classes(bundle: Bundle) -> ClassStore | None:
-    """The classes beside a bundle's graph; ``None`` where they are fixed."""
-    about = bundle.manifest.extra.get("classification")
-    state = about.get("state") if isinstance(about, Mapping) else None
+    """The class store of a bundle; ``None`` if its classes are fixed."""
+    metadata = bundle.manifest.extra.get("classification")
+    state = metadata.get("state") if isinstance(metadata, Mapping) else None
     if not isinstance(state, str):
         return None
     return ClassStore.from_bytes(bundle.read(state), source=f"{bundle.path}/{state}")
 
 
 def set_classes(backend: Backend, bundle: Bundle) -> None:
-    """Hands enrolled classes to a backend; one that cannot take them refuses.
+    """Sets the enrolled classes of a bundle in a backend; does nothing if there are none.
 
     Raises:
-        BackendError: The backend knows only the classes that the graph was exported with.
+        BackendError: The backend cannot override the classes of the exported graph.
     """
     store = stored_classes(bundle) if bundle.manifest.task == "classification" else None
     if store is None or not store.changed:
         return
-    take = getattr(backend, "set_inputs", None)
-    if take is None:
+    if not isinstance(backend, TakesInputs):
         raise BackendError(
-            f"{bundle.path} has enrolled classes, which backend {backend.name} cannot take",
+            f"{bundle.path} has enrolled classes, which backend {backend.name} does not support",
             remedy="use --backend onnxruntime",
         )
-    take(store.inputs)
+    backend.set_inputs(store.inputs)
 
 
 def _embed(backend: Backend, image: NDArray[np.uint8]) -> Floats:
-    """Features ``[1, F]``, one picture at a time: neighbours in a batch change last bits."""
+    """Features ``[1, F]`` of one image. Batches are not used: they change the last bits."""
     features: Floats = backend.infer(image[None])["embedding"]
     return features
 
 
-def _place_of(name: str, store: ClassStore, bundle: Bundle, replaces: bool) -> int | None:
-    place = find_class(name, store.names)
-    if place is not None and not replaces:
+def _replaced_index(
+    name: str, store: ClassStore, bundle: Bundle, *, replace_class: bool
+) -> int | None:
+    """Index of the class that ``name`` replaces; ``None`` for a new class."""
+    index = find_class(name, store.names)
+    if index is not None and not replace_class:
         raise DataError(
-            f"{bundle.path} has a class {store.names[place]!r} already",
+            f"{bundle.path} already has a class {store.names[index]!r}",
             remedy="choose another name, or pass --replace",
         )
-    if place is not None and store.names[place] != name:
+    if index is not None and store.names[index] != name:
         raise DataError(
-            f"{name!r} reads like the class {store.names[place]!r} but is spelled otherwise",
-            remedy=f"replace it by its own name, {store.names[place]!r}",
+            f"{name!r} differs from the class {store.names[index]!r} only in case, width or spaces",
+            remedy=f"replace it under its exact name, {store.names[index]!r}",
         )
-    if place is None and len(store.names) >= MAX_CLASSES:
+    if index is None and len(store.names) >= MAX_CLASSES:
         raise DataError(
-            f"{bundle.path} has {MAX_CLASSES} classes, the most that there can be",
-            remedy="remove one first",
+            f"{bundle.path} has {MAX_CLASSES} classes, which is the maximum",
+            remedy="remove a class first",
         )
-    return place
+    return index
 
 
 def _check_copies(digests: Sequence[str], store: ClassStore, name: str, bundle: Bundle) -> None:
-    known = dict(zip(store.digests, store.owners.tolist(), strict=True))
+    owner_of = dict(zip(store.digests, store.owners.tolist(), strict=True))
     for digest in digests:
-        if digest in known and digest and store.names[known[digest]] != name:
+        if digest in owner_of and digest and store.names[owner_of[digest]] != name:
             raise DataError(
-                f"a photograph of {name!r} is one of class {store.names[known[digest]]!r} in "
-                f"{bundle.path} already",
+                f"a photograph of {name!r} is already one of class "
+                f"{store.names[owner_of[digest]]!r} in {bundle.path}",
                 remedy="leave it out, or replace that class",
             )
 
 
 def _similarity(store: ClassStore, one: int, other: int) -> float:
-    tensor = _describing(store.inputs)
+    """Cosine between two classes."""
+    tensor = _class_tensor(store.inputs)
     a, b = tensor[one].astype(np.float64), tensor[other].astype(np.float64)
     return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
 
 def _nearest(store: ClassStore, index: int) -> tuple[str, float]:
-    others = [i for i in range(len(store.names)) if i != index]
-    best = max(others, key=lambda i: _similarity(store, index, i))
-    return store.names[best], _similarity(store, index, best)
+    """Name of the most similar other class, and the cosine to it."""
+    cosines = {i: _similarity(store, index, i) for i in range(len(store.names)) if i != index}
+    best = max(cosines, key=cosines.__getitem__)
+    return store.names[best], cosines[best]
 
 
-def _describing(inputs: Mapping[str, Floats]) -> Floats:
+def _class_tensor(inputs: Mapping[str, Floats]) -> Floats:
+    """The tensor that describes the classes, ``[K, …]``."""
     for name in ("descriptions", "centroids"):
         if name in inputs:
             return inputs[name]
     raise BundleError(
-        f"the classes are described by {', '.join(inputs)}, expected descriptions or centroids",
+        f"the class tensors are {', '.join(inputs)}, expected descriptions or centroids",
         remedy="export the bundle again",
     )
 
 
 def _leave_one_out(
     backend: Backend,
-    enroller: Enroller,
-    changed: ClassStore,
-    before: ClassStore,
-    images: Mapping[str, NDArray[np.uint8]],
+    graph: EnrollGraph,
+    store: ClassStore,
     index: int,
+    image_of: Mapping[str, NDArray[np.uint8]],
 ) -> tuple[float, str]:
-    """Share of the new photographs that are recognised without themselves, and the best rival."""
-    right, rivals = 0, np.zeros(len(changed.names))
-    rows = np.flatnonzero(changed.owners == index)
+    """Recognises each photograph of a class without itself.
+
+    Returns:
+        The fraction that is recognised, and the class that most of the others are taken for.
+    """
+    assert isinstance(backend, TakesInputs)
+    recognised, mistaken_for = 0, np.zeros(len(store.names))
+    rows = np.flatnonzero(store.owners == index)
     for row in rows.tolist():
-        tensors = {**changed.inputs, **enroller.tensors(changed, left_out=row)}
-        take: Any = backend
-        take.set_inputs(tensors)
-        scores = backend.infer(images[changed.digests[row]][None])["scores"][0]
+        backend.set_inputs({**store.inputs, **graph.class_tensors(store, left_out=row)})
+        scores = backend.infer(image_of[store.digests[row]][None])["scores"][0]
         best = int(scores.argmax())
-        right += best == index
-        rivals[best] += best != index
-    rival = int(rivals.argmax()) if rivals.any() else (0 if index else 1)
-    return right / len(rows), changed.names[rival]
+        if best == index:
+            recognised += 1
+        else:
+            mistaken_for[best] += 1
+    rival = int(mistaken_for.argmax()) if mistaken_for.any() else (0 if index else 1)
+    return recognised / len(rows), store.names[rival]
 
 
 def _indistinguishable(
-    name: str, other: str, cosine: float, recognised: float | None, bundle: Bundle
+    bundle: Bundle, name: str, other: str, cosine: float, *, recognised: float | None = None
 ) -> DataError:
-    how = f"their similarity is {cosine:.3f}"
+    measured = f"their similarity is {cosine:.3f}"
     if recognised is not None:
-        how += f", and {recognised:.0%} of its photographs are recognised when left out"
+        measured += f", and {recognised:.0%} of its photographs are recognised without themselves"
     return DataError(
-        f"{name!r} cannot be told apart from {other!r} in {bundle.path}: {how}",
+        f"{name!r} cannot be distinguished from {other!r} in {bundle.path}: {measured}",
         remedy="give more and clearer photographs, replace the other class, or train with both",
     )
 
 
 def _write(bundle: Bundle, store: ClassStore) -> Bundle:
-    """Writes the classes beside the graph, in one step; earlier states stay for undoing."""
-    about = dict(bundle.manifest.extra["classification"])
-    before = str(about["state"])
+    """Writes the classes into the bundle atomically; earlier states are kept for `undo`."""
+    metadata = dict(bundle.manifest.extra["classification"])
+    before = str(metadata["state"])
     store = replace(store, previous=before)
     name = store.file_name()
-    about["state"] = name
+    metadata["state"] = name
     manifest = replace(
         bundle.manifest,
         classes=class_table(store.names, bundle.manifest.classes),
-        extra={**bundle.manifest.extra, "classification": about},
+        extra={**bundle.manifest.extra, "classification": metadata},
     )
     if open_bundle(bundle.path).manifest != bundle.manifest:
         raise BundleError(
-            f"{bundle.path} was changed by somebody else meanwhile", remedy="try again"
+            f"{bundle.path} was changed by another process meanwhile",
+            remedy="run the command again",
         )
     return update_bundle(
-        bundle, add={name: store.to_bytes()}, remove=_forgotten(bundle, before), manifest=manifest
+        bundle,
+        add={name: store.to_bytes()},
+        remove=_expired_states(bundle, before),
+        manifest=manifest,
     )
 
 
-def _forgotten(bundle: Bundle, state: str) -> list[str]:
-    """States that are too old to be kept."""
+def _expired_states(bundle: Bundle, state: str) -> list[str]:
+    """Files of earlier states beyond `MAX_UNDO_STATES`."""
     chain = [state]
     while True:
         store = ClassStore.from_bytes(bundle.read(chain[-1]), source=chain[-1])
         if not store.previous or store.previous not in bundle.manifest.files:
-            return chain[KEPT_STATES:]
+            return chain[MAX_UNDO_STATES:]
         chain.append(store.previous)

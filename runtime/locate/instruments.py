@@ -2,16 +2,16 @@
 
     instruments = locate(labels, confidence, table, (1080, 1920))
 
-The algorithm, with every rounding and tie rule, stands in ``docs/location.md``; the C++ runtime
-follows the same page. Sums are sums of integers, and the rest is IEEE double without fused
-multiply-add, so that both give the same numbers.
+``docs/location.md`` states the algorithm with every rounding and tie rule; the section numbers in
+this file are its own. The C++ runtime implements the same page. Sums are sums of integers, and the
+rest is IEEE double without fused multiply-add, so both languages give the same numbers.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,16 +22,19 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ArgumentError
 from trocar.contract.results import Instrument, Point
-from trocar.runtime.locate.field_of_view import View
-from trocar.runtime.locate.region import Shape, components
-from trocar.runtime.locate.split_touching import separate
+from trocar.runtime.locate.field_of_view import FieldOfView
+from trocar.runtime.locate.region import Region, connected_components
+from trocar.runtime.locate.split_touching import split_touching
 from trocar.runtime.locate.tips import find_tips
 
-ROUND_ENOUGH = 0.5
-"""Ratio of the smaller to the larger variance above which a free blob has no direction."""
+MAX_VARIANCE_RATIO = 0.5
+"""Ratio of the smaller to the larger variance, above which a region has no direction."""
 
-FEW = 12
-"""Components up to which each is counted on its own: a histogram of a picture is slow."""
+MAX_COUNTED_SEPARATELY = 12
+"""Components up to which each is counted in a pass of its own; above, one histogram is faster."""
+
+MIN_TIP_PIXELS = 4
+"""Pixels of tip parts from which on only they are candidates for tips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +42,10 @@ class LocateOptions:
     """What counts as an instrument.
 
     Attributes:
-        min_area: Smallest region, as a share of the label map.
-        min_pixels: Smallest region in pixels of the label map, whatever its share.
-        border: Pixels of the label map that count as the frame's border.
-        view_border: The view's border likewise, as a share of its radius.
+        min_area: Smallest region, as a fraction of the label map's pixels.
+        min_pixels: Smallest region in pixels of the label map; the larger of the two limits counts.
+        border: Width of the frame's border, in pixels of the label map.
+        view_border: Width of the border of the field of view, as a fraction of its radius.
         shaft_parts: Names of parts that enter the view.
         tip_parts: Names of parts that end in a tip.
     """
@@ -57,16 +60,57 @@ class LocateOptions:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of a class table that form one kind of instrument."""
+    """Rows of a class table that form one kind of instrument.
+
+    Attributes:
+        class_id: Smallest class id of the rows.
+        name: The common type if rows were joined, else the class name.
+        ids: Class ids of the rows.
+        shaft_ids: Class ids of those rows that are shafts.
+        tip_ids: Class ids of those rows that end in a tip.
+    """
 
     class_id: int
     name: str
     ids: tuple[int, ...]
-    shafts: tuple[int, ...]
-    tips: tuple[int, ...]
+    shaft_ids: tuple[int, ...]
+    tip_ids: tuple[int, ...]
 
 
 DEFAULTS = LocateOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LabelMap:
+    """One label map with all that its regions are measured with."""
+
+    labels: NDArray[np.uint8]
+    confidence: NDArray[Any] | None
+    scale: Point
+    centre: Point
+    min_pixels: int
+    options: LocateOptions
+    view: FieldOfView | None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """The largest cluster of border pixels: its mean, and where it lies in the region's mask."""
+
+    point: Point
+    rows: slice
+    columns: slice
+    cluster: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Located:
+    """An instrument with what decides its place in the result."""
+
+    instrument: Instrument
+    pixels: int
+    first_row: int
+    first_column: int
 
 
 def locate(
@@ -76,23 +120,23 @@ def locate(
     frame_size: tuple[int, int],
     options: LocateOptions = DEFAULTS,
     *,
-    view: View | None = None,
+    view: FieldOfView | None = None,
 ) -> tuple[Instrument, ...]:
     """Finds the instruments of a label map.
 
     Args:
         labels: ``[h, w]`` uint8 class ids.
         confidence: ``[h, w]`` floating 0..1 or uint8 0..255, or ``None``.
-        table: What the ids mean; only rows with ``instrument`` are looked for.
-        frame_size: ``(height, width)`` of the frame, whose pixels the results are in.
+        table: What the ids mean; only rows with ``instrument`` are located.
+        frame_size: ``(height, width)`` of the frame; results are in its pixels.
         options: Thresholds.
-        view: The endoscope's round picture, where it is known; else the whole frame.
+        view: The endoscope's field of view; ``None`` for the full frame.
 
     Returns:
-        Ordered by class id, area descending, then first pixel (row, column).
+        Instruments ordered by class id, area descending, then first pixel (row, column).
 
     Raises:
-        ArgumentError: ``labels`` is no uint8 map, or ``confidence`` is of another size.
+        ArgumentError: ``labels`` is not a uint8 map, or ``confidence`` is of another size.
     """
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise ArgumentError(
@@ -105,23 +149,39 @@ def locate(
             remedy="pass the confidence of the same frame",
         )
     h, w = labels.shape
-    scale = (frame_size[1] / w, frame_size[0] / h)
-    least = max(options.min_pixels, int(h * w * options.min_area))
-    found: list[tuple[tuple[int, ...], Instrument]] = []
-    for group in groups_of(table, options):
-        for region in _regions(labels, group.ids, least, scale):
-            touching = _border_mask(region, (h, w), options, view)
-            for shape, border in _pieces(labels, group, region, touching, least):
-                made = _instrument(shape, group, labels, confidence, border, frame_size, view)
-                first = shape.left + int(shape.runs.begin[0])
-                found.append(((group.class_id, -shape.sums.n, shape.top, first), made))
-    found.sort(key=lambda pair: pair[0])
-    return tuple(instrument for _, instrument in found)
+    label_map = _LabelMap(
+        labels=labels,
+        confidence=confidence,
+        scale=(frame_size[1] / w, frame_size[0] / h),
+        centre=(frame_size[1] / 2, frame_size[0] / 2) if view is None else (view.x, view.y),
+        min_pixels=max(options.min_pixels, int(h * w * options.min_area)),
+        options=options,
+        view=view,
+    )
+    located: list[_Located] = []
+    for group in instrument_groups(table, options):
+        for region in _regions(label_map, group.ids):
+            border_mask = _border_mask(label_map, region)
+            for part, part_border in _parts(label_map, group, region, border_mask):
+                located.append(_measure(label_map, group, part, part_border))
+    return tuple(one.instrument for one in sorted(located, key=_result_order))
+
+
+def _result_order(one: _Located) -> tuple[int, int, int, int]:
+    """By class id, pixels descending, first pixel."""
+    return one.instrument.class_id, -one.pixels, one.first_row, one.first_column
 
 
 @functools.lru_cache(maxsize=16)
-def groups_of(table: ClassTable, options: LocateOptions = DEFAULTS) -> tuple[Group, ...]:
-    """Rows that state both a type and a part join by type; every other row stands alone."""
+def instrument_groups(table: ClassTable, options: LocateOptions = DEFAULTS) -> tuple[Group, ...]:
+    """Groups of a class table (section 1).
+
+    Rows that state both a type and a part join by type; every other row is a group of its own.
+
+    >>> table = ClassTable.from_names(["background", "grasper", "scissors"])
+    >>> [(group.class_id, group.name) for group in instrument_groups(table)]
+    [(1, 'grasper'), (2, 'scissors')]
+    """
     members: dict[str, list[int]] = {}
     for row in table:
         if row.instrument:
@@ -129,95 +189,75 @@ def groups_of(table: ClassTable, options: LocateOptions = DEFAULTS) -> tuple[Gro
             members.setdefault(key, []).append(row.id)
     groups = []
     for key, ids in members.items():
-        joined = key.startswith("type:")
+        is_joined = key.startswith("type:")
         groups.append(
             Group(
                 class_id=ids[0],
-                name=table[ids[0]].type if joined else table[ids[0]].name,
+                name=table[ids[0]].type if is_joined else table[ids[0]].name,
                 ids=tuple(ids),
-                shafts=tuple(i for i in ids if table[i].part in options.shaft_parts),
-                tips=tuple(i for i in ids if table[i].part in options.tip_parts),
+                shaft_ids=tuple(i for i in ids if table[i].part in options.shaft_parts),
+                tip_ids=tuple(i for i in ids if table[i].part in options.tip_parts),
             )
         )
     return tuple(groups)
 
 
-def _rows_of(labels: NDArray[np.uint8], ids: Sequence[int]) -> NDArray[np.bool_]:
-    """Where the labels are one of these ids."""
+def _mask_of(labels: NDArray[np.uint8], ids: Sequence[int]) -> NDArray[np.bool_]:
+    """Where the labels are one of these ids.
+
+    >>> _mask_of(np.array([[0, 1, 2]], np.uint8), (1, 2)).tolist()
+    [[False, True, True]]
+    """
     mask: NDArray[np.bool_] = labels == ids[0]
     for other in ids[1:]:
         mask |= labels == other
     return mask
 
 
-def _regions(
-    labels: NDArray[np.uint8], ids: Sequence[int], least: int, scale: Point
-) -> list[Shape]:
-    """8-connected regions of a group."""
-    mask = _rows_of(labels, ids)
-    # Counting is several times faster than looking for the box, and most classes are not there.
-    if cv2.countNonZero(mask.view(np.uint8)) < least:
+def _regions(label_map: _LabelMap, ids: Sequence[int]) -> list[Region]:
+    """8-connected regions of a group that are large enough (section 2)."""
+    mask = _mask_of(label_map.labels, ids)
+    # Counting is several times faster than finding the box, and most classes are absent.
+    if cv2.countNonZero(mask.view(np.uint8)) < label_map.min_pixels:
         return []
-    whole = Shape(mask, 0, 0, scale).tight()
-    count, numbers = components(whole.mask)
+    group = Region(mask, 0, 0, label_map.scale).crop_to_bbox()
+    count, components = connected_components(group.mask)
     if count == 2:
-        return [whole]
-    regions = []
-    for i in _large(numbers, count, least):
-        regions.append(Shape(numbers == i, whole.top, whole.left, scale).tight())
-    return regions
+        return [group]
+    return [
+        Region(components == i, group.top, group.left, group.scale).crop_to_bbox()
+        for i in _large_components(components, count, label_map.min_pixels)
+    ]
 
 
-def _large(numbers: NDArray[Any], count: int, least: int) -> list[int]:
-    """Numbers of the components that have ``least`` pixels."""
-    if count <= FEW:
-        sizes = [cv2.countNonZero((numbers == i).view(np.uint8)) for i in range(count)]
+def _large_components(components: NDArray[Any], count: int, min_pixels: int) -> list[int]:
+    """Labels of the components of at least ``min_pixels`` pixels; 0 is the background.
+
+    >>> _large_components(np.array([[1, 0, 2], [0, 0, 2]], np.uint16), 3, 2)
+    [2]
+    """
+    if count <= MAX_COUNTED_SEPARATELY:
+        sizes = [cv2.countNonZero((components == i).view(np.uint8)) for i in range(count)]
     else:
-        sizes = np.bincount(numbers.ravel(), minlength=count).tolist()
-    return [i for i in range(1, count) if sizes[i] >= least]
+        sizes = np.bincount(components.ravel(), minlength=count).tolist()
+    return [i for i in range(1, count) if sizes[i] >= min_pixels]
 
 
-def _pieces(
-    labels: NDArray[np.uint8],
-    group: Group,
-    region: Shape,
-    touching: NDArray[np.bool_],
-    least: int,
-) -> list[tuple[Shape, NDArray[np.bool_]]]:
-    """The region itself, or its parts where several shafts enter the view; with border pixels."""
-    if not group.shafts:
-        return [(region, touching)]
-    shaft = _rows_of(region.cut(labels), group.shafts) & region.mask
-    parts = separate(region.mask, shaft, touching, least)
-    if len(parts) == 1:
-        return [(region, touching)]
-    pieces = []
-    for part in parts:
-        if cv2.countNonZero(part.view(np.uint8)) >= least:
-            piece = Shape(part, region.top, region.left, region.scale).tight()
-            top, left = piece.top - region.top, piece.left - region.left
-            own = touching[top : top + piece.mask.shape[0], left : left + piece.mask.shape[1]]
-            pieces.append((piece, own & piece.mask))
-    return pieces
-
-
-def _border_mask(
-    region: Shape,
-    size: tuple[int, int],
-    options: LocateOptions,
-    view: View | None,
-) -> NDArray[np.bool_]:
-    """Pixels of the region that lie on the border of the frame or of the view."""
-    b, top, left = options.border, region.top, region.left
+def _border_mask(label_map: _LabelMap, region: Region) -> NDArray[np.bool_]:
+    """Pixels of the region on the border of the frame or of the field of view (section 2)."""
+    height, width = label_map.labels.shape
+    b, top, left = label_map.options.border, region.top, region.left
     near = np.zeros_like(region.mask)
     near[: max(0, b - top)] = True
-    near[max(0, size[0] - b - top) :] = True
+    near[max(0, height - b - top) :] = True
     near[:, : max(0, b - left)] = True
-    near[:, max(0, size[1] - b - left) :] = True
+    near[:, max(0, width - b - left) :] = True
+    view = label_map.view
     if view is not None:
-        inner = view.radius - max(b * max(region.scale), options.view_border * view.radius)
-        dx = region.columns() - view.x
-        dy = region.rows() - view.y
+        relative_border = label_map.options.view_border * view.radius
+        inner = view.radius - max(b * max(region.scale), relative_border)
+        dx = region.column_centres() - view.x
+        dy = region.row_centres() - view.y
         xx, yy = dx * dx, dy * dy
         if xx.max() + yy.max() >= inner * inner:
             near |= xx[None, :] + yy[:, None] >= inner * inner
@@ -225,55 +265,77 @@ def _border_mask(
     return near
 
 
-def _instrument(
-    shape: Shape,
-    group: Group,
-    labels: NDArray[np.uint8],
-    confidence: NDArray[Any] | None,
-    touching: NDArray[np.bool_],
-    frame_size: tuple[int, int],
-    view: View | None,
-) -> Instrument:
-    sx, sy = shape.scale
-    n = shape.sums.n
-    height, width = shape.mask.shape
-    x0, y0 = shape.left, shape.top
-    sum_x, sum_y = shape.sums.x + n * x0, shape.sums.y + n * y0
-    axis, ratio = _principal_axis(shape)
-    centre = (frame_size[1] / 2, frame_size[0] / 2) if view is None else (view.x, view.y)
-    entry, cluster = _entry(shape, touching)
-    start = entry
-    if start is None and ratio <= ROUND_ENOUGH:
-        start = _outer_end(shape, axis, centre)
+def _parts(
+    label_map: _LabelMap, group: Group, region: Region, border_mask: NDArray[np.bool_]
+) -> Iterator[tuple[Region, NDArray[np.bool_]]]:
+    """The region, or its parts if several shafts enter, with border masks (section 3)."""
+    masks = [region.mask]
+    if group.shaft_ids:
+        shaft = _mask_of(region.crop(label_map.labels), group.shaft_ids) & region.mask
+        masks = split_touching(region.mask, shaft, border_mask, min_pixels=label_map.min_pixels)
+    if len(masks) == 1:
+        yield region, border_mask
+        return
+    for mask in masks:
+        if cv2.countNonZero(mask.view(np.uint8)) >= label_map.min_pixels:
+            part = Region(mask, region.top, region.left, region.scale).crop_to_bbox()
+            top, left = part.top - region.top, part.left - region.left
+            height, width = part.mask.shape
+            yield part, border_mask[top : top + height, left : left + width] & part.mask
+
+
+def _measure(
+    label_map: _LabelMap, group: Group, region: Region, border_mask: NDArray[np.bool_]
+) -> _Located:
+    """Measures one instrument (sections 4 to 7)."""
+    sx, sy = region.scale
+    moments = region.moments
+    n = moments.n
+    height, width = region.mask.shape
+    x0, y0 = region.left, region.top
+    sum_x, sum_y = moments.x + n * x0, moments.y + n * y0
+    axis, variance_ratio = _principal_axis(region)
+    entry = _entry(region, border_mask)
+    start = None if entry is None else entry.point
+    if start is None and variance_ratio <= MAX_VARIANCE_RATIO:
+        start = _outer_end(region, axis, label_map.centre)
     tips: tuple[Point, ...] = ()
     if start is not None:
-        keep = _tip_candidates(shape, group, labels, cluster)
-        tips = find_tips(shape, keep, start, area=n * sx * sy)
-        axis = _towards(axis, start, tips)
-    return Instrument(
+        candidates = _tip_candidates(label_map, group, region, entry)
+        tips = find_tips(region, candidates, start, area=n * sx * sy)
+        axis = _towards_tips(axis, start, tips)
+    instrument = Instrument(
         class_id=group.class_id,
         class_name=group.name,
-        score=_mean_confidence(confidence, shape),
+        score=_mean_confidence(label_map.confidence, region),
         box=(x0 * sx, y0 * sy, (x0 + width) * sx, (y0 + height) * sy),
         centroid=((sum_x / n + 0.5) * sx, (sum_y / n + 0.5) * sy),
         area=n * sx * sy,
         axis=axis,
         angle=math.degrees(math.atan2(axis[1], axis[0])),
         tips=tips,
-        entry=entry,
+        entry=None if entry is None else entry.point,
         touches_border=entry is not None,
     )
+    first_column = x0 + int(region.run_lengths.begin[0])
+    return _Located(instrument, n, first_row=y0, first_column=first_column)
 
 
-def _principal_axis(shape: Shape) -> tuple[Point, float]:
-    """Unit vector of the larger variance, pointing right (or down), and the variances' ratio."""
-    sx, sy = shape.scale
-    sums, n = shape.sums, shape.sums.n
+def _principal_axis(region: Region) -> tuple[Point, float]:
+    """Unit vector of the larger variance, and the ratio of the variances (section 4).
+
+    The vector points right, or down if it is vertical.
+
+    >>> _principal_axis(Region(np.ones((1, 5), np.bool_), 0, 0, (1.0, 1.0)))
+    ((1.0, 0.0), 0.0)
+    """
+    sx, sy = region.scale
+    moments, n = region.moments, region.moments.n
     square = float(n * n)
-    # These differences are the same integers wherever the coordinates are counted from.
-    xx = float(n * sums.xx - sums.x * sums.x) / square * sx * sx
-    yy = float(n * sums.yy - sums.y * sums.y) / square * sy * sy
-    xy = float(n * sums.xy - sums.x * sums.y) / square * sx * sy
+    # These differences are the same integers for every origin of the coordinates.
+    xx = float(n * moments.xx - moments.x * moments.x) / square * sx * sx
+    yy = float(n * moments.yy - moments.y * moments.y) / square * sy * sy
+    xy = float(n * moments.xy - moments.x * moments.y) / square * sx * sy
     difference = xx - yy
     root = math.sqrt(difference * difference + 4 * xy * xy)
     if root == 0:
@@ -284,66 +346,83 @@ def _principal_axis(shape: Shape) -> tuple[Point, float]:
     return (dx, -dy if xy < 0 else dy), (xx + yy - root) / (xx + yy + root)
 
 
-def _entry(
-    shape: Shape, touching: NDArray[np.bool_]
-) -> tuple[Point | None, tuple[slice, slice, NDArray[np.bool_]] | None]:
-    """Mean of the largest cluster of border pixels (the first in raster order of equal ones)."""
-    left, top, wide, high = cv2.boundingRect(touching.view(np.uint8))
-    if not wide:
-        return None, None
-    rows, columns = slice(top, top + high), slice(left, left + wide)
-    count, numbers = components(touching[rows, columns])
-    best = 1
-    if count > 2:
-        flat = numbers.ravel()
-        sizes = np.bincount(flat, minlength=count)
-        best = min(range(1, count), key=lambda i: (-int(sizes[i]), int((flat == i).argmax())))
-    cluster = numbers == best
+def _entry(region: Region, border_mask: NDArray[np.bool_]) -> _Entry | None:
+    """The largest cluster of border pixels, the first of equal ones (section 5)."""
+    left, top, width, height = cv2.boundingRect(border_mask.view(np.uint8))
+    if not width:
+        return None
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    count, labels = connected_components(border_mask[rows, columns])
+    cluster = labels == _largest_component(labels, count)
     ys, xs = np.nonzero(cluster)
     n = len(xs)
-    x = int(xs.sum()) + n * (shape.left + left)
-    y = int(ys.sum()) + n * (shape.top + top)
-    entry = ((x / n + 0.5) * shape.scale[0], (y / n + 0.5) * shape.scale[1])
-    return entry, (rows, columns, cluster)
+    x = int(xs.sum()) + n * (region.left + left)
+    y = int(ys.sum()) + n * (region.top + top)
+    point = ((x / n + 0.5) * region.scale[0], (y / n + 0.5) * region.scale[1])
+    return _Entry(point, rows, columns, cluster)
 
 
-def _outer_end(shape: Shape, axis: Point, centre: Point) -> Point:
-    """The end of the axis that lies farther from the picture's centre."""
-    y, begin, end = shape.runs.y, shape.runs.begin, shape.runs.end
-    fx, fy = shape.columns(), shape.rows()
-    # The axis points right, so the smallest of a run is its first pixel, and the largest its last.
+def _largest_component(labels: NDArray[Any], count: int) -> int:
+    """Label of the component with most pixels; of equal ones the first in raster order.
+
+    >>> _largest_component(np.array([[2, 0, 1]], np.uint16), 3)
+    2
+    """
+    if count == 2:
+        return 1
+    flat = labels.ravel()
+    sizes = np.bincount(flat, minlength=count)
+
+    def largest_then_first(label: int) -> tuple[int, int]:
+        return -int(sizes[label]), int((flat == label).argmax())
+
+    return min(range(1, count), key=largest_then_first)
+
+
+def _outer_end(region: Region, axis: Point, centre: Point) -> Point:
+    """The end of the axis that lies farther from the centre of the view (section 5)."""
+    runs = region.run_lengths
+    y, begin, end = runs.y, runs.begin, runs.end
+    fx, fy = region.column_centres(), region.row_centres()
+    # The axis points right: the smallest projection of a run is its first pixel, the largest its
+    # last.
     lowest = int((fx[begin] * axis[0] + fy[y] * axis[1]).argmin())
     highest = int((fx[end - 1] * axis[0] + fy[y] * axis[1]).argmax())
     run = slice(begin[highest], end[highest])
     first = int(begin[highest]) + int((fx[run] * axis[0] + fy[y[highest]] * axis[1]).argmax())
-    ends = []
-    for row, column in ((y[lowest], begin[lowest]), (y[highest], first)):
-        at = float(fx[column]), float(fy[row])
-        dx, dy = at[0] - centre[0], at[1] - centre[1]
-        ends.append((dx * dx + dy * dy, at))
-    return ends[1][1] if ends[1][0] > ends[0][0] else ends[0][1]
+    low_end = float(fx[begin[lowest]]), float(fy[y[lowest]])
+    high_end = float(fx[first]), float(fy[y[highest]])
+    is_high = _squared_distance(high_end, centre) > _squared_distance(low_end, centre)
+    return high_end if is_high else low_end
+
+
+def _squared_distance(a: Point, b: Point) -> float:
+    dx, dy = a[0] - b[0], a[1] - b[1]
+    return dx * dx + dy * dy
 
 
 def _tip_candidates(
-    shape: Shape,
-    group: Group,
-    labels: NDArray[np.uint8],
-    cluster: tuple[slice, slice, NDArray[np.bool_]] | None,
+    label_map: _LabelMap, group: Group, region: Region, entry: _Entry | None
 ) -> NDArray[np.bool_]:
-    """Pixels of parts that end in a tip where there are any, else all but the entry's."""
-    if group.tips:
-        tips: NDArray[np.bool_] = _rows_of(shape.cut(labels), group.tips) & shape.mask
-        if cv2.countNonZero(tips.view(np.uint8)) >= 4:
+    """Pixels of tip parts if there are enough, else all but those of the entry (section 6)."""
+    if group.tip_ids:
+        labels = region.crop(label_map.labels)
+        tips: NDArray[np.bool_] = _mask_of(labels, group.tip_ids) & region.mask
+        if cv2.countNonZero(tips.view(np.uint8)) >= MIN_TIP_PIXELS:
             return tips
-    if cluster is None:
-        return shape.mask
-    rows, columns, entry = cluster
-    keep: NDArray[np.bool_] = shape.mask.copy()
-    keep[rows, columns] &= ~entry
-    return keep
+    if entry is None:
+        return region.mask
+    candidates: NDArray[np.bool_] = region.mask.copy()
+    candidates[entry.rows, entry.columns] &= ~entry.cluster
+    return candidates
 
 
-def _towards(axis: Point, start: Point, tips: tuple[Point, ...]) -> Point:
+def _towards_tips(axis: Point, start: Point, tips: tuple[Point, ...]) -> Point:
+    """The axis, turned by 180 degrees if it points away from the tips (section 7).
+
+    >>> _towards_tips((1.0, 0.0), (10.0, 5.0), ((2.0, 5.0),))
+    (-1.0, -0.0)
+    """
     if not tips:
         return axis
     dx = sum(tip[0] for tip in tips) / len(tips) - start[0]
@@ -351,11 +430,14 @@ def _towards(axis: Point, start: Point, tips: tuple[Point, ...]) -> Point:
     return (-axis[0], -axis[1]) if dx * axis[0] + dy * axis[1] < 0 else axis
 
 
-def _mean_confidence(confidence: NDArray[Any] | None, shape: Shape) -> float:
-    """Exact whatever the order: float16 values are multiples of 2^-24, so no sum rounds."""
+def _mean_confidence(confidence: NDArray[Any] | None, region: Region) -> float:
+    """Mean confidence of the region's pixels, 0..1; 1 without a confidence map (section 4).
+
+    The sum is exact in any order: float16 values are multiples of 2^-24.
+    """
     if confidence is None:
         return 1.0
-    values = shape.cut(confidence)[shape.mask]
+    values = region.crop(confidence)[region.mask]
     if values.dtype == np.uint8:
         return int(values.sum(dtype=np.int64)) / (255 * len(values))
     return float(values.astype(np.float16, copy=False).sum(dtype=np.float64)) / len(values)

@@ -1,9 +1,10 @@
-"""Takes touching instruments apart where their shafts are known.
+"""Splits a region of touching instruments, if a part mask shows their shafts.
 
-    pieces = separate(mask, shaft, touching, 160)
+    parts = split_touching(mask, shaft, border_mask, min_pixels=160)
 
-Two instruments of one type that touch make one region. With a part mask their shafts still enter
-the view in two places: each shaft claims what is nearest to it, walking inside the region.
+Two touching instruments of one type form one region. Their shafts still enter the view at two
+places. Every shaft takes the pixels that are nearest to it inside the region. Section 3 of
+``docs/location.md``.
 """
 
 from __future__ import annotations
@@ -15,29 +16,30 @@ from numpy.typing import NDArray
 _NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
-def separate(
+def split_touching(
     mask: NDArray[np.bool_],
     shaft: NDArray[np.bool_],
-    touching: NDArray[np.bool_],
-    least: int,
+    border_mask: NDArray[np.bool_],
+    *,
+    min_pixels: int,
 ) -> list[NDArray[np.bool_]]:
-    """Splits a region among the shafts that enter it.
+    """Splits a region among the shafts that enter the view in it.
 
     Args:
         mask: ``[h, w]`` the region.
-        shaft: Its shaft pixels.
-        touching: Its pixels on the border of the view.
-        least: Pixels that a shaft must have.
+        shaft: ``[h, w]`` its shaft pixels.
+        border_mask: ``[h, w]`` its pixels on the border of the view.
+        min_pixels: Smallest shaft, in pixels.
 
     Returns:
-        Masks that cover the region, in raster order of their shafts' first pixels; the region
-        itself when fewer than two shafts enter.
+        Masks ``[h, w]`` that cover the region, in raster order of the first pixels of their shafts.
+        The region itself if fewer than two shafts enter.
     """
-    seeds = _entering_shafts(shaft, touching, least)
+    seeds = _entering_shafts(shaft, border_mask, min_pixels)
     if len(seeds) < 2:
         return [mask]
     h, w = mask.shape
-    # Owner 0: nobody yet; -1: not of the region. A frame of -1 spares bounds checks.
+    # 0: not assigned yet, -1: outside the region. The frame of -1 makes bounds checks unnecessary.
     owner = np.full((h + 2, w + 2), -1, np.int32)
     owner[1:-1, 1:-1][mask] = 0
     for number, seed in enumerate(seeds, start=1):
@@ -48,30 +50,31 @@ def separate(
     while len(front):
         reached = (front[:, None] + steps).ravel()
         claims = np.repeat(flat[front], len(steps))
-        free = flat[reached] == 0
-        reached, claims = reached[free], claims[free]
-        # All of one round arrive together: a pixel goes to the lowest number that reaches it.
+        is_free = flat[reached] == 0
+        reached, claims = reached[is_free], claims[is_free]
+        # A pixel that several numbers reach in one round gets the lowest of them.
         order = np.lexsort((claims, reached))
         reached, claims = reached[order], claims[order]
-        first = np.ones(len(reached), np.bool_)
-        first[1:] = reached[1:] != reached[:-1]
-        front = reached[first]
-        flat[front] = claims[first]
-    owned = owner[1:-1, 1:-1]
-    return [owned == number for number in range(1, len(seeds) + 1)]
+        is_lowest = np.ones(len(reached), np.bool_)
+        is_lowest[1:] = reached[1:] != reached[:-1]
+        front = reached[is_lowest]
+        flat[front] = claims[is_lowest]
+    owner_in_mask = owner[1:-1, 1:-1]
+    return [owner_in_mask == number for number in range(1, len(seeds) + 1)]
 
 
 def _entering_shafts(
-    shaft: NDArray[np.bool_], touching: NDArray[np.bool_], least: int
+    shaft: NDArray[np.bool_], border_mask: NDArray[np.bool_], min_pixels: int
 ) -> list[NDArray[np.bool_]]:
-    count, numbers, stats, _ = cv2.connectedComponentsWithStats(
+    """Components of the shaft pixels that are large enough and have a border pixel."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
         np.ascontiguousarray(shaft).view(np.uint8), connectivity=8, ltype=cv2.CV_32S
     )
-    flat = numbers.ravel()
-    seeds = []
-    for i in range(1, count):
-        if stats[i, 4] >= least:
-            seed: NDArray[np.bool_] = numbers == i
-            if (seed & touching).any():
-                seeds.append((int((flat == i).argmax()), seed))
-    return [seed for _, seed in sorted(seeds, key=lambda pair: pair[0])]
+    flat = labels.ravel()
+    seed_of_first_pixel: dict[int, NDArray[np.bool_]] = {}
+    for label in range(1, count):
+        if stats[label, cv2.CC_STAT_AREA] >= min_pixels:
+            seed: NDArray[np.bool_] = labels == label
+            if (seed & border_mask).any():
+                seed_of_first_pixel[int((flat == label).argmax())] = seed
+    return [seed_of_first_pixel[first] for first in sorted(seed_of_first_pixel)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from trocar.contract.errors import ConfigError
 from trocar.runtime.devices import usable_cores
-from trocar.runtime.locate.field_of_view import RoundView
+from trocar.runtime.locate.field_of_view import FieldOfViewTracker
 from trocar.runtime.pipeline.frame_processor import Analyser, Step
 from trocar.runtime.session import Session
 from trocar.runtime.sinks.base import Sink
@@ -45,7 +45,7 @@ def make_analyser(
         stages=Stages(),
         smoother=MaskSmoother() if segments and live and not raw else None,
         steps=steps,
-        view_finder=RoundView() if segments else None,
+        view_finder=FieldOfViewTracker() if segments else None,
     )
 
 

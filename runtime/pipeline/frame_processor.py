@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.results import FrameResult
-from trocar.runtime.locate.field_of_view import View
+from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.session import Session
 from trocar.runtime.sources.base import Frame
 from trocar.runtime.telemetry.latency import Stages
@@ -55,7 +55,7 @@ class Smoother(Protocol):
 class ViewFinder(Protocol):
     """Something that knows where the endoscope's round picture is."""
 
-    def update(self, image: NDArray[np.uint8]) -> View | None:
+    def update(self, image: NDArray[np.uint8]) -> FieldOfView | None:
         """Looks at a frame and gives what is known so far."""
         ...
 

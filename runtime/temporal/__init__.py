@@ -1,1 +1,1 @@
-"""What needs more than one frame: tracking, mask smoothing, presence."""
+"""Processing over several frames: tracking, mask smoothing, presence."""

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmark_helpers import benchmark_helper
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-def module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up there.
-    sys.modules[name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-scores = module("method_scores")
+scores = benchmark_helper("methods.scores")
+PERFECT = {"boundary_f": 1.0, "false_positive_components": 0.0, "texture_gap": 0.0}
 
 
 def square(top: int, left: int, side: int = 20, label: int = 1) -> NDArray[np.uint8]:
@@ -45,12 +30,12 @@ def boundary_f(truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> float:
 def test_equal_maps_score_full() -> None:
     both = scores.ShapeScores(3)
     both.add(square(10, 10) + square(40, 40, label=2), square(10, 10) + square(40, 40, label=2))
-    assert both.result() == {"boundary_f": 1.0, "stray": 0.0, "texture_gap": 0.0}
+    assert both.result() == PERFECT
 
 
-@pytest.mark.parametrize(("shift", "least", "most"), [(2, 1.0, 1.0), (4, 0.05, 0.95)])
-def test_outlines_agree_within_two_pixels(shift: int, least: float, most: float) -> None:
-    assert least <= boundary_f(square(10, 10), square(10, 10 + shift)) <= most
+@pytest.mark.parametrize(("shift", "lower", "upper"), [(2, 1.0, 1.0), (4, 0.05, 0.95)])
+def test_outlines_agree_within_two_pixels(shift: int, lower: float, upper: float) -> None:
+    assert lower <= boundary_f(square(10, 10), square(10, 10 + shift)) <= upper
 
 
 def test_a_class_that_only_one_map_shows_has_no_outline_in_common() -> None:
@@ -59,13 +44,13 @@ def test_a_class_that_only_one_map_shows_has_no_outline_in_common() -> None:
     assert boundary_f(empty, square(10, 10)) == 0
 
 
-def test_only_pieces_off_the_truth_are_stray() -> None:
+def test_only_pieces_off_the_truth_are_false_positives() -> None:
     truth = square(10, 10) > 0
     guess = np.zeros_like(truth)
     guess[12:16, 12:16] = guess[22:26, 22:26] = True  # two pieces on it
-    assert scores.stray_pieces(truth, guess) == 0
+    assert scores.false_positive_components(truth, guess) == 0
     guess[50, 50] = guess[51, 51] = guess[60, 5] = True  # corners touch: one piece, and another
-    assert scores.stray_pieces(truth, guess) == 2
+    assert scores.false_positive_components(truth, guess) == 2
 
 
 def test_speckle_widens_the_texture_difference() -> None:
@@ -82,11 +67,11 @@ def test_ignored_pixels_count_nowhere() -> None:
     truth[40:], guess[50:55, 50:55] = IGNORE_INDEX, 1
     found = scores.ShapeScores(2)
     found.add(truth, guess)
-    assert found.result() == {"boundary_f": 1.0, "stray": 0.0, "texture_gap": 0.0}
+    assert found.result() == PERFECT
 
 
 def test_few_clips_are_whole_ones_and_leave_the_others(tmp_path: Path) -> None:
-    scenes = module("method_scenes")
+    scenes = benchmark_helper("methods.scenes")
     frames = scenes.scenes(tmp_path, "laparoscopy", clips=12)
     labelled, rest = scenes.few_clips(frames, 0.25, 1)
     assert len(labelled.groups) == 3

@@ -50,7 +50,7 @@ def test_unusable_tables_are_refused_in_words(rows, words) -> None:
 def test_a_file_without_rows_is_refused_with_an_example(tmp_path, text) -> None:
     path = tmp_path / "classes.toml"
     path.write_text(text)
-    with pytest.raises(DataError, match=r"(?s)holds no class table.*\[\[classes\]\]"):
+    with pytest.raises(DataError, match=r"(?s)has no class table.*\[\[classes\]\]"):
         ClassTable.read(path)
 
 

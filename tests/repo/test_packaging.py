@@ -1,4 +1,4 @@
-"""What a package holds, and that a plain install of it is a working runtime without torch."""
+"""Content of wheel and sdist; a plain install is a working runtime without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-ROOMS = ("contract", "train", "export", "runtime", "cuda_kernels")
+PACKAGES = ("contract", "train", "export", "runtime", "cuda_kernels")
 
 
 def tracked() -> list[str]:
@@ -24,11 +24,11 @@ def tracked() -> list[str]:
 
 
 def expected_in_wheel() -> set[str]:
-    """Every committed module of the six packages and the data files that setup.py names."""
+    """Every committed module of the packages, and the data files that setup.py names."""
     wanted = set()
     for name in tracked():
         top = name.partition("/")[0]
-        if top not in (*ROOMS, "trocar") or name.startswith("runtime/cpp/"):
+        if top not in (*PACKAGES, "trocar") or name.startswith("runtime/cpp/"):
             continue
         path = name if top == "trocar" else f"trocar/{name}"
         if (
@@ -42,7 +42,7 @@ def expected_in_wheel() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist of a clean copy of the commit, and the wheel made from that sdist."""
     out = tmp_path_factory.mktemp("packages")
     copy = out / "copy"
@@ -56,16 +56,16 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_what_is_committed_and_nothing_else(packages: Path) -> None:
-    (wheel,) = packages.glob("*.whl")
+def test_the_wheel_holds_what_is_committed_and_nothing_else(archives: Path) -> None:
+    (wheel,) = archives.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {n for n in archive.namelist() if ".dist-info/" not in n}
     assert names == expected_in_wheel()
 
 
 @pytest.mark.slow
-def test_the_sdist_holds_real_files(packages: Path) -> None:
-    (sdist,) = packages.glob("*.tar.gz")
+def test_the_sdist_holds_real_files(archives: Path) -> None:
+    (sdist,) = archives.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         members = {m.name.partition("/")[2]: m for m in archive.getmembers()}
     assert members["trocar/contract/bundle.py"].isreg()
@@ -74,8 +74,8 @@ def test_the_sdist_holds_real_files(packages: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_plain_install_is_the_runtime_without_torch(packages: Path, tmp_path: Path) -> None:
-    (sdist,) = packages.glob("*.tar.gz")
+def test_a_plain_install_is_the_runtime_without_torch(archives: Path, tmp_path: Path) -> None:
+    (sdist,) = archives.glob("*.tar.gz")
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
     python = tmp_path / "env" / "bin" / "python"
     subprocess.run(

@@ -102,7 +102,7 @@ def test_cuda_without_a_gpu_is_an_error_and_no_fallback(
 
 
 def test_asks_that_cannot_be_met_are_errors(tiny_bundle: Path) -> None:
-    with pytest.raises(BackendError, match=r"fp16 was asked for, but the graph .* is fp32"):
+    with pytest.raises(BackendError, match=r"fp16 was requested, but the graph .* is fp32"):
         Session.open(tiny_bundle, precision="fp16")
     with pytest.raises(BackendError, match="did you mean openvino"):
         Session.open(tiny_bundle, backend="opnvino")

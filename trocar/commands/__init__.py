@@ -1,1 +1,13 @@
-"""One file a command, found by file name; the function has the file's name."""
+"""One file a command, found by file name; the function has the file's name.
+
+find_command("import-onnx")     # trocar.cli; the function import_onnx of import_onnx.py
+"""
+
+HELP_SECTIONS = {
+    "Start": ("demo", "doctor"),
+    "Data": ("data", "prelabel"),
+    "Train and evaluate": ("train", "compare", "evaluate", "report"),
+    "Export": ("export", "import-onnx", "engines", "inspect"),
+    "Run": ("run", "benchmark", "enroll"),
+}
+"""Order of `trocar --help`. A command that is not named here is listed in the section "Other"."""

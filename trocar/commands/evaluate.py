@@ -1,4 +1,4 @@
-"""`trocar evaluate`: scores checkpoints and bundles on labelled data, and compares two of them.
+"""Score a model on labelled data, and compare two models.
 
 trocar evaluate model.trocar data/ --split test
 trocar evaluate runs/a data/ --against runs/b
@@ -8,162 +8,209 @@ trocar evaluate tools.trocar photos/ --many 20 --few 5
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from trocar.console.evaluation import against_dict, compare, print_comparison, print_scores
+from trocar.commands._help import GroupedCommand, grouped
+from trocar.console.progress import progress_bar
 from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import OutputExistsError
-from trocar.evaluation.frames import VIDEO, VIDEO_MASKS, EvaluationFrames
+from trocar.evaluation.frames import VIDEO, VIDEO_MASKS, EvaluationFrames, open_evaluation_frames
+from trocar.evaluation.model import Predictor, open_predictor
 from trocar.evaluation.output import EVALUATION, write_evaluation
-from trocar.evaluation.streaming import evaluate_streaming
+from trocar.evaluation.request import EvaluationRequest
 
 if TYPE_CHECKING:
-    from trocar.evaluation.model import Predictor
+    from trocar.evaluation.classification.scoring import ClassEvaluation, LabelledPhotos
     from trocar.evaluation.scoring import Evaluation
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    default=None,
-    help="Split to score, or all [default: test, else val, else what was not trained on].",
+@grouped(
+    "Frames",
+    click.option(
+        "--split",
+        help="Split to score, or all.  [default: test, else val, else what was not trained on]",
+    ),
+    click.option(
+        "--fold",
+        type=click.IntRange(0),
+        help="Score the validation frames of this fold of the set's protocol, counted from 0.  "
+        "[default: no fold]",
+    ),
+    click.option("--task", help="Task of a data set that has several.  [default: its only task]"),
+    click.option(
+        "--video", is_flag=True, help=f"Score {VIDEO} of DATA against its {VIDEO_MASKS}/ instead."
+    ),
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for evaluation.json and pictures."
+@grouped(
+    "Segmentation",
+    click.option(
+        "--tolerance",
+        type=click.FloatRange(0),
+        default=2.0,
+        show_default=True,
+        help="Of the normalised surface Dice (NSD), in pixels of the frame.",
+    ),
+    click.option(
+        "--streaming",
+        type=click.FloatRange(0, min_open=True),
+        metavar="FPS",
+        help="Also simulate a live run at FPS frames a second and score the displayed masks.  "
+        "[default: no live run]",
+    ),
 )
-@click.option(
-    "--against", type=click.Path(path_type=Path), help="A second model, compared frame by frame."
+@grouped(
+    "Classification",
+    click.option(
+        "--many",
+        type=click.IntRange(1),
+        default=100,
+        show_default=True,
+        help="Classes with more training photographs than this are many-shot.",
+    ),
+    click.option(
+        "--few",
+        type=click.IntRange(1),
+        default=20,
+        show_default=True,
+        help="Classes with at most this many training photographs are few-shot.",
+    ),
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda[:n].")
-@click.option(
-    "--video", is_flag=True, help=f"Score {VIDEO} of DATA against its {VIDEO_MASKS}/ instead."
+@grouped(
+    "Run and output",
+    click.option(
+        "--against",
+        type=click.Path(path_type=Path),
+        help="A second model, compared frame by frame.  [default: none]",
+    ),
+    click.option("--device", default="cpu", show_default=True, help="cpu or cuda[:n]."),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Folder for evaluation.json and images.  [default: print only]",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an earlier evaluation in --out."),
 )
-@click.option(
-    "--streaming",
-    type=click.FloatRange(0, min_open=True),
-    metavar="FPS",
-    help="Also score the mask on display when each frame arrives, at so many frames a second.",
-)
-@click.option("--task", default=None, help="Task of a data set that has several.")
-@click.option(
-    "--fold",
-    type=click.IntRange(0),
-    default=None,
-    help="Score the frames that validate in this fold of the set's protocol, counted from 0.",
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0),
-    default=2.0,
-    show_default=True,
-    help="Of the normalised surface Dice (NSD), in pixels of the frame.",
-)
-@click.option(
-    "--many",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Classifiers: classes with more training photographs than this are many-shot.",
-)
-@click.option(
-    "--few",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Classifiers: classes with at most this many are few-shot.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace an earlier evaluation in --out.")
-def evaluate(
-    model: Path,
-    data: Path,
-    split: str | None,
-    out: Path | None,
-    against: Path | None,
-    device: str,
-    video: bool,
-    streaming: float | None,
-    task: str | None,
-    fold: int | None,
-    tolerance: float,
-    many: int,
-    few: int,
-    overwrite: bool,
-) -> None:
+def evaluate(out: Path | None, overwrite: bool, **settings: Any) -> None:
     """Score MODEL (a bundle, run folder or checkpoint) on the labelled frames of DATA.
 
-    IoU and Dice per class, binary and mean, the challenge protocols, normalised surface Dice,
-    regions matched one by one, tool presence, calibration, and 95 % intervals by bootstrap over
-    videos; all frames together and per video. For classifiers: accuracy, macro-F1, many-, medium-
-    and few-shot accuracy by the counts of the data's train split, and each class.
-    """
-    from trocar.evaluation.model import open_predictor
+    Segmentation: IoU and Dice per class, binary and mean, the challenge protocols, normalised
+    surface Dice, matched regions, tool presence, calibration, and 95 % intervals by bootstrap over
+    videos; over all frames and per video.
 
+    Classification: accuracy, macro-F1, accuracy of many-, medium- and few-shot classes by the
+    counts of the data's train split, and the scores of each class.
+    """
     if out is not None and out.exists() and not (overwrite and (out / EVALUATION).is_file()):
         raise OutputExistsError(
-            f"{out} exists already", remedy="name another --out, or --overwrite"
+            f"{out} exists already",
+            remedy="name another --out, or pass --overwrite to replace an earlier evaluation",
         )
-    predictor = open_predictor(model, device=device)
+    request = EvaluationRequest(**settings)
+    predictor = open_predictor(request.model, device=request.device)
     if predictor.manifest.task == "classification":
-        from trocar.evaluation.photographs_output import evaluate_classes
-
-        evaluate_classes(
-            predictor,
-            model,
-            data,
-            split=split,
-            against=against,
-            many=many,
-            few=few,
-            out=out,
-            device=device,
-            segmentation_flags={
-                "--video": video,
-                "--streaming": streaming is not None,
-                "--task": task is not None,
-                "--fold": fold is not None,
-            },
-        )
-        return
-    rival = None if against is None else open_predictor(against, device=device, task="segmentation")
-    source = EvaluationFrames(
-        data,
-        predictor.manifest.classes,
-        split=split,
-        video=video,
-        task=task,
-        fold=fold,
-        trained_on=[
-            str(one.manifest.source.get("trained_on", "")) for one in (predictor, rival) if one
-        ],
-    )
-    extra = {} if streaming is None else {"streaming": evaluate_streaming(model, source, streaming)}
-    first = _score(predictor, source, str(model), tolerance)
-    print_scores(first, predictor, source)
-    comparison = None
-    if rival is not None:
-        comparison = compare(first, _score(rival, source, str(against), tolerance))
-        print_comparison(comparison, (str(model), str(against)))
+        _evaluate_classifier(predictor, request, out)
+    else:
+        _evaluate_segmentation(predictor, request, out)
     if out is not None:
-        with replaced_folder(out) as folder:
-            if comparison is not None and against is not None:
-                extra["against"] = against_dict(against, comparison)
-            write_evaluation(folder, first, predictor, source, model, extra)
         click.echo(f"wrote {out / EVALUATION}")
 
 
-def _score(
-    predictor: Predictor, source: EvaluationFrames, name: str, tolerance: float
-) -> Evaluation:
-    from rich.console import Console
-    from rich.progress import Progress
+def _evaluate_segmentation(
+    predictor: Predictor, request: EvaluationRequest, out: Path | None
+) -> None:
+    from trocar.console.evaluation import print_comparison, print_scores, print_streaming
+    from trocar.evaluation.comparison import compare, comparison_to_dict
+    from trocar.evaluation.streaming import streaming_scores
 
+    second = None
+    if request.against is not None:
+        second = open_predictor(request.against, device=request.device, task="segmentation")
+    models = [predictor] if second is None else [predictor, second]
+    frames = open_evaluation_frames(
+        request.data,
+        predictor.manifest.classes,
+        split=request.split,
+        video=request.video,
+        task=request.task,
+        fold=request.fold,
+        trained_on=[str(model.manifest.source.get("trained_on", "")) for model in models],
+    )
+    extra: dict[str, Any] = {}
+    if request.streaming is not None:
+        live = streaming_scores(request.model, frames, fps=request.streaming)
+        extra["streaming"] = {"fps": request.streaming, **live}
+        print_streaming(extra["streaming"])
+    evaluation = _score(predictor, frames, request.model, request.tolerance)
+    print_scores(evaluation, predictor, frames)
+    if second is not None and request.against is not None:
+        other = _score(second, frames, request.against, request.tolerance)
+        differences = compare(evaluation, other)
+        print_comparison(differences, first=request.model, second=request.against)
+        extra["against"] = comparison_to_dict(request.against, differences)
+    if out is not None:
+        with replaced_folder(out) as folder:
+            write_evaluation(
+                folder, evaluation, predictor, frames=frames, model=request.model, extra=extra
+            )
+
+
+def _score(
+    predictor: Predictor, frames: EvaluationFrames, model: Path, tolerance: float
+) -> Evaluation:
     from trocar.evaluation.scoring import score
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=source.count)
-        return score(predictor, source, tolerance=tolerance, progress=lambda: bar.advance(task))
+    with progress_bar(str(model), total=frames.count) as bar:
+        return score(predictor, frames, tolerance=tolerance, progress=bar.advance)
+
+
+def _evaluate_classifier(
+    predictor: Predictor, request: EvaluationRequest, out: Path | None
+) -> None:
+    from rich.console import Console
+
+    from trocar.console.classification import print_classes
+    from trocar.console.evaluation import difference_line
+    from trocar.evaluation.classification.output import compare_accuracy, evaluation_document
+
+    request.check_classification()
+    evaluation, photos = _score_photos(predictor, request, request.model)
+    print_classes(
+        evaluation,
+        predictor,
+        f"{request.data} ({photos.split}, {len(evaluation.rows)} photographs)",
+    )
+    if request.against is not None:
+        second = open_predictor(request.against, device=request.device, task="classification")
+        other, _ = _score_photos(second, request, request.against)
+        result = compare_accuracy(evaluation, other)
+        Console().print(
+            difference_line("accuracy", result, request.model, request.against, "photographs")
+        )
+    if out is not None:
+        with replaced_folder(out) as folder:
+            document = evaluation_document(evaluation, predictor, photos=photos, request=request)
+            (folder / EVALUATION).write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def _score_photos(
+    predictor: Predictor, request: EvaluationRequest, model: Path
+) -> tuple[ClassEvaluation, LabelledPhotos]:
+    from trocar.evaluation.classification.scoring import open_photos, score_photos
+
+    photos = open_photos(request.data, predictor.manifest.classes, split=request.split)
+    with progress_bar(str(model), total=len(photos.photos)) as bar:
+        evaluation = score_photos(
+            predictor,
+            photos,
+            many=request.many,
+            few=request.few,
+            progress=bar.advance,
+        )
+    return evaluation, photos

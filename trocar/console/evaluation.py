@@ -1,6 +1,6 @@
-"""The tables that `trocar evaluate` prints.
+"""The tables that `trocar evaluate` prints for segmentation models.
 
-print_scores(evaluation, predictor, frames); print_comparison(compare(first, second), ("a", "b"))
+print_scores(evaluation, predictor, frames)
 """
 
 from __future__ import annotations
@@ -10,111 +10,112 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trocar.evaluation.bootstrap import PairedDifference, paired
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trocar.evaluation.metrics.shape_scores import class_columns
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from trocar.evaluation.frames import EvaluationFrames
+    from trocar.evaluation.metrics.bootstrap import PairedDifference
     from trocar.evaluation.model import Predictor
     from trocar.evaluation.scoring import Evaluation
 
-
-_BY_GROUP = ("iou_binary", "iou_mean", "challenge_iou", "isi_iou", "pq")
+_GROUP_SCORES = ("iou_binary", "iou_mean", "challenge_iou", "isi_iou", "pq")
 """What fits a terminal of 80 columns; ``evaluation.json`` and reports have more."""
 
 
-def print_scores(evaluation: Evaluation, predictor: Predictor, source: EvaluationFrames) -> None:
-    """Prints the scores per class, then every other one under its exact name, then per video."""
-    from rich.console import Console
-    from rich.table import Table
+def print_scores(evaluation: Evaluation, predictor: Predictor, frames: EvaluationFrames) -> None:
+    """Prints the scores by class, then every other score by its exact name, then by video."""
+    console = Console()
+    print_model(console, predictor, f"{frames.path} ({frames.split}, {frames.count} frames)")
+    names = evaluation.table.names
+    columns = class_columns(evaluation.scores, names)
+    table = number_table("class", *columns.values())
+    for name in names:
+        scores = [evaluation.scores.get(prefix + name, math.nan) for prefix in columns]
+        table.add_row(escape(name), *map(number, scores))
+    console.print(table)
+    per_class = {prefix + name for prefix in columns for name in names}
+    rows = {k: number(v) for k, v in evaluation.scores.items() if k not in per_class}
+    for name, (low, high) in evaluation.intervals.items():
+        rows[f"{name} 95 % interval"] = f"{number(low)} … {number(high)}"
+    rows["calibration error (ECE)"] = number(evaluation.calibration["ece"])
+    console.print(name_table(rows))
+    if len(evaluation.groups) > 1:
+        groups = number_table("video", *_GROUP_SCORES)
+        for group, by_name in evaluation.groups.items():
+            groups.add_row(escape(group), *(number(by_name[name]) for name in _GROUP_SCORES))
+        console.print(groups)
 
-    from trocar.evaluation.shape_scores import class_columns
 
+def print_comparison(
+    differences: Mapping[str, PairedDifference], *, first: Path, second: Path
+) -> None:
+    """Prints the difference of each per-frame score between two models."""
+    console = Console()
+    for key, result in differences.items():
+        console.print(difference_line(f"per-frame {key}", result, first, second, "frames"))
+
+
+def print_streaming(scores: Mapping[str, Any]) -> None:
+    """Prints what `streaming_scores` gave, and ``fps``."""
     console = Console()
     console.print(
-        f"[bold]{predictor.manifest.name}[/bold]  {predictor.backend} {predictor.precision} on "
-        f"{predictor.device} · {source.path} ({source.split}, {len(evaluation.frames)} frames)"
+        f"as a live viewer sees it, {scores['fps']:g} frames/s, {scores['frames']} frames:",
+        highlight=False,
     )
-    names = [row.name for row in evaluation.table]
-    columns = class_columns(evaluation.scores, names)
+    for name in ("iou_binary", "iou_mean", "flicker", "age_ms_p50", "age_ms_p99"):
+        value = scores[name]
+        console.print(f"  {name:12s} {'–' if value is None else f'{value:.4f}'}", highlight=False)
+    console.print(
+        f"  frames analysed {scores['analysed']}, without a mask {scores['without_mask']}",
+        highlight=False,
+    )
+
+
+def print_model(console: Console, predictor: Predictor, data: str) -> None:
+    """Prints one line: model, backend, precision, device and data."""
+    console.print(
+        f"[bold]{escape(predictor.manifest.name)}[/bold]  {predictor.backend} "
+        f"{predictor.precision} on {predictor.device} · {escape(data)}"
+    )
+
+
+def difference_line(
+    what: str, result: PairedDifference, first: Path, second: Path, unit: str
+) -> str:
+    """One line on a paired difference, with the models' names instead of A and B."""
+    verdict = {
+        "A is better": f"{first} is better",
+        "B is better": f"{second} is better",
+    }.get(result.verdict, result.verdict)
+    return (
+        f"{what}: {second} − {first} = {result.mean:+.4f} [{result.low:+.4f}, {result.high:+.4f}], "
+        f"{result.wins} wins, {result.losses} losses of {result.frames} {unit}: {verdict}"
+    )
+
+
+def number_table(first: str, *columns: str) -> Table:
+    """A table whose columns, but for the first, are numbers."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("class")
-    for title in columns.values():
-        table.add_column(title, justify="right")
-    for name in names:
-        found = [evaluation.scores.get(prefix + name, math.nan) for prefix in columns]
-        table.add_row(name, *map(_number, found))
-    console.print(table)
-    named = Table(box=None, pad_edge=False, show_header=False)
-    named.add_column()
-    named.add_column(justify="right")
-    per_class = {prefix + name for prefix in columns for name in names}
-    for name, value in evaluation.scores.items():
-        if name not in per_class:
-            named.add_row(name, _number(value))
-    for name, (low, high) in evaluation.intervals.items():
-        named.add_row(f"{name} 95 % interval", f"{_number(low)} … {_number(high)}")
-    named.add_row("calibration error (ECE)", _number(evaluation.calibration["ece"]))
-    console.print(named)
-    if len(evaluation.groups) > 1:
-        console.print(_by_group(evaluation.groups))
-
-
-def _by_group(groups: Mapping[str, Mapping[str, float]]) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("video")
-    for name in _BY_GROUP:
-        table.add_column(name, justify="right", no_wrap=True)
-    for group, scores in groups.items():
-        table.add_row(group, *(_number(scores[name]) for name in _BY_GROUP))
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
     return table
 
 
-def compare(a: Evaluation, b: Evaluation) -> dict[str, PairedDifference]:
-    """How model B differs from A on the same frames, by score of a frame, 95 % intervals."""
-    return {
-        key: paired(
-            [getattr(frame, key) for frame in a.frames],
-            [getattr(frame, key) for frame in b.frames],
-            groups=[frame.group for frame in a.frames],
-        )
-        for key in ("iou_binary", "iou_mean")
-    }
+def name_table(rows: Mapping[str, str]) -> Table:
+    """A table of names and numbers without a head."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(escape(name), value)
+    return table
 
 
-def print_comparison(found: Mapping[str, PairedDifference], names: tuple[str, str]) -> None:
-    """Prints how model B differs from A, whose names are given."""
-    from rich.console import Console
-
-    console = Console()
-    for key, result in found.items():
-        verdict = result.verdict.replace("A is", f"{names[0]} is").replace("B is", f"{names[1]} is")
-        console.print(
-            f"per-frame {key}: {names[1]} − {names[0]} = {result.mean:+.4f} "
-            f"[{result.low:+.4f}, {result.high:+.4f}], {result.wins} wins, {result.losses} losses "
-            f"of {result.frames} frames: {verdict}"
-        )
-
-
-def against_dict(path: Path | None, found: Mapping[str, PairedDifference]) -> dict[str, Any]:
-    """JSON-ready form of a comparison with the model at a path."""
-    rows = {
-        f"frame_{key}": {
-            "difference": result.mean,
-            "interval": [result.low, result.high],
-            "wins": result.wins,
-            "losses": result.losses,
-            "frames": result.frames,
-            "verdict": result.verdict,
-        }
-        for key, result in found.items()
-        if result.frames
-    }
-    return {"path": str(path), "scores": rows}
-
-
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Four digits after the point; a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.4f}"

@@ -1,1 +1,5 @@
-"""What `trocar doctor` looks at."""
+"""The checks of `trocar doctor`.
+
+from trocar.doctor.checks import examine
+findings = examine()
+"""

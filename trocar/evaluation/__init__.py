@@ -1,7 +1,8 @@
-"""`trocar evaluate`: models scored on labelled frames and photographs.
+"""Scores models on labelled frames and photographs; used by `trocar evaluate` and `prelabel`.
 
-    evaluation = score(open_predictor(path), frames)          # trocar.evaluation.scoring
+from trocar.evaluation.model import open_predictor
+labels, confidence = open_predictor(Path("model.trocar")).predict(frame)
 
-The parity gate asks whether two networks agree (`trocar.export.parity.label_metrics`); this asks whether one
-is right.
+The parity gate (`trocar.export.parity`) tests whether two networks agree. This package tests
+whether one network is right.
 """

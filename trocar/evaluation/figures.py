@@ -1,4 +1,4 @@
-"""Frames beside their truth and their prediction, for evaluations and reports.
+"""Images that show a frame, its ground truth and the prediction side by side.
 
 image = comparison(frame, truth, predicted, table)     # three panels, [H, 3W, 3] uint8 RGB
 """
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.contract.label_maps import enlarge
 from trocar.contract.results import FrameResult
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 
@@ -27,12 +28,12 @@ def comparison(
 
     Args:
         frame: ``[H, W, 3]`` uint8 RGB.
-        truth: ``[H, W]`` uint8 class ids; ignored pixels are shown as background.
+        truth: ``[H, W]`` uint8 class ids; ignored pixels are drawn as background.
         predicted: ``[H, W]`` uint8 class ids.
         table: Names and colours.
 
     Returns:
-        ``[h, 3w + gaps, 3]`` uint8 RGB, panels `PANEL_WIDTH` wide.
+        ``[h, 3w + gaps, 3]`` uint8 RGB; each panel is `PANEL_WIDTH` pixels wide.
     """
     painter = Painter(table, OverlayOptions(boxes=False, tips=False))
     size = (PANEL_WIDTH, max(1, round(PANEL_WIDTH * frame.shape[0] / frame.shape[1])))
@@ -40,16 +41,16 @@ def comparison(
     known = np.where(truth == IGNORE_INDEX, 0, truth).astype(np.uint8)
     panels = [small]
     for ids in (known, predicted):
-        labels = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8)
+        labels = enlarge(ids, size[::-1]).astype(np.uint8)
         panels.append(painter.draw(outlined(small, labels), _labelled(labels)))
     gap = np.full((size[1], GAP, 3), 255, np.uint8)
     return np.asarray(np.hstack([panels[0], gap, panels[1], gap, panels[2]]), np.uint8)
 
 
 def outlined(frame: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A copy with a white and a black line round each region, and a white one between classes.
+    """A copy with a white and a black line round each region, and a white line between classes.
 
-    Some readers see green regions as grey as steel, and print may be grey altogether.
+    The lines show the regions to colour-blind readers and in grey print.
 
     Args:
         frame: ``[H, W, 3]`` uint8 RGB.
@@ -58,11 +59,11 @@ def outlined(frame: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     region = (labels > 0).astype(np.uint8)
     near, wide = (cv2.dilate(region, cross, iterations=n) for n in (1, 2))
-    picture: NDArray[np.uint8] = frame.copy()
-    picture[(wide > 0) & (labels == 0)] = 0
-    picture[(near > 0) & (labels == 0)] = 255
-    picture[(cv2.dilate(labels, cross) > labels) & (labels > 0)] = 255
-    return picture
+    image: NDArray[np.uint8] = frame.copy()
+    image[(wide > 0) & (labels == 0)] = 0
+    image[(near > 0) & (labels == 0)] = 255
+    image[(cv2.dilate(labels, cross) > labels) & (labels > 0)] = 255
+    return image
 
 
 def _labelled(labels: NDArray[np.uint8]) -> FrameResult:

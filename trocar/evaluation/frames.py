@@ -1,148 +1,155 @@
 """The labelled frames that `trocar evaluate` scores: of a data set, or of a video with masks.
 
-for frame in EvaluationFrames(Path("data"), table, split="test", video=False, task=None): ...
+frames = open_evaluation_frames(Path("data"), table, split="test")
+for frame in frames: print(frame.name, frame.mask.shape)
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-import cv2
 import numpy as np
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ConfigError, DataError
+from trocar.contract.pictures import decode_unchanged, read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trocar.evaluation.scoring import LabelledFrame
     from trocar.train.data.sample import FrameSet
 
 VIDEO = "video.mp4"
 VIDEO_MASKS = "video_masks"
 SEEN = ("train", "all")
-"""Splits that may hold frames which the model was trained on, where they are asked for."""
+"""Splits that may hold frames of the training; they are scored only where they are named."""
 
 
-class EvaluationFrames:
-    """Labelled frames of a data set or of a video with masks, in the model's class ids.
+@dataclass(frozen=True, kw_only=True)
+class LabelledFrame:
+    """A frame and its ground truth.
 
-    Args:
-        path: The set.
-        table: Classes of the model.
-        split: Split to score; ``None`` takes test, else val, else what was not trained on.
-        video: Whether to score the set's video instead.
-        task: Task of a set that has several.
-        fold: Fold of the set's protocol whose validation frames are scored.
-        trained_on: What the models to be scored have learnt from, see `trocar.train.data.leakage`.
-
-    Raises:
-        ConfigError: A fold was named together with a split or the video.
-        DataError: The set does not open, has other classes, or was trained on.
+    Attributes:
+        name: Unique in its set.
+        group: Video, operation or patient; empty when not known.
+        image: ``[H, W, 3]`` uint8 RGB.
+        mask: ``[H, W]`` uint8 class ids, 255 ignored.
+        instances: ``[H, W]`` unsigned integers, the instance of each pixel, 0 for none; ``None``
+            where the set has no instance maps.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        table: ClassTable,
-        *,
-        split: str | None,
-        video: bool,
-        task: str | None,
-        fold: int | None = None,
-        trained_on: Collection[str] = (),
-    ) -> None:
-        if fold is not None and (split is not None or video):
-            raise ConfigError(
-                "a fold says which frames are scored, and so do --split and --video",
-                remedy="leave one of them out",
-            )
-        self.path = path
-        self.table = table
-        if video:
-            self.split = "video"
-            self.masks = sorted((path / VIDEO_MASKS).glob("*.png"))
-            if not self.masks or not (path / VIDEO).is_file():
-                raise DataError(
-                    f"{path} holds no {VIDEO} with masks in {VIDEO_MASKS}/",
-                    remedy="make one with `trocar data phantom OUT --video`, or leave --video out",
-                )
-            self.count = len(self.masks)
-            return
-        from trocar.train.data.readers import open_frames
+    name: str
+    group: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    instances: NDArray[np.unsignedinteger[Any]] | None = None
 
-        frames = open_frames(path, task=task).labelled()
-        if fold is not None:
-            frames, split = frames.fold(fold), "val"
-        self.ids = lookup(frames.table, table, path)
-        self.masks = []
-        chosen = split or next((s for s in ("test", "val") if frames.splits.get(s)), None)
-        self.split = (chosen or "all") if fold is None else f"fold {fold}"
-        self.set = frames if chosen in (None, "all") else frames.subset(chosen)
-        if split not in SEEN:
-            self._leave_out(trained_on, whole=chosen is None)
-        self.count = len(self.set)
 
-    def _leave_out(self, trained_on: Collection[str], *, whole: bool) -> None:
-        """Of a whole set, takes what was not trained on; refuses a split that was.
+class EvaluationFrames(Protocol):
+    """Labelled frames with the class ids of the model.
 
-        Raises:
-            DataError: There would be nothing left, or frames of the split were trained on.
-        """
-        from trocar.train.data.leakage import unseen_frames
+    Attributes:
+        path: The set.
+        split: Name of the split, ``video``, ``fold <n>``, ``all`` or ``not trained on``.
+        count: Number of frames.
+    """
 
-        left = self.set
-        for packed in trained_on:
-            left = unseen_frames(left, packed)
-        count = len(self.set) - len(left)
-        if not count:
-            return
-        if not whole or not len(left):
-            raise DataError(
-                f"the model was trained on {count} of the {len(self.set)} frames of {self.path} "
-                f"({self.split}) or on others of their videos",
-                remedy="score frames that are new to it, such as those of the fold that it was "
-                f"trained for; --split {' or '.join(SEEN)} scores what it knows",
-            )
-        self.set, self.split = left, "not trained on"
+    @property
+    def path(self) -> Path:
+        """The set."""
+        ...
 
-    def __iter__(self) -> Iterator[LabelledFrame]:
-        return self._of_video() if self.masks else self._of_set(self.set)
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        ...
+
+    def __iter__(self) -> Iterator[LabelledFrame]: ...
 
     def only(self, names: Collection[str]) -> Iterator[LabelledFrame]:
-        """The frames of those names; of a set, no other is read."""
-        if self.masks:
-            return (frame for frame in self._of_video() if frame.name in names)
-        return self._of_set(self.set.only(names))
+        """The frames with those names, in order."""
+        ...
 
-    def _of_set(self, frames: FrameSet) -> Iterator[LabelledFrame]:
-        from trocar.evaluation.scoring import LabelledFrame
 
+@dataclass(frozen=True, kw_only=True)
+class SetFrames:
+    """Labelled frames of a data set.
+
+    Attributes:
+        path: The set.
+        split: See `EvaluationFrames`.
+        frames: The frames, with the data's own class ids.
+        ids: ``[256]`` uint8, the model's class id of each of the data's.
+    """
+
+    path: Path
+    split: str
+    frames: FrameSet
+    ids: NDArray[np.uint8]
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        return self._read(self.frames)
+
+    def only(self, names: Collection[str]) -> Iterator[LabelledFrame]:
+        """The frames with those names; no other frame is read."""
+        return self._read(self.frames.only(names))
+
+    def _read(self, frames: FrameSet) -> Iterator[LabelledFrame]:
         for item in frames:
-            sample = self.set.read(item)
+            sample = self.frames.read(item)
             assert sample.mask is not None
             yield LabelledFrame(
                 name=item.name,
                 group=item.group,
                 image=sample.image,
                 mask=self.ids[sample.mask],
-                instances=self.set.instance_map(item, sample.mask.shape),
+                instances=self.frames.instance_map(item, sample.mask.shape),
             )
 
-    def _of_video(self) -> Iterator[LabelledFrame]:
-        from trocar.evaluation.scoring import LabelledFrame
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFrames:
+    """Frames of a set's video and their masks, in order of time.
+
+    Attributes:
+        path: The set.
+        masks: One PNG a frame, with the model's class ids.
+    """
+
+    path: Path
+    masks: Sequence[Path]
+    split: str = "video"
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return len(self.masks)
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
         from trocar.runtime.sources.open import open_source
 
         source = open_source(self.path / VIDEO)
         try:
             for frame, file in zip(source.frames(), self.masks, strict=False):
-                mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-                if mask is None or mask.shape != frame.image.shape[:2]:
+                mask = decode_unchanged(read_bytes(file), source=str(file))
+                size = frame.image.shape[:2]
+                if mask.shape != size:
                     raise DataError(
-                        f"{file} is no mask of the size of its frame", remedy="make the set again"
+                        f"{file} has the shape {mask.shape}, its frame {size}",
+                        remedy="save one grey mask a frame, of the frame's size",
                     )
                 yield LabelledFrame(
                     name=file.stem, group="", image=frame.image, mask=mask.astype(np.uint8)
@@ -150,33 +157,137 @@ class EvaluationFrames:
         finally:
             source.close()
 
+    def only(self, names: Collection[str]) -> Iterator[LabelledFrame]:
+        """The frames with those names."""
+        return (frame for frame in self if frame.name in names)
 
-def _fitting(path: Path, table: ClassTable) -> tuple[str, ...]:
+
+def open_evaluation_frames(
+    path: Path,
+    table: ClassTable,
+    *,
+    split: str | None = None,
+    video: bool = False,
+    task: str | None = None,
+    fold: int | None = None,
+    trained_on: Collection[str] = (),
+) -> EvaluationFrames:
+    """Opens the labelled frames of a data set, or its video with masks.
+
+    Args:
+        path: The set.
+        table: Classes of the model.
+        split: Split to score; ``None``: test, else val, else the frames that were not trained on.
+        video: Whether to score the set's video instead.
+        task: Task of a set that has several.
+        fold: Fold of the set's protocol whose validation frames are scored.
+        trained_on: Training fingerprints of the models, see `trocar.train.data.leakage`.
+
+    Raises:
+        ConfigError: A fold was named together with a split or the video.
+        DataError: The set does not open, has other classes, or was trained on.
+    """
+    if fold is not None and (split is not None or video):
+        raise ConfigError(
+            f"--fold {fold} was given together with --split or --video; "
+            "each of them chooses the frames to score",
+            remedy="leave one of them out",
+        )
+    return (
+        _open_video(path)
+        if video
+        else _open_set(path, table, split=split, task=task, fold=fold, trained_on=trained_on)
+    )
+
+
+def _open_video(path: Path) -> VideoFrames:
+    masks = sorted((path / VIDEO_MASKS).glob("*.png"))
+    if not masks or not (path / VIDEO).is_file():
+        raise DataError(
+            f"{path} holds no {VIDEO} with masks in {VIDEO_MASKS}/",
+            remedy="make one with `trocar data phantom OUT --video`, or leave --video out",
+        )
+    return VideoFrames(path=path, masks=masks)
+
+
+def _open_set(
+    path: Path,
+    table: ClassTable,
+    *,
+    split: str | None,
+    task: str | None,
+    fold: int | None,
+    trained_on: Collection[str],
+) -> SetFrames:
+    from trocar.train.data.readers import open_frames
+
+    frames = open_frames(path, task=task).labelled()
+    if fold is not None:
+        frames, split = frames.fold(fold), "val"
+    ids = id_lookup(frames.table, table, path)
+    chosen = split or next((name for name in ("test", "val") if frames.splits.get(name)), None)
+    opened = SetFrames(
+        path=path,
+        split=(chosen or "all") if fold is None else f"fold {fold}",
+        frames=frames if chosen in (None, "all") else frames.subset(chosen),
+        ids=ids,
+    )
+    return opened if split in SEEN else _unseen(opened, trained_on, full_set=chosen is None)
+
+
+def _unseen(opened: SetFrames, trained_on: Collection[str], *, full_set: bool) -> SetFrames:
+    """Of a full set, keeps what was not trained on; refuses a split that was trained on.
+
+    Raises:
+        DataError: No frame would be left, or frames of the split were trained on.
+    """
+    from trocar.train.data.leakage import unseen_frames
+
+    left = opened.frames
+    for packed in trained_on:
+        left = unseen_frames(left, packed)
+    count = opened.count - len(left)
+    if not count:
+        return opened
+    if not full_set or not len(left):
+        raise DataError(
+            f"the model was trained on {count} of the {opened.count} frames of {opened.path} "
+            f"({opened.split}) or on other frames of their videos",
+            remedy="score frames that are new to the model, e.g. the fold that it was not trained "
+            f"on; --split {' or '.join(SEEN)} scores the frames of the training",
+        )
+    return SetFrames(path=opened.path, split="not trained on", frames=left, ids=opened.ids)
+
+
+def id_lookup(data: ClassTable, model: ClassTable, path: Path) -> NDArray[np.uint8]:
+    """Maps the data's class ids to the model's by name.
+
+    Returns:
+        ``[256]`` uint8; `IGNORE_INDEX` for an id that the data does not have.
+
+    Raises:
+        DataError: The model does not know a class of the data.
+    """
+    missing = [name for name in data.names if name not in model.names]
+    if missing:
+        tasks = _known_tasks(path, model)
+        raise DataError(
+            f"{path} has classes that the model does not know: {', '.join(missing)}; "
+            f"it knows {', '.join(model.names)}",
+            remedy=f"pass --task {tasks[0]}"
+            if tasks
+            else "train on this class table, or map the classes when reading the data",
+        )
+    ids = np.full(256, IGNORE_INDEX, np.uint8)
+    for row in data:
+        ids[row.id] = model[row.name].id
+    return ids
+
+
+def _known_tasks(path: Path, table: ClassTable) -> tuple[str, ...]:
     """Tasks of a data set whose classes the model knows."""
     from trocar.train.data.readers import scan_frames
 
     tasks = scan_frames(path)[0].tasks
     tables = {task: scan_frames(path, task=task)[0].frames.table for task in tasks}
-    return tuple(task for task, there in tables.items() if set(there.names) <= set(table.names))
-
-
-def lookup(ours: ClassTable, models: ClassTable, path: Path) -> NDArray[np.uint8]:
-    """Maps the data's class ids to the model's by name.
-
-    Raises:
-        DataError: The model does not know a class of the data.
-    """
-    missing = [name for name in ours.names if name not in models.names]
-    if missing:
-        fitting = _fitting(path, models)
-        raise DataError(
-            f"{path} has classes that the model does not know: {', '.join(missing)}; "
-            f"it knows {', '.join(models.names)}",
-            remedy=f"pass --task {fitting[0]}"
-            if fitting
-            else "train on this class table, or map the classes when reading the data",
-        )
-    table = np.full(256, IGNORE_INDEX, np.uint8)
-    for row in ours:
-        table[row.id] = models[row.name].id
-    return table
+    return tuple(task for task, data in tables.items() if set(data.names) <= set(table.names))

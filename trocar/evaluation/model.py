@@ -1,7 +1,7 @@
-"""One way to ask a checkpoint or a bundle for labels, so that both are scored alike.
+"""Opens a checkpoint or a bundle behind one interface, so that both are scored in the same way.
 
 predictor = open_predictor(Path("model.trocar"))
-prediction = predictor.predict(frame)          # labels at network size
+labels, confidence = predictor.predict(frame)      # both [H,W], at the size of the frame
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import MANIFEST
 from trocar.contract.errors import BundleError, CheckpointError
+from trocar.contract.label_maps import enlarge
 from trocar.contract.manifest import Manifest
 
 Infer = Callable[[NDArray[np.uint8]], "dict[str, NDArray[Any]]"]
@@ -25,12 +25,12 @@ Infer = Callable[[NDArray[np.uint8]], "dict[str, NDArray[Any]]"]
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A model that is ready to be asked.
+    """A model that is ready for inference.
 
     Attributes:
         manifest: What the model is.
         infer: The frame-in graph.
-        backend: What runs it: ``torch`` for checkpoints.
+        backend: Library that runs it; ``torch`` for checkpoints.
         device: e.g. ``cpu``.
         precision: e.g. ``fp32``.
     """
@@ -41,8 +41,8 @@ class Predictor:
     device: str
     precision: str
 
-    def about(self, path: Path) -> dict[str, Any]:
-        """What an evaluation says of the model, as JSON; ``path`` is what it was opened from."""
+    def metadata(self, path: Path) -> dict[str, Any]:
+        """JSON-ready description of the model; ``path`` is the path that it was opened from."""
         return {
             "path": str(path),
             "name": self.manifest.name,
@@ -71,36 +71,30 @@ class Predictor:
         return labels, confidence
 
 
-def enlarge(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Resizes a map to ``(height, width)`` by the nearest pixel centre."""
-    if array.shape[:2] == size:
-        return array
-    return np.asarray(cv2.resize(array, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
-
-
 def open_predictor(path: Path, *, device: str = "cpu", task: str | None = None) -> Predictor:
     """Opens a bundle (a folder with a manifest), a run folder or a checkpoint file.
 
     Args:
         path: What to open.
         device: ``cpu`` or ``cuda[:n]``.
-        task: The task that is wanted; ``None`` takes any.
+        task: The task that the model must have; ``None``: any.
 
     Raises:
-        BundleError: It is a bundle of another task, or one that does not open.
-        CheckpointError: It is neither a bundle nor a run nor a checkpoint.
+        BundleError: The bundle does not open, or the model has another task.
+        CheckpointError: The path is no bundle, no run folder and no checkpoint.
     """
     if not path.exists():
         raise CheckpointError(
             f"there is no {path}", remedy="name a bundle, a run folder or a checkpoint file"
         )
-    made = _from_bundle(path, device) if (path / MANIFEST).is_file() else _from_run(path, device)
-    if task is not None and made.manifest.task != task:
+    is_bundle = (path / MANIFEST).is_file()
+    predictor = _from_bundle(path, device) if is_bundle else _from_run(path, device)
+    if task is not None and predictor.manifest.task != task:
         raise BundleError(
-            f"{path} is a {made.manifest.task} model; a {task} model is wanted here",
-            remedy="name another model",
+            f"{path} is a {predictor.manifest.task} model; expected a {task} model",
+            remedy=f"name a {task} model",
         )
-    return made
+    return predictor
 
 
 def _from_bundle(path: Path, device: str) -> Predictor:

@@ -1,10 +1,11 @@
-"""The folder that `trocar evaluate --out` writes: `evaluation.json` and pictures.
+"""Writes the folder of `trocar evaluate --out`: `evaluation.json` and images of chosen frames.
 
-write_evaluation(folder, evaluation, predictor, frames, Path("model.trocar"), {})
+write_evaluation(folder, evaluation, predictor, frames=frames, model=Path("model.trocar"), extra={})
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
@@ -12,20 +13,18 @@ import shlex
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
+from trocar.contract.bundle import write_atomic
+from trocar.contract.pictures import encode_picture
+from trocar.evaluation.figures import comparison
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from trocar.contract.classes import ClassTable
     from trocar.evaluation.frames import EvaluationFrames
     from trocar.evaluation.model import Predictor
-    from trocar.evaluation.scoring import Evaluation, FrameScore, LabelledFrame
+    from trocar.evaluation.scoring import Evaluation, FrameScore
 
 EVALUATION = "evaluation.json"
 SCHEMA = "1.0"
@@ -35,25 +34,36 @@ def write_evaluation(
     folder: Path,
     evaluation: Evaluation,
     predictor: Predictor,
-    source: EvaluationFrames,
+    *,
+    frames: EvaluationFrames,
     model: Path,
     extra: Mapping[str, Any],
 ) -> None:
-    """Writes scores, frame by frame too, and the pictures of the frames that `pick` names."""
-    picked = pick(evaluation.frames)
+    """Writes all scores and the images of the frames that `pick_frames` names.
+
+    Args:
+        folder: An existing folder.
+        evaluation: The scores.
+        predictor: The model that made them; it labels the chosen frames again.
+        frames: The frames that were scored.
+        model: Path of the model, for the document.
+        extra: Further JSON-ready parts of the document.
+    """
+    picked = pick_frames(evaluation.frames)
     files = {
         name: f"{kind}_{number}.jpg"
         for kind, names in picked.items()
         for number, name in enumerate(names, 1)
     }
-    for frame in source.only(files):
+    for frame in frames.only(files):
         labels, _ = predictor.predict(frame.image)
-        _save_comparison(folder / files[frame.name], frame, labels, evaluation.table)
+        image = comparison(frame.image, frame.mask, labels, evaluation.table)
+        write_atomic(folder / files[frame.name], encode_picture(image, ".jpg", quality=88))
     document: dict[str, Any] = {
         "schema": SCHEMA,
-        "model": predictor.about(model),
-        "data": {"path": str(source.path), "split": source.split, "frames": source.count},
-        "command": shlex.join(["trocar", *sys.argv[1:]]),
+        "model": predictor.metadata(model),
+        "data": {"path": str(frames.path), "split": frames.split, "frames": frames.count},
+        "command": command_line(),
         "environment": environment(),
         "pictures": {kind: [files[name] for name in names] for kind, names in picked.items()},
         "pictured": {file: name for name, file in files.items()},
@@ -63,8 +73,8 @@ def write_evaluation(
     (folder / EVALUATION).write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
-def pick(frames: tuple[FrameScore, ...], count: int = 3) -> dict[str, list[str]]:
-    """Names of the worst, median and best frames by mean IoU; no frame is named twice."""
+def pick_frames(frames: tuple[FrameScore, ...], count: int = 3) -> dict[str, list[str]]:
+    """Names of the worst, median and best frames by mean IoU; each frame is named once at most."""
     ranked = sorted(
         (frame for frame in frames if not math.isnan(frame.iou_mean)),
         key=lambda frame: (frame.iou_mean, frame.name),
@@ -78,25 +88,17 @@ def pick(frames: tuple[FrameScore, ...], count: int = 3) -> dict[str, list[str]]
     return {"worst": worst, "median": rest[middle : middle + count], "best": best}
 
 
-def _save_comparison(
-    path: Path, frame: LabelledFrame, labels: NDArray[np.uint8], table: ClassTable
-) -> None:
-    from trocar.evaluation.figures import comparison
-
-    image = comparison(frame.image, frame.mask, labels, table)
-    good, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-    assert good
-    path.write_bytes(data.tobytes())
+def command_line() -> str:
+    """The command line of this process, quoted for a shell."""
+    return shlex.join(["trocar", *sys.argv[1:]])
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine, for reports."""
+    """Date, machine and versions of the installed packages."""
     packages = {}
     for name in ("trocar", "torch", "onnxruntime-gpu", "onnxruntime", "numpy", "openvino"):
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             packages[name] = version(name)
-        except Exception:
-            continue
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "python": platform.python_version(),

@@ -1,7 +1,7 @@
 """Scores one segmentation model on labelled frames: all frames, per class, per group, per frame.
 
-evaluation = score(open_predictor(path), frames)
-evaluation.scores["iou_binary"], evaluation.frames[0].iou_mean
+evaluation = score(open_predictor(Path("model.trocar")), frames, tolerance=2.0)
+print(evaluation.scores["iou_binary"], evaluation.frames[0].iou_mean)
 """
 
 from __future__ import annotations
@@ -16,50 +16,26 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.label_maps import iou_per_class
-from trocar.evaluation.bootstrap import interval
+from trocar.contract.label_maps import confusion_matrix, iou_per_class
+from trocar.evaluation.frames import LabelledFrame
+from trocar.evaluation.metrics.bootstrap import interval
+from trocar.evaluation.metrics.shape_scores import ShapeScores
 from trocar.evaluation.model import Predictor
-from trocar.evaluation.shape_scores import ShapeScores
-from trocar.train.metrics.segmentation import (
-    SegmentationScores,
-    binary,
-    checked_confusion,
-    json_ready,
-)
+from trocar.train.metrics.segmentation import SegmentationScores, binary, json_ready
 
 BINS = 15
-"""Bins of the calibration curve, equally wide over confidences 0..1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledFrame:
-    """A frame and its truth.
-
-    Attributes:
-        name: Unique in its set.
-        group: Video, operation or patient; empty when not known.
-        image: ``[H, W, 3]`` uint8 RGB.
-        mask: ``[H, W]`` uint8 class ids, 255 ignored.
-        instances: ``[H, W]`` unsigned integers, the instance that a pixel is of, 0 for none;
-            ``None`` where the set tells no instances apart.
-    """
-
-    name: str
-    group: str
-    image: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
-    instances: NDArray[np.unsignedinteger[Any]] | None = None
+"""Bins of the calibration curve, of equal width over confidences 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameScore:
-    """Scores of one frame, 0..1; NaN where nothing was there to be scored.
+    """Scores of one frame, 0..1; NaN where neither truth nor prediction shows a class.
 
     Attributes:
         name: The frame.
         group: Its group.
-        iou_binary: Background against all else.
-        iou_mean: Mean over the foreground classes in truth or prediction.
+        iou_binary: IoU of all foreground classes together.
+        iou_mean: Mean IoU over the foreground classes in truth or prediction.
     """
 
     name: str
@@ -70,7 +46,7 @@ class FrameScore:
 
 @dataclass(kw_only=True)
 class Calibration:
-    """How often the model is right at each confidence."""
+    """Accuracy of the model by confidence, from pixel counts."""
 
     count: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     confidence: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
@@ -82,7 +58,7 @@ class Calibration:
         labels: NDArray[np.uint8],
         confidence: NDArray[np.float32],
     ) -> None:
-        """Counts one frame's pixels, ignored ones left out."""
+        """Adds the pixels of one frame; ignored pixels are not counted."""
         counted = truth != IGNORE_INDEX
         sure = confidence[counted].astype(np.float64)
         bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
@@ -92,7 +68,7 @@ class Calibration:
         self.right += np.bincount(bins[right], minlength=BINS)
 
     def result(self) -> dict[str, Any]:
-        """Curve of the bins that hold pixels, and the expected calibration error (ECE)."""
+        """Curve of the bins that hold pixels, and the expected calibration error (ECE), 0..1."""
         used = self.count > 0
         count = self.count[used]
         confidence = self.confidence[used] / count
@@ -130,7 +106,7 @@ class Evaluation:
     intervals: dict[str, tuple[float, float]]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; what is not a number becomes null."""
+        """JSON-ready form; NaN becomes null."""
         return {
             "classes": self.table.to_dicts(),
             "scores": json_ready(self.scores),
@@ -162,27 +138,27 @@ def score(
     tolerance: float,
     progress: Callable[[], None] | None = None,
 ) -> Evaluation:
-    """Runs the model over the frames and counts.
+    """Runs the model on every frame and computes all scores.
 
     Args:
         predictor: The model.
         frames: Labelled frames; masks in the model's class ids.
         tolerance: Of the normalised surface Dice, in pixels of the frame.
-        progress: Called once a frame.
+        progress: Called after each frame.
 
     Raises:
         DataError: There is no frame.
-        ArgumentError: A mask holds ids that are not the model's.
+        ArgumentError: A mask has class ids that the model does not have.
     """
     table = predictor.manifest.classes
-    whole = SegmentationScores(table)
+    pixels = SegmentationScores(table)
     shapes = ShapeScores(table, tolerance=tolerance)
     groups: dict[str, tuple[SegmentationScores, ShapeScores]] = {}
     calibration = Calibration()
     rows: list[FrameScore] = []
     for frame in frames:
         labels, confidence = predictor.predict(frame.image)
-        whole.add(frame.mask, labels)
+        pixels.add(frame.mask, labels)
         shapes.add(frame.mask, labels, confidence, instances=frame.instances)
         if frame.group:
             if frame.group not in groups:
@@ -198,16 +174,16 @@ def score(
     if not rows:
         raise DataError("there is no labelled frame to score", remedy="name a split that has some")
     by_group = {
-        name: {**pixels.result(), **outlines.result()}
-        for name, (pixels, outlines) in sorted(groups.items())
+        name: {**of_pixels.result(), **of_shapes.result()}
+        for name, (of_pixels, of_shapes) in sorted(groups.items())
     }
-    kept = group_scores(tolerance)
+    selected = group_scores(tolerance)
     names = [row.group for row in rows]
     return Evaluation(
         table=table,
-        scores={**whole.result(), **shapes.result()},
-        matrix=whole.matrix,
-        groups={name: {key: result[key] for key in kept} for name, result in by_group.items()},
+        scores={**pixels.result(), **shapes.result()},
+        matrix=pixels.matrix,
+        groups={name: {key: result[key] for key in selected} for name, result in by_group.items()},
         frames=tuple(rows),
         calibration=calibration.result(),
         intervals={
@@ -227,7 +203,7 @@ def group_scores(tolerance: float) -> tuple[str, ...]:
 
 def score_frame(frame: LabelledFrame, labels: NDArray[np.uint8], classes: int) -> FrameScore:
     """Scores one frame's labels against its mask."""
-    matrix = checked_confusion(frame.mask, labels, classes=classes)
+    matrix = confusion_matrix(frame.mask, labels, classes=classes)
     present = iou_per_class(matrix)[1:]
     known = present[~np.isnan(present)]
     return FrameScore(

@@ -1,11 +1,11 @@
-"""`trocar evaluate --streaming`: scores the mask that a viewer sees when each frame arrives.
+"""Scores the mask that a viewer sees at the moment when each frame arrives.
 
-scores = streaming_scores(Path("model.trocar"), source, fps=25.0)
+scores = streaming_scores(Path("model.trocar"), frames, fps=25.0)
 
-A live run is replayed on a clock of its own (see `trocar.runtime.pipeline.simulated_live`): the model takes the
-newest frame whenever it is free and is busy for as long as it really took, so a good model that is
-slow is scored for what it shows too late. *Flicker* is the share of pixels whose class on display
-changes from one frame to the next although the truth's does not.
+`trocar.runtime.pipeline.simulated_live` simulates a live run with its own clock. The model takes
+the newest frame when it is free and is busy for its measured inference time. A slow model is
+therefore scored with late masks. *Flicker* is the share of pixels whose displayed class changes
+from one frame to the next although the true class does not.
 """
 
 from __future__ import annotations
@@ -19,38 +19,39 @@ import numpy as np
 from trocar.contract.bundle import MANIFEST
 from trocar.contract.classes import IGNORE_INDEX
 from trocar.contract.errors import ConfigError
-from trocar.evaluation.model import enlarge
+from trocar.contract.label_maps import enlarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from trocar.evaluation.frames import EvaluationFrames
+    from trocar.evaluation.frames import LabelledFrame
 
 
 def streaming_scores(
     model: Path,
-    source: EvaluationFrames,
+    frames: Iterable[LabelledFrame],
     *,
     fps: float,
     latency_ms: float | None = None,
     max_age_ms: float = 300.0,
-    steady: bool = True,
+    smooth: bool = True,
 ) -> dict[str, Any]:
-    """Replays labelled frames as a live run and scores what is on display.
+    """Simulates a live run over labelled frames and scores the displayed masks.
 
     Args:
         model: A bundle.
-        source: Labelled frames in order of time.
+        frames: Labelled frames in order of time.
         fps: Frames a second.
-        latency_ms: What a frame takes in the model; default: what it really takes.
-        max_age_ms: Age above which a mask is not shown; background counts as shown then.
-        steady: Whether masks are smoothed over time, as `trocar run --live` does.
+        latency_ms: Inference time of a frame in ms; ``None``: the measured time.
+        max_age_ms: Masks older than this are not displayed; the frame then counts as background.
+        smooth: Whether masks are smoothed over time, as `trocar run --live` does.
 
     Returns:
-        ``iou_binary``, ``iou_mean`` … of what is on display; ``flicker`` 0..1; ``age_ms`` p50 and
-        p99 of the masks on display; ``frames``, ``analysed`` and ``without_mask`` as counts.
+        ``iou_binary``, ``iou_mean`` … of the displayed masks; ``flicker`` 0..1; ``age_ms_p50`` and
+        ``age_ms_p99`` of the displayed masks in ms; counts ``frames``, ``analysed`` and
+        ``without_mask``.
 
     Raises:
         ConfigError: ``model`` is no bundle, or ``fps`` is not above 0.
@@ -63,23 +64,23 @@ def streaming_scores(
 
     if not (model / MANIFEST).is_file():
         raise ConfigError(
-            f"{model} is no bundle: only what can run live is scored as a stream",
+            f"{model} is no bundle; --streaming needs one, because only bundles run live",
             remedy=f"export it first: trocar export {model} --out model.trocar",
         )
     masks: list[NDArray[np.uint8]] = []
 
     def images() -> Iterator[NDArray[np.uint8]]:
-        for frame in source:
+        for frame in frames:
             masks.append(frame.mask)
             yield frame.image
 
     ages: list[float] = []
     seen: set[int] = set()
-    changed = counted = frames = missing = 0
+    changed = counted = shown_frames = missing = 0
     before: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
     with Session.open(model) as session:
         scores = SegmentationScores(session.classes)
-        analyser = Analyser(session, smoother=MaskSmoother() if steady else None)
+        analyser = Analyser(session, smoother=MaskSmoother() if smooth else None)
         for shown in displayed(
             analyser, images(), fps=fps, latency_ms=latency_ms, max_age_ms=max_age_ms
         ):
@@ -93,7 +94,7 @@ def streaming_scores(
                 changed += int((still & (labels != before[1])).sum())
                 counted += int(still.sum())
             before = (truth, labels)
-            frames += 1
+            shown_frames += 1
             if shown.age_ms is None or shown.source_index is None:
                 missing += 1
             else:
@@ -106,21 +107,8 @@ def streaming_scores(
             "flicker": changed / counted if counted else math.nan,
             "age_ms_p50": float(np.percentile(ages, 50)) if ages else math.nan,
             "age_ms_p99": float(np.percentile(ages, 99)) if ages else math.nan,
-            "frames": frames,
+            "frames": shown_frames,
             "analysed": len(seen),
             "without_mask": missing,
         }
     )
-
-
-def evaluate_streaming(model: Path, source: EvaluationFrames, fps: float) -> dict[str, Any]:
-    """Scores a stream at so many frames a second, prints the scores and gives them."""
-    import click
-
-    scores = {"fps": fps, **streaming_scores(model, source, fps=fps)}
-    click.echo(f"as a live viewer sees it, {fps:g} frames/s, {scores['frames']} frames:")
-    for name in ("iou_binary", "iou_mean", "flicker", "age_ms_p50", "age_ms_p99"):
-        value = scores[name]
-        click.echo(f"  {name:12s} {'–' if value is None else f'{value:.4f}'}")
-    click.echo(f"  frames analysed {scores['analysed']}, without a mask {scores['without_mask']}")
-    return scores

@@ -1,8 +1,5 @@
-"""`trocar report`: one self-contained HTML file about runs, their evaluation, proof and latency.
+"""One self-contained HTML page about runs, evaluations, bundles and latency.
 
-trocar report runs/a runs/b --evaluation eval/ --bundle a.trocar --out report.html
+from trocar.report.write import ReportSources, write_report
+write_report(Path("report.html"), ReportSources(runs=(Path("runs/first"),)), title="First run")
 """
-
-from trocar.commands.report import report
-
-__all__ = ["report"]

@@ -1,7 +1,7 @@
-"""One self-contained HTML page: text, tables, SVG plots and pictures, nothing fetched.
+"""One self-contained HTML page: text, tables, SVG plots and images; it sends no request.
 
 page = Page("First model")
-page.section("Curves", svg, table(("class", "IoU"), rows))
+page.section("Scores", table(("class", "IoU"), [("grasper", 0.9)]))
 page.write(Path("report.html"))
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import write_atomic
+from trocar.contract.pictures import encode_picture
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1c2430; --soft: #5b6675; --line: #dde2e8; --accent: #0072b2; }
@@ -70,7 +71,7 @@ footer { color: var(--soft); font-size: 13px; margin-top: 40px; padding-bottom: 
 
 
 class Page:
-    """Collects sections in order and writes them as one file.
+    """Collects sections in order and writes them to one file.
 
     Args:
         title: Heading of the page.
@@ -83,13 +84,13 @@ class Page:
         self._sections: list[tuple[str, str]] = []
 
     def section(self, title: str, *blocks: str) -> None:
-        """Adds a section of finished HTML blocks; empty ones are passed over."""
+        """Adds a section of HTML blocks; empty blocks are left out."""
         body = "\n".join(block for block in blocks if block)
         if body:
             self._sections.append((title, body))
 
     def html(self) -> str:
-        """The whole page as text."""
+        """The page as HTML text."""
         links = " ".join(
             f'<a href="#s{i}">{escape(title)}</a>' for i, (title, _) in enumerate(self._sections)
         )
@@ -121,9 +122,9 @@ def escape(text: object) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """An HTML table; numbers stand to the right, floats with four digits after the point.
+    """An HTML table; numbers are right-aligned, floats have four digits after the point.
 
-    Short tables stay on one page of print; in wide ones the names of columns may be broken.
+    In print a short table stays on one page. In a wide table column names may wrap.
     """
     body = []
     numeric = [False] * len(head)
@@ -141,19 +142,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         for name, n in zip(names, numeric, strict=True)
     )
     kinds = {"wide": len(head) > 8, "short": len(body) <= 24}
-    marks = f' class="{" ".join(kind for kind, it_is in kinds.items() if it_is)}"'
-    return f"<table{marks}><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    classes = f' class="{" ".join(kind for kind, applies in kinds.items() if applies)}"'
+    return f"<table{classes}><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[object]], *, count: int = 3) -> str:
-    """A long table of few columns as several tables side by side."""
+    """Splits a long table into ``count`` tables side by side."""
     length = max(-(-len(rows) // count), 1)
     parts = [table(head, rows[i : i + length]) for i in range(0, len(rows), length)]
     return f'<div class="columns">{"".join(parts)}</div>' if rows else ""
 
 
 def number_text(value: float) -> str:
-    """A number as tables print it; what is not a number is a dash."""
+    """A number as tables print it; NaN is a dash."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -165,11 +166,11 @@ def number_text(value: float) -> str:
 
 def tiles(values: Iterable[tuple[str, str]]) -> str:
     """A row of large figures: ``(figure, what it is)``."""
-    made = "".join(
+    html_text = "".join(
         f'<div class="tile"><b>{escape(figure)}</b><span>{escape(name)}</span></div>'
         for figure, name in values
     )
-    return f'<div class="tiles">{made}</div>' if made else ""
+    return f'<div class="tiles">{html_text}</div>' if html_text else ""
 
 
 def plots(*svgs: str) -> str:
@@ -177,20 +178,18 @@ def plots(*svgs: str) -> str:
     return '<div class="plots">' + "".join(f"<div>{svg}</div>" for svg in svgs if svg) + "</div>"
 
 
-def picture(image: NDArray[np.uint8], caption: str, *, width: int = 960) -> str:
-    """A picture as JPEG inside the page.
+def figure(image: NDArray[np.uint8], caption: str, *, width: int = 960) -> str:
+    """An image as JPEG inside the page.
 
     Args:
         image: ``[H, W, 3]`` uint8 RGB.
-        caption: Words under it.
-        width: Pixels at the most; larger pictures are shrunk.
+        caption: Text below it.
+        width: Largest width in pixels; a larger image is shrunk.
     """
     if image.shape[1] > width:
         height = round(image.shape[0] * width / image.shape[1])
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    good, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-    assert good
-    text = base64.b64encode(data.tobytes()).decode()
+    text = base64.b64encode(encode_picture(image, ".jpg", quality=82)).decode()
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/jpeg;base64,{text}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"

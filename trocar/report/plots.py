@@ -1,8 +1,8 @@
-"""Plots for print and for colour-blind readers: the Okabe-Ito palette, markers, hatching-free.
+"""Plots for print and for colour-blind readers: Okabe-Ito palette, and markers on lines.
 
-    svg = learning_curves({"loss": [(1, 2.0), (2, 1.5)]}, title="loss", ylabel="loss")
+svg = learning_curves({"loss": [(1, 2.0), (2, 1.5)]}, title="loss", ylabel="loss")
 
-Each function gives SVG text with live text (small files, searchable, no font inside).
+Each function returns SVG. Text stays text: files are small, searchable and embed no font.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Curve = Sequence[tuple[float, float]]
 def learning_curves(
     curves: Mapping[str, Curve], *, title: str, ylabel: str, xlabel: str = "step"
 ) -> str:
-    """Lines over training steps, one a name; told apart by colour and by marker."""
+    """One line a name over training steps; lines differ in colour and in marker."""
     with matplotlib.rc_context(_RC):
         figure = Figure(figsize=(5.1, 3.0), layout="constrained")
         axes = figure.subplots()
@@ -61,7 +61,7 @@ def learning_curves(
 
 
 def confusion_matrix(matrix: NDArray[Any], names: Sequence[str]) -> str:
-    """Row-normalised confusion (rows truth, columns prediction) with the shares written in."""
+    """Row-normalised confusion (rows truth, columns prediction) with the fraction in each cell."""
     counts = np.asarray(matrix, dtype=float)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(3.4, 0.62 * len(names) + 1.6)
@@ -83,7 +83,7 @@ def confusion_matrix(matrix: NDArray[Any], names: Sequence[str]) -> str:
                     )
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
         axes.set_yticks(range(len(names)), names)
-        axes.set(title="confusion (share of true pixels)", xlabel="predicted", ylabel="true")
+        axes.set(title="confusion (fraction of true pixels)", xlabel="predicted", ylabel="true")
         return _svg(figure)
 
 
@@ -94,7 +94,7 @@ def bars(
     xlabel: str,
     errors: Mapping[str, float] | None = None,
 ) -> str:
-    """Horizontal bars with their figures written beside them; what is not a number has no bar."""
+    """Horizontal bars with their values beside them; NaN has no bar."""
     names = list(values)
     heights = [0.0 if v != v else v for v in values.values()]
     spread = None if errors is None else [errors.get(name, 0.0) for name in names]
@@ -137,5 +137,5 @@ def _svg(figure: Figure) -> str:
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
-    # matplotlib writes its RDF block with addresses of name spaces; the page needs none of them.
+    # matplotlib writes an RDF block with URLs of name spaces; the page must not hold any URL.
     return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

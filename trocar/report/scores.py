@@ -1,6 +1,6 @@
-"""The sections of a report that show evaluations: one, and several side by side.
+"""The sections of a report that show evaluations: one, or several side by side.
 
-evaluation(page, read_evaluation(path)); side_by_side(page, [first, second])
+evaluation(page, read_evaluation(Path("scores")))
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from trocar.evaluation.shape_scores import class_columns, mean
+from trocar.evaluation.metrics.shape_scores import class_columns, mean
 from trocar.report import plots
-from trocar.report.page import Page, columns, escape, picture, swatch, table
+from trocar.report.page import Page, columns, escape, figure, swatch, table
 from trocar.report.page import plots as in_a_row
 from trocar.report.sections import known
 from trocar.report.sources import EvaluationFile
@@ -36,14 +36,14 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
     calibration = data.get("calibration", {})
     groups = {g: known(s["iou_mean"]) for g, s in data.get("groups", {}).items()}
     foreground = {n: known(scores[f"iou_{n}"]) for n in found.names[1:]}
-    made = [
+    charts = [
         plots.bars(foreground, title="IoU per class", xlabel="IoU"),
         plots.confusion_matrix(np.asarray(data["confusion"]), found.names),
     ]
     if groups:
-        made.append(plots.bars(groups, title="mean IoU per video", xlabel="IoU"))
+        charts.append(plots.bars(groups, title="mean IoU per video", xlabel="IoU"))
     if calibration.get("confidence"):
-        made.append(
+        charts.append(
             plots.calibration(
                 calibration["confidence"], calibration["accuracy"], known(calibration["ece"])
             )
@@ -59,7 +59,7 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
         lead,
         _legend(data["classes"]),
         table(("class", *by_class.values()), rows),
-        in_a_row(*made),
+        in_a_row(*charts),
         "<h3>Every score by its exact name</h3>",
         columns(("score", "value"), others),
         table(("interval", "ends"), intervals) if intervals else "",
@@ -69,8 +69,8 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
     blocks = []
     for kind in ("worst", "median", "best"):
         blocks += [
-            picture(image, f"{kind} frame {i}{told}: frame, truth, prediction")
-            for i, (image, told) in enumerate(found.pictures(kind), 1)
+            figure(image, f"{kind} frame {i}{details}: frame, truth, prediction")
+            for i, (image, details) in enumerate(found.images(kind), 1)
         ]
     page.section("Frames", *blocks)
 
@@ -100,11 +100,12 @@ def class_evaluation(page: Page, found: EvaluationFile) -> None:
 
 
 def _cell(value: object) -> object:
+    """NaN for a null of the JSON file."""
     return float("nan") if value is None else value
 
 
 def side_by_side(page: Page, found: Sequence[EvaluationFile]) -> None:
-    """One row an evaluation, such as a fold's, and their mean: for a protocol of several folds."""
+    """One column an evaluation, e.g. of each fold, and their mean."""
     shared = [
         name
         for name in found[0].data["scores"]
@@ -150,15 +151,15 @@ def _against(model: Mapping[str, Any], against: Mapping[str, Any] | None) -> lis
             row["wins"],
             row["losses"],
             row["frames"],
-            row["verdict"].replace("A is", "this model is").replace("B is", "the other is"),
+            row["verdict"].replace("A is", "this model is").replace("B is", "the second is"),
         )
         for name, row in against["scores"].items()
     ]
     head = ("score", "difference", "95 % interval", "wins", "losses", "frames", "verdict")
     return [
         f"<h3>Compared with {escape(against['path'])}</h3>",
-        "<p>The other minus this model, paired by frame; "
-        "whole videos, where known, are drawn anew.</p>",
+        "<p>Second model minus this model, paired by frame; the interval is a bootstrap over "
+        "videos where they are known.</p>",
         table(head, rows),
     ]
 

@@ -1,6 +1,6 @@
-"""The sections of a report, each made of what one command left behind.
+"""The sections of a report; each shows the files of one command.
 
-curves(page, runs); parity(page, bundle.manifest, proof)
+curves(page, [read_run(Path("runs/first"))])
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _CURVE_SCORES = ("iou_binary", "iou_mean", "accuracy", "macro_f1")
 
 
 def curves(page: Page, runs: Sequence[Run]) -> None:
-    """Loss and validation curves: one run in detail, several runs beside each other."""
+    """Loss and validation curves: one run in detail, or several runs side by side."""
     if len(runs) == 1:
         run = runs[0]
-        made = (
+        charts = (
             plots.learning_curves(run.losses(), title="training loss", ylabel="loss"),
             plots.learning_curves(
                 run.scores(_CURVE_SCORES), title="validation", ylabel="score (0..1)"
             ),
         )
     else:
-        made = (
+        charts = (
             plots.learning_curves(
                 {run.name: run.losses().get("loss", []) for run in runs},
                 title="training loss",
@@ -40,11 +40,11 @@ def curves(page: Page, runs: Sequence[Run]) -> None:
                 ylabel="score (0..1)",
             ),
         )
-    page.section("Training", _run_table(runs), side_by_side(*made))
+    page.section("Training", _run_table(runs), side_by_side(*charts))
 
 
 def best_by(run: Run) -> str:
-    """Name of the score that chose the run's best checkpoint."""
+    """Name of the score that selected the best checkpoint of the run."""
     return str(run.metrics.get("best_by", "iou_mean"))
 
 
@@ -69,17 +69,17 @@ def _run_table(runs: Sequence[Run]) -> str:
     return table(head, rows)
 
 
-def parity(page: Page, manifest: Manifest, proof: Mapping[str, Any]) -> None:
-    """What the gate measured when the bundle was exported."""
-    numbers = proof["numbers"]
+def parity(page: Page, manifest: Manifest, report: Mapping[str, Any]) -> None:
+    """Measurements of the parity gate at export."""
+    numbers = report["numbers"]
     figures = [
-        (f"{numbers['equal']:.4%}", f"equal to {proof['reference']}"),
+        (f"{numbers['equal']:.4%}", f"equal to {report['reference']}"),
         (str(numbers["frames"]), "frames compared"),
         (manifest.precision, "precision"),
     ]
     if "largest_logit_difference" in numbers:
         figures.append((f"{numbers['largest_logit_difference']:.2g}", "largest logit difference"))
-    sizes = proof.get("extra", {}).get("onnx_bytes", {})
+    sizes = report.get("extra", {}).get("onnx_bytes", {})
     figures += [(f"{size / 1e6:.1f} MB", f"{name} model") for name, size in sizes.items()]
     rows = [
         (
@@ -88,12 +88,12 @@ def parity(page: Page, manifest: Manifest, proof: Mapping[str, Any]) -> None:
             known(row.get("boundary_f")),
             row.get("pixels", row.get("frames", "–")),
         )
-        for row in proof["classes"]
+        for row in report["classes"]
     ]
-    times = proof.get("extra", {}).get("milliseconds", {})
-    notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in proof.get("notes", ()))
+    times = report.get("extra", {}).get("milliseconds", {})
+    notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in report.get("notes", ()))
     page.section(
-        f"Proof of {manifest.name}",
+        f"Verification of {manifest.name}",
         tiles(figures),
         table(("class", "agreement", "boundary F-score", "pixels"), rows),
         table(("one frame, median", "ms"), list(times.items())) if times else "",
@@ -119,7 +119,7 @@ def latency(page: Page, stages: Mapping[str, Any]) -> None:
 
 
 def data_card(page: Page, card: Mapping[str, Any]) -> None:
-    """What a data set holds: the result of `trocar data check`."""
+    """Content of a data set: the result of `trocar data check`."""
     rows = [
         (row["id"], row["name"], row["frames"], row["pixels"], row["share"])
         for row in card["classes"]
@@ -143,7 +143,7 @@ def data_card(page: Page, card: Mapping[str, Any]) -> None:
 
 
 def commands(page: Page, lines: Sequence[str], environment: Mapping[str, str]) -> None:
-    """The exact commands and the machine."""
+    """The command lines and the machine."""
     listed = "\n".join(dict.fromkeys(line for line in lines if line))
     page.section(
         "How to repeat it",
@@ -153,5 +153,5 @@ def commands(page: Page, lines: Sequence[str], environment: Mapping[str, str]) -
 
 
 def known(value: float | None) -> float:
-    """A number of a JSON file, where null is what is not a number."""
+    """A number of a JSON file; null becomes NaN."""
     return float("nan") if value is None else float(value)

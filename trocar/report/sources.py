@@ -1,6 +1,7 @@
-"""Reads what the other commands left on disk, for the report.
+"""Reads the files of `trocar train`, `evaluate` and `run` for the report.
 
-run = read_run(Path("runs/first")); run.history[-1]
+run = read_run(Path("runs/first"))
+print(run.history[-1]["step"])
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
+from trocar.contract.pictures import read_image
 from trocar.evaluation.output import EVALUATION
 
 
@@ -27,7 +28,7 @@ class Run:
         name: The folder's name.
         metrics: ``metrics.json``; empty while the run is not finished.
         history: Lines of ``history.jsonl``.
-        command: The commands that made it.
+        command: The command line that made it.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Run:
         return curves
 
     def scores(self, names: tuple[str, ...]) -> dict[str, list[tuple[float, float]]]:
-        """Curves of the named validation scores that are there."""
+        """Curves of the named validation scores that the run has."""
         curves: dict[str, list[tuple[float, float]]] = {}
         for line in self.history:
             for name in names:
@@ -58,10 +59,10 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationFile:
-    """An evaluation and its pictures.
+    """An evaluation and its images.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         data: ``evaluation.json``.
     """
 
@@ -73,26 +74,34 @@ class EvaluationFile:
         """Class names in order of id."""
         return [row["name"] for row in self.data["classes"]]
 
-    def pictures(self, kind: str) -> list[tuple[NDArray[np.uint8], str]]:
-        """Pictures of a kind, ``worst``, ``median`` or ``best``, RGB, and what frames they are."""
+    def images(self, kind: str) -> list[tuple[NDArray[np.uint8], str]]:
+        """Images of the ``worst``, ``median`` or ``best`` frames, and the frame's name and score.
+
+        Returns:
+            ``[H, W, 3]`` uint8 RGB each; an image that is not in the folder is left out.
+
+        Raises:
+            DataError: An image cannot be decoded.
+        """
         frames = {row["name"]: row["iou_mean"] for row in self.data.get("frames", [])}
         pictured = self.data.get("pictured", {})
-        found = []
+        images = []
         for file in self.data.get("pictures", {}).get(kind, []):
-            image = cv2.imread(str(self.folder / Path(file).name))
-            if image is not None:
-                name = pictured.get(file)
-                score = frames.get(name)
-                told = "" if score is None else f", {name}, iou_mean {score:.3f}"
-                found.append((image[..., ::-1].astype(np.uint8), told))
-        return found
+            path = self.folder / Path(file).name
+            if not path.is_file():
+                continue
+            name = pictured.get(file)
+            score = frames.get(name)
+            details = "" if score is None else f", {name}, iou_mean {score:.3f}"
+            images.append((read_image(path), details))
+        return images
 
 
 def read_run(path: Path) -> Run:
     """Reads a run folder.
 
     Raises:
-        DataError: It is no run folder, or a file in it is not readable.
+        DataError: It is no run folder, or a file in it cannot be read.
     """
     history = path / "history.jsonl"
     if not history.is_file():
@@ -105,7 +114,7 @@ def read_run(path: Path) -> Run:
         try:
             lines.append(json.loads(line))
         except ValueError:
-            # A run that was killed leaves half a line at the end.
+            # A run that was killed may have an incomplete last line.
             continue
     metrics = path / "metrics.json"
     command = path / "command.txt"
@@ -121,7 +130,7 @@ def read_evaluation(path: Path) -> EvaluationFile:
     """Reads the folder that `trocar evaluate --out` wrote.
 
     Raises:
-        DataError: It is no such folder.
+        DataError: The folder has no ``evaluation.json``.
     """
     file = path / EVALUATION
     if not file.is_file():
@@ -135,7 +144,7 @@ def read_latency(path: Path) -> dict[str, dict[str, float]]:
     """Milliseconds per stage of the first stream that `trocar run --metrics` describes.
 
     Raises:
-        DataError: The file is something else.
+        DataError: The file has another content.
     """
     try:
         stages = json.loads(path.read_text(encoding="utf-8"))[0]["stages_ms"]
@@ -156,7 +165,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}", remedy="make it again") from error
+        raise DataError(
+            f"cannot read {path}: {error}", remedy="repeat the command that wrote it"
+        ) from error
     if not isinstance(data, dict):
-        raise DataError(f"{path} is no JSON object", remedy="make it again")
+        raise DataError(f"{path} is no JSON object", remedy="repeat the command that wrote it")
     return data

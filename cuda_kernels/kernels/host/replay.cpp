@@ -1,14 +1,15 @@
-// Repeats recorded launches in a program of its own, for the sanitizers: replay FILE [backwards].
+// Repeats recorded launches in a separate program, for the sanitizers: replay FILE [backwards].
 //
-// Every buffer is allocated with its exact size. Exits 0 if all buffers end as recorded, bit for
-// bit; 3 if one differs. emulation.py writes the file; a kernel source is included before this.
+// Every buffer has its exact size. Exit status: 0 if every buffer ends bit-equal to the record, 3
+// if one differs, 4 if a kernel is missing, 2 if the file cannot be read. emulation.py writes the
+// file and includes a kernel source before this one.
 #include <fstream>
 #include <iostream>
 
 namespace {
 
 struct Argument {
-  std::uint32_t kind = 0;     // 0: a number, 1: null, 2: a buffer
+  std::uint32_t kind = 0;  // 0: a number, 1: null, 2: a buffer
   std::unique_ptr<char[]> buffer;
   std::vector<char> expected;
   void* pointer = nullptr;
@@ -16,7 +17,7 @@ struct Argument {
 };
 
 template <typename Value>
-bool get(std::ifstream& file, Value& value) {
+bool read(std::ifstream& file, Value& value) {
   return static_cast<bool>(file.read(reinterpret_cast<char*>(&value), sizeof value));
 }
 
@@ -28,25 +29,25 @@ int main(int count, char** words) {
   const int backwards = count > 2;
   std::uint32_t length = 0;
   int launches = 0;
-  while (get(file, length)) {
+  while (read(file, length)) {
     std::string name(length, ' ');
     file.read(name.data(), length);
     unsigned grid[3];
     std::uint32_t threads = 0, arguments = 0;
     std::uint64_t shared = 0;
-    get(file, grid);
-    get(file, threads);
-    get(file, shared);
-    get(file, arguments);
-    std::vector<Argument> given(arguments);
+    read(file, grid);
+    read(file, threads);
+    read(file, shared);
+    read(file, arguments);
+    std::vector<Argument> values(arguments);
     std::vector<void*> pointers;
-    for (Argument& argument : given) {
+    for (Argument& argument : values) {
       std::uint64_t size = 0;
-      get(file, argument.kind);
-      get(file, size);
+      read(file, argument.kind);
+      read(file, size);
       if (argument.kind == 0) {
-        get(file, argument.number);
-        pointers.push_back(&argument.number);  // little-endian: an int is its first half
+        read(file, argument.number);
+        pointers.push_back(&argument.number);  // little-endian: an int is the first four bytes
       } else {
         if (argument.kind == 2) {
           argument.buffer.reset(new char[size]);
@@ -60,7 +61,7 @@ int main(int count, char** words) {
     }
     if (!file) return 2;
     if (emulate(name.c_str(), grid, threads, shared, backwards, pointers.data())) return 4;
-    for (const Argument& argument : given) {
+    for (const Argument& argument : values) {
       if (argument.kind == 2 && std::memcmp(argument.buffer.get(), argument.expected.data(),
                                             argument.expected.size()) != 0) {
         std::cerr << name << ": a buffer differs from the recorded one\n";

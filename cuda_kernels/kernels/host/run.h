@@ -1,5 +1,7 @@
-// Running one launch on the CPU: fibers, or threads with -DHOST_THREADS. See host_shim.h.
+// Runs one launch on the CPU, by fibers, or by threads with -DHOST_THREADS; see shim.h.
 #pragma once
+
+#include "block.h"
 
 #ifdef HOST_THREADS
 #include <barrier>
@@ -18,27 +20,27 @@ using Body = void (*)(void**);
 
 #ifdef HOST_THREADS
 
-inline thread_local unsigned self = 0;
-inline std::unique_ptr<std::barrier<>> everyone;
+inline thread_local unsigned thread_id = 0;
+inline std::unique_ptr<std::barrier<>> all_threads;
 inline std::vector<std::unique_ptr<std::barrier<>>> warps;
 
-inline unsigned thread_index() { return self; }
-inline void block_barrier() { everyone->arrive_and_wait(); }
-inline void warp_barrier() { warps[self / kWarp]->arrive_and_wait(); }
+inline unsigned thread_index() { return thread_id; }
+inline void block_barrier() { all_threads->arrive_and_wait(); }
+inline void warp_barrier() { warps[thread_id / kWarp]->arrive_and_wait(); }
 
-inline void run_block(Body body, void** arguments, unsigned threads, bool) {
-  everyone = std::make_unique<std::barrier<>>(threads);
+inline void run_block(Body body, void** arguments, unsigned count, bool) {
+  all_threads = std::make_unique<std::barrier<>>(count);
   warps.clear();
-  for (unsigned done = 0; done < threads; done += kWarp)
+  for (unsigned first = 0; first < count; first += kWarp)
     warps.push_back(std::make_unique<std::barrier<>>(kWarp));
-  std::vector<std::thread> crowd;
-  for (unsigned index = 0; index < threads; ++index) {
-    crowd.emplace_back([=] {
-      self = index;
+  std::vector<std::thread> threads;
+  for (unsigned index = 0; index < count; ++index) {
+    threads.emplace_back([=] {
+      thread_id = index;
       body(arguments);
     });
   }
-  for (auto& thread : crowd) thread.join();
+  for (auto& thread : threads) thread.join();
 }
 
 #else
@@ -55,63 +57,66 @@ constexpr std::size_t kStack = 256 * 1024;
 
 struct Scheduler {
   std::vector<Fiber> fibers;
-  ucontext_t home{};
+  ucontext_t main{};
   unsigned current = 0;
   Body body = nullptr;
   void** arguments = nullptr;
 #if defined(__SANITIZE_ADDRESS__)
-  const void* home_stack = nullptr;
-  std::size_t home_size = 0;
+  const void* main_stack = nullptr;
+  std::size_t main_size = 0;
 #endif
 };
 
 inline Scheduler& scheduler() {
-  static Scheduler one;
-  return one;
+  static Scheduler instance;
+  return instance;
 }
 
 inline unsigned thread_index() { return scheduler().current; }
 
-inline void leave(State state) {
+// Give control back to the scheduler, from a fiber.
+inline void yield(State state) {
   Scheduler& s = scheduler();
   Fiber& fiber = s.fibers[s.current];
   fiber.state = state;
 #if defined(__SANITIZE_ADDRESS__)
-  void* fake = nullptr;
-  __sanitizer_start_switch_fiber(state == State::done ? nullptr : &fake, s.home_stack, s.home_size);
+  void* fake_stack = nullptr;
+  __sanitizer_start_switch_fiber(state == State::done ? nullptr : &fake_stack, s.main_stack,
+                                 s.main_size);
 #endif
-  swapcontext(&fiber.context, &s.home);
+  swapcontext(&fiber.context, &s.main);
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fake, &s.home_stack, &s.home_size);
+  __sanitizer_finish_switch_fiber(fake_stack, &s.main_stack, &s.main_size);
 #endif
 }
 
-inline void enter(unsigned index) {
+// Run a fiber until it yields, from the scheduler.
+inline void resume(unsigned index) {
   Scheduler& s = scheduler();
   s.current = index;
 #if defined(__SANITIZE_ADDRESS__)
-  void* fake = nullptr;
-  __sanitizer_start_switch_fiber(&fake, s.fibers[index].stack.get(), kStack);
+  void* fake_stack = nullptr;
+  __sanitizer_start_switch_fiber(&fake_stack, s.fibers[index].stack.get(), kStack);
 #endif
-  swapcontext(&s.home, &s.fibers[index].context);
+  swapcontext(&s.main, &s.fibers[index].context);
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+  __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
 }
 
-inline void block_barrier() { leave(State::at_block); }
-inline void warp_barrier() { leave(State::at_warp); }
+inline void block_barrier() { yield(State::at_block); }
+inline void warp_barrier() { yield(State::at_warp); }
 
-inline void trampoline() {
+inline void fiber_main() {
   Scheduler& s = scheduler();
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(nullptr, &s.home_stack, &s.home_size);
+  __sanitizer_finish_switch_fiber(nullptr, &s.main_stack, &s.main_size);
 #endif
   s.body(s.arguments);
-  leave(State::done);
+  yield(State::done);
 }
 
-// Let every fiber that is ready run to its next barrier; then open the barriers that are complete.
+// Run every ready fiber to its next barrier, then release the barriers that are complete; repeat.
 inline void run_block(Body body, void** arguments, unsigned threads, bool backwards) {
   Scheduler& s = scheduler();
   s.body = body;
@@ -124,15 +129,15 @@ inline void run_block(Body body, void** arguments, unsigned threads, bool backwa
     fiber.context.uc_stack.ss_size = kStack;
     fiber.context.uc_link = nullptr;
     fiber.state = State::ready;
-    makecontext(&fiber.context, trampoline, 0);
+    makecontext(&fiber.context, fiber_main, 0);
   }
   for (;;) {
     for (unsigned step = 0; step < threads; ++step) {
       const unsigned index = backwards ? threads - 1 - step : step;
-      if (s.fibers[index].state == State::ready) enter(index);
+      if (s.fibers[index].state == State::ready) resume(index);
     }
     unsigned done = 0, at_block = 0;
-    bool opened = false;
+    bool released = false;
     for (unsigned first = 0; first < threads; first += kWarp) {
       unsigned at_warp = 0;
       for (unsigned lane = first; lane < first + kWarp; ++lane) {
@@ -143,15 +148,15 @@ inline void run_block(Body body, void** arguments, unsigned threads, bool backwa
       if (at_warp == kWarp) {
         for (unsigned lane = first; lane < first + kWarp; ++lane)
           s.fibers[lane].state = State::ready;
-        opened = true;
+        released = true;
       } else if (at_warp != 0) {
-        fail("the lanes of a warp parted before a shuffle");
+        fail("only some lanes of a warp reached a shuffle");
       }
     }
     if (done == threads) return;
     if (at_block == threads) {
       for (Fiber& fiber : s.fibers) fiber.state = State::ready;
-    } else if (!opened) {
+    } else if (!released) {
       fail("some threads of a block ended while others wait at a barrier");
     }
   }
@@ -161,7 +166,8 @@ inline void run_block(Body body, void** arguments, unsigned threads, bool backwa
 
 inline void run(Body body, void** arguments, const unsigned* grid, unsigned threads,
                 std::size_t shared, bool backwards) {
-  if (threads == 0 || threads % kWarp != 0) fail("a block must be made of whole warps");
+  if (threads == 0 || threads % kWarp != 0)
+    fail("the number of threads of a block is not a multiple of 32");
   Block& b = block();
   b.grid = {grid[0], grid[1], grid[2]};
   b.size = {threads, 1, 1};
@@ -199,11 +205,7 @@ struct Registration {
 
 }  // namespace host
 
-#define EXPORT(kernel) \
-  static host::Registration kernel##_registration( \
-      #kernel, [](void** arguments) { host::call(kernel, arguments); });
-
-// The one way in from outside: 0, or 1 where there is no kernel of that name.
+// Entry point of emulation.py and replay.cpp. Returns 0, or 1 if there is no kernel of that name.
 extern "C" inline __attribute__((visibility("default"), used)) int emulate(
     const char* name, const unsigned* grid, unsigned threads, std::size_t shared, int backwards,
     void** arguments) {

@@ -1,4 +1,4 @@
-// What a session needs of an engine. One file each implements it.
+// What a session needs of a backend. Each backend is one file.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +33,7 @@ struct Tensor {
     }
 };
 
-/// A float32 input beside the frames.
+/// A float32 input other than the frames.
 struct Input {
     std::string name;
     std::vector<std::int64_t> shape;
@@ -46,9 +46,10 @@ class Backend {
     /// Runs `count` tightly packed RGB frames. Throws Error with TROCAR_ERROR_BACKEND.
     virtual const std::vector<Tensor> &run(const std::uint8_t *rgb, int count, int height,
                                            int width) = 0;
-    /// Overrides inputs that have defaults, from now on. Throws Error with TROCAR_ERROR_BACKEND.
+    /// Overrides inputs that have defaults, for all later calls. Throws Error with
+    /// TROCAR_ERROR_BACKEND.
     virtual void set_inputs(const std::vector<Input> &inputs) = 0;
-    /// The manifest text that the model's metadata carries; empty without one.
+    /// The manifest in the model's metadata; empty without one.
     virtual std::string metadata() const = 0;
     /// Name and version of the library.
     virtual std::string library() const = 0;
@@ -63,11 +64,11 @@ struct Device {
 /// `cpu`, `cuda` or `cuda:N`; throws Error with TROCAR_ERROR_ARGUMENT.
 Device device_from_text(const std::string &text);
 
-/// Throws Error with TROCAR_ERROR_BACKEND where the driver has no such GPU.
+/// Throws Error with TROCAR_ERROR_BACKEND if the driver has no such GPU.
 void require_cuda(const Device &device);
 
-/// What was asked for, with the defaults filled in.
-struct Asked {
+/// How a session is opened, with the defaults filled in.
+struct OpenOptions {
     std::string backend = "onnxruntime";
     Device device;
     std::string provider = "cuda";
@@ -82,6 +83,6 @@ struct Asked {
 };
 
 /// Throws Error: BACKEND, or BUNDLE for a model that does not load.
-std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const Asked &asked);
+std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const OpenOptions &options);
 
 }  // namespace trocar::detail

@@ -31,7 +31,9 @@ bool is_regular_file(const std::string &path) {
 std::string read_file(const std::string &path) {
     const auto close = [](std::FILE *file) { std::fclose(file); };
     std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "rb"), close);
-    if (!file) bundle_error("cannot read " + path + ": " + std::strerror(errno), "check the disk");
+    if (!file)
+        bundle_error("cannot read " + path + ": " + std::strerror(errno),
+                     "check the path, its permissions and the disk");
     std::string data;
     struct stat status{};
     if (::fstat(::fileno(file.get()), &status) == 0 && S_ISREG(status.st_mode))
@@ -40,19 +42,20 @@ std::string read_file(const std::string &path) {
     while (const std::size_t got = std::fread(buffer, 1, sizeof buffer, file.get()))
         data.append(buffer, got);
     if (std::ferror(file.get()) != 0)
-        bundle_error("cannot read " + path + ": " + std::strerror(errno), "check the disk");
+        bundle_error("cannot read " + path + ": " + std::strerror(errno),
+                     "check the path, its permissions and the disk");
     return data;
 }
 
 std::string read_listed(const Bundle &bundle, const std::string &name) {
     const auto listed = bundle.manifest.files.find(name);
     if (listed == bundle.manifest.files.end())
-        bundle_error(bundle.root + " holds no " + name,
+        bundle_error(bundle.root + " contains no " + name,
                      "export the bundle again with what you need");
     const std::string path = joined(bundle.root, name);
     if (!is_regular_file(path))
-        bundle_error(bundle.root + " is not whole: " + name + " is missing",
-                     "copy or export the bundle again");
+        bundle_error(bundle.root + " is incomplete: " + name + " is missing",
+                     "copy the bundle again from where it was made, or export it again");
     std::string data = read_file(path);
     if (sha256_hex(data) != listed->second)
         throw Error(TROCAR_ERROR_INTEGRITY,
@@ -65,13 +68,13 @@ std::string read_listed(const Bundle &bundle, const std::string &name) {
 Bundle open_bundle(const std::string &path) {
     const std::string document = joined(path, "manifest.json");
     if (!is_regular_file(document))
-        bundle_error(path + " is no Trocar bundle: there is no manifest.json in it",
+        bundle_error(path + " is not a Trocar bundle: it contains no manifest.json",
                      "name the folder that `trocar export` wrote");
     Bundle bundle;
     bundle.root = path;
     bundle.manifest = read_manifest(read_file(document), document);
     if (bundle.manifest.files.count(model_name) == 0)
-        bundle_error(document + " lists no " + model_name);
+        bundle_error(document + " does not list " + model_name);
     for (const auto &[name, digest] : bundle.manifest.files) {
         std::string data = read_listed(bundle, name);
         if (name == model_name)
@@ -83,9 +86,9 @@ Bundle open_bundle(const std::string &path) {
     }
     const std::string &state = bundle.manifest.class_state;
     if (!bundle.manifest.segmentation && !state.empty() && bundle.manifest.files.count(state) == 0)
-        bundle_error(path + " holds no " + state, "export the bundle again with what you need");
+        bundle_error(path + " contains no " + state, "export the bundle again with what you need");
     if (bundle.manifest.files.count(golden_name) == 0)
-        bundle_error(path + " holds no " + golden_name,
+        bundle_error(path + " contains no " + golden_name,
                      "export the bundle again with what you need");
     return bundle;
 }

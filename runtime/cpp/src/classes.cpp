@@ -27,9 +27,9 @@ const Array &array_of(const std::map<std::string, Array> &arrays, const char *na
     return found->second;
 }
 
-/// What is written about the classes beside their numbers.
-struct About {
-    explicit About(const std::string &text) {
+/// The metadata of the classes.
+struct Metadata {
+    explicit Metadata(const std::string &text) {
         Json data;
         try {
             data = parse_json(text);
@@ -60,22 +60,22 @@ struct About {
         const Json &found = member(data, name, Kind::array);
         if (!std::all_of(found.items.begin(), found.items.end(),
                          [&](const Json &item) { return item.is(kind); }))
-            malformed(std::string(name) + " holds what is of the wrong type");
+            malformed(std::string(name) + " contains a value of the wrong type");
         return found;
     }
 };
 
-void check_rows(const std::map<std::string, Array> &arrays, const About &about) {
+void check_rows(const std::map<std::string, Array> &arrays, const Metadata &metadata) {
     const Array &features = array_of(arrays, "features");
     const Array &owners = array_of(arrays, "owners");
     if (!features.is_real() || features.shape.size() != 2 || owners.dtype != "<i8" ||
         owners.shape.size() != 1 || features.shape[0] != owners.shape[0] ||
-        owners.count() != about.photographs)
+        owners.count() != metadata.photographs)
         malformed("features, owners and photographs differ in number or are of the wrong type");
     for (std::size_t i = 0; i < owners.count(); ++i) {
         std::uint64_t owner = 0;  // a negative one is larger than any number of classes
         std::memcpy(&owner, owners.data.data() + 8 * i, sizeof owner);
-        if (owner >= about.classes) malformed("a row belongs to no class");
+        if (owner >= metadata.classes) malformed("a row belongs to no class");
     }
 }
 
@@ -95,14 +95,14 @@ Input input_from(const std::string &name, const Array &array, std::size_t classe
 std::vector<Input> enrolled_classes(const std::string &file) {
     const auto arrays = read_npz(file);
     const Array &text = array_of(arrays, "about");
-    if (text.dtype != "|u1") malformed("about is no text");
-    const About about(std::string(text.data));
-    check_rows(arrays, about);
+    if (text.dtype != "|u1") malformed("about is not a text");
+    const Metadata metadata(std::string(text.data));
+    check_rows(arrays, metadata);
     std::vector<Input> inputs;
     for (const auto &[name, array] : arrays)
         if (std::string_view(name).substr(0, prefix.size()) == prefix)
-            inputs.push_back(input_from(name, array, about.classes));
-    if (!about.changed) inputs.clear();
+            inputs.push_back(input_from(name, array, metadata.classes));
+    if (!metadata.changed) inputs.clear();
     return inputs;
 }
 

@@ -8,7 +8,7 @@ namespace trocar::detail {
 
 namespace {
 
-/// How many GPUs the driver gives; why there are none otherwise.
+/// The number of GPUs, and the reason if it is 0.
 int cuda_count(std::string &reason) {
     void *driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (driver == nullptr) {
@@ -22,8 +22,8 @@ int cuda_count(std::string &reason) {
     if (status == 0) status = count(&devices);
     if (status != 0)
         reason = "the NVIDIA driver does not start (error " + std::to_string(status) + ")";
-    if (status == 0 && devices == 0) reason = "the NVIDIA driver knows no GPU";
-    // Not closed: a driver that was initialised must stay.
+    if (status == 0 && devices == 0) reason = "the NVIDIA driver finds no GPU";
+    // Not closed: an initialised driver must stay loaded.
     return status == 0 ? devices : 0;
 }
 
@@ -38,7 +38,7 @@ Device device_from_text(const std::string &text) {
     const std::string digits = text.substr(0, prefix.size()) == prefix ? text.substr(5) : "";
     if (!is_digits(digits) || digits.size() > 3)
         argument_error("device is '" + text + "', expected cpu, cuda or cuda:N",
-                       "name one of these");
+                       "use one of these");
     device.index = std::stoi(digits);
     return device;
 }
@@ -47,13 +47,14 @@ void require_cuda(const Device &device) {
     std::string reason;
     const int count = cuda_count(reason);
     if (count == 0)
-        throw Error(TROCAR_ERROR_BACKEND, device.text() + " was asked for, but " + reason,
-                    "run `trocar doctor`, or ask for cpu");
+        throw Error(TROCAR_ERROR_BACKEND, device.text() + " was requested, but " + reason,
+                    "run `trocar doctor`, or use device cpu");
     if (device.index >= count)
         throw Error(TROCAR_ERROR_BACKEND,
-                    device.text() + " was asked for, but this machine has " +
+                    device.text() + " was requested, but this machine has " +
                         std::to_string(count) + " GPU(s), counted from 0",
-                    "ask for cuda:0 to cuda:" + std::to_string(count - 1));
+                    count == 1 ? "use device cuda:0"
+                               : "use device cuda:0 to cuda:" + std::to_string(count - 1));
 }
 
 }  // namespace trocar::detail

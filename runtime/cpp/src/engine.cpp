@@ -61,7 +61,7 @@ class EngineBackend final : public Backend {
 
     void set_inputs(const std::vector<Input> &) override {
         throw Error(TROCAR_ERROR_BACKEND,
-                    "the bundle has enrolled classes, which an engine cannot take",
+                    "the bundle has enrolled classes, which an engine does not support",
                     "use backend onnxruntime");
     }
     std::string metadata() const override { return {}; }
@@ -104,7 +104,7 @@ class EngineBackend final : public Backend {
         std::size_t bytes = bytes_of(ports_[i].type);
         for (const std::int64_t side : engine_->shape_of(name)) {
             if (side < 0)
-                throw Error(TROCAR_ERROR_BACKEND, "output " + name + " has no known size",
+                throw Error(TROCAR_ERROR_BACKEND, "output " + name + " has an unknown size",
                             "build the engine again; outputs may not depend on values");
             bytes *= static_cast<std::size_t>(side);
         }
@@ -114,7 +114,7 @@ class EngineBackend final : public Backend {
         buffer.device = cuda_->device(bytes);
         if (!engine_->set_address(name, buffer.device))
             throw Error(TROCAR_ERROR_BACKEND, "TensorRT refused the buffer of " + name,
-                        "report this");
+                        "report this as a bug");
     }
 
     void go() {
@@ -143,7 +143,8 @@ class EngineBackend final : public Backend {
         const Buffer &input = buffers_[input_];
         cuda_->to_device(input.device, input.host, input.bytes);
         if (!engine_->enqueue(cuda_->stream()))
-            throw Error(TROCAR_ERROR_BACKEND, "TensorRT could not run the engine; its log says why",
+            throw Error(TROCAR_ERROR_BACKEND,
+                        "TensorRT could not run the engine; its log states why",
                         "check the GPU's free memory with nvidia-smi");
         for (const std::size_t i : outputs_)
             cuda_->to_host(buffers_[i].host, buffers_[i].device, buffers_[i].bytes);

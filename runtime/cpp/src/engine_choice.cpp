@@ -27,26 +27,30 @@ std::vector<int> numbers(const std::string &version) {
     return parts;
 }
 
-/// The fields of a sidecar that decide.
+/// The members of a sidecar that decide whether its engine fits.
 struct Sidecar {
-    Sidecar(const std::string &text, const std::string &source) : source_(source) {
+    Sidecar(const std::string &document, const std::string &source) : source_(source) {
         try {
-            data_ = parse_json(text);
+            data_ = parse_json(document);
         } catch (const std::invalid_argument &error) {
             bundle_error(source + " is not JSON: " + error.what(), rebuild);
         }
-        const std::string schema = words("schema");
+        const std::string schema = text("schema");
         if (schema.substr(0, 2) != "1.")
             throw Error(TROCAR_ERROR_VERSION,
                         source + " is of schema version '" + schema + "'; this release reads 1.x",
                         rebuild);
     }
-    std::string words(const char *name, bool needed = true) const {
+    /// A member that must be a text.
+    std::string text(const char *name) const {
         const Json *value = data_.find(name);
-        if (value != nullptr && value->is(Json::Kind::text)) return value->text;
-        if (value != nullptr || needed)
-            bundle_error(source_ + " is malformed: " + name + " is no text", rebuild);
-        return {};
+        if (value == nullptr || !value->is(Json::Kind::text))
+            bundle_error(source_ + " is malformed: " + name + " is not a text", rebuild);
+        return value->text;
+    }
+    /// A member that must be a text if it is there.
+    std::string string_or(const char *name, const char *otherwise) const {
+        return data_.find(name) == nullptr ? otherwise : text(name);
     }
     bool flag(const char *name) const {
         const Json *value = data_.find(name);
@@ -68,11 +72,12 @@ bool version_fits(const std::string &built, bool compatible, const std::string &
     return compatible && !b.empty() && !h.empty() && b[0] == h[0] && h >= b;
 }
 
-void add_hardware(const Sidecar &sidecar, const Here &here, std::vector<std::string> &reasons) {
-    std::string hardware = sidecar.words("hardware", false);
+void add_hardware(const Sidecar &sidecar, const EngineEnvironment &here,
+                  std::vector<std::string> &reasons) {
+    std::string hardware = sidecar.string_or("hardware", "this-gpu");
     if (hardware.empty()) hardware = "this-gpu";
-    const std::string gpu = sidecar.words("gpu", false);
-    const std::string capability = sidecar.words("capability", false);
+    const std::string gpu = sidecar.string_or("gpu", "");
+    const std::string capability = sidecar.string_or("capability", "");
     const std::string mine = here.gpu + " (compute capability " + here.capability + ")";
     if (here.capability.empty()) {
         reasons.emplace_back("there is no NVIDIA GPU here");
@@ -97,7 +102,7 @@ bool ends_with(const std::string &text, const std::string &end) {
 
 }  // namespace
 
-void describe_gpu(int index, Here &here) {
+void describe_gpu(int index, EngineEnvironment &here) {
     void *driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (driver == nullptr) return;
     const auto get = reinterpret_cast<int (*)(int *, int)>(::dlsym(driver, "cuDeviceGet"));
@@ -119,24 +124,25 @@ void describe_gpu(int index, Here &here) {
 
 std::vector<std::string> engine_reasons(const std::string &text, const std::string &source,
                                         const std::string &onnx_sha256,
-                                        const std::string &engine_sha256, const Here &here) {
+                                        const std::string &engine_sha256,
+                                        const EngineEnvironment &here) {
     const Sidecar sidecar(text, source);
-    if (sidecar.words("engine_sha256") != engine_sha256)
+    if (sidecar.text("engine_sha256") != engine_sha256)
         bundle_error(source + " describes another engine than the one beside it", rebuild);
     std::vector<std::string> reasons;
-    const std::string flavour = sidecar.words("flavour");
-    const std::string version = sidecar.words("version");
+    const std::string flavour = sidecar.text("flavour");
+    const std::string version = sidecar.text("version");
     if (flavour != here.flavour)
         reasons.push_back("it is a " + flavour + " engine, " + here.flavour + " was asked for");
     else if (!version_fits(version, sidecar.flag("version_compatible"), here.version))
         reasons.push_back("it was built by " + flavour + " " + version + ", here is " +
                           here.version);
-    if (sidecar.words("onnx_sha256") != onnx_sha256)
+    if (sidecar.text("onnx_sha256") != onnx_sha256)
         reasons.emplace_back("it was built from another model.onnx");
-    const std::string precision = sidecar.words("precision_found");
+    const std::string precision = sidecar.text("precision_found");
     if (!here.precision.empty() && precision != here.precision)
         reasons.push_back("it computes in " + precision + ", " + here.precision + " was asked for");
-    const std::string platform = sidecar.words("platform", false);
+    const std::string platform = sidecar.string_or("platform", "");
     if (!platform.empty() && platform != here.platform)
         reasons.push_back("it was built for " + platform + ", this is " + here.platform);
     if (sidecar.flag("stripped"))
@@ -145,14 +151,15 @@ std::vector<std::string> engine_reasons(const std::string &text, const std::stri
     return reasons;
 }
 
-std::string choose_engine(const Bundle &bundle, Here &here) {
+EngineChoice choose_engine(const Bundle &bundle, const EngineEnvironment &here) {
     const auto &files = bundle.manifest.files;
     const std::string folder = "engines/";
     const std::string suffix = ".engine";
-    std::string told;
+    std::string differences;
     for (const auto &[name, digest] : files) {
         if (name.compare(0, folder.size(), folder) != 0 || !ends_with(name, suffix)) continue;
-        const std::string beside = name.substr(0, name.size() - suffix.size()) + ".json";
+        const std::string stem = name.substr(0, name.size() - suffix.size());
+        const std::string beside = stem + ".json";
         if (files.count(beside) == 0)
             bundle_error(bundle.root + ": " + name + " has no " + beside, rebuild);
         const std::string source = bundle.root + "/" + beside;
@@ -160,16 +167,18 @@ std::string choose_engine(const Bundle &bundle, Here &here) {
         const std::vector<std::string> reasons =
             engine_reasons(text, source, files.at("model.onnx"), digest, here);
         if (reasons.empty()) {
-            here.precision = Sidecar(text, source).words("precision_found");
-            return name;
+            return {name, stem + ".golden.npz", Sidecar(text, source).text("precision_found")};
         }
-        told += (told.empty() ? "" : "; ") + name + ": ";
-        for (std::size_t i = 0; i < reasons.size(); ++i) told += (i > 0 ? ", " : "") + reasons[i];
+        differences += (differences.empty() ? "" : "; ") + name + ": ";
+        for (std::size_t i = 0; i < reasons.size(); ++i)
+            differences += (i > 0 ? ", " : "") + reasons[i];
     }
     const std::string remedy =
         "trocar export " + bundle.root + " --engine " + here.flavour + " --frame HEIGHTxWIDTH";
-    if (told.empty()) throw Error(TROCAR_ERROR_BACKEND, bundle.root + " holds no engine", remedy);
-    throw Error(TROCAR_ERROR_BACKEND, "no engine of " + bundle.root + " fits: " + told, remedy);
+    if (differences.empty())
+        throw Error(TROCAR_ERROR_BACKEND, bundle.root + " holds no engine", remedy);
+    throw Error(TROCAR_ERROR_BACKEND, "no engine of " + bundle.root + " fits: " + differences,
+                remedy);
 }
 
 }  // namespace trocar::detail

@@ -1,4 +1,4 @@
-// Chooses the engine of a bundle that fits this machine, as contract/engines.py does.
+// Chooses the engine of a bundle that fits this machine, by the rules of contract/engines.py.
 #pragma once
 
 #include <string>
@@ -8,27 +8,35 @@
 
 namespace trocar::detail {
 
-/// What an engine must fit.
-struct Here {
+/// What an engine must fit: this machine and what was requested.
+struct EngineEnvironment {
     std::string flavour;     // tensorrt or tensorrt-rtx
     std::string version;     // of the library, e.g. 10.16.1.11
     std::string gpu;         // name; empty without one
     std::string capability;  // e.g. 8.9; empty without one
     std::string platform;    // e.g. linux-x86_64
-    std::string precision;   // wanted; empty for any
+    std::string precision;   // required; empty for any
 };
 
-/// Name and compute capability of a GPU, asked of the driver.
-void describe_gpu(int index, Here &here);
+/// Fills in name and compute capability of a GPU, as the driver reports them.
+void describe_gpu(int index, EngineEnvironment &here);
 
-/// Why an engine does not fit, from its sidecar's text; empty where it does.
+/// Every reason why an engine does not fit, from its sidecar's text; empty if it fits.
 /// Throws Error: BUNDLE or VERSION for a malformed sidecar.
 std::vector<std::string> engine_reasons(const std::string &sidecar, const std::string &source,
                                         const std::string &onnx_sha256,
-                                        const std::string &engine_sha256, const Here &here);
+                                        const std::string &engine_sha256,
+                                        const EngineEnvironment &here);
 
-/// Name of the first engine that fits; `here.precision` becomes what it computes in.
-/// Throws Error with TROCAR_ERROR_BACKEND: says what differs.
-std::string choose_engine(const Bundle &bundle, Here &here);
+/// The engine that was chosen.
+struct EngineChoice {
+    std::string name;       // of its file
+    std::string golden;     // name that its golden frame has if there is one
+    std::string precision;  // of its arithmetic
+};
+
+/// The first engine in alphabetical order that fits. Throws Error with TROCAR_ERROR_BACKEND that
+/// states every difference.
+EngineChoice choose_engine(const Bundle &bundle, const EngineEnvironment &here);
 
 }  // namespace trocar::detail

@@ -1,4 +1,4 @@
-// The one exception inside the library; the C border turns it into a status.
+// The only exception inside the library; the C interface turns it into a status.
 #pragma once
 
 #include <stdexcept>
@@ -9,7 +9,7 @@
 
 namespace trocar::detail {
 
-/// What happened, and what to do about it.
+/// What happened, and what to do next.
 struct Error : std::runtime_error {
     Error(trocar_status status, const std::string &message, std::string what_to_do = {})
         : std::runtime_error(message), code(status), remedy(std::move(what_to_do)) {}

@@ -112,7 +112,7 @@ void check_frame(const trocar_frame &frame) {
     if (frame.yuv < TROCAR_BT709_LIMITED || frame.yuv > TROCAR_BT601_FULL)
         argument_error("frame.yuv is " + std::to_string(frame.yuv) + ", expected 0..3", remedy);
     if (frame.stride < 0 && frame.chroma == nullptr)
-        argument_error("a bottom-up NV12 frame states no chroma plane", remedy);
+        argument_error("a bottom-up NV12 frame has no chroma plane", remedy);
     if (frame.chroma_stride != 0 && std::abs(frame.chroma_stride) < needed)
         argument_error("frame.chroma_stride is " + std::to_string(frame.chroma_stride) +
                            ", a row needs " + std::to_string(needed) + " bytes",

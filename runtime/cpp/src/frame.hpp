@@ -1,4 +1,4 @@
-// Frames as hosts have them, turned into tightly packed RGB.
+// Converts the caller's frames into tightly packed RGB.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +9,13 @@ namespace trocar::detail {
 
 inline constexpr int max_frame_side = 32768;
 
-/// The caller's struct, of whatever version, as this library's.
+/// The caller's struct, which may be of an older version, in this library's version.
 trocar_frame frame_from(const trocar_frame *given);
 
-/// Throws Error with TROCAR_ERROR_ARGUMENT for what cannot be read.
+/// Throws Error with TROCAR_ERROR_ARGUMENT for a frame that cannot be read.
 void check_frame(const trocar_frame &frame);
 
-/// Whether the frame's bytes are what the model takes, as they lie.
+/// Whether the frame is tightly packed RGB, which the model takes without a copy.
 bool is_packed_rgb(const trocar_frame &frame);
 
 /// Writes height * width * 3 bytes.

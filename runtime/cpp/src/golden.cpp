@@ -7,7 +7,7 @@ namespace trocar::detail {
 
 namespace {
 
-/// The place of the largest, the first of equal ones.
+/// The index of the largest value, of equal ones the first.
 template <class Value>
 std::size_t largest(std::size_t count, Value value) {
     std::size_t best = 0;
@@ -34,13 +34,14 @@ Golden::Golden(const std::string &file, bool segmentation)
         frame.count() == 0 || frame.shape[0] > 32768 || frame.shape[1] > 32768)
         bundle_error("the golden frame is " + frame.dtype + " " + shape_text(frame.shape) +
                      ", expected uint8 [H, W, 3]");
-    if (!arrays_["margin"].is_real()) bundle_error("golden.npz holds margins that are no numbers");
+    if (!arrays_["margin"].is_real())
+        bundle_error("golden.npz contains margins that are not numbers");
     if (segmentation &&
         (arrays_["labels"].dtype != "|u1" || arrays_["labels"].shape != arrays_["margin"].shape))
-        bundle_error("golden.npz holds labels and margins of different sizes");
+        bundle_error("golden.npz contains labels and margins of different sizes");
     if (!segmentation && (!arrays_["scores"].is_real() || arrays_["scores"].count() == 0 ||
                           arrays_["margin"].count() != 1))
-        bundle_error("golden.npz holds scores that are no numbers");
+        bundle_error("golden.npz contains scores that are not numbers");
 }
 
 const std::uint8_t *Golden::rgb() const {
@@ -51,9 +52,9 @@ int Golden::height() const { return static_cast<int>(arrays_.at("frame").shape[0
 
 int Golden::width() const { return static_cast<int>(arrays_.at("frame").shape[1]); }
 
-void Golden::compare(const Outputs &outputs, double near, const std::string &who) const {
+void Golden::compare(const Outputs &outputs, double min_margin, const std::string &backend) const {
     const Array &margin = arrays_.at("margin");
-    const double limit = margin.rounded(near);
+    const double limit = margin.rounded(min_margin);
     const char *remedy =
         "run `trocar benchmark` on this bundle, or export it again for this machine";
     if (segmentation_) {
@@ -62,19 +63,19 @@ void Golden::compare(const Outputs &outputs, double near, const std::string &who
         shape.erase(shape.begin());
         if (shape != labels.shape)
             throw Error(TROCAR_ERROR_PARITY,
-                        who + " gives " + shape_text(shape) +
+                        backend + " returned labels " + shape_text(shape) +
                             " for the golden frame, expected labels " + shape_text(labels.shape),
                         "export the bundle again");
-        const auto *given = static_cast<const std::uint8_t *>(outputs.labels->data);
-        std::size_t wrong = 0;
+        const auto *computed = static_cast<const std::uint8_t *>(outputs.labels->data);
+        std::size_t mismatches = 0;
         for (std::size_t i = 0; i < labels.count(); ++i)
-            if (margin.real(i) > limit && given[i] != static_cast<std::uint8_t>(labels.data[i]))
-                ++wrong;
-        if (wrong > 0)
+            if (margin.real(i) > limit && computed[i] != static_cast<std::uint8_t>(labels.data[i]))
+                ++mismatches;
+        if (mismatches > 0)
             throw Error(TROCAR_ERROR_PARITY,
-                        who + " differs from the exporter on " + std::to_string(wrong) + " of " +
-                            std::to_string(labels.count()) +
-                            " pixels of the golden frame that are no near-ties, expected 0",
+                        backend + " differs from the exporter on " + std::to_string(mismatches) +
+                            " of " + std::to_string(labels.count()) +
+                            " pixels of the golden frame that are not near-ties, expected 0",
                         remedy);
     } else if (margin.real(0) > limit) {
         const Array &scores = arrays_.at("scores");
@@ -84,8 +85,8 @@ void Golden::compare(const Outputs &outputs, double near, const std::string &who
             largest(scores.count(), [&](std::size_t i) { return scores.real(i); });
         if (got != expected)
             throw Error(TROCAR_ERROR_PARITY,
-                        who + " calls the golden frame class " + std::to_string(got) +
-                            ", the exporter " + std::to_string(expected),
+                        backend + " gives the golden frame class " + std::to_string(got) +
+                            ", the exporter class " + std::to_string(expected),
                         remedy);
     }
 }

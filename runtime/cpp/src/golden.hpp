@@ -1,4 +1,4 @@
-// The golden frame: a bundle's own proof that this machine computes what the exporter did.
+// The golden frame: verifies that this machine computes what the exporter computed.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +13,15 @@ namespace trocar::detail {
 class Golden {
   public:
     /// Reads `golden.npz`, which must outlive this. Throws Error with TROCAR_ERROR_BUNDLE for
-    /// arrays that are not of the kinds that the exporter writes.
+    /// arrays that are missing or have a wrong type or shape.
     Golden(const std::string &file, bool segmentation);
 
     const std::uint8_t *rgb() const;
     int height() const;
     int width() const;
-    /// Compares what is no near-tie: nothing within `near` of one. Throws Error with
-    /// TROCAR_ERROR_PARITY where it differs; `who` says what was compared.
-    void compare(const Outputs &outputs, double near, const std::string &who) const;
+    /// Compares all that has a logit margin above `min_margin`. Throws Error with
+    /// TROCAR_ERROR_PARITY for a difference; `backend` describes what was compared.
+    void compare(const Outputs &outputs, double min_margin, const std::string &backend) const;
 
   private:
     bool segmentation_;

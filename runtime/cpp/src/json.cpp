@@ -37,7 +37,7 @@ class Reader {
     }
 
     Json read(int depth) {
-        if (depth > max_json_depth) fail("nested too deeply");
+        if (depth > max_json_depth) fail("nested more than 100 levels deep");
         skip_space();
         Json value;
         switch (peek()) {
@@ -113,8 +113,7 @@ class Reader {
         if (peek() == '-') ++at_;
         const std::size_t digits = at_;
         skip_digits();
-        if (text_[digits] == '0' && at_ > digits + 1) fail("a number begins with 0");
-        const bool too_long = at_ - digits > max_json_digits;
+        if (text_[digits] == '0' && at_ > digits + 1) fail("a number has a leading 0");
         value.kind = Json::Kind::integer;
         if (peek() == '.') {
             ++at_;
@@ -127,8 +126,9 @@ class Reader {
             skip_digits();
             value.kind = Json::Kind::real;
         }
-        if (value.is(Json::Kind::integer) && too_long) fail("a whole number has too many digits");
         value.number = to_double(std::string(text_.substr(start, at_ - start)));
+        if (value.is(Json::Kind::integer) && std::abs(value.number) > max_json_integer)
+            fail("an integer is beyond 2^53 - 1");
     }
 
     void skip_digits() {
@@ -137,15 +137,15 @@ class Reader {
         if (at_ == start) fail("expected a value");
     }
 
-    // strtod reads the decimal point of the host's locale, which may not be '.'.
+    // strtod expects the decimal point of the program's locale, which may not be '.'.
     static double to_double(const std::string &digits) {
         std::istringstream stream(digits);
         stream.imbue(std::locale::classic());
         double number = 0;
         if (stream >> number) return number;
-        // A stream swallows what is thrown inside it; only memory can have been lacking.
+        // A stream catches what is thrown inside it; the only possible cause is lack of memory.
         if (stream.bad()) throw std::bad_alloc();
-        // Out of range: the stream gives the largest double; 0 is what an underflow gives.
+        // Out of range: the stream gives the largest double for an overflow, 0 for an underflow.
         return std::abs(number) < 1 ? number : (number < 0 ? -HUGE_VAL : HUGE_VAL);
     }
 
@@ -231,7 +231,7 @@ class Reader {
         ++at_;
         while (peek() != '"') {
             const int c = peek();
-            if (c < 0) fail("a text does not end");
+            if (c < 0) fail("a text has no end");
             if (c < 0x20) fail("a control character in a text");
             if (c == '\\')
                 read_escape(out);
@@ -244,7 +244,7 @@ class Reader {
         return out;
     }
 
-    // Refuses overlong forms, surrogates and what lies beyond U+10FFFF, as Python's decoder does.
+    // Refuses overlong forms, surrogates and code points above U+10FFFF, as Python's decoder does.
     void read_multibyte(std::string &out) {
         const auto lead = static_cast<unsigned>(peek());
         int more = 0;

@@ -1,10 +1,9 @@
-// A strict JSON reader (RFC 8259, UTF-8): enough for manifests, hard on everything malformed.
+// Strict JSON (RFC 8259, UTF-8) for manifests, with the integer range of I-JSON (RFC 7493).
 //
 //     Json document = parse_json(text);   document.find("name")->text
 //
-// It accepts what Python's contract accepts: no byte order mark, no lone surrogates, nesting of at
-// most 100 levels, integers of at most 4300 digits; `find` gives the last
-// of equal keys.
+// It accepts the same documents as contract/strict_json.py: no byte order mark, no lone surrogate,
+// at most 100 levels, integers from -(2^53 - 1) to 2^53 - 1. Of equal keys the last one counts.
 #pragma once
 
 #include <string>
@@ -19,7 +18,7 @@ struct Json {
 
     Kind kind = Kind::null;
     bool boolean = false;
-    double number = 0;  // of integer and real; infinite where it does not fit
+    double number = 0;  // of integer and real; infinite if it is too large for a double
     std::string text;   // UTF-8
     std::vector<Json> items;
     std::vector<std::pair<std::string, Json>> members;  // in order, equal keys included
@@ -31,13 +30,15 @@ struct Json {
     const Json *find(std::string_view name) const;
 };
 
+// The reader is recursive; the limit keeps it from a stack overflow.
 inline constexpr int max_json_depth = 100;
-inline constexpr int max_json_digits = 4300;
+// 2^53 - 1. Larger integers have a double of at least 2^53, whatever their last digits.
+inline constexpr double max_json_integer = 9007199254740991.0;
 
 /// Throws std::invalid_argument with the byte offset.
 Json parse_json(std::string_view text);
 
-/// A text as JSON source, for messages.
+/// A text in quotes, for messages; at most 120 bytes of it.
 std::string quoted(std::string_view text);
 
 }  // namespace trocar::detail

@@ -1,15 +1,15 @@
-// From a label map to located instruments. docs/location.md is the algorithm; the section numbers
-// in the sources are its. Every sum and rounding is Python's, so the numbers are equal.
+// From a label map to located instruments. docs/location.md is the algorithm, and the section
+// numbers in the sources are its own. Sums and roundings equal Python's, so the results are equal.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "clusters.hpp"
+#include "connected_components.hpp"
 #include "manifest.hpp"
-#include "regions.hpp"
-#include "separate.hpp"
+#include "region.hpp"
+#include "split_touching.hpp"
 #include "tips.hpp"
 #include "trocar/trocar.h"
 
@@ -23,72 +23,80 @@ struct LocateOptions {
 /// Rows of the class table that form one kind of instrument (section 1).
 struct Group {
     int class_id = 0;
-    bool joined = false;
+    bool is_joined = false;
     bool has_shafts = false;
-    IsPart tips{};
+    IsPart is_tip{};
     bool has_tips = false;
 };
 
-/// Confidence as the graph gives it, tightly packed: one pointer is set, or none.
+/// Confidence in the graph's type, tightly packed: one pointer is set, or none.
 struct Confidence {
     const std::uint16_t *half = nullptr;
     const float *single = nullptr;
     const std::uint8_t *byte = nullptr;
 };
 
-/// Locates on label maps; its memory grows to the largest map it has seen and stays.
+/// One label map with all that its regions are measured with.
+struct LabelMap {
+    Grid grid;
+    Confidence confidence;
+    std::int64_t min_pixels = 0;
+    Point centre;                    // of the view
+    bool has_field_of_view = false;  // else the full frame is the view
+    double view_border_square = 0;   // squared distance from the centre at which its border begins
+};
+
+/// An instrument with what decides its place in the result.
+struct LocatedInstrument {
+    trocar_instrument instrument;
+    std::int64_t pixels;
+    std::int32_t first_pixel;
+};
+
+/// Memory of `Locator`, reused from call to call. Every function states in its parameters what it
+/// reads and what it writes.
+struct LocateScratch {
+    void prepare(int width, int height, std::size_t max_instruments);
+
+    ConnectedComponents components;
+    RegionFinder regions;
+    TouchingSplitter splitter;
+    TipFinder tips;
+
+    Pixels region;                // pixels of one region
+    std::vector<char> on_border;  // of each pixel of the region
+    Pixels part;                  // pixels of one part of the region
+
+    Pixels border;                           // border pixels of one instrument
+    std::vector<std::int32_t> border_index;  // their indices in the instrument
+    std::vector<std::int32_t> roots, sizes;  // of their components
+    std::vector<std::int32_t> entry_index;   // indices of the entry's pixels, ascending
+    Pixels candidates;                       // pixels of one instrument that may be tips
+
+    std::vector<LocatedInstrument> located;
+    std::vector<trocar_instrument> sorted;
+};
+
+/// Locates instruments; its memory grows to the largest map so far and stays.
 class Locator {
   public:
     Locator(const std::vector<ClassRow> &classes, const LocateOptions &options);
 
-    /// Takes the memory that a map of that size can need.
+    /// Allocates the memory that a map of that size can need.
     void prepare(int width, int height);
 
-    /// `frame` gives width, height and view. The result stays valid until the next call.
+    /// Reads width, height and view of `frame`. The result is valid until the next call.
     const std::vector<trocar_instrument> &locate(const std::uint8_t *labels, int width, int height,
                                                  std::ptrdiff_t stride,
                                                  const Confidence &confidence,
                                                  const trocar_frame &frame);
 
   private:
-    struct Order {
-        int class_id;
-        std::int64_t pixels;
-        std::int32_t first;
-        std::uint32_t index;
-    };
-
-    void set_view(const trocar_frame &frame);
-    void mark_border(const Pixels &pixels);
-    bool on_border(Pixel pixel) const;
-    void take(const Group &group, const Pixels &pixels);
-    bool find_entry(const Pixels &pixels, Point &entry);
-    Point outer_end(const Pixels &pixels, Point axis) const;
-    void choose_candidates(const Group &group, const Pixels &pixels, bool has_entry);
-    double mean_confidence(const Pixels &pixels) const;
-
     LocateOptions options_;
     std::vector<Group> groups_;
     GroupOf group_of_{};
-    IsPart shaft_{};
-
-    Grid grid_;
-    Confidence confidence_;
-    Point centre_;
-    bool has_view_ = false;
-    double view_square_ = 0;
-
-    Clusters clusters_;
-    Regions regions_;
-    Separator separator_;
-    TipFinder tips_;
-    Pixels region_, piece_, border_;
-    std::vector<char> on_border_;
-    std::vector<std::int32_t> roots_, sizes_;
-    std::vector<std::int32_t> entry_;  // places in piece_ of the entry's cluster, ascending
-    std::vector<std::int32_t> border_places_;
-    std::vector<Order> order_;
-    std::vector<trocar_instrument> found_, sorted_;
+    IsPart is_shaft_{};
+    LocateScratch scratch_;
 };
 
 }  // namespace trocar::detail

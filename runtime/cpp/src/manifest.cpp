@@ -35,14 +35,13 @@ void check_schema(const Json &data, const std::string &source) {
     const std::string major = text.substr(0, dot);
     const std::string minor = dot == std::string::npos ? "" : text.substr(dot + 1);
     if (!is_digits(major) || !is_digits(minor))
-        throw Error(
-            TROCAR_ERROR_VERSION,
-            source + " states no schema version: got " + quoted(text) + ", expected \"1.x\"",
-            "export the bundle again");
+        throw Error(TROCAR_ERROR_VERSION,
+                    source + " has no schema version: got " + quoted(text) + ", expected \"1.x\"",
+                    "export the bundle again");
     const std::size_t first = std::min(major.find_first_not_of('0'), major.size());
     if (major.substr(first) != "1")
         throw Error(TROCAR_ERROR_VERSION,
-                    source + " is of schema version " + text + "; this release reads 1.x",
+                    source + " has schema version " + text + "; this release reads 1.x",
                     "export it again with this release, or install the release that wrote it");
 }
 
@@ -70,7 +69,7 @@ void check_kinds(const Json &data, Faults &faults) {
     }
     const Json *margin = data.find("golden_margin");
     if (margin == nullptr || !margin->is_number() || margin->number < 0)
-        faults.emplace_back("golden_margin is not a finite number of 0 or more");
+        faults.emplace_back("golden_margin is not a finite number of at least 0");
     for (const char *name : {"source", "extra", "files"})
         if (data.find(name) != nullptr && member(data, name, Kind::object) == nullptr)
             faults.push_back(std::string(name) + " is not an object");
@@ -78,7 +77,8 @@ void check_kinds(const Json &data, Faults &faults) {
 
 void check_input(const Json &spec, Faults &faults) {
     const Json *name = member(spec, "name", Kind::text);
-    if (name == nullptr || name->text.empty()) faults.emplace_back("input.name is not a text");
+    if (name == nullptr || name->text.empty())
+        faults.emplace_back("input.name is not a non-empty text");
     for (const char *key : {"height", "width"})
         if (!is_whole_within(spec.find(key), 1, max_network_side))
             faults.push_back("input." + std::string(key) + " is not in 1.." +
@@ -91,7 +91,7 @@ void check_input(const Json &spec, Faults &faults) {
             faults.push_back("input." + key + " is not three numbers");
         else if (key == "std" && std::any_of(triple->items.begin(), triple->items.end(),
                                              [](const Json &value) { return !(value.number > 0); }))
-            faults.emplace_back("input.std holds a value that is not above 0");
+            faults.emplace_back("input.std contains a value that is not above 0");
     }
 }
 
@@ -122,25 +122,25 @@ bool is_row(const Json &row) {
 }
 
 ClassRow row_from(const Json &row) {
-    ClassRow made;
-    made.id = static_cast<int>(row.find("id")->number);
-    made.name = row.find("name")->text;
+    ClassRow class_row;
+    class_row.id = static_cast<int>(row.find("id")->number);
+    class_row.name = row.find("name")->text;
     if (const Json *colour = row.find("colour")) {
         for (std::size_t i = 0; i < 3; ++i)
-            made.colour[i] = static_cast<std::uint8_t>(colour->items[i].number);
-    } else if (made.id > 0) {
-        made.colour = palette[static_cast<std::size_t>(made.id - 1) % palette.size()];
+            class_row.colour[i] = static_cast<std::uint8_t>(colour->items[i].number);
+    } else if (class_row.id > 0) {
+        class_row.colour = palette[static_cast<std::size_t>(class_row.id - 1) % palette.size()];
     }
     const Json *grey = row.find("grey");
-    made.grey =
-        static_cast<std::uint8_t>(grey == nullptr || grey->is(Kind::null) ? made.id : grey->number);
-    if (const Json *instrument = row.find("instrument")) made.instrument = instrument->boolean;
-    if (const Json *type = row.find("type")) made.type = type->text;
-    if (const Json *part = row.find("part")) made.part = part->text;
-    return made;
+    class_row.grey = static_cast<std::uint8_t>(
+        grey == nullptr || grey->is(Kind::null) ? class_row.id : grey->number);
+    if (const Json *instrument = row.find("instrument")) class_row.instrument = instrument->boolean;
+    if (const Json *type = row.find("type")) class_row.type = type->text;
+    if (const Json *part = row.find("part")) class_row.part = part->text;
+    return class_row;
 }
 
-void read_classes(const Json &rows, std::vector<ClassRow> &made, Faults &faults) {
+void read_classes(const Json &rows, std::vector<ClassRow> &classes, Faults &faults) {
     if (rows.items.empty()) faults.emplace_back("class table has no rows");
     if (rows.items.size() > max_classes) faults.emplace_back("class table has too many rows");
     std::set<std::string> seen;
@@ -156,20 +156,20 @@ void read_classes(const Json &rows, std::vector<ClassRow> &made, Faults &faults)
         if (is_blank(row.name) || has_control(row.name))
             faults.push_back(what + " has an empty or unprintable name");
         if (!seen.insert(row.name).second) faults.push_back(what + " repeats a name");
-        made.push_back(std::move(row));
+        classes.push_back(std::move(row));
     }
 }
 
-void read_files(const Json &files, Manifest &made, Faults &faults) {
+void read_files(const Json &files, Manifest &manifest, Faults &faults) {
     std::map<std::string, const Json *> last;
     for (const auto &[name, digest] : files.members) last[name] = &digest;
     for (const auto &[name, digest] : last) {
         if (!is_safe_name(name))
-            faults.push_back("file name " + quoted(name) + " leaves the bundle");
+            faults.push_back("file name " + quoted(name) + " is not inside the bundle");
         if (!digest->is(Kind::text) || !is_sha256(digest->text))
             faults.push_back("hash of " + quoted(name) + " is no SHA-256");
         else
-            made.files[name] = digest->text;
+            manifest.files[name] = digest->text;
     }
 }
 
@@ -201,31 +201,31 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
     const Json data = parsed(text, source);
     check_schema(data, source);
     Faults faults;
-    Manifest made;
+    Manifest manifest;
     check_kinds(data, faults);
     if (faults.empty()) {
-        made.name = data.find("name")->text;
-        made.method = data.find("method")->text;
-        made.precision = data.find("precision")->text;
-        made.golden_margin = data.find("golden_margin")->number;
+        manifest.name = data.find("name")->text;
+        manifest.method = data.find("method")->text;
+        manifest.precision = data.find("precision")->text;
+        manifest.golden_margin = data.find("golden_margin")->number;
         const std::string &task = data.find("task")->text;
-        made.segmentation = task == "segmentation";
-        if (!made.segmentation && task != "classification")
+        manifest.segmentation = task == "segmentation";
+        if (!manifest.segmentation && task != "classification")
             faults.push_back("task is " + quoted(task) +
                              ", expected one of segmentation, classification");
-        if (made.precision != "fp32" && made.precision != "fp16" && made.precision != "bf16" &&
-            made.precision != "int8")
-            faults.push_back("precision is " + quoted(made.precision) +
+        if (manifest.precision != "fp32" && manifest.precision != "fp16" &&
+            manifest.precision != "bf16" && manifest.precision != "int8")
+            faults.push_back("precision is " + quoted(manifest.precision) +
                              ", expected one of fp32, fp16, bf16, int8");
         check_input(*data.find("input"), faults);
         for (const Json &output : data.find("outputs")->items) {
             if (!is_output(output))
                 faults.emplace_back("an output lacks a name, dtype or shape");
             else
-                made.outputs.push_back({output.find("name")->text, output.find("dtype")->text});
+                manifest.outputs.push_back({output.find("name")->text, output.find("dtype")->text});
         }
-        read_classes(*data.find("classes"), made.classes, faults);
-        if (const Json *files = data.find("files")) read_files(*files, made, faults);
+        read_classes(*data.find("classes"), manifest.classes, faults);
+        if (const Json *files = data.find("files")) read_files(*files, manifest, faults);
     }
     if (!faults.empty()) {
         std::string all;
@@ -235,12 +235,12 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
     if (const Json *extra = data.find("extra"))
         if (const Json *about = member(*extra, "classification", Kind::object))
             if (const Json *state = member(*about, "state", Kind::text))
-                made.class_state = state->text;
+                manifest.class_state = state->text;
     const Json &input = *data.find("input");
-    made.input_name = input.find("name")->text;
-    made.height = static_cast<int>(input.find("height")->number);
-    made.width = static_cast<int>(input.find("width")->number);
-    return made;
+    manifest.input_name = input.find("name")->text;
+    manifest.height = static_cast<int>(input.find("height")->number);
+    manifest.width = static_cast<int>(input.find("width")->number);
+    return manifest;
 }
 
 }  // namespace trocar::detail

@@ -1,4 +1,5 @@
-// The manifest, read and checked as contract/manifest.py does: same documents refused, same codes.
+// The manifest, read and checked. contract/manifest.py refuses the same documents, with the same
+// status.
 #pragma once
 
 #include <array>
@@ -43,7 +44,7 @@ struct Manifest {
     std::map<std::string, std::string> files;  // SHA-256 by relative name
 };
 
-/// Throws Error with TROCAR_ERROR_BUNDLE or TROCAR_ERROR_VERSION, all faults in one message.
+/// Throws Error with TROCAR_ERROR_BUNDLE or TROCAR_ERROR_VERSION; one message lists all faults.
 Manifest read_manifest(std::string_view text, const std::string &source);
 
 /// Whether a relative file name stays inside its bundle.

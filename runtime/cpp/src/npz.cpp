@@ -33,13 +33,13 @@ std::string_view piece(std::string_view file, std::uint64_t at, std::uint64_t le
 
 std::uint32_t crc32(std::string_view data) {
     static const auto table = [] {
-        std::array<std::uint32_t, 256> made{};
+        std::array<std::uint32_t, 256> entries{};
         for (std::uint32_t i = 0; i < 256; ++i) {
             std::uint32_t c = i;
             for (int k = 0; k < 8; ++k) c = (c & 1) != 0 ? 0xEDB88320U ^ (c >> 1) : c >> 1;
-            made[i] = c;
+            entries[i] = c;
         }
-        return made;
+        return entries;
     }();
     std::uint32_t crc = 0xFFFFFFFFU;
     for (const char c : data) crc = table[(crc ^ static_cast<unsigned char>(c)) & 255] ^ (crc >> 8);
@@ -104,7 +104,7 @@ std::uint64_t end_of_directory(std::string_view file) {
     const std::uint64_t first = last > 65535 ? last - 65535 : 0;
     for (std::uint64_t at = last;; --at) {
         if (number(file, at, 4) == 0x06054B50) return at;
-        if (at == first) fail("it is no zip file");
+        if (at == first) fail("it is not a zip file");
     }
 }
 
@@ -131,7 +131,7 @@ std::vector<std::int64_t> shape_from(std::string_view text) {
         text.remove_prefix(std::min(comma + 1, text.size()));
         if (digits.empty() && text.empty()) break;
         if (!is_digits(digits) || digits.size() > 12 || shape.size() == 8)
-            fail("an array header has a bad shape");
+            fail("an array header has an invalid shape");
         shape.push_back(std::stoll(std::string(digits)));
     }
     return shape;
@@ -145,9 +145,9 @@ std::uint64_t item_size(std::string_view dtype) {
 }
 
 Array array_from(std::string_view data) {
-    if (piece(data, 0, 6) != "\x93NUMPY") fail("an entry is no array");
+    if (piece(data, 0, 6) != "\x93NUMPY") fail("an entry is not an array");
     const std::uint64_t major = number(data, 6, 1);
-    if (major < 1 || major > 3) fail("an array is of an unknown format");
+    if (major < 1 || major > 3) fail("an array has an unknown format");
     const int width = major == 1 ? 2 : 4;
     const std::uint64_t length = number(data, 8, width);
     const std::uint64_t start = 8 + static_cast<std::uint64_t>(width);
@@ -156,7 +156,7 @@ Array array_from(std::string_view data) {
     const std::string_view dtype = value_of(header, "descr");
     const std::size_t close = dtype.find('\'', 1);
     if (dtype.empty() || dtype[0] != '\'' || close == std::string_view::npos)
-        fail("an array has a type that is not plain");
+        fail("an array has a type other than numbers");
     array.dtype = dtype.substr(1, close - 1);
     array.shape = shape_from(value_of(header, "shape"));
     const bool column_major = value_of(header, "fortran_order").substr(0, 4) == "True";

@@ -78,23 +78,24 @@ int usable_cores() {
 
 class OnnxRuntimeBackend final : public Backend {
   public:
-    OnnxRuntimeBackend(const OrtLibrary &library, const std::string &model, const Asked &asked)
+    OnnxRuntimeBackend(const OrtLibrary &library, const std::string &model,
+                       const OpenOptions &options)
         : library_(library),
           api_(*library.api),
-          log_(asked.log),
-          log_context_(asked.log_context),
+          log_(options.log),
+          log_context_(options.log_context),
           session_(api_.ReleaseSession),
           memory_(api_.ReleaseMemoryInfo),
           input_(api_.ReleaseValue) {
-        Owned<OrtSessionOptions> options(api_.ReleaseSessionOptions);
-        fill(asked, options);
+        Owned<OrtSessionOptions> settings(api_.ReleaseSessionOptions);
+        fill(options, settings);
         check(
             api_,
-            api_.CreateSessionFromArray(library.env, model.data(), model.size(), options.get(),
+            api_.CreateSessionFromArray(library.env, model.data(), model.size(), settings.get(),
                                         session_.fresh()),
-            asked.device.cuda ? TROCAR_ERROR_BACKEND : TROCAR_ERROR_BUNDLE,
+            options.device.cuda ? TROCAR_ERROR_BACKEND : TROCAR_ERROR_BUNDLE,
             [&] { return "ONNX Runtime " + library.version + " cannot load the model"; },
-            "export the bundle again, or copy it again");
+            "install a newer ONNX Runtime, or export the bundle again with this release");
         require(api_.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, memory_.fresh()));
         name_ends();
     }
@@ -164,7 +165,7 @@ class OnnxRuntimeBackend final : public Backend {
     void require(OrtStatus *status) const {
         check(
             api_, status, TROCAR_ERROR_BACKEND, [] { return std::string("ONNX Runtime failed"); },
-            "check the free memory; `trocar inspect` says what the model takes");
+            "check the free memory; `trocar inspect` shows the model's input");
     }
 
     std::string taken(OrtAllocator *allocator, char *text) const {
@@ -175,59 +176,60 @@ class OnnxRuntimeBackend final : public Backend {
 
     static void ORT_API_CALL forward(void *self, OrtLoggingLevel level, const char *, const char *,
                                      const char *, const char *message) {
-        const auto *own = static_cast<const OnnxRuntimeBackend *>(self);
-        if (own->log_ != nullptr) own->log_(own->log_context_, level, message);
+        const auto *backend = static_cast<const OnnxRuntimeBackend *>(self);
+        if (backend->log_ != nullptr) backend->log_(backend->log_context_, level, message);
     }
 
-    void fill(const Asked &asked, Owned<OrtSessionOptions> &options) {
-        require(api_.CreateSessionOptions(options.fresh()));
-        OrtSessionOptions *raw = options.get();
+    void fill(const OpenOptions &options, Owned<OrtSessionOptions> &settings) {
+        require(api_.CreateSessionOptions(settings.fresh()));
+        OrtSessionOptions *raw = settings.get();
         require(api_.SetUserLoggingFunction(raw, forward, this));
-        // 3: errors; warnings about the library's own optimisations are nobody's business here.
+        // 3 = errors only: its warnings concern its own optimisations.
         require(api_.SetSessionLogSeverityLevel(raw, log_ != nullptr ? 2 : 3));
-        require(api_.SetIntraOpNumThreads(raw, asked.threads > 0 ? asked.threads : usable_cores()));
+        require(
+            api_.SetIntraOpNumThreads(raw, options.threads > 0 ? options.threads : usable_cores()));
         require(api_.AddSessionConfigEntry(raw, "session.intra_op.allow_spinning",
-                                           asked.spinning ? "1" : "0"));
-        if (!asked.device.cuda) return;
-        require_cuda(asked.device);
-        if (asked.provider == "tensorrt") add_tensorrt(asked, raw);
-        if (asked.provider == "tensorrt-rtx") add_named("NvTensorRTRTXExecutionProvider", raw);
-        add_cuda(asked, raw);
+                                           options.spinning ? "1" : "0"));
+        if (!options.device.cuda) return;
+        require_cuda(options.device);
+        if (options.provider == "tensorrt") add_tensorrt(options, raw);
+        if (options.provider == "tensorrt-rtx") add_named("NvTensorRTRTXExecutionProvider", raw);
+        add_cuda(options, raw);
     }
 
     void provided(OrtStatus *status, const std::string &provider) const {
         check(
             api_, status, TROCAR_ERROR_BACKEND,
             [&] {
-                return "ONNX Runtime " + library_.version + " cannot give the " + provider +
+                return "ONNX Runtime " + library_.version + " cannot load the " + provider +
                        " provider";
             },
-            "install the libraries that it names, or ask for cpu");
+            "install the libraries that it names, or use device cpu");
     }
 
-    void add_cuda(const Asked &asked, OrtSessionOptions *options) const {
+    void add_cuda(const OpenOptions &options, OrtSessionOptions *settings) const {
         Owned<OrtCUDAProviderOptionsV2> cuda(api_.ReleaseCUDAProviderOptions);
         provided(api_.CreateCUDAProviderOptions(cuda.fresh()), "CUDA");
-        const std::string index = std::to_string(asked.device.index);
+        const std::string index = std::to_string(options.device.index);
         const char *keys[] = {"device_id"};
         const char *values[] = {index.c_str()};
         provided(api_.UpdateCUDAProviderOptions(cuda.get(), keys, values, 1), "CUDA");
-        provided(api_.SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda.get()), "CUDA");
+        provided(api_.SessionOptionsAppendExecutionProvider_CUDA_V2(settings, cuda.get()), "CUDA");
     }
 
-    void add_tensorrt(const Asked &asked, OrtSessionOptions *options) const {
+    void add_tensorrt(const OpenOptions &options, OrtSessionOptions *settings) const {
         Owned<OrtTensorRTProviderOptionsV2> rt(api_.ReleaseTensorRTProviderOptions);
         provided(api_.CreateTensorRTProviderOptions(rt.fresh()), "TensorRT");
-        const std::string index = std::to_string(asked.device.index);
+        const std::string index = std::to_string(options.device.index);
         const char *keys[] = {"device_id"};
         const char *values[] = {index.c_str()};
         provided(api_.UpdateTensorRTProviderOptions(rt.get(), keys, values, 1), "TensorRT");
-        provided(api_.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, rt.get()),
+        provided(api_.SessionOptionsAppendExecutionProvider_TensorRT_V2(settings, rt.get()),
                  "TensorRT");
     }
 
-    void add_named(const char *name, OrtSessionOptions *options) const {
-        provided(api_.SessionOptionsAppendExecutionProvider(options, name, nullptr, nullptr, 0),
+    void add_named(const char *name, OrtSessionOptions *settings) const {
+        provided(api_.SessionOptionsAppendExecutionProvider(settings, name, nullptr, nullptr, 0),
                  name);
     }
 
@@ -287,16 +289,16 @@ class OnnxRuntimeBackend final : public Backend {
         } releaser{api_, given};
         call(given.data());
         buffers_.resize(tensors_.size());
-        std::vector<OrtValue *> made;
-        Releaser made_releaser{api_, made};
+        std::vector<OrtValue *> values;
+        Releaser values_releaser{api_, values};
         for (std::size_t i = 0; i < tensors_.size(); ++i) {
             keep(given[i], tensors_[i], buffers_[i]);
-            made.push_back(nullptr);
+            values.push_back(nullptr);
             require(api_.CreateTensorWithDataAsOrtValue(
                 memory_.get(), buffers_[i].data(), buffers_[i].size(), tensors_[i].shape.data(),
-                tensors_[i].shape.size(), type_of(tensors_[i].type), &made.back()));
+                tensors_[i].shape.size(), type_of(tensors_[i].type), &values.back()));
         }
-        std::swap(values_, made);
+        std::swap(values_, values);
         shape_ = shape;
     }
 
@@ -350,8 +352,9 @@ class OnnxRuntimeBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const Asked &asked) {
-    return std::make_unique<OnnxRuntimeBackend>(onnxruntime_library(asked.library), model, asked);
+std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const OpenOptions &options) {
+    return std::make_unique<OnnxRuntimeBackend>(onnxruntime_library(options.library), model,
+                                                options);
 }
 
 }  // namespace trocar::detail

@@ -38,10 +38,10 @@ std::vector<std::string> candidates(const std::string &named) {
     const char *set = std::getenv("TROCAR_ONNXRUNTIME");
     if (set != nullptr && *set != '\0') return {set};
     std::vector<std::string> files;
-    glob_t found{};
-    if (::glob((own_folder() + "/libonnxruntime.so*").c_str(), 0, nullptr, &found) == 0)
-        files.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-    ::globfree(&found);
+    glob_t matches{};
+    if (::glob((own_folder() + "/libonnxruntime.so*").c_str(), 0, nullptr, &matches) == 0)
+        files.assign(matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
+    ::globfree(&matches);
     files.emplace_back("libonnxruntime.so.1");
     files.emplace_back("libonnxruntime.so");
     return files;
@@ -60,8 +60,8 @@ OrtLibrary loaded(void *handle, const std::string &file) {
     using GetBase = const OrtApiBase *(*)();
     const auto get_base = reinterpret_cast<GetBase>(::dlsym(handle, "OrtGetApiBase"));
     if (get_base == nullptr)
-        throw Error(TROCAR_ERROR_BACKEND, file + " is no ONNX Runtime library",
-                    "name libonnxruntime.so, as the Python wheel or the release archive holds it");
+        throw Error(TROCAR_ERROR_BACKEND, file + " is not an ONNX Runtime library",
+                    "name libonnxruntime.so of the Python wheel or of the release archive");
     OrtLibrary library;
     const OrtApiBase *base = get_base();
     library.file = file;
@@ -72,7 +72,7 @@ OrtLibrary loaded(void *handle, const std::string &file) {
         throw Error(TROCAR_ERROR_BACKEND,
                     file + " is ONNX Runtime " + library.version + ", expected 1." +
                         std::to_string(oldest_api) + " or newer",
-                    "install a newer one");
+                    "install a newer ONNX Runtime");
     OrtStatus *status = library.api->CreateEnvWithCustomLogger(
         say_nothing, nullptr, ORT_LOGGING_LEVEL_ERROR, "trocar", &library.env);
     if (status != nullptr) {

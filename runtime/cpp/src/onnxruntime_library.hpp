@@ -1,4 +1,4 @@
-// Finds and loads the ONNX Runtime library; nothing is linked, so a host's own copy is not touched.
+// Finds and loads the ONNX Runtime library. It is not linked, so a copy of the program is not used.
 #pragma once
 
 #define ORT_API_MANUAL_INIT
@@ -15,8 +15,8 @@ struct OrtLibrary {
     std::string version;
 };
 
-/// Looks at `named`, else the variable TROCAR_ONNXRUNTIME, else beside this library, else where the
-/// loader looks. The library stays loaded: it does not survive being unloaded.
+/// Tries `named`, else the variable TROCAR_ONNXRUNTIME, else the folder of this library, else the
+/// loader's paths. The library stays loaded: unloading it crashes.
 /// Throws Error with TROCAR_ERROR_MISSING_EXTRA or TROCAR_ERROR_BACKEND.
 const OrtLibrary &onnxruntime_library(const std::string &named);
 

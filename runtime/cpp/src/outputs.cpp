@@ -28,8 +28,7 @@ Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segment
     const char *name = segmentation ? "labels" : "scores";
     const Tensor *main = segmentation ? outputs.labels : outputs.scores;
     if (main == nullptr)
-        throw Error(TROCAR_ERROR_BACKEND,
-                    backend + " gave no " + std::string(name) + ", expected some",
+        throw Error(TROCAR_ERROR_BACKEND, backend + " returned no " + std::string(name),
                     "export the bundle again");
     const std::size_t rank = segmentation ? 3 : 2;
     const bool fits = main->shape.size() == rank && main->shape[0] == count &&
@@ -38,7 +37,7 @@ Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segment
                        (main->shape[1] <= max_network_side && main->shape[2] <= max_network_side));
     if (!fits)
         throw Error(TROCAR_ERROR_BACKEND,
-                    backend + " gave " + name + " " + shape_text(main->shape) +
+                    backend + " returned " + name + " " + shape_text(main->shape) +
                         " of the wrong type or shape",
                     "export the bundle again");
     const Tensor *other = segmentation ? outputs.confidence : outputs.embedding;
@@ -48,8 +47,8 @@ Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segment
                                                other->type != Type::byte;
     if (!other_fits)
         throw Error(TROCAR_ERROR_BACKEND,
-                    backend + " gave " + other->name + " " + shape_text(other->shape) +
-                        ", expected it to fit " + name + " " + shape_text(main->shape),
+                    backend + " returned " + other->name + " " + shape_text(other->shape) +
+                        ", expected a shape that fits " + name + " " + shape_text(main->shape),
                     "export the bundle again");
     return outputs;
 }

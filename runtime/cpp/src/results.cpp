@@ -11,11 +11,11 @@ namespace trocar::detail {
 
 namespace {
 
-// Members up to and with instrument_total are of the first version.
-constexpr std::size_t least_result = offsetof(trocar_result, label_width);
-constexpr std::size_t least_instrument = offsetof(trocar_instrument, score);
+// Members up to and including instrument_total are in the first version.
+constexpr std::size_t min_result_size = offsetof(trocar_result, label_width);
+constexpr std::size_t min_instrument_size = offsetof(trocar_instrument, score);
 
-/// Which of `from` pixels holds the centre of a pixel of `to`; of two that share it the later.
+/// The pixel of `from` pixels that contains the centre of one of `to`; of two the later.
 class Nearest {
   public:
     Nearest(int from, int to) : from_(from), to_(to) {}
@@ -32,7 +32,7 @@ struct LabelRows {
     std::ptrdiff_t stride;
 };
 
-/// Where rows of labels go; throws where the buffer is too small.
+/// Where rows of labels are written; throws if the buffer is too small.
 LabelRows label_rows(const trocar_result &result) {
     const std::ptrdiff_t stride =
         result.label_stride == 0 ? result.label_width : result.label_stride;
@@ -44,15 +44,15 @@ LabelRows label_rows(const trocar_result &result) {
                            std::to_string(result.label_height) + " with a stride of " +
                            std::to_string(stride) + " need " + std::to_string(needed) +
                            " bytes, the buffer has " + std::to_string(result.label_bytes),
-                       "ask trocar_session_info for the network's size");
+                       "call trocar_session_info for the network's size");
     return {result.labels, stride};
 }
 
 }  // namespace
 
 void check_result(const trocar_result *result) {
-    if (result == nullptr) argument_error("the result is NULL", "pass one result a frame");
-    if (result->size < least_result)
+    if (result == nullptr) argument_error("the result is NULL", "pass one result per frame");
+    if (result->size < min_result_size)
         argument_error("result.size is " + std::to_string(result->size) + ", expected " +
                            std::to_string(sizeof(trocar_result)),
                        "set size to sizeof(trocar_result)");
@@ -60,7 +60,7 @@ void check_result(const trocar_result *result) {
         argument_error(
             "result.label_size is " + std::to_string(result->label_size) + ", expected 0 or 1",
             "use a trocar_label_size");
-    if (result->instruments != nullptr && result->instrument_size < least_instrument)
+    if (result->instruments != nullptr && result->instrument_size < min_instrument_size)
         argument_error("result.instrument_size is " + std::to_string(result->instrument_size) +
                            ", expected " + std::to_string(sizeof(trocar_instrument)),
                        "set instrument_size to sizeof(trocar_instrument)");
@@ -80,14 +80,14 @@ void give_back(const trocar_result &result, trocar_result *given) {
     std::memcpy(given, &result, std::min<std::size_t>(given->size, sizeof result));
 }
 
-void give_instruments(const std::vector<trocar_instrument> &found, trocar_result &result) {
-    result.instrument_total = static_cast<std::uint32_t>(found.size());
+void give_instruments(const std::vector<trocar_instrument> &instruments, trocar_result &result) {
+    result.instrument_total = static_cast<std::uint32_t>(instruments.size());
     if (result.instruments == nullptr) return;
     result.instrument_count = std::min(result.instrument_total, result.instrument_capacity);
     const auto bytes = std::min<std::size_t>(result.instrument_size, sizeof(trocar_instrument));
     auto *out = reinterpret_cast<char *>(result.instruments);
     for (std::uint32_t i = 0; i < result.instrument_count; ++i, out += result.instrument_size) {
-        std::memcpy(out, &found[i], bytes);
+        std::memcpy(out, &instruments[i], bytes);
         const auto written = static_cast<std::uint32_t>(bytes);
         std::memcpy(out, &written, sizeof written);
     }
@@ -132,7 +132,7 @@ void copy_floats(const Tensor &tensor, std::size_t index, float *out, std::size_
     if (capacity < count)
         argument_error(std::string(name) + " is " + std::to_string(capacity) + ", expected " +
                            std::to_string(count) + " or more",
-                       "ask trocar_session_info for the sizes");
+                       "call trocar_session_info for the sizes");
     const std::size_t offset = index * count;
     switch (tensor.type) {
         case Type::single:

@@ -1,4 +1,5 @@
-// Results in the caller's memory, whatever version of the structs the caller was built with.
+// Results in the caller's memory. The caller may have been built with an older version of the
+// structs.
 #pragma once
 
 #include <cstddef>
@@ -23,20 +24,20 @@ Struct *element(Struct *array, std::size_t i) {
 /// Throws Error with TROCAR_ERROR_ARGUMENT.
 void check_result(const trocar_result *result);
 
-/// The caller's struct as this library's, its outputs cleared.
+/// The caller's struct in this library's version, with its outputs cleared.
 trocar_result result_from(const trocar_result *given);
 
-/// Copies what the caller's version of the struct can hold.
+/// Copies the members that the caller's version of the struct has.
 void give_back(const trocar_result &result, trocar_result *given);
 
-void give_instruments(const std::vector<trocar_instrument> &found, trocar_result &result);
+void give_instruments(const std::vector<trocar_instrument> &instruments, trocar_result &result);
 
-/// Copies one frame's labels, enlarged where the result asks for it; its label sizes are set
-/// always. Throws where the buffer is too small.
+/// Copies one frame's labels, enlarged to the frame's size if the result requests it; always sets
+/// its label sizes. Throws if the buffer is too small.
 void give_labels(const Tensor &labels, std::size_t index, const trocar_frame &frame,
                  trocar_result &result);
 
-/// Copies one frame's part of an output as floats; nothing where `out` is NULL.
+/// Copies one frame's part of an output as floats; does nothing if `out` is NULL.
 void copy_floats(const Tensor &tensor, std::size_t index, float *out, std::size_t capacity,
                  const char *name);
 

@@ -5,7 +5,7 @@
 #include "classes.hpp"
 #include "error.hpp"
 #include "golden.hpp"
-#include "opening.hpp"
+#include "open.hpp"
 #include "results.hpp"
 
 namespace trocar::detail {
@@ -25,36 +25,56 @@ bool ends_with(const std::string &text, const std::string &end) {
 
 }  // namespace
 
-Session::Session(const std::string &path, const Asked &asked)
-    : asked_(asked), device_(asked.device.text()) {
-    if (ends_with(path, ".onnx") && is_regular_file(path)) {
-        backend_ = open_graph(read_file(path), asked);
-        const std::string text = backend_->metadata();
-        if (text.empty())
-            bundle_error(path + " carries no Trocar manifest", "name a bundle, or export it");
-        manifest_ = read_manifest(text, path);
-        precision_ = manifest_.precision;
-    } else {
-        Bundle bundle = open_bundle(path);
-        manifest_ = bundle.manifest;
-        precision_ = manifest_.precision;
-        backend_ = is_tensorrt(asked) ? open_engine(bundle, asked, bundle.golden, precision_)
-                                      : open_graph(bundle.model, asked);
-        replay(bundle.golden);
-        if (!manifest_.class_state.empty() && !manifest_.segmentation) {
-            const std::vector<Input> classes = enrolled_classes(bundle.classes);
-            if (!classes.empty()) backend_->set_inputs(classes);
-        }
-    }
-    if (!is_tensorrt(asked) && !asked.precision.empty() && asked.precision != manifest_.precision)
-        throw Error(TROCAR_ERROR_BACKEND,
-                    "precision " + asked.precision + " was asked for, but the graph is " +
-                        manifest_.precision,
-                    "export with --precision " + asked.precision);
+Session::Session(const std::string &path, const OpenOptions &options)
+    : options_(options), device_(options.device.text()) {
+    if (ends_with(path, ".onnx") && is_regular_file(path))
+        open_model_file(path);
+    else
+        open_bundle_folder(path);
+    check_precision();
     locator_ = std::make_unique<Locator>(manifest_.classes,
-                                         LocateOptions{asked.min_area, asked.min_pixels});
+                                         LocateOptions{options.min_area, options.min_pixels});
     warm_up();
     library_ = backend_->library();
+}
+
+void Session::open_model_file(const std::string &path) {
+    backend_ = open_graph(read_file(path), options_);
+    const std::string text = backend_->metadata();
+    if (text.empty())
+        bundle_error(path + " contains no Trocar manifest",
+                     "name the bundle's folder, or make a bundle with `trocar import-onnx`");
+    manifest_ = read_manifest(text, path);
+    precision_ = manifest_.precision;
+}
+
+void Session::open_bundle_folder(const std::string &path) {
+    Bundle bundle = open_bundle(path);
+    manifest_ = bundle.manifest;
+    if (is_tensorrt(options_)) {
+        OpenedEngine engine = open_engine(bundle, options_);
+        backend_ = std::move(engine.backend);
+        precision_ = std::move(engine.precision);
+        replay(engine.golden);
+    } else {
+        backend_ = open_graph(bundle.model, options_);
+        precision_ = manifest_.precision;
+        replay(bundle.golden);
+    }
+    if (manifest_.class_state.empty() || manifest_.segmentation) return;
+    const std::vector<Input> classes = enrolled_classes(bundle.classes);
+    if (!classes.empty()) backend_->set_inputs(classes);
+}
+
+void Session::check_precision() const {
+    // An engine was chosen by its precision.
+    if (is_tensorrt(options_) || options_.precision.empty() ||
+        options_.precision == manifest_.precision)
+        return;
+    throw Error(TROCAR_ERROR_BACKEND,
+                "precision " + options_.precision + " was requested, but the graph is " +
+                    manifest_.precision,
+                "export with --precision " + options_.precision);
 }
 
 void Session::describe(trocar_info &info) const {
@@ -67,7 +87,7 @@ void Session::describe(trocar_info &info) const {
     info.golden = golden_ ? 1 : 0;
     info.name = manifest_.name.c_str();
     info.method = manifest_.method.c_str();
-    info.backend = asked_.backend.c_str();
+    info.backend = options_.backend.c_str();
     info.device = device_.c_str();
     info.precision = precision_.c_str();
     info.library = library_.c_str();
@@ -75,14 +95,14 @@ void Session::describe(trocar_info &info) const {
 
 Outputs Session::infer(const std::uint8_t *rgb, int count, int height, int width) {
     return outputs_from(backend_->run(rgb, count, height, width), count, manifest_.segmentation,
-                        asked_.backend);
+                        options_.backend);
 }
 
 void Session::replay(const std::string &file) {
     const Golden golden(file, manifest_.segmentation);
     const Outputs outputs = infer(golden.rgb(), 1, golden.height(), golden.width());
     golden.compare(outputs, manifest_.golden_margin,
-                   asked_.backend + " on " + device_ + " (" + precision_ + ")");
+                   options_.backend + " on " + device_ + " (" + precision_ + ")");
     golden_ = true;
 }
 
@@ -93,7 +113,7 @@ void Session::warm_up() {
         const Outputs outputs = infer(black.data(), 1, manifest_.height, manifest_.width);
         (void)outputs;
     }
-    // Sizes that only the graph knows; the outputs of the last run still stand.
+    // The sizes of these outputs are known after a run only.
     if (!manifest_.segmentation) {
         const std::vector<std::uint8_t> black(static_cast<std::size_t>(manifest_.height) *
                                               static_cast<std::size_t>(manifest_.width) * 3);
@@ -190,19 +210,22 @@ void Session::locate(const std::uint8_t *labels, int width, int height, std::ptr
         height > max_network_side || (stride != 0 && stride < width))
         argument_error("the label map is " + std::to_string(width) + "x" + std::to_string(height) +
                            " with rows of " + std::to_string(stride) + " bytes",
-                       "pass sides of 1..8192 and a stride of 0 or at least the width");
+                       "pass sides of 1..8192, and a stride of 0 or of at least the width");
     if (size.width < 1 || size.height < 1)
-        argument_error("the frame's size is not above 0", "set frame.width and frame.height");
-    Confidence given;
-    given.single = confidence;
-    trocar_result made = result_from(result);
-    made.label_width = width;
-    made.label_height = height;
+        argument_error("the frame is " + std::to_string(size.width) + "x" +
+                           std::to_string(size.height) + ", expected sides of at least 1",
+                       "set frame.width and frame.height");
+    Confidence map_confidence;
+    map_confidence.single = confidence;
+    trocar_result located = result_from(result);
+    located.label_width = width;
+    located.label_height = height;
     const auto started = Clock::now();
     give_instruments(
-        locator_->locate(labels, width, height, stride == 0 ? width : stride, given, size), made);
-    made.locate_ms = milliseconds(started, Clock::now());
-    give_back(made, result);
+        locator_->locate(labels, width, height, stride == 0 ? width : stride, map_confidence, size),
+        located);
+    located.locate_ms = milliseconds(started, Clock::now());
+    give_back(located, result);
 }
 
 }  // namespace trocar::detail

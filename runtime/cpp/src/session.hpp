@@ -1,4 +1,4 @@
-// A bundle, opened, checked and warm. Calls take turns.
+// A bundle, opened, verified and warm. Calls are serialised.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@ namespace trocar::detail {
 
 class Session {
   public:
-    Session(const std::string &path, const Asked &asked);
+    Session(const std::string &path, const OpenOptions &options);
 
     const Manifest &manifest() const { return manifest_; }
     void describe(trocar_info &info) const;
@@ -26,6 +26,9 @@ class Session {
                 const float *confidence, const trocar_frame *frame, trocar_result *result);
 
   private:
+    void open_model_file(const std::string &path);
+    void open_bundle_folder(const std::string &path);
+    void check_precision() const;
     Outputs infer(const std::uint8_t *rgb, int count, int height, int width);
     void replay(const std::string &golden);
     void warm_up();
@@ -35,7 +38,7 @@ class Session {
 
     std::mutex mutex_;
     Manifest manifest_;
-    Asked asked_;
+    OpenOptions options_;
     std::string device_;
     std::string precision_;
     std::string library_;

@@ -8,15 +8,17 @@
 namespace trocar::detail {
 
 namespace {
-[[noreturn]] void missing(const Asked &asked) {
-    throw Error(TROCAR_ERROR_MISSING_EXTRA, "backend " + asked.backend + " was not compiled in",
+[[noreturn]] void missing(const OpenOptions &options) {
+    throw Error(TROCAR_ERROR_MISSING_EXTRA, "backend " + options.backend + " was not compiled in",
                 "build libtrocar with -DTROCAR_TENSORRT_INCLUDE=<folder of NvInferRuntime.h>");
 }
 }  // namespace
 
 std::string tensorrt_flavour() { return {}; }
-std::string tensorrt_version(const Asked &asked) { missing(asked); }
-std::unique_ptr<Backend> open_tensorrt(const std::string &, const Asked &asked) { missing(asked); }
+std::string tensorrt_version(const OpenOptions &options) { missing(options); }
+std::unique_ptr<Backend> open_tensorrt(const std::string &, const OpenOptions &options) {
+    missing(options);
+}
 
 }  // namespace trocar::detail
 
@@ -37,10 +39,10 @@ namespace {
 constexpr bool rtx = std::string_view(TROCAR_TENSORRT_FLAVOUR) == "tensorrt-rtx";
 
 /// Not closed again: the library does not survive being unloaded while its threads live.
-void *loaded_library(const Asked &asked) {
+void *loaded_library(const OpenOptions &options) {
     const std::string number = std::to_string(NV_TENSORRT_MAJOR);
-    std::vector<std::string> files = {asked.library};
-    if (asked.library.empty())
+    std::vector<std::string> files = {options.library};
+    if (options.library.empty())
         files = rtx ? std::vector<std::string>{"libtensorrt_rtx.so." + number, "libtensorrt_rtx.so"}
                     : std::vector<std::string>{"libnvinfer.so." + number, "libnvinfer.so",
                                                "libnvinfer_lean.so." + number};
@@ -105,9 +107,9 @@ Type type_from(nvinfer1::DataType type) {
 
 class NativeEngine final : public Engine {
   public:
-    NativeEngine(const std::string &data, const Asked &asked)
-        : logger_(asked.log, asked.log_context), version_(tensorrt_version(asked)) {
-        void *handle = loaded_library(asked);
+    NativeEngine(const std::string &data, const OpenOptions &options)
+        : logger_(options.log, options.log_context), version_(tensorrt_version(options)) {
+        void *handle = loaded_library(options);
         const auto create =
             find<void *(*)(void *, std::int32_t)>(handle, "createInferRuntime_INTERNAL");
         runtime_.reset(static_cast<nvinfer1::IRuntime *>(create(&logger_, NV_TENSORRT_VERSION)));
@@ -115,17 +117,17 @@ class NativeEngine final : public Engine {
         engine_.reset(runtime_->deserializeCudaEngine(data.data(), data.size()));
         if (!engine_) fail("TensorRT " + version_ + " does not load the engine");
         context_.reset(engine_->createExecutionContext());
-        if (!context_) fail("TensorRT made no execution context");
+        if (!context_) fail("TensorRT created no execution context");
     }
 
     std::vector<Port> ports() const override {
-        std::vector<Port> found;
+        std::vector<Port> ports;
         for (std::int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
             const char *name = engine_->getIOTensorName(i);
-            found.push_back({name, engine_->getTensorIOMode(name) == nvinfer1::TensorIOMode::kINPUT,
+            ports.push_back({name, engine_->getTensorIOMode(name) == nvinfer1::TensorIOMode::kINPUT,
                              type_from(engine_->getTensorDataType(name))});
         }
-        return found;
+        return ports;
     }
     bool set_input_shape(const std::string &name, const std::vector<std::int64_t> &shape) override {
         return context_->setInputShape(name.c_str(), dims_from(shape));
@@ -159,9 +161,10 @@ class NativeEngine final : public Engine {
 
   private:
     [[noreturn]] void fail(const std::string &what) const {
-        throw Error(TROCAR_ERROR_BACKEND,
-                    what + (*logger_.last() == '\0' ? "" : std::string(": ") + logger_.last()),
-                    "`trocar inspect` says what it was built for; build it again for this machine");
+        throw Error(
+            TROCAR_ERROR_BACKEND,
+            what + (*logger_.last() == '\0' ? "" : std::string(": ") + logger_.last()),
+            "`trocar inspect` shows what it was built for; build it again for this machine");
     }
 
     Logger logger_;
@@ -175,8 +178,8 @@ class NativeEngine final : public Engine {
 
 std::string tensorrt_flavour() { return TROCAR_TENSORRT_FLAVOUR; }
 
-std::string tensorrt_version(const Asked &asked) {
-    void *handle = loaded_library(asked);
+std::string tensorrt_version(const OpenOptions &options) {
+    void *handle = loaded_library(options);
     std::string text;
     for (const char *part : {"Major", "Minor", "Patch", "Build"}) {
         const std::string name = "getInferLib" + std::string(part) + "Version";
@@ -192,9 +195,9 @@ std::string tensorrt_version(const Asked &asked) {
     return text;
 }
 
-std::unique_ptr<Backend> open_tensorrt(const std::string &engine, const Asked &asked) {
-    auto cuda = open_cuda(asked.device.index);
-    return run_engine(std::move(cuda), std::make_unique<NativeEngine>(engine, asked));
+std::unique_ptr<Backend> open_tensorrt(const std::string &engine, const OpenOptions &options) {
+    auto cuda = open_cuda(options.device.index);
+    return run_engine(std::move(cuda), std::make_unique<NativeEngine>(engine, options));
 }
 
 }  // namespace trocar::detail

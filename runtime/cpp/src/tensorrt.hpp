@@ -1,4 +1,4 @@
-// The native TensorRT backend; compiled where its headers are given.
+// The native TensorRT backend; compiled if its headers are given.
 #pragma once
 
 #include <memory>
@@ -8,14 +8,14 @@
 
 namespace trocar::detail {
 
-/// `tensorrt` or `tensorrt-rtx`, whichever the headers were of; empty without any.
+/// `tensorrt` or `tensorrt-rtx`, according to the headers; empty without headers.
 std::string tensorrt_flavour();
 
-/// Version of the library, e.g. 10.16.1.11. Throws Error with TROCAR_ERROR_MISSING_EXTRA where it
-/// is not there, with TROCAR_ERROR_BACKEND where it is of another major version than the headers.
-std::string tensorrt_version(const Asked &asked);
+/// Version of the library, e.g. 10.16.1.11. Throws Error with TROCAR_ERROR_MISSING_EXTRA if it is
+/// missing, with TROCAR_ERROR_BACKEND if its major version is not that of the headers.
+std::string tensorrt_version(const OpenOptions &options);
 
 /// Loads a plain serialized engine. A GPU must have been found before.
-std::unique_ptr<Backend> open_tensorrt(const std::string &engine, const Asked &asked);
+std::unique_ptr<Backend> open_tensorrt(const std::string &engine, const OpenOptions &options);
 
 }  // namespace trocar::detail

@@ -1,4 +1,4 @@
-// Small questions about texts, answered as Python answers them.
+// Predicates on texts, with the same results as Python's.
 #pragma once
 
 #include <algorithm>
@@ -18,13 +18,13 @@ inline bool is_sha256(std::string_view text) {
            });
 }
 
-/// Whether it holds a character below U+0020.
+/// Whether it contains a character below U+0020.
 inline bool has_control(std::string_view text) {
     return std::any_of(text.begin(), text.end(),
                        [](char c) { return static_cast<unsigned char>(c) < 0x20; });
 }
 
-/// Whether nothing is left when Unicode white space is taken away; `text` is valid UTF-8.
+/// Whether it consists of Unicode white space only; `text` is valid UTF-8.
 inline bool is_blank(std::string_view text) {
     const std::string_view wide[] = {"\u0085", "\u00A0", "\u1680", "\u2000", "\u2001",
                                      "\u2002", "\u2003", "\u2004", "\u2005", "\u2006",
@@ -36,11 +36,11 @@ inline bool is_blank(std::string_view text) {
             text.remove_prefix(1);
             continue;
         }
-        const auto *found = std::find_if(std::begin(wide), std::end(wide), [&](auto space) {
-            return text.substr(0, space.size()) == space;
+        const auto *space = std::find_if(std::begin(wide), std::end(wide), [&](auto candidate) {
+            return text.substr(0, candidate.size()) == candidate;
         });
-        if (found == std::end(wide)) return false;
-        text.remove_prefix(found->size());
+        if (space == std::end(wide)) return false;
+        text.remove_prefix(space->size());
     }
     return true;
 }

@@ -114,8 +114,8 @@ void feed(const std::string &input) {
             return;
         default:
             refused_or_not([&] {
-                const trocar::detail::Here here{"tensorrt", "10.16.1.11",   "NVIDIA L4",
-                                                "8.9",      "linux-x86_64", ""};
+                const trocar::detail::EngineEnvironment here{
+                    "tensorrt", "10.16.1.11", "NVIDIA L4", "8.9", "linux-x86_64", ""};
                 trocar::detail::engine_reasons(data, "a.json", "aa", "bb", here);
             });
     }

@@ -226,39 +226,42 @@ std::string sidecar(const std::string &changes = "") {
 }
 
 void test_choice() {
-    const Here l4{"tensorrt", "10.16.1.11", "NVIDIA L4", "8.9", "linux-x86_64", ""};
+    const EngineEnvironment l4{"tensorrt", "10.16.1.11", "NVIDIA L4", "8.9", "linux-x86_64", ""};
     const auto reasons = [&](const std::string &changes,
-                             const std::function<void(Here &)> &change) {
-        Here here = l4;
+                             const std::function<void(EngineEnvironment &)> &change) {
+        EngineEnvironment here = l4;
         change(here);
         return engine_reasons(sidecar(changes), "x.json", "aa", "bb", here).size();
     };
-    const auto same = [](Here &) {};
+    const auto same = [](EngineEnvironment &) {};
     CHECK(reasons("", same) == 0);
-    CHECK(reasons("", [](Here &here) { here.precision = "fp16"; }) == 0);
-    CHECK(reasons("", [](Here &here) { here.precision = "fp32"; }) == 1);
-    CHECK(reasons("", [](Here &here) { here.flavour = "tensorrt-rtx"; }) == 1);
-    CHECK(reasons("", [](Here &here) { here.version = "10.16.1.12"; }) == 1);
-    const auto later = [](Here &here) { here.version = "10.17.0.1"; };
+    CHECK(reasons("", [](EngineEnvironment &here) { here.precision = "fp16"; }) == 0);
+    CHECK(reasons("", [](EngineEnvironment &here) { here.precision = "fp32"; }) == 1);
+    CHECK(reasons("", [](EngineEnvironment &here) { here.flavour = "tensorrt-rtx"; }) == 1);
+    CHECK(reasons("", [](EngineEnvironment &here) { here.version = "10.16.1.12"; }) == 1);
+    const auto later = [](EngineEnvironment &here) { here.version = "10.17.0.1"; };
     CHECK(reasons("", later) == 1);
     CHECK(reasons(R"(, "version_compatible": true)", later) == 0);
-    CHECK(reasons(R"(, "version_compatible": true)", [](Here &h) { h.version = "10.2.0.1"; }) == 1);
-    CHECK(reasons(R"(, "version_compatible": true)", [](Here &h) { h.version = "11.0.0.1"; }) == 1);
-    const auto a10 = [](Here &here) {
+    CHECK(reasons(R"(, "version_compatible": true)",
+                  [](EngineEnvironment &h) { h.version = "10.2.0.1"; }) == 1);
+    CHECK(reasons(R"(, "version_compatible": true)",
+                  [](EngineEnvironment &h) { h.version = "11.0.0.1"; }) == 1);
+    const auto a10 = [](EngineEnvironment &here) {
         here.gpu = "NVIDIA A10";
         here.capability = "8.6";
     };
     CHECK(reasons("", a10) == 1);
     CHECK(reasons(R"(, "hardware": "ampere-and-later")", a10) == 0);
-    CHECK(reasons(R"(, "hardware": "ampere-and-later")", [](Here &h) { h.capability = "7.5"; }) ==
-          1);
+    CHECK(reasons(R"(, "hardware": "ampere-and-later")",
+                  [](EngineEnvironment &h) { h.capability = "7.5"; }) == 1);
     CHECK(reasons(R"(, "hardware": "any-rtx")", a10) == 0);
-    CHECK(reasons(R"(, "hardware": "any-rtx")", [](Here &h) { h.capability = "9.0"; }) == 1);
-    CHECK(reasons("", [](Here &here) { here.gpu = "NVIDIA L40"; }) == 1);
-    CHECK(reasons(R"(, "hardware": "same-capability")", [](Here &h) { h.gpu = "NVIDIA L40"; }) ==
-          0);
-    CHECK(reasons("", [](Here &here) { here.platform = "linux-aarch64"; }) == 1);
-    CHECK(reasons("", [](Here &here) { here.gpu = here.capability = ""; }) == 1);
+    CHECK(reasons(R"(, "hardware": "any-rtx")",
+                  [](EngineEnvironment &h) { h.capability = "9.0"; }) == 1);
+    CHECK(reasons("", [](EngineEnvironment &here) { here.gpu = "NVIDIA L40"; }) == 1);
+    CHECK(reasons(R"(, "hardware": "same-capability")",
+                  [](EngineEnvironment &h) { h.gpu = "NVIDIA L40"; }) == 0);
+    CHECK(reasons("", [](EngineEnvironment &here) { here.platform = "linux-aarch64"; }) == 1);
+    CHECK(reasons("", [](EngineEnvironment &here) { here.gpu = here.capability = ""; }) == 1);
     CHECK(reasons(R"(, "stripped": true)", same) == 1);
     CHECK(engine_reasons(sidecar(), "x.json", "other", "bb", l4).size() == 1);
     CHECK(status_of([&] { engine_reasons(sidecar(), "x.json", "aa", "cc", l4); }) ==
@@ -271,8 +274,8 @@ void test_choice() {
           TROCAR_ERROR_BUNDLE);
 }
 
-/// Asked for TensorRT where it cannot be had: the reason, never another backend.
-void test_asked() {
+/// TensorRT requested but not available: the reason is stated, and no other backend is opened.
+void test_missing_tensorrt() {
     const fixture::Folder folder;
     const std::string path = fixture::write_bundle(folder.path / "b", "seg 48 64 half");
     for (const char *backend : {"tensorrt", "tensorrt-rtx"}) {
@@ -297,6 +300,6 @@ int main() {
     test_graph();
     test_failures();
     test_choice();
-    test_asked();
+    test_missing_tensorrt();
     return test::report("engine");
 }

@@ -40,7 +40,7 @@ void test_cuda() {
     second.index = 1;
     CHECK(refusal([&] { require_cuda(second); }, TROCAR_ERROR_BACKEND).find("1 GPU") !=
           std::string::npos);
-    Here here;
+    EngineEnvironment here;
     describe_gpu(0, here);
     CHECK(here.gpu == "Stand-in GPU" && here.capability == "8.9");
     {
@@ -74,9 +74,9 @@ void test_cuda() {
 
 /// What the stand-in calls itself, with `major` added to its first number.
 std::string version() {
-    Asked asked;
-    asked.library = FAKE_TENSORRT;
-    return tensorrt_version(asked);
+    OpenOptions options;
+    options.library = FAKE_TENSORRT;
+    return tensorrt_version(options);
 }
 
 struct Kind {

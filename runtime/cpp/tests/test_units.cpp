@@ -5,14 +5,14 @@
 #include <stdexcept>
 
 #include "check.hpp"
-#include "clusters.hpp"
+#include "connected_components.hpp"
 #include "error.hpp"
 #include "fixture.hpp"
 #include "half.hpp"
 #include "json.hpp"
 #include "manifest.hpp"
 #include "npz.hpp"
-#include "regions.hpp"
+#include "region.hpp"
 #include "sha256.hpp"
 #include "text.hpp"
 
@@ -122,8 +122,8 @@ void test_regions() {
     group_of[1] = 0;
     group_of[2] = 1;
     group_of[3] = 1;
-    Regions regions;
-    Clusters clusters;
+    RegionFinder regions;
+    ConnectedComponents components;
     for (int round = 0; round < 300; ++round) {
         const int width = 1 + static_cast<int>(random() % 24);
         const int height = 1 + static_cast<int>(random() % 24);
@@ -131,7 +131,7 @@ void test_regions() {
         for (auto &label : labels) label = static_cast<std::uint8_t>(random() % 5);
         Grid grid{labels.data(), width, width, height, 1, 1};
         regions.prepare(width, height);
-        clusters.prepare(width, height);
+        components.prepare(width, height);
         std::set<std::vector<std::int32_t>> expected;
         std::vector<char> seen(labels.size());
         for (std::int32_t start = 0; start < width * height; ++start) {
@@ -167,7 +167,7 @@ void test_regions() {
             CHECK(std::is_sorted(members.begin(), members.end()));
             CHECK(regions.group(i) == group_of[grid.label(pixels[0])]);
             found.insert(members);
-            clusters.find(pixels, roots);
+            components.find(pixels, roots);
             CHECK(std::all_of(roots.begin(), roots.end(), [](auto root) { return root == 0; }));
         }
         CHECK(found == expected);

@@ -53,7 +53,7 @@ def test_labels_are_the_models(run, bundle, pool, tmp_path) -> None:
 
 
 def test_unsure_pixels_are_ignored(run, bundle, pool, tmp_path) -> None:
-    assert run("prelabel", bundle, pool, tmp_path / "drafts", "--least", 1) == 0
+    assert run("prelabel", bundle, pool, tmp_path / "drafts", "--min-confidence", 1) == 0
     assert any((mask == 255).any() for mask in masks(tmp_path / "drafts").values())
 
 

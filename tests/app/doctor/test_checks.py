@@ -1,3 +1,5 @@
+"""The checks of `trocar doctor`, and what the command prints and returns."""
+
 from __future__ import annotations
 
 import json
@@ -6,13 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 from trocar.commands import doctor
-from trocar.commands.doctor import examine
-from trocar.doctor import checks
-from trocar.doctor.checks import CHECKS, Finding, check_wheels
+from trocar.doctor import packages
+from trocar.doctor.checks import CHECKS, examine
+from trocar.doctor.finding import Finding
+from trocar.doctor.packages import check_wheels
 
 
 def test_both_onnxruntime_wheels_are_a_fault_with_a_remedy(monkeypatch) -> None:
-    monkeypatch.setattr(checks, "version_of", lambda name: "1.0" if "onnx" in name else None)
+    monkeypatch.setattr(packages, "version_of", lambda name: "1.0" if "onnx" in name else None)
     finding = check_wheels()
     assert finding.state == "fail"
     assert "onnxruntime and onnxruntime-gpu" in finding.detail
@@ -21,11 +24,11 @@ def test_both_onnxruntime_wheels_are_a_fault_with_a_remedy(monkeypatch) -> None:
 
 def test_an_old_torch_is_a_fault(monkeypatch) -> None:
     monkeypatch.setattr(
-        checks, "version_of", lambda name: "2.7.1+cu126" if name == "torch" else None
+        packages, "version_of", lambda name: "2.7.1+cu126" if name == "torch" else None
     )
-    assert checks.check_versions().state == "fail"
-    monkeypatch.setattr(checks, "version_of", lambda name: "2.10.0" if name == "torch" else None)
-    assert checks.check_versions().state == "ok"
+    assert packages.check_versions().state == "fail"
+    monkeypatch.setattr(packages, "version_of", lambda name: "2.10.0" if name == "torch" else None)
+    assert packages.check_versions().state == "ok"
 
 
 def test_a_check_that_breaks_is_a_finding_and_stops_nothing() -> None:
@@ -45,8 +48,8 @@ def test_a_broken_native_package_is_told_in_its_own_words(monkeypatch) -> None:
     class Done:
         returncode, stderr, stdout = 1, "Traceback\nImportError: libavcodec missing\n", ""
 
-    monkeypatch.setattr(checks, "_python", lambda code: Done)
-    finding = checks.check_codecs()
+    monkeypatch.setattr(packages, "run_python", lambda code: Done)
+    finding = packages.check_codecs()
     assert finding.state == "fail"
     assert finding.detail == "ImportError: libavcodec missing"
 
@@ -64,5 +67,5 @@ def test_exit_code_and_json(monkeypatch, state, code) -> None:
 def test_this_machine_can_be_examined() -> None:
     findings = examine()
     assert len(findings) >= len(CHECKS)
-    assert all("the check broke" not in f.detail for f in findings)
+    assert all("the check raised" not in f.detail for f in findings)
     assert {f.check: f.state for f in findings}["codecs"] == "ok"

@@ -11,11 +11,13 @@ import pytest
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ArgumentError, DataError
+from trocar.contract.label_maps import enlarge
 from trocar.contract.manifest import InputSpec, Manifest
-from trocar.evaluation.bootstrap import interval, paired
-from trocar.evaluation.model import Predictor, enlarge
-from trocar.evaluation.output import pick
-from trocar.evaluation.scoring import Calibration, Evaluation, FrameScore, LabelledFrame
+from trocar.evaluation.frames import LabelledFrame
+from trocar.evaluation.metrics.bootstrap import interval, paired
+from trocar.evaluation.model import Predictor
+from trocar.evaluation.output import pick_frames
+from trocar.evaluation.scoring import Calibration, Evaluation, FrameScore
 from trocar.evaluation.scoring import score as score_at
 
 TABLE = ClassTable.from_names(["background", "grasper", "hook"])
@@ -178,7 +180,7 @@ def test_worst_median_and_best_are_distinct_and_in_order(count) -> None:
         FrameScore(name=f"{i}", group="", iou_binary=0.0, iou_mean=i / 100) for i in range(count)
     )
     empty = FrameScore(name="none", group="", iou_binary=0.0, iou_mean=math.nan)
-    picked = pick((*frames, empty))
+    picked = pick_frames((*frames, empty))
     names = [name for group in picked.values() for name in group]
     assert len(names) == len(set(names))
     assert "none" not in names

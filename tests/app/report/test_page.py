@@ -62,5 +62,5 @@ def test_pictures_say_which_frame_they_show(tmp_path: Path) -> None:
     }
     (tmp_path / "evaluation.json").write_text(json.dumps(document))
     found = read_evaluation(tmp_path)
-    assert [told for _, told in found.pictures("worst")] == [", op1/3, iou_mean 0.250"]
-    assert [told for _, told in found.pictures("best")] == [""]  # of an older evaluation
+    assert [details for _, details in found.images("worst")] == [", op1/3, iou_mean 0.250"]
+    assert [details for _, details in found.images("best")] == [""]  # of an older evaluation

@@ -1,4 +1,4 @@
-"""The ways the CPU counts label pairs, against the reference."""
+"""Both CPU implementations of the counts, against the reference."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trocar.cuda_kernels import DEFAULT_OFFSETS, offsets_from
-from trocar.cuda_kernels.backends import cpu_histogram as cpu_counts
+from trocar.cuda_kernels.backends import cpu_histogram
 from trocar.cuda_kernels.backends.base import HardPlan
 from trocar.cuda_kernels.backends.cpu_histogram import joint_counts, windows_of
-from trocar.cuda_kernels.backends.reference import ReferenceEngine
+from trocar.cuda_kernels.backends.reference import ReferenceBackend
 
-REFERENCE = ReferenceEngine()
+REFERENCE = ReferenceBackend()
 NUMBERS = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int32: (-3, 300)}
 
 
@@ -58,9 +58,9 @@ def test_many_levels_and_far_offsets_are_counted_in_pairs() -> None:
     assert len(windows_of({0: (0, 40), 1: (40, 0), 2: (40, 40)}, side=9)) == 3
 
 
-@pytest.mark.parametrize("most", [1, 40, 2**24])
-def test_images_too_large_for_float_counts_go_in_bands(monkeypatch, most: int) -> None:
-    monkeypatch.setattr(cpu_counts, "_EXACT", most)
+@pytest.mark.parametrize("limit", [1, 40, 2**24])
+def test_images_too_large_for_float_counts_go_in_bands(monkeypatch, limit: int) -> None:
+    monkeypatch.setattr(cpu_histogram, "_MAX_EXACT", limit)
     labels = torch.randint(0, 256, (2, 23, 17))
     plan = HardPlan((*DEFAULT_OFFSETS, (-3, 2)), 256)
     assert torch.equal(joint_counts(labels, plan).long(), REFERENCE.hard_counts(labels, plan))

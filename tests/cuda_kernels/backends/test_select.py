@@ -1,48 +1,55 @@
-"""The documentation's example runs, and the ways that the benchmark times agree with each other."""
+"""The backend that a name or a device selects."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
-import sys
 
-import numpy as np
 import pytest
 import torch
-from places import ROOT
 
-from trocar.cuda_kernels import DEFAULT_OFFSETS, glcm_entropy, soft_glcm_entropy
+from trocar.contract.errors import ArgumentError, BackendError, MissingExtraError
+from trocar.cuda_kernels.backends import cuda
+from trocar.cuda_kernels.backends.select import default_backend, select_backend
 
-
-@pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("glcm_benchmark", ROOT / "benchmarks" / "glcm.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
-def test_the_example_of_the_documentation() -> None:
-    text = (ROOT / "docs" / "kernels.md").read_text(encoding="utf-8")
-    names: dict = {}
-    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
-    assert names["logits"].grad.any()
-    assert names["wide"][:4] == DEFAULT_OFFSETS
+@pytest.fixture
+def pycuda(monkeypatch) -> None:
+    """A machine with pycuda and a GPU, as far as the selection can see."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cuda, "cuda_backend", lambda device, tensor_cores: (device, tensor_cores))
 
 
-def test_the_ways_of_the_benchmark_agree(benchmark) -> None:
-    z = torch.randn(2, 3, 17, 23, requires_grad=True)
-    expected = soft_glcm_entropy(z.detach().numpy(), from_logits=True, mode="soft")
-    for way in benchmark.soft_ways(z, False):
-        if "straight" not in way.name:
-            np.testing.assert_allclose(way.run(), expected, rtol=1e-4)
-    labels = torch.randint(0, 8, (2, 17, 23), dtype=torch.uint8)
-    for way in benchmark.hard_ways(labels, 8):
-        np.testing.assert_allclose(way.run(), glcm_entropy(labels.numpy(), levels=8), rtol=1e-5)
+def test_the_default_follows_the_device(monkeypatch, pycuda) -> None:
+    assert default_backend(CPU) == "torch"
+    assert default_backend(GPU) == "cuda"
+    assert select_backend(None, GPU) == (GPU, False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert default_backend(GPU) == "torch"
 
 
-def test_the_benchmark_stops_at_a_wrong_value(benchmark) -> None:
-    wrong = benchmark.Way("wrong", lambda: torch.ones(2))
-    with pytest.raises(SystemExit, match="wrong gives"):
-        benchmark.agreeing([wrong], np.zeros(2), 0)
+@pytest.mark.parametrize("name", ["reference", "torch"])
+def test_a_name_selects_its_backend(name: str) -> None:
+    assert select_backend(name, CPU).name == name
+    assert select_backend(name, GPU).name == name
+
+
+def test_tensor_cores_are_selected_by_name_only(pycuda) -> None:
+    assert select_backend("cuda-tensor", GPU) == (GPU, True)
+    assert select_backend("cuda", GPU) == (GPU, False)
+
+
+def test_what_is_missing_is_named(monkeypatch, pycuda) -> None:
+    with pytest.raises(ArgumentError, match="this one is on cpu"):
+        select_backend("cuda", CPU)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackendError, match="torch sees none"):
+        select_backend("cuda", GPU)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="pycuda") as caught:
+        select_backend("cuda", GPU)
+    assert "trocar[gpu]" in caught.value.remedy
+    with pytest.raises(ArgumentError, match="opencl"):
+        select_backend("opencl", CPU)

@@ -14,7 +14,7 @@ import torch
 from trocar.cuda_kernels import DEFAULT_OFFSETS
 from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
 from trocar.cuda_kernels.backends.emulation import KERNELS, HostLauncher, compile_on_host
-from trocar.cuda_kernels.backends.kernels import KernelEngine, Source
+from trocar.cuda_kernels.backends.kernels import KernelBackend, Source
 from trocar.cuda_kernels.backends.launch_plan import Tuning
 
 ADDRESS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -28,22 +28,22 @@ def recorded(libraries, tmp_path_factory) -> dict[Source, Path]:
     records: list[tuple[Source, bytes]] = []
     torch.manual_seed(0)
     for tuning in (Tuning(threads=64, shared=3 * 1024, blocks=2), Tuning(threads=32, blocks=1)):
-        engine = KernelEngine("recorded", HostLauncher(libraries, tuning, record=records))
+        backend = KernelBackend("recorded", HostLauncher(libraries, tuning, record=records))
         offsets = (*DEFAULT_OFFSETS, (0, -40), (7, 2))
         x, valid = torch.randn(1, 3, 13, 37, dtype=torch.float64), torch.rand(1, 13, 37) < 0.8
         for one_hot in (False, True):
             plan = SoftPlan(offsets, from_logits=True, one_hot=one_hot)
-            counts, kept = engine.soft_counts(x, valid, plan)
-            engine.soft_gradient(x, valid, plan, counts, kept)
-        engine.entropy_gradient(counts, engine.entropy(counts, symmetric=True), symmetric=True)
+            counts, saved = backend.soft_counts(x, valid, plan)
+            backend.soft_gradient(x, valid, plan, counts, saved)
+        backend.entropy_gradient(counts, backend.entropy(counts, symmetric=True), symmetric=True)
         labels = torch.randint(0, 40, (2, 13, 37), dtype=torch.uint8)
-        engine.hard_counts(labels, HardPlan(offsets, 39, 3))
+        backend.hard_counts(labels, HardPlan(offsets, 39, 3))
     summed: list[tuple[Source, bytes]] = []
     launcher = HostLauncher(libraries, Tuning(threads=64, blocks=1, tile=(8, 5)), record=summed)
-    engine = KernelEngine("recorded", launcher, tensor_cores=True)
+    backend = KernelBackend("recorded", launcher, tensor_cores=True)
     offsets = ((0, 1), (1, -1), (0, -40), (2**31 - 1, 0))
     plan = SoftPlan(offsets, from_logits=True, one_hot=False)
-    engine.soft_counts(torch.randn(1, 17, 6, 7), torch.rand(1, 6, 7) < 0.8, plan)
+    backend.soft_counts(torch.randn(1, 17, 6, 7), torch.rand(1, 6, 7) < 0.8, plan)
     records.append(summed[0])  # what adds the parts is among the others already
     parts: dict[Source, list[bytes]] = defaultdict(list)
     for source, launch in records:

@@ -22,6 +22,7 @@ from trocar.commands.inspect import inspect
 from trocar.contract.bundle import MODEL, open_bundle, update_bundle
 from trocar.contract.engines import EngineSidecar, Profile
 from trocar.contract.errors import ArgumentError, BackendError, BundleError
+from trocar.contract.gpu import Gpu
 from trocar.runtime import Session
 from trocar.runtime.backends import engine_selection as engines
 from trocar.runtime.backends.tensorrt import TensorRtBackend
@@ -290,7 +291,7 @@ def with_engine(tiny: ModuleType, tmp_path: Path) -> Path:
 def with_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def be(name: str = "NVIDIA L4", capability: str = "8.9", version: str = "10.16.1.11") -> None:
         monkeypatch.setattr("trocar.runtime.devices.cuda_count", lambda: (1, ""))
-        monkeypatch.setattr(engines, "gpu_of", lambda index: engines.Gpu(name, capability))
+        monkeypatch.setattr(engines, "find_gpu", lambda index: Gpu(name, capability))
         monkeypatch.setattr(engines, "library_version", lambda flavour: version)
         monkeypatch.setattr("platform.system", lambda: "Linux")
 

@@ -21,7 +21,7 @@ from trocar.contract.bundle import MODEL
 from trocar.contract.errors import BackendError, BundleError, ConfigError
 from trocar.runtime.backends import cuda_graph, open_backend
 from trocar.runtime.backends import onnxruntime as backend_module
-from trocar.runtime.backends.cuda_graph import KEPT, GraphRuns
+from trocar.runtime.backends.cuda_graph import MAX_GRAPHS, CudaGraphCache
 
 
 class Value:
@@ -118,7 +118,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> RecordingSession:
 
 
 def test_one_graph_a_shape_at_addresses_that_stay(recording: RecordingSession) -> None:
-    runs = GraphRuns(recording, index=1)
+    runs = CudaGraphCache(recording, index=1)
     shift = np.array([3], np.uint8)
     kept = []
     for value in range(4):
@@ -133,7 +133,7 @@ def test_one_graph_a_shape_at_addresses_that_stay(recording: RecordingSession) -
         *("run -1", "run -1", "run 1", "run 2"),
         *("replay 1", "replay 2", "replay 1", "replay 2"),
     ]
-    runs.forget()
+    runs.clear()
     (labels,) = runs.infer("frame", frames, {"shift": shift + 1}, ["labels"])
     assert (labels == frames + 4).all()
     (labels,) = runs.infer("frame", frames, {"shift": shift + 1}, ["labels"])
@@ -143,7 +143,7 @@ def test_one_graph_a_shape_at_addresses_that_stay(recording: RecordingSession) -
 
 
 def test_only_some_shapes_get_graphs_and_one_thread_runs_them(recording: RecordingSession) -> None:
-    runs = GraphRuns(recording, index=1)
+    runs = CudaGraphCache(recording, index=1)
     shift = np.array([1], np.uint8)
     wrong: list[int] = []
 
@@ -154,13 +154,13 @@ def test_only_some_shapes_get_graphs_and_one_thread_runs_them(recording: Recordi
             if not (labels == batch + 1).all():
                 wrong.append(batch)
 
-    threads = [threading.Thread(target=go, args=(batch + 1,)) for batch in range(KEPT + 2)]
+    threads = [threading.Thread(target=go, args=(batch + 1,)) for batch in range(MAX_GRAPHS + 2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert len(recording.graphs) == KEPT
+    assert len(recording.graphs) == MAX_GRAPHS
     assert len(recording.threads) == 1
     runs.close()
 
@@ -172,7 +172,7 @@ def test_the_librarys_own_calls_are_these(
     session = onnxruntime.InferenceSession(
         str(tiny_bundle / MODEL), providers=["CPUExecutionProvider"]
     )
-    runs = GraphRuns(session, kind="cpu")
+    runs = CudaGraphCache(session, kind="cpu")
     names = [output.name for output in session.get_outputs()]
     for shift in range(3):
         for batch in (1, 3):
@@ -187,7 +187,7 @@ def test_asking_for_graphs_reaches_the_provider_or_is_an_error(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_bundle / MODEL
-    with pytest.raises(BackendError, match="CUDA graphs were asked for on cpu"):
+    with pytest.raises(BackendError, match="CUDA graphs were requested on cpu"):
         open_backend("onnxruntime", model, graphs=True)
     monkeypatch.setattr(backend_module, "require_cuda", lambda device: None)
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -200,7 +200,7 @@ def test_asking_for_graphs_reaches_the_provider_or_is_an_error(
             raise RuntimeError("not all nodes are on CUDA\nand so on")
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Refusing)
-    with pytest.raises(BackendError, match=r"CUDA graphs were asked for, but .* not all nodes"):
+    with pytest.raises(BackendError, match=r"CUDA graphs were requested, but .* not all nodes"):
         open_backend("onnxruntime", model, device="cuda:1", graphs=True)
     with pytest.raises(BundleError, match="not all nodes are on CUDA"):
         open_backend("onnxruntime", model, device="cuda:1")

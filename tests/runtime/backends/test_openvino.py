@@ -39,7 +39,7 @@ def test_openvino_states_what_it_cannot_do(tiny_bundle: Path) -> None:
     pytest.importorskip("openvino")
     with pytest.raises(BackendError, match="runs on the CPU"):
         Session.open(tiny_bundle, backend="openvino", device="cuda")
-    with pytest.raises(BackendError, match="int8 was asked for, but the graph"):
+    with pytest.raises(BackendError, match="int8 was requested, but the graph"):
         Session.open(tiny_bundle, backend="openvino", precision="int8")
 
 

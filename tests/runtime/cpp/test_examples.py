@@ -12,6 +12,7 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
+from places import ROOT
 
 from trocar.runtime.session import Session
 
@@ -100,6 +101,60 @@ def test_ctypes(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(said)
+
+
+def _fences(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def _code_blocks(text: str) -> list[str]:
+    """Doxygen's ``@code`` blocks without the leading asterisks."""
+    blocks = re.findall(r"@code\n(.*?)\* @endcode", text, re.DOTALL)
+    return [re.sub(r"^ \* ?", "", block, flags=re.MULTILINE) for block in blocks]
+
+
+def _compile(source: str, suffix: str, folder: Path, build: Path) -> None:
+    file = folder / f"snippet{suffix}"
+    file.write_text(source)
+    compiler = ["gcc", "-std=c11"] if suffix == ".c" else ["g++", "-std=c++17"]
+    done = subprocess.run(
+        [*compiler, "-fsyntax-only", "-Wall", "-Werror", "-Wno-unused",
+         f"-I{build.parent / 'include'}", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, source + done.stderr
+
+
+def test_the_snippets_of_the_documentation_compile(build: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    c_snippets, cpp_snippets = _fences(text, "c"), _fences(text, "cpp")
+    assert c_snippets
+    assert cpp_snippets
+    for snippet in c_snippets:
+        source = f"#include <stdio.h>\n#include <trocar/trocar.h>\nvoid f(void) {{\n{snippet}}}\n"
+        _compile(source, ".c", tmp_path, build)
+    for snippet in cpp_snippets:
+        source = (
+            "#include <cstdio>\n#include <trocar/trocar.hpp>\n"
+            f"void f(const std::uint8_t *rgb, int width, int height) {{\n{snippet}}}\n"
+        )
+        _compile(source, ".cpp", tmp_path, build)
+
+
+def test_the_examples_in_the_headers_compile(build: Path, tmp_path: Path) -> None:
+    include = build.parent / "include" / "trocar"
+    (program,) = _code_blocks((include / "trocar.h").read_text(encoding="utf-8"))
+    _compile(program, ".c", tmp_path, build)
+    (snippet,) = _code_blocks((include / "trocar.hpp").read_text(encoding="utf-8"))
+    _compile(
+        "#include <trocar/trocar.hpp>\nvoid draw(std::string_view name, const double *box);\n"
+        f"void f(const std::uint8_t *rgb, int width, int height) {{\n{snippet}}}\n",
+        ".cpp",
+        tmp_path,
+        build,
+    )
 
 
 def test_a_host_s_own_library_is_left_alone(

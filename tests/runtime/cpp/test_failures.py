@@ -175,7 +175,7 @@ def test_library_that_is_not_there(cpp: ModuleType, library: str, tiny_bundle: P
     with pytest.raises(cpp.TrocarFailure, match="TROCAR_ONNXRUNTIME") as error:
         cpp.Session(library, str(tiny_bundle), library="/nowhere/libonnxruntime.so")
     assert error.value.code == 10
-    with pytest.raises(cpp.TrocarFailure, match="is no ONNX Runtime") as error:
+    with pytest.raises(cpp.TrocarFailure, match="is not an ONNX Runtime") as error:
         cpp.Session(library, str(tiny_bundle), library=library)
     assert error.value.code == 9
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable
-from trocar.runtime.locate.field_of_view import View
+from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import LocateOptions, locate
 
 TABLE = ClassTable(
@@ -81,7 +81,7 @@ def check(
         TABLE,
         frame_size,
         options,
-        view=None if view is None else View(x=view[0], y=view[1], radius=view[2]),
+        view=None if view is None else FieldOfView(x=view[0], y=view[1], radius=view[2]),
     )
     session = located.fine if fine else located.default
     found = compare.locate(

@@ -13,9 +13,9 @@ from trocar.contract.classes import ClassRow, ClassTable
 from trocar.contract.errors import ConfigError
 from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
-from trocar.runtime.draw.sprites import RegionPaint, mark_from_mask, tip_mark
-from trocar.runtime.draw.text import readable_on, text_mask
-from trocar.runtime.locate.field_of_view import RoundView, find_view
+from trocar.runtime.draw.sprites import RegionPainter, sprite_from_mask, tip_sprite
+from trocar.runtime.draw.text import contrasting_colour, text_mask
+from trocar.runtime.locate.field_of_view import FieldOfViewTracker, find_field_of_view
 from trocar.runtime.pipeline.frame_processor import Analyser
 from trocar.runtime.pipeline.simulated_live import displayed
 from trocar.runtime.session import Session
@@ -90,22 +90,22 @@ def test_text_is_cut_off_at_the_border() -> None:
     assert mask.max() > 200
     image = np.zeros((20, 30, 3), np.uint8)
     for x, y in ((-10, -3), (25, 15), (100, 100), (-500, 0)):
-        mark_from_mask(mask, (255, 255, 255)).stamp(image, x, y)
-    assert readable_on((255, 255, 0)) == (0, 0, 0)
-    assert readable_on((0, 0, 90)) == (255, 255, 255)
+        sprite_from_mask(mask, (255, 255, 255)).blit(image, x, y)
+    assert contrasting_colour((255, 255, 0)) == (0, 0, 0)
+    assert contrasting_colour((0, 0, 90)) == (255, 255, 255)
 
 
-def test_marks_mix_with_what_is_below_them() -> None:
+def test_sprites_mix_with_what_is_below_them() -> None:
     cover = np.array([[0, 255, 128]], np.uint8)
     image = np.full((1, 3, 3), 200, np.uint8)
-    mark_from_mask(cover, (100, 0, 50), keep=0.5).stamp(image, 0, 0)
+    sprite_from_mask(cover, (100, 0, 50), background_gain=0.5).blit(image, 0, 0)
     assert image[0, 0].tolist() == [100, 100, 100]
     assert image[0, 1].tolist() == [100, 0, 50]
     assert np.abs(image[0, 2] - np.array([100.0, 50, 75])).max() <= 1
     for ground in (0, 90, 255):
         stamped = np.full((41, 41, 3), ground, np.uint8)
-        mark = tip_mark((250, 20, 20), 1.5)
-        mark.stamp(stamped, 20 - mark.ink.shape[1] // 2, 20 - mark.ink.shape[0] // 2)
+        sprite = tip_sprite((250, 20, 20), 1.5)
+        sprite.blit(stamped, 20 - sprite.colour.shape[1] // 2, 20 - sprite.colour.shape[0] // 2)
         assert stamped[20, 20].tolist() == [255, 255, 255]
         assert (stamped[0] == ground).all()
         assert (np.abs(stamped - np.array([250.0, 20, 20])).max(axis=-1) < 8).any()
@@ -116,7 +116,7 @@ def test_an_outline_is_as_wide_as_asked_for_and_lies_on_the_edge(line: int) -> N
     smooth = np.zeros((60, 80), np.uint8)
     smooth[:, 40:] = 255
     picture = np.full((60, 80, 3), 100, np.uint8)
-    RegionPaint((250, 0, 0), 0.4).paint(picture, smooth, line)
+    RegionPainter((250, 0, 0), 0.4).paint(picture, smooth, line)
     row = picture[30, :, 0].astype(int)
     outline = np.flatnonzero(row == 250)
     assert len(outline) == line
@@ -147,7 +147,7 @@ def round_picture(x: float, y: float, radius: float, *, seed: int = 0) -> np.nda
 
 @pytest.mark.parametrize(("x", "y", "radius"), [(320, 240, 230), (350, 250, 300), (300, 230, 200)])
 def test_the_round_view_is_found_past_a_dark_instrument(x: float, y: float, radius: float) -> None:
-    view = find_view(round_picture(x, y, radius))
+    view = find_field_of_view(round_picture(x, y, radius))
     assert view is not None
     assert abs(view.x - x) < 6
     assert abs(view.y - y) < 6
@@ -156,9 +156,9 @@ def test_the_round_view_is_found_past_a_dark_instrument(x: float, y: float, radi
 
 def test_a_full_picture_has_no_round_view() -> None:
     bright = np.random.default_rng(0).integers(60, 200, (480, 640, 3)).astype(np.uint8)
-    assert find_view(bright) is None
-    assert find_view(np.zeros((480, 640, 3), np.uint8)) is None
-    finder = RoundView()
+    assert find_field_of_view(bright) is None
+    assert find_field_of_view(np.zeros((480, 640, 3), np.uint8)) is None
+    finder = FieldOfViewTracker()
     views = [finder.update(round_picture(320, 240, 230, seed=i)) for i in range(5)]
     assert views[-1] is not None
     for _ in range(100):

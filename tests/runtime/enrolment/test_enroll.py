@@ -118,7 +118,7 @@ def test_a_class_is_replaced_only_when_asked(
     bundle: Path, photos: Callable[..., list[Path]]
 ) -> None:
     enroll(bundle, SAW, photos(SAW, range(100, 103)), threads=1)
-    with pytest.raises(DataError, match="has a class 'bone saw' already"):
+    with pytest.raises(DataError, match="already has a class 'bone saw'"):
         enroll(bundle, "Bone  Saw", photos(SAW, range(103, 106)), threads=1)
     done = enroll(bundle, SAW, photos(SAW, range(103, 107)), replace_class=True, threads=1)
     assert done.replaced
@@ -133,7 +133,7 @@ def test_what_cannot_be_told_apart_is_refused_by_name_and_similarity(
     before = (bundle / "manifest.json").read_bytes()
     files = sorted(p.name for p in bundle.iterdir())
     with pytest.raises(
-        DataError, match=r"told apart from '.+' in .+: their similarity is -?\d\.\d+"
+        DataError, match=r"distinguished from '.+' in .+: their similarity is -?\d\.\d+"
     ):
         # Photographs of a mixture: no class of their own, each is one that is there already.
         enroll(
@@ -183,9 +183,9 @@ def test_files_that_are_no_photographs(
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.png").write_bytes(b"")
     for file, words in (
-        (text, "no picture"),
+        (text, "cannot be decoded as a picture"),
         (tmp_path / "cut.jpg", "truncated"),
-        (tmp_path / "empty.png", "no picture"),
+        (tmp_path / "empty.png", "is empty"),
         (tmp_path / "missing.png", "No such file"),
     ):
         with pytest.raises(DataError, match=words):
@@ -199,7 +199,7 @@ def test_fixed_classes_and_segmentation_bundles_are_refused(
 ) -> None:
     with pytest.raises(BundleError, match="fixed set of classes"):
         enroll(plain_bundle, SAW, [photo_kit.picture(SAW, 1)])
-    with pytest.raises(BundleError, match="segmentation bundle, a classifier is wanted"):
+    with pytest.raises(BundleError, match="segmentation bundle, expected a classification bundle"):
         enroll(seg_bundle, SAW, [photo_kit.picture(SAW, 1)])
 
 
@@ -245,7 +245,7 @@ def test_a_backend_that_cannot_take_classes_refuses(
     unchanged = open_bundle(bundle)
     set_classes(Other(), unchanged)  # type: ignore[arg-type]
     done = enroll(bundle, SAW, photos(SAW, range(100, 103)), threads=1)
-    with pytest.raises(BackendError, match="another engine cannot take"):
+    with pytest.raises(BackendError, match="another engine does not support"):
         set_classes(Other(), done.bundle)  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable
 from trocar.contract.errors import ArgumentError
-from trocar.runtime.locate.field_of_view import View
+from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import LocateOptions, locate
 
 TABLE = ClassTable.from_names(
@@ -130,7 +130,7 @@ def test_without_a_border_the_outer_end_is_the_entry_side() -> None:
 def test_the_round_view_is_a_border() -> None:
     labels = blank()
     rod(labels, (40, 128), (160, 128))
-    view = View(x=160, y=128, radius=120)
+    view = FieldOfView(x=160, y=128, radius=120)
     (free,) = locate(labels, None, TABLE, (H, W))
     (found,) = locate(labels, None, TABLE, (H, W), view=view)
     assert not free.touches_border

@@ -1,8 +1,9 @@
 /**
  * @file trocar.h
- * @brief Trocar for C and everything with a C interface: a bundle in, located instruments out.
+ * @brief Trocar for C, and for every language with a C interface: bundles and frames in, located
+ *        instruments out.
  *
- * A whole program:
+ * A complete program:
  * @code
  *     #include <stdio.h>
  *     #include <trocar/trocar.h>
@@ -30,29 +31,28 @@
  * @endcode
  *
  * @par Ownership
- * Every buffer that a call writes is the caller's; after a call has returned the library touches no
- * frame, result or option of it again, `trocar_options.log` and its context excepted. Texts inside
- * `trocar_info` and `trocar_class` belong to the session and live until it is closed. What
- * `trocar_session_open` gives, `trocar_session_close` takes back.
+ * The caller owns every buffer that a call writes. After a call has returned, the library does not use
+ * its frames, results and options any more, except `trocar_options.log` and its context. Texts inside
+ * `trocar_info` and `trocar_class` belong to the session and are valid until it is closed.
+ * `trocar_session_close` frees the session of `trocar_session_open`.
  *
  * @par Structs
- * Each starts with `size`; set it to `sizeof` of the struct, and zero the rest before filling it in.
- * Later versions append members only, so a program built against an older header keeps working. In
- * arrays of structs the `size` of the first element is the distance between elements.
+ * Each struct starts with `size`. Set it to `sizeof` of the struct, and set all other members to zero
+ * before filling it in. Later versions only append members, so a program built with an older header
+ * keeps working. In an array of structs, `size` of the first element is the distance between elements.
  *
  * @par Threads
- * Different sessions are independent. One session may be used from several threads: calls on it take
- * turns. Closing a session while another thread uses it is an error of the caller. For parallel
- * inference open one session a thread.
+ * Sessions are independent. One session may be used from several threads; its calls are serialised.
+ * The caller must not close a session while another thread uses it. For parallel inference open one
+ * session per thread.
  *
  * @par Errors
- * A call returns a status whose values are those of Trocar's Python errors, and fills the
- * `trocar_error` it is given (NULL is allowed). No exception leaves the library and it never ends
- * the process. After a failed run the contents of the output buffers are not specified, and the
- * session may be used on.
+ * A call returns a status, whose values are those of Trocar's Python errors, and fills its
+ * `trocar_error` (NULL is allowed). The library throws no exception and never ends the process. After a
+ * failed run the contents of the output buffers are unspecified; the session can be used again.
  *
  * @par Memory
- * After the first call with a given batch and frame size, a call allocates nothing of its own.
+ * After the first call with a given batch and frame size, the library allocates no memory per call.
  */
 #ifndef TROCAR_H
 #define TROCAR_H
@@ -70,7 +70,7 @@
 #define TROCAR_ABI_VERSION 0
 
 #if defined(TROCAR_STATIC)
-/** Marks what the shared library gives out. */
+/** Marks the functions that the shared library exports. */
 #define TROCAR_API
 #elif defined(_WIN32)
 #ifdef TROCAR_BUILDING
@@ -86,19 +86,19 @@
 extern "C" {
 #endif
 
-/** What became of a call. The numbers never change. */
+/** Status of a call. The numbers never change. */
 typedef enum trocar_status {
-    TROCAR_OK = 0,                  /**< It worked. */
-    TROCAR_ERROR = 1,               /**< Anything that fits nowhere else, memory included. */
+    TROCAR_OK = 0,                  /**< Success. */
+    TROCAR_ERROR = 1,               /**< Any other error, e.g. out of memory. */
     TROCAR_ERROR_CONFIG = 2,        /**< Not returned by this library. */
     TROCAR_ERROR_DATA = 3,          /**< Not returned by this library. */
     TROCAR_ERROR_BUNDLE = 4,        /**< The bundle is missing, truncated or malformed. */
     TROCAR_ERROR_INTEGRITY = 5,     /**< A file's SHA-256 is not the manifest's. */
-    TROCAR_ERROR_VERSION = 6,       /**< The bundle is of a schema this library cannot read. */
+    TROCAR_ERROR_VERSION = 6,       /**< The bundle has a schema that this library cannot read. */
     TROCAR_ERROR_CHECKPOINT = 7,    /**< Not returned by this library. */
-    TROCAR_ERROR_PARITY = 8,        /**< The golden frame comes out different on this machine. */
-    TROCAR_ERROR_BACKEND = 9,       /**< Device, backend or precision is not to be had here. */
-    TROCAR_ERROR_MISSING_EXTRA = 10, /**< The backend was not compiled in, or its library lacks. */
+    TROCAR_ERROR_PARITY = 8,        /**< The golden frame's result differs on this machine. */
+    TROCAR_ERROR_BACKEND = 9,       /**< Device, backend or precision is not available. */
+    TROCAR_ERROR_MISSING_EXTRA = 10, /**< The backend is not compiled in, or its library is missing. */
     TROCAR_ERROR_OUTPUT_EXISTS = 11, /**< Not returned by this library. */
     TROCAR_ERROR_TRAINING = 12,     /**< Not returned by this library. */
     TROCAR_ERROR_SOURCE = 13,       /**< Not returned by this library. */
@@ -109,15 +109,15 @@ typedef enum trocar_status {
 
 /** Order of a frame's bytes. */
 typedef enum trocar_format {
-    TROCAR_RGB = 0,  /**< 3 bytes a pixel. Handed to the model without a copy when tightly packed. */
-    TROCAR_BGR = 1,  /**< 3 bytes a pixel, as OpenCV has it. */
-    TROCAR_RGBA = 2, /**< 4 bytes a pixel, alpha ignored. */
-    TROCAR_BGRA = 3, /**< 4 bytes a pixel, alpha ignored. */
-    TROCAR_GRAY = 4, /**< 1 byte a pixel, used for all three channels. */
+    TROCAR_RGB = 0,  /**< 3 bytes per pixel. If tightly packed, passed to the model without a copy. */
+    TROCAR_BGR = 1,  /**< 3 bytes per pixel, as in OpenCV. */
+    TROCAR_RGBA = 2, /**< 4 bytes per pixel, alpha ignored. */
+    TROCAR_BGRA = 3, /**< 4 bytes per pixel, alpha ignored. */
+    TROCAR_GRAY = 4, /**< 1 byte per pixel, used for all three channels. */
     TROCAR_NV12 = 5  /**< A plane of Y, then one of U and V at half size; width and height even. */
 } trocar_format;
 
-/** How the YUV of an NV12 frame was made. */
+/** Colour matrix and range of an NV12 frame. */
 typedef enum trocar_yuv {
     TROCAR_BT709_LIMITED = 0, /**< HD video. */
     TROCAR_BT601_LIMITED = 1, /**< SD video. */
@@ -131,45 +131,45 @@ typedef enum trocar_label_size {
     TROCAR_LABELS_FRAME = 1    /**< The frame's, enlarged by nearest neighbour. */
 } trocar_label_size;
 
-/** What a model does. */
+/** Task of a model. */
 typedef enum trocar_task {
     TROCAR_SEGMENTATION = 0,  /**< Frames to label maps and instruments. */
-    TROCAR_CLASSIFICATION = 1 /**< Frames to class scores and, where it has one, an embedding. */
+    TROCAR_CLASSIFICATION = 1 /**< Frames to class scores and, if the model has one, an embedding. */
 } trocar_task;
 
-/** An opened, checked and warm bundle. */
+/** An opened, verified and warm bundle. */
 typedef struct trocar_session trocar_session;
 
-/** Why a call failed: what happened, and what to do about it. UTF-8, always terminated. */
+/** Why a call failed: what happened, and what to do next. UTF-8, always terminated. */
 typedef struct trocar_error {
     uint32_t size;      /**< `sizeof(trocar_error)`. */
     int32_t code;       /**< The status that was returned. */
-    char message[1024]; /**< What was got and what was expected. */
+    char message[1024]; /**< What happened, with the actual and the expected value. */
     char remedy[512];   /**< What to do next; may be empty. */
 } trocar_error;
 
-/** Receives what the backend's library logs; may be called from any thread during calls. */
+/** Receives the log of the backend's library; may be called from any thread during calls. */
 typedef void (*trocar_log)(void *context, int32_t severity, const char *message);
 
-/** How to open a session. Zero means the default everywhere. */
+/** How to open a session. Zero is the default of every member. */
 typedef struct trocar_options {
     uint32_t size;             /**< `sizeof(trocar_options)`. */
-    int32_t threads;           /**< CPU threads; 0: one for each usable core. */
+    int32_t threads;           /**< CPU threads; 0: one per usable core. */
     const char *backend;       /**< `onnxruntime` (default), `tensorrt` or `tensorrt-rtx`. */
-    const char *device;        /**< `cpu` (default), `cuda` or `cuda:N`: this one, or an error. */
+    const char *device;        /**< `cpu` (default), `cuda` or `cuda:N`; no fallback. */
     const char *provider;      /**< ONNX Runtime on CUDA: `cuda` (default), `tensorrt`, or
                                     `tensorrt-rtx`. */
-    const char *precision;     /**< `fp32`, `fp16`, `bf16`, `int8`: must be the bundle's. */
-    const char *library;       /**< File of the backend's library; NULL: searched for. */
-    int32_t no_spinning;       /**< 1: idle CPU threads sleep, which leaves cores to others. */
+    const char *precision;     /**< `fp32`, `fp16`, `bf16` or `int8`; must be the bundle's. */
+    const char *library;       /**< File of the backend's library; NULL: searched. */
+    int32_t no_spinning;       /**< 1: idle CPU threads sleep, so others get the cores. */
     int32_t min_pixels;        /**< Smallest region in pixels of the label map; 0: 16. */
-    double min_area;           /**< Smallest region as a share of the label map; 0: 0.0005,
-                                    below 0: none. */
-    trocar_log log;            /**< NULL: the backend's library says nothing. */
-    void *log_context;         /**< Handed to `log`. */
+    double min_area;           /**< Smallest region as a fraction of the label map;
+                                    0: 0.0005, below 0: no limit. */
+    trocar_log log;            /**< NULL: no log. */
+    void *log_context;         /**< Passed to `log`. */
 } trocar_options;
 
-/** One frame. Rows lie `stride` bytes apart; a negative stride means bottom-up. */
+/** One frame. The distance of rows is `stride` bytes; a negative stride means bottom-up. */
 typedef struct trocar_frame {
     uint32_t size;            /**< `sizeof(trocar_frame)`. */
     int32_t format;           /**< A `trocar_format`. */
@@ -177,33 +177,33 @@ typedef struct trocar_frame {
     int32_t height;           /**< Pixels, 1..32768. */
     const uint8_t *data;      /**< Top-left pixel; of NV12 the Y plane. */
     ptrdiff_t stride;         /**< Bytes from one row to the next; 0: tightly packed. */
-    const uint8_t *chroma;    /**< NV12: the UV plane; NULL: right after the Y plane. */
+    const uint8_t *chroma;    /**< NV12: the UV plane; NULL: directly after the Y plane. */
     ptrdiff_t chroma_stride;  /**< NV12: bytes from one row of UV to the next; 0: as `stride`. */
     int32_t yuv;              /**< NV12: a `trocar_yuv`. */
     int32_t reserved;         /**< 0. */
-    double view[3];           /**< Centre x, y and radius of the endoscope's round picture in frame
-                                   pixels; radius 0: the whole frame. */
+    double view[3];           /**< Centre x, y and radius of the endoscope's field of view in frame
+                                   pixels; radius 0: the full frame. */
 } trocar_frame;
 
 /** One located instrument, in pixels of the frame; pixel (0, 0) covers [0, 1) x [0, 1). */
 typedef struct trocar_instrument {
-    uint32_t size;          /**< Set by the library: how many bytes it wrote. */
-    int32_t class_id;       /**< Row of the class table; of joined part rows the smallest. */
-    int32_t touches_border; /**< 1 if it touches the border of the frame or of the view. */
+    uint32_t size;          /**< Set by the library: number of bytes written. */
+    int32_t class_id;       /**< Row of the class table; of joined rows the smallest. */
+    int32_t touches_border; /**< 1 if it touches the border of the frame or of the field of view. */
     int32_t has_entry;      /**< 1 if `entry` is set. */
-    int32_t tip_count;      /**< 0, 1 or 2; two when both jaws show. */
-    int32_t joined;         /**< 1 if rows of a common type were joined: its name is the type. */
+    int32_t tip_count;      /**< 0, 1 or 2; two if the jaws are open. */
+    int32_t joined;         /**< 1 if rows of a common type were joined; its name is then the type. */
     double score;           /**< Mean confidence of its pixels, 0..1. */
     double box[4];          /**< x0, y0, x1, y1, half open. */
     double centroid[2];     /**< x, y. */
     double area;            /**< Square pixels. */
     double axis[2];         /**< Unit vector dx, dy, from entry to tip. */
-    double angle;           /**< Of `axis` in degrees, -180..180, positive downwards. */
+    double angle;           /**< Direction of `axis` in degrees, -180..180; positive is down. */
     double tips[2][2];      /**< x, y of each tip. */
     double entry[2];        /**< Where the shaft enters the view. */
 } trocar_instrument;
 
-/** What one frame gave. Buffers that are NULL are not filled. */
+/** Result of one frame. Buffers that are NULL are not filled. */
 typedef struct trocar_result {
     uint32_t size; /**< `sizeof(trocar_result)`. */
     /* The caller fills these in. */
@@ -212,40 +212,40 @@ typedef struct trocar_result {
     ptrdiff_t label_stride;          /**< Bytes from one row to the next; 0: tightly packed. */
     size_t label_bytes;              /**< Size of the buffer at `labels`. */
     float *confidence;               /**< Largest softmax 0..1 at network size, tightly packed. */
-    size_t confidence_capacity;      /**< Floats that fit there. */
+    size_t confidence_capacity;      /**< Size of that buffer in floats. */
     trocar_instrument *instruments;  /**< Array for instruments. */
-    uint32_t instrument_capacity;    /**< Elements that fit there. */
+    uint32_t instrument_capacity;    /**< Size of that array in elements. */
     uint32_t instrument_size;        /**< `sizeof(trocar_instrument)` of the caller. */
     float *scores;                   /**< A classifier's class scores. */
-    size_t score_capacity;           /**< Floats that fit there. */
+    size_t score_capacity;           /**< Size of that buffer in floats. */
     float *embedding;                /**< A classifier's embedding. */
-    size_t embedding_capacity;       /**< Floats that fit there. */
+    size_t embedding_capacity;       /**< Size of that buffer in floats. */
     /* The library fills these in. */
     uint32_t instrument_count;       /**< Elements written. */
-    uint32_t instrument_total;       /**< Instruments found; more than written if the array is
-                                          too short: then the last in order are missing. */
+    uint32_t instrument_total;       /**< Instruments located. If the array is too short, this is
+                                          above `instrument_count`, and the last are missing. */
     int32_t label_width;             /**< Pixels of a row at `labels`. */
     int32_t label_height;            /**< Rows at `labels`. */
-    double convert_ms;               /**< Time spent on the frames' bytes, whole batch. */
-    double infer_ms;                 /**< Time in the model, whole batch. */
-    double locate_ms;                /**< Time on locating and writing this result. */
+    double convert_ms;               /**< Conversion of the frames, full batch. */
+    double infer_ms;                 /**< Inference, full batch. */
+    double locate_ms;                /**< Locating instruments and writing this result. */
 } trocar_result;
 
-/** What a session is. */
+/** Properties of a session. */
 typedef struct trocar_info {
     uint32_t size;           /**< `sizeof(trocar_info)`. */
     int32_t task;            /**< A `trocar_task`. */
     int32_t network_width;   /**< Pixels. */
     int32_t network_height;  /**< Pixels. */
     int32_t class_count;     /**< Rows of the class table. */
-    int32_t score_count;     /**< A classifier's scores; else 0. */
+    int32_t score_count;     /**< Number of a classifier's scores; else 0. */
     int32_t embedding_count; /**< Length of a classifier's embedding; else 0. */
-    int32_t golden;          /**< 1 if the golden frame was replayed and found equal. */
-    const char *name;        /**< Of the model. */
-    const char *method;      /**< How it was trained. */
-    const char *backend;     /**< What runs it. */
-    const char *device;      /**< Where. */
-    const char *precision;   /**< In which arithmetic. */
+    int32_t golden;          /**< 1 if the golden frame was replayed and is equal. */
+    const char *name;        /**< Name of the model. */
+    const char *method;      /**< Training method. */
+    const char *backend;     /**< Name of the backend. */
+    const char *device;      /**< Device in use, e.g. `cuda:0`. */
+    const char *precision;   /**< Precision of the arithmetic. */
     const char *library;     /**< Name and version of the backend's library. */
 } trocar_info;
 
@@ -281,26 +281,26 @@ TROCAR_API int32_t trocar_abi_version(void);
 TROCAR_API const char *trocar_status_name(int32_t status);
 
 /**
- * Opens a bundle, checks every hash, and replays its golden frame, which warms it up.
- * @param path    The bundle's folder, or an `.onnx` file that carries its manifest. UTF-8.
+ * Opens a bundle, checks every hash, and replays its golden frame, which is also the warm-up.
+ * @param path    The bundle's folder, or an `.onnx` file that contains its manifest. UTF-8.
  * @param options NULL for the defaults.
  * @param session Receives the session; NULL after a failure.
  * @param error   May be NULL.
- * @return `TROCAR_OK`, or why there is no session.
+ * @return `TROCAR_OK`, or the reason why there is no session.
  */
 TROCAR_API trocar_status trocar_session_open(const char *path, const trocar_options *options,
                                              trocar_session **session, trocar_error *error);
 
 /**
- * Gives a session back.
+ * Closes a session and frees it.
  * @param session The session; NULL is allowed.
  */
 TROCAR_API void trocar_session_close(trocar_session *session);
 
 /**
- * Says what a session is.
+ * Gives the properties of a session.
  * @param session The session.
- * @param info    Receives it, as far as its `size` goes.
+ * @param info    Receives the members that its `size` covers.
  * @param error   May be NULL.
  * @return `TROCAR_OK` or `TROCAR_ERROR_ARGUMENT`.
  */
@@ -323,24 +323,24 @@ TROCAR_API trocar_status trocar_session_class(const trocar_session *session, int
  * @param session The session.
  * @param frames  `count` frames, all of one width and height.
  * @param count   1..64.
- * @param results `count` results, one a frame.
+ * @param results `count` results, one per frame.
  * @param error   May be NULL.
- * @return `TROCAR_OK`, or why the results are not to be used.
+ * @return `TROCAR_OK`, or the reason why the results are invalid.
  */
 TROCAR_API trocar_status trocar_session_run(trocar_session *session, const trocar_frame *frames,
                                             uint32_t count, trocar_result *results,
                                             trocar_error *error);
 
 /**
- * Locates instruments in a label map that did not come straight from the model, e.g. a smoothed one.
- * @param session    Its class table says what the labels mean.
+ * Locates instruments in a label map that is not the model's direct output, e.g. a smoothed one.
+ * @param session    Its class table gives the meaning of the labels.
  * @param labels     Class ids, `height` rows of `stride` bytes (0: `width`).
  * @param width      1..8192.
  * @param height     1..8192.
  * @param stride     Bytes from one row to the next.
  * @param confidence `height * width` floats, or NULL.
- * @param frame      Only its width, height and view are read: what the results are measured in.
- * @param result     Its instruments are filled in.
+ * @param frame      Only its width, height and view are read; results are in its pixels.
+ * @param result     Receives the instruments.
  * @param error      May be NULL.
  * @return `TROCAR_OK` or `TROCAR_ERROR_ARGUMENT`.
  */
@@ -350,8 +350,8 @@ TROCAR_API trocar_status trocar_session_locate(trocar_session *session, const ui
                                                trocar_result *result, trocar_error *error);
 
 /**
- * Checks a manifest's text as opening a bundle would, without files.
- * @param json   UTF-8, need not be terminated.
+ * Checks the text of a manifest, as `trocar_session_open` does, without the files.
+ * @param json   UTF-8, not necessarily terminated.
  * @param length Bytes.
  * @param error  May be NULL.
  * @return `TROCAR_OK`, `TROCAR_ERROR_BUNDLE` or `TROCAR_ERROR_VERSION`.

@@ -1,16 +1,16 @@
 /**
  * @file trocar.hpp
- * @brief Trocar for C++17: the C interface with owners, views and exceptions. Header only.
+ * @brief Trocar for C++17: the C interface with ownership, views and exceptions. Header only.
  *
  * @code
  *     trocar::Session session("model.trocar");
- *     for (const trocar_instrument &found : session.run({rgb, width, height}).instruments())
- *         draw(session.class_row(found.class_id).name, found.box);
+ *     for (const trocar_instrument &instrument : session.run({rgb, width, height}).instruments())
+ *         draw(session.class_row(instrument.class_id).name, instrument.box);
  * @endcode
  *
- * A `Session` may be moved, not copied, and is used by one thread at a time: `run` gives a
- * reference to a result that lives in the session until its next `run`. Threads that share a
- * session use `run(frame, result)` with a `Result` of their own.
+ * A `Session` can be moved but not copied. `run(frame)` returns a reference to a result inside the
+ * session, which is valid until the next `run`, so only one thread may call it. Threads that share
+ * a session call `run(frame, result)`, each with its own `Result`.
  */
 #ifndef TROCAR_HPP
 #define TROCAR_HPP
@@ -27,7 +27,7 @@
 
 namespace trocar {
 
-/// A failed call: `what()` says what happened, `remedy()` what to do about it.
+/// A failed call: `what()` states what happened, `remedy()` what to do next.
 class Error : public std::runtime_error {
   public:
     /// @param error What the call filled in.
@@ -45,13 +45,13 @@ class Error : public std::runtime_error {
     std::string remedy_;
 };
 
-/// A view of elements that lie in a row and belong to someone else.
+/// A view of contiguous elements that another object owns.
 template <class Element>
 class View {
   public:
     constexpr View() = default;
     /// @param data  The first element.
-    /// @param size  How many there are.
+    /// @param size  Number of elements.
     constexpr View(const Element *data, std::size_t size) : data_(data), size_(size) {}
     /// The first element.
     constexpr const Element *begin() const { return data_; }
@@ -59,9 +59,9 @@ class View {
     constexpr const Element *end() const { return data_ + size_; }
     /// The first element.
     constexpr const Element *data() const { return data_; }
-    /// How many elements there are.
+    /// Number of elements.
     constexpr std::size_t size() const { return size_; }
-    /// Whether there are none.
+    /// Whether it has no element.
     constexpr bool empty() const { return size_ == 0; }
     /// One element; `index` is not checked.
     constexpr const Element &operator[](std::size_t index) const { return data_[index]; }
@@ -72,12 +72,12 @@ class View {
 };
 
 namespace detail {
-/// A struct of the C interface with its size set.
+/// A struct of the C interface with `size` set and all other members zero.
 template <class Struct>
 Struct sized() {
-    Struct made{};
-    made.size = sizeof made;
-    return made;
+    Struct value{};
+    value.size = sizeof value;
+    return value;
 }
 
 inline void check(trocar_status status, const trocar_error &error) {
@@ -91,16 +91,16 @@ struct Options {
     std::string device;           ///< Empty: `cpu`.
     std::string provider;         ///< Empty: the device's own.
     std::string precision;        ///< Empty: the bundle's.
-    std::string library;          ///< Empty: searched for.
-    int threads = 0;              ///< 0: one for each usable core.
+    std::string library;          ///< Empty: searched.
+    int threads = 0;              ///< 0: one per usable core.
     bool spinning = true;         ///< Whether idle CPU threads spin.
-    double min_area = 0;          ///< 0: the default; below 0: none.
+    double min_area = 0;          ///< 0: the default; below 0: no limit.
     int min_pixels = 0;           ///< 0: the default.
-    trocar_log log = nullptr;     ///< Receives what the backend's library logs.
-    void *log_context = nullptr;  ///< Handed to `log`.
+    trocar_log log = nullptr;     ///< Receives the log of the backend's library.
+    void *log_context = nullptr;  ///< Passed to `log`.
 };
 
-/// A frame in the caller's memory.
+/// A frame in memory of the caller.
 struct Frame : trocar_frame {
     /// @param pixels  Top-left pixel.
     /// @param w       Width in pixels.
@@ -118,10 +118,10 @@ struct Frame : trocar_frame {
     }
 };
 
-/// Room for one frame's result; its memory stays from run to run.
+/// Result of one frame; its memory is reused from run to run.
 class Result {
   public:
-    /// What was found, in order.
+    /// The instruments, in order.
     View<trocar_instrument> instruments() const {
         return {instruments_.data(), raw_.instrument_count};
     }
@@ -136,20 +136,20 @@ class Result {
     View<float> scores() const { return {scores_.data(), scores_.size()}; }
     /// A classifier's embedding.
     View<float> embedding() const { return {embedding_.data(), embedding_.size()}; }
-    /// Pixels of a row of `labels()`.
+    /// Pixels per row of `labels()`.
     int width() const { return raw_.label_width; }
     /// Rows of `labels()`.
     int height() const { return raw_.label_height; }
-    /// Whether more instruments were found than the room holds.
+    /// Whether more instruments were located than `instruments()` contains.
     bool truncated() const { return raw_.instrument_total > raw_.instrument_count; }
-    /// Times and counts as the C interface gives them.
+    /// The struct of the C interface, with times and counts.
     const trocar_result &raw() const { return raw_; }
 
   private:
     friend class Session;
 
     void prepare(const trocar_info &info, const trocar_frame &frame, trocar_label_size size,
-                 std::size_t most) {
+                 std::size_t max_instruments) {
         const auto product = [](int a, int b) {
             return a > 0 && b > 0 ? static_cast<std::size_t>(a) * static_cast<std::size_t>(b) : 0;
         };
@@ -160,7 +160,7 @@ class Result {
             labels_.resize(size == TROCAR_LABELS_FRAME ? product(frame.width, frame.height)
                                                        : network);
             confidence_.resize(network);
-            instruments_.resize(most);
+            instruments_.resize(max_instruments);
         } else {
             scores_.resize(static_cast<std::size_t>(info.score_count));
             embedding_.resize(static_cast<std::size_t>(info.embedding_count));
@@ -184,7 +184,7 @@ class Result {
     std::vector<trocar_instrument> instruments_;
 };
 
-/// One row of the class table; the texts live as long as the session.
+/// One row of the class table; its texts are valid as long as the session.
 struct ClassRow {
     int id;                  ///< Label value.
     std::string_view name;   ///< Unique.
@@ -194,7 +194,7 @@ struct ClassRow {
     bool instrument;         ///< Whether its regions are located.
 };
 
-/// An opened, checked and warm bundle.
+/// An opened, verified and warm bundle.
 class Session {
   public:
     /// Opens a bundle. Throws `Error`.
@@ -221,16 +221,16 @@ class Session {
         detail::check(trocar_session_info(opened, &info_, &error), error);
     }
 
-    /// What the session is.
+    /// Properties of the session.
     const trocar_info &info() const { return info_; }
     /// The session of the C interface; still owned by this object.
     trocar_session *get() const { return session_.get(); }
-    /// Size of the label maps that runs give from now on.
+    /// Sets the size of the label maps of all later runs.
     void set_label_size(trocar_label_size size) { label_size_ = size; }
-    /// Most instruments that a result holds from now on.
-    void set_most_instruments(std::size_t most) { most_ = most; }
+    /// Sets the largest number of instruments in a result of all later runs; default: 256.
+    void set_max_instruments(std::size_t count) { max_instruments_ = count; }
 
-    /// Runs one frame; the result stays until the next run. Throws `Error`.
+    /// Runs one frame; the result is valid until the next run. Throws `Error`.
     const Result &run(const Frame &frame) {
         run(frame, result_);
         return result_;
@@ -238,7 +238,7 @@ class Session {
 
     /// Runs one frame into the caller's result. Throws `Error`.
     void run(const Frame &frame, Result &result) const {
-        result.prepare(info_, frame, label_size_, most_);
+        result.prepare(info_, frame, label_size_, max_instruments_);
         auto error = detail::sized<trocar_error>();
         detail::check(trocar_session_run(session_.get(), &frame, 1, &result.raw_, &error), error);
     }
@@ -256,10 +256,10 @@ class Session {
                 row.instrument != 0};
     }
 
-    /// What an instrument is called: its type where part rows were joined, else its class.
-    std::string_view name_of(const trocar_instrument &found) const {
-        const ClassRow row = class_row(found.class_id);
-        return found.joined != 0 ? row.type : row.name;
+    /// Name of an instrument: its type if rows were joined, else its class.
+    std::string_view name_of(const trocar_instrument &instrument) const {
+        const ClassRow row = class_row(instrument.class_id);
+        return instrument.joined != 0 ? row.type : row.name;
     }
 
   private:
@@ -269,7 +269,7 @@ class Session {
     std::unique_ptr<trocar_session, Close> session_;
     trocar_info info_ = detail::sized<trocar_info>();
     trocar_label_size label_size_ = TROCAR_LABELS_NETWORK;
-    std::size_t most_ = 256;
+    std::size_t max_instruments_ = 256;
     Result result_;
 };
 

@@ -1,0 +1,81 @@
+"""A bundle with a realistic network and plausible labels.
+
+deeplab_bundle(Path("model.trocar"))  # DeepLabV3+ on MobileNetV3-small, 512x640
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from helpers.live.scenes import scene
+
+from trocar.contract.bundle import GOLDEN, MODEL, write_bundle
+from trocar.contract.classes import ClassTable
+from trocar.contract.manifest import InputSpec, Manifest
+
+TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
+
+
+def deeplab_bundle(
+    path: Path,
+    *,
+    encoder: str = "timm-mobilenetv3_small_100",
+    height: int = 512,
+    width: int = 640,
+) -> Path:
+    """Write a bundle of DeepLabV3+ with random weights, unless it exists.
+
+    A colour classifier is added to the last layer, so that the labels show the instruments of the
+    scene while the computation is that of the network.
+    """
+    if path.exists():
+        return path
+    import torch
+    from segmentation_models_pytorch import DeepLabV3Plus
+
+    from trocar.export.graph.from_torch import onnx_from_network
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = DeepLabV3Plus(encoder, encoder_weights=None, classes=len(TABLE))
+            self.colour = torch.nn.Conv2d(3, len(TABLE), 1)
+            with torch.no_grad():
+                self.colour.weight[:, :, 0, 0] = torch.tensor(
+                    [[0.5, -0.2, -0.2], [-0.5, -0.5, 1.0], [-0.5, 1.0, -0.5]]
+                ) * (12 / 255)
+                self.colour.bias[:] = torch.tensor([1.2, 0.0, 0.0])
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.body(image / 255) * 1e-3 + self.colour(image)
+
+    torch.manual_seed(0)
+    manifest = Manifest(
+        name=f"benchmark {encoder}",
+        task="segmentation",
+        method="supervised",
+        classes=TABLE,
+        input=InputSpec(height=height, width=width),
+        golden_margin=1e-2,
+    )
+    data, manifest = onnx_from_network(Network().eval(), manifest)
+    write_bundle(path, manifest, {MODEL: data, GOLDEN: _golden(data)})
+    return path
+
+
+def _golden(data: bytes) -> bytes:
+    """Golden frame with the output of this model itself; these bundles are only timed."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    frame = scene(0, 512, 640)
+    names = [output.name for output in session.get_outputs()]
+    outputs = dict(
+        zip(names, session.run(names, {session.get_inputs()[0].name: frame[None]}), strict=True)
+    )
+    buffer = io.BytesIO()
+    labels = outputs["labels"][0]
+    np.savez(buffer, frame=frame, labels=labels, margin=np.zeros(labels.shape, np.float32))
+    return buffer.getvalue()

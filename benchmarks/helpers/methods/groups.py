@@ -1,0 +1,158 @@
+"""The comparisons of benchmarks/methods.py: data, test sets and starting weights of each.
+
+adaptation(plan).judged  # test sets by column of the table
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from helpers.methods.scenes import few_clips, scenes, with_jagged_outlines
+from helpers.methods.training import train_data, train_or_load
+from helpers.methods.variants import (
+    ADAPTATION,
+    CLIPS,
+    ENDOVIS,
+    FEW_LABELS,
+    SMALL,
+    START_STEPS,
+    TEXTURE,
+    Variant,
+)
+
+from trocar.train.data.readers import open_frames
+from trocar.train.data.sample import FrameSet
+from trocar.train.methods.protocol import TrainData
+from trocar.train.state.checkpoint import load_deployable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Settings of one call, the same for all groups."""
+
+    work: Path
+    steps: int
+    seeds: tuple[int, ...]
+    weights: Path | None
+    network: Mapping[str, Any]
+    lr: float
+    clips: int = CLIPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Variants that are trained and scored on the same data.
+
+    Attributes:
+        name: Title of the table.
+        variants: The first is the baseline.
+        data: Training data by seed.
+        judged: Test sets by column; variants are compared on the first.
+        start: File of the encoder's weights that every variant starts from; None: random weights.
+        shapes: Also compute `ShapeScores` on the first test set.
+    """
+
+    name: str
+    variants: tuple[Variant, ...]
+    data: Mapping[int, TrainData]
+    judged: Mapping[str, FrameSet]
+    start: Path | None = None
+    shapes: bool = False
+
+
+def few_labels(plan: Plan, share: float) -> Group:
+    frames = scenes(plan.work, "laparoscopy", parts=True, clips=plan.clips)
+    all_clips = len(frames.subset("train").groups)
+    data = {}
+    for seed in plan.seeds:
+        labelled, rest = few_clips(frames.subset("train"), share, seed)
+        data[seed] = train_data(seed, labelled, frames.subset("val"), unlabelled=rest)
+    return Group(
+        name=f"few labels, {share:.0%}" + (f" of {all_clips} clips" if plan.clips != CLIPS else ""),
+        variants=FEW_LABELS,
+        data=data,
+        judged=both_splits(frames),
+        start=starting_encoder(plan),
+    )
+
+
+def texture(plan: Plan) -> Group:
+    frames = with_jagged_outlines(scenes(plan.work, "laparoscopy", parts=True))
+    return Group(
+        name="textured boundaries",
+        variants=TEXTURE,
+        data={s: train_data(s, frames.subset("train"), frames.subset("val")) for s in plan.seeds},
+        judged=both_splits(frames),
+        start=starting_encoder(plan),
+        shapes=True,
+    )
+
+
+def adaptation(plan: Plan) -> Group:
+    source, target = scenes(plan.work, "laparoscopy"), scenes(plan.work, "robotic")
+    labelled, seen = source.subset("train"), target.subset("train")
+    data = {
+        seed: train_data(seed, labelled, target.subset("val"), target=seen) for seed in plan.seeds
+    }
+    judged = {**both_splits(target), "source domain, test": source.subset("test")}
+    # The small network's starting encoder is not used: it was trained on the target domain.
+    return Group(
+        name="adaptation", variants=ADAPTATION, data=data, judged=judged, start=plan.weights
+    )
+
+
+def both_splits(frames: FrameSet) -> dict[str, FrameSet]:
+    return {split: frames.subset(split) for split in ("test", "val")}
+
+
+def endovis(plan: Plan, root: Path) -> list[Group]:
+    """EndoVis 2015 rigid: train on one operation and test on the other, in both directions.
+
+    The first half of the other operation, in time, is used without labels; scores are computed on
+    its second half.
+    """
+    frames = open_frames(root, task="binary")
+    names = {g: [i.name for i in frames.items if i.group == g] for g in frames.groups[:2]}
+    if len(names) < 2:
+        raise SystemExit(f"{root} has {len(names)} operation(s), expected two: OP1/ and OP2/")
+    groups = []
+    for own, other in (tuple(names), tuple(names)[::-1]):
+        labelled, half = frames.only(names[own]), len(names[other]) // 2
+        seen, judged = frames.only(names[other][:half]), frames.only(names[other][half:])
+        data = {
+            s: train_data(s, labelled, judged, target=seen, unlabelled=seen) for s in plan.seeds
+        }
+        name = f"EndoVis 2015, {own} to {other}"
+        groups.append(
+            Group(
+                name=name,
+                variants=ENDOVIS,
+                data=data,
+                judged={"second half": judged},
+                start=starting_encoder(plan),
+            )
+        )
+    return groups
+
+
+def starting_encoder(plan: Plan) -> Path:
+    """File of the given weights, or of an encoder trained on robotic phantoms.
+
+    No test set contains these scenes.
+    """
+    if plan.weights:
+        return plan.weights
+    work = plan.work
+    file = work / "encoder.pth"
+    if not file.is_file():
+        frames = scenes(work, "robotic", parts=True, seed=12)
+        data = train_data(5, frames.subset("train"), frames.subset("val"))
+        out = work / "starting-encoder"
+        train_or_load(out, "supervised", SMALL, data=data, steps=START_STEPS, lr=plan.lr)
+        network: Any = load_deployable(out / "last.ckpt")[0]
+        torch.save(network.encoder.state_dict(), file)
+    return file

@@ -1,0 +1,1 @@
+"""Compilation of the kernels for GPUs: sources, compilers, cached binaries, resource usage."""

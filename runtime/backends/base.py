@@ -1,0 +1,110 @@
+"""What a session needs of a backend, and what a backend may offer beyond that.
+
+backend.infer(frames)["labels"]
+if isinstance(backend, TakesInputs): backend.set_inputs(tensors)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
+
+from trocar.contract.errors import BackendError
+from trocar.contract.manifest import Manifest
+
+
+class Backend(Protocol):
+    """What a session needs of a backend.
+
+    Attributes:
+        name: e.g. ``onnxruntime``.
+        device: e.g. ``cpu`` or ``cuda:0``.
+        precision: Precision of the arithmetic, e.g. ``fp32``.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the backend."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Device in use."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """Precision in use."""
+        ...
+
+    def infer(self, frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Runs uint8 ``[N, H, W, 3]`` RGB frames; returns the graph's outputs by name.
+
+        The arrays belong to the caller: no later call changes them.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees what the backend holds; it may not be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class HasManifest(Protocol):
+    """A backend that reads the manifest from the model's metadata."""
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest; ``None`` if the model has none."""
+        ...
+
+
+@runtime_checkable
+class TakesInputs(Protocol):
+    """A backend that can override inputs which have defaults, e.g. a classifier's classes."""
+
+    def set_inputs(self, values: Mapping[str, NDArray[Any]]) -> None:
+        """Overrides inputs by name, for all later calls.
+
+        Raises:
+            BackendError: The graph has no such input with a default.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendOptions:
+    """How a backend is opened.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: Required precision of the arithmetic; ``None`` for the graph's own.
+        threads: CPU threads; ``None`` for one per usable core.
+        spinning: ``onnxruntime``: whether idle threads spin. ``None`` for yes. Off in pipelines,
+            where other threads decode and encode on the same cores.
+        graphs: ``onnxruntime`` and ``tensorrt``: whether CUDA graphs are recorded and replayed.
+            ``None`` for the backend's default.
+    """
+
+    device: str = "cpu"
+    precision: str | None = None
+    threads: int | None = None
+    spinning: bool | None = None
+    graphs: bool | None = None
+
+    def refuse_unsupported(self, backend: str, *names: str) -> None:
+        """Refuses options that a backend does not have.
+
+        Raises:
+            BackendError: One of these options is set.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if value is not None:
+                raise BackendError(
+                    f"backend {backend} has no option {name}, got {name}={value}",
+                    remedy=f"leave {name} out, or use another backend",
+                )

@@ -1,0 +1,51 @@
+#include "moments.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace trocar::detail {
+
+namespace {
+
+__extension__ using Wide = __int128;
+
+}  // namespace
+
+Moments moments_of(const Pixels &pixels) {
+    Moments m;
+    m.n = static_cast<std::int64_t>(pixels.size());
+    m.left = pixels.front().x;
+    for (const Pixel &pixel : pixels) {
+        const std::int64_t x = pixel.x;
+        const std::int64_t y = pixel.y;
+        m.x += x;
+        m.y += y;
+        m.xx += x * x;
+        m.yy += y * y;
+        m.xy += x * y;
+        m.left = std::min<int>(m.left, pixel.x);
+        m.right = std::max<int>(m.right, pixel.x + 1);
+    }
+    m.top = pixels.front().y;
+    m.bottom = pixels.back().y + 1;
+    return m;
+}
+
+PrincipalAxis principal_axis(const Grid &grid, const Moments &m) {
+    const auto central = [&m](std::int64_t products, std::int64_t a, std::int64_t b) {
+        return static_cast<double>(Wide{m.n} * products - Wide{a} * b);
+    };
+    const auto square = static_cast<double>(Wide{m.n} * m.n);
+    const double xx = central(m.xx, m.x, m.x) / square * grid.sx * grid.sx;
+    const double yy = central(m.yy, m.y, m.y) / square * grid.sy * grid.sy;
+    const double xy = central(m.xy, m.x, m.y) / square * grid.sx * grid.sy;
+    const double difference = xx - yy;
+    const double root = std::sqrt(difference * difference + 4 * xy * xy);
+    if (root == 0) return {{1, 0}, 1};
+    const double cosine = difference / root;
+    const double dx = std::sqrt((1 + cosine) / 2);
+    const double dy = std::sqrt((1 - cosine) / 2);
+    return {{dx, xy < 0 ? -dy : dy}, (xx + yy - root) / (xx + yy + root)};
+}
+
+}  // namespace trocar::detail

@@ -1,0 +1,1 @@
+"""Scores of classifiers on labelled photographs."""

@@ -1,0 +1,1 @@
+"""Metrics that need nothing but arrays: shapes, presence, bootstrap intervals."""
