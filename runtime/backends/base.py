@@ -95,16 +95,20 @@ class BackendOptions:
     spinning: bool | None = None
     graphs: bool | None = None
 
-    def refuse_unsupported(self, backend: str, *names: str) -> None:
-        """Refuses options that a backend does not have.
 
-        Raises:
-            BackendError: One of these options is set.
-        """
-        for name in names:
-            value = getattr(self, name)
-            if value is not None:
-                raise BackendError(
-                    f"backend {backend} has no option {name}, got {name}={value}",
-                    remedy=f"leave {name} out, or use another backend",
-                )
+def refuse_options(backend: str, **options: bool | None) -> None:
+    """Refuses options that a backend does not have.
+
+    Args:
+        backend: Name of the backend.
+        options: Options that it does not have, by name; ``None`` means not set.
+
+    Raises:
+        BackendError: One of them is set.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise BackendError(
+                f"backend {backend} has no option {name}, got {name}={value}",
+                remedy=f"leave {name} out, or use another backend",
+            )

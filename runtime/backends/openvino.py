@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import METADATA_KEY, Manifest
-from trocar.runtime.backends.base import BackendOptions
+from trocar.runtime.backends.base import BackendOptions, refuse_options
 from trocar.runtime.devices import device_from_text, usable_cores
 from trocar.runtime.frames import check_batch
 
@@ -83,7 +83,7 @@ def open_model(
         BackendError: The device or the precision is not available, or an option is not supported.
         BundleError: OpenVINO cannot load the file.
     """
-    options.refuse_unsupported(name, "spinning", "graphs")
+    refuse_options(name, spinning=options.spinning, graphs=options.graphs)
     if device_from_text(options.device).kind != "cpu":
         raise BackendError(
             f"{options.device} was requested, but backend openvino runs on the CPU here",

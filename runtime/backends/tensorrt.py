@@ -24,7 +24,7 @@ from trocar.contract.bundle import MODEL, sha256_of
 from trocar.contract.engines import LIBRARIES, EngineSidecar, rebuild_command
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
-from trocar.runtime.backends.base import BackendOptions
+from trocar.runtime.backends.base import BackendOptions, refuse_options
 from trocar.runtime.backends.cuda_driver import Driver, PycudaDriver
 from trocar.runtime.devices import device_from_text, require_cuda
 from trocar.runtime.frames import check_batch
@@ -224,7 +224,7 @@ def open_model(
         BackendError: There is no GPU, TensorRT refuses the engine, or an option is not supported.
         BundleError: The engine or its sidecar is missing.
     """
-    options.refuse_unsupported(name, "spinning")
+    refuse_options(name, spinning=options.spinning)
     device = device_from_text("cuda" if options.device == "cpu" else options.device)
     # Without a driver, trt.Runtime() returns an object that crashes on use.
     require_cuda(device)

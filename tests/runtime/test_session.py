@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import onnx
 import pytest
 
 from trocar.contract.bundle import GOLDEN, MODEL, open_bundle, write_bundle
@@ -21,6 +22,7 @@ from trocar.contract.errors import (
     ParityError,
 )
 from trocar.runtime import Session
+from trocar.runtime.backends.base import refuse_options
 
 
 def test_finds_both_instruments_with_everything_stated(tiny_bundle: Path, tiny: ModuleType) -> None:
@@ -70,6 +72,30 @@ def test_a_bare_onnx_file_carries_its_manifest(tiny_bundle: Path, tiny: ModuleTy
         assert not session.golden
         assert session.classes.names == ("background", "grasper", "scissors")
         assert len(session.run(tiny.tiny_frame(120, 160)).instruments) == 2
+
+
+def test_a_bare_onnx_file_without_a_manifest_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    model = onnx.load(tiny_bundle / MODEL)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "plain.onnx")
+    with pytest.raises(BundleError, match="contains no Trocar manifest"):
+        Session.open(tmp_path / "plain.onnx", threads=1)
+
+
+def test_options_of_the_backend_are_passed_on(tiny_bundle: Path, tiny: ModuleType) -> None:
+    with Session.open(tiny_bundle, threads=1, spinning=False) as session:
+        assert len(session.run(tiny.tiny_frame(120, 160)).instruments) == 2
+    with pytest.raises(BackendError, match="CUDA graphs were requested on cpu"):
+        Session.open(tiny_bundle, threads=1, graphs=True)
+    with pytest.raises(TypeError, match="spinnin"):
+        Session.open(tiny_bundle, spinnin=False)  # type: ignore[call-arg]
+
+
+def test_an_option_that_a_backend_lacks_is_refused() -> None:
+    refuse_options("openvino", spinning=None, graphs=None)
+    with pytest.raises(BackendError, match="backend openvino has no option spinning") as caught:
+        refuse_options("openvino", spinning=False, graphs=None)
+    assert "leave spinning out" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

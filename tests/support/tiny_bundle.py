@@ -89,13 +89,13 @@ def make_tiny_bundle(
         golden_margin=1e-3,
         source={"made_by": "tests"},
     )
-    model = _model(manifest, twin=False, delay=delay).SerializeToString()
+    model = _model(manifest, with_logits=False, delay=delay).SerializeToString()
     golden = _golden(manifest, classes=classes)
     write_bundle(path, manifest, {MODEL: model, GOLDEN: golden})
     return Path(path)
 
 
-def _model(manifest: Manifest, *, twin: bool, delay: int = 0) -> onnx.ModelProto:
+def _model(manifest: Manifest, *, with_logits: bool, delay: int = 0) -> onnx.ModelProto:
     h, w, k = manifest.input.height, manifest.input.width, len(manifest.classes)
     weight = np.zeros((k, 3, 3, 3), np.float32)
     bias = np.zeros(k, np.float32)
@@ -136,7 +136,7 @@ def _model(manifest: Manifest, *, twin: bool, delay: int = 0) -> onnx.ModelProto
         helper.make_tensor_value_info("labels", TensorProto.UINT8, ["batch", h, w]),
         helper.make_tensor_value_info("confidence", TensorProto.FLOAT16, ["batch", h, w]),
     ]
-    if twin:
+    if with_logits:
         outputs.append(
             helper.make_tensor_value_info("class_logits", TensorProto.FLOAT, ["batch", k, h, w])
         )
@@ -186,7 +186,9 @@ def _golden(manifest: Manifest, *, classes: int) -> bytes:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        _model(manifest, twin=True).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        _model(manifest, with_logits=True).SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
     )
     labels, confidence, logits = session.run(
         ["labels", "confidence", "class_logits"], {manifest.input.name: frame[None]}

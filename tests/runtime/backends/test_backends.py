@@ -1,4 +1,4 @@
-"""Backends: TensorRT against a stand-in engine, the choice of engines."""
+"""Backends: TensorRT against a fake engine, the choice of engines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trocar.runtime.backends import engine_selection as engines
 from trocar.runtime.backends.tensorrt import TensorRtBackend
 
 
-class StandInDriver:
+class FakeDriver:
     """CUDA without a GPU: device memory is an array, work is done at `wait`."""
 
     def __init__(self) -> None:
@@ -93,13 +93,13 @@ class StandInDriver:
         self.closed = True
 
 
-class StandInEngine:
+class FakeEngine:
     """An engine that labels a pixel by its brightest channel; profile: batch 1..2 of 8x10."""
 
     num_io_tensors = 3
     names = ("frame", "labels", "confidence")
 
-    def __init__(self, driver: StandInDriver) -> None:
+    def __init__(self, driver: FakeDriver) -> None:
         self.types = {"frame": "UINT8", "labels": "UINT8", "confidence": "HALF"}
         self.driver = driver
         self.contexts = 0
@@ -119,11 +119,11 @@ class StandInEngine:
 
     def create_execution_context(self) -> Any:
         self.contexts += 1
-        return StandInContext(self)
+        return FakeContext(self)
 
 
-class StandInContext:
-    def __init__(self, engine: StandInEngine) -> None:
+class FakeContext:
+    def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.shape: tuple[int, ...] = ()
         self.addresses: dict[str, int] = {}
@@ -161,9 +161,9 @@ class StandInContext:
 
 
 @pytest.fixture
-def standin() -> Iterator[tuple[TensorRtBackend, StandInDriver, StandInEngine]]:
-    driver = StandInDriver()
-    engine = StandInEngine(driver)
+def fake() -> Iterator[tuple[TensorRtBackend, FakeDriver, FakeEngine]]:
+    driver = FakeDriver()
+    engine = FakeEngine(driver)
     backend = TensorRtBackend(engine, driver, name="tensorrt", device="cuda:0", precision="fp16")
     yield backend, driver, engine
     backend.close()
@@ -171,8 +171,8 @@ def standin() -> Iterator[tuple[TensorRtBackend, StandInDriver, StandInEngine]]:
     assert driver.depth == 0
 
 
-def test_tensorrt_buffers_graphs_and_copies(standin: Any, rng: np.random.Generator) -> None:
-    backend, driver, _ = standin
+def test_tensorrt_buffers_graphs_and_copies(fake: Any, rng: np.random.Generator) -> None:
+    backend, driver, _ = fake
     kept = []
     for _ in range(5):
         frames = rng.integers(0, 255, (1, 8, 10, 3), np.uint8)
@@ -191,9 +191,9 @@ def test_tensorrt_buffers_graphs_and_copies(standin: Any, rng: np.random.Generat
 
 
 def test_tensorrt_refuses_what_its_profile_excludes_and_goes_on(
-    standin: Any, rng: np.random.Generator
+    fake: Any, rng: np.random.Generator
 ) -> None:
-    backend, _, engine = standin
+    backend, _, engine = fake
     good = rng.integers(0, 255, (1, 8, 10, 3), np.uint8)
     backend.infer(good)
     with pytest.raises(BackendError, match="profile takes") as caught:
@@ -209,8 +209,8 @@ def test_tensorrt_refuses_what_its_profile_excludes_and_goes_on(
     assert np.array_equal(backend.infer(good)["labels"], good.argmax(axis=-1))
 
 
-def test_tensorrt_has_a_context_for_each_thread(standin: Any) -> None:
-    backend, _, engine = standin
+def test_tensorrt_has_a_context_for_each_thread(fake: Any) -> None:
+    backend, _, engine = fake
     threads = [
         threading.Thread(target=backend.infer, args=(np.zeros((1, 8, 10, 3), np.uint8),))
         for _ in range(3)
@@ -223,8 +223,8 @@ def test_tensorrt_has_a_context_for_each_thread(standin: Any) -> None:
 
 
 def test_an_engine_with_another_input_is_refused() -> None:
-    driver = StandInDriver()
-    engine = StandInEngine(driver)
+    driver = FakeDriver()
+    engine = FakeEngine(driver)
     engine.types["frame"] = "FLOAT"
     with pytest.raises(BundleError, match="expected one input of uint8"):
         TensorRtBackend(engine, driver, name="tensorrt", device="cuda:0", precision="fp32")

@@ -1,7 +1,7 @@
 """ONNX Runtime with CUDA graphs, without a GPU: the library's own names, and a replay's blindness.
 
 A replayed graph reads and writes where it was recorded, whatever is bound now; so does the
-stand-in.
+fake.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class RecordingSession:
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> RecordingSession:
-    stand_in = SimpleNamespace(OrtValue=Value, RunOptions=Options)
-    monkeypatch.setattr(cuda_graph, "onnxruntime", stand_in)
+    fake_library = SimpleNamespace(OrtValue=Value, RunOptions=Options)
+    monkeypatch.setattr(cuda_graph, "onnxruntime", fake_library)
     return RecordingSession()
 
 
