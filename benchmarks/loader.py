@@ -2,12 +2,11 @@
 
     python benchmarks/loader.py --out benchmarks/results/loader.json
 
-The bare loop reads picture and mask, swaps the channels and resizes both, one thread a process;
-with N workers it is run in N processes at once, so that both have the same cores. Both go over the
-set several times, as training does, and with it over the start of the processes. Both rates are
-given by the clock and by processor time (start-up, hand-over between processes and the main
-process included), which other programs on the machine disturb less. A cached epoch reads every
-frame from the cache that the epoch before filled, and resizes it as the first one does.
+The bare loop reads image and mask, swaps the channels and resizes both, with one thread per
+process. For N workers it runs in N processes, so that both use the same cores. Both read the set
+several times, as training does; the start of the processes is included. Rates are given per second
+and per second of processor time (of all processes), which other load on the machine affects less. A
+cached epoch reads every frame from the cache that the epoch before filled, and resizes it again.
 """
 
 from __future__ import annotations
