@@ -9,8 +9,8 @@
 Every run uses the training loop of the package. Steps, photographs per step, learning rate and
 augmentation are the same for all methods that are compared, and the test photographs are not used
 for selection. With ``--weights`` (see ``pretrained.py``) all start from the same ImageNet weights.
-``tables`` writes the tables from ``benchmarks/results/classification.json``, to which every run adds
-its results.
+Every run adds its results to ``benchmarks/results/classification.json``, and ``tables`` writes the
+tables from it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compilation of the kernels for GPUs: sources, compilers and cached binaries.
 
-cache.cached_binary("hard.cu", (("LABEL", "int"),), "sm_90")
+from trocar.cuda_kernels.compilation.cache import cached_binary
 
 The folder is not called ``build``, because git, ruff and pytest skip folders of that name.
 """
