@@ -1,4 +1,4 @@
-"""Head-triplet against cross-entropy on a long tail; the few-shot classifier against two others.
+"""Compare head-triplet with cross-entropy on a long tail, and few-shot classifiers with each other.
 
     python benchmarks/classification.py long-tail --data ../shared/data --seeds 0,1,2
     python benchmarks/classification.py long-tail --data ../shared/data --weights lite0.safetensors
@@ -6,10 +6,11 @@
     python benchmarks/classification.py few-shot  --data ../shared/data --set tools --seeds 0,1,2
     python benchmarks/classification.py tables
 
-Every run is the project's own training loop with the same steps, photographs a step, learning rate
-and augmentation for all that are compared; nothing is chosen on the test photographs. With
-``--weights`` (see ``pretrained.py``) all start from the same ImageNet weights. Results are added to
-``benchmarks/results/classification.json``, from which ``tables`` writes the tables.
+Every run uses the training loop of the package. Steps, photographs per step, learning rate and
+augmentation are the same for all methods that are compared, and the test photographs are not used
+for selection. With ``--weights`` (see ``pretrained.py``) all start from the same ImageNet weights.
+Every run adds its results to ``benchmarks/results/classification.json``, and ``tables`` writes the
+tables from it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from trocar.train.state.settings import RunConfig
 
 RESULTS = Path(__file__).parent / "results"
 STEP = 48
-"""Photographs of a step, the same for all: those of the head set and P x K of the total set."""
+"""Photographs per step, for all methods: those of the head set and P x K of the total set."""
 SMALL_HEAD: dict[str, Any] = {"head_rule": "share", "head_share": 0.5, "p": 8, "k": 4}
 # On validation photographs with seeds 10 and 11: macro-F1 57.6 and 63.7, many-shot 85.6 and 90.0;
 # cross-entropy had 55.1 and 59.6, 86.7 and 95.6. Threshold 5 and weight 1 had 58.8 and 64.1, but
@@ -71,7 +72,7 @@ COMPARISONS: dict[str, dict[str, Any]] = {
 
 @click.group()
 def cli() -> None:
-    """See the module."""
+    """Compare classifiers on a long tail and on classes with few photographs."""
     torch.set_num_threads(1)
 
 
@@ -80,9 +81,18 @@ def cli() -> None:
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--steps", default=300, show_default=True)
 @click.option("--factor", default=30.0, show_default=True, help="Imbalance factor.")
-@click.option("--split", default="test", show_default=True, help="val to try settings out.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Of EfficientNet-Lite0.")
-@click.option("--only", default="", help="Names, with commas.")
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    help="Split to score; val for choosing settings.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Of EfficientNet-Lite0, see pretrained.py.",
+)
+@click.option("--only", default="", help="Run only these methods; names separated by commas.")
 @click.option("--save/--no-save", default=True)
 def long_tail(
     data: Path,
@@ -94,7 +104,7 @@ def long_tail(
     only: str,
     save: bool,
 ) -> None:
-    """surgical_tools thinned out to a long tail; scores on its balanced test photographs."""
+    """Train on a long tail of surgical_tools and score its balanced test photographs."""
     photos = open_photos(data / "surgical_tools")
     size = (96, 96) if weights else (64, 64)
     for seed in _numbers(seeds):
@@ -173,15 +183,15 @@ def _fusion(method: Any, validation: PhotoSet, tailed: PhotoSet) -> float:
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--steps", default=300, show_default=True)
 @click.option("--episodes", default=600, show_default=True)
-@click.option("--only", default="", help="Names, with commas.")
+@click.option("--only", default="", help="Run only these methods; names separated by commas.")
 @click.option("--save/--no-save", default=True)
 def few_shot(
     data: Path, which: str, seeds: str, steps: int, episodes: int, only: str, save: bool
 ) -> None:
-    """Classes never trained on; the same episodes and the same network for all comparisons.
+    """Score classes that were not trained on, with the same episodes and network for all.
 
-    Surgical tools are not augmented: in 300 episodes of photographs that are turned and mirrored
-    neither nearest class means nor local features left chance on the classes that train.
+    Surgical tools are not augmented: after 300 episodes of rotated and mirrored photographs,
+    nearest class means and local features were still at chance on the training classes.
     """
     small = which == "omniglot"
     size, channels = ((48, 48), (12, 16, 24, 48)) if small else ((64, 64), (8, 12, 16, 24))
@@ -224,7 +234,7 @@ def few_shot(
 
 @cli.command()
 def tables() -> None:
-    """Writes the tables from what was measured."""
+    """Write the tables from classification.json."""
     rows = json.loads((RESULTS / "classification.json").read_text(encoding="utf-8"))
     text = "\n".join(tables_of(rows))
     write_atomic(RESULTS / "classification.md", text.encode())
@@ -235,7 +245,7 @@ def _train(
     method: Any, labelled: PhotoSet, validation: PhotoSet, seed: int, steps: int, batch: int,
     lr: float = 2e-3,
 ) -> float:  # fmt: skip
-    """One run of the loop; the network stays in the method. CPU seconds come back."""
+    """Train; the network stays in the method. Returns seconds of processor time."""
     run = RunConfig(
         steps=steps, batch_size=batch, lr=lr, seed=seed, workers=0, device="cpu",
         evaluate_every=steps, log_every=50, channels_last=True,
@@ -256,14 +266,14 @@ def _omniglot(data: Path) -> tuple[PhotoSet, PhotoSet]:
 
 
 def _tools(data: Path, seed: int) -> tuple[PhotoSet, PhotoSet]:
-    """Six of the eighteen instruments are never trained on; which, follows from the seed."""
+    """Twelve instruments to train on, and six that are not; the seed chooses."""
     photos = open_photos(data / "surgical_tools")
     order = np.random.default_rng((seed, 18)).permutation(len(photos.table))
     return photos.of_classes(order[6:]), photos.of_classes(order[:6])
 
 
 def _few(photos: PhotoSet, each: int = 12) -> PhotoSet:
-    """The first photographs of every class: the loop wants something to validate on."""
+    """The first photographs of every class, because the loop needs validation data."""
     labels = photos.labels
     names = [
         photos.items[int(p)].name

@@ -1,4 +1,4 @@
-"""Enrols classes that the model never saw, end to end by the commands that a user would type.
+"""Enrol classes that the model was not trained on, with the commands that a user would type.
 
     python benchmarks/enrolment.py photographs --data ../shared/data --out enrol
     python benchmarks/enrolment.py film --data ../shared/data --out enrol
@@ -75,7 +75,7 @@ _METHOD = click.option(
 
 @click.group()
 def cli() -> None:
-    """See the module."""
+    """Enrol unseen classes and measure how well they are recognised."""
 
 
 @cli.command()
@@ -84,7 +84,9 @@ def cli() -> None:
 @_METHOD
 @click.option("--steps", default=800, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--weights", type=click.Path(path_type=Path), help="Of a pretrained backbone.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Of the backbone, see pretrained.py."
+)
 def photographs(
     data: Path, out: Path, method: str, steps: int, seed: int, weights: Path | None
 ) -> None:
@@ -121,10 +123,12 @@ def photographs(
 
 @cli.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Of photographs.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Output of photographs."
+)
 @click.option("--steps", default=300, show_default=True, help="Of the segmentation model.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--name", default="film", show_default=True, help="What the results are kept under.")
+@click.option("--name", default="film", show_default=True, help="Key in enrolment.json.")
 def film(data: Path, out: Path, steps: int, seed: int, name: str) -> None:
     """Every class that ``photographs`` enrolled, named in a video of held-out photographs."""
     photos = open_photos(data / "surgical_tools")

@@ -2,7 +2,7 @@
 
 python benchmarks/phantom_speed.py --frames 50 --repeats 5
 
-On a machine that does other work too, the fastest of the repeats is taken for each frame.
+The fastest of the repeats counts for each frame, because other load slows a frame down.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python benchmarks/precision.py prepare --work /tmp/precision --encoder resnet18 --size 512x640
     python benchmarks/precision.py time --work /tmp/precision --results benchmarks/results
 
-``prepare`` trains DeepLabV3+ for a moment on phantom scenes (or takes ``--run``, a run folder),
-exports and converts it through the gate, and compares every way to run it with float32 on held-out
-phantom frames and, where they are, the real sample frames. ``time``, which wants a quiet machine,
-times them in interleaved rounds of one run: read its medians as ratios.
+``prepare`` trains DeepLabV3+ briefly on phantom scenes (or loads the run folder ``--run``), exports
+and converts it through the parity gate, and compares every configuration with float32 on held-out
+phantom frames and, if present, the real sample frames. ``time`` times the configurations in
+interleaved rounds on an otherwise idle machine; only the ratios of its medians are meaningful.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from trocar.export.parity.check import check_parity
 from trocar.export.parity.limits import Limits
 from trocar.export.parity.types import GateFrame, Infer, ParityReport
 
-# Limits that never refuse, for a conversion that the gate refuses: its speed is reported all the
-# same, and that it was refused.
+# Limits that accept everything, for a conversion that the gate refuses: the table gives its speed
+# and says that it was refused.
 OPEN = Limits(
     equal=0, class_agreement=0, boundary=0, max_logit_share=0, mean_logit_share=1, far=1,
     lost=10**9, truth_drop=1,
@@ -40,7 +40,7 @@ CONVERSIONS = ("fp16", "int8")
 
 
 def onnxruntime_runner(threads: int) -> Callable[[Path], Infer]:
-    """Opens ONNX files with ONNX Runtime on so many threads."""
+    """Open ONNX files with ONNX Runtime on this number of threads."""
 
     def run(path: Path) -> Infer:
         options = ort.SessionOptions()
@@ -68,7 +68,7 @@ def opened(way: str, work: Path, threads: int) -> Infer:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Everything that takes long and needs no quiet machine; resumes where it was stopped."""
+    """Train, export, convert and compare; a stopped call can be repeated and continues."""
     import torch
     from helpers.precision.data import phantoms, real_frames, trained
 
@@ -140,7 +140,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def told(stage: str, done: int, total: int) -> None:
-    """Progress, a line a step."""
+    """Print the progress of a stage."""
     print(f"  {stage} {done}/{total}", flush=True)
 
 
@@ -182,7 +182,7 @@ def speeds(models: dict[str, Infer], frame: NDArray[np.uint8], rounds: int) -> d
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Times what `prepare` made and writes the table."""
+    """Time what `prepare` wrote, and write the table."""
     from helpers.precision.data import phantoms
 
     found = json.loads((args.work / "agreement.json").read_text())

@@ -3,10 +3,10 @@
 python benchmarks/soak.py                                 # 100,000 frames or more, ten minutes
 python benchmarks/soak.py --frames 6000 --seconds 30      # a taste
 
-Prints ages, the slope of resident memory, threads and file descriptors, and whether every frame is
-accounted for; ends with an error when one of them is not as promised. No verdict depends on the
-machine's speed: an age is judged by the model's own turns. A result is at most two turns old when
-its frame was captured after the model had taken the frame before; what waits in a queue is not.
+Prints ages, the slope of resident memory, the numbers of threads and file descriptors, and whether
+every frame is counted; exits with an error if a check fails. No check depends on the speed of the
+machine: the age of a result is counted in inferences. A result is at most two inferences old if its
+frame was captured after the model had started on the frame before; a frame from a queue is older.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from trocar.runtime.temporal.tracking import Tracker
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 NOTES = 50_000
-"""Room for notes of memory, four hours of them: taken before, so that watching does not grow."""
+"""Memory samples, enough for four hours; allocated first, so that sampling allocates nothing."""
 
 HERE = Path(__file__).resolve().parent
 
@@ -58,7 +58,7 @@ deeplab_bundle(pathlib.Path(sys.argv[1]), height=128, width=160)
 
 
 class Endless:
-    """A camera of 320x240 that gives a number of frames and runs for some time at least."""
+    """A camera of 320x240 that gives a number of frames and runs for a minimum time."""
 
     name, live, total = "soak", True, None
 
@@ -95,7 +95,7 @@ class Endless:
 
 @dataclass
 class Turns:
-    """A step that notes of each result how many turns of the model its frame has waited."""
+    """A step that counts results whose frame waited for more than two inferences."""
 
     name: str = "turns"
     ends: list[int] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Turns:
     late: int = 0
 
     def apply(self, frame: Frame, result: FrameResult) -> FrameResult:
-        """Counts results whose frame was there before the last two turns."""
+        """Count a result whose frame was captured before the last two inferences."""
         self.ends = [*self.ends, monotonic_ns()][-3:]
         self.results += 1
         if len(self.ends) == 3 and frame.captured_ns < self.ends[0]:
@@ -130,9 +130,9 @@ def main() -> None:
 
 def soak(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     model = folder / "model.trocar"
-    # In a process of its own: what is needed to make a model is no part of the memory watched.
+    # In another process, so that torch is not part of the measured memory.
     subprocess.run([sys.executable, "-c", _MAKE, str(model)], cwd=HERE, check=True)
-    # What libraries keep for the life of the process (threads, files) is made by the first run.
+    # The first run creates the threads and files that libraries use until the process ends.
     live(model, folder / "warm.jsonl", fps=given.fps, frames=200, seconds=0.0)
     threads = threading.active_count()
     descriptors = len(os.listdir("/proc/self/fd"))
@@ -194,7 +194,7 @@ class Run:
 
 
 def live(model: Path, out: Path, *, fps: float | None, frames: int, seconds: float) -> Run:
-    """Runs the camera through everything that a live run has but the page."""
+    """Run the camera through a live run with everything except the monitor page."""
     turns = Turns()
     memory = np.full((NOTES, 2), np.nan)
     noted = 0
@@ -227,7 +227,7 @@ def live(model: Path, out: Path, *, fps: float | None, frames: int, seconds: flo
 
 
 def sustained(session: Session) -> float:
-    """Frames a second that the model alone does, one after the other."""
+    """Frames per second of the model alone."""
     image = scene(0, 240, 320)
     times = []
     for _ in range(60):
@@ -240,7 +240,7 @@ def sustained(session: Session) -> float:
 def trend(memory: NDArray[np.float64]) -> tuple[float, float, float]:
     """Slope of memory in MB a minute with its standard error, and its mean, after a warm-up.
 
-    Neighbouring samples are alike, so the error is that of the means of twenty stretches.
+    Neighbouring samples are correlated, so the error is computed from the means of twenty parts.
     """
     settled = memory[len(memory) // 5 :]
     parts = [part.mean(axis=0) for part in np.array_split(settled, min(20, len(settled)))]

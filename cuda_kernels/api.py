@@ -1,6 +1,6 @@
 """The public functions: check the arguments, select the backend, compute.
 
-    glcm_entropy(numpy.array([[[0, 0, 1, 1]]]), levels=2)  # [B]
+    glcm_entropy(np.array([[[0, 0, 1, 1]]]), levels=2)  # [B]
 
 NumPy arrays give NumPy arrays, in float64 and without importing torch, unless another backend than
 the reference is named. Torch tensors give tensors on their device.

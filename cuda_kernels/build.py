@@ -128,7 +128,8 @@ def measure(
             if not supports(source, architecture):
                 continue
             compiled = compiler.compile(source, defines, architecture)
-            for usage in parse_usages(compiled.log) or [None]:
+            usages: list[KernelUsage | None] = [*parse_usages(compiled.log)]
+            for usage in usages or [None]:
                 yield Row(source, choices, architecture, usage, len(compiled.binary))
 
 

@@ -1,6 +1,6 @@
 """Runs the kernels on the CPU, compiled by the host compiler with ``kernels/host/shim.h``.
 
-    KernelBackend("emulated", HostLauncher(folder=Path("scratch")))
+    HostLauncher(folder=Path("scratch"), tuning=Tuning(threads=64))  # for KernelBackend
 
 For tests and for writing kernels without a GPU; it is slow. Each source with its choices is one
 library.

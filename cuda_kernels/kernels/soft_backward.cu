@@ -22,6 +22,11 @@ namespace {
 constexpr int kRowStride = CLASSES | 1;
 constexpr int kMatrix = CLASSES * kRowStride;
 constexpr int kMaxThreads = 256;
+// A multiprocessor has 65536 registers, so 4 blocks of 256 threads limit a thread to 64 registers.
+// Without this limit, NVRTC 13.0 gives soft_backward 80 to 121 registers for 8 classes in float and
+// 95 to 127 for 16 (sm_80 to sm_120), which is 2 blocks. With it, up to 16 classes spill at most 8
+// bytes; 24 classes would spill up to 108 bytes and 32 classes up to 472, and double needs more
+// than 64 registers for its sums. benchmarks/results/kernel_resources.md has the table.
 constexpr int kMinBlocksPerSm = sizeof(Real) == 4 && CLASSES <= 16 ? 4 : 1;
 
 // matrices[direction][j][i] = weight of class j of the neighbour in the gradient of class i.
@@ -147,9 +152,11 @@ KERNEL LAUNCH_BOUNDS(kMaxThreads, kMinBlocksPerSm)
     matrices.for_each_neighbour(
         counts, row, column, height, width,
         [&](const Real* matrix, int neighbour_row, int neighbour_column) {
-          const int dy = neighbour_row - row, dx = neighbour_column - column;
-          if (tiling.near(dy, dx)) {
-            const Real* neighbour = values + index + dy * pitch + dx;
+          if (tiling.near(neighbour_row - row, neighbour_column - column)) {
+            // Not via dy and dx: that order of additions costs a spilled register on sm_80 to
+            // sm_89.
+            const Real* neighbour =
+                values + index + (neighbour_row - row) * pitch + neighbour_column - column;
             for (int j = 0; j < CLASSES; ++j) {
               const Real p = neighbour[j * tile_size];
 #pragma unroll
