@@ -23,7 +23,7 @@ TRAIN = [
     "timm>=1.0.15",
     "segmentation-models-pytorch>=0.5",
     "lightning-fabric>=2.5",
-    "torchmetrics>=1.6",
+    "safetensors>=0.4",
     "tensorboard>=2.16",
     "matplotlib>=3.8",
     "pillow>=10",
@@ -54,6 +54,7 @@ EXTRAS = {
         "ruff>=0.8",
         "scikit-image>=0.24",
         "setuptools>=77",
+        "torchmetrics>=1.6",
         "pytorch-metric-learning>=2.6",
         # For Triton's own protobuf definitions alone; 2.70 and later want an older ml-dtypes.
         "tritonclient>=2.40",

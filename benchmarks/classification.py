@@ -101,7 +101,7 @@ def long_tail(
         test = PhotoStore(photos.subset(split), size=size, cache_mb=256)
         common: dict[str, Any] = {
             "size": size, "backbone": "efficientnet_lite0" if weights else "test_resnet",
-            "backbone_weights": str(weights or "none"), "embedding": 64, "many": 20, "few": 5,
+            "backbone_weights": str(weights or "none"), "embedding_size": 64, "many": 20, "few": 5,
         }  # fmt: skip
         ce = {**common, "comparison": "head"}
         head = LARGE_HEAD if weights else SMALL_HEAD

@@ -38,23 +38,23 @@ from trocar.train.data.classification.sample import Photo, PhotoSet
 RESULTS = Path(__file__).parent / "results" / "enrolment.json"
 PHOTOS = 5
 HELD_OUT = "suction"
-COMMON = ("--size", "64,64", "--lr", "2e-3", "--device", "cpu", "--workers", "0")
+COMMON = ("--size", "64x64", "--lr", "2e-3", "--device", "cpu", "--workers", "0")
 METHODS = {
     "few-shot": (
         "--channels", "8,12,16,24", "--shots", "2", "--queries", "2", "--held-out", "0",
         "--episodes", "20", "--batch-size", "1",
     ),
     "head-triplet": (
-        "--backbone", "test_resnet", "--embedding", "64", "--p", "5", "--k", "6", "--margin", "0",
-        "--ties", "in", "--batch-size", "16",
+        "--backbone", "test_resnet", "--embedding-size", "64", "--p", "5", "--k", "6",
+        "--margin", "0", "--ties", "in", "--batch-size", "16",
     ),
 }  # fmt: skip
 # EfficientNet-Lite0 from ImageNet weights: see `benchmarks/pretrained.py`.
 PRETRAINED = (
-    "--backbone", "efficientnet_lite0", "--size", "96,96", "--lr", "1e-3", "--channels-last",
+    "--backbone", "efficientnet_lite0", "--size", "96x96", "--lr", "1e-3", "--channels-last",
 )  # fmt: skip
 LOCATOR = (
-    "--encoder", "tu-regnetx_002", "--decoder-channels", "64", "--size", "160,160",
+    "--encoder", "tu-regnetx_002", "--decoder-channels", "64", "--size", "160x160",
     "--augmentation", "light", "--lr", "4e-3", "--batch-size", "4", "--channels-last",
     "--device", "cpu", "--workers", "0",
 )  # fmt: skip

@@ -27,7 +27,7 @@ from trocar.train.data.sample import FrameSet
 from trocar.train.data.transforms import resize_eval, resize_mask
 from trocar.train.losses import segmentation as losses
 from trocar.train.losses.supervision_and_texture import texture_difference
-from trocar.train.networks.perturbations import PERTURBATIONS, Main
+from trocar.train.networks.perturbations import PERTURBATIONS, MainOutput
 from trocar.train.networks.segmentation import Segmenter
 from trocar.train.state.checkpoint import load_deployable
 
@@ -68,7 +68,7 @@ def consistency(network: Segmenter, frames: FrameSet) -> dict[str, tuple[float, 
         sums[name] = sums.get(name, torch.zeros_like(flat)) + flat
 
     def disagreement(kind: str, features: Any, logits: Tensor) -> Tensor:
-        main = Main(network.decoder, logits.detach().softmax(dim=1))
+        main = MainOutput(network.decoder, logits.detach().softmax(dim=1))
         output = network.decode(PERTURBATIONS[kind](features, main)).softmax(dim=1)
         return (output - main.probability).square().mean()
 

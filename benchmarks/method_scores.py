@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trocar.contract.classes import IGNORE_INDEX
+from trocar.contract.label_maps import enlarge
 from trocar.cuda_kernels import glcm_entropy, offsets_from
 from trocar.export.parity.label_metrics import boundary_counts, boundary_f
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.transforms import resize_eval
 from trocar.train.losses.supervision_and_texture import ANGLES
-from trocar.train.metrics.evaluate import enlarge
 
 TOLERANCE = 2
 """How far apart, in pixels, two outlines may lie and still agree."""

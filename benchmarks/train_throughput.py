@@ -43,7 +43,7 @@ WHY = {
 # Losses at their full height from the first step on: their cost is what is asked.
 FULL: dict[str, dict[str, Any]] = {
     "texture-entropy": {"texture_from": 0.0},
-    "cross-consistency": {"pretrain": 0.0},
+    "cross-consistency": {"supervised_fraction": 0.0},
 }
 
 

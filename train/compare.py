@@ -1,6 +1,11 @@
-"""``trocar compare RECIPE… --seeds 3``: the same data, split, steps and encoder; mean and spread.
+"""Comparing recipes over seeds on the same data, split, steps and encoder.
 
-trocar compare supervised cross_consistency --data frames/ --label-share 0.1 --out runs/few
+entries = read_entries(["supervised", "cross_consistency"], {"label_share": 0.1})
+comparison = Comparison(data=Path("frames"), out=Path("runs/few"))
+for entry, seed in comparison.unfinished(entries, seeds=3):
+    run_method(comparison.request(entry, seed))
+print(table([comparison.collect(entry.name, 3, "iou_mean", "best") for entry in entries],
+            metric="best iou_mean"))
 """
 
 from __future__ import annotations
@@ -16,11 +21,13 @@ from typing import Any
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError, TrainingError
 from trocar.contract.toml import read_toml
+from trocar.train.methods import find_method
 from trocar.train.recipes import recipe_path
+from trocar.train.run import TrainRequest
 from trocar.train.state.run_folder import METRICS
 
-SAME = ("steps", "epochs", "encoder", "size", "batch_size")
-"""Settings that must be equal for a comparison to mean something."""
+EQUAL_SETTINGS = ("steps", "epochs", "encoder", "size", "batch_size")
+"""Settings that must be equal in all recipes of a comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +35,10 @@ class Entry:
     """One recipe of a comparison.
 
     Attributes:
-        name: Its file's stem.
+        name: The file's stem.
         path: The file.
         method: The method that it is for.
-        settings: What it says.
+        settings: Its settings by name.
     """
 
     name: str
@@ -65,24 +72,97 @@ class Row:
         return stdev(self.scores) if len(self.scores) > 1 else 0.0
 
 
-def overrides(given: Sequence[str]) -> dict[str, str]:
-    """``NAME=VALUE`` texts to values by name.
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The data of a comparison and the folder of its runs.
 
-    Raises:
-        ConfigError: A text has no equals sign.
+    Attributes:
+        data: Labelled set.
+        out: Folder of the comparison; a run lies in ``out/<recipe>/seed<n>``.
+        unlabelled: Frames without labels, for methods that take them.
+        target: Frames of the target domain, for methods that take them.
+        validation: Labelled set to validate on instead of the labelled set's own split.
     """
-    wrong = [text for text in given if "=" not in text]
-    if wrong:
-        raise ConfigError(f"--set {wrong[0]!r} has no value", remedy="write --set NAME=VALUE")
-    pairs = (text.split("=", 1) for text in given)
-    return {name.strip().replace("-", "_"): value.strip() for name, value in pairs}
+
+    data: Path
+    out: Path
+    unlabelled: Path | None = None
+    target: Path | None = None
+    validation: Path | None = None
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Folder of the run of one recipe and seed."""
+        return self.out / name / f"seed{seed}"
+
+    def unfinished(self, entries: Sequence[Entry], *, seeds: int) -> list[tuple[Entry, int]]:
+        """Recipes and seeds whose run is not finished."""
+        return [
+            (entry, seed)
+            for entry in entries
+            for seed in range(seeds)
+            if not (self.folder(entry.name, seed) / METRICS).is_file()
+        ]
+
+    def request(self, entry: Entry, seed: int, *, command: str = "") -> TrainRequest:
+        """The run of one recipe and seed, resumed where its folder exists.
+
+        Raises:
+            ConfigError: There is no such method.
+        """
+        from trocar.train.methods.protocol import accepted_data
+
+        accepted = accepted_data(find_method(entry.method))
+        folder = self.folder(entry.name, seed)
+        return TrainRequest(
+            method=entry.method,
+            data=self.data,
+            out=folder,
+            unlabelled=self.unlabelled if "unlabelled" in accepted else None,
+            target=self.target if "target" in accepted else None,
+            validation=self.validation,
+            settings={**entry.settings, "seed": seed},
+            resume=folder.exists(),
+            command=command,
+        )
+
+    def collect(self, name: str, seeds: int, metric: str, which: str) -> Row:
+        """Reads the finished runs of one recipe.
+
+        Args:
+            name: The recipe.
+            seeds: Number of seeds, from 0.
+            metric: Name of the score.
+            which: ``best`` for each run's best checkpoint, ``last`` for its last.
+
+        Raises:
+            TrainingError: A run has no ``metrics.json``.
+            ConfigError: There is no such score.
+        """
+        scores, seconds = [], []
+        for seed in range(seeds):
+            file = self.folder(name, seed) / METRICS
+            if not file.is_file():
+                raise TrainingError(
+                    f"the run in {file.parent} did not finish",
+                    remedy="read its output, then call the same command again to continue",
+                )
+            metrics = json.loads(file.read_text(encoding="utf-8"))
+            scored = metrics[which]["scores"]
+            if scored.get(metric) is None:
+                raise ConfigError(
+                    f"{file} has no score {metric!r}", remedy=f"choose one of {', '.join(scored)}"
+                )
+            scores.append(float(scored[metric]))
+            seconds.append(float(metrics["seconds"]))
+        return Row(name=name, scores=tuple(scores), seconds=tuple(seconds))
 
 
 def read_entries(recipes: Sequence[str | Path], given: Mapping[str, Any]) -> list[Entry]:
     """Reads the recipes and refuses comparisons that would not be fair.
 
     Raises:
-        ConfigError: A recipe names no method, two have one name, or settings in `SAME` differ.
+        ConfigError: A recipe names no method, two have one name, or a setting of `EQUAL_SETTINGS`
+            differs.
     """
     entries = []
     for name in recipes:
@@ -95,7 +175,7 @@ def read_entries(recipes: Sequence[str | Path], given: Mapping[str, Any]) -> lis
     names = [entry.name for entry in entries]
     if len(set(names)) < len(names):
         raise ConfigError("two recipes have the same file name", remedy="rename one of them")
-    for name in SAME:
+    for name in EQUAL_SETTINGS:
         values = {str(entry.settings.get(name)) for entry in entries}
         if len(values) > 1:
             raise ConfigError(
@@ -103,31 +183,6 @@ def read_entries(recipes: Sequence[str | Path], given: Mapping[str, Any]) -> lis
                 remedy=f"give all the same, e.g. with --set {name}=…",
             )
     return entries
-
-
-def collect(name: str, folders: Sequence[Path], metric: str, pick: str) -> Row:
-    """Reads the finished runs of one recipe.
-
-    Raises:
-        TrainingError: A run has no ``metrics.json``.
-        ConfigError: There is no such score.
-    """
-    scores, seconds = [], []
-    for folder in folders:
-        file = folder / METRICS
-        if not file.is_file():
-            raise TrainingError(
-                f"{folder} did not finish", remedy="look at its output; call again to go on"
-            )
-        metrics = json.loads(file.read_text(encoding="utf-8"))
-        found = metrics[pick]["scores"]
-        if found.get(metric) is None:
-            raise ConfigError(
-                f"{file} has no score {metric!r}", remedy=f"choose one of {', '.join(found)}"
-            )
-        scores.append(float(found[metric]))
-        seconds.append(float(metrics["seconds"]))
-    return Row(name=name, scores=tuple(scores), seconds=tuple(seconds))
 
 
 def table(rows: Sequence[Row], *, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""Where a run computes: Lightning Fabric, set up for what was asked and nothing else.
+"""Devices, processes and precision through Lightning Fabric, exactly as they were asked for.
 
 fabric = make_fabric(RunConfig(device="cpu"))
 """
@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trocar.contract.errors import BackendError, ConfigError
 from trocar.train.state.settings import RunConfig
@@ -20,7 +21,7 @@ def make_fabric(run: RunConfig) -> Any:
     """Makes and launches Fabric; under torchrun or SLURM it joins the processes that are there.
 
     Raises:
-        BackendError: The device or precision that was asked for is not to be had here.
+        BackendError: The device or precision that was asked for is not available.
         ConfigError: The batch cannot be divided among the processes.
     """
     from lightning_fabric import Fabric
@@ -37,7 +38,7 @@ def make_fabric(run: RunConfig) -> Any:
         accelerator=device,
         devices=per_node,
         num_nodes=nodes,
-        # Methods may leave parts out for a while (auxiliary decoders before their turn).
+        # A method may leave parts unused for a while (auxiliary decoders in the first phase).
         strategy=DDPStrategy(find_unused_parameters=True) if world > 1 else "auto",
         precision=_PRECISIONS[run.precision],
     )
@@ -47,10 +48,10 @@ def make_fabric(run: RunConfig) -> Any:
 
 def _check(run: RunConfig, device: str, per_node: int, nodes: int) -> None:
     if device == "cuda":
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if there < per_node:
+        available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if available < per_node:
             raise BackendError(
-                f"{per_node} CUDA devices were asked for, {there} are usable here",
+                f"{per_node} CUDA devices were asked for, {available} are usable here",
                 remedy="lower --devices, or pass --device cpu",
             )
     if device == "cpu" and run.precision == "fp16":
@@ -70,7 +71,24 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on the host."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
+    # The CPU allocator raises a plain RuntimeError: nothing but its text tells it apart.
     text = str(error).lower()
     return isinstance(error, RuntimeError) and (
         "can't allocate memory" in text or "out of memory" in text
     )
+
+
+def mean_over_ranks(fabric: Any, value: Tensor) -> Tensor:
+    """The mean of a scalar over all processes."""
+    if fabric.world_size == 1:
+        return value
+    reduced: Tensor = fabric.all_reduce(value, reduce_op="mean")
+    return reduced
+
+
+def any_rank(fabric: Any, flag: bool) -> bool:
+    """Whether the flag is set in any process; every process gets the same answer."""
+    if fabric.world_size == 1:
+        return flag
+    value = torch.tensor(float(flag), device=fabric.device)
+    return bool(fabric.all_reduce(value, reduce_op="sum") > 0)

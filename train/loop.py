@@ -1,10 +1,11 @@
-"""The only training loop: any method, one process or many, to be cut off and resumed at any step.
+"""The only training loop: any method, one process or many, stopped and resumed at any step.
 
-    train(Job(method=Supervised(Config()), run=RunConfig(), data=data, name="first",
+    train(Job(method=Supervised(SegmentationConfig()), run=RunConfig(), data=data, name="first",
               out=Path("runs/first")))
 
-Exact resuming rests on three things: batches are known by their step, torch's generator is seeded
-anew at each step, and the learning rate follows from the step alone.
+Resuming is exact because batches depend on their step alone, torch's generator is seeded again at
+each step, and the learning rate follows from the step. The file reads in call order: `train`,
+`setup`, `restore`, `fit`, `train_step`, `validate`, `save`, `finish`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from torch import Tensor
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import InterruptedByUserError, TrainingError
 from trocar.contract.manifest import InputSpec
+from trocar.contract.text import first_line
 from trocar.train.data.loader.worker_pool import feed
-from trocar.train.devices import make_fabric, out_of_memory
-from trocar.train.methods.protocol import Batch, ModelSpec, Progress
+from trocar.train.devices import any_rank, make_fabric, mean_over_ranks, out_of_memory
+from trocar.train.methods.protocol import Batch, ModelSpec
 from trocar.train.metrics.segmentation import json_ready
 from trocar.train.report.figures import write_curves
 from trocar.train.report.progress import Reporter
@@ -32,19 +34,22 @@ from trocar.train.state.checkpoint import Checkpoint, load_weights, read_checkpo
 from trocar.train.state.job import Job
 from trocar.train.state.resume import check_same, stop_signals
 from trocar.train.state.run_folder import RunFolder, sink
+from trocar.train.state.training import Evaluation, Training
 from trocar.train.step import (
     Losses,
     build,
     check_batch_norm,
+    make_optimizer,
+    match_memory_format,
     not_finite,
-    parameter_groups,
+    progress_at,
     score_or_lowest,
     step_seed,
 )
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Trains, and leaves checkpoints, scores and pictures in the run's folder.
+    """Trains, and writes checkpoints, scores and figures into the run's folder.
 
     Returns:
         What ``metrics.json`` holds: ``best`` and ``last``, each with ``step`` and ``scores``.
@@ -58,244 +63,267 @@ def train(job: Job) -> dict[str, Any]:
     """
     folder = RunFolder(job.out)
     fabric = make_fabric(job.run)
-    first = fabric.is_global_zero
-    if first:
+    is_main_process = fabric.is_global_zero
+    if is_main_process:
         folder.check(resume=job.resume)
-    run = _Run(job, folder, fabric)
-    if first:
+    checkpoint = read_checkpoint(folder.last) if job.resume and folder.last.is_file() else None
+    training = setup(job, folder=folder, fabric=fabric, checkpoint=checkpoint)
+    if checkpoint is not None:
+        restore(training, checkpoint)
+    state = training.state
+    if is_main_process:
         folder.start(job.recipe(), job.command)
-        folder.rewind(run.done)
+        folder.rewind(state.step)
     try:
         with Reporter(
             job.out,
-            total=run.job.run.steps,
-            first=run.done,
-            best=job.method.monitor,
-            silent=not first,
+            total=training.run.steps,
+            done=state.step,
+            monitor=job.method.monitor,
+            silent=not is_main_process,
         ) as reporter:
-            run.fit(reporter)
+            fit(training, reporter)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         raise TrainingError(
-            f"memory ran out at step {run.done} on {fabric.device}: {str(error).splitlines()[0]}",
+            f"memory ran out at step {state.step} on {fabric.device}: {first_line(error)}",
             remedy=f"lower --batch-size (now {job.run.batch_size}) or --size, choose a lighter "
             "--encoder, or pass --precision bf16; then start again or --resume",
         ) from error
-    return run.finish()
+    return finish(training)
 
 
-def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Gives the moments the memory layout of their parameters, which the fused step assumes."""
-    for parameter, moments in optimizer.state.items():
-        for name, value in moments.items():
-            if value.shape == parameter.shape:
-                moments[name] = torch.empty_like(parameter).copy_(value)
+def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | None) -> Training:
+    """Makes streams, network and optimiser.
+
+    Args:
+        job: The job.
+        folder: The run's folder.
+        fabric: Lightning Fabric, launched.
+        checkpoint: Where the run resumes; its settings are checked and no starting weights are
+            fetched. `restore` loads its content.
+
+    Raises:
+        CheckpointError: The checkpoint is of other settings.
+        ConfigError: The batch is too small for batch normalisation.
+    """
+    data = replace(job.data, rank=fabric.global_rank, world=fabric.world_size)
+    height, width = job.method.config.size
+    spec = ModelSpec(
+        name=job.name,
+        classes=job.data.labelled.table,
+        input=InputSpec(height=height, width=width),
+    )
+    streams = dict(job.method.streams(data))
+    epoch_length = len(next(iter(streams.values())))
+    run = job.run.counted(epoch_length)
+    check_batch_norm(job.method, run.batch_size // fabric.world_size)
+    if checkpoint is not None:
+        check_same(checkpoint, job.method, run, spec)
+    torch.manual_seed(run.seed)
+    network = build(job.method, spec, skip_pretrained=checkpoint is not None)
+    if run.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    losses = Losses(job.method, network, total_steps=run.steps, epoch_length=epoch_length)
+    module, optimizer = fabric.setup(losses, make_optimizer(network, run))
+    return Training(
+        job=job,
+        run=run,
+        data=data,
+        spec=spec,
+        folder=folder,
+        fabric=fabric,
+        streams=streams,
+        epoch_length=epoch_length,
+        network=network,
+        module=module,
+        optimizer=optimizer,
+    )
 
 
-class _Run:
-    """State of a run in this process."""
+def restore(training: Training, checkpoint: Checkpoint) -> None:
+    """Puts weights, optimiser, loss scaling and scores back to where the checkpoint was saved."""
+    load_weights(training.network, checkpoint.weights, source=str(training.folder.last))
+    training.optimizer.load_state_dict(checkpoint.optimizer)
+    match_memory_format(training.optimizer)
+    training.fabric.strategy.precision.load_state_dict(checkpoint.state.get("precision", {}))
+    training.state.restore(checkpoint)
 
-    def __init__(self, job: Job, folder: RunFolder, fabric: Any) -> None:
-        self.job, self.folder, self.fabric = job, folder, fabric
-        self.data = replace(job.data, rank=fabric.global_rank, world=fabric.world_size)
-        height, width = job.method.config.size
-        self.spec = ModelSpec(
-            name=job.name,
-            classes=job.data.labelled.table,
-            input=InputSpec(height=height, width=width),
-        )
-        self.streams = dict(job.method.streams(self.data))
-        self.epoch_length = len(next(iter(self.streams.values())))
-        job = self.job = replace(job, run=job.run.counted(self.epoch_length))
-        check_batch_norm(job.method, job.run.batch_size // fabric.world_size)
-        self.done = 0
-        self.state: dict[str, Any] = {"best": None, "last": None}
-        resumed = None
-        if job.resume and folder.last.is_file():
-            resumed = read_checkpoint(folder.last)
-            check_same(resumed, job.method, job.run, self.spec)
-        torch.manual_seed(job.run.seed)
-        self.network = build(job.method, self.spec, skip_pretrained=resumed is not None)
-        if resumed is not None:
-            load_weights(self.network, resumed.weights, source=str(folder.last))
-            self.done, self.state = resumed.step, dict(resumed.state)
-        if job.run.channels_last:
-            self.network.to(memory_format=torch.channels_last)
-        self.losses = Losses(job.method, self.network)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.network, job.run.weight_decay),
-            lr=job.run.lr,
-            betas=(0.9, 0.999),
-            # One kernel for all tensors takes a fraction of the time; with float16 it would undo
-            # the scaling of the gradients itself, which then cannot be clipped.
-            fused=job.run.precision != "fp16" or None,
-        )
-        self.module, self.optimizer = fabric.setup(self.losses, optimizer)
-        if resumed is not None:
-            self.optimizer.load_state_dict(resumed.optimizer)
-            _lay_out_as_parameters(optimizer)
-            fabric.strategy.precision.load_state_dict(self.state.pop("precision", {}))
-        self.seconds = float(self.state.get("seconds", 0.0))
 
-    def fit(self, reporter: Reporter) -> None:
-        """Makes the steps that are left."""
-        run, began = self.job.run, time.monotonic()
-        before = self.seconds
-        reporter.say(
-            f"{self.job.method.name} on {self.fabric.device}, {run.precision}, "
-            f"{self.fabric.world_size} process(es), {len(self.data.labelled)} labelled frames, "
-            f"{sum(p.numel() for p in self.network.parameters()) / 1e6:.2f} M parameters"
-        )
-        self.module.train()
-        batches = feed(
-            self.streams, range(self.done, run.steps), workers=run.workers,
-            pin_memory=self.fabric.device.type == "cuda",
-        )  # fmt: skip
-        with stop_signals() as stopped:
-            for batch in batches:
-                loss, terms = self._step(batch)
-                self.done += 1
-                self.seconds = before + time.monotonic() - began
-                reporter.step(self.done, loss)
-                if self.done % run.log_every == 0 or self.done == run.steps:
-                    self._log(loss, terms, reporter)
-                evaluated = self.done % run.evaluation_period == 0 or self.done == run.steps
-                if evaluated:
-                    self._evaluate(reporter)
-                stop = self._any(stopped())
-                if stop or evaluated or self.done % run.save_period == 0:
-                    self._save(self.folder.last)
-                if stop:
-                    reporter.say(f"stopped after step {self.done}; go on with --resume")
-                    raise InterruptedByUserError(
-                        f"stopped after step {self.done}",
-                        remedy=f"go on with --resume; {self.folder.last} is whole",
-                    )
+def fit(training: Training, reporter: Reporter) -> None:
+    """Makes the steps that are left.
 
-    def finish(self) -> dict[str, Any]:
-        """Writes the scores and pictures of a run that is done; the pictures show its best."""
-        best_score = self.state["best"] or {}
-        metrics = {
-            "method": self.job.method.name,
-            "task": self.job.method.task,
-            "best_by": self.job.method.monitor,
-            "best": best_score,
-            "last": self.state["last"],
-            "steps": self.done,
-            "seconds": round(self.seconds, 2),
-            "images_per_second": round(
-                self.done * self.job.run.batch_size / max(self.seconds, 1e-9), 2
-            ),
-            "parameters": sum(p.numel() for p in self.network.parameters()),
-            "device": str(self.fabric.device),
-            "precision": self.job.run.precision,
-            "processes": self.fabric.world_size,
-        }
-        if self.fabric.is_global_zero:
-            self.folder.write_metrics(metrics)
-            with sink(self.folder.path):
-                write_curves(
-                    self.folder.history(),
-                    self.folder.path / "curves.png",
-                    best=self.job.method.monitor,
+    Raises:
+        TrainingError: A loss or gradient is not finite.
+        InterruptedByUserError: Ctrl-C or SIGTERM, after ``last.ckpt`` was saved.
+    """
+    run, state, fabric = training.run, training.state, training.fabric
+    parameters = sum(p.numel() for p in training.network.parameters())
+    reporter.say(
+        f"{training.job.method.name} on {fabric.device}, {run.precision}, "
+        f"{fabric.world_size} process(es), {len(training.data.labelled)} labelled frames, "
+        f"{parameters / 1e6:.2f} M parameters"
+    )
+    for note in (*training.data.labelled.notes, *training.job.method.notes):
+        reporter.say(f"note: {note}")
+    training.module.train()
+    seconds_before, began = state.seconds, time.monotonic()
+    batches = feed(
+        training.streams,
+        range(state.step, run.steps),
+        workers=run.workers,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    with stop_signals() as stopped:
+        for batch in batches:
+            loss, terms = train_step(training, batch)
+            state.step += 1
+            state.seconds = seconds_before + time.monotonic() - began
+            reporter.step(state.step, loss)
+            is_last = state.step == run.steps
+            if is_last or state.step % run.log_every == 0:
+                log_step(training, reporter, loss, terms)
+            evaluated = is_last or state.step % run.evaluation_period == 0
+            if evaluated:
+                validate(training, reporter)
+            stop = any_rank(fabric, stopped())
+            if stop or evaluated or state.step % run.save_period == 0:
+                save(training, training.folder.last)
+            if stop:
+                reporter.say(f"stopped after step {state.step}; continue with --resume")
+                raise InterruptedByUserError(
+                    f"stopped after step {state.step}",
+                    remedy=f"continue with --resume; {training.folder.last} is complete",
                 )
-                if self.folder.best.is_file():
-                    weights = read_checkpoint(self.folder.best).weights
-                    load_weights(self.network, weights, source=str(self.folder.best))
-                self.job.method.save_predictions(self.data, self.folder.path / "predictions.png")
-        self.fabric.barrier()
-        return metrics
 
-    def _step(self, batch: Mapping[str, Batch]) -> tuple[float, dict[str, Tensor]]:
-        run, step = self.job.run, self.done
-        length = self.epoch_length
-        progress = Progress(step, run.steps, step // length, -(-run.steps // length))
-        for group in self.optimizer.param_groups:
-            group["lr"] = run.rate(step)
-        torch.manual_seed(step_seed(run.seed, step, self.fabric.global_rank))
-        self.losses.progress = progress
-        terms = self.module(self.fabric.to_device(batch))
-        total = torch.stack([term.float() for term in terms.values()]).sum()
-        loss = float(self._mean(total.detach()))
-        if not math.isfinite(loss):
-            raise not_finite("the loss", step, terms, batch)
-        self.fabric.backward(total)
-        norm = self.fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=run.clip or math.inf, error_if_nonfinite=False
+
+def train_step(training: Training, batch: Mapping[str, Batch]) -> tuple[float, dict[str, Tensor]]:
+    """Makes one optimiser step; gives the total loss and its terms.
+
+    Raises:
+        TrainingError: The loss or its gradient is not finite; the weights are as they were.
+    """
+    run, step, fabric = training.run, training.state.step, training.fabric
+    for group in training.optimizer.param_groups:
+        group["lr"] = run.rate(step)
+    torch.manual_seed(step_seed(run.seed, step, fabric.global_rank))
+    terms = training.module(fabric.to_device(batch), step)
+    total = torch.stack([term.float() for term in terms.values()]).sum()
+    loss = float(mean_over_ranks(fabric, total.detach()))
+    if not math.isfinite(loss):
+        raise not_finite("the loss", step, terms, batch)
+    fabric.backward(total)
+    norm = fabric.clip_gradients(
+        training.module,
+        training.optimizer,
+        max_norm=run.clip or math.inf,
+        error_if_nonfinite=False,
+    )
+    # With fp16 such gradients are expected: the scaler skips the step and lowers its scale.
+    if run.precision != "fp16" and not math.isfinite(float(norm)):
+        raise not_finite("the gradient", step, terms, batch)
+    training.optimizer.step()
+    training.optimizer.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        training.job.method.after_step(
+            progress_at(step, total_steps=run.steps, epoch_length=training.epoch_length)
         )
-        # With fp16 the scaler meets such gradients by design: it skips the step and scales less.
-        if run.precision != "fp16" and not math.isfinite(float(norm)):
-            raise not_finite("the gradient", step, terms, batch)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+    return loss, terms
+
+
+def log_step(
+    training: Training, reporter: Reporter, loss: float, terms: Mapping[str, Tensor]
+) -> None:
+    """Writes the losses of the step that was just made to the history and to TensorBoard."""
+    fabric, state = training.fabric, training.state
+    values = {name: float(mean_over_ranks(fabric, t.detach().float())) for name, t in terms.items()}
+    rate = training.run.rate(state.step - 1)
+    logged = {name: float(value) for name, value in training.job.method.logged.items()}
+    reporter.losses(state.step, {**values, "total": loss}, logged, rate)
+    if fabric.is_global_zero:
+        training.folder.add(
+            {"step": state.step, "loss": loss, "losses": values, "logged": logged, "lr": rate,
+             "seconds": round(state.seconds, 3)}
+        )  # fmt: skip
+
+
+def validate(training: Training, reporter: Reporter) -> None:
+    """Scores the deployable network on the validation set; saves it when it is the best so far."""
+    method, fabric, state = training.job.method, training.fabric, training.state
+    scores: dict[str, float] = {}
+    if fabric.is_global_zero:
+        training.network.eval()
         with torch.no_grad():
-            self.job.method.after_step(progress)
-        return loss, terms
+            scores = method.evaluate(training.data)
+    scores = fabric.broadcast(scores, src=0)
+    training.module.train()
+    state.last = Evaluation(step=state.step, scores=json_ready(scores))
+    improved = state.best is None or score_or_lowest(scores, method.monitor) > score_or_lowest(
+        state.best.scores, method.monitor
+    )
+    if improved:
+        state.best = state.last
+        save(training, training.folder.best, optimizer=False)
+    reporter.scores(state.step, scores, improved=improved)
+    if fabric.is_global_zero:
+        training.folder.add(state.last.to_dict())
 
-    def _log(self, loss: float, terms: Mapping[str, Tensor], reporter: Reporter) -> None:
-        values = {name: float(self._mean(term.detach().float())) for name, term in terms.items()}
-        rate = self.job.run.rate(self.done - 1)
-        logged = {name: float(value) for name, value in self.job.method.logged.items()}
-        reporter.losses(self.done, {**values, "total": loss}, logged, rate)
-        if self.fabric.is_global_zero:
-            self.folder.add(
-                {"step": self.done, "loss": loss, "losses": values, "logged": logged, "lr": rate,
-                 "seconds": round(self.seconds, 3)}
-            )  # fmt: skip
 
-    def _evaluate(self, reporter: Reporter) -> None:
-        scores: dict[str, float] = {}
-        if self.fabric.is_global_zero:
-            self.network.eval()
-            with torch.no_grad():
-                scores = self.job.method.evaluate(self.data)
-        scores = self.fabric.broadcast(scores, src=0)
-        self.module.train()
-        entry = {"step": self.done, "scores": json_ready(scores)}
-        known = self.state["best"]
-        improved = known is None or score_or_lowest(
-            scores, self.job.method.monitor
-        ) > score_or_lowest(known["scores"], self.job.method.monitor)
-        self.state["last"] = entry
-        if improved:
-            self.state["best"] = entry
-            self._save(self.folder.best, optimizer=False)
-        reporter.scores(self.done, scores, improved=improved)
-        if self.fabric.is_global_zero:
-            self.folder.add(entry)
+def save(training: Training, path: Path, *, optimizer: bool = True) -> None:
+    """Writes a checkpoint in the main process.
 
-    def _save(self, path: Path, *, optimizer: bool = True) -> None:
-        if self.fabric.is_global_zero:
-            state = {
-                **self.state,
-                "seconds": self.seconds,
-                "precision": dict(self.fabric.strategy.precision.state_dict()),
-            }
-            save_checkpoint(
-                path,
-                Checkpoint(
-                    method=self.job.method.name,
-                    config=to_mapping(self.job.method.config),
-                    run=to_mapping(self.job.run),
-                    spec=self.spec,
-                    step=self.done,
-                    weights=self.network.state_dict(),
-                    optimizer=self.optimizer.state_dict() if optimizer else {},
-                    state=state,
-                    source={**self.job.source, "command": self.job.command},
-                ),
-            )
+    Raises:
+        SinkError: The disk is full or not writable.
+    """
+    job, fabric = training.job, training.fabric
+    if not fabric.is_global_zero:
+        return
+    save_checkpoint(
+        path,
+        Checkpoint(
+            method=job.method.name,
+            config=to_mapping(job.method.config),
+            run=to_mapping(training.run),
+            spec=training.spec,
+            step=training.state.step,
+            weights=training.network.state_dict(),
+            optimizer=training.optimizer.state_dict() if optimizer else {},
+            state={
+                **training.state.to_dict(),
+                "precision": dict(fabric.strategy.precision.state_dict()),
+            },
+            source={**job.source, "command": job.command},
+        ),
+    )
 
-    def _mean(self, value: Tensor) -> Tensor:
-        if self.fabric.world_size == 1:
-            return value
-        reduced: Tensor = self.fabric.all_reduce(value, reduce_op="mean")
-        return reduced
 
-    def _any(self, flag: bool) -> bool:
-        """Whether any process was told to stop: all stop after the same step."""
-        if self.fabric.world_size == 1:
-            return flag
-        value = torch.tensor(float(flag), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(value, reduce_op="sum") > 0)
+def finish(training: Training) -> dict[str, Any]:
+    """Writes ``metrics.json``, the curves, and predictions of the best checkpoint."""
+    method, folder, state = training.job.method, training.folder, training.state
+    metrics = {
+        "method": method.name,
+        "task": method.task,
+        "best_by": method.monitor,
+        "best": state.best.to_dict() if state.best else {},
+        "last": state.last.to_dict() if state.last else None,
+        "steps": state.step,
+        "seconds": round(state.seconds, 2),
+        "images_per_second": round(
+            state.step * training.run.batch_size / max(state.seconds, 1e-9), 2
+        ),
+        "parameters": sum(p.numel() for p in training.network.parameters()),
+        "device": str(training.fabric.device),
+        "precision": training.run.precision,
+        "processes": training.fabric.world_size,
+    }
+    if training.fabric.is_global_zero:
+        folder.write_metrics(metrics)
+        with sink(folder.path):
+            write_curves(folder.history(), folder.path / "curves.png", monitor=method.monitor)
+            if folder.best.is_file():
+                weights = read_checkpoint(folder.best).weights
+                load_weights(training.network, weights, source=str(folder.best))
+            method.save_predictions(training.data, folder.path / "predictions.png")
+    training.fabric.barrier()
+    return metrics

@@ -1,17 +1,15 @@
-"""Trains one method from settings: recipe, flags, data and the run's folder.
+"""Trains one method from settings: a recipe, single settings, data sets and a folder to write to.
 
-run_method("supervised", data=Path("data"), out=Path("runs/first"), flags={})
+run_method(TrainRequest(method="supervised", data=Path("data"), out=Path("runs/first")))
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from trocar.contract.config import fields_of, from_mapping, to_mapping, unknown
 from trocar.contract.errors import ConfigError
@@ -19,17 +17,53 @@ from trocar.contract.toml import read_toml
 from trocar.train.methods import find_method
 
 if TYPE_CHECKING:
-    pass
+    from trocar.train.methods.protocol import Method
+
+_USED_BY_PHOTOGRAPHS = frozenset({"val_share", "label_share"})
 
 
-def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> dict[str, Any]:
-    """Trains as the command line says; what ``metrics.json`` holds comes back.
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What to train, on what, and where to.
 
-    Args:
-        name: The method.
+    Attributes:
+        method: Command name of the method.
         data: Labelled set.
         out: Folder of the run.
-        flags: By name as the command has them; ``None`` means not given.
+        unlabelled: Frames without labels, where the method takes them.
+        target: Frames of the target domain, where the method takes them.
+        validation: Labelled set to validate on instead of the labelled set's own split.
+        name: Model name for people; ``None`` takes the folder's name.
+        recipe: Flat TOML file of settings.
+        settings: Settings of method, data and loop by name; they win over the recipe. Texts are
+            converted to the type of the setting.
+        resume: Continues from the last checkpoint in ``out``, with the settings of that run.
+        command: The command line, kept in the run's folder and in checkpoints.
+    """
+
+    method: str
+    data: Path
+    out: Path
+    unlabelled: Path | None = None
+    target: Path | None = None
+    validation: Path | None = None
+    name: str | None = None
+    recipe: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    command: str = ""
+
+
+def run_method(request: TrainRequest) -> dict[str, Any]:
+    """Trains as requested.
+
+    Returns:
+        What ``metrics.json`` holds, see `trocar.train.loop.train`.
+
+    Raises:
+        ConfigError: Wrong settings, all at once, or data sets that the method does not take.
+        DataError: A data set is at fault.
+        TrocarError: See `trocar.train.loop.train`.
     """
     from trocar.train.data.config import DataConfig, Paths
     from trocar.train.data.open import open_data, trained_on
@@ -38,69 +72,158 @@ def run_method(name: str, *, data: Path, out: Path, flags: dict[str, Any]) -> di
     from trocar.train.state.run_folder import CONFIG, RunFolder
     from trocar.train.state.settings import RunConfig
 
-    resume = bool(flags.get("resume"))
-    RunFolder(out).check(resume=resume or not _is_first_process())
-    recipe = flags.get("recipe")
-    if resume and (out / CONFIG).is_file():
-        recipe = out / CONFIG
-    kind = find_method(name)
-    settings = read_settings(
-        (kind.Config, DataConfig, RunConfig), recipe=recipe, flags=flags, method=name
+    out = request.out
+    RunFolder(out).check(resume=request.resume or not is_main_process())
+    method_class = find_method(request.method)
+    kinds = (method_class.Config, DataConfig, RunConfig)
+    if request.resume and (out / CONFIG).is_file():
+        stored = settings_of_run(out / CONFIG, method_class)
+        config, data_config, run = convert_settings(
+            kinds, {**stored, **request.settings}, method=request.method, source=str(out / CONFIG)
+        )
+    else:
+        config, data_config, run = read_settings(
+            kinds, recipe=request.recipe, flags=request.settings, method=request.method
+        )
+    method = method_class(config)
+    paths = Paths(
+        data=request.data,
+        unlabelled=request.unlabelled,
+        target=request.target,
+        validation=request.validation,
     )
-    method = kind(settings[0])
-    paths = Paths(data=data, **{n: flags.get(n) for n in ("unlabelled", "target", "validation")})
-    sets = open_data(paths, settings[1], settings[2], method)
-    if _is_first_process():
-        for note in sets.labelled.notes:  # e.g. which groups validate
-            click.echo(f"note: {note}", err=True)
+    sets = open_data(paths, data_config, run, method)
+    used = data_settings(method_class)
     return run_loop(
         Job(
             method=method,
-            run=settings[2],
+            run=run,
             data=sets,
-            name=flags.get("name") or out.resolve().name,
+            name=request.name or out.resolve().name,
             out=out,
-            resume=resume,
-            command=shlex.join(["trocar", *sys.argv[1:]]),
+            resume=request.resume,
+            command=request.command,
             source={
                 "data": {n: str(p) for n, p in vars(paths).items() if p is not None},
                 "trained_on": trained_on(sets),
             },
-            extra=to_mapping(settings[1]),
+            extra={n: v for n, v in to_mapping(data_config).items() if n in used},
         )
     )
 
 
+def data_settings(method: type[Method]) -> tuple[str, ...]:
+    """Names of the data settings that a method uses, by its task.
+
+    Sets of photographs are only split; what is done to frames and masks does not apply to them.
+    """
+    from trocar.train.data.config import DataConfig
+
+    names = tuple(spec.name for spec in fields_of(DataConfig))
+    if method.task == "classification":
+        return tuple(name for name in names if name in _USED_BY_PHOTOGRAPHS)
+    return names
+
+
 def read_settings(
-    kinds: tuple[type, ...], *, recipe: Path | None, flags: dict[str, Any], method: str
+    kinds: tuple[type, ...], *, recipe: Path | None, flags: Mapping[str, Any], method: str
 ) -> tuple[Any, ...]:
     """Settings of several dataclasses from one flat recipe and flags, which win.
 
+    Args:
+        kinds: The dataclasses.
+        recipe: A flat TOML file, or ``None``.
+        flags: Settings by name; ``None`` means not given.
+        method: The method that the settings are for.
+
     Raises:
-        ConfigError: Every unknown name, ill-typed or out-of-range value, of all of them at once.
+        ConfigError: Every unknown, unused, ill-typed or out-of-range value, of all of them at once.
+        DataError: The recipe cannot be read.
     """
-    known = {spec.name for kind in kinds for spec in fields_of(kind)}
     values = dict(read_toml(recipe)) if recipe else {}
+    source = str(recipe) if recipe else "command line"
     faults = []
     stated = values.pop("method", method)
     if stated != method:
         faults.append(f"it is a recipe for {stated}, not for {method}")
-    faults += [unknown(name, known) for name in values if name not in known]
-    values |= {name: v for name, v in flags.items() if name in known and v is not None}
-    made: list[Any] = []
-    for kind in kinds:
-        own = {spec.name for spec in fields_of(kind)}
+    if isinstance(values.get("size"), str):
+        faults.append(f"size: got {values.pop('size')!r}, expected a list, [height, width]")
+    values |= {name: value for name, value in flags.items() if value is not None}
+    return convert_settings(kinds, values, method=method, source=source, faults=faults)
+
+
+def convert_settings(
+    kinds: tuple[type, ...],
+    values: Mapping[str, Any],
+    *,
+    method: str,
+    source: str,
+    faults: list[str] | None = None,
+) -> tuple[Any, ...]:
+    """Settings of several dataclasses from values by name.
+
+    Args:
+        kinds: The dataclasses.
+        values: Values by name.
+        method: The method that the settings are for.
+        source: Where they come from, for messages.
+        faults: What is known to be wrong already.
+
+    Raises:
+        ConfigError: Every fault at once.
+    """
+    faults = list(faults or ())
+    fields = {kind: {spec.name for spec in fields_of(kind)} for kind in kinds}
+    known = set().union(*fields.values())
+    unused = _unused_settings(method)
+    faults += [unknown(name, known - unused) for name in values if name not in known | unused]
+    faults += [
+        f"{name} has no effect on {method}, which trains on photographs"
+        for name in values
+        if name in unused
+    ]
+    converted: list[Any] = []
+    for kind, names in fields.items():
+        chosen = {name: value for name, value in values.items() if name in names - unused}
         try:
-            made.append(
-                from_mapping(kind, {n: v for n, v in values.items() if n in own}, source="settings")
-            )
+            converted.append(from_mapping(kind, chosen, source="settings"))
         except ConfigError as error:
             faults.append(error.message.removeprefix("settings: "))
     if faults:
-        source = str(recipe) if recipe else "command line"
-        raise ConfigError(f"{source}: " + "; ".join(faults), remedy="mend the named values")
-    return tuple(made)
+        raise ConfigError(f"{source}: " + "; ".join(faults), remedy="correct the named settings")
+    return tuple(converted)
 
 
-def _is_first_process() -> bool:
+def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
+    """The settings in a run's ``config.toml`` under today's names, without those of no effect.
+
+    Raises:
+        ConfigError: The run is of another method.
+        DataError: The file cannot be read.
+    """
+    from trocar.train.state.stored_settings import current_settings
+
+    values = dict(read_toml(config))
+    stated = values.pop("method", method.name)
+    if stated != method.name:
+        raise ConfigError(
+            f"{config} is of method {stated}, not {method.name}",
+            remedy=f"resume it with `trocar train {stated}`, or choose another --out",
+        )
+    unused = _unused_settings(method.name)
+    values = current_settings(method.name, values)
+    return {name: value for name, value in values.items() if name not in unused}
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that a launcher started, or the only one."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _unused_settings(method: str) -> set[str]:
+    from trocar.train.data.config import DataConfig
+
+    method_class = find_method(method)
+    own = {spec.name for spec in fields_of(method_class.Config)}
+    names = {spec.name for spec in fields_of(DataConfig)}
+    return names - set(data_settings(method_class)) - own

@@ -1,6 +1,7 @@
-"""The parts of one step that do not depend on the run: seed, parameter groups, faults.
+"""The parts of one training step: losses, optimiser, seed, errors.
 
-step_seed(0, 120, 0)
+step_seed(0, 120, 0)                                   # seed, step, rank
+progress_at(120, total_steps=1000, epoch_length=50)    # Progress(step=120, …, epoch=2, epochs=20)
 """
 
 from __future__ import annotations
@@ -11,24 +12,45 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from trocar.contract.errors import ConfigError, TrainingError
 from trocar.train.methods.protocol import Batch, Method, ModelSpec, Progress
+from trocar.train.state.settings import RunConfig
 
 
 class Losses(nn.Module):
-    """Puts a method's losses behind one ``forward``, which is what DDP and autocast hook into."""
+    """Puts a method's losses behind one ``forward``, which is what DDP and autocast hook into.
 
-    def __init__(self, method: Method, network: nn.Module) -> None:
+    Args:
+        method: The method, already built.
+        network: Its module.
+        total_steps: Steps of the whole run.
+        epoch_length: Steps of one pass over the first stream.
+    """
+
+    def __init__(
+        self, method: Method, network: nn.Module, *, total_steps: int, epoch_length: int
+    ) -> None:
         super().__init__()
         self.network = network
+        self.total_steps, self.epoch_length = total_steps, epoch_length
         self._method = method
-        self.progress = Progress(0, 1)
 
-    def forward(self, batch: Mapping[str, Batch]) -> dict[str, Tensor]:
-        """Named losses of a step's batches."""
-        return self._method.losses(batch, self.progress)
+    def forward(self, batch: Mapping[str, Batch], step: int) -> dict[str, Tensor]:
+        """Named losses of a step's batches.
+
+        The step comes as a number, because Fabric converts all arguments and cannot rebuild a
+        frozen dataclass such as `Progress`.
+        """
+        progress = progress_at(step, total_steps=self.total_steps, epoch_length=self.epoch_length)
+        return self._method.losses(batch, progress)
+
+
+def progress_at(step: int, *, total_steps: int, epoch_length: int) -> Progress:
+    """Where training stands at a step; epochs are passes over the first stream."""
+    return Progress(step, total_steps, step // epoch_length, -(-total_steps // epoch_length))
 
 
 def build(method: Method, spec: ModelSpec, *, skip_pretrained: bool) -> nn.Module:
@@ -37,7 +59,7 @@ def build(method: Method, spec: ModelSpec, *, skip_pretrained: bool) -> nn.Modul
     Args:
         method: The method, with its configuration.
         spec: Classes and input.
-        skip_pretrained: Fetches no starting weights: a checkpoint's are loaded next.
+        skip_pretrained: Fetches no pretrained weights, because a checkpoint's are loaded next.
     """
     config = method.config
     if skip_pretrained and hasattr(config, "encoder_weights"):
@@ -49,7 +71,7 @@ def build(method: Method, spec: ModelSpec, *, skip_pretrained: bool) -> nn.Modul
 
 
 def check_batch_norm(method: Method, images: int) -> None:
-    """Refuses batch statistics of a single image, which are none where a map has one pixel.
+    """Refuses batch statistics of a single image, which are undefined for maps of one pixel.
 
     Raises:
         ConfigError: A process has one image a step and BatchNorm is not frozen.
@@ -68,9 +90,21 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 
 def score_or_lowest(scores: Mapping[str, float | None], name: str) -> float:
-    """The score to compare by; the lowest of all where there is none."""
+    """The score of that name; minus infinity where there is none or it is NaN."""
     value = scores.get(name)
     return -math.inf if value is None or math.isnan(value) else value
+
+
+def make_optimizer(network: nn.Module, run: RunConfig) -> torch.optim.Optimizer:
+    """AdamW over the parameters that require gradients; norms and biases have no weight decay."""
+    # Fused: one kernel for all tensors. Not with fp16, where the fused step would undo the scaling
+    # of the gradients itself, so that they could not be clipped; None lets torch choose.
+    return torch.optim.AdamW(
+        parameter_groups(network, run.weight_decay),
+        lr=run.lr,
+        betas=(0.9, 0.999),
+        fused=None if run.precision == "fp16" else True,
+    )
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -82,10 +116,18 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     ]
 
 
+def match_memory_format(optimizer: torch.optim.Optimizer) -> None:
+    """Gives loaded moments the memory layout of their parameters, which a fused step assumes."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
+
+
 def not_finite(
     what: str, step: int, terms: Mapping[str, Tensor], batch: Mapping[str, Batch]
 ) -> TrainingError:
-    """The error for a step that went wrong, with its losses and its batch's frames."""
+    """The error for a step that failed, with its losses and the frames of its batch."""
     values = ", ".join(f"{name} {float(term.detach()):.4g}" for name, term in terms.items())
     files = "; ".join(
         f"{name}: {', '.join(map(str, one['name']))}"
@@ -94,6 +136,6 @@ def not_finite(
     )
     return TrainingError(
         f"{what} is not finite at step {step} ({values}); the batch was {files}",
-        remedy="look at these files with `trocar data check`; lower --lr or --clip, lengthen "
-        "--warmup, or use --precision fp32; the checkpoints are from before and --resume works",
+        remedy="check these files with `trocar data check`; lower --lr or --clip, raise --warmup, "
+        "or pass --precision fp32; the saved checkpoints are from before, and --resume works",
     )

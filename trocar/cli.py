@@ -28,7 +28,7 @@ _EXTRA_OF_MODULE = {
     "timm": "train",
     "segmentation_models_pytorch": "train",
     "lightning_fabric": "train",
-    "torchmetrics": "train",
+    "safetensors": "train",
     "tensorboard": "train",
     "matplotlib": "train",
     "PIL": "train",

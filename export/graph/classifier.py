@@ -33,7 +33,7 @@ CLASSES = "classes"
 
 def class_tensors(network: nn.Module) -> dict[str, Tensor]:
     """The class tensors of a network by input name; empty where its classes are fixed."""
-    maker = getattr(network, "class_data", None)
+    maker = getattr(network, "class_prototypes", None)
     if maker is None:
         return {}
     with torch.no_grad():
@@ -68,7 +68,7 @@ def attach_defaults(model: Any, tensors: Mapping[str, Tensor]) -> None:
         if name not in there:
             raise ArgumentError(
                 f"the exported graph does not use the class tensor {name!r}",
-                remedy="leave it out of the network's class_data",
+                remedy="leave it out of the network's class_prototypes",
             )
         array = numpy_helper.from_array(tensor.contiguous().numpy(), name)
         model.graph.initializer.append(array)
@@ -78,7 +78,7 @@ def class_files(network: nn.Module, manifest: Manifest) -> tuple[Manifest, dict[
     """What a classifier's bundle holds beside its graph so that classes can be enrolled.
 
     Args:
-        network: The deployable network; see `trocar.train.networks.class_prototypes.Comparing`.
+        network: The deployable network; see `PrototypeModel` in trocar/train/networks.
         manifest: Its ``extra["classification"]`` is completed.
 
     Returns:
@@ -88,7 +88,7 @@ def class_files(network: nn.Module, manifest: Manifest) -> tuple[Manifest, dict[
     if manifest.task != "classification" or not tensors:
         return manifest, {}
     comparing: Any = network
-    features, owners = (value.detach().cpu() for value in comparing.supports())
+    features, owners = (value.detach().cpu() for value in comparing.support_features())
     store = ClassStore(
         names=manifest.classes.names,
         trained=(True,) * len(manifest.classes),

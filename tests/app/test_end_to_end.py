@@ -15,7 +15,7 @@ import av
 import pytest
 from places import ROOT
 
-SMALL = {"train": ["--steps", "4", "--batch-size", "2", "--size", "64,80", "--workers", "0"]}
+SMALL = {"train": ["--steps", "4", "--batch-size", "2", "--size", "80x64", "--workers", "0"]}
 
 
 def trocar(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:

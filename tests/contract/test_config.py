@@ -129,7 +129,7 @@ def test_flags_override_recipe_overrides_defaults(tmp_path) -> None:
         config = from_flags(Config, flags, recipe=recipe)
         click.echo(repr(config))
 
-    done = CliRunner().invoke(command, ["--steps", "7", "--size", "8x9", "--amp", "--kinds", "q"])
+    done = CliRunner().invoke(command, ["--steps", "7", "--size", "9x8", "--amp", "--kinds", "q"])
     assert done.exit_code == 0, done.output
     assert eval(done.output, {"Config": Config, "PosixPath": Path}) == Config(
         steps=7, rate=0.5, size=(8, 9), amp=True, kinds=("q",)

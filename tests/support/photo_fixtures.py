@@ -23,9 +23,9 @@ from trocar.train.methods.protocol import ModelSpec, Progress, TrainData
 from trocar.train.state.settings import RunConfig
 
 SMALL: dict[str, dict[str, Any]] = {
-    "classifier": {"size": (32, 32), "backbone": "test_resnet", "embedding": 16},
+    "classifier": {"size": (32, 32), "backbone": "test_resnet", "embedding_size": 16},
     "head-triplet": {
-        "size": (32, 32), "backbone": "test_resnet", "embedding": 16, "p": 3, "k": 2,
+        "size": (32, 32), "backbone": "test_resnet", "embedding_size": 16, "p": 3, "k": 2,
         "head_rule": "number", "head_number": 2, "many": 6, "few": 3, "margin": 1.0,
     },
     "few-shot": {
@@ -167,7 +167,13 @@ def tail_bundle(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A centroid classifier that sees colours; the linear head's logits are fused in."""
     out = tmp_path_factory.mktemp("tail") / "tail.trocar"
     return _bundle(
-        "head-triplet", photo_folder, out, ties="in", backbone="modules", embedding=0, fusion=0.01
+        "head-triplet",
+        photo_folder,
+        out,
+        ties="in",
+        backbone="modules",
+        embedding_size=0,
+        fusion=0.01,
     )
 
 

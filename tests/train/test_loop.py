@@ -34,7 +34,7 @@ from trocar.train.state.settings import RunConfig
 from trocar.train.step import step_seed
 
 FLAGS = [
-    *("--size", "64,80", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
+    *("--size", "80x64", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
     *("--batch-size", "4", "--warmup", "1", "--device", "cpu", "--log-every", "1"),
 ]
 

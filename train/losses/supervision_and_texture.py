@@ -1,4 +1,4 @@
-"""Terms that several segmentation methods add up: supervision, and texture entropy as an extra.
+"""Loss terms of several segmentation methods: supervision, and texture entropy as an extra.
 
 terms = supervision(logits, mask, config) | texture(logits, mask, table, config)
 """
@@ -25,14 +25,14 @@ ANGLES = (0, 45, 90, 135)
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(NetworkConfig):
-    """A segmentation network and the weights of what it learns from labels.
+    """A segmentation network and the weights of its supervised loss terms.
 
     Attributes:
         w_ce: Weight of the cross-entropy.
         w_dice: Weight of the Dice loss.
         w_texture: Weight of the texture entropy difference as an extra term.
-        texture_mode: How the entropy of a prediction is taken: straight_through or soft.
-        texture_distance: Distance in pixels between the two of a pair.
+        texture_mode: Entropy of a prediction: straight_through or soft.
+        texture_distance: Distance in pixels between the two pixels of a pair.
     """
 
     w_ce: float = 1.0
@@ -49,7 +49,7 @@ class SegmentationConfig(NetworkConfig):
             (self.w_texture >= 0, "w_texture must be 0 or more"),
             (
                 self.w_ce + self.w_dice > 0,
-                "w_ce and w_dice are both 0: nothing would say where a class is",
+                "w_ce and w_dice are both 0: one of them must be above 0",
             ),
             (self.texture_distance >= 1, "texture_distance must be 1 or more"),
         )
@@ -94,7 +94,7 @@ def texture_difference(
     Args:
         logits: [B,K,h,w].
         mask: [B,h,w] int64; ignored pixels are left out of both entropies.
-        table: Its grey values decide which classes are told apart.
+        table: Classes of equal grey value count as one.
         mode: ``straight_through``, ``soft`` or ``hard``.
         distance: Distance of a pair in pixels.
 

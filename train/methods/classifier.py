@@ -62,6 +62,7 @@ class Classifier:
     def __init__(self, config: ClassifierConfig) -> None:
         self.config = config
         self.logged: dict[str, Tensor | float] = {}
+        self.notes: list[str] = []
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
         """Labelled photographs."""

@@ -7,19 +7,19 @@ Source: a patent of the Shenzhen Institutes of Advanced Technology, 2021, on Dee
 Equation: ``z = enc(x)``, ``p = softmax D(z)``, ``p^k = softmax D_k(π_k(z))``;
 ``L₁ = mean_x mean_k MSE(p^k, stopgrad p)``, ``L₂ = mean CE(D(z), y)``,
 ``L₃ = L₂ + w(t) · L₁`` with ``w(t) = w_max · e^{−5 (1 − min(t / T_r, 1))²}`` and ``t`` counted from
-the end of a first phase that trains on labelled frames alone.
+the end of a first phase, which trains on labelled frames alone.
 
-Departures and decisions:
-- ``z`` is taken after the ASPP, which all decoders share, and the stride-4 skip is perturbed too
-  (``aux_skip = none`` leaves it out): else clean detail passes by the perturbation and L₁ is ~0.
-- Auxiliary decoders start as copies of the main one when the first phase ends: what they disagree
-  on is then the perturbation's work. Fresh ones would fill the encoder with their own ignorance.
-- ``w_max`` is 7.5 where 30 is published. That goes with 21 classes, and L₁ is a mean over classes:
-  3 would be as strong for two. 7.5 for two, or 15 for four, did better (docs/methods.md).
-- Labelled and unlabelled images pass one after the other. In one batch they share BatchNorm's
-  statistics, by which a network learns to tell the few labelled frames from all others: it answers
-  those and is unsure of the rest, consistent or not (docs/methods.md).
-- The main decoder gets no gradient from L₁ (stopgrad), the encoder does.
+Departures and decisions, with figures in benchmarks/results/methods_notes.md:
+- ``z`` is taken after the ASPP, which all decoders share. The stride-4 skip is perturbed too
+  (``aux_skip = none`` sets it to zero); a clean skip would carry the details past the perturbation,
+  and L₁ would be nearly 0.
+- Auxiliary decoders start as copies of the main one when the first phase ends. They then disagree
+  because of the perturbations, not because they are untrained.
+- ``w_max`` is 7.5; the patent's 30 is for 21 classes. L₁ is a mean over classes, so that 3 would be
+  equally strong for two classes; 7.5 for two and 15 for four scored higher.
+- Labelled and unlabelled images pass one after the other. In one batch they would share BatchNorm's
+  statistics, from which a network learns to tell labelled frames from all others.
+- The main decoder gets no gradient from L₁ (stopgrad); the encoder does.
 - Poisson image editing of the training frames is `trocar data composite`.
 - Only encoder, ASPP and main decoder are deployed.
 """
@@ -46,8 +46,13 @@ from trocar.train.losses.supervision_and_texture import (
 )
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
-from trocar.train.networks.perturbations import PERTURBATIONS, Main
-from trocar.train.networks.segmentation import Decoder, Features, Segmenter
+from trocar.train.networks.perturbations import PERTURBATIONS, MainOutput
+from trocar.train.networks.segmentation import (
+    Decoder,
+    Features,
+    Segmenter,
+    freeze_batch_norm,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +61,19 @@ class CrossConsistencyConfig(SegmentationConfig):
 
     Attributes:
         w_dice: Weight of the Dice loss; the patent has none.
-        w_consistency: Largest weight w_max of the consistency loss L₁.
-        pretrain: Share of training on labelled frames alone, at the beginning.
-        ramp: Share of training over which the weight of L₁ rises after that.
-        consistency_on: Whether labelled frames take part in L₁ too: all or unlabelled.
-        perturbations: One auxiliary decoder each; a kind named twice gets two.
-        aux_skip: Whether auxiliary decoders get the stride-4 skip perturbed, or none of it.
+        w_consistency: Maximum weight w_max of the consistency loss L₁.
+        supervised_fraction: Share of training, at the beginning, on labelled frames alone.
+        rampup_fraction: Share of training over which the weight of L₁ rises after that.
+        consistency_on: Frames in L₁: all, or unlabelled ones only.
+        perturbations: Kinds of perturbation, one auxiliary decoder for each; a kind can be named
+            twice.
+        aux_skip: Stride-4 skip of auxiliary decoders: perturbed, or none (zeros).
     """
 
     w_dice: float = 0.0
     w_consistency: float = 7.5
-    pretrain: float = 0.4
-    ramp: float = 0.1
+    supervised_fraction: float = 0.4
+    rampup_fraction: float = 0.1
     consistency_on: Literal["all", "unlabelled"] = "all"
     perturbations: tuple[str, ...] = tuple(PERTURBATIONS)
     aux_skip: Literal["perturbed", "none"] = "perturbed"
@@ -79,12 +85,12 @@ class CrossConsistencyConfig(SegmentationConfig):
                 self.w_consistency > 0,
                 "w_consistency must be above 0: nothing else learns from unlabelled frames",
             ),
-            (0 <= self.pretrain < 1, "pretrain must be at least 0 and below 1"),
-            (0 < self.ramp <= 1, "ramp must be above 0, at most 1"),
             (
-                bool(self.perturbations),
-                "perturbations is empty: name one auxiliary decoder at least",
+                0 <= self.supervised_fraction < 1,
+                "supervised_fraction must be at least 0 and below 1",
             ),
+            (0 < self.rampup_fraction <= 1, "rampup_fraction must be above 0, at most 1"),
+            (bool(self.perturbations), "perturbations is empty: name at least one"),
             *(
                 (kind in PERTURBATIONS, f"perturbation {unknown(kind, PERTURBATIONS)}")
                 for kind in self.perturbations
@@ -92,8 +98,8 @@ class CrossConsistencyConfig(SegmentationConfig):
         )
 
 
-class Branches(nn.Module):
-    """The main network and its auxiliary decoders.
+class SharedEncoderDecoders(nn.Module):
+    """The main network, and auxiliary decoders on the same encoder.
 
     Args:
         config: See `CrossConsistencyConfig`.
@@ -113,35 +119,36 @@ class Branches(nn.Module):
             )
             for _ in self.kinds
         )
-        self.blind = config.aux_skip == "none"
-        if config.batch_norm == "frozen":
-            self.train()
+        self.zero_skip = config.aux_skip == "none"
 
-    def train(self, mode: bool = True) -> Branches:
-        """Sets the mode; the auxiliary decoders follow the main one in freezing BatchNorm."""
+    def train(self, mode: bool = True) -> SharedEncoderDecoders:
+        """Sets the mode; frozen batch normalisation stays frozen in all decoders."""
         super().train(mode)
         if self.main.frozen:
-            for module in self.auxiliary.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+            freeze_batch_norm(self.auxiliary)
         return self
 
-    def copy_main(self) -> None:
-        """Gives every auxiliary decoder the main one's weights and statistics."""
+    def init_aux_decoders(self) -> None:
+        """Copies weights and statistics of the main decoder into every auxiliary one."""
         for decoder in self.auxiliary:
             decoder.load_state_dict(self.main.decoder.state_dict())
 
-    def disagreement(self, features: Features, logits: Tensor) -> Tensor:
-        """MSE of each auxiliary output to the main one, mean over decoders: [B]; L₁ is its mean."""
-        main = Main(self.main.decoder, logits.detach().float().softmax(dim=1))
-        distances = []
+    def consistency_mse(self, features: Features, logits: Tensor) -> Tensor:
+        """MSE of auxiliary to main probabilities, mean over decoders: [B]; L₁ is its mean.
+
+        Args:
+            features: Shared features and skip of the images.
+            logits: The main decoder's logits [B,K,h,w] for them; no gradient flows into these.
+        """
+        main = MainOutput(self.main.decoder, logits.detach().float().softmax(dim=1))
+        errors = []
         for kind, decoder in zip(self.kinds, self.auxiliary, strict=True):
             deep, skip = PERTURBATIONS[kind](features, main)
-            if self.blind:
+            if self.zero_skip:
                 skip = torch.zeros_like(skip)
             output = decoder((deep, skip)).float().softmax(dim=1)
-            distances.append((output - main.probability).square().mean(dim=(1, 2, 3)))
-        return torch.stack(distances).mean(dim=0)
+            errors.append((output - main.probability).square().mean(dim=(1, 2, 3)))
+        return torch.stack(errors).mean(dim=0)
 
 
 class CrossConsistency:
@@ -157,9 +164,10 @@ class CrossConsistency:
     def __init__(self, config: CrossConsistencyConfig) -> None:
         self.config = config
         self.logged: dict[str, Tensor | float] = {}
+        self.notes: list[str] = []
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
-        """Labelled frames (the second images) and unlabelled ones (the first images)."""
+        """Labelled frames (the patent's second images) and unlabelled ones (its first images)."""
         size = self.config.size
         return {
             "labelled": frames_stream(data, data.labelled, size=size, name="labelled"),
@@ -171,54 +179,61 @@ class CrossConsistency:
     def build(self, spec: ModelSpec) -> nn.Module:
         """Encoder, ASPP, main decoder and auxiliary decoders."""
         self.spec = spec
-        self.branches = Branches(self.config, spec)
-        self.branches.copy_main()
-        return self.branches
+        self.decoders = SharedEncoderDecoders(self.config, spec)
+        # Without a first phase consistency begins at once, so the copies are needed here as well.
+        self.decoders.init_aux_decoders()
+        return self.decoders
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
-        """``ce`` (L₂) and, once labelled pre-training is over, ``consistency`` (L₁)."""
-        labelled, main = batch["labelled"], self.branches.main
+        """``ce`` (L₂) and, after the supervised phase, ``consistency`` (L₁)."""
+        labelled, main = batch["labelled"], self.decoders.main
         weight = self.consistency_weight(progress)
         self.logged = {"consistency_weight": weight}
-        second = main.encode(labelled["image"])
-        logits, mask = main.decode(second), labelled["mask"]
+        labelled_features = main.encode(labelled["image"])
+        logits, mask = main.decode(labelled_features), labelled["mask"]
         terms = {
             **supervision(logits, mask, self.config),
             **texture(logits, mask, self.spec.classes, self.config),
         }
-        if weight:
-            # A pass of its own: see the module.
-            first = main.encode(batch["unlabelled"]["image"])
-            apart = [self.branches.disagreement(first, main.decode(first))]
+        if not self.in_supervised_phase(progress):
+            # A forward pass of its own keeps BatchNorm's statistics apart, see the module.
+            unlabelled_features = main.encode(batch["unlabelled"]["image"])
+            unlabelled_logits = main.decode(unlabelled_features)
+            errors = [self.decoders.consistency_mse(unlabelled_features, unlabelled_logits)]
             if self.config.consistency_on == "all":
-                apart.append(self.branches.disagreement(second, logits))
-            terms["consistency"] = weight * torch.cat(apart).mean()
+                errors.append(self.decoders.consistency_mse(labelled_features, logits))
+            terms["consistency"] = weight * torch.cat(errors).mean()
         return terms
 
+    def in_supervised_phase(self, progress: Progress) -> bool:
+        """Whether the step is in the first phase, on labelled frames alone."""
+        return progress.step < self.config.supervised_fraction * progress.total_steps
+
     def consistency_weight(self, progress: Progress) -> float:
-        """``w(t)``; 0 while only labelled frames are trained on."""
-        since = progress.step - self.config.pretrain * progress.total_steps
-        if since < 0:
+        """``w(t)``; 0 in the supervised phase."""
+        if self.in_supervised_phase(progress):
             return 0.0
-        return self.config.w_consistency * ramp_up(since, self.config.ramp * progress.total_steps)
+        since = progress.step - self.config.supervised_fraction * progress.total_steps
+        length = self.config.rampup_fraction * progress.total_steps
+        return self.config.w_consistency * ramp_up(since, length)
 
     def after_step(self, progress: Progress) -> None:
-        """At the end of the first phase the auxiliary decoders become copies of the main one."""
+        """Makes the auxiliary decoders copies of the main one when the supervised phase ends."""
         following = replace(progress, step=progress.step + 1)
-        if not self.consistency_weight(progress) and self.consistency_weight(following):
-            self.branches.copy_main()
+        if self.in_supervised_phase(progress) and not self.in_supervised_phase(following):
+            self.decoders.init_aux_decoders()
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
         """Scores of the main network, see `trocar.train.metrics.segmentation`."""
-        return evaluate_segmentation(self.branches.main, data.validation, size=self.config.size)
+        return evaluate_segmentation(self.decoders.main, data.validation, size=self.config.size)
 
     def save_predictions(self, data: TrainData, path: Path) -> None:
         """Frames, labels and predictions."""
-        draw_segmentation(self.branches.main, data.validation, path, size=self.config.size)
+        draw_segmentation(self.decoders.main, data.validation, path, size=self.config.size)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
         """The main network: a plain DeepLabV3+."""
-        return self.branches.main, manifest_of(self.spec, method=self.name)
+        return self.decoders.main, manifest_of(self.spec, method=self.name)
 
 
 METHOD = CrossConsistency

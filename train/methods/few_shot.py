@@ -3,17 +3,19 @@
     trocar train few-shot PHOTOS --out runs/few
 
 Source: Tianyi Cloud, 2023. A region's first similarity is its mean cosine to the global features of
-the same class's other photographs, the second that to all other classes'; attention over regions is
-``softmax(tau_a (s1 − s2))`` and its best region the local feature. A photograph's vector joins
-global and local feature, a class's description sums its photographs' vectors with weights that are
-smaller for those unlike their fellows. ``logit_c = tau (s3 − s4)``: third similarity to the
-description of c, fourth the mean of those to the others.
+the same class's other photographs, its second that to all other classes' photographs. Attention
+over regions is ``softmax(tau_a (s1 − s2))``, and the best region is the local feature. A
+photograph's vector concatenates global and local feature. A class's prototype is the weighted sum
+of its photographs' vectors, where a photograph that differs from the others weighs less.
+``logit_c = tau (s3 − s4)``: third similarity to the prototype of c, fourth the mean of those to the
+others.
 
-Departures: a query's class is unknown, so its local feature is computed once per hypothesis. The
-supports are classified too, each by descriptions that leave it out. Channels are standardised, and
-the global part of a vector is the whole map (``--no-whole-map``: the mean of its cells), so that it
-says where things are. The choice of a region has no gradient (``--attention-gradient through``: the
-soft attention's).
+Departures:
+- A query's class is unknown, so its local feature is computed once for each class.
+- The supports are classified too, each by prototypes made without it.
+- Channels are standardised. The global part of a vector is the whole map, which has positions
+  (``--no-whole-map``: the mean of its cells).
+- The choice of a region has no gradient (``--attention-gradient through``: that of the attention).
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from trocar.train.metrics.classification import interval, unknown_threshold
 from trocar.train.metrics.embeddings import classifier_manifest, draw_predictions, run_over
 from trocar.train.networks.class_prototypes import membership_of
 from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
-from trocar.train.networks.few_shot_baselines import local_descriptors, prototypes
+from trocar.train.networks.few_shot_baselines import local_descriptor_logits, prototype_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +51,13 @@ class FewShotConfig(FewShotNetworkConfig):
     Attributes:
         comparison: local (this method), proto (nearest class mean) or dn4 (local descriptors).
         ways: Classes of an episode.
-        shots: Support photographs of each.
-        queries: Query photographs of each.
-        held_out: Proportion of the classes that episodes never train on and are scored on; 0
-            scores on the validation photographs of all classes.
+        shots: Support photographs of each class.
+        queries: Query photographs of each class.
+        held_out: Share of the classes that is not trained on and is scored on; 0 scores on the
+            validation photographs of all classes.
         episodes: Episodes of an evaluation.
-        w_support: Weight of the loss of supports that are left out of their descriptions.
-        supports: Photographs of each class that the model keeps, at most.
+        w_support: Weight of the loss of supports, each against prototypes made without it.
+        supports: Maximum number of photographs of each class that the model stores.
     """
 
     comparison: Literal["local", "proto", "dn4"] = "local"
@@ -93,6 +95,7 @@ class FewShot:
     def __init__(self, config: FewShotConfig) -> None:
         self.config = config
         self.logged: dict[str, Tensor | float] = {}
+        self.notes: list[str] = []
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
         """``episode``: the supports class by class, then the queries."""
@@ -102,7 +105,7 @@ class FewShot:
         )
         self.train = PhotoStore(photos, size=config.size, cache_mb=data.cache_mb)
         self.validation = PhotoStore(data.validation, size=config.size, cache_mb=data.cache_mb)
-        # Too few photographs to be scored on are said now, not when training is done.
+        # Too few photographs to be scored on are an error now, not after training.
         tested = data.validation.labels
         if len(self.novel):
             tested = np.concatenate([tested, photos.labels])
@@ -119,7 +122,7 @@ class FewShot:
         }  # fmt: skip
 
     def build(self, spec: ModelSpec) -> nn.Module:
-        """The network, with room for the supports that it will keep."""
+        """The network, with buffers for the supports that it will store."""
         self.spec = spec
         self.network = FewShotNetwork(
             self.config,
@@ -135,15 +138,15 @@ class FewShot:
         features = network.features(batch["episode"]["image"]).float()
         ways, count = config.ways, config.ways * config.shots
         support, query = features[:count], features[count:]
-        own = torch.arange(ways, device=features.device)
-        owners = own.repeat_interleave(config.shots)
+        class_ids = torch.arange(ways, device=features.device)
+        owners = class_ids.repeat_interleave(config.shots)
         membership = membership_of(owners, ways)
         logits = self._compare(query, support, membership)
-        truth = own.repeat_interleave(config.queries)
+        truth = class_ids.repeat_interleave(config.queries)
         terms = {"query": functional.cross_entropy(logits, truth)}
         self.logged = {
             "accuracy": (logits.argmax(1) == truth).float().mean().detach(),
-            "tau": network.tau.detach(),
+            "tau": network.temperature.detach(),
         }
         if config.comparison == "local" and config.shots > 1 and config.w_support:
             left_out = network.leave_one_out(support, membership)
@@ -154,7 +157,7 @@ class FewShot:
         """Nothing to do."""
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
-        """Episodes on classes never trained on, features computed once; renews the supports.
+        """Scores on episodes of classes that were not trained on; updates the stored supports.
 
         ``episode_accuracy`` and ``episode_interval`` (half-width, 95 %); where the comparison is
         ``local`` also ``accuracy`` over all classes of the validation photographs.
@@ -171,11 +174,11 @@ class FewShot:
         mean, half = interval(accuracies)
         scores = {"episode_accuracy": mean, "episode_interval": half}
         if config.comparison == "local":
-            self._keep()
+            self._store_supports()
             answers, _ = run_over(self.network, self.validation, self.network)
             scores["accuracy"] = float((answers.argmax(1) == labels).mean())
             self.network.threshold.fill_(
-                unknown_threshold(answers, labels, scale=float(self.network.tau.detach()))
+                unknown_threshold(answers, labels, scale=float(self.network.temperature.detach()))
             )
         return scores
 
@@ -194,10 +197,10 @@ class FewShot:
         """
         config = self.config
         sampler = self._test_sampler(labels, within, seed)
-        device = self.network.tau.device
+        device = self.network.temperature.device
         table = torch.from_numpy(features).to(device)
-        own = torch.arange(config.ways, device=device)
-        membership = membership_of(own.repeat_interleave(config.shots), config.ways)
+        class_ids = torch.arange(config.ways, device=device)
+        membership = membership_of(class_ids.repeat_interleave(config.shots), config.ways)
         training = self.network.training
         self.network.eval()
         accuracies = []
@@ -209,7 +212,7 @@ class FewShot:
                     table[episode.support.reshape(-1)],
                     membership,
                 )
-            truth = own.repeat_interleave(episode.query.shape[1])
+            truth = class_ids.repeat_interleave(episode.query.shape[1])
             accuracies.append(float((logits.argmax(1) == truth).float().mean()))
         self.network.train(training)
         return np.array(accuracies)
@@ -221,22 +224,21 @@ class FewShot:
             draw_predictions(self.validation, scores.argmax(1), path)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
-        """The network with the supports of the classes it met.
+        """The network with the supports of its classes.
 
         Raises:
-            ConfigError: The comparison is one of the baselines, which stay in training.
+            ConfigError: The comparison is one of the baselines, which cannot be exported.
         """
         if self.config.comparison != "local":
             raise ConfigError(
-                f"comparison {self.config.comparison} is a baseline and leaves training in no "
-                "bundle",
+                f"comparison {self.config.comparison} is a baseline, which cannot be exported",
                 remedy="train with --comparison local",
             )
         return self.network, classifier_manifest(
             self.spec,
             method=self.name,
             kind=self.network.kind,
-            scale=float(self.network.tau.detach()),
+            scale=float(self.network.temperature.detach()),
             threshold=float(self.network.threshold),
             features=self.network.shape,
         )
@@ -257,17 +259,17 @@ class FewShot:
 
     def _compare(self, query: Tensor, support: Tensor, membership: Tensor) -> Tensor:
         if self.config.comparison == "proto":
-            return prototypes(query, support, membership)
+            return prototype_logits(query, support, membership)
         if self.config.comparison == "dn4":
-            return local_descriptors(query, support, membership)
-        return self.network.compare(query, self.network.describe(support, membership))
+            return local_descriptor_logits(query, support, membership)
+        return self.network.compare(query, self.network.prototypes_from(support, membership))
 
     def _features(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Features ``[N,C,M]`` of training photographs."""
         return run_over(self.network, self.train, self.network.features, positions=positions)[0]
 
-    def _keep(self) -> None:
-        """Keeps features of every class as supports, of photographs spread over the class."""
+    def _store_supports(self) -> None:
+        """Stores features of photographs spread over each class as its supports."""
         labels, size = self.train.photos.labels, self.config.supports
         chosen: list[int] = []
         for label in np.unique(labels):
@@ -275,18 +277,17 @@ class FewShot:
             places = np.linspace(0, len(members) - 1, min(size, len(members))).round()
             chosen += members[np.unique(places.astype(int))].tolist()
         positions = np.array(chosen, np.int64)
-        kept = torch.from_numpy(self._features(positions)).flatten(1)
+        features = torch.from_numpy(self._features(positions)).flatten(1)
+        device = self.network.kept.device
         self.network.kept_owner.fill_(-1)
-        self.network.kept[: len(kept)] = kept.to(self.network.kept.device)
-        self.network.kept_owner[: len(kept)] = torch.from_numpy(labels[positions]).to(
-            self.network.kept.device
-        )
+        self.network.kept[: len(features)] = features.to(device)
+        self.network.kept_owner[: len(features)] = torch.from_numpy(labels[positions]).to(device)
 
 
 def split_classes(
     present: NDArray[np.int64], *, share: float, ways: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divides the classes into those that train and those that are held out.
+    """Divides the classes into those to train on and those held out.
 
     Raises:
         DataError: Either side would have fewer classes than an episode needs.
@@ -298,7 +299,7 @@ def split_classes(
         raise DataError(
             f"there are {len(present)} classes; {ways}-way episodes need {ways} to train on and "
             f"{ways} others to be scored on",
-            remedy="lower --ways, or pass --held-out 0 to score on the classes that train",
+            remedy="lower --ways, or pass --held-out 0 to score on the trained classes",
         )
     order = np.random.default_rng((seed, 0xC1A55)).permutation(present)
     return np.sort(order[count:]), np.sort(order[:count])

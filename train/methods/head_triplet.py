@@ -2,14 +2,14 @@
 
     trocar train head-triplet PHOTOS --out runs/tail
 
-Source: Megvii, 2019. The head set holds the classes that have more photographs than every other
-class; the total set all classes. ``L = CE(W z, y) over the head + w_triplet · L_tri over all``,
-``L_tri = mean_a [m + max_p D(a,p) − min_n D(a,n)]+`` on embeddings of length 1 (or soft), its
-batches P classes × K samples. One network, both losses in one step, or in turn. A photograph is
-classified by the nearest class centroid over all classes, the head's logits added where asked for.
+Source: Megvii, 2019. The head set holds the classes with the most photographs, the total set all
+classes. ``L = CE(W z, y) over the head + w_triplet · L_tri over all``,
+``L_tri = mean_a [m + max_p D(a,p) − min_n D(a,n)]+`` on embeddings of length 1 (or soft), with
+batches of P classes × K samples. Both losses train one network, in the same step or alternately. A
+photograph is classified by the nearest class centroid; the head's logits can be added.
 
 Departures: the linear layer has a row for every class and masks those outside the head set, so that
-a checkpoint states its head set; copies of one picture are no positives of each other.
+a checkpoint states its head set. Copies of one picture are not positives of each other.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class HeadTripletConfig(EmbeddingConfig):
     """Head-set classification and total-set triplet.
 
     Attributes:
-        head_rule: How the head set is chosen: threshold, share or number.
+        head_rule: Which setting chooses the head set: threshold, share or number.
         head_threshold: Head classes have more photographs than this.
-        head_share: Proportion of the classes, those with most.
-        head_number: Number of classes, those with most.
-        ties: Classes of equal count on both sides of the cut are all left out, or all taken in.
-        head_sampling: random or pk sampling of the head set.
+        head_share: Share of the classes in the head set, those with the most photographs.
+        head_number: Number of classes in the head set, those with the most photographs.
+        ties: Classes of equal count at the boundary of the head set: all out, or all in.
+        head_sampling: Sampling of the head set: random, or pk (P classes, K photographs of each).
         p: Classes of a triplet batch.
-        k: Photographs of each of them.
-        margin: Margin of the triplet loss; 0 takes the soft margin.
+        k: Photographs of each class of a triplet batch.
+        margin: Margin of the triplet loss; 0 uses the soft margin.
         w_triplet: Weight of the triplet loss.
-        steps_in_turn: Off: both losses at every step. On: one after the other.
+        alternate_losses: Train one loss at each step, alternately, instead of both.
         fusion: Weight of the head's logits beside the cosines at inference.
     """
 
@@ -71,7 +71,7 @@ class HeadTripletConfig(EmbeddingConfig):
     k: int = 4
     margin: float = 0.3
     w_triplet: float = 1.0
-    steps_in_turn: bool = False
+    alternate_losses: bool = False
     fusion: float = 0.0
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class HeadTripletConfig(EmbeddingConfig):
             (self.p >= 2, "p must be 2 or more: a triplet needs a negative"),
             (self.k >= 2, "k must be 2 or more: a triplet needs a positive"),
             (self.margin >= 0, "margin must be 0 or more"),
-            (self.w_triplet > 0, "w_triplet must be above 0: both losses adjust the network"),
+            (self.w_triplet > 0, "w_triplet must be above 0: both losses train the network"),
             (self.fusion >= 0, "fusion must be 0 or more"),
         )
 
@@ -101,6 +101,7 @@ class HeadTriplet:
     def __init__(self, config: HeadTripletConfig) -> None:
         self.config = config
         self.logged: dict[str, Tensor | float] = {}
+        self.notes: list[str] = []
         self.head: HeadSet | None = None
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
@@ -127,7 +128,7 @@ class HeadTriplet:
         }
 
     def build(self, spec: ModelSpec) -> nn.Module:
-        """The network; which classes are the head stands in its state."""
+        """The network; its state says which classes are the head set."""
         self.spec = spec
         self.network = Embedder(
             self.config,
@@ -141,18 +142,18 @@ class HeadTriplet:
         return self.network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
-        """``head`` and ``triplet``, or one of them in turn."""
+        """``head`` and ``triplet``, or one of them, alternately."""
         head, total = batch["head"], batch["total"]
-        both = not self.config.steps_in_turn
+        both = not self.config.alternate_losses
         named = {}
         if both or progress.step % 2 == 0:
             named["head"] = head
         if both or progress.step % 2 == 1:
             named["total"] = total
-        # One pass for both: batch normalisation sees what the network will meet.
-        joined = self.network.embed(torch.cat([part["image"] for part in named.values()]))
+        # One pass for both, so that batch normalisation sees both sets.
+        embeddings = self.network.embed(torch.cat([part["image"] for part in named.values()]))
         sizes = [len(part["label"]) for part in named.values()]
-        embedded = dict(zip(named, torch.split(joined, sizes), strict=True))
+        embedded = dict(zip(named, torch.split(embeddings, sizes), strict=True))
         terms = {}
         if "head" in embedded:
             logits = self.network.head_logits(embedded["head"])
@@ -206,9 +207,7 @@ class HeadTriplet:
             ties=config.ties,
         )
         if chosen.note:
-            import click
-
-            click.echo(f"head set: {chosen.note}", err=True)
+            self.notes.append(f"head set: {chosen.note}")
         return chosen
 
 

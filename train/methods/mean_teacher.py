@@ -12,18 +12,17 @@ Equation: ``L = L_seg(student(style(x_s → x_t)), y_s) + λ(t) · L_con`` with
 ``ramp(s) = e^{−5 (1 − min(s, 1))²}``. After each step
 ``teacher ← α_t teacher + (1 − α_t) student`` with ``α_t = min(1 − 1/(t+1), α, 1 − 20/T)``.
 
-Departures and decisions:
-- The noise ``ξ = clip(N(0, 0.1²), ±0.2)`` is meant for images in 0..1: raw grey levels times 255.
-- ``L_seg`` is cross-entropy and Dice, as in `supervised`, its baseline.
-- BatchNorm's buffers are averaged too. They hold statistics of clean images, as deployment has
-  them, of both domains; noised views go by their own. When noise entered them, it cost 4 to 8
-  points on the frames of one operation, with consistency and without (docs/methods.md).
-- ``λ_max`` is 1: at 10 a run of some hundred steps agrees with itself on background, student and
-  teacher alike, and the more so with the target's statistics alone in BatchNorm (docs/methods.md).
-- Colours are transferred by Reinhard's means and deviations: Fourier's window, which the design
-  names first, holds nothing but the mean colour below 100 pixels, and did worse (docs/methods.md).
-- ``1 − 20/T`` is ours: the teacher averages over a twentieth of the run at most. With α alone the
-  teacher of a run of 200 steps lags by half of it, and is 2 to 6 points worse (docs/methods.md).
+Departures and decisions, with figures in benchmarks/results/methods_notes.md:
+- The noise ``ξ = clip(N(0, 0.1²), ±0.2)`` is defined for images in 0..1, so raw grey levels get 255
+  times as much.
+- ``L_seg`` is cross-entropy and Dice, as in `supervised`, the baseline.
+- BatchNorm's running statistics are averaged into the teacher too. They come from clean images of
+  both domains; noisy views are normalised by their own batch statistics.
+- ``λ_max`` is 1. With 10, short runs collapse to background.
+- Colours are transferred by Reinhard's means and deviations. Fourier's window, named first in the
+  patent, holds nothing but the mean colour of images below 100 pixels, and scored lower.
+- ``1 − 20/T`` is ours: the teacher averages over the last twentieth of the run at most. With α
+  alone, the teacher of a run of 200 steps lags behind by half of the run.
 - The teacher is the deployed network.
 """
 
@@ -33,7 +32,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -52,11 +51,11 @@ from trocar.train.losses.supervision_and_texture import (
 )
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
-from trocar.train.networks.mean_teacher_pair import StudentTeacher, own_statistics
+from trocar.train.networks.mean_teacher_pair import StudentTeacher, batch_statistics
 from trocar.train.networks.segmentation import Segmenter
 
-WINDOW = 0.05
-"""The share of the run that the teacher averages over at most: the student is still learning."""
+MAX_EMA_WINDOW = 0.05
+"""The teacher averages over this share of the run at most, because the student still learns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,24 +63,27 @@ class MeanTeacherConfig(SegmentationConfig):
     """Uncertainty-aware mean teacher.
 
     Attributes:
-        w_consistency: Largest weight λ_max of the consistency loss.
-        ramp: Share of training over which that weight rises.
-        reliability: hard counts pixels below a rising threshold of uncertainty; soft weighs all.
-        passes: Monte-Carlo passes of the teacher with dropout; 1 is one plain pass.
-        ema: Largest share α that the teacher keeps of itself; 0.999 suits runs of many thousands
-            of steps. A short run keeps less, see `WINDOW`.
-        noise: Deviation of the noise on images in 0..1; cut off at twice that.
-        style: reinhard, fourier, histogram, none, or a folder of source frames transferred before.
+        w_consistency: Maximum weight λ_max of the consistency loss.
+        rampup_fraction: Share of training over which that weight rises.
+        reliability: hard counts pixels below a rising threshold of uncertainty; soft weights all.
+        mc_passes: Monte-Carlo passes of the teacher with dropout; 1 is one plain pass.
+        ema_decay: Maximum share α that the teacher keeps of itself at a step; 0.999 suits runs of
+            many thousand steps. Short runs use less.
+        noise: Standard deviation of the noise on images in 0..1; cut off at twice that.
+        style: Colour transfer from target to source images.
+        style_folder: Source frames that were transferred beforehand, with the names of their
+            originals; replaces style.
         beta: Half-size of Fourier's window as a share of the image's shorter side.
     """
 
     w_consistency: float = 1.0
-    ramp: float = 0.4
+    rampup_fraction: float = 0.4
     reliability: Literal["hard", "soft"] = "hard"
-    passes: int = 1
-    ema: float = 0.99
+    mc_passes: int = 1
+    ema_decay: float = 0.99
     noise: float = 0.1
-    style: str = "reinhard"
+    style: Style = "reinhard"
+    style_folder: Path | None = None
     beta: float = 0.01
 
     def __post_init__(self) -> None:
@@ -91,13 +93,13 @@ class MeanTeacherConfig(SegmentationConfig):
                 self.w_consistency > 0,
                 "w_consistency must be above 0: without it nothing is learnt from the target",
             ),
-            (0 < self.ramp <= 1, "ramp must be above 0, at most 1"),
-            (self.passes >= 1, "passes must be 1 or more"),
-            (0 <= self.ema < 1, "ema must be at least 0 and below 1"),
-            (self.noise > 0, "noise must be above 0: the two views would be one"),
+            (0 < self.rampup_fraction <= 1, "rampup_fraction must be above 0, at most 1"),
+            (self.mc_passes >= 1, "mc_passes must be 1 or more"),
+            (0 <= self.ema_decay < 1, "ema_decay must be at least 0 and below 1"),
+            (self.noise > 0, "noise must be above 0: without it both views are equal"),
             (
-                self.passes == 1 or self.dropout > 0,
-                "passes above 1 need dropout above 0: they would all be equal",
+                self.mc_passes == 1 or self.dropout > 0,
+                "mc_passes above 1 need dropout above 0: without it all passes are equal",
             ),
         )
 
@@ -115,21 +117,24 @@ class MeanTeacher:
     def __init__(self, config: MeanTeacherConfig) -> None:
         self.config = config
         self.logged: dict[str, Tensor | float] = {}
-        named = config.style in get_args(Style)
-        self.folder = None if named or not Path(config.style).is_dir() else Path(config.style)
-        if not named and self.folder is None and any(c in config.style for c in "/\\."):
-            raise ConfigError(
-                f"there is no folder {config.style} of transferred frames",
-                remedy=f"name one, or choose {', '.join(get_args(Style))}",
-            )
-        self.style = make_style("none" if self.folder else config.style, beta=config.beta)
+        self.notes: list[str] = []
+        self.style = make_style("none" if config.style_folder else config.style, beta=config.beta)
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
-        """Source frames with labels, target frames without."""
-        source = data.labelled
-        if self.folder is not None:
-            source = transferred_frames(source, self.folder)
-        size = self.config.size
+        """Source frames with labels, target frames without.
+
+        Raises:
+            ConfigError: The folder of transferred frames does not exist.
+            DataError: It lacks a frame, see `trocar.train.data.style.transferred_frames`.
+        """
+        source, size, folder = data.labelled, self.config.size, self.config.style_folder
+        if folder is not None:
+            if not folder.is_dir():
+                raise ConfigError(
+                    f"there is no folder {folder} of transferred frames",
+                    remedy="correct --style-folder, or use --style instead",
+                )
+            source = transferred_frames(source, folder)
         return {
             "source": frames_stream(data, source, size=size, name="source"),
             "target": frames_stream(data, data.target, size=size, name="target", labelled=False),
@@ -145,13 +150,16 @@ class MeanTeacher:
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
         """``ce`` and ``dice`` on the transferred source, ``consistency`` on the target."""
         source, target = batch["source"], batch["target"]["image"]
-        transferred = self.style(source["image"], target)
-        on_source = self.pair.student(transferred)
+        logits, mask = self.pair.student(self.style(source["image"], target)), source["mask"]
         if self.config.batch_norm == "train":
-            self.pair.observe(target)
-        with own_statistics(self.pair.student):
-            first_view = self.pair.student(self.noised(target)).float().softmax(dim=1)
-        teacher = self.pair.judge([self.noised(target) for _ in range(self.config.passes)])
+            # Deployment sees clean target images, so the running statistics have to as well. It
+            # costs one forward pass of the student; noisy views would shift the statistics.
+            self.pair.update_bn(target)
+        with batch_statistics(self.pair.student):
+            student = self.pair.student(self.add_noise(target)).float().softmax(dim=1)
+        teacher = self.pair.teacher_probabilities(
+            [self.add_noise(target) for _ in range(self.config.mc_passes)]
+        )
         reliability = self.reliability(teacher, progress)
         weight = self.consistency_weight(progress)
         self.logged = {
@@ -159,23 +167,23 @@ class MeanTeacher:
             "reliable_share": reliability.mean(),
         }
         return {
-            **supervision(on_source, source["mask"], self.config),
-            **texture(on_source, source["mask"], self.spec.classes, self.config),
-            "consistency": weight * consistency(first_view, teacher, reliability),
+            **supervision(logits, mask, self.config),
+            **texture(logits, mask, self.spec.classes, self.config),
+            "consistency": weight * consistency(student, teacher, reliability),
         }
 
-    def noised(self, image: Tensor) -> Tensor:
-        """A view of raw images under noise of its own."""
+    def add_noise(self, image: Tensor) -> Tensor:
+        """A view of raw images [B,3,h,w] 0..255 under newly drawn noise."""
         limit = 2 * self.config.noise
         noise = (torch.randn_like(image) * self.config.noise).clamp(-limit, limit)
         return image + 255 * noise
 
     def reliability(self, teacher: Tensor, progress: Progress) -> Tensor:
         """Reliability of each pixel, 0..1 [B,h,w], from the teacher's probabilities [B,K,h,w]."""
-        doubt = uncertainty(teacher)
+        entropy = uncertainty(teacher)
         if self.config.reliability == "soft":
-            return torch.exp(-doubt)
-        return (doubt < self.threshold(progress)).float()
+            return torch.exp(-entropy)
+        return (entropy < self.threshold(progress)).float()
 
     def threshold(self, progress: Progress) -> float:
         """``H(t)``: the uncertainty below which a pixel counts, up to ``ln K``."""
@@ -183,18 +191,23 @@ class MeanTeacher:
         return share * math.log(self.classes)
 
     def consistency_weight(self, progress: Progress) -> float:
-        """``λ(t)``, from the current step."""
-        length = self.config.ramp * progress.total_steps
+        """``λ(t)`` at the current step."""
+        length = self.config.rampup_fraction * progress.total_steps
         return self.config.w_consistency * ramp_up(progress.step, length)
 
-    def kept(self, progress: Progress) -> float:
-        """``α_t``: the share that the teacher keeps of itself."""
-        length = max(WINDOW * progress.total_steps, 1)
-        return min(1 - 1 / (progress.step + 1), self.config.ema, 1 - 1 / length)
+    def ema_decay(self, progress: Progress) -> float:
+        """``α_t``: the share that the teacher keeps of itself.
+
+        A decay of ``1 − 1/n`` averages over about the last ``n`` steps: over all steps so far at
+        the beginning, and never over more than `MAX_EMA_WINDOW` of the run.
+        """
+        steps_so_far = progress.step + 1
+        window = max(MAX_EMA_WINDOW * progress.total_steps, 1)
+        return min(1 - 1 / steps_so_far, self.config.ema_decay, 1 - 1 / window)
 
     def after_step(self, progress: Progress) -> None:
-        """The teacher takes over a share of the updated student."""
-        self.pair.average(self.kept(progress))
+        """Moves the teacher towards the updated student."""
+        self.pair.update_ema(self.ema_decay(progress))
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
         """Scores of the teacher, see `trocar.train.metrics.segmentation`."""
@@ -215,7 +228,7 @@ def uncertainty(probability: Tensor) -> Tensor:
 
 
 def consistency(student: Tensor, teacher: Tensor, reliability: Tensor) -> Tensor:
-    """``Σ m ‖p_S − p_T‖² / (K Σ m + 1e-16)``; nothing flows into the teacher or the reliability."""
+    """``Σ m ‖p_S − p_T‖² / (K Σ m + 1e-16)``; no gradient reaches the teacher or reliability."""
     squared = (student - teacher.detach()).square().sum(dim=1)
     weight = reliability.detach()
     return (weight * squared).sum() / (student.shape[1] * weight.sum() + 1e-16)

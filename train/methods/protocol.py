@@ -1,10 +1,10 @@
-"""What a training method is, and what the loop gives it.
-
-A method says which batches it needs, makes its network, and turns batches into named losses; it
-owns no optimiser, device, logging or saving. One file each in this folder, exposing ``METHOD``:
+"""The protocol of a training method, and what the loop gives to a method.
 
     class Supervised: ...          # satisfies `Method`
     METHOD = Supervised
+
+A method defines its batches, makes its network, and turns batches into named losses. Optimiser,
+device, logging and saving belong to the loop. Each method is one file in this folder.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """What the trained model must be to the outside.
+    """The trained model as its users see it.
 
     Attributes:
         name: Model name for people.
@@ -70,14 +70,14 @@ class TrainData:
 
     Attributes:
         labelled: Training split of the labelled set.
-        validation: Labelled set that scores are computed on; never trained on.
+        validation: Labelled set for the scores; not trained on.
         unlabelled: Images without labels of the same domain, where the method takes them.
-        target: Images of the target domain, where the method adapts to one.
+        target: Images of the target domain, where the method takes them.
         batch_size: Images of one step and stream, over all processes.
-        seed: Seed of the run; everything that is drawn follows from it, the step and the sample.
-        rank: This process among ``world``; its streams give its slice of the global batch.
+        seed: Seed of the run; random numbers depend on it, the step and the sample.
+        rank: Index of this process; its streams give its slice of the global batch.
         world: Number of processes.
-        cache_mb: Memory that decoded frames may take, in MB.
+        cache_mb: Memory for decoded frames, in MB.
         augmentation: ``full``, ``light`` or ``none``, see `trocar.train.data.transforms`.
         pre_augment: Change of a labelled training frame before augmentation, e.g. compositing;
             called with the sample and a seed.
@@ -97,9 +97,9 @@ class TrainData:
 
 
 class BatchSource(Protocol):
-    """An endless stream whose batches are known by their step: the ground of exact resuming.
+    """An endless stream whose batches depend on their step alone, so that runs resume exactly.
 
-    `trocar.train.data.loader.batch_stream.Stream` is one. A source must survive a fork: it runs in workers.
+    `trocar.train.data.loader.batch_stream.Stream` is one. A source runs in forked worker processes.
     """
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class BatchSource(Protocol):
     def batch(self, step: int) -> Any:
         """This process's slice of a step's global batch; see `Batch`.
 
-        Depends on nothing but the step and what the source was made with.
+        Depends on the step and the arguments of the source alone.
         """
         ...
 
@@ -135,10 +135,12 @@ class Method(Protocol):
 
     config: Any
     logged: Mapping[str, Tensor | float]
-    """Values of the last `losses` that are worth logging and that nothing is trained on."""
+    """Further values of the last `losses` to log; nothing is trained on them."""
+    notes: list[str]
+    """Remarks on the data for the user; complete after `streams`."""
 
     def __init__(self, config: Any) -> None:
-        """Takes its configuration; makes nothing yet."""
+        """Stores the configuration; makes nothing and touches no disk."""
         ...
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
@@ -148,25 +150,25 @@ class Method(Protocol):
     def build(self, spec: ModelSpec) -> nn.Module:
         """Makes the module whose ``state_dict`` holds all that is trained or averaged.
 
-        The method keeps it. Parameters that the optimiser must leave alone (a teacher's) have
-        ``requires_grad=False``. Nothing is downloaded when ``config`` asks for no weights.
+        The method keeps a reference to it. Parameters that the optimiser must not train (those of a
+        teacher) have ``requires_grad=False``. Nothing is downloaded when ``config`` names no
+        pretrained weights.
         """
         ...
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
         """Named scalar losses, already weighted; the loop sums them and does nothing else.
 
-        Whatever is drawn inside must come from torch's default generator, which the loop seeds
-        anew at each step.
+        Random numbers must come from torch's default generator, which the loop seeds at each step.
         """
         ...
 
     def after_step(self, progress: Progress) -> None:
-        """Runs after each optimiser step, without gradients: averages a teacher, say."""
+        """Runs after each optimiser step, without gradients; updates a teacher, for example."""
         ...
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
-        """Scores of the deployable network on ``data.validation``, each named exactly."""
+        """Scores of the deployable network on ``data.validation``, by name."""
         ...
 
     def save_predictions(self, data: TrainData, path: Path) -> None:
@@ -174,10 +176,10 @@ class Method(Protocol):
         ...
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
-        """The network that leaves training, and what it is.
+        """The network to export, and its manifest.
 
-        Segmentation: float32 [B,3,h,w] RGB 0..255 already resized -> logits float32 [B,K,h,w];
-        normalisation is inside, arg-max is the exporter's.
+        Segmentation: float32 [B,3,h,w] RGB 0..255, already resized, to logits float32 [B,K,h,w].
+        The network normalises; the exporter adds the arg-max.
         """
         ...
 

@@ -3,8 +3,8 @@
     trocar train supervised DATA --out runs/first
 
 Equation: ``L = w_ce · CE(f(x), y) + w_dice · (1 − Dice(softmax f(x), y))``, both per image, then
-the batch mean. Source: the usual pair for instruments; Dice after Milletari et al., 2016. It is the
-baseline that the other segmentation methods are compared with.
+the batch mean. Source: the usual pair for instruments; Dice after Milletari et al., 2016. The other
+segmentation methods are compared with this baseline.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Supervised:
     def __init__(self, config: SegmentationConfig) -> None:
         self.config = config
         self.logged: dict[str, Tensor | float] = {}
+        self.notes: list[str] = []
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
         """Labelled frames."""

@@ -1,4 +1,4 @@
-"""Texture entropy: the label map as a whole must be as ordered as the true one.
+"""Texture entropy: the texture of the predicted label map must match that of the true one.
 
     trocar train texture-entropy DATA --out runs/texture
 
@@ -10,14 +10,14 @@ with ``E = mean_d −Σ P_d ln P_d`` and ``P_d`` the symmetric, normalised GLCM 
 (distance 1; 0, 45, 90 and 135°; rows go down). Training runs a preset number of epochs (--epochs).
 
 Departures and decisions:
-- Arg-max has no gradient, so the entropy of the prediction is taken straight through: its value is
-  that of the arg-max labels, its gradient that of the soft GLCM's entropy there. ``soft`` is there
-  too; it is biased upwards while predictions are unconfident.
-- Grey values come from the class table; classes of equal grey value are merged. Only which classes
-  differ matters to the entropy, so K x K matrices stand in for 256 x 256 ones.
-- Entropy knows no location: ``w_label = 0`` is refused.
-- The term comes in half-way and at 0.02: at weight 1 its gradient is several times that of the
-  label's and at right angles to it, so more than a little of it is noise (docs/methods.md).
+- Arg-max has no gradient, so a straight-through estimator is used: the value is the entropy of the
+  arg-max labels, the gradient that of the soft GLCM's entropy. ``soft`` uses the soft entropy as
+  the value too; it is too high while predictions are unsure.
+- Grey values come from the class table; classes of equal grey value are merged. The entropy depends
+  only on which classes differ, so K x K matrices replace 256 x 256 ones.
+- Entropy does not depend on where a class is, so ``w_label = 0`` is refused.
+- The term starts half-way and has weight 0.02. At weight 1 its gradient is several times that of
+  the label term and perpendicular to it (benchmarks/results/methods_notes.md).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class TextureEntropyConfig(NetworkConfig):
     Attributes:
         w_texture: Weight of the texture entropy difference.
         w_label: Weight of the per-pixel class difference (cross-entropy).
-        texture_mode: How the entropy of a prediction is taken: straight_through or soft.
-        texture_distance: Distance in pixels between the two of a pair.
-        texture_from: Share of training on labels alone, at the beginning.
+        texture_mode: Entropy of a prediction: straight_through or soft.
+        texture_distance: Distance in pixels between the two pixels of a pair.
+        texture_from: Share of training, at the beginning, on labels alone.
     """
 
     w_texture: float = 0.02
@@ -80,6 +80,7 @@ class TextureEntropy:
     def __init__(self, config: TextureEntropyConfig) -> None:
         self.config = config
         self.logged: dict[str, Tensor | float] = {}
+        self.notes: list[str] = []
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
         """Images with their standard segmentation."""

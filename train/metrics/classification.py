@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
+from trocar.contract.label_maps import ratio
 
 Floats = NDArray[np.floating]
 Ids = NDArray[np.int64]
@@ -39,8 +40,8 @@ def classification_scores(
     size = len(table)
     matrix = np.bincount(truth * size + predicted, minlength=size * size).reshape(size, size)
     hit, true, claimed = np.diagonal(matrix), matrix.sum(1), matrix.sum(0)
-    recall = _ratio(hit, true)
-    f1 = _ratio(2 * hit, true + claimed)
+    recall = ratio(hit, true)
+    f1 = ratio(2 * hit, true + claimed)
     groups = {
         "many": counts > many,
         "medium": (counts <= many) & (counts > few),
@@ -100,12 +101,6 @@ def unknown_threshold(scores: Floats, truth: Ids, *, scale: float | None) -> flo
     merit = accepted + refused
     best = np.flatnonzero(merit >= merit.max() - 1e-12)
     return float(cuts[best[len(best) // 2]])
-
-
-def _ratio(top: NDArray[np.int64], bottom: NDArray[np.int64]) -> NDArray[np.float64]:
-    out = np.full(top.shape, np.nan)
-    np.divide(top, bottom, out=out, where=bottom > 0)
-    return out
 
 
 def _mean(values: Floats) -> float:

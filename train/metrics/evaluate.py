@@ -1,4 +1,4 @@
-"""Scores and pictures of a segmentation network on a frame set, as every method's hooks use them.
+"""Scores and prediction sheets of a segmentation network on a set of frames.
 
 scores = evaluate_segmentation(network, validation, size=(256, 320))
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from trocar.contract.label_maps import enlarge
 from trocar.train.data.sample import FrameSet, Sample
 from trocar.train.data.transforms import resize_eval
 from trocar.train.metrics.segmentation import SegmentationScores
@@ -43,8 +43,8 @@ def draw_segmentation(
     network: nn.Module, frames: FrameSet, path: Path, *, size: tuple[int, int], count: int = 6
 ) -> None:
     """Writes a PNG sheet of frames, their labels and the predictions, spread over the set."""
-    places = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    chosen = frames.only(frames.items[int(place)].name for place in places)
+    indices = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+    chosen = frames.only(frames.items[int(index)].name for index in indices)
     rows = [
         (sample.name, sample.image, sample.mask, labels)
         for sample, labels in _predictions(network, chosen, size)
@@ -69,12 +69,3 @@ def _predictions(
                 yield sample, enlarge(labels, sample.image.shape[:2])
     finally:
         network.train(training)
-
-
-def enlarge(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Labels [h,w] at ``(height, width)``, by the nearest pixel centre."""
-    if labels.shape == size:
-        return labels
-    return np.asarray(
-        cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
-    )

@@ -4,7 +4,7 @@
     scores.add(truth, predicted)        # [H,W] uint8 each, once a frame
     scores.result()["iou_mean"]
 
-NumPy in, plain numbers out, so that checkpoints and bundles are scored by the same lines.
+NumPy in, plain numbers out, so that checkpoints and bundles are scored by the same code.
 
 Names. ``iou_<class>``, ``dice_<class>``: over the pixels of all frames together. ``iou_mean``,
 ``dice_mean``: their mean over classes without background; ``cumulative_iou`` is the same number as
@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ArgumentError
+from trocar.contract.label_maps import Counts, confusion_matrix, dice_per_class, iou_per_class
 
-Counts = NDArray[np.int64]
 
-
-def confusion_matrix(
-    truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int
+def checked_confusion(
+    truth: NDArray[np.uint8], predicted: NDArray[np.uint8], *, classes: int
 ) -> Counts:
-    """Counts pixels by true class (row) and predicted class (column).
+    """Counts pixels by true class (row) and predicted class (column); refuses unknown ids.
 
     Args:
         truth: Class ids of any shape; `IGNORE_INDEX` pixels are left out.
@@ -49,26 +48,13 @@ def confusion_matrix(
             remedy="resize the prediction to the labels by nearest neighbour first",
         )
     counted = truth != IGNORE_INDEX
-    t, p = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
-    for name, ids in (("truth", t), ("predicted", p)):
+    for name, ids in (("truth", truth[counted]), ("predicted", predicted[counted])):
         if ids.size and not 0 <= ids.min() <= ids.max() < classes:
             raise ArgumentError(
-                f"{name} holds class ids {ids.min()}..{ids.max()}, expected 0..{classes - 1}",
+                f"{name} has class ids {ids.min()}..{ids.max()}, expected 0..{classes - 1}",
                 remedy="score with the class table that the labels were made with",
             )
-    counts = np.bincount(t * classes + p, minlength=classes * classes)
-    return counts.reshape(classes, classes).astype(np.int64)
-
-
-def iou_per_class(matrix: Counts) -> NDArray[np.float64]:
-    """Intersection over union [K]; NaN for a class in neither truth nor prediction."""
-    hit = np.diagonal(matrix)
-    return _ratio(hit, matrix.sum(0) + matrix.sum(1) - hit)
-
-
-def dice_per_class(matrix: Counts) -> NDArray[np.float64]:
-    """Dice [K]; NaN for a class in neither truth nor prediction."""
-    return _ratio(2 * np.diagonal(matrix), matrix.sum(0) + matrix.sum(1))
+    return confusion_matrix(truth[counted], predicted[counted], classes=classes)
 
 
 def binary(matrix: Counts) -> Counts:
@@ -92,13 +78,13 @@ class SegmentationScores:
         self._frames: list[tuple[NDArray[np.float64], NDArray[np.bool_]]] = []
 
     def add(self, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> None:
-        """Counts one frame; see `confusion_matrix` for arguments and errors."""
-        frame = confusion_matrix(truth, predicted, len(self.table))
+        """Counts one frame; see `checked_confusion` for arguments and errors."""
+        frame = checked_confusion(truth, predicted, classes=len(self.table))
         self.matrix += frame
         self._frames.append((iou_per_class(frame)[1:], frame.sum(1)[1:] > 0))
 
     def result(self) -> dict[str, float]:
-        """Every score by name, 0..1; NaN where nothing was there to be scored.
+        """Every score by name, 0..1; NaN where there was nothing to score.
 
         Background is left out of every mean. Per-frame protocols:
         ``challenge_iou``: per frame the mean IoU over the classes present in the truth, mean over
@@ -127,14 +113,8 @@ class SegmentationScores:
 
 
 def json_ready(scores: dict[str, float]) -> dict[str, float | None]:
-    """Scores for JSON, which knows no NaN: ``None`` instead."""
+    """Scores for JSON, which has no NaN: ``None`` instead."""
     return {name: None if math.isnan(value) else value for name, value in scores.items()}
-
-
-def _ratio(top: Counts, bottom: Counts) -> NDArray[np.float64]:
-    out = np.full(top.shape, np.nan)
-    np.divide(top, bottom, out=out, where=bottom > 0)
-    return out
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -1,12 +1,11 @@
-"""What a classifier compares with: tensors of its classes, kept apart from its weights.
+"""Class prototypes: the tensors that a classifier compares with, apart from its weights.
 
     centroids = centroids_from(embeddings, membership)      # [K,D]
 
-A deployable classifier has ``class_data()``, the named tensors of the classes it was trained on,
-and ``enroller``, a module that makes such tensors from features of photographs and their
-membership. Its ``forward(image, *tensors)`` compares with the given tensors, or with its own where
-none are given. So a class can be added later: the exported graph takes the tensors as inputs with
-defaults.
+A deployable classifier has ``class_prototypes()``, the named tensors of its trained classes, and
+``enroller``, a module that makes such tensors from features of photographs and their membership.
+Its ``forward(image, *tensors)`` compares with the given tensors, or with the trained ones where
+none are given. The exported graph takes them as inputs with defaults: classes can be added later.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Comparing(Protocol):
+class PrototypeModel(Protocol):
     """A network whose classes can be changed without training."""
 
     kind: str
@@ -27,11 +26,11 @@ class Comparing(Protocol):
     enroller: nn.Module
     """Features ``[S,F]`` and membership ``[S,K]`` to the class tensors, in the order of names."""
 
-    def class_data(self) -> dict[str, Tensor]:
+    def class_prototypes(self) -> dict[str, Tensor]:
         """The trained classes' tensors by name; the first dimension is the class."""
         ...
 
-    def supports(self) -> tuple[Tensor, Tensor]:
+    def support_features(self) -> tuple[Tensor, Tensor]:
         """Features ``[S,F]`` and owners ``[S]`` int64 that the trained classes came from."""
         ...
 

@@ -14,9 +14,9 @@ CHANNELS = (64, 96, 128, 256)
 
 
 class ConvModules(nn.Module):
-    """Four cascaded modules of three 3×3 convolutions with ReLU, and one max-pool after the last.
+    """Four modules of three 3×3 convolutions with ReLU each, and a max-pool after the last one.
 
-    Each module but the first halves the map with its first convolution.
+    Every module but the first halves the map with its first convolution.
 
     Args:
         channels: Of the four modules.
@@ -26,19 +26,24 @@ class ConvModules(nn.Module):
     def __init__(self, channels: tuple[int, ...] = CHANNELS, *, batch_norm: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        inside = 3
-        for number, outside in enumerate(channels):
+        in_channels = 3
+        for number, out_channels in enumerate(channels):
             module: list[nn.Module] = []
-            for place in range(3):
-                stride = 2 if number and not place else 1
+            for index in range(3):
+                stride = 2 if number and not index else 1
                 module.append(
                     nn.Conv2d(
-                        inside, outside, KERNEL, stride=stride, padding=1, bias=not batch_norm
+                        in_channels,
+                        out_channels,
+                        KERNEL,
+                        stride=stride,
+                        padding=1,
+                        bias=not batch_norm,
                     )
                 )
-                module += [nn.BatchNorm2d(outside)] if batch_norm else []
+                module += [nn.BatchNorm2d(out_channels)] if batch_norm else []
                 module.append(nn.ReLU())
-                inside = outside
+                in_channels = out_channels
             layers.append(nn.Sequential(*module))
         self.layers = nn.ModuleList(layers)
         self.pool = nn.MaxPool2d(2)

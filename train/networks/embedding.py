@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from trocar.contract.config import require, unknown
 from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.manifest import InputSpec
+from trocar.contract.text import first_line
 from trocar.train.networks.class_prototypes import CentroidEnroller, unit
 from trocar.train.networks.encoder_weights import read_weights
 
@@ -29,22 +31,23 @@ class EmbeddingConfig:
     """The embedding network.
 
     Attributes:
-        backbone: Any timm model, e.g. resnet18 or mobilenetv3_small_100; or modules.
+        backbone: Any timm model, e.g. resnet18 or mobilenetv3_small_100; or modules, the network
+            of the few-shot classifier.
         backbone_weights: none, imagenet (downloaded), or a file of weights.
-        size: Network height,width in pixels.
-        augment: photo (turned and mirrored), upright (neither mirrored nor much turned) or none.
-        embedding: Length of the embedding; 0 takes the backbone's own features.
-        standardise: Every number of the embedding is brought to mean 0 and deviation 1 (over what
-            training showed), so that cosines use all of -1..1.
-        many: Classes with more training photographs than this are many-shot in scores.
-        few: Classes with at most this many are few-shot.
+        size: Network size in pixels; a recipe has it as [height, width].
+        augment: photo (rotated and mirrored), upright (slightly rotated, not mirrored) or none.
+        embedding_size: Length of the embedding; 0 uses the backbone's features as they are.
+        standardise: Standardise every number of the embedding to mean 0 and deviation 1 over the
+            training data, so that cosines use all of -1..1.
+        many: Classes with more training photographs than this are many-shot in the scores.
+        few: Classes with at most this many training photographs are few-shot in the scores.
     """
 
     backbone: str = "resnet18"
     backbone_weights: str = "none"
     size: tuple[int, int] = (224, 224)
     augment: Literal["photo", "upright", "none"] = "photo"
-    embedding: int = 128
+    embedding_size: int = 128
     standardise: bool = True
     many: int = 100
     few: int = 20
@@ -52,13 +55,13 @@ class EmbeddingConfig:
     def __post_init__(self) -> None:
         require(
             (all(16 <= side <= 1024 for side in self.size), "size must be 16..1024 pixels a side"),
-            (self.embedding >= 0, "embedding must be 0 or more"),
+            (self.embedding_size >= 0, "embedding_size must be 0 or more"),
             (0 < self.few <= self.many, "few must be above 0 and at most many"),
         )
 
 
 class Embedder(nn.Module):
-    """Backbone, embedding, linear head, and the centroids of the classes.
+    """Backbone, embedding, linear head, and class centroids.
 
     ``forward`` gives scores ``[B,K]`` and the embedding ``[B,D]`` of length 1. With ``centroid``
     comparison a score is ``SCALE`` times the cosine to a class's centroid, plus ``fusion`` times
@@ -93,9 +96,9 @@ class Embedder(nn.Module):
         with torch.no_grad():
             width = int(self.backbone(torch.zeros(1, 3, *config.size)).shape[1])
         self.backbone.train()
-        size = config.embedding or width
-        self.project = nn.Linear(width, size) if config.embedding else nn.Identity()
-        # Without it all embeddings lie to one side of the origin, and their cosines crowd near 1.
+        size = config.embedding_size or width
+        self.project = nn.Linear(width, size) if config.embedding_size else nn.Identity()
+        # Without it all embeddings lie on one side of the origin, and all cosines are near 1.
         self.standard = nn.BatchNorm1d(size, affine=False) if config.standardise else nn.Identity()
         self.head = nn.Linear(size, classes)
         self.kind, self.fusion = comparison, fusion
@@ -111,7 +114,7 @@ class Embedder(nn.Module):
         """RGB ``[B,3,h,w]`` 0..255 to embeddings ``[B,D]``, of any length.
 
         Raises:
-            ConfigError: A single photograph is to train a network that standardises.
+            ConfigError: A batch of one photograph is to train a network that standardises.
         """
         if self.training and len(image) < 2 and isinstance(self.standard, nn.BatchNorm1d):
             raise ConfigError(
@@ -126,8 +129,8 @@ class Embedder(nn.Module):
         logits: Tensor = self.head(embedding)
         return logits.masked_fill(~self.head_mask, -torch.inf)
 
-    def class_data(self) -> dict[str, Tensor]:
-        """See `trocar.train.networks.class_prototypes.Comparing`; empty with ``head`` comparison."""
+    def class_prototypes(self) -> dict[str, Tensor]:
+        """See `trocar.train.networks.class_prototypes.PrototypeModel`; empty with ``head``."""
         if self.kind == "head":
             return {}
         tensors = {"centroids": self.centroids}
@@ -135,8 +138,8 @@ class Embedder(nn.Module):
             tensors["heads"] = torch.diag(self.head_mask.to(self.centroids.dtype))
         return tensors
 
-    def supports(self) -> tuple[Tensor, Tensor]:
-        """The centroids themselves: one stand-in a class."""
+    def support_features(self) -> tuple[Tensor, Tensor]:
+        """The centroids themselves, one for each class."""
         return self.centroids, torch.arange(len(self.centroids))
 
     def forward(
@@ -146,12 +149,12 @@ class Embedder(nn.Module):
         z = self.embed(image)
         e = unit(z)
         if self.kind == "head":
-            # Exported graphs hold no infinities: a class without a head is merely out of reach.
+            # Exported graphs have no infinities; -1e4 is low enough for a class without a head.
             return self.head(z).masked_fill(~self.head_mask, -1e4), e
-        own = self.class_data()
-        scores = SCALE * e @ (own["centroids"] if centroids is None else centroids).t()
+        trained = self.class_prototypes()
+        scores = SCALE * e @ (trained["centroids"] if centroids is None else centroids).t()
         if self.fusion:
-            table = own["heads"] if heads is None else heads  # [K,H]
+            table = trained["heads"] if heads is None else heads  # [K,H]
             logits = self.head(z) * self.head_mask
             logits = logits - logits.sum(1, keepdim=True) / self.head_mask.sum()
             scores = scores + self.fusion * logits @ table.to(logits.dtype).t()
@@ -163,7 +166,7 @@ def make_backbone(name: str, *, weights: str) -> nn.Module:
 
     Raises:
         ConfigError: There is no such model.
-        DataError: The weights cannot be had or do not fit.
+        DataError: The weights are not available or do not fit.
     """
     if name == "modules":
         from trocar.train.networks.conv_modules import ConvModules
@@ -181,9 +184,8 @@ def make_backbone(name: str, *, weights: str) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(name, num_classes=0, pretrained=weights == "imagenet")
     except Exception as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"backbone {name} with weights {weights} cannot be had here: {why}",
+            f"backbone {name} with weights {weights} is not available: {first_line(error)}",
             remedy="pass a file of weights, or none to train from scratch",
         ) from error
     if weights not in ("none", "imagenet"):
@@ -192,14 +194,12 @@ def make_backbone(name: str, *, weights: str) -> nn.Module:
 
 
 def _load(model: nn.Module, path: str) -> None:
-    from pathlib import Path
-
     state: dict[str, Any] = read_weights(Path(path))
-    own = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if len(fitting) < 0.9 * len(own):
+    wanted = model.state_dict()
+    fitting = {k: v for k, v in state.items() if k in wanted and wanted[k].shape == v.shape}
+    if len(fitting) < 0.9 * len(wanted):
         raise DataError(
-            f"{path} fits the backbone badly: {len(fitting)} of its {len(own)} tensors are there",
+            f"{path} does not fit the backbone: it has {len(fitting)} of {len(wanted)} tensors",
             remedy="pass the weights of the same timm model",
         )
     model.load_state_dict(fitting, strict=False)

@@ -1,4 +1,4 @@
-"""Encoders by name and their starting weights, with a clear word when either cannot be had.
+"""Encoders by name, and their pretrained weights.
 
 encoder = make_encoder("timm-mobilenetv3_small_100", weights="none")
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError, DataError
+from trocar.contract.text import first_line
 
 DILATING = (
     "timm-mobilenetv3_small_100",
@@ -26,7 +27,7 @@ DILATING = (
     "resnet34",
     "mobilenet_v2",
 )
-"""Encoders known to dilate, which DeepLabV3+ needs; others may too."""
+"""Encoders that can dilate, which DeepLabV3+ needs; others may too."""
 
 
 def make_encoder(name: str, *, weights: str) -> nn.Module:
@@ -38,9 +39,9 @@ def make_encoder(name: str, *, weights: str) -> nn.Module:
 
     Raises:
         ConfigError: No such encoder, or it lacks the stages that DeepLabV3+ needs.
-        DataError: The weights cannot be had or do not fit.
+        DataError: The weights are not available or do not fit.
     """
-    encoder = _bare(name)
+    encoder = _encoder(name)
     if weights == "none":
         return encoder
     if weights == "imagenet":
@@ -49,7 +50,7 @@ def make_encoder(name: str, *, weights: str) -> nn.Module:
     return encoder
 
 
-def _bare(name: str, weights: str | None = None) -> nn.Module:
+def _encoder(name: str, weights: str | None = None) -> nn.Module:
     from segmentation_models_pytorch.encoders import get_encoder, get_encoder_names
 
     try:
@@ -73,22 +74,22 @@ def _bare(name: str, weights: str | None = None) -> nn.Module:
 
 def _no_stages(name: str, why: str) -> ConfigError:
     return ConfigError(
-        f"encoder {name!r} cannot serve DeepLabV3+: {why.strip().splitlines()[0] if why else ''}",
+        f"encoder {name!r} does not work with DeepLabV3+: {first_line(why)}",
         remedy="choose one that dilates, e.g. " + ", ".join(DILATING),
     )
 
 
 def _pretrained(name: str) -> nn.Module:
     try:
-        return _bare(name, "imagenet")
+        return _encoder(name, "imagenet")
     except ConfigError:
         raise
     except Exception as error:
-        # Hubs fail in many ways (no route, no such file, rate limits); the user's way out is one.
-        why = (str(error).strip().splitlines() or ["no reason given"])[0]
+        # Downloads fail in many ways (no route, no such file, rate limit); the remedy is the same.
         raise DataError(
-            f"ImageNet weights of {name} cannot be had here: {type(error).__name__}: {why}",
-            remedy="fetch the file on a machine that can and pass --encoder-weights FILE, "
+            f"ImageNet weights of {name} are not available: {type(error).__name__}: "
+            f"{first_line(error)}",
+            remedy="download the file on another machine and pass --encoder-weights FILE, "
             "or train from scratch with --encoder-weights none",
         ) from error
 
@@ -113,17 +114,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(
-            f"{path} holds no readable weights: {type(error).__name__}",
+            f"{path} has no readable weights: {type(error).__name__}",
             remedy="pass a state dictionary saved as .safetensors or by torch.save(state_dict)",
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DataError(f"{path} is no state dictionary", remedy="save model.state_dict() into it")
+        raise DataError(
+            f"{path} is not a state dictionary", remedy="save model.state_dict() into it"
+        )
     return dict(state)
 
 
 def _load(encoder: nn.Module, path: Path) -> None:
-    """Loads what fits by name and shape; classifier heads are left out, but little else may be."""
+    """Loads the tensors that fit by name and shape; at least 90 % of the encoder's must."""
     state = read_weights(path)
     best: dict[str, Tensor] = {}
     own = encoder.state_dict()
@@ -137,8 +140,8 @@ def _load(encoder: nn.Module, path: Path) -> None:
             best = fitting
     if len(best) < 0.9 * len(own):
         raise DataError(
-            f"{path} fits the encoder badly: {len(best)} of its {len(own)} tensors are there with "
-            "the right shape",
+            f"{path} does not fit the encoder: it has {len(best)} of {len(own)} tensors with the "
+            "right shape",
             remedy="pass the weights of the same architecture as --encoder",
         )
     encoder.load_state_dict(best, strict=False)

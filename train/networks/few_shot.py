@@ -1,8 +1,8 @@
-"""The few-shot network: four convolution modules and the comparison of what they see.
+"""The few-shot network: four convolution modules and the comparison of their features.
 
     network = FewShotNetwork(FewShotNetworkConfig(), input=InputSpec(height=84, width=84))
-    classes = network.describe(support_features, membership)   # ClassDescriptions
-    logits = network.compare(query_features, classes)          # [Q,K]
+    classes = network.prototypes_from(support_features, membership)      # ClassPrototypes
+    logits = network.compare(query_features, classes)                    # [Q,K]
 
 Shapes: see `trocar.train.networks.local_comparison`.
 """
@@ -22,10 +22,10 @@ from trocar.train.networks.class_prototypes import membership_of
 from trocar.train.networks.conv_modules import CHANNELS, ConvModules
 from trocar.train.networks.local_comparison import (
     NAMES,
-    ClassDescriptions,
-    Joining,
+    ClassPrototypes,
+    Fusion,
     compare,
-    describe,
+    prototypes_from,
 )
 
 
@@ -34,22 +34,22 @@ class FewShotNetworkConfig:
     """The four-module network and its comparisons.
 
     Attributes:
-        size: Network height,width in pixels.
-        augment: photo (turned and mirrored), upright (neither mirrored nor much turned) or none.
+        size: Network size in pixels; a recipe has it as [height, width].
+        augment: photo (rotated and mirrored), upright (slightly rotated, not mirrored) or none.
         channels: Channels of the four modules, all different.
-        batch_norm: Batch normalisation after each convolution; it folds away at export.
-        standardise: Every channel of the final map is brought to mean 0 and deviation 1 (over
-            what training showed), so that cosines use all of -1..1.
-        attention_gradient: through: the region's choice is trained as if it were soft (straight
-            through); none: only what was chosen is trained.
-        whole_map: The global part of a photograph's vector is the whole final map, so that places
-            count; otherwise the mean over its cells.
+        batch_norm: Batch normalisation after each convolution; it is folded at export.
+        standardise: Standardise every channel of the final map to mean 0 and deviation 1 over the
+            training data, so that cosines use all of -1..1.
+        attention_gradient: through trains the choice of a region by the straight-through
+            estimator; none trains the chosen region only.
+        whole_map: The global part of a photograph's vector is the whole final map, so that
+            positions matter; otherwise it is the mean over the cells.
         local_weight: Length of the local feature beside a global one of length 1 in a photograph's
-            vector; 0 joins them as they are.
-        regions: Regions a side that the final map is pooled to; 0 takes its cells.
-        tau_attention: Sharpness of the attention over regions.
-        tau_weight: Sharpness of the weights of photographs inside a class.
-        tau: Temperature of the class scores that learning starts from.
+            vector; 0 concatenates them as they are.
+        regions: Regions along each side that the final map is pooled to; 0 keeps its cells.
+        attention_temperature: Factor before the softmax over regions; higher is sharper.
+        weight_temperature: Factor before the softmax over the photographs of a class.
+        temperature: Initial factor before the softmax over classes; it is learned.
     """
 
     size: tuple[int, int] = (84, 84)
@@ -61,9 +61,9 @@ class FewShotNetworkConfig:
     whole_map: bool = True
     local_weight: float = 0.0
     regions: int = 0
-    tau_attention: float = 10.0
-    tau_weight: float = 10.0
-    tau: float = 10.0
+    attention_temperature: float = 10.0
+    weight_temperature: float = 10.0
+    temperature: float = 10.0
 
     def __post_init__(self) -> None:
         require(
@@ -72,23 +72,23 @@ class FewShotNetworkConfig:
             (min(self.channels) >= 1, "channels must be 1 or more"),
             (self.regions >= 0, "regions must be 0 or more"),
             (self.local_weight >= 0, "local_weight must be 0 or more"),
-            (self.tau_attention > 0, "tau_attention must be above 0"),
-            (self.tau_weight >= 0, "tau_weight must be 0 or more"),
-            (self.tau > 0, "tau must be above 0"),
+            (self.attention_temperature > 0, "attention_temperature must be above 0"),
+            (self.weight_temperature >= 0, "weight_temperature must be 0 or more"),
+            (self.temperature > 0, "temperature must be above 0"),
         )
 
     @property
-    def joining(self) -> Joining:
-        """How a photograph's vector is made."""
-        return Joining(whole_map=self.whole_map, local_weight=self.local_weight)
+    def fusion(self) -> Fusion:
+        """How a photograph's vector is formed."""
+        return Fusion(whole_map=self.whole_map, local_weight=self.local_weight)
 
 
 class LocalEnroller(nn.Module):
-    """`describe` on flattened features, to be exported.
+    """`prototypes_from` on flattened features, to be exported.
 
     Args:
-        config: Sharpness of attention and weights.
-        channels: C, to unflatten by.
+        config: Temperatures and fusion.
+        channels: C, to unflatten with.
     """
 
     def __init__(self, config: FewShotNetworkConfig, channels: int) -> None:
@@ -97,28 +97,28 @@ class LocalEnroller(nn.Module):
         self.channels = channels
 
     def forward(self, features: Tensor, membership: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``[S,C*M]`` and ``[S,K]`` to the three tensors of `ClassDescriptions`."""
-        made = describe(
+        """``[S,C*M]`` and ``[S,K]`` to the three tensors of `ClassPrototypes`."""
+        made = prototypes_from(
             features.reshape(len(features), self.channels, -1),
             membership,
-            tau_attention=self.config.tau_attention,
-            tau_weight=self.config.tau_weight,
-            joining=self.config.joining,
+            attention_temperature=self.config.attention_temperature,
+            weight_temperature=self.config.weight_temperature,
+            fusion=self.config.fusion,
         )
         return made.means, made.counts, made.descriptions
 
 
 class FewShotNetwork(nn.Module):
-    """Feature extractor, comparison and the supports of the trained classes.
+    """Feature extractor, comparison, and the stored supports of the trained classes.
 
-    ``forward`` gives scores ``[B,K]`` (``tau`` times `compare`) and the flattened features
+    ``forward`` gives scores ``[B,K]`` (``temperature`` times `compare`) and the flattened features
     ``[B,C*M]``, from which classes are enrolled.
 
     Args:
         config: See `FewShotNetworkConfig`.
         input: Normalisation.
-        classes: Number of classes that leave training with supports; 0 for none.
-        supports: Supports that are kept of each, at most.
+        classes: Number of classes whose supports are stored; 0 for none.
+        supports: Maximum number of stored supports of each.
     """
 
     mean: Tensor
@@ -141,19 +141,20 @@ class FewShotNetwork(nn.Module):
         self.config = config
         self.extractor = ConvModules(config.channels, batch_norm=config.batch_norm)
         self.pool = nn.AdaptiveAvgPool2d(config.regions) if config.regions else nn.Identity()
-        # Features of a ReLU are never negative: their cosines crowd near 1 until this centres them.
+        # Outputs of a ReLU are never negative; without centring all their cosines are near 1.
         self.standard = (
             nn.BatchNorm1d(config.channels[-1], affine=False)
             if config.standardise
             else nn.Identity()
         )
-        # Its logarithm is what is learned: steps of any optimiser then scale with it.
-        self.log_tau = nn.Parameter(torch.tensor(math.log(config.tau)))
+        # The logarithm is learned, so that optimiser steps scale with the temperature.
+        self.log_tau = nn.Parameter(torch.tensor(math.log(config.temperature)))
         with torch.no_grad():
             shape = self.eval().features(torch.zeros(1, 3, *config.size), normalise=False).shape
         self.train()
         self.shape = (int(shape[1]), int(shape[2]))
         self.enroller = LocalEnroller(config, self.shape[0])
+        # Buffer names are stored in checkpoints.
         self.register_buffer("kept", torch.zeros(classes * supports, self.shape[0] * self.shape[1]))
         self.register_buffer("kept_owner", torch.full((classes * supports,), -1))
         self.register_buffer("threshold", torch.zeros(()))
@@ -163,8 +164,8 @@ class FewShotNetwork(nn.Module):
             self.register_buffer(name, pixels, persistent=False)
 
     @property
-    def tau(self) -> Tensor:
-        """The temperature of the scores, a scalar that is learned."""
+    def temperature(self) -> Tensor:
+        """The learned temperature of the scores, a scalar."""
         return self.log_tau.exp()
 
     @property
@@ -178,53 +179,52 @@ class FewShotNetwork(nn.Module):
         cells: Tensor = self.standard(self.pool(self.extractor(image)).flatten(2))
         return cells
 
-    def describe(self, features: Tensor, membership: Tensor) -> ClassDescriptions:
-        """See `describe`."""
-        return describe(
+    def prototypes_from(self, features: Tensor, membership: Tensor) -> ClassPrototypes:
+        """See `prototypes_from`."""
+        return prototypes_from(
             features,
             membership,
-            tau_attention=self.config.tau_attention,
-            tau_weight=self.config.tau_weight,
-            joining=self.config.joining,
+            attention_temperature=self.config.attention_temperature,
+            weight_temperature=self.config.weight_temperature,
+            fusion=self.config.fusion,
             through=self._through,
         )
 
-    def compare(self, features: Tensor, classes: ClassDescriptions) -> Tensor:
+    def compare(self, features: Tensor, classes: ClassPrototypes) -> Tensor:
         """Logits ``[Q,K]``."""
-        return self.tau * compare(
+        return self.temperature * compare(
             features,
             classes,
-            tau_attention=self.config.tau_attention,
-            joining=self.config.joining,
+            attention_temperature=self.config.attention_temperature,
+            fusion=self.config.fusion,
             through=self._through,
         )
 
     def leave_one_out(self, features: Tensor, membership: Tensor) -> Tensor:
-        """Logits ``[S,K]`` of every support, each compared with classes it is left out of.
+        """Logits ``[S,K]`` of every support against prototypes made without it.
 
-        The only support of a class cannot be left out; its row holds what it scores when it is in.
+        The only support of a class cannot be left out and is compared with itself included.
         """
         counts = membership.sum(0)
         alone = counts[membership.argmax(1)] <= 1
-        kept = (~torch.eye(len(features), dtype=torch.bool, device=features.device)) | alone[
-            :, None
-        ]
-        rests = membership[None] * kept[:, :, None]  # [S,S,K]
+        others = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
+        included = others | alone[:, None]
+        memberships = membership[None] * included[:, :, None]  # [S,S,K]
 
-        def one(rest: Tensor, own: Tensor) -> Tensor:
-            return self.compare(own[None], self.describe(features, rest))[0]
+        def logits_of(support: Tensor, remaining: Tensor) -> Tensor:
+            return self.compare(support[None], self.prototypes_from(features, remaining))[0]
 
-        rows: Tensor = torch.func.vmap(one)(rests, features)
+        rows: Tensor = torch.func.vmap(logits_of)(features, memberships)
         return rows
 
-    def supports(self) -> tuple[Tensor, Tensor]:
-        """Kept features ``[S,C*M]`` and their classes ``[S]``."""
-        there = self.kept_owner >= 0
-        return self.kept[there], self.kept_owner[there]
+    def support_features(self) -> tuple[Tensor, Tensor]:
+        """Stored features ``[S,C*M]`` and their classes ``[S]``."""
+        used = self.kept_owner >= 0
+        return self.kept[used], self.kept_owner[used]
 
-    def class_data(self) -> dict[str, Tensor]:
-        """`ClassDescriptions` of the trained classes by name."""
-        features, owners = self.supports()
+    def class_prototypes(self) -> dict[str, Tensor]:
+        """`ClassPrototypes` of the trained classes by name."""
+        features, owners = self.support_features()
         made = self.enroller(features, membership_of(owners, self.classes))
         return dict(zip(NAMES, made, strict=True))
 
@@ -238,7 +238,7 @@ class FewShotNetwork(nn.Module):
         """RGB ``[B,3,h,w]`` 0..255 to scores ``[B,K]`` and flattened features ``[B,C*M]``."""
         features = self.features(image)
         if means is None or counts is None or descriptions is None:
-            classes = ClassDescriptions(**self.class_data())
+            classes = ClassPrototypes(**self.class_prototypes())
         else:
-            classes = ClassDescriptions(means, counts, descriptions)
+            classes = ClassPrototypes(means, counts, descriptions)
         return self.compare(features, classes), features.flatten(1)

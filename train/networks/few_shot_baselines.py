@@ -1,6 +1,7 @@
 """Two published few-shot comparisons, on the features of the same network.
 
-prototypes(query, support, membership); local_descriptors(query, support, membership)
+prototype_logits(query, support, membership)
+local_descriptor_logits(query, support, membership)
 
 Sources: Snell et al., "Prototypical Networks for Few-shot Learning", NeurIPS 2017; Li et al.,
 "Revisiting Local Descriptor Based Image-to-Class Measure for Few-Shot Learning" (DN4), CVPR 2019.
@@ -14,7 +15,7 @@ from torch import Tensor
 from trocar.train.networks.class_prototypes import unit
 
 
-def prototypes(query: Tensor, support: Tensor, membership: Tensor) -> Tensor:
+def prototype_logits(query: Tensor, support: Tensor, membership: Tensor) -> Tensor:
     """Minus the squared distance to the mean of each class's flattened features.
 
     Args:
@@ -29,7 +30,7 @@ def prototypes(query: Tensor, support: Tensor, membership: Tensor) -> Tensor:
     return -torch.cdist(query.flatten(1), means).square()
 
 
-def local_descriptors(
+def local_descriptor_logits(
     query: Tensor, support: Tensor, membership: Tensor, *, neighbours: int = 3
 ) -> Tensor:
     """Sum over a query's regions of its best cosines among all regions of a class.

@@ -1,11 +1,13 @@
-"""Local features by attention, class descriptions, and queries under every hypothesis.
+"""Local features by attention, class prototypes, and the comparison of queries with them.
 
-    classes = describe(features, membership, tau_attention=10.0, tau_weight=10.0)
-    scores = compare(query, classes, tau_attention=10.0)         # [Q,K], -2..2
+    classes = prototypes_from(
+        features, membership, attention_temperature=10.0, weight_temperature=10.0)
+    scores = compare(query, classes, attention_temperature=10.0)         # [Q,K], -2..2
 
 Features are ``[B,C,M]``: the final feature map, its M cells in a row. A cell is a region; the mean
-over cells is the global feature. Shapes: S supports, Q queries, K classes. Source: Tianyi Cloud,
-2023.
+over cells is the global feature. A query's class is unknown, so its local feature is computed once
+for each class, as if it were of that class. Shapes: S supports, Q queries, K classes. Temperatures
+multiply: a higher one is sharper. Source: Tianyi Cloud, 2023.
 """
 
 from __future__ import annotations
@@ -20,29 +22,29 @@ from trocar.train.networks.class_prototypes import unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joining:
-    """How global and local feature make a photograph's vector.
+class Fusion:
+    """How the global and the local feature form a photograph's vector.
 
     Attributes:
-        whole_map: The global part is the whole map, so that places count; otherwise its mean.
-        local_weight: Length of the local part beside a global one of length 1; 0 joins both as
-            they are, so that the longer outweighs the other.
+        whole_map: The global part is the whole map, so that positions matter; otherwise its mean.
+        local_weight: Length of the local part beside a global one of length 1; 0 concatenates both
+            as they are, so that the longer one dominates.
     """
 
     whole_map: bool = False
     local_weight: float = 0.0
 
 
-PLAIN = Joining()
+PLAIN = Fusion()
 
 
-class ClassDescriptions(NamedTuple):
-    """What a query is compared with.
+class ClassPrototypes(NamedTuple):
+    """What a query is compared with; the field names are tensor names in bundles.
 
     Attributes:
         means: ``[K,C]`` mean of the unit global features of each class.
         counts: ``[K]`` float32, photographs of each class.
-        descriptions: ``[K,G+C]`` class descriptions, of length 1; see `parts`.
+        descriptions: ``[K,G+C]`` weighted mean vectors, of length 1; see `split_features`.
     """
 
     means: Tensor
@@ -50,20 +52,20 @@ class ClassDescriptions(NamedTuple):
     descriptions: Tensor
 
 
-NAMES = ClassDescriptions._fields
+NAMES = ClassPrototypes._fields
 
 
-def region_attention(same: Tensor, different: Tensor, tau: float) -> Tensor:
+def region_attention(same: Tensor, different: Tensor, temperature: float) -> Tensor:
     """Attention over regions, dimension 1: softmax of the two similarities' difference."""
-    return (tau * (same - different)).softmax(1)
+    return (temperature * (same - different)).softmax(1)
 
 
-def pick(attention: Tensor, *, through: bool) -> Tensor:
+def argmax_region(attention: Tensor, *, through: bool) -> Tensor:
     """One-hot of the largest attention along dimension 1, the first of equals.
 
     Args:
         attention: ``[B,M,...]``.
-        through: Straight through: the gradient is the attention's own. Otherwise it has none.
+        through: Straight-through estimator: the gradient is the attention's. Otherwise none.
     """
     cells = torch.arange(attention.shape[1], device=attention.device)
     shape = (1, -1) + (1,) * (attention.ndim - 2)
@@ -76,7 +78,7 @@ def support_similarities(features: Tensor, membership: Tensor) -> tuple[Tensor, 
     """First and second similarity of every support's regions.
 
     The first is the mean cosine to the global features of the class's *other* supports, or to its
-    own where there is no other; the second the mean over all other classes' supports.
+    own where there is no other; the second is the mean over the supports of all other classes.
 
     Args:
         features: ``[S,C,M]``.
@@ -92,106 +94,110 @@ def support_similarities(features: Tensor, membership: Tensor) -> tuple[Tensor, 
     to_class = regions @ sums.t()  # [S,M,K] sums of cosines
     to_self = (regions * whole[:, None]).sum(-1)  # [S,M]
     in_class = (to_class * membership[:, None]).sum(-1)
-    fellows = (membership @ counts)[:, None]  # [S,1]
-    others = (in_class - to_self) / (fellows - 1).clamp(min=1)
-    same = torch.where(fellows > 1, others, to_self)
-    different = (to_class.sum(-1) - in_class) / (counts.sum() - fellows).clamp(min=1)
+    members = (membership @ counts)[:, None]  # [S,1]
+    others = (in_class - to_self) / (members - 1).clamp(min=1)
+    same = torch.where(members > 1, others, to_self)
+    different = (to_class.sum(-1) - in_class) / (counts.sum() - members).clamp(min=1)
     return same, different
 
 
-def quality_weights(features: Tensor, membership: Tensor, tau: float) -> Tensor:
+def quality_weights(features: Tensor, membership: Tensor, temperature: float) -> Tensor:
     """Weights ``[S,K]`` of the photographs inside their classes; each class's sum to 1.
 
-    A photograph that looks unlike its fellows, a poor one, weighs less.
+    A photograph that differs from the others of its class weighs less.
     """
     whole = unit(features.mean(2))
     means = membership.t() @ whole / membership.sum(0).clamp(min=1)[:, None]
     alike = ((whole @ means.t()) * membership).sum(-1, keepdim=True)  # [S,1] in -1..1
-    raw = membership * (tau * (alike - 1)).exp()
+    raw = membership * (temperature * (alike - 1)).exp()
     return raw / raw.sum(0).clamp(min=1e-20)
 
 
-def parts(features: Tensor, local: Tensor, joining: Joining) -> tuple[Tensor, Tensor]:
-    """Global and local part of representation vectors, of no particular length together.
+def split_features(features: Tensor, local: Tensor, fusion: Fusion) -> tuple[Tensor, Tensor]:
+    """Global and local parts of photographs' vectors, not normalised together.
 
     Args:
         features: ``[B,C,M]``.
         local: ``[B,...,C]``.
-        joining: See `Joining`.
+        fusion: See `Fusion`.
 
     Returns:
         ``[B,G]`` and ``[B,...,C]``; G is C, or C*M with ``whole_map``.
     """
-    whole = features.flatten(1) if joining.whole_map else features.mean(2)
-    if not joining.local_weight:
+    whole = features.flatten(1) if fusion.whole_map else features.mean(2)
+    if not fusion.local_weight:
         return whole, local
-    return unit(whole), joining.local_weight * unit(local)
+    return unit(whole), fusion.local_weight * unit(local)
 
 
-def describe(
+def prototypes_from(
     features: Tensor,
     membership: Tensor,
     *,
-    tau_attention: float,
-    tau_weight: float,
-    joining: Joining = PLAIN,
+    attention_temperature: float,
+    weight_temperature: float,
+    fusion: Fusion = PLAIN,
     through: bool = False,
-) -> ClassDescriptions:
-    """Class descriptions from the supports of all classes.
+) -> ClassPrototypes:
+    """Class prototypes from the supports of all classes.
 
     Args:
         features: ``[S,C,M]``.
         membership: ``[S,K]`` 0 or 1.
-        tau_attention: Sharpness of the attention.
-        tau_weight: Sharpness of the weights inside a class.
-        joining: See `Joining`.
-        through: See `pick`.
+        attention_temperature: Sharpness of the attention.
+        weight_temperature: Sharpness of the weights inside a class.
+        fusion: See `Fusion`.
+        through: See `argmax_region`.
     """
     same, different = support_similarities(features, membership)
-    chosen = pick(region_attention(same, different, tau_attention), through=through)  # [S,M]
+    chosen = argmax_region(
+        region_attention(same, different, attention_temperature), through=through
+    )  # [S,M]
     local = (features * chosen[:, None]).sum(-1)  # [S,C]
     whole = features.mean(2)
-    vectors = unit(torch.cat(parts(features, local, joining), 1))  # [S,G+C]
-    weights = quality_weights(features, membership, tau_weight)
+    vectors = unit(torch.cat(split_features(features, local, fusion), 1))  # [S,G+C]
+    weights = quality_weights(features, membership, weight_temperature)
     counts = membership.sum(0)
     means = membership.t() @ unit(whole) / counts.clamp(min=1)[:, None]
-    return ClassDescriptions(means, counts, unit(weights.t() @ vectors))
+    return ClassPrototypes(means, counts, unit(weights.t() @ vectors))
 
 
 def compare(
     features: Tensor,
-    classes: ClassDescriptions,
+    classes: ClassPrototypes,
     *,
-    tau_attention: float,
-    joining: Joining = PLAIN,
+    attention_temperature: float,
+    fusion: Fusion = PLAIN,
     through: bool = False,
 ) -> Tensor:
-    """Third minus fourth similarity of queries under every hypothesis of their class.
+    """Third minus fourth similarity of queries to every class, each taken as the query's own.
 
     Args:
         features: ``[Q,C,M]``.
-        classes: See `describe`.
-        tau_attention: Sharpness of the attention.
-        joining: See `Joining`.
-        through: See `pick`.
+        classes: See `prototypes_from`.
+        attention_temperature: Sharpness of the attention.
+        fusion: See `Fusion`.
+        through: See `argmax_region`.
 
     Returns:
         ``[Q,K]``; -2..2.
     """
     means, counts, descriptions = classes
     regions = features.transpose(1, 2)  # [Q,M,C]
-    same = unit(regions) @ means.t()  # [Q,M,K] under hypothesis k
+    same = unit(regions) @ means.t()  # [Q,M,K] if of class k
     total = (same * counts).sum(-1, keepdim=True)
     different = (total - same * counts) / (counts.sum() - counts).clamp(min=1)
-    chosen = pick(region_attention(same, different, tau_attention), through=through)  # [Q,M,K]
+    chosen = argmax_region(
+        region_attention(same, different, attention_temperature), through=through
+    )  # [Q,M,K]
     local = chosen.transpose(1, 2) @ regions  # [Q,K,C]
-    # The vectors [Q,K,G+C] are never made: their global part is the same for all hypotheses.
-    whole, own = parts(features, local, joining)
-    length = (whole.square().sum(-1, keepdim=True) + own.square().sum(-1)).clamp(min=1e-12).sqrt()
+    # The vectors [Q,K,G+C] are not built: their global part is the same for all classes.
+    whole, local = split_features(features, local, fusion)
+    length = (whole.square().sum(-1, keepdim=True) + local.square().sum(-1)).clamp(min=1e-12).sqrt()
     size = whole.shape[-1]
     of_whole, of_local = descriptions[:, :size], descriptions[:, size:]
-    third = (whole @ of_whole.t() + (own * of_local).sum(-1)) / length
-    everything = (whole @ of_whole.sum(0))[:, None] + (own * of_local.sum(0)).sum(-1)
+    third = (whole @ of_whole.t() + (local * of_local).sum(-1)) / length
+    everything = (whole @ of_whole.sum(0))[:, None] + (local * of_local.sum(0)).sum(-1)
     everything = everything / length
     rivals = (torch.ones_like(counts).sum() - 1).clamp(min=1)
     return third - (everything - third) / rivals

@@ -1,6 +1,7 @@
-"""A student and its teacher, which is the student's running average.
+"""A student and its teacher, which is an exponential moving average (EMA) of the student.
 
-pair = StudentTeacher(network); pair.average(0.99)
+pair = StudentTeacher(network)
+pair.update_ema(0.99)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 
 class StudentTeacher(nn.Module):
-    """Two equal networks; only the student is trained, the teacher follows.
+    """Two equal networks: the student is trained, the teacher is its moving average.
 
     Args:
         student: The network to train.
@@ -27,35 +28,34 @@ class StudentTeacher(nn.Module):
         self.teacher.eval()
 
     def train(self, mode: bool = True) -> StudentTeacher:
-        """Sets the student's mode; the teacher always judges as it will be deployed."""
+        """Sets the student's mode; the teacher stays in evaluation mode, as it is deployed."""
         super().train(mode)
         self.teacher.eval()
         return self
 
     @torch.no_grad()
-    def average(self, alpha: float) -> None:
-        """``teacher ← alpha · teacher + (1 − alpha) · student``, BatchNorm's buffers included.
+    def update_ema(self, decay: float) -> None:
+        """``teacher ← decay · teacher + (1 − decay) · student``, BatchNorm's buffers included.
 
-        Whole-number buffers (counters) are copied: an average of them means nothing.
+        Integer buffers (counters) are copied: they have no meaningful average.
         """
-        own, other = self.teacher.state_dict(), self.student.state_dict()
-        for name, value in own.items():
+        student = self.student.state_dict()
+        for name, value in self.teacher.state_dict().items():
             if value.is_floating_point():
-                value.mul_(alpha).add_(other[name], alpha=1 - alpha)
+                value.mul_(decay).add_(student[name], alpha=1 - decay)
             else:
-                value.copy_(other[name])
+                value.copy_(student[name])
 
     @torch.no_grad()
-    def observe(self, image: Tensor) -> None:
-        """Lets the student's running statistics see images [B,3,h,w] that have no labels."""
+    def update_bn(self, image: Tensor) -> None:
+        """Updates the student's running statistics with images [B,3,h,w] that have no labels."""
         self.student(image)
 
     @torch.no_grad()
-    def judge(self, views: list[Tensor]) -> Tensor:
+    def teacher_probabilities(self, views: list[Tensor]) -> Tensor:
         """The teacher's mean class probabilities over views of the same images.
 
-        BatchNorm takes each view's own statistics: the running ones are those of clean images, for
-        which the teacher is deployed.
+        BatchNorm uses the statistics of each view: the running ones are those of clean images.
 
         Args:
             views: One view for a plain pass; several for Monte-Carlo passes, where dropout is on.
@@ -63,29 +63,29 @@ class StudentTeacher(nn.Module):
         Returns:
             [B,K,h,w] float32.
         """
-        with own_statistics(self.teacher), dropout(self.teacher, on=len(views) > 1):
-            judged: Tensor = torch.stack(
+        with batch_statistics(self.teacher), dropout(self.teacher, on=len(views) > 1):
+            mean: Tensor = torch.stack(
                 [self.teacher(view).float().softmax(dim=1) for view in views]
             ).mean(dim=0)
-        return judged
+        return mean
 
 
 @contextmanager
-def own_statistics(network: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises by each batch's statistics and leaves the running ones as they are.
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises by each batch's statistics and leaves the running ones unchanged.
 
-    A network that freezes BatchNorm in its ``train`` keeps it so. The network's mode is put back.
+    A network that freezes BatchNorm in its ``train`` stays frozen. The mode is restored afterwards.
     """
     mode = network.training
     network.train()
     layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [layer.momentum for layer in layers]
+    momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
     try:
         yield
     finally:
-        for layer, momentum in zip(layers, before, strict=True):
+        for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
         network.train(mode)
 
@@ -94,11 +94,11 @@ def own_statistics(network: nn.Module) -> Iterator[None]:
 def dropout(network: nn.Module, *, on: bool) -> Iterator[None]:
     """Switches dropout on or off, whatever the mode of the network."""
     layers = [m for m in network.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
-    before = [layer.training for layer in layers]
+    modes = [layer.training for layer in layers]
     for layer in layers:
         layer.training = on
     try:
         yield
     finally:
-        for layer, mode in zip(layers, before, strict=True):
+        for layer, mode in zip(layers, modes, strict=True):
             layer.training = mode

@@ -1,10 +1,11 @@
 """Perturbations between a shared encoder and its auxiliary decoders.
 
-    perturb = PERTURBATIONS["f-noise"]; features = perturb((deep, skip), main)
+    perturb = PERTURBATIONS["f-noise"]
+    features = perturb((deep, skip), main)
 
-Each takes the shared features (after the ASPP, and the stride-4 skip) and what the main decoder
-made of them, and gives perturbed ones; the skip is perturbed as well, or clean detail would leak
-past. All draws come from torch's default generator.
+Each takes the shared features (after the ASPP, and the stride-4 skip) and the main decoder's output
+for them, and returns perturbed features. The skip is perturbed as well: a clean one would carry the
+details past the perturbation. All random numbers come from torch's default generator.
 Source: Ouali et al., "Semi-Supervised Semantic Segmentation with Cross-Consistency Training",
 CVPR 2020, as far as the patent in `trocar.train.methods.cross_consistency` names them.
 """
@@ -34,8 +35,8 @@ VAT_EPSILON = 2.0
 
 
 @dataclass(frozen=True)
-class Main:
-    """The main decoder and what it made of the clean features.
+class MainOutput:
+    """The main decoder and its output for the clean features.
 
     Attributes:
         decoder: Features to logits [B,K,h,w].
@@ -54,23 +55,23 @@ class Main:
         return (strongest > background)[:, None].float()
 
 
-Perturbation = Callable[[Features, Main], Features]
+Perturbation = Callable[[Features, MainOutput], Features]
 
 
-def f_noise(features: Features, main: Main) -> Features:
+def f_noise(features: Features, main: MainOutput) -> Features:
     """``z ⊙ N + z`` with ``N ~ U(−0.3, 0.3)`` of one sample's shape, shared by the batch."""
     deep, skip = features
-    return _noised(deep), _noised(skip)
+    return _add_noise(deep), _add_noise(skip)
 
 
-def f_drop(features: Features, main: Main) -> Features:
-    """Keeps places whose channel mean is below ``γ``, ``γ ~ U(0.7, 0.9) · max`` per sample."""
+def f_drop(features: Features, main: MainOutput) -> Features:
+    """Keeps positions whose channel mean is below ``γ``, ``γ ~ U(0.7, 0.9) · max`` per sample."""
     deep, skip = features
-    return _most_active_dropped(deep), _most_active_dropped(skip)
+    return _drop_most_active(deep), _drop_most_active(skip)
 
 
-def spatial_dropout(features: Features, main: Main) -> Features:
-    """Drops half of the channels, each whole."""
+def spatial_dropout(features: Features, main: MainOutput) -> Features:
+    """Drops half of the channels."""
     deep, skip = features
     return (
         functional.dropout2d(deep, SPATIAL_DROPOUT, training=True),
@@ -78,17 +79,17 @@ def spatial_dropout(features: Features, main: Main) -> Features:
     )
 
 
-def object_masking(features: Features, main: Main) -> Features:
-    """Keeps only what the main decoder takes for objects."""
-    return _masked(features, main.objects)
+def object_masking(features: Features, main: MainOutput) -> Features:
+    """Keeps only what the main decoder predicts as objects."""
+    return _mask(features, main.objects)
 
 
-def context_masking(features: Features, main: Main) -> Features:
-    """Keeps only what the main decoder takes for background."""
-    return _masked(features, 1 - main.objects)
+def context_masking(features: Features, main: MainOutput) -> Features:
+    """Keeps only what the main decoder predicts as background."""
+    return _mask(features, 1 - main.objects)
 
 
-def guided_cutout(features: Features, main: Main) -> Features:
+def guided_cutout(features: Features, main: MainOutput) -> Features:
     """Cuts a random box of 0.4 × height and width out of each predicted object's bounding box."""
     keep = torch.ones_like(main.objects)
     for image, objects in enumerate(main.objects[:, 0].to(torch.uint8).cpu().numpy()):
@@ -97,10 +98,10 @@ def guided_cutout(features: Features, main: Main) -> Features:
             right, down = torch.rand(2).tolist()
             left, top = x + int(right * (width - w)), y + int(down * (height - h))
             keep[image, 0, top : top + h, left : left + w] = 0
-    return _masked(features, keep)
+    return _mask(features, keep)
 
 
-def vat(features: Features, main: Main) -> Features:
+def vat(features: Features, main: MainOutput) -> Features:
     """Moves the features where the main decoder's output changes most (virtual adversarial)."""
     moves = adversarial_direction(features, main)
     deep, skip = (f + VAT_EPSILON * d for f, d in zip(features, moves, strict=True))
@@ -126,17 +127,17 @@ def object_boxes(objects: np.ndarray) -> list[tuple[int, int, int, int]]:  # typ
 
 
 def adversarial_direction(
-    features: Features, main: Main, *, xi: float = VAT_XI
+    features: Features, main: MainOutput, *, xi: float = VAT_XI
 ) -> tuple[Tensor, Tensor]:
     """One power iteration on ``KL(D(z) ‖ D(z + ξ d))``: unit vectors per sample, no gradient.
 
     ``d`` starts as ``U(−0.5, 0.5)``. In float32 a step of 1e-6, as published, is lost in rounding;
-    at 0.1 the direction is that of float64. BatchNorm and dropout of the decoder are held still.
+    at 0.1 the direction is that of float64. The decoder is in evaluation mode meanwhile.
     """
     clean = [feature.detach() for feature in features]
     start = [_unit(torch.rand_like(f) - 0.5).mul(xi).requires_grad_() for f in clean]
     device = clean[0].device.type
-    with torch.enable_grad(), _still(main.decoder), torch.autocast(device, enabled=False):
+    with torch.enable_grad(), eval_mode(main.decoder), torch.autocast(device, enabled=False):
         exact = [
             feature.float() if feature.dtype != torch.float64 else feature for feature in clean
         ]
@@ -149,19 +150,19 @@ def adversarial_direction(
     return _unit(found[0]).detach(), _unit(found[1]).detach()
 
 
-def _noised(feature: Tensor) -> Tensor:
+def _add_noise(feature: Tensor) -> Tensor:
     noise = torch.empty_like(feature[0]).uniform_(-NOISE_RANGE, NOISE_RANGE)
     return feature * noise + feature
 
 
-def _most_active_dropped(feature: Tensor) -> Tensor:
+def _drop_most_active(feature: Tensor) -> Tensor:
     attention = feature.detach().mean(dim=1, keepdim=True)
     highest = attention.amax(dim=(1, 2, 3), keepdim=True)
     gamma = torch.empty_like(highest).uniform_(*DROP_RANGE) * highest
     return feature * (attention < gamma).to(feature.dtype)
 
 
-def _masked(features: Features, keep: Tensor) -> Features:
+def _mask(features: Features, keep: Tensor) -> Features:
     deep, skip = (
         f * functional.interpolate(keep, size=f.shape[2:], mode="nearest").to(f.dtype)
         for f in features
@@ -175,8 +176,8 @@ def _unit(direction: Tensor) -> Tensor:
 
 
 @contextmanager
-def _still(decoder: nn.Module) -> Iterator[None]:
-    """Holds BatchNorm statistics and dropout still, in evaluation mode, and puts modes back."""
+def eval_mode(decoder: nn.Module) -> Iterator[None]:
+    """Evaluation mode: BatchNorm and dropout do not change; modes are restored afterwards."""
     modes = [(module, module.training) for module in decoder.modules()]
     decoder.eval()
     try:

@@ -1,6 +1,6 @@
-"""DeepLabV3+ on any dilating encoder, split where the methods need to reach in.
+"""DeepLabV3+ on any encoder that can dilate, split into ``encode`` and ``decode``.
 
-    network = make_segmenter(NetworkConfig(), classes=3, input=InputSpec(height=64, width=80))
+    network = Segmenter(NetworkConfig(), classes=3, input=InputSpec(height=64, width=80))
     logits = network(torch.rand(2, 3, 64, 80) * 255)          # [2,3,64,80]
 
 The encoder, ASPP and decoder are segmentation-models-pytorch's. Source: Chen et al.,
@@ -31,12 +31,13 @@ class NetworkConfig:
     """The segmentation network.
 
     Attributes:
-        encoder: Encoder by segmentation-models-pytorch's name, or tu-NAME for timm's NAME.
+        encoder: Encoder by its name in segmentation-models-pytorch, or tu-NAME for NAME of timm.
         encoder_weights: none, imagenet (downloaded), or a file of weights.
-        size: Network height,width in pixels, multiples of 16.
+        size: Network size in pixels, multiples of 16; a recipe has it as [height, width].
         decoder_channels: Channels of the ASPP and the decoder.
         dropout: Dropout after the ASPP, 0..1.
-        batch_norm: train uses batch statistics; frozen keeps the running ones (tiny batches).
+        batch_norm: train uses the statistics of the batch; frozen uses the running ones, for
+            batches of one or two images.
     """
 
     encoder: str = "timm-mobilenetv3_small_100"
@@ -50,7 +51,8 @@ class NetworkConfig:
         require(
             (
                 all(side >= 32 and side % STRIDE == 0 for side in self.size),
-                f"size is {self.size[0]},{self.size[1]}, expected multiples of {STRIDE} from 32",
+                f"size is {self.size[1]}x{self.size[0]} (width x height), expected multiples of "
+                f"{STRIDE} from 32",
             ),
             (self.decoder_channels >= 8, "decoder_channels must be 8 or more"),
             (0 <= self.dropout < 1, "dropout must be in 0..1"),
@@ -58,7 +60,7 @@ class NetworkConfig:
 
 
 class Decoder(nn.Module):
-    """The part after the ASPP: upsample, join the skip, fuse, classify.
+    """The part after the ASPP: upsample, concatenate the skip, convolve, classify.
 
     Args:
         skip_channels: Channels of the stride-4 skip; 0 leaves the skip out.
@@ -70,13 +72,15 @@ class Decoder(nn.Module):
         super().__init__()
         from segmentation_models_pytorch.decoders.deeplabv3.decoder import SeparableConv2d
 
-        narrow = 48
+        skip_width = 48
         self.up = nn.Upsample(mode="bilinear", scale_factor=4, align_corners=True)
         self.skip = nn.Sequential(
-            nn.Conv2d(skip_channels, narrow, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()
+            nn.Conv2d(skip_channels, skip_width, 1, bias=False),
+            nn.BatchNorm2d(skip_width),
+            nn.ReLU(),
         )
         self.fuse = nn.Sequential(
-            SeparableConv2d(channels + narrow, channels, kernel_size=3, padding=1, bias=False),
+            SeparableConv2d(channels + skip_width, channels, kernel_size=3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         )
@@ -141,10 +145,15 @@ class Segmenter(nn.Module):
         return self.decode(self.encode(image))
 
     def train(self, mode: bool = True) -> Segmenter:
-        """Sets the mode; frozen batch normalisation stays with its running statistics."""
+        """Sets the mode; frozen batch normalisation stays frozen."""
         super().train(mode)
         if self.frozen:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            freeze_batch_norm(self)
         return self
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    """Makes BatchNorm use its running statistics and leave them unchanged."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -1,6 +1,7 @@
-"""The pictures that a run leaves: a sheet of predictions and the learning curves.
+"""The figures of a run: a sheet of predictions and the learning curves.
 
-write_sheet(rows, table, Path("predictions.png")); write_curves(history, Path("curves.png"))
+write_sheet(rows, table, Path("predictions.png"))
+write_curves(history, Path("curves.png"), monitor="iou_mean")
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.contract.pictures import encode_picture
 
 Image = NDArray[np.uint8]
 SheetRow = tuple[str, Image, "Image | None", Image]
@@ -41,9 +43,7 @@ def write_sheet(rows: Sequence[SheetRow], table: ClassTable, path: Path) -> None
             )
         parts.append(strip)
     parts.append(_legend(width, table))
-    encoded, data = cv2.imencode(".png", np.vstack(parts)[..., ::-1])
-    assert encoded
-    write_atomic(path, data.tobytes())
+    write_atomic(path, encode_picture(np.vstack(parts), ".png"))
 
 
 def painted(frame: Image, labels: Image | None, table: ClassTable) -> Image:
@@ -65,13 +65,13 @@ def painted(frame: Image, labels: Image | None, table: ClassTable) -> Image:
     return mixed
 
 
-def write_curves(history: Sequence[Mapping[str, Any]], path: Path, *, best: str) -> None:
+def write_curves(history: Sequence[Mapping[str, Any]], path: Path, *, monitor: str) -> None:
     """Writes loss terms and validation scores over the steps.
 
     Args:
         history: Lines of the run's history; see `trocar.train.state.run_folder`.
         path: PNG to write.
-        best: Score that is drawn strongest.
+        monitor: Score that is drawn strongest.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -89,11 +89,11 @@ def write_curves(history: Sequence[Mapping[str, Any]], path: Path, *, best: str)
                   label="loss")  # fmt: skip
         left.legend(frameon=False, fontsize=8)
     left.set(xlabel="step", ylabel="training loss", ylim=(0, None))
-    shown = list(dict.fromkeys(n for li in scores for n in li["scores"] if _is_shown(n, best)))
+    shown = list(dict.fromkeys(n for li in scores for n in li["scores"] if _is_shown(n, monitor)))
     for name in shown:
         points = [(li["step"], v) for li in scores if (v := li["scores"].get(name)) is not None]
         if points:
-            strong = name == best
+            strong = name == monitor
             look = {"ms": 4, "lw": 2.2} if strong else {"ms": 3, "lw": 1, "alpha": 0.75}
             right.plot(*zip(*points, strict=True), marker="o", label=name, **look)
     right.set(xlabel="step", ylabel="validation score", ylim=(0, 1))
@@ -107,8 +107,8 @@ def write_curves(history: Sequence[Mapping[str, Any]], path: Path, *, best: str)
     write_atomic(path, data.getvalue())
 
 
-def _is_shown(name: str, best: str) -> bool:
-    if name == best:
+def _is_shown(name: str, monitor: str) -> bool:
+    if name == monitor:
         return True
     return name.startswith(("iou_", "accuracy")) and name != "iou_background"
 

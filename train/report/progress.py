@@ -1,6 +1,6 @@
-"""What a user sees while a run goes on: the progress bar, lines of scores, TensorBoard.
+"""What a run prints while it trains: the progress bar, lines of scores, TensorBoard.
 
-with Reporter(folder, total=100, first=0, best="iou_mean") as reporter: reporter.step(1, 0.7)
+with Reporter(folder, total=100, done=0, monitor="iou_mean") as reporter: reporter.step(1, 0.7)
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from rich.progress import (
 
 
 class Reporter:
-    """The one place that talks; a silent one for all processes but the first.
+    """Prints progress and scores and writes TensorBoard; silent in all processes but the main one.
 
     Args:
         folder: The run's folder, for TensorBoard.
         total: Steps of the run.
-        first: Steps that are done already.
-        best: Name of the score to show.
+        done: Steps that are done already.
+        monitor: Name of the score to show.
         silent: Shows and writes nothing.
     """
 
     def __init__(
-        self, folder: Path, *, total: int, first: int, best: str, silent: bool = False
+        self, folder: Path, *, total: int, done: int, monitor: str, silent: bool = False
     ) -> None:
-        self.best, self.silent = best, silent
+        self.monitor, self.silent = monitor, silent
         self.score = math.nan
         self.console = Console(stderr=True, quiet=silent)
         self._bar = Progress(
@@ -44,7 +44,7 @@ class Reporter:
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]:.4f}"),
-            TextColumn(best + " {task.fields[score]:.3f}"),
+            TextColumn(monitor + " {task.fields[score]:.3f}"),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
@@ -52,15 +52,15 @@ class Reporter:
             disable=silent or not self.console.is_terminal,
         )
         self._task = self._bar.add_task(
-            "", total=total, completed=first, loss=math.nan, score=math.nan
+            "", total=total, completed=done, loss=math.nan, score=math.nan
         )
         self._board: Any = None
         if not silent:
             from torch.utils.tensorboard import SummaryWriter
 
-            # Events of steps that a resumed run makes again are purged by its first step.
+            # A resumed run repeats steps after its checkpoint; their old events are purged.
             self._board = SummaryWriter(  # type: ignore[no-untyped-call]
-                str(folder / "tensorboard"), purge_step=first if first else None
+                str(folder / "tensorboard"), purge_step=done if done else None
             )
 
     def __enter__(self) -> Reporter:
@@ -76,7 +76,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int, loss: float) -> None:
         """Moves the bar."""
@@ -95,8 +95,8 @@ class Reporter:
 
     def scores(self, step: int, scores: Mapping[str, float], *, improved: bool) -> None:
         """Prints and writes the scores of an evaluation."""
-        self.score = scores.get(self.best, math.nan)
-        shown = [self.best, *(n for n in ("iou_binary", "dice_mean") if n != self.best)]
+        self.score = scores.get(self.monitor, math.nan)
+        shown = [self.monitor, *(n for n in ("iou_binary", "dice_mean") if n != self.monitor)]
         text = "  ".join(f"{n} {scores[n]:.4f}" for n in shown if n in scores)
         self.say(f"step {step}: {text}{'  (best so far)' if improved else ''}")
         if self._board is not None:

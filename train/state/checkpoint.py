@@ -2,8 +2,8 @@
 
     network, manifest = load_deployable("runs/first")     # the best checkpoint of a run
 
-The file's metadata carries one JSON document: schema version, step, method and settings, the
-model specification (classes, network size), optimiser settings, scores so far, and a SHA-256 over all of it.
+The file's metadata carries one JSON document: schema version, step, method and settings, the model
+specification (classes, network size), optimiser settings, scores so far, and a SHA-256 of it all.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from trocar.contract.errors import (
 from trocar.contract.manifest import InputSpec, Manifest
 from trocar.train.methods import find_method
 from trocar.train.methods.protocol import Method, ModelSpec
+from trocar.train.state.stored_settings import current_settings
 
 SCHEMA = "1.0"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -68,7 +69,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint whole or not at all.
+    """Writes a checkpoint atomically: completely, or not at all.
 
     Raises:
         SinkError: The disk is full or not writable; what was at ``path`` is as it was.
@@ -106,7 +107,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         write_atomic(path, data)
     except OSError as error:
         raise SinkError(
-            f"cannot write {path}: {error}", remedy="free space or mend permissions; then --resume"
+            f"cannot write {path}: {error}",
+            remedy="free space or correct the permissions; then --resume",
         ) from error
 
 
@@ -114,8 +116,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Reads and checks a checkpoint file.
 
     Raises:
-        CheckpointError: It is missing, truncated, or no checkpoint of Trocar.
-        IntegrityError: Its content does not have the hash that it states.
+        CheckpointError: It is missing, truncated, or not a checkpoint of Trocar.
+        IntegrityError: Its content does not have the SHA-256 that it states.
         VersionError: Its schema is of another major version.
     """
     from safetensors import SafetensorError, safe_open
@@ -128,7 +130,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is truncated or no checkpoint of Trocar: {error}",
+            f"{path} is truncated, or is not a checkpoint of Trocar: {error}",
             remedy="copy it again, or use the other checkpoint of the run",
         ) from error
     text = metadata.get(_KEY)
@@ -184,7 +186,7 @@ def load_method(file: Path) -> tuple[Method, Checkpoint]:
     checkpoint = read_checkpoint(file)
     try:
         kind = find_method(checkpoint.method)
-        # The starting weights are in the checkpoint; where they came from may be gone by now.
+        # The checkpoint has all weights; the file of pretrained ones may be gone by now.
         plain = {n: v for n, v in checkpoint.config.items() if n != "encoder_weights"}
         config: Any = from_mapping(kind.Config, plain, source=str(file))
     except ConfigError as error:
@@ -223,7 +225,7 @@ def checkpoint_in(path: Path) -> Path:
             return path / name
     raise CheckpointError(
         f"{path} holds neither {BEST} nor {LAST}",
-        remedy="name a folder that `trocar train … --out` wrote",
+        remedy="pass a folder that `trocar train … --out` wrote",
     )
 
 
@@ -244,7 +246,7 @@ def _from_document(document: dict[str, Any], tensors: Mapping[str, Tensor]) -> C
         frame[key] = tuple(frame[key])
     return Checkpoint(
         method=document["method"],
-        config=document["config"],
+        config=current_settings(document["method"], document["config"]),
         run=document["run"],
         spec=ModelSpec(
             name=model["name"],

@@ -1,4 +1,4 @@
-"""What one run is, as the loop takes it.
+"""One training run, as the loop takes it.
 
 Job(method=Supervised(config), run=RunConfig(), data=data, name="first", out=Path("runs/first"))
 """
@@ -22,12 +22,12 @@ class Job:
     Attributes:
         method: A method with its configuration.
         run: Settings of the loop.
-        data: Data sets; the loop fills in this process's place.
+        data: Data sets; the loop fills in the rank of this process.
         name: Model name for people.
         out: Folder of the run.
-        resume: Goes on from the last checkpoint where there is one.
+        resume: Continues from the last checkpoint where there is one.
         command: The command line that started it.
-        source: Free-form JSON about the origin, kept in checkpoints.
+        source: Free-form JSON about the origin, stored in checkpoints.
         extra: Further lines for ``config.toml``.
     """
 

@@ -1,4 +1,4 @@
-"""Stopping in good order, and the checks before a run goes on.
+"""Stop signals, and the checks before a run resumes.
 
 with stop_signals() as stopped: ...; if stopped(): save()
 """
@@ -21,9 +21,9 @@ from trocar.train.state.settings import FREE_TO_CHANGE, RunConfig
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C or SIGTERM into a question that the loop asks; the second is served.
+    """Gives a function that says whether Ctrl-C or SIGTERM came; the second one acts at once.
 
-    Outside the main thread, where Python takes no signals, it never asks to stop.
+    Outside the main thread, where Python receives no signals, it always says no.
     """
     asked = False
     if threading.current_thread() is not threading.main_thread():
@@ -46,7 +46,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, spec: ModelSpec) -> None:
-    """Refuses to go on with other settings than the run was started with.
+    """Refuses to resume with other settings than the run was started with.
 
     Raises:
         CheckpointError: Method, classes or a setting differ; all of them are named.
@@ -64,7 +64,7 @@ def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, spec: Mod
     if faults:
         raise CheckpointError(
             "cannot resume with other settings: " + "; ".join(faults),
-            remedy="drop these flags (config.toml is used), or start anew in another --out",
+            remedy="drop these flags (config.toml is used), or start a new run in another --out",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, and how a run that was cut short finds its place again.
+"""The folder of a run: which files it holds, and how a resumed run continues them.
 
     folder = RunFolder(Path("runs/first")); folder.history()
 
@@ -28,7 +28,7 @@ class RunFolder:
     """A run's folder.
 
     Attributes:
-        path: Where it lies.
+        path: The folder.
     """
 
     path: Path
@@ -44,21 +44,21 @@ class RunFolder:
         return self.path / BEST
 
     def check(self, *, resume: bool) -> None:
-        """Refuses a folder that holds anything, unless the run resumes it.
+        """Refuses a folder that is not empty, unless the run resumes it.
 
         Raises:
-            OutputExistsError: It exists, and is not empty or no run's folder.
+            OutputExistsError: It is not empty, and the run does not resume it or cannot.
         """
         if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
             return
         if not resume:
             raise OutputExistsError(
                 f"{self.path} exists already",
-                remedy="choose another --out, or pass --resume to go on with that run",
+                remedy="choose another --out, or pass --resume to continue that run",
             )
         if not (self.path / CONFIG).is_file():
             raise OutputExistsError(
-                f"{self.path} is no run's folder: there is no {CONFIG} in it",
+                f"{self.path} is not the folder of a run: it has no {CONFIG}",
                 remedy="choose another --out",
             )
 
@@ -77,7 +77,7 @@ class RunFolder:
                 file.write(command + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """Lines of the history; a last line that was cut off is left out."""
+        """Lines of the history; an incomplete last line is left out."""
         lines = []
         if (self.path / HISTORY).is_file():
             for text in (self.path / HISTORY).read_text(encoding="utf-8").splitlines():
@@ -88,10 +88,10 @@ class RunFolder:
         return lines
 
     def rewind(self, step: int) -> None:
-        """Drops what the history says of steps after ``step``: they will be made again."""
-        kept = [json.dumps(line) + "\n" for line in self.history() if line["step"] <= step]
+        """Drops the history of steps after ``step``, which will be repeated."""
+        lines = [json.dumps(line) + "\n" for line in self.history() if line["step"] <= step]
         with sink(self.path):
-            write_atomic(self.path / HISTORY, "".join(kept).encode())
+            write_atomic(self.path / HISTORY, "".join(lines).encode())
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Appends one line to the history."""
@@ -107,7 +107,7 @@ class RunFolder:
 
 @contextmanager
 def sink(path: Path) -> Iterator[None]:
-    """Turns a failing disk into words.
+    """Raises an error that names the folder when writing into it fails.
 
     Raises:
         SinkError: An ``OSError`` inside the block.
@@ -117,5 +117,5 @@ def sink(path: Path) -> Iterator[None]:
     except OSError as error:
         raise SinkError(
             f"cannot write into {path}: {os.strerror(error.errno) if error.errno else error}",
-            remedy="free space or mend permissions, then go on with --resume",
+            remedy="free space or correct the permissions, then continue with --resume",
         ) from error

@@ -1,4 +1,4 @@
-"""Settings of the loop: what every method shares and no method owns.
+"""Settings of the training loop, which all methods share.
 
 RunConfig(steps=200, batch_size=4)
 """
@@ -18,25 +18,25 @@ class RunConfig:
 
     Attributes:
         steps: Optimiser steps.
-        epochs: Passes over the labelled frames; above 0 it decides instead of steps.
+        epochs: Passes over the labelled frames; above 0 it replaces steps.
         batch_size: Images of one step and stream, over all processes.
-        lr: Largest learning rate of AdamW.
-        weight_decay: AdamW's weight decay; normalisation and bias parameters have none.
-        schedule: Learning rate after warm-up: cosine or poly (power 0.9) to 0, or constant.
+        lr: Highest learning rate of AdamW.
+        weight_decay: Weight decay of AdamW; normalisation and bias parameters have none.
+        schedule: Learning rate after warm-up: cosine or poly (power 0.9) down to 0, or constant.
         warmup: Steps of linear warm-up.
-        clip: Largest gradient norm; 0 clips nothing.
-        seed: Everything that is drawn follows from it.
-        precision: fp32, bf16 or fp16 (mixed; parameters stay float32).
-        channels_last: Keep weights and features with channels last: faster on tensor cores and for
-            encoders with many grouped convolutions on a CPU, slower for plain ResNets there.
-        device: auto takes CUDA where there is one and says so; cpu or cuda insist.
-        devices: Processes on this machine, one a device; torchrun and SLURM set their own.
+        clip: Maximum gradient norm; 0 turns clipping off.
+        seed: Seed of everything random.
+        precision: fp32, or mixed precision bf16 or fp16 (parameters stay float32).
+        channels_last: Channels-last memory format: faster on tensor cores and for encoders with
+            many grouped convolutions on a CPU, slower for plain ResNets there.
+        device: auto uses CUDA where it is available; cpu and cuda use only that.
+        devices: Processes on this machine, one for each device; torchrun and SLURM set their own.
         nodes: Machines.
         workers: Loader processes of each process; 0 loads in the training process.
         evaluate_every: Steps between evaluations; 0 makes ten of them.
         save_every: Steps between saves of the last checkpoint; 0 saves at each evaluation.
         log_every: Steps between lines of the history.
-        cache_mb: Memory for decoded frames in MB, each stream's own; 0 decodes anew each time.
+        cache_mb: Memory of each stream for decoded frames in MB; 0 decodes them again each time.
     """
 
     steps: int = 1000
@@ -105,4 +105,4 @@ _NOT_NEGATIVE = (
 )
 
 FREE_TO_CHANGE = frozenset({"device", "devices", "nodes", "workers", "save_every", "cache_mb"})
-"""Settings that a resumed run may have anew: they decide how, not what."""
+"""Settings that a resumed run may change: they do not affect what is trained."""

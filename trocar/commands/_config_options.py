@@ -1,10 +1,12 @@
-"""Command-line flags made from a configuration dataclass, for every room's ``cli.py``.
+"""Command-line options made from a configuration dataclass, and the other way round.
 
     @click.command()
-    @config_flags(Config)
-    def command(**flags): config = from_flags(Config, flags)
+    @config_flags(RunConfig)
+    def command(**flags: Any) -> None:
+        run = from_flags(RunConfig, flags)
 
-The one module of this room that imports click; nothing else here imports it.
+A field ``size`` of two numbers is (height, width); its option takes WIDTHxHEIGHT, as every size on
+the command line does.
 """
 
 from __future__ import annotations
@@ -17,15 +19,23 @@ from typing import Any, TypeVar
 
 import click
 
+from trocar.commands._types import SizeType
 from trocar.contract.config import FieldSpec, fields_of, from_mapping
 from trocar.contract.toml import read_toml
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+SIZE = "size"
+
 
 def config_flags(cls: type, *, leave_out: Iterable[str] = ()) -> Callable[[F], F]:
-    """Adds one option a field; a flag that is not given arrives as ``None``."""
+    """Adds one option for each field; an option that is not given arrives as ``None``.
+
+    Args:
+        cls: A configuration dataclass.
+        leave_out: Names of fields without an option.
+    """
     hidden = set(leave_out)
 
     def decorate(function: F) -> F:
@@ -42,11 +52,11 @@ def from_flags(cls: type[T], flags: Mapping[str, Any], *, recipe: Path | None = 
 
     Args:
         cls: The dataclass that `config_flags` read.
-        flags: click's values; ``None`` means not given; names that are no field are passed over.
+        flags: click's values; ``None`` means not given; names that are not fields are ignored.
         recipe: A flat TOML file.
 
     Raises:
-        ConfigError: Faults of the recipe or the flags, all at once.
+        ConfigError: All faults of the recipe and the flags at once.
         DataError: The recipe cannot be read.
     """
     names = {spec.name for spec in fields_of(cls)}
@@ -55,29 +65,54 @@ def from_flags(cls: type[T], flags: Mapping[str, Any], *, recipe: Path | None = 
     return from_mapping(cls, values, source=str(recipe) if recipe else "command line")
 
 
+def arguments_of(settings: Mapping[str, Any]) -> list[str]:
+    """The command-line arguments that give these settings; the inverse of `config_flags`.
+
+    Args:
+        settings: Values by field name, as TOML has them; ``None`` is left out.
+    """
+    arguments: list[str] = []
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            arguments += [f"--{flag}", _text(name, value)]
+    return arguments
+
+
 def _option(spec: FieldSpec) -> Callable[[F], F]:
     text = spec.help
     if spec.default is not MISSING and spec.default is not None:
-        text = f"{text} [default: {_shown(spec.default)}]"
+        text = f"{text} [default: {_text(spec.name, spec.default)}]"
     if spec.kind is bool:
         declaration = f"{spec.flag}/--no-{spec.flag[2:]}"
         return click.option(declaration, spec.name, default=None, help=text)
+    if _is_size(spec.name, spec.kind):
+        return click.option(spec.flag, spec.name, default=None, help=text, type=SizeType())
     return click.option(
         spec.flag, spec.name, default=None, help=text, metavar=_metavar(spec), type=str
     )
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(str(item) for item in value) or "none"
+def _is_size(name: str, kind: Any) -> bool:
+    return name == SIZE and kind == tuple[int, int]
+
+
+def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
+    if name == SIZE and isinstance(value, (tuple, list)):
+        height, width = value
+        return f"{width}x{height}"
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(item) for item in value) or "none"
     return str(value)
 
 
 def _metavar(spec: FieldSpec) -> str:
     if spec.choices:
-        return "|".join(spec.choices)
+        return f"[{'|'.join(spec.choices)}]"
     if typing.get_origin(spec.kind) is tuple:
         return "A,B,…"
     return {int: "N", float: "X", Path: "PATH"}.get(spec.kind, "TEXT")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,49 +18,66 @@ from typing import Any
 
 import click
 
+from trocar.commands._config_options import SIZE, arguments_of
+from trocar.commands._help import GroupedCommand, grouped
+from trocar.commands._types import SizeType
 from trocar.contract.bundle import write_atomic
-from trocar.train.compare import Entry, collect, overrides, read_entries, table, write_plot
-from trocar.train.run import run_method
-from trocar.train.state.run_folder import METRICS, sink
+from trocar.contract.errors import ConfigError
+from trocar.train.compare import Comparison, read_entries, table, write_plot
+from trocar.train.run import TrainRequest, run_method
+from trocar.train.state.run_folder import sink
 
-_FOLDER = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
-@click.option("--data", type=_FOLDER, required=True, help="Labelled frames.")
-@click.option("--unlabelled", type=_FOLDER, help="Frames without labels, for methods taking them.")
-@click.option("--target", type=_FOLDER, help="Frames of the target domain, likewise.")
-@click.option("--validation", type=_FOLDER, help="Labelled frames to validate on instead.")
-@click.option("--out", type=_FOLDER, required=True, help="Folder for the runs and the table.")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
-@click.option("--metric", default="iou_mean", show_default=True, help="Score to compare by.")
-@click.option("--last", is_flag=True, help="Take the last score of each run, not its best.")
-@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="For all recipes.")
+@grouped(
+    "Data",
+    click.option("--data", type=_PATH, required=True, help="Labelled set."),
+    click.option("--unlabelled", type=_PATH, help="Frames without labels, where methods use them."),
+    click.option("--target", type=_PATH, help="Frames of the target domain, likewise."),
+    click.option("--validation", type=_PATH, help="Labelled set to validate on instead."),
+)
+@grouped(
+    "Runs",
+    click.option("--out", type=_PATH, required=True, help="Folder for the runs and the table."),
+    click.option("--seeds", type=click.IntRange(1), default=3, help="Number of seeds, from 0."),
+    click.option(
+        "--set", "given", multiple=True, metavar="NAME=VALUE",
+        help="A setting of all recipes, e.g. steps=2000 or size=320x256. Can be repeated.",
+    ),
+)  # fmt: skip
+@grouped(
+    "Table",
+    click.option("--metric", default="iou_mean", help="Score to compare by."),
+    click.option("--last", is_flag=True, help="Compare last scores instead of best ones."),
+)
 def compare(
     recipes: tuple[str, ...],
-    data: Path,
     out: Path,
     seeds: int,
     metric: str,
     last: bool,
     given: tuple[str, ...],
-    **sets: Path | None,
+    **data: Any,
 ) -> None:
     """Train recipes over seeds on the same data and print mean and spread.
 
-    Runs that are done are not run again, and cut ones go on. With several GPUs the runs are spread
-    over them, one a GPU.
+    RECIPE is a TOML file, or the name of one that comes with Trocar. Finished runs are not
+    repeated; interrupted runs are resumed. With several GPUs each GPU trains one run at a time.
     """
     entries = read_entries(recipes, overrides(given))
-    pick = "last" if last else "best"
-    todo = [(entry, seed) for entry in entries for seed in range(seeds)]
-    _run_all(todo, data=data, out=out, sets=sets)
-    rows = [
-        collect(entry.name, [out / entry.name / f"seed{s}" for s in range(seeds)], metric, pick)
-        for entry in entries
-    ]
-    text = table(rows, metric=f"{pick} {metric}")
+    comparison = Comparison(out=out, **data)
+    which = "last" if last else "best"
+    _train_all(
+        [
+            comparison.request(entry, seed, command=shlex.join(["trocar", *sys.argv[1:]]))
+            for entry, seed in comparison.unfinished(entries, seeds=seeds)
+        ]
+    )
+    rows = [comparison.collect(entry.name, seeds, metric, which) for entry in entries]
+    text = table(rows, metric=f"{which} {metric}")
     with sink(out):
         write_atomic(out / "comparison.md", (text + "\n").encode())
         write_atomic(out / "comparison.json", json.dumps([vars(row) for row in rows]).encode())
@@ -67,73 +85,76 @@ def compare(
     click.echo(text)
 
 
-def _run_all(
-    todo: Sequence[tuple[Entry, int]], *, data: Path, out: Path, sets: Mapping[str, Path | None]
-) -> None:
-    todo = [(e, s) for e, s in todo if not (out / e.name / f"seed{s}" / METRICS).is_file()]
-    gpus = _gpus()
+def overrides(given: Sequence[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` texts to values by name; a size is WIDTHxHEIGHT and becomes [height, width].
+
+    Raises:
+        ConfigError: A text has no equals sign, or a size is not WIDTHxHEIGHT.
+    """
+    wrong = [text for text in given if "=" not in text]
+    if wrong:
+        raise ConfigError(f"--set {wrong[0]!r} has no value", remedy="write --set NAME=VALUE")
+    pairs = (text.split("=", 1) for text in given)
+    values: dict[str, Any] = {n.strip().replace("-", "_"): v.strip() for n, v in pairs}
+    if SIZE in values:
+        try:
+            values[SIZE] = list(SizeType().convert(values[SIZE], None, None))
+        except click.BadParameter as error:
+            raise ConfigError(
+                f"--set {SIZE}: {error.message}", remedy=f"e.g. --set {SIZE}=320x256"
+            ) from error
+    return values
+
+
+def _train_all(requests: Sequence[TrainRequest]) -> None:
+    """Trains in this process, or on every GPU at once where there are several."""
+    gpus = _gpu_count()
     if gpus < 2:
-        for entry, seed in todo:
-            click.echo(f"{entry.name}, seed {seed}", err=True)
-            _run_here(entry, seed, data=data, out=out, sets=sets)
+        for request in requests:
+            click.echo(f"training in {request.out}", err=True)
+            run_method(request)
         return
     free: SimpleQueue[int] = SimpleQueue()
     for gpu in range(gpus):
         free.put(gpu)
 
-    def run(task: tuple[Entry, int]) -> None:
+    def run(request: TrainRequest) -> None:
         gpu = free.get()
         try:
-            _run_there(*task, gpu=gpu, data=data, out=out, sets=sets)
+            _train_on(gpu, request)
         finally:
             free.put(gpu)
 
     with ThreadPoolExecutor(gpus) as pool:
-        list(pool.map(run, todo))
+        list(pool.map(run, requests))
 
 
-def _flags(entry: Entry, sets: Mapping[str, Path | None]) -> dict[str, Any]:
-    from trocar.train.methods import find_method
-    from trocar.train.methods.protocol import accepted_data
-
-    accepted = (*accepted_data(find_method(entry.method)), "validation")
-    return {name: path for name, path in sets.items() if path is not None and name in accepted}
-
-
-def _run_here(
-    entry: Entry, seed: int, *, data: Path, out: Path, sets: Mapping[str, Path | None]
-) -> None:
-    folder = out / entry.name / f"seed{seed}"
-    flags = {**entry.settings, "seed": seed, "resume": folder.exists(), **_flags(entry, sets)}
-    run_method(entry.method, data=data, out=folder, flags=flags)
-
-
-def _run_there(
-    entry: Entry, seed: int, *, gpu: int, data: Path, out: Path, sets: Mapping[str, Path | None]
-) -> None:
-    """Runs in a process of its own that sees one GPU; its output goes to a file."""
-    folder = out / entry.name / f"seed{seed}"
-    command = [sys.executable, "-m", "trocar.cli", "train", entry.method, str(data)]
-    command += [
-        "--out",
-        str(folder),
-        "--seed",
-        str(seed),
-        *(["--resume"] if folder.exists() else []),
-    ]
-    for name, value in {**entry.settings, **_flags(entry, sets)}.items():
-        if isinstance(value, bool):
-            command.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
-            continue
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        command += [f"--{name.replace('_', '-')}", text]
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def _train_on(gpu: int, request: TrainRequest) -> None:
+    """Trains in a process that sees one GPU; its output goes to ``seed<n>.log``."""
+    request.out.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": str(gpu)}
-    with (folder.parent / f"seed{seed}.log").open("ab") as log:
-        subprocess.run(command, env=environment, stdout=log, stderr=log, check=False)
+    with request.out.with_suffix(".log").open("ab") as log:
+        subprocess.run(
+            [sys.executable, "-m", "trocar.cli", *train_arguments(request)],
+            env=environment, stdout=log, stderr=log, check=False,
+        )  # fmt: skip
 
 
-def _gpus() -> int:
+def train_arguments(request: TrainRequest) -> list[str]:
+    """The arguments of ``trocar`` that train a request."""
+    sets = {name: getattr(request, name) for name in ("unlabelled", "target", "validation")}
+    return [
+        "train",
+        request.method,
+        str(request.data),
+        "--out",
+        str(request.out),
+        *(["--resume"] if request.resume else []),
+        *arguments_of({**sets, **request.settings}),
+    ]
+
+
+def _gpu_count() -> int:
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -61,7 +61,9 @@ def plan(out: Path, size: Size) -> list[Step]:
     """The commands in order; every path is inside ``out``."""
     data, video, run = str(out / "data"), str(out / "video"), str(out / "run")
     model, evaluation = str(out / "model.trocar"), str(out / "evaluation")
-    frame, wide = (f"{width}x{height}" for height, width in (size.frame, size.video))
+    frame, wide, network = (
+        f"{width}x{height}" for height, width in (size.frame, size.video, size.network)
+    )
     make = ("data", "phantom")
     scene = ("--difficulty", "0.3", "--masks", "parts")
     return [
@@ -117,7 +119,7 @@ def plan(out: Path, size: Size) -> list[Step]:
                 "--batch-size",
                 str(size.batch),
                 "--size",
-                ",".join(str(side) for side in size.network),
+                network,
                 "--augmentation",
                 "light",
                 # Of the light encoders the one that learns fastest from nothing.

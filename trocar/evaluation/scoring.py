@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
+from trocar.contract.label_maps import iou_per_class
 from trocar.evaluation.bootstrap import interval
 from trocar.evaluation.model import Predictor
 from trocar.evaluation.shape_scores import ShapeScores
 from trocar.train.metrics.segmentation import (
     SegmentationScores,
     binary,
-    confusion_matrix,
-    iou_per_class,
+    checked_confusion,
     json_ready,
 )
 
@@ -227,7 +227,7 @@ def group_scores(tolerance: float) -> tuple[str, ...]:
 
 def score_frame(frame: LabelledFrame, labels: NDArray[np.uint8], classes: int) -> FrameScore:
     """Scores one frame's labels against its mask."""
-    matrix = confusion_matrix(frame.mask, labels, classes)
+    matrix = checked_confusion(frame.mask, labels, classes=classes)
     present = iou_per_class(matrix)[1:]
     known = present[~np.isnan(present)]
     return FrameScore(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from export_fixtures import deeplab, deeplab_file, deeplab_onnx, small, small_onnx
+from photo_fixtures import make_classifier, toy_folder
 from runtime_fixtures import kit, minute, session, tiny_bundle, video
 from train_fixtures import make_method, make_run, open_toy, toy
 
@@ -11,6 +12,7 @@ __all__ = [
     "deeplab_file",
     "deeplab_onnx",
     "kit",
+    "make_classifier",
     "make_method",
     "make_run",
     "minute",
@@ -20,5 +22,6 @@ __all__ = [
     "small_onnx",
     "tiny_bundle",
     "toy",
+    "toy_folder",
     "video",
 ]

@@ -34,6 +34,7 @@ def test_options_stand_under_their_titles_in_order_with_defaults_and_choices() -
     ]  # fmt: skip
     assert places == sorted(places)
     assert text.count("Input:") == 1
+    assert "SOURCE" not in text[text.index("Input:") :]
 
 
 def test_values_arrive_as_without_groups() -> None:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from trocar.commands.compare import compare
+from trocar.commands._config_options import arguments_of
+from trocar.commands.compare import compare, overrides, train_arguments
 from trocar.commands.train import train
 from trocar.contract.config import fields_of
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError
 from trocar.contract.toml import read_toml
-from trocar.train.compare import overrides, read_entries
+from trocar.train.compare import Comparison, read_entries
 from trocar.train.data.config import DataConfig, Paths
 from trocar.train.data.open import open_data
 from trocar.train.methods import find_method, method_names
 from trocar.train.recipes import recipe_names, recipe_path
-from trocar.train.run import read_settings
+from trocar.train.run import data_settings, read_settings
 from trocar.train.state.settings import RunConfig
 
 TINY = [
-    *("--size", "64,80", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
+    *("--size", "80x64", "--encoder", "tu-lcnet_050", "--decoder-channels", "16"),
     *("--batch-size", "4", "--steps", "2", "--workers", "0", "--device", "cpu"),
 ]
 
@@ -50,10 +54,19 @@ def test_listing_the_methods_imports_none_of_them() -> None:
 @pytest.mark.parametrize("name", method_names())
 def test_every_setting_of_a_method_is_a_flag_with_help(name: str) -> None:
     text = invoke(name, "--help")
-    for kind in (find_method(name).Config, RunConfig, DataConfig):
+    flags = set(re.findall(r"--[a-z][a-z0-9-]*", text))
+    method = find_method(name)
+    for kind in (method.Config, RunConfig, DataConfig):
         for spec in fields_of(kind):
             assert spec.help, f"{kind.__name__}.{spec.name} has no help text"
-            assert spec.flag in text or spec.flag[2:] in text
+            used = kind is not DataConfig or spec.name in data_settings(method)
+            assert (spec.flag in flags) == used, spec.flag
+            if used and spec.choices:
+                assert f"[{'|'.join(spec.choices)}]" in text
+    titles = ("Run:", "Method settings:", "Data:", "Training loop:", "Other options:")
+    places = [text.index(title) for title in titles]
+    assert places == sorted(places)
+    assert "[default: 0.001]" in " ".join(text.split())
 
 
 def test_an_unknown_method_gets_the_nearest_name() -> None:
@@ -87,6 +100,86 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         assert word in stop.value.message
     with pytest.raises(ConfigError, match="recipe for supervised, not for mean-teacher"):
         read_settings(kinds, recipe=recipe, flags={}, method="mean-teacher")
+
+
+PHOTOGRAPH_METHODS = [n for n in method_names() if find_method(n).task == "classification"]
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPH_METHODS)
+def test_settings_of_no_effect_are_refused(name: str, tmp_path: Path) -> None:
+    for given in (["--composite", "0.5"], ["--augmentation", "none"], ["--task", "parts"]):
+        text = invoke(name, tmp_path, "--out", tmp_path / "run", *given)
+        assert f"No such option: {given[0]}" in text or f"No such option '{given[0]}'" in text
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        f'method = "{name}"\ncomposite = 0.5\naugmentation = "light"\nval_share = 0.3\n'
+    )
+    kinds = (find_method(name).Config, DataConfig, RunConfig)
+    with pytest.raises(ConfigError) as stop:
+        read_settings(kinds, recipe=recipe, flags={}, method=name)
+    for word in ("composite", "augmentation"):
+        assert f"{word} has no effect on {name}" in stop.value.message
+    assert "val_share" not in stop.value.message
+    config = read_settings(kinds, recipe=None, flags={"val_share": "0.3"}, method=name)[1]
+    assert config.val_share == 0.3
+
+
+def test_photographs_are_opened_with_the_settings_that_are_offered(
+    toy_folder: Path, make_classifier: Callable[..., Any]
+) -> None:
+    read: set[str] = set()
+
+    class Recorder:
+        def __getattribute__(self, name: str) -> object:
+            read.add(name)
+            return getattr(DataConfig(), name)
+
+    method = make_classifier("classifier")
+    open_data(Paths(data=toy_folder), Recorder(), RunConfig(), method)  # type: ignore[arg-type]
+    # The fold is looked at to be refused.
+    assert read - {"fold"} == set(data_settings(type(method)))
+
+
+def test_a_size_is_width_by_height_on_the_command_line_and_a_list_in_a_recipe(
+    toy: Paths, tmp_path: Path
+) -> None:
+    kinds = (find_method("supervised").Config,)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("size = [64, 80]\n")
+    (config,) = read_settings(kinds, recipe=recipe, flags={}, method="supervised")
+    assert config.size == (64, 80)
+    recipe.write_text('size = "80x64"\n')
+    with pytest.raises(ConfigError, match=r"expected a list, \[height, width\]"):
+        read_settings(kinds, recipe=recipe, flags={}, method="supervised")
+    assert "[default: 320x256]" in " ".join(invoke("supervised", "--help").split())
+    refused = invoke("supervised", toy.data, "--out", tmp_path / "run", "--size", "64,80")
+    assert "WIDTHxHEIGHT" in refused
+    assert overrides(["size=80x64"]) == {"size": [64, 80]}
+    with pytest.raises(ConfigError, match="WIDTHxHEIGHT"):
+        overrides(["size=64,80"])
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_settings_survive_the_way_over_the_command_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (entry,) = read_entries([name], {"channels_last": True, "standardise": False})
+    settings = dict(entry.settings)
+    if find_method(entry.method).task == "segmentation":
+        del settings["standardise"]
+    seen = []
+    monkeypatch.setattr("trocar.commands.train.run_method", seen.append)
+    request = replace(Comparison(data=tmp_path, out=tmp_path).request(entry, 2), settings=settings)
+    arguments = train_arguments(request)
+    assert arguments == [*arguments[:5], *arguments_of(settings)]
+    invoke(*arguments[1:])
+    kinds = (find_method(entry.method).Config, DataConfig, RunConfig)
+    direct, parsed = (
+        read_settings(kinds, recipe=None, flags=given, method=entry.method)
+        for given in (settings, seen[0].settings)
+    )
+    assert direct == parsed
+    assert (seen[0].method, seen[0].out) == (entry.method, request.out)
 
 
 def test_flags_win_over_the_recipe(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_both_losses_at_once_or_in_turn(
 ) -> None:
     method, _, batch = built(make_classifier, open_photos, make_photo_run())
     assert set(method.losses(batch, Progress(1, 9))) == {"head", "triplet"}
-    turn, _, batch = built(make_classifier, open_photos, make_photo_run(), steps_in_turn=True)
+    turn, _, batch = built(make_classifier, open_photos, make_photo_run(), alternate_losses=True)
     named = [set(turn.losses(batch, Progress(step, 9))) for step in range(4)]
     assert named == [{"head"}, {"triplet"}, {"head"}, {"triplet"}]
 
@@ -183,7 +183,7 @@ def test_standardised_embeddings_have_mean_0_and_deviation_1() -> None:
     for standardise in (True, False):
         torch.manual_seed(3)
         config = EmbeddingConfig(
-            backbone="test_resnet", size=(64, 64), embedding=8, standardise=standardise
+            backbone="test_resnet", size=(64, 64), embedding_size=8, standardise=standardise
         )
         network = Embedder(config, classes=3, input=InputSpec(height=64, width=64)).train()
         with torch.no_grad():

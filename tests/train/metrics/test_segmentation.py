@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ArgumentError
-from trocar.train.metrics.segmentation import SegmentationScores, confusion_matrix, json_ready
+from trocar.train.metrics.segmentation import SegmentationScores, checked_confusion, json_ready
 
 TABLE = ClassTable.from_names(["background", "a", "b"])
 
@@ -28,8 +28,8 @@ def scores_of(*frames: tuple[list[list[int]], list[list[int]]]) -> dict[str, flo
 
 
 def test_counts_by_hand() -> None:
-    got = confusion_matrix(
-        np.array([[0, 1, 1, 2, 255]], np.uint8), np.array([[0, 1, 2, 2, 1]], np.uint8), 3
+    got = checked_confusion(
+        np.array([[0, 1, 1, 2, 255]], np.uint8), np.array([[0, 1, 2, 2, 1]], np.uint8), classes=3
     )
     assert got.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
 
@@ -114,6 +114,6 @@ def test_agrees_with_torchmetrics(maps: tuple[np.ndarray, np.ndarray]) -> None:
 
 def test_wrong_maps_are_refused() -> None:
     with pytest.raises(ArgumentError, match="differ in shape"):
-        confusion_matrix(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 2)
+        checked_confusion(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), classes=2)
     with pytest.raises(ArgumentError, match=r"ids 0\.\.7"):
-        confusion_matrix(np.array([[0, 7]], np.uint8), np.zeros((1, 2), np.uint8), 3)
+        checked_confusion(np.array([[0, 7]], np.uint8), np.zeros((1, 2), np.uint8), classes=3)

@@ -16,12 +16,12 @@ from trocar.contract.manifest import InputSpec
 from trocar.train.networks.class_prototypes import membership_of, unit
 from trocar.train.networks.conv_modules import ConvModules
 from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
-from trocar.train.networks.few_shot_baselines import local_descriptors, prototypes
+from trocar.train.networks.few_shot_baselines import local_descriptor_logits, prototype_logits
 from trocar.train.networks.local_comparison import (
-    Joining,
+    Fusion,
+    argmax_region,
     compare,
-    describe,
-    pick,
+    prototypes_from,
     quality_weights,
     region_attention,
     support_similarities,
@@ -95,12 +95,12 @@ def test_the_region_of_greatest_attention_is_the_local_feature(features: Tensor)
     torch.testing.assert_close(attention.sum(1), torch.ones(9))
     best = (same - different).argmax(1)
     assert attention.argmax(1).tolist() == best.tolist()
-    chosen = pick(attention, through=False)
+    chosen = argmax_region(attention, through=False)
     assert chosen.sum(1).tolist() == [1.0] * 9
     assert chosen.argmax(1).tolist() == best.tolist()
     # While training the value is the same, and the gradient that of the soft attention.
     soft = attention.detach().requires_grad_()
-    picked = pick(soft, through=True)
+    picked = argmax_region(soft, through=True)
     torch.testing.assert_close(picked.detach(), chosen)
     weights = torch.rand_like(soft)
     (picked * weights).sum().backward()
@@ -113,7 +113,7 @@ def test_the_choice_of_a_region_is_trained_only_where_asked(
 ) -> None:
     config = FewShotNetworkConfig(size=(48, 48), channels=(2, 3, 4, 6), attention_gradient=gradient)
     network = FewShotNetwork(config, input=InputSpec(height=48, width=48)).train()
-    made = network.describe(features, membership_of(OWNERS, 3))
+    made = network.prototypes_from(features, membership_of(OWNERS, 3))
     # The means enter a query's score by the choice of its region alone.
     means = made.means.detach().requires_grad_()
     network.compare(features[:2], made._replace(means=means)).sum().backward()
@@ -145,7 +145,7 @@ def test_standardised_channels_have_mean_0_and_deviation_1() -> None:
 
 
 def test_equal_regions_give_one_local_feature_not_their_sum() -> None:
-    chosen = pick(torch.tensor([[0.4, 0.4, 0.2]]), through=False)
+    chosen = argmax_region(torch.tensor([[0.4, 0.4, 0.2]]), through=False)
     assert chosen.tolist() == [[1.0, 0.0, 0.0]]
 
 
@@ -162,49 +162,51 @@ def test_a_photograph_unlike_its_fellows_weighs_less(features: Tensor) -> None:
     torch.testing.assert_close(weights[:3, 0], (10 * alike).softmax(0), atol=1e-5, rtol=1e-4)
 
 
-JOININGS = [
-    Joining(),
-    Joining(whole_map=True),
-    Joining(local_weight=0.5),
-    Joining(whole_map=True, local_weight=2.0),
+FUSIONS = [
+    Fusion(),
+    Fusion(whole_map=True),
+    Fusion(local_weight=0.5),
+    Fusion(whole_map=True, local_weight=2.0),
 ]
 
 
-def joined(photo: Tensor, region: int, joining: Joining) -> Tensor:
+def joined(photo: Tensor, region: int, fusion: Fusion) -> Tensor:
     """A photograph's vector ``[C,M] -> [G+C]``, by its definition."""
-    whole = photo.flatten() if joining.whole_map else photo.mean(1)
+    whole = photo.flatten() if fusion.whole_map else photo.mean(1)
     local = photo[:, region]
-    if joining.local_weight:
-        whole, local = whole / whole.norm(), joining.local_weight * local / local.norm()
+    if fusion.local_weight:
+        whole, local = whole / whole.norm(), fusion.local_weight * local / local.norm()
     vector = torch.cat([whole, local])
     return vector / vector.norm()
 
 
-@pytest.mark.parametrize("joining", JOININGS, ids=str)
+@pytest.mark.parametrize("fusion", FUSIONS, ids=str)
 def test_a_description_is_the_weighted_sum_of_joined_vectors(
-    features: Tensor, joining: Joining
+    features: Tensor, fusion: Fusion
 ) -> None:
     membership = membership_of(OWNERS, 3)
-    made = describe(features, membership, tau_attention=10.0, tau_weight=10.0, joining=joining)
+    made = prototypes_from(
+        features, membership, attention_temperature=10.0, weight_temperature=10.0, fusion=fusion
+    )
     same, different = support_similarities(features, membership)
     best = (same - different).argmax(1)
     weights = quality_weights(features, membership, 10.0)
     for label in range(3):
-        total = sum(
-            weights[i, label] * joined(features[i], int(best[i]), joining) for i in range(9)
-        )
+        total = sum(weights[i, label] * joined(features[i], int(best[i]), fusion) for i in range(9))
         assert isinstance(total, Tensor)
         torch.testing.assert_close(made.descriptions[label], total / total.norm())
     assert made.counts.tolist() == [3.0, 3.0, 3.0]
 
 
-@pytest.mark.parametrize("joining", JOININGS, ids=str)
-def test_a_query_is_judged_under_every_hypothesis(features: Tensor, joining: Joining) -> None:
+@pytest.mark.parametrize("fusion", FUSIONS, ids=str)
+def test_a_query_is_judged_under_every_hypothesis(features: Tensor, fusion: Fusion) -> None:
     membership = membership_of(OWNERS, 3)
-    made = describe(features, membership, tau_attention=10.0, tau_weight=10.0, joining=joining)
+    made = prototypes_from(
+        features, membership, attention_temperature=10.0, weight_temperature=10.0, fusion=fusion
+    )
     torch.manual_seed(5)
     query = torch.rand(2, 6, 5)
-    got = compare(query, made, tau_attention=10.0, joining=joining)
+    got = compare(query, made, attention_temperature=10.0, fusion=fusion)
     whole = features.mean(2)
     for q in range(2):
         for label in range(3):
@@ -215,7 +217,7 @@ def test_a_query_is_judged_under_every_hypothesis(features: Tensor, joining: Joi
                 - np.mean([cos(query[q, :, j], whole[k]) for k in rest])
                 for j in range(5)
             ]
-            vector = joined(query[q], int(np.argmax(gains)), joining)
+            vector = joined(query[q], int(np.argmax(gains)), fusion)
             third = cos(vector, made.descriptions[label])
             others = [cos(vector, made.descriptions[c]) for c in range(3) if c != label]
             assert float(got[q, label]) == pytest.approx(third - np.mean(others), abs=1e-5)
@@ -225,10 +227,12 @@ def test_the_local_feature_depends_on_the_hypothesis() -> None:
     # Class 0 is bright in channel 0, class 1 in channel 1; the query has a region of either.
     supports = torch.zeros(2, 2, 3)
     supports[0, 0] = supports[1, 1] = 1.0
-    made = describe(supports, torch.eye(2), tau_attention=10.0, tau_weight=10.0)
+    made = prototypes_from(
+        supports, torch.eye(2), attention_temperature=10.0, weight_temperature=10.0
+    )
     query = torch.zeros(1, 2, 3)
     query[0, 0, 0] = query[0, 1, 1] = 1.0
-    scores = compare(query, made, tau_attention=10.0)
+    scores = compare(query, made, attention_temperature=10.0)
     # Each hypothesis finds its own region, so both are as likely, and likelier than a stranger.
     assert float(scores[0, 0]) == pytest.approx(float(scores[0, 1]), abs=1e-6)
     assert float(scores[0, 0]) > 0.3
@@ -241,20 +245,20 @@ def test_supports_are_judged_by_descriptions_that_leave_them_out(features: Tenso
     got = network.leave_one_out(features, membership)
     for i in range(9):
         rest = [k for k in range(9) if k != i]
-        alone = network.describe(features[rest], membership[rest])
+        alone = network.prototypes_from(features[rest], membership[rest])
         torch.testing.assert_close(got[i], network.compare(features[i : i + 1], alone)[0])
     single = network.leave_one_out(features[:3], torch.eye(3))
-    classes = network.describe(features[:3], torch.eye(3))
+    classes = network.prototypes_from(features[:3], torch.eye(3))
     torch.testing.assert_close(single, network.compare(features[:3], classes))
 
 
 def test_the_temperature_is_learned_and_starts_at_ten() -> None:
     config = FewShotNetworkConfig(size=(48, 48), channels=(2, 3, 4, 6))
     network = FewShotNetwork(config, input=InputSpec(height=48, width=48))
-    assert float(network.tau.detach()) == pytest.approx(10.0)
+    assert float(network.temperature.detach()) == pytest.approx(10.0)
     features = network.features(torch.rand(6, 3, 48, 48) * 255)
     membership = membership_of(torch.tensor([0, 0, 1, 1]), 2)
-    logits = network.compare(features[4:], network.describe(features[:4], membership))
+    logits = network.compare(features[4:], network.prototypes_from(features[:4], membership))
     nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
     grad = network.log_tau.grad
     assert grad is not None
@@ -266,8 +270,8 @@ def test_prototypes_and_local_descriptors_are_what_their_papers_say(features: Te
     membership = membership_of(OWNERS, 3)
     torch.manual_seed(2)
     query = torch.rand(2, 6, 5)
-    proto = prototypes(query, features, membership)
-    dn4 = local_descriptors(query, features, membership)
+    proto = prototype_logits(query, features, membership)
+    dn4 = local_descriptor_logits(query, features, membership)
     for q in range(2):
         for label in range(3):
             pool = features[label * 3 : label * 3 + 3]

@@ -46,12 +46,14 @@ def trained(network: Segmenter, scene: tuple[Tensor, Tensor], steps: int = 40) -
         optimizer.step()
 
 
-def main_of(network: Segmenter, features: Features) -> p.Main:
-    return p.Main(network.decoder, network.decode(features).detach().softmax(dim=1))
+def main_of(network: Segmenter, features: Features) -> p.MainOutput:
+    return p.MainOutput(network.decoder, network.decode(features).detach().softmax(dim=1))
 
 
-def fake_main(labels: Tensor) -> p.Main:
-    return p.Main(torch.nn.Identity(), functional.one_hot(labels, 3).permute(0, 3, 1, 2).float())
+def fake_main(labels: Tensor) -> p.MainOutput:
+    return p.MainOutput(
+        torch.nn.Identity(), functional.one_hot(labels, 3).permute(0, 3, 1, 2).float()
+    )
 
 
 FEATURES = (torch.rand(4, 64, 6, 7) + 0.5, torch.rand(4, 16, 24, 28) + 0.5)

@@ -51,7 +51,8 @@ def test_frozen_batch_normalisation_keeps_its_statistics() -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoder", "word"), [("resnet81", "did you mean resnet18"), ("tu-fastvit_t8", "cannot serve")]
+    ("encoder", "word"),
+    [("resnet81", "did you mean resnet18"), ("tu-fastvit_t8", "does not work with DeepLabV3")],
 )
 def test_encoders_that_do_not_serve_are_refused(encoder: str, word: str) -> None:
     with pytest.raises(ConfigError, match=word) as stop:
@@ -68,7 +69,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     for name in ("w.pth", "w.safetensors"):
         two = make_encoder("tu-lcnet_050", weights=str(tmp_path / name))
         assert all(torch.equal(v, two.state_dict()[n]) for n, v in one.state_dict().items()), name
-    with pytest.raises(DataError, match="fits the encoder badly"):
+    with pytest.raises(DataError, match="does not fit the encoder"):
         make_encoder("resnet18", weights=str(tmp_path / "w.pth"))
     with pytest.raises(DataError, match="there is no weights file"):
         make_encoder("resnet18", weights=str(tmp_path / "gone.pth"))
@@ -88,7 +89,7 @@ def test_weights_that_cannot_be_had_are_told_in_words(monkeypatch: pytest.Monkey
         return plain(*args, weights=weights, **kwargs)
 
     monkeypatch.setattr(encoders, "get_encoder", no_route)
-    with pytest.raises(DataError, match="cannot be had here: OSError: no route") as stop:
+    with pytest.raises(DataError, match="are not available: OSError: no route") as stop:
         make_encoder("resnet18", weights="imagenet")
     assert "--encoder-weights none" in stop.value.remedy
 
@@ -139,7 +140,7 @@ def test_the_teacher_averages_parameters_and_buffers() -> None:
     with torch.no_grad():
         pair.student[0].weight.add_(1)
     pair.student(torch.rand(4, 3, 5, 5) * 9)
-    pair.average(0.75)
+    pair.update_ema(0.75)
     student = pair.student.state_dict()
     for name, value in pair.teacher.state_dict().items():
         if name.endswith("num_batches_tracked"):
@@ -148,7 +149,7 @@ def test_the_teacher_averages_parameters_and_buffers() -> None:
             want = 0.75 * before[name] + 0.25 * student[name]
             assert torch.allclose(value, want), name
     assert not torch.allclose(before["1.running_mean"], pair.teacher[1].running_mean)
-    pair.average(0)
+    pair.update_ema(0)
     assert all(torch.equal(v, student[n]) for n, v in pair.teacher.state_dict().items())
 
 
@@ -157,7 +158,7 @@ def test_the_teacher_judges_by_the_statistics_of_the_view_and_keeps_its_own() ->
     pair = StudentTeacher(nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))).train()
     image = torch.rand(4, 3, 5, 5) * 9
     before = {n: v.clone() for n, v in pair.teacher.named_buffers() if "running" in n}
-    judged = pair.judge([image])
+    judged = pair.teacher_probabilities([image])
     assert not pair.teacher[1].training
     assert pair.teacher[1].momentum == 0.1
     assert all(torch.equal(v, pair.teacher.get_buffer(n)) for n, v in before.items())
@@ -169,13 +170,15 @@ def test_a_frozen_teacher_judges_by_the_statistics_it_has() -> None:
     config = replace(SMALL, batch_norm="frozen", dropout=0.0)
     pair = StudentTeacher(Segmenter(config, classes=2, input=SPEC)).train()
     image = torch.rand(2, 3, 64, 80) * 255
-    assert torch.allclose(pair.judge([image]), pair.teacher(image).softmax(dim=1))
+    assert torch.allclose(pair.teacher_probabilities([image]), pair.teacher(image).softmax(dim=1))
 
 
 def test_monte_carlo_passes_differ_and_leave_the_teacher_as_it_was() -> None:
     torch.manual_seed(0)
     pair = StudentTeacher(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Dropout(0.5), nn.Conv2d(8, 2, 1)))
     image = torch.rand(1, 3, 4, 4)
-    assert torch.equal(pair.judge([image]), pair.judge([image]))
-    assert not torch.equal(pair.judge([image, image]), pair.judge([image, image]))
+    assert torch.equal(pair.teacher_probabilities([image]), pair.teacher_probabilities([image]))
+    assert not torch.equal(
+        pair.teacher_probabilities([image, image]), pair.teacher_probabilities([image, image])
+    )
     assert not any(module.training for module in pair.teacher.modules())

@@ -1,0 +1,45 @@
+"""Settings as files of older releases name them.
+
+    current_settings("mean-teacher", {"ema": 0.99})      # {"ema_decay": 0.99}
+
+Checkpoints and the ``config.toml`` of a run are read through `current_settings`. Recipes and the
+command line are not: there an old name is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_EMBEDDING = {"embedding": "embedding_size"}
+
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "mean-teacher": {"ema": "ema_decay", "ramp": "rampup_fraction", "passes": "mc_passes"},
+    "cross-consistency": {"pretrain": "supervised_fraction", "ramp": "rampup_fraction"},
+    "classifier": _EMBEDDING,
+    "head-triplet": {**_EMBEDDING, "steps_in_turn": "alternate_losses"},
+    "few-shot": {
+        "tau": "temperature",
+        "tau_attention": "attention_temperature",
+        "tau_weight": "weight_temperature",
+    },
+}
+"""Name today by name in release 0.1, for each method that has any."""
+
+_STYLES = ("reinhard", "fourier", "histogram", "none")
+
+
+def current_settings(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a stored run under the names of this release; others are left as they are.
+
+    Args:
+        method: Command name of the method.
+        values: Settings by name, of this release or of 0.1.
+    """
+    renamed = RENAMED.get(method, {})
+    current = {renamed.get(name, name): value for name, value in values.items()}
+    if method == "mean-teacher" and current.get("style", "none") not in _STYLES:
+        # In 0.1 the style was a kind or a folder; the folder is a setting of its own now.
+        current["style_folder"] = current["style"]
+        current["style"] = "none"
+    return current
