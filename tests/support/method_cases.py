@@ -64,7 +64,7 @@ class Case:
 
 
 SEGMENTER = {"size": (64, 80), "encoder": "tu-lcnet_050", "decoder_channels": 16}
-EMBEDDER = {"size": (32, 32), "backbone": "test_resnet", "embedding": 16}
+EMBEDDER = {"size": (32, 32), "backbone": "test_resnet", "embedding_size": 16}
 STILL = {"batch_norm": "frozen", "dropout": 0.0}
 PERTURBED = 7
 """Auxiliary decoders that cross-consistency has by default."""

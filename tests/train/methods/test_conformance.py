@@ -28,15 +28,17 @@ from method_subjects import (
 from places import ROOT
 from torch import Tensor
 
-from trocar.contract.classes import IGNORE_INDEX
-from trocar.contract.errors import InterruptedByUserError
+from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.contract.config import from_mapping
+from trocar.contract.errors import ConfigError, InterruptedByUserError
+from trocar.contract.manifest import InputSpec
 from trocar.contract.toml import read_toml
 from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.reference import run_bytes, torch_reference
 from trocar.train.data.config import DataConfig
 from trocar.train.loop import train
 from trocar.train.methods import find_method, method_names
-from trocar.train.methods.protocol import Progress
+from trocar.train.methods.protocol import ModelSpec, Progress
 from trocar.train.run import read_settings
 from trocar.train.state.checkpoint import load_deployable, read_checkpoint
 from trocar.train.state.job import Job
@@ -281,3 +283,24 @@ def test_recipes_are_read(name: str) -> None:
         )
         assert isinstance(settings[0], kind.Config)
         assert read_toml(file)["method"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "words"),
+    [
+        ("classifier", {"backbone": "resnet81"}, "did you mean"),
+        ("head-triplet", {"p": 1, "k": 1}, "needs a negative.*needs a positive"),
+        ("head-triplet", {"w_triplet": 0}, "both losses"),
+        ("few-shot", {"ways": 1, "held_out": 1.5}, "ways.*held_out"),
+    ],
+)
+def test_wrong_settings_are_said_at_once(name: str, wrong: dict[str, Any], words: str) -> None:
+    kind = find_method(name)
+    table = ClassTable.from_names(["a", "b"])
+    spec = ModelSpec(name="t", classes=table, input=InputSpec(height=224, width=224))
+
+    def make() -> None:
+        kind(from_mapping(kind.Config, wrong, source="test")).build(spec)
+
+    with pytest.raises(ConfigError, match=words):
+        make()

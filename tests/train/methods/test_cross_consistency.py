@@ -40,7 +40,7 @@ def consistent(make_method: Callable[..., Any], **values: Any) -> cc.CrossConsis
 def test_labelled_frames_come_first_and_the_weight_counts_from_there(
     make_method: Callable[..., Any],
 ) -> None:
-    method = consistent(make_method, pretrain=0.2, w_consistency=30.0)
+    method = consistent(make_method, supervised_fraction=0.2, w_consistency=30.0)
     assert set(method.losses(consistency_batch(), Progress(19, 100))) == {"ce"}
     assert set(method.losses(consistency_batch(), Progress(20, 100))) == {"ce", "consistency"}
     assert method.consistency_weight(Progress(20, 100)) == pytest.approx(30 * math.exp(-5))
@@ -53,13 +53,13 @@ def test_the_first_loss_is_the_mse_over_decoders_and_images(
 ) -> None:
     monkeypatch.setattr(cc, "PERTURBATIONS", {"f-noise": lambda f, m: f, "vat": lambda f, m: f})
     method = consistent(make_method, perturbations="f-noise,vat", batch_norm="frozen", dropout=0)
-    method.branches.eval()
-    features = method.branches.main.encode(consistency_batch()["unlabelled"]["image"])
-    logits = method.branches.main.decode(features)
+    method.decoders.eval()
+    features = method.decoders.main.encode(consistency_batch()["unlabelled"]["image"])
+    logits = method.decoders.main.decode(features)
     p = logits.softmax(dim=1)
-    others = [decoder(features).softmax(dim=1) for decoder in method.branches.auxiliary]
+    others = [decoder(features).softmax(dim=1) for decoder in method.decoders.auxiliary]
     want = torch.stack([(o - p).square().mean(dim=(1, 2, 3)) for o in others]).mean(dim=0)
-    assert torch.allclose(method.branches.disagreement(features, logits), want)
+    assert torch.allclose(method.decoders.consistency_mse(features, logits), want)
 
 
 def test_labelled_frames_share_no_batch_statistics_with_unlabelled_ones(
@@ -78,8 +78,8 @@ def test_labelled_frames_share_no_batch_statistics_with_unlabelled_ones(
 def test_auxiliary_decoders_begin_as_copies_of_the_trained_main_one(
     make_method: Callable[..., Any],
 ) -> None:
-    method = consistent(make_method, pretrain=0.2)
-    main, others = method.branches.main.decoder, method.branches.auxiliary
+    method = consistent(make_method, supervised_fraction=0.2)
+    main, others = method.decoders.main.decoder, method.decoders.auxiliary
     with torch.no_grad():
         for value in main.parameters():
             value.add_(1)
@@ -100,7 +100,7 @@ def test_which_images_are_made_consistent(
 ) -> None:
     method = consistent(make_method, consistency_on=on)
     counts = []
-    for decoder in method.branches.auxiliary:
+    for decoder in method.decoders.auxiliary:
         decoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0][0])))
     method.losses(consistency_batch(), MIDDLE)
     assert counts == [2] * 7 * passes  # images of a pass
@@ -111,16 +111,16 @@ def test_the_consistency_trains_encoder_and_auxiliaries_not_the_main_decoder(
 ) -> None:
     method = consistent(make_method)
     method.losses(consistency_batch(), MIDDLE)["consistency"].backward()
-    main = method.branches.main
+    main = method.decoders.main
     assert all(p.grad is None for p in main.decoder.parameters())
     assert sum(float(p.grad.abs().sum()) for p in main.encoder.parameters()) > 0
-    for decoder in method.branches.auxiliary:
+    for decoder in method.decoders.auxiliary:
         assert sum(float(p.grad.abs().sum()) for p in decoder.parameters()) > 0
 
 
 def test_decoders_by_flag_and_none_of_them_deployed(make_method: Callable[..., Any]) -> None:
     method = consistent(make_method, perturbations="f-noise,f-noise,vat")
-    assert len(method.branches.auxiliary) == 3
+    assert len(method.decoders.auxiliary) == 3
     network, _ = method.deployable()
     supervised = make_method("supervised")
     plain = supervised.build(SPEC)
@@ -134,7 +134,7 @@ def test_decoders_by_flag_and_none_of_them_deployed(make_method: Callable[..., A
 def test_a_blind_auxiliary_decoder_never_sees_the_skip(make_method: Callable[..., Any]) -> None:
     method = consistent(make_method, aux_skip="none")
     seen = []
-    for decoder in method.branches.auxiliary:
+    for decoder in method.decoders.auxiliary:
         decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][1].abs().sum()))
     method.losses(consistency_batch(), MIDDLE)
     assert len(seen) == 14  # unlabelled and labelled images
@@ -165,13 +165,13 @@ def test_the_losses_are_those_of_the_formulas(
     monkeypatch.setattr(cc, "PERTURBATIONS", {"f-noise": louder, "vat": quieter})
     method = consistent(
         make_method, perturbations="f-noise,vat", w_ce=0.7, w_dice=1.3, w_texture=0.4,
-        texture_distance=2, w_consistency=4.0, pretrain=0.2, ramp=0.5,
+        texture_distance=2, w_consistency=4.0, supervised_fraction=0.2, rampup_fraction=0.5,
     )  # fmt: skip
     with torch.no_grad():
-        for decoder in method.branches.auxiliary:
+        for decoder in method.decoders.auxiliary:
             decoder.head.weight.mul_(5)
-    main = recorded(method.branches.main.decoder)
-    others = [recorded(decoder) for decoder in method.branches.auxiliary]
+    main = recorded(method.decoders.main.decoder)
+    others = [recorded(decoder) for decoder in method.decoders.auxiliary]
     batch = {"labelled": labelled_images(), "unlabelled": {"image": torch.rand(3, 3, 64, 80) * 255}}
     terms = method.losses(batch, Progress(40, 100, 4, 10))
     (labelled, logits), (unlabelled, _) = main

@@ -126,21 +126,21 @@ def test_the_teacher_follows_the_updated_student_and_is_deployed(
 def test_the_teacher_of_a_short_run_averages_over_a_twentieth_of_it(
     teacher: mt.MeanTeacher,
 ) -> None:
-    assert teacher.kept(Progress(150, 200)) == pytest.approx(1 - 1 / 10)
-    assert teacher.kept(Progress(4, 200)) == pytest.approx(1 - 1 / 5)
-    assert teacher.kept(Progress(3999, 4000)) == 0.99
-    assert teacher.kept(Progress(5, 6)) == 0
+    assert teacher.ema_decay(Progress(150, 200)) == pytest.approx(1 - 1 / 10)
+    assert teacher.ema_decay(Progress(4, 200)) == pytest.approx(1 - 1 / 5)
+    assert teacher.ema_decay(Progress(3999, 4000)) == 0.99
+    assert teacher.ema_decay(Progress(5, 6)) == 0
 
 
 def test_monte_carlo_passes_are_several_views(make_method: Callable[..., Any]) -> None:
-    method = make_method("mean-teacher", passes=3, dropout=0.2)
+    method = make_method("mean-teacher", mc_passes=3, dropout=0.2)
     method.build(SPEC).train()
     calls = []
     method.pair.teacher.register_forward_hook(lambda *_: calls.append(1))
     method.losses(adaptation_batch(), MIDDLE)
     assert len(calls) == 3
     with pytest.raises(ConfigError, match="need dropout above 0"):
-        config_of("mean-teacher", passes=2, dropout=0.0)
+        config_of("mean-teacher", mc_passes=2, dropout=0.0)
 
 
 def test_frames_transferred_beforehand_serve_as_style(
@@ -154,12 +154,13 @@ def test_frames_transferred_beforehand_serve_as_style(
 
     for file in (toy.data / "images").iterdir():
         cv2.imwrite(str(tmp_path / file.name), np.full((72, 90, 3), 77, np.uint8))
-    method = make_method("mean-teacher", style=str(tmp_path))
+    method = make_method("mean-teacher", style_folder=tmp_path)
     source = method.streams(open_toy(method, make_run()))["source"].batch(0)
     assert source["image"].std() < 40
     assert set(np.unique(source["mask"].numpy())) >= {0, 1, 2}
+    gone = make_method("mean-teacher", style_folder=tmp_path / "gone")  # touches no disk
     with pytest.raises(ConfigError, match="there is no folder"):
-        make_method("mean-teacher", style=str(tmp_path / "gone"))
+        gone.streams(open_toy(gone, make_run()))
     with pytest.raises(ConfigError, match="did you mean fourier"):
         make_method("mean-teacher", style="furier")
 
@@ -186,13 +187,13 @@ def test_the_losses_are_those_of_the_formulas(
 ) -> None:
     method = make_method(
         "mean-teacher", w_ce=0.7, w_dice=1.3, w_texture=0.4, texture_distance=2,
-        w_consistency=3.0, ramp=0.5, reliability=reliability,
+        w_consistency=3.0, rampup_fraction=0.5, reliability=reliability,
     )  # fmt: skip
     torch.manual_seed(0)
     method.build(SPEC).train()
     with torch.no_grad():
         # Sure of some pixels and unsure of others, unlike the student.
-        method.pair.teacher.decoder.head.weight.mul_(25).add_(0.5)
+        method.pair.teacher.decoder.head.weight.mul_(5)
     made = outputs_of(method)
     batch = {**adaptation_batch(), "source": labelled_images()}
     terms = method.losses(batch, EARLY)
@@ -244,7 +245,7 @@ def test_each_stop_of_the_gradient_stops_it_alone() -> None:
     pair = StudentTeacher(torch.nn.Conv2d(3, 2, 1))
     assert not any(p.requires_grad for p in pair.teacher.parameters())
     pair.teacher.requires_grad_(True)
-    assert not pair.judge([torch.rand(1, 3, 4, 4)]).requires_grad
+    assert not pair.teacher_probabilities([torch.rand(1, 3, 4, 4)]).requires_grad
 
 
 def test_several_passes_are_averaged() -> None:
@@ -252,7 +253,7 @@ def test_several_passes_are_averaged() -> None:
     pair = StudentTeacher(torch.nn.Conv2d(3, 2, 1))
     views = [torch.rand(1, 3, 4, 4) for _ in range(3)]
     expected = torch.stack([pair.teacher(view).softmax(dim=1) for view in views]).mean(dim=0)
-    torch.testing.assert_close(pair.judge(views), expected.detach())
+    torch.testing.assert_close(pair.teacher_probabilities(views), expected.detach())
 
 
 def test_the_teacher_takes_over_the_student_after_the_optimisers_step(

@@ -162,5 +162,5 @@ def test_the_losses_are_those_of_the_formulas(make_method: Callable[..., Any]) -
     (logits,), mask = [m.detach().numpy() for m in made], batch["mask"].numpy()
     difference = formulas.texture_difference(logits, mask, distance=2).mean()
     label = formulas.cross_entropy(logits, mask).mean()
-    assert float(terms["texture"]) == pytest.approx(0.3 * difference, rel=1e-4)
-    assert float(terms["label"]) == pytest.approx(1.7 * label, rel=1e-4)
+    assert float(terms["texture"].detach()) == pytest.approx(0.3 * difference, rel=1e-4)
+    assert float(terms["label"].detach()) == pytest.approx(1.7 * label, rel=1e-4)
