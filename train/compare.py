@@ -210,12 +210,12 @@ def write_plot(rows: Sequence[Row], path: Path, *, metric: str) -> None:
 
     figure = Figure(figsize=(7, 0.6 + 0.6 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    places = list(range(len(rows)))[::-1]
-    axes.barh(places, [row.mean for row in rows], height=0.55, color="#9ecae1",
+    positions = list(range(len(rows)))[::-1]
+    axes.barh(positions, [row.mean for row in rows], height=0.55, color="#9ecae1",
               xerr=[row.spread for row in rows], ecolor="#555", capsize=3)  # fmt: skip
-    for place, row in zip(places, rows, strict=True):
-        axes.plot(row.scores, [place] * len(row.scores), "o", ms=4, color="#08519c")
-    axes.set_yticks(places, [row.name for row in rows])
+    for position, row in zip(positions, rows, strict=True):
+        axes.plot(row.scores, [position] * len(row.scores), "o", ms=4, color="#08519c")
+    axes.set_yticks(positions, [row.name for row in rows])
     axes.set(xlabel=f"{metric}: mean, spread and each seed", xlim=(0, 1))
     axes.spines[["top", "right"]].set_visible(False)
     data = io.BytesIO()

@@ -18,7 +18,7 @@ _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": 
 
 
 def make_fabric(run: RunConfig) -> Any:
-    """Makes and launches Fabric; under torchrun or SLURM it joins the processes that are there.
+    """Makes and launches Fabric; under torchrun or SLURM it joins their processes.
 
     Raises:
         BackendError: The device or precision that was asked for is not available.

@@ -33,7 +33,7 @@ from trocar.train.report.progress import Reporter
 from trocar.train.state.checkpoint import Checkpoint, load_weights, read_checkpoint, save_checkpoint
 from trocar.train.state.job import Job
 from trocar.train.state.resume import check_same, stop_signals
-from trocar.train.state.run_folder import RunFolder, sink
+from trocar.train.state.run_folder import RunFolder, disk_errors
 from trocar.train.state.training import Evaluation, Training
 from trocar.train.step import (
     Losses,
@@ -146,7 +146,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     """Puts weights, optimiser, loss scaling and scores back to where the checkpoint was saved."""
     load_weights(training.network, checkpoint.weights, source=str(training.folder.last))
     training.optimizer.load_state_dict(checkpoint.optimizer)
-    match_memory_format(training.optimizer)
+    match_memory_format(training.optimizer.optimizer)
     training.fabric.strategy.precision.load_state_dict(checkpoint.state.get("precision", {}))
     training.state.restore(checkpoint)
 
@@ -319,7 +319,7 @@ def finish(training: Training) -> dict[str, Any]:
     }
     if training.fabric.is_global_zero:
         folder.write_metrics(metrics)
-        with sink(folder.path):
+        with disk_errors(folder.path):
             write_curves(folder.history(), folder.path / "curves.png", monitor=method.monitor)
             if folder.best.is_file():
                 weights = read_checkpoint(folder.best).weights

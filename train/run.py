@@ -146,8 +146,6 @@ def read_settings(
     stated = values.pop("method", method)
     if stated != method:
         faults.append(f"it is a recipe for {stated}, not for {method}")
-    if isinstance(values.get("size"), str):
-        faults.append(f"size: got {values.pop('size')!r}, expected a list, [height, width]")
     values |= {name: value for name, value in flags.items() if value is not None}
     return convert_settings(kinds, values, method=method, source=source, faults=faults)
 
@@ -173,6 +171,9 @@ def convert_settings(
         ConfigError: Every fault at once.
     """
     faults = list(faults or ())
+    values = dict(values)
+    if isinstance(values.get("size"), str):  # could mean either order
+        faults.append(f"size: got {values.pop('size')!r}, expected a list, [height, width]")
     fields = {kind: {spec.name for spec in fields_of(kind)} for kind in kinds}
     known = set().union(*fields.values())
     unused = _unused_settings(method)
@@ -223,7 +224,5 @@ def is_main_process() -> bool:
 def _unused_settings(method: str) -> set[str]:
     from trocar.train.data.config import DataConfig
 
-    method_class = find_method(method)
-    own = {spec.name for spec in fields_of(method_class.Config)}
     names = {spec.name for spec in fields_of(DataConfig)}
-    return names - set(data_settings(method_class)) - own
+    return names - set(data_settings(find_method(method)))

@@ -1,8 +1,8 @@
-"""Segmentation losses, one value an image, so that any split of a batch has the same mean.
+"""Segmentation losses with one value for each image, so that any split of a batch has one mean.
 
     cross_entropy(logits, mask).mean() + dice(logits, mask).mean()
 
-Pixels whose label is `IGNORE_INDEX` count nowhere. All run in float32.
+Pixels whose label is `IGNORE_INDEX` are not counted. All run in float32.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def batch_hard(
         embeddings: ``[B, D]``.
         labels: ``[B]`` int64.
         margin: ``None`` for the soft margin.
-        digests: ``[B]`` int64; rows of equal digest are copies of one picture, and a copy is no
-            positive.
+        digests: ``[B]`` int64; rows of equal digest are copies of one picture, which are not
+            positives of each other.
 
     Returns:
         Scalar float32; 0 where no anchor has both.

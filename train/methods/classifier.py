@@ -2,8 +2,8 @@
 
     trocar train classifier PHOTOS --out runs/plain
 
-Equation: ``L = CE(W z, y)``. It is the baseline of `head_triplet`. ``--comparison centroid``
-classifies by the nearest class centroid instead of the linear head, and lets classes be enrolled.
+Equation: ``L = CE(W z, y)``. The baseline of `head_triplet`. ``--comparison centroid`` classifies
+by the nearest class centroid instead of the linear head, so that classes can be enrolled later.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class ClassifierConfig(EmbeddingConfig):
     """Plain classification.
 
     Attributes:
-        sampling: random (every photograph once a pass) or balanced (every class as often).
-        comparison: head (linear) or centroid (nearest class centroid).
+        sampling: random (every photograph once in a pass) or balanced (every class equally often).
+        comparison: head (a linear layer) or centroid (the nearest class centroid).
         smoothing: Label smoothing, 0..1.
     """
 

@@ -274,8 +274,8 @@ class FewShot:
         chosen: list[int] = []
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
-            places = np.linspace(0, len(members) - 1, min(size, len(members))).round()
-            chosen += members[np.unique(places.astype(int))].tolist()
+            indices = np.linspace(0, len(members) - 1, min(size, len(members))).round()
+            chosen += members[np.unique(indices.astype(int))].tolist()
         positions = np.array(chosen, np.int64)
         features = torch.from_numpy(self._features(positions)).flatten(1)
         device = self.network.kept.device

@@ -3,11 +3,11 @@
     scores = classification_scores(truth, predicted, table=table, counts=counts, many=100, few=20)
     scores["macro_f1"]
 
-Names. ``accuracy``: share of right photographs. ``balanced_accuracy``: mean recall over classes.
+Names. ``accuracy``: share of correct photographs. ``balanced_accuracy``: mean recall over classes.
 ``macro_f1``: mean F1 over classes in truth or prediction. ``accuracy_many``, ``accuracy_medium``,
 ``accuracy_few``: mean recall over the classes with more than ``many`` training photographs, those
-between, and those with at most ``few``. ``recall_<class>``. A class without photographs is in no
-mean of recalls.
+between, and those with at most ``few``. ``recall_<class>``. Means of recalls leave out classes
+without photographs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Ids = NDArray[np.int64]
 def classification_scores(
     truth: Ids, predicted: Ids, *, table: ClassTable, counts: Ids, many: int, few: int
 ) -> dict[str, float]:
-    """Scores of predictions; NaN where nothing was there to be scored.
+    """Scores of predictions; NaN where there was nothing to score.
 
     Args:
         truth: Class ids ``[N]``.
@@ -63,7 +63,7 @@ def interval(values: Floats) -> tuple[float, float]:
 
 
 def certainty(scores: Floats, *, scale: float | None) -> Floats:
-    """How sure a classifier is ``[N]``: its best score over ``scale``, or its best softmax.
+    """Certainty of a classifier ``[N]``: its best score over ``scale``, or its best softmax.
 
     Args:
         scores: ``[N,K]``.
@@ -78,9 +78,9 @@ def certainty(scores: Floats, *, scale: float | None) -> Floats:
 def unknown_threshold(scores: Floats, truth: Ids, *, scale: float | None) -> float:
     """The certainty below which a photograph counts as unknown.
 
-    Each photograph is looked at twice: as it is, and with its own class taken away, as if that had
-    never been known. The threshold has the best mean of "known is accepted" and "unknown is
-    refused"; of equals, the middle.
+    Each photograph is classified twice: as it is, and without its own class, as an unknown one
+    would be. The threshold has the highest mean of accepted known and rejected unknown photographs;
+    among equal ones the middle.
 
     Args:
         scores: ``[N,K]`` of photographs that were not trained on, K at least 2.
@@ -91,7 +91,7 @@ def unknown_threshold(scores: Floats, truth: Ids, *, scale: float | None) -> flo
     known = certainty(scores, scale=scale)
     without = np.where(np.arange(scores.shape[1])[None] == truth[:, None], -np.inf, scores)
     strange = certainty(without, scale=scale)
-    known = known[scores[rows, truth] >= scores.max(1)]  # wrongly classed ones teach nothing
+    known = known[scores[rows, truth] >= scores.max(1)]  # misclassified ones carry no information
     if not len(known):
         return float(np.median(strange))
     levels = np.unique(np.concatenate([known, strange]))

@@ -1,6 +1,6 @@
-"""What the classification methods share: passes over a set, centroids, manifests, pictures.
+"""Shared parts of the classification methods: passes over a set, centroids, manifests, figures.
 
-outputs = run_over(network, store)            # scores [N,K] and embeddings [N,D], NumPy
+scores, embeddings = run_over(network, store, network)      # NumPy [N,K] and [N,D]
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run_over(
     """Outputs for the photographs of a store, in order, in evaluation mode.
 
     Args:
-        network: Its mode is put back afterwards; says which device.
+        network: Decides the device; its mode is restored afterwards.
         store: Photographs.
         forward: ``[B,3,h,w]`` to a tensor or a tuple of tensors.
         positions: Which photographs; default: all.
@@ -60,19 +60,21 @@ def run_over(
     return [torch.cat(column).float().cpu().numpy() for column in zip(*parts, strict=True)]
 
 
-def renew_centroids(network: Embedder, store: PhotoStore) -> None:
-    """Sets the centroids from all photographs of a store, not augmented."""
+def update_centroids(network: Embedder, store: PhotoStore) -> None:
+    """Computes the centroids from all photographs of a store, without augmentation."""
     (vectors,) = run_over(network, store, network.embed)
     owners = torch.from_numpy(store.photos.labels)
-    made = centroids_from(torch.from_numpy(vectors), membership_of(owners, len(network.centroids)))
-    network.centroids.copy_(made)
+    centroids = centroids_from(
+        torch.from_numpy(vectors), membership_of(owners, len(network.centroids))
+    )
+    network.centroids.copy_(centroids)
 
 
 def evaluate_embedder(
     network: Embedder, train: PhotoStore, validation: PhotoStore, config: EmbeddingConfig
 ) -> dict[str, float]:
-    """Renews centroids and threshold, and scores the deployable network on the validation set."""
-    renew_centroids(network, train)
+    """Updates centroids and threshold, and scores the deployable network on the validation set."""
+    update_centroids(network, train)
     scores, _ = run_over(network, validation, network)
     truth = validation.photos.labels
     scale = SCALE if network.kind == "centroid" else None
@@ -133,8 +135,8 @@ def draw_predictions(
     store: PhotoStore, predicted: NDArray[np.int64], path: Path, *, count: int = 24
 ) -> None:
     """Writes a PNG sheet of photographs with true and predicted class, spread over the set."""
-    places = np.unique(np.linspace(0, len(store) - 1, min(count, len(store))).round().astype(int))
-    tiles = [_tile(store, int(place), int(predicted[place])) for place in places]
+    indices = np.unique(np.linspace(0, len(store) - 1, min(count, len(store))).round().astype(int))
+    tiles = [_tile(store, int(index), int(predicted[index])) for index in indices]
     columns = min(6, len(tiles))
     blank = np.full_like(tiles[0], 255)
     tiles += [blank] * (-len(tiles) % columns)
@@ -142,17 +144,19 @@ def draw_predictions(
     write_atomic(path, encode_picture(np.vstack(rows), ".png"))
 
 
-def _tile(store: PhotoStore, place: int, predicted: int, *, side: int = 168) -> NDArray[np.uint8]:
+def _tile(store: PhotoStore, index: int, predicted: int, *, side: int = 168) -> NDArray[np.uint8]:
     table = store.photos.table
-    truth = store.photos.items[place].label
+    truth = store.photos.items[index].label
     tile = np.full((side + 44, side + 12, 3), 255, np.uint8)
-    shown = cv2.resize(store.pixels(place), (side, side), interpolation=cv2.INTER_CUBIC)
+    shown = cv2.resize(store.pixels(index), (side, side), interpolation=cv2.INTER_CUBIC)
     tile[6 : 6 + side, 6 : 6 + side] = shown
     colour = (0, 110, 80) if predicted == truth else (190, 60, 0)
     lines = [(table[truth].name, (60, 60, 60)), (f"> {table[predicted].name}", colour)]
-    for row, (text, ink) in enumerate(lines):
+    for row, (text, text_colour) in enumerate(lines):
         short = text.encode("ascii", "replace").decode()
         short = short if len(short) <= 26 else short[:25] + "~"
-        at = (6, side + 20 + 16 * row)
-        cv2.putText(tile, short, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, ink, 1, cv2.LINE_AA)
+        origin = (6, side + 20 + 16 * row)
+        cv2.putText(
+            tile, short, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.38, text_colour, 1, cv2.LINE_AA
+        )
     return tile

@@ -28,7 +28,7 @@ def evaluate_segmentation(
     """Scores at frame size: labels are enlarged by the nearest pixel centre, as at run time.
 
     Args:
-        network: RGB 0..255 [B,3,h,w] to logits [B,K,h,w]; its mode is put back afterwards.
+        network: RGB 0..255 [B,3,h,w] to logits [B,K,h,w]; its mode is restored afterwards.
         frames: Labelled frames.
         size: Network height and width.
     """

@@ -1,7 +1,7 @@
 """A network that turns a photograph into an embedding and a class, on any timm backbone.
 
     network = Embedder(EmbeddingConfig(), classes=18, input=InputSpec(height=64, width=64))
-    embedding, logits = network.features(torch.rand(2, 3, 64, 64) * 255)
+    scores, embedding = network(torch.rand(2, 3, 64, 64) * 255)      # [2,18] and [2,128]
 
 ``modules`` names the four-module network of the few-shot classifier as a backbone.
 """

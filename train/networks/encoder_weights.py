@@ -129,19 +129,19 @@ def _load(encoder: nn.Module, path: Path) -> None:
     """Loads the tensors that fit by name and shape; at least 90 % of the encoder's must."""
     state = read_weights(path)
     best: dict[str, Tensor] = {}
-    own = encoder.state_dict()
+    wanted = encoder.state_dict()
     for prefix in ("", "model.", "encoder."):
         fitting = {}
         for key, value in state.items():
             mapped = key.removeprefix("encoder.") if prefix == "encoder." else prefix + key
-            if mapped in own and own[mapped].shape == value.shape:
+            if mapped in wanted and wanted[mapped].shape == value.shape:
                 fitting[mapped] = value
         if len(fitting) > len(best):
             best = fitting
-    if len(best) < 0.9 * len(own):
+    if len(best) < 0.9 * len(wanted):
         raise DataError(
-            f"{path} does not fit the encoder: it has {len(best)} of {len(own)} tensors with the "
-            "right shape",
+            f"{path} does not fit the encoder: it has {len(best)} of {len(wanted)} tensors with "
+            "the right shape",
             remedy="pass the weights of the same architecture as --encoder",
         )
     encoder.load_state_dict(best, strict=False)

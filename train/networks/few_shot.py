@@ -98,14 +98,14 @@ class LocalEnroller(nn.Module):
 
     def forward(self, features: Tensor, membership: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``[S,C*M]`` and ``[S,K]`` to the three tensors of `ClassPrototypes`."""
-        made = prototypes_from(
+        result = prototypes_from(
             features.reshape(len(features), self.channels, -1),
             membership,
             attention_temperature=self.config.attention_temperature,
             weight_temperature=self.config.weight_temperature,
             fusion=self.config.fusion,
         )
-        return made.means, made.counts, made.descriptions
+        return result.means, result.counts, result.descriptions
 
 
 class FewShotNetwork(nn.Module):
@@ -225,8 +225,8 @@ class FewShotNetwork(nn.Module):
     def class_prototypes(self) -> dict[str, Tensor]:
         """`ClassPrototypes` of the trained classes by name."""
         features, owners = self.support_features()
-        made = self.enroller(features, membership_of(owners, self.classes))
-        return dict(zip(NAMES, made, strict=True))
+        result = self.enroller(features, membership_of(owners, self.classes))
+        return dict(zip(NAMES, result, strict=True))
 
     def forward(
         self,

@@ -87,12 +87,12 @@ def support_similarities(features: Tensor, membership: Tensor) -> tuple[Tensor, 
     Returns:
         ``[S,M]`` each.
     """
-    whole = unit(features.mean(2))  # [S,C]
+    global_features = unit(features.mean(2))  # [S,C]
     regions = unit(features.transpose(1, 2))  # [S,M,C]
-    sums = membership.t() @ whole  # [K,C]
+    sums = membership.t() @ global_features  # [K,C]
     counts = membership.sum(0)  # [K]
     to_class = regions @ sums.t()  # [S,M,K] sums of cosines
-    to_self = (regions * whole[:, None]).sum(-1)  # [S,M]
+    to_self = (regions * global_features[:, None]).sum(-1)  # [S,M]
     in_class = (to_class * membership[:, None]).sum(-1)
     members = (membership @ counts)[:, None]  # [S,1]
     others = (in_class - to_self) / (members - 1).clamp(min=1)
@@ -106,9 +106,9 @@ def quality_weights(features: Tensor, membership: Tensor, temperature: float) ->
 
     A photograph that differs from the others of its class weighs less.
     """
-    whole = unit(features.mean(2))
-    means = membership.t() @ whole / membership.sum(0).clamp(min=1)[:, None]
-    alike = ((whole @ means.t()) * membership).sum(-1, keepdim=True)  # [S,1] in -1..1
+    global_features = unit(features.mean(2))
+    means = membership.t() @ global_features / membership.sum(0).clamp(min=1)[:, None]
+    alike = ((global_features @ means.t()) * membership).sum(-1, keepdim=True)  # [S,1] in -1..1
     raw = membership * (temperature * (alike - 1)).exp()
     return raw / raw.sum(0).clamp(min=1e-20)
 
@@ -124,10 +124,10 @@ def split_features(features: Tensor, local: Tensor, fusion: Fusion) -> tuple[Ten
     Returns:
         ``[B,G]`` and ``[B,...,C]``; G is C, or C*M with ``whole_map``.
     """
-    whole = features.flatten(1) if fusion.whole_map else features.mean(2)
+    global_features = features.flatten(1) if fusion.whole_map else features.mean(2)
     if not fusion.local_weight:
-        return whole, local
-    return unit(whole), fusion.local_weight * unit(local)
+        return global_features, local
+    return unit(global_features), fusion.local_weight * unit(local)
 
 
 def prototypes_from(
@@ -154,11 +154,11 @@ def prototypes_from(
         region_attention(same, different, attention_temperature), through=through
     )  # [S,M]
     local = (features * chosen[:, None]).sum(-1)  # [S,C]
-    whole = features.mean(2)
+    global_features = features.mean(2)
     vectors = unit(torch.cat(split_features(features, local, fusion), 1))  # [S,G+C]
     weights = quality_weights(features, membership, weight_temperature)
     counts = membership.sum(0)
-    means = membership.t() @ unit(whole) / counts.clamp(min=1)[:, None]
+    means = membership.t() @ unit(global_features) / counts.clamp(min=1)[:, None]
     return ClassPrototypes(means, counts, unit(weights.t() @ vectors))
 
 
@@ -192,12 +192,16 @@ def compare(
     )  # [Q,M,K]
     local = chosen.transpose(1, 2) @ regions  # [Q,K,C]
     # The vectors [Q,K,G+C] are not built: their global part is the same for all classes.
-    whole, local = split_features(features, local, fusion)
-    length = (whole.square().sum(-1, keepdim=True) + local.square().sum(-1)).clamp(min=1e-12).sqrt()
-    size = whole.shape[-1]
-    of_whole, of_local = descriptions[:, :size], descriptions[:, size:]
-    third = (whole @ of_whole.t() + (local * of_local).sum(-1)) / length
-    everything = (whole @ of_whole.sum(0))[:, None] + (local * of_local.sum(0)).sum(-1)
-    everything = everything / length
-    rivals = (torch.ones_like(counts).sum() - 1).clamp(min=1)
-    return third - (everything - third) / rivals
+    global_features, local = split_features(features, local, fusion)
+    length = (
+        (global_features.square().sum(-1, keepdim=True) + local.square().sum(-1))
+        .clamp(min=1e-12)
+        .sqrt()
+    )
+    size = global_features.shape[-1]
+    of_global, of_local = descriptions[:, :size], descriptions[:, size:]
+    third = (global_features @ of_global.t() + (local * of_local).sum(-1)) / length
+    to_all = (global_features @ of_global.sum(0))[:, None] + (local * of_local.sum(0)).sum(-1)
+    to_all = to_all / length
+    other_classes = (torch.ones_like(counts).sum() - 1).clamp(min=1)
+    return third - (to_all - third) / other_classes

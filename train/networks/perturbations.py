@@ -146,8 +146,8 @@ def adversarial_direction(
         moved = main.decoder((exact[0] + start[0], exact[1] + start[1])).log_softmax(dim=1)
         divergence = functional.kl_div(moved, target, reduction="sum")
         # Not .backward(): that would leave gradients in the decoder's parameters.
-        found = torch.autograd.grad(divergence, start)
-    return _unit(found[0]).detach(), _unit(found[1]).detach()
+        gradients = torch.autograd.grad(divergence, start)
+    return _unit(gradients[0]).detach(), _unit(gradients[1]).detach()
 
 
 def _add_noise(feature: Tensor) -> Tensor:

@@ -90,8 +90,8 @@ class Decoder(nn.Module):
     def forward(self, features: Features) -> Tensor:
         """Shared features and skip to logits [B,K,h,w]."""
         deep, skip = features
-        joined = torch.cat([self.up(deep), self.skip(skip)], dim=1)
-        logits: Tensor = self.out(self.head(self.fuse(joined)))
+        fused = torch.cat([self.up(deep), self.skip(skip)], dim=1)
+        logits: Tensor = self.out(self.head(self.fuse(fused)))
         return logits
 
 

@@ -22,9 +22,9 @@ def recipe_path(name: str | Path) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    own = Path(__file__).parent / f"{name}.toml"
-    if own.is_file():
-        return own
+    built_in = Path(__file__).parent / f"{name}.toml"
+    if built_in.is_file():
+        return built_in
     raise ConfigError(
         f"recipe {unknown(str(name), recipe_names())}",
         remedy="name a TOML file, or one of " + ", ".join(recipe_names()),

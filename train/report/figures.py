@@ -24,7 +24,7 @@ SheetRow = tuple[str, Image, "Image | None", Image]
 """Name, frame [H,W,3] RGB, true labels [H,W] or ``None``, predicted labels [H,W]."""
 
 _WIDTH, _GAP, _HEAD = 320, 6, 24
-_INK = (40, 40, 40)
+_TEXT_COLOUR = (40, 40, 40)
 
 
 def write_sheet(rows: Sequence[SheetRow], table: ClassTable, path: Path) -> None:
@@ -125,13 +125,13 @@ def _legend(width: int, table: ClassTable) -> Image:
     columns = max(width // 200, 1)
     lines = -(-len(entries) // columns)
     strip = np.full((lines * _HEAD + _GAP, width, 3), 255, np.uint8)
-    for place, row in enumerate(entries):
-        x, y = _GAP + place % columns * 200, place // columns * _HEAD + 4
+    for index, row in enumerate(entries):
+        x, y = _GAP + index % columns * 200, index // columns * _HEAD + 4
         strip[y : y + 14, x : x + 14] = row.colour
         _write(strip, row.name[:26], (x + 20, y + 12), scale=0.42)
     return strip
 
 
-def _write(image: Image, text: str, at: tuple[int, int], *, scale: float) -> None:
+def _write(image: Image, text: str, origin: tuple[int, int], *, scale: float) -> None:
     plain = text.encode("ascii", "replace").decode()
-    cv2.putText(image, plain, at, cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, 1, cv2.LINE_AA)
+    cv2.putText(image, plain, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, _TEXT_COLOUR, 1, cv2.LINE_AA)

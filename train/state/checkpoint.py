@@ -52,7 +52,7 @@ class Checkpoint:
         spec: Name, classes and input of the model.
         step: Optimiser steps that were done.
         weights: The module's state dictionary.
-        optimizer: The optimiser's state dictionary; empty where it is not kept.
+        optimizer: The optimiser's state dictionary; empty in the best checkpoint.
         state: Free-form JSON of the loop: scores, best score, gradient scaler.
         source: Free-form JSON about the origin: data, command, versions.
     """

@@ -1,6 +1,8 @@
 """Stop signals, and the checks before a run resumes.
 
-with stop_signals() as stopped: ...; if stopped(): save()
+with stop_signals() as stopped:
+    if stopped():
+        save(training, training.folder.last)
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class RunFolder:
         """
         import tomli_w
 
-        with sink(self.path):
+        with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomic(self.path / CONFIG, tomli_w.dumps(dict(recipe)).encode())
             with (self.path / COMMAND).open("a", encoding="utf-8") as file:
@@ -90,23 +90,23 @@ class RunFolder:
     def rewind(self, step: int) -> None:
         """Drops the history of steps after ``step``, which will be repeated."""
         lines = [json.dumps(line) + "\n" for line in self.history() if line["step"] <= step]
-        with sink(self.path):
+        with disk_errors(self.path):
             write_atomic(self.path / HISTORY, "".join(lines).encode())
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Appends one line to the history."""
-        with sink(self.path), (self.path / HISTORY).open("a", encoding="utf-8") as file:
+        with disk_errors(self.path), (self.path / HISTORY).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes ``metrics.json``."""
         text = json.dumps(metrics, indent=1) + "\n"
-        with sink(self.path):
+        with disk_errors(self.path):
             write_atomic(self.path / METRICS, text.encode())
 
 
 @contextmanager
-def sink(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Raises an error that names the folder when writing into it fails.
 
     Raises:

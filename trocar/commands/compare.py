@@ -25,7 +25,7 @@ from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError
 from trocar.train.compare import Comparison, read_entries, table, write_plot
 from trocar.train.run import TrainRequest, run_method
-from trocar.train.state.run_folder import sink
+from trocar.train.state.run_folder import disk_errors
 
 _PATH = click.Path(path_type=Path)
 
@@ -78,7 +78,7 @@ def compare(
     )
     rows = [comparison.collect(entry.name, seeds, metric, which) for entry in entries]
     text = table(rows, metric=f"{which} {metric}")
-    with sink(out):
+    with disk_errors(out):
         write_atomic(out / "comparison.md", (text + "\n").encode())
         write_atomic(out / "comparison.json", json.dumps([vars(row) for row in rows]).encode())
         write_plot(rows, out / "comparison.png", metric=metric)

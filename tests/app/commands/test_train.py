@@ -1,4 +1,4 @@
-"""``trocar train`` and ``trocar compare`` as a user meets them."""
+"""``trocar train`` as a user meets it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from trocar.commands._config_options import arguments_of
-from trocar.commands.compare import compare, overrides, train_arguments
+from trocar.commands.compare import overrides
 from trocar.commands.train import train
 from trocar.contract.config import fields_of
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError
 from trocar.contract.toml import read_toml
-from trocar.train.compare import Comparison, read_entries
 from trocar.train.data.config import DataConfig, Paths
 from trocar.train.data.open import open_data
 from trocar.train.methods import find_method, method_names
@@ -159,29 +157,6 @@ def test_a_size_is_width_by_height_on_the_command_line_and_a_list_in_a_recipe(
         overrides(["size=64,80"])
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_settings_survive_the_way_over_the_command_line(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (entry,) = read_entries([name], {"channels_last": True, "standardise": False})
-    settings = dict(entry.settings)
-    if find_method(entry.method).task == "segmentation":
-        del settings["standardise"]
-    seen = []
-    monkeypatch.setattr("trocar.commands.train.run_method", seen.append)
-    request = replace(Comparison(data=tmp_path, out=tmp_path).request(entry, 2), settings=settings)
-    arguments = train_arguments(request)
-    assert arguments == [*arguments[:5], *arguments_of(settings)]
-    invoke(*arguments[1:])
-    kinds = (find_method(entry.method).Config, DataConfig, RunConfig)
-    direct, parsed = (
-        read_settings(kinds, recipe=None, flags=given, method=entry.method)
-        for given in (settings, seen[0].settings)
-    )
-    assert direct == parsed
-    assert (seen[0].method, seen[0].out) == (entry.method, request.out)
-
-
 def test_flags_win_over_the_recipe(tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text("steps = 5\nbatch_size = 2\n")
@@ -260,41 +235,3 @@ def test_sets_that_spoil_a_run_are_refused(toy: Paths, tmp_path: Path) -> None:
     for given in ({"target": other}, {"target": toy.target, "validation": other}):
         with pytest.raises(DataError, match="class tables differ"):
             opened(replace(labelled, **given), "mean-teacher")
-
-
-def test_comparing_runs_each_recipe_once_and_prints_the_table(toy: Paths, tmp_path: Path) -> None:
-    shared = 'steps = 2\nbatch_size = 4\nsize = [64, 80]\nencoder = "tu-lcnet_050"\n'
-    for name, method in (("plain", "supervised"), ("texture", "texture-entropy")):
-        (tmp_path / f"{name}.toml").write_text(f'method = "{method}"\n{shared}')
-    args = [tmp_path / "plain.toml", tmp_path / "texture.toml", "--data", toy.data]
-    args += ["--out", tmp_path / "out", "--seeds", "2", "--metric", "iou_background"]
-    args += [
-        x for pair in ("workers=0", "device=cpu", "decoder_channels=16") for x in ("--set", pair)
-    ]
-    texts = []
-    for _ in range(2):
-        done = CliRunner().invoke(compare, [str(a) for a in args], catch_exceptions=False)
-        texts.append(done.stdout[done.stdout.index("| recipe") :])
-        stamps = [p.stat().st_mtime_ns for p in sorted((tmp_path / "out").rglob("last.ckpt"))]
-        assert len(stamps) == 4
-    assert texts[0] == texts[1]
-    assert "| texture |" in texts[0]
-    rows = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert [row["name"] for row in rows] == ["plain", "texture"]
-    assert all(len(set(row["scores"])) == 2 for row in rows)
-    assert (tmp_path / "out" / "comparison.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_comparisons_that_are_not_fair_are_refused(tmp_path: Path) -> None:
-    for name, steps in (("a", 5), ("b", 6)):
-        (tmp_path / f"{name}.toml").write_text(f'method = "supervised"\nsteps = {steps}\n')
-    paths = [tmp_path / "a.toml", tmp_path / "b.toml"]
-    with pytest.raises(ConfigError, match="steps differs between the recipes: 5, 6"):
-        read_entries(paths, {})
-    assert len(read_entries(paths, {"steps": 9})) == 2
-    with pytest.raises(ConfigError, match="same file name"):
-        read_entries([paths[0], paths[0]], {})
-    with pytest.raises(ConfigError, match="has no value"):
-        overrides(["steps"])
-    with pytest.raises(ConfigError, match="did you mean supervised"):
-        read_entries(["supervise"], {})
