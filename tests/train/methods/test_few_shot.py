@@ -38,9 +38,13 @@ def test_the_losses_are_those_of_the_formulas(
 ) -> None:
     how = {"attention": 7.0, "weighting": 20.0, "temperature": 5.0}
     subject = make_subject(
-        "few-shot", attention_temperature=7.0, weight_temperature=20.0, temperature=5.0, w_support=0.7,
+        "few-shot",
+        attention_temperature=7.0,
+        weight_temperature=20.0,
+        temperature=5.0,
+        w_support=0.7,
         attention_gradient=gradient,
-    )  # fmt: skip
+    )
     made = recorded_features(subject.method, monkeypatch)
     terms = subject.losses()
     features = made[0].detach().numpy().astype(float)
