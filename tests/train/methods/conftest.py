@@ -1,29 +1,15 @@
-"""Photographs and classifiers for the tests of this folder."""
+"""Methods, frames and photographs for the tests of this folder."""
 
 from __future__ import annotations
 
-from photo_fixtures import (
-    few_bundle,
-    make_classifier,
-    make_photo_run,
-    open_photos,
-    photo_folder,
-    photo_kit,
-    plain_bundle,
-    seg_bundle,
-    tail_bundle,
-    toy_folder,
-)
+from method_subjects import make_subject, open_sets
+from photo_fixtures import make_classifier, make_photo_run, open_photos, toy_folder
 
 __all__ = [
-    "few_bundle",
     "make_classifier",
     "make_photo_run",
+    "make_subject",
     "open_photos",
-    "photo_folder",
-    "photo_kit",
-    "plain_bundle",
-    "seg_bundle",
-    "tail_bundle",
+    "open_sets",
     "toy_folder",
 ]

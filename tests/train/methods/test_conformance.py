@@ -1,141 +1,231 @@
-"""The exam of every segmentation method; a new file in ``methods/`` is found and examined."""
+"""What every training method must do, segmentation and classification alike.
+
+A new file in ``train/methods`` is found here; it needs one entry in ``method_cases.py``.
+"""
 
 from __future__ import annotations
 
-import io
+import copy
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
+from method_cases import CASES, Term
+from method_subjects import (
+    Subject,
+    force,
+    make_independent,
+    method_of,
+    parameters_of,
+    run_config,
+)
+from places import ROOT
+from torch import Tensor
 
-from trocar.contract.errors import InterruptedByUserError
+from trocar.contract.classes import IGNORE_INDEX, ClassTable
+from trocar.contract.config import from_mapping
+from trocar.contract.errors import ConfigError, InterruptedByUserError
 from trocar.contract.manifest import InputSpec
+from trocar.contract.toml import read_toml
+from trocar.export.graph.from_torch import onnx_from_network
+from trocar.export.reference import run_bytes, torch_reference
+from trocar.train.data.config import DataConfig
 from trocar.train.loop import train
 from trocar.train.methods import find_method, method_names
 from trocar.train.methods.protocol import ModelSpec, Progress
+from trocar.train.run import read_settings
 from trocar.train.state.checkpoint import load_deployable, read_checkpoint
 from trocar.train.state.job import Job
+from trocar.train.state.settings import RunConfig
 
-NAMES = [n for n in method_names() if find_method(n).task == "segmentation"]
-# Late enough for ramps to be up and for an uncertain teacher to be heard.
-LATE = Progress(90, 100, 9, 10)
+Make = Callable[..., Subject]
 
-Examinee = tuple[Any, torch.nn.Module, dict[str, Any]]
+WEIGHED = [(name, term) for name, case in CASES.items() for term in case.terms if term.weight]
 
-
-@pytest.fixture(params=NAMES)
-def examinee(
-    request: pytest.FixtureRequest,
-    make_method: Callable[..., Any],
-    open_toy: Callable[..., Any],
-    make_run: Callable[..., Any],
-) -> Examinee:
-    """A method, its module and one batch of four images of each stream."""
-    method = make_method(request.param, **EXTRA.get(request.param, {}))
-    data = open_toy(method, make_run())
-    batch = {name: stream.batch(0) for name, stream in method.streams(data).items()}
-    torch.manual_seed(0)
-    spec = ModelSpec(name="exam", classes=data.labelled.table, input=InputSpec(height=64, width=80))
-    return method, method.build(spec), batch
+every_method = pytest.mark.parametrize("name", sorted(CASES))
+every_weight = pytest.mark.parametrize(
+    ("name", "term"), WEIGHED, ids=[f"{name}-{term.name}" for name, term in WEIGHED]
+)
 
 
-# Terms that are off by default are examined too.
-EXTRA: dict[str, dict[str, Any]] = {
-    "supervised": {"w_texture": 0.1},
-    "mean-teacher": {"w_texture": 0.1},
-    "cross-consistency": {"w_texture": 0.1, "w_dice": 0.5},
-}
+def test_every_method_has_a_case() -> None:
+    assert sorted(CASES) == method_names()
 
 
-def practise(examinee: Examinee, *, steps: int) -> list[float]:
-    """Trains on the same batch at the same progress, with the same draws at every step."""
-    method, module, batch = examinee
-    trained = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=3e-3)
-    module.train()
-    history = []
-    for step in range(steps):
-        torch.manual_seed(5)
-        total = sum(method.losses(batch, LATE).values())
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        # The teacher follows from the first step on, as it would in a run.
-        method.after_step(Progress(step, 100))
-        history.append(float(total.detach()))
-    return history
+@every_method
+def test_the_losses_are_those_of_the_case(name: str, make_subject: Make) -> None:
+    subject = make_subject(name)
+    losses = subject.losses()
+    assert sorted(losses) == sorted(term.name for term in subject.case.terms)
+    for value in losses.values():
+        assert value.shape == ()
+        assert float(value.detach()) > 0
+    assert all(np.isfinite(float(value)) for value in subject.method.logged.values())
 
 
-def test_each_term_alone_trains_the_student_and_never_the_teacher(examinee: Examinee) -> None:
-    method, module, batch = examinee
-    practise(examinee, steps=25)
-    names = list(method.losses(batch, LATE))
-    assert names
-    for name in names:
-        module.zero_grad(set_to_none=True)
-        torch.manual_seed(5)
-        method.losses(batch, LATE)[name].backward()
-        grads = [p.grad for p in module.parameters() if p.grad is not None]
-        assert grads, name
-        assert all(torch.isfinite(g).all() for g in grads), name
-        assert sum(float(g.abs().sum()) for g in grads) > 0, name
-        for parameter in module.parameters():
-            assert parameter.requires_grad or parameter.grad is None
+@every_method
+def test_each_loss_alone_trains_what_it_must_and_nothing_else(
+    name: str, make_subject: Make
+) -> None:
+    subject = make_subject(name)
+    network = subject.network
+    for path in subject.case.frozen:
+        assert not any(p.requires_grad for p in parameters_of(network, path))
+    subject.train(2)
+    # Not required, a gradient would be absent whether it is stopped or not.
+    network.requires_grad_(True)
+    for term in subject.case.terms:
+        network.zero_grad(set_to_none=True)
+        subject.losses()[term.name].backward()
+        for path in term.trains:
+            grads = [p.grad for p in parameters_of(network, path) if p.grad is not None]
+            assert all(torch.isfinite(grad).all() for grad in grads), (term.name, path)
+            assert sum(float(grad.abs().sum()) for grad in grads) > 0, (term.name, path)
+        for path in term.spares:
+            grads = [p.grad for p in parameters_of(network, path) if p.grad is not None]
+            assert not any(grad.any() for grad in grads), (term.name, path)
 
 
-def test_the_loss_falls_on_four_images(examinee: Examinee) -> None:
-    history = practise(examinee, steps=30)
+@every_weight
+def test_a_loss_is_proportional_to_its_weight(name: str, term: Term, make_subject: Make) -> None:
+    subject = make_subject(name)
+    subject.train(1)
+    weight = getattr(subject.method.config, term.weight)
+    state = copy.deepcopy(subject.network.state_dict())
+    values = {}
+    for factor in (1, 0, 2):
+        force(subject.method, **{term.weight: factor * weight})
+        # A pass changes BatchNorm's running statistics, which some perturbations read.
+        subject.network.load_state_dict(state)
+        with torch.no_grad():
+            values[factor] = {key: float(value) for key, value in subject.losses().items()}
+    assert values[1][term.name] > 0
+    assert values[0].get(term.name, 0.0) == 0
+    assert values[2][term.name] == pytest.approx(2 * values[1][term.name], rel=1e-4)
+    for other in values[1].keys() - {term.name}:
+        assert values[2][other] == pytest.approx(values[1][other], rel=1e-4)
+
+
+def changed_at(batch: dict[str, Any], stream: str, index: int, key: str, classes: int) -> Any:
+    """The same batch with one image, or one image's labels, of one stream changed."""
+    values = batch[stream][key].clone()
+    if key == "image":
+        values[index] = 255 - values[index].flip(-1)
+    else:
+        # Every other row of a map: a texture does not know which class is which.
+        part = values[index, ::2] if values.ndim > 1 else values[index]
+        part.copy_(torch.where(part == IGNORE_INDEX, part, (part + 1) % classes))
+    return {**batch, stream: {**batch[stream], key: values}}
+
+
+def changes(subject: Subject, key: str) -> Iterator[tuple[str, int, set[str]]]:
+    """Stream, index, and the losses that a change of that image or label changes."""
+    classes = len(subject.data.labelled.table)
+    with torch.no_grad():
+        before = subject.losses()
+        for stream, batch in subject.batch.items():
+            for index in range(len(batch["image"]) if key in batch else 0):
+                batch_then = changed_at(subject.batch, stream, index, key, classes)
+                after = subject.losses(batch_then)
+                moved = {n for n in before if abs(float(after[n] - before[n])) > 1e-7}
+                yield stream, index, moved
+
+
+@every_method
+def test_every_image_and_every_label_is_counted(name: str, make_subject: Make) -> None:
+    subject = make_subject(name, **CASES[name].independent)
+    make_independent(subject)
+    for stream, index, moved in changes(subject, "image"):
+        for term in subject.case.terms:
+            counted = stream in term.images and (not term.first or index < term.first)
+            assert (term.name in moved) == counted, (term.name, stream, index)
+    for key in ("mask", "label"):
+        for stream, index, moved in changes(subject, key):
+            expected = {term.name for term in subject.case.terms if stream in term.labels}
+            assert moved == expected, (stream, index)
+
+
+@every_method
+def test_losses_are_float32_and_finite_under_autocast(name: str, make_subject: Make) -> None:
+    subject = make_subject(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = subject.losses()
+    for key, value in losses.items():
+        assert value.dtype == torch.float32, key
+        assert torch.isfinite(value), key
+
+
+@every_method
+def test_the_loss_falls_on_one_batch(name: str, make_subject: Make) -> None:
+    history = make_subject(name).train(25)
     assert np.mean(history[-3:]) < 0.75 * np.mean(history[:3])
 
 
-def test_what_is_logged_is_numbers(examinee: Examinee) -> None:
-    method, module, batch = examinee
-    module.train()
-    method.losses(batch, LATE)
-    assert all(np.isfinite(float(value)) for value in method.logged.values())
-
-
-def test_the_deployable_network_exports_and_matches(examinee: Examinee) -> None:
-    method, _, batch = examinee
-    practise(examinee, steps=12)
-    network, manifest = method.deployable()
-    network.eval()
-    assert manifest.method == method.name
-    image = next(iter(batch.values()))["image"][:2]
-    with torch.no_grad():
-        expected = network(image).numpy()
-    assert expected.shape == (2, len(manifest.classes), 64, 80)
-    file = io.BytesIO()
-    torch.onnx.export(network, (image,), dynamo=True, verbose=False).save(file)
-    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
-    (got,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    np.testing.assert_allclose(got, expected, atol=1e-3)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_that_was_stopped_resumes_exactly(
-    name: str,
-    tmp_path: Path,
-    make_method: Callable[..., Any],
-    open_toy: Callable[..., Any],
-    make_run: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+@every_method
+def test_only_the_deployed_network_is_scored_and_drawn(
+    name: str, make_subject: Make, tmp_path: Path
 ) -> None:
-    run = make_run()
+    subject = make_subject(name)
+    subject.network.eval()
+    deployed = subject.network.get_submodule(subject.case.deployed)
+    ran: set[torch.nn.Module] = set()
+    for module in subject.network.modules():
+        module.register_forward_pre_hook(lambda module, _: ran.add(module))
+    with torch.no_grad():
+        scores = subject.method.evaluate(subject.data)
+        assert subject.method.monitor in scores
+        assert ran
+        assert ran <= set(deployed.modules())
+        ran.clear()
+        subject.method.save_predictions(subject.data, tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").is_file()
+    assert ran
+    assert ran <= set(deployed.modules())
+    network, manifest = subject.method.deployable()
+    assert network is deployed
+    assert (manifest.method, manifest.task) == (name, subject.method.task)
+
+
+@every_method
+def test_the_deployable_network_exports_and_matches(name: str, make_subject: Make) -> None:
+    subject = make_subject(name)
+    subject.train(10)
+    with torch.no_grad():
+        subject.method.evaluate(subject.data)
+    network, manifest = subject.method.deployable()
+    content, complete = onnx_from_network(network.eval(), manifest)
+    image = next(iter(subject.batch.values()))["image"][:2]
+    frames = image.round().permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    expected = torch_reference(network, complete)(frames)
+    result = run_bytes(content)(frames)
+    if manifest.task == "segmentation":
+        assert result["labels"].shape == (2, *image.shape[2:])
+        assert (result["labels"] == expected["labels"]).mean() > 0.999
+        assert expected["logits"].shape[1] == len(manifest.classes)
+    else:
+        assert result["scores"].shape == (2, len(manifest.classes))
+        for key, value in result.items():
+            np.testing.assert_allclose(value, expected[key], atol=2e-3)
+
+
+@every_method
+def test_a_run_that_was_stopped_resumes_exactly(
+    name: str, tmp_path: Path, open_sets: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_config()
 
     def job(out: Path, *, resume: bool = False) -> Job:
-        method = make_method(name)
-        return Job(
-            method=method, run=run, data=open_toy(method, run), name="x", out=out, resume=resume
-        )
+        method = method_of(name)
+        data = open_sets(method, run)
+        return Job(method=method, run=run, data=data, name="x", out=out, resume=resume)
 
-    train(job(tmp_path / "whole"))
+    train(job(tmp_path / "full"))
     kind = find_method(name)
     plain = kind.after_step
 
@@ -150,13 +240,67 @@ def test_a_run_that_was_stopped_resumes_exactly(
             train(job(tmp_path / "cut"))
     assert read_checkpoint(tmp_path / "cut" / "last.ckpt").step == 4
     train(job(tmp_path / "cut", resume=True))
-    whole = read_checkpoint(tmp_path / "whole" / "last.ckpt")
+    full = read_checkpoint(tmp_path / "full" / "last.ckpt")
     cut = read_checkpoint(tmp_path / "cut" / "last.ckpt")
-    assert cut.step == whole.step == 6
-    assert cut.weights.keys() == whole.weights.keys()
-    for key, value in whole.weights.items():
+    assert cut.step == full.step == 6
+    assert cut.weights.keys() == full.weights.keys()
+    for key, value in full.weights.items():
         assert torch.equal(value, cut.weights[key]), key
-    assert cut.state["best"] == whole.state["best"]
+    assert cut.state["best"] == full.state["best"]
     network, manifest = load_deployable(tmp_path / "cut")
     assert not network.training
     assert manifest.source["step"] == cut.state["best"]["step"]
+    if manifest.task == "classification":
+        threshold = manifest.extra["classification"]["threshold"]
+        assert threshold == pytest.approx(float(network.threshold), abs=1e-6)
+    assert (tmp_path / "cut" / "predictions.png").is_file()
+
+
+@every_method
+def test_processes_share_the_batch_of_one(name: str, open_sets: Callable[..., Any]) -> None:
+    world = CASES[name].world
+    method = method_of(name, **CASES[name].shared)
+    data = open_sets(method, run_config())
+
+    def batches(rank: int, count: int) -> dict[str, Any]:
+        streams = copy.copy(method).streams(replace(data, rank=rank, world=count))
+        return {key: stream.batch(5) for key, stream in streams.items()}
+
+    full, shares = batches(0, 1), [batches(rank, world) for rank in range(world)]
+    for stream, batch in full.items():
+        joined: Tensor = torch.cat([share[stream]["image"] for share in shares])
+        assert torch.equal(joined, batch["image"])
+
+
+@every_method
+def test_recipes_are_read(name: str) -> None:
+    files = sorted((ROOT / "train" / "recipes").glob(f"{name.replace('-', '_')}*.toml"))
+    assert files
+    kind = find_method(name)
+    for file in files:
+        settings = read_settings(
+            (kind.Config, DataConfig, RunConfig), recipe=file, flags={}, method=name
+        )
+        assert isinstance(settings[0], kind.Config)
+        assert read_toml(file)["method"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "words"),
+    [
+        ("classifier", {"backbone": "resnet81"}, "did you mean"),
+        ("head-triplet", {"p": 1, "k": 1}, "needs a negative.*needs a positive"),
+        ("head-triplet", {"w_triplet": 0}, "both losses"),
+        ("few-shot", {"ways": 1, "held_out": 1.5}, "ways.*held_out"),
+    ],
+)
+def test_wrong_settings_are_said_at_once(name: str, wrong: dict[str, Any], words: str) -> None:
+    kind = find_method(name)
+    table = ClassTable.from_names(["a", "b"])
+    spec = ModelSpec(name="t", classes=table, input=InputSpec(height=224, width=224))
+
+    def make() -> None:
+        kind(from_mapping(kind.Config, wrong, source="test")).build(spec)
+
+    with pytest.raises(ConfigError, match=words):
+        make()

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import method_formulas as formulas
 import numpy as np
 import pytest
 import torch
+from method_subjects import Subject
 
 from trocar.contract.errors import ArgumentError, ConfigError
 from trocar.contract.manifest import InputSpec
@@ -251,3 +253,72 @@ def test_photographs_go_to_the_nearest_centroid_of_all_classes(
     torch.testing.assert_close(
         fused, scores + 0.5 * logits * network.head_mask, atol=1e-4, rtol=1e-4
     )
+
+
+def test_the_losses_are_those_of_the_formulas(
+    make_subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = make_subject("head-triplet", margin=0.9, w_triplet=2.5)
+    network = subject.method.network
+    embedded: list[torch.Tensor] = []
+    plain = network.embed
+
+    def embed(image: torch.Tensor) -> torch.Tensor:
+        embedded.append(plain(image))
+        return embedded[-1]
+
+    monkeypatch.setattr(network, "embed", embed)
+    torch.manual_seed(3)
+    head = sorted(subject.method.head.ids)
+    # Class 0 has a copy among others, class 3 has nothing but copies.
+    labels, digests = torch.tensor([0, 0, 0, 1, 1, 3, 3]), torch.tensor([1, 1, 2, 3, 4, 5, 5])
+    images = torch.rand(7, 3, 32, 32) * 255
+    images[1], images[6] = images[0], images[5]
+    batch = {
+        "head": {
+            "image": torch.rand(4, 3, 32, 32) * 255,
+            "label": torch.tensor([head[0], head[1], head[1], head[0]]),
+        },
+        "total": {"image": images, "label": labels, "digest": digests},
+    }
+    terms = subject.losses(batch)
+    vectors = embedded[0].detach().numpy().astype(float)
+    assert len(embedded) == 1
+    assert len(vectors) == 11
+    weight, bias = (p.detach().numpy() for p in network.head.parameters())
+    logits = (vectors[:4] @ weight.T + bias)[:, head]
+    places = [head.index(int(label)) for label in batch["head"]["label"]]
+    assert float(terms["head"].detach()) == pytest.approx(
+        formulas.class_cross_entropy(logits, np.array(places)), rel=1e-4
+    )
+    unit_vectors = np.array([formulas.unit(v) for v in vectors[4:]])
+    triplet = formulas.batch_hard(unit_vectors, labels.numpy(), digests.numpy(), 0.9)
+    assert float(terms["triplet"].detach()) == pytest.approx(2.5 * triplet, rel=1e-4)
+    assert triplet != pytest.approx(
+        formulas.batch_hard(unit_vectors, labels.numpy(), np.arange(7), 0.9), rel=1e-3
+    )
+
+
+def test_a_margin_of_zero_is_the_soft_margin(make_subject: Callable[..., Subject]) -> None:
+    subject = make_subject("head-triplet", margin=0.0, w_triplet=1.0)
+    subject.network.eval()
+    total = subject.batch["total"]
+    with torch.no_grad():
+        vectors = unit(subject.method.network.embed(total["image"]))
+        expected = batch_hard(vectors, total["label"], margin=None, digests=total["digest"])
+        terms = subject.losses()
+    torch.testing.assert_close(terms["triplet"], expected)
+
+
+def test_equal_pixels_have_equal_digests(
+    open_photos: Callable[..., Any],
+    make_classifier: Callable[..., Any],
+    make_photo_run: Callable[..., Any],
+) -> None:
+    method = make_classifier("head-triplet", augment="none", k=7, p=2)
+    batch = method.streams(open_photos(method, make_photo_run()))["total"].batch(0)
+    digests, index = batch["digest"].tolist(), batch["index"].tolist()
+    assert len(set(index)) < len(index)  # a class has fewer than seven photographs
+    for a in range(len(index)):
+        for b in range(len(index)):
+            assert (digests[a] == digests[b]) == (index[a] == index[b])
