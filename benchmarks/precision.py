@@ -83,7 +83,7 @@ def prepare(args: argparse.Namespace) -> None:
 
     from trocar.export.bundle import convert_bundle, export_bundle
     from trocar.export.gate import Options
-    from trocar.export.graph.model_file import twin_from_onnx
+    from trocar.export.graph.model_file import with_logits_output
     from trocar.train.data.phantom import parts_table
 
     work: Path = args.work
@@ -127,7 +127,7 @@ def prepare(args: argparse.Namespace) -> None:
             settings["limits"] = OPEN
             convert_bundle(work / "fp32", work / precision, options=Options(**settings), **todo)
     whole = (work / "fp32" / MODEL).read_bytes()
-    (work / "twin.onnx").write_bytes(twin_from_onnx(whole))
+    (work / "twin.onnx").write_bytes(with_logits_output(whole))
     reference = runner(work / "twin.onnx")
     rows: dict[str, Any] = {}
     for way, (bundle, precision, _) in WAYS.items():

@@ -7,11 +7,6 @@ Nothing is ever rebuilt in silence: an engine that was verified is released, not
 
 from __future__ import annotations
 
-import ctypes
-import importlib
-import platform
-from dataclasses import dataclass
-
 from trocar.contract.bundle import MODEL, Bundle
 from trocar.contract.engines import (
     EngineEnvironment,
@@ -19,60 +14,13 @@ from trocar.contract.engines import (
     Shape,
     engine_fitness,
     engines_of,
+    import_library,
+    platform_tag,
     rebuild_command,
 )
-from trocar.contract.errors import BackendError, MissingExtraError
+from trocar.contract.errors import BackendError
+from trocar.contract.gpu import find_gpu
 from trocar.runtime.devices import device_from_text, require_cuda
-
-_MODULES = {"tensorrt": ("tensorrt", "gpu"), "tensorrt-rtx": ("tensorrt_rtx", "rtx")}
-_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU as the driver describes it.
-
-    Attributes:
-        name: e.g. ``NVIDIA L4``; empty without one.
-        capability: e.g. ``8.9``; empty without one.
-    """
-
-    name: str = ""
-    capability: str = ""
-
-
-def gpu_of(index: int) -> Gpu:
-    """Asks the driver about a GPU; an empty answer where there is none."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return Gpu()
-    handle = ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(handle), index):
-        return Gpu()
-    name = ctypes.create_string_buffer(128)
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    driver.cuDeviceGetName(name, len(name), handle)
-    driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, handle)
-    driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, handle)
-    return Gpu(name.value.decode(errors="replace"), f"{major.value}.{minor.value}")
-
-
-def library_version(flavour: str) -> str:
-    """Version of the installed library.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    module, extra = _MODULES[flavour]
-    try:
-        return str(importlib.import_module(module).__version__)
-    except (ImportError, OSError) as error:
-        raise MissingExtraError(
-            f"backend {flavour} needs the Python package {module!r}, which cannot be imported: "
-            f"{error}",
-            remedy=f"pip install 'trocar[{extra}]'",
-        ) from error
 
 
 def environment_here(
@@ -88,14 +36,14 @@ def environment_here(
     Raises:
         MissingExtraError: The flavour's library is not installed.
     """
-    gpu = gpu_of(device_from_text(device).index)
+    gpu = find_gpu(device_from_text(device).index)
     return EngineEnvironment(
         flavour=flavour,
-        version=library_version(flavour),
+        version=str(import_library(flavour).__version__),
         onnx_sha256=bundle.manifest.files[MODEL],
-        gpu=gpu.name,
-        capability=gpu.capability,
-        platform=f"{platform.system().lower()}-{platform.machine()}",
+        gpu=gpu.name if gpu else "",
+        capability=gpu.capability if gpu else "",
+        platform=platform_tag(),
         shape=shape,
         precision=precision,
     )
@@ -138,7 +86,7 @@ def find_engine(
     if not found:
         raise BackendError(
             f"{bundle.path} holds no engine",
-            remedy=f"trocar export {bundle.path} --engine {flavour} --frame HEIGHTxWIDTH",
+            remedy=f"trocar export {bundle.path} --engine {flavour} --engine-shape WIDTHxHEIGHT",
         )
     told = "; ".join(f"{name}: {', '.join(reasons)}" for name, (_, reasons) in found.items())
     nearest = min(found.values(), key=lambda pair: len(pair[1]))[0]

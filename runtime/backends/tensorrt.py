@@ -8,7 +8,6 @@ shape; from the second frame of that shape on, copies and kernels are one CUDA g
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,14 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import MODEL, sha256_of
-from trocar.contract.engines import EngineSidecar, rebuild_command
+from trocar.contract.engines import EngineSidecar, import_library, rebuild_command
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
 from trocar.runtime.backends.cuda_driver import Driver, PycudaDriver
 from trocar.runtime.devices import device_from_text, require_cuda
 from trocar.runtime.frames import check_batch
-
-_LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
 _TYPES = {
     "UINT8": np.uint8,
@@ -153,7 +150,7 @@ class TensorRtBackend:
             raise BackendError(
                 f"the engine does not take frames {list(shape)}: its profile takes {self._range()}",
                 remedy=f"trocar export BUNDLE --engine {self.name} "
-                f"--frame {shape[1]}x{shape[2]} --batch {shape[0]}",
+                f"--engine-shape {shape[2]}x{shape[1]} --batch {shape[0]}",
             )
         for name in [*self._inputs, *self._outputs]:
             size = tuple(int(d) for d in lane.context.get_tensor_shape(name))
@@ -246,7 +243,7 @@ def open(
             f"{sidecar.precision_found}",
             remedy=f"export with --precision {precision}, then build the engine",
         )
-    trt = importlib.import_module(_LIBRARIES[name])
+    trt = import_library(name)
     driver = PycudaDriver(wanted.index)
     try:
         with driver.current():

@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from trocar.contract.engines import LIBRARIES
+from trocar.contract.gpu import query_driver
+
 State = Literal["ok", "warn", "fail", "absent"]
 
 
@@ -110,29 +113,23 @@ def check_torch() -> Finding:
 
 def check_driver() -> Finding:
     """NVIDIA's driver: loaded, initialised, and with at least one GPU."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+    driver = query_driver()
+    if not driver.installed:
         return Finding(
             check="NVIDIA driver",
             state="absent",
             detail="libcuda.so.1 cannot be loaded",
             remedy="for GPU inference install NVIDIA's driver (nvidia-smi must answer)",
         )
-    status = int(cuda.cuInit(0))
-    count, version = ctypes.c_int(0), ctypes.c_int(0)
-    cuda.cuDriverGetVersion(ctypes.byref(version))
-    if status == 0:
-        status = int(cuda.cuDeviceGetCount(ctypes.byref(count)))
-    if status or count.value == 0:
+    if not driver.count:
         return Finding(
             check="NVIDIA driver",
             state="fail",
-            detail=f"the driver library is there, but no GPU answers (CUDA error {status})",
+            detail=f"the driver library is there, but no GPU answers (CUDA error {driver.error})",
             remedy="run nvidia-smi; in a container pass the GPU through (--gpus all)",
         )
-    major, minor = divmod(version.value, 1000)
-    detail = f"CUDA {major}.{minor // 10}, {count.value} GPU(s)"
+    major, minor = driver.version
+    detail = f"CUDA {major}.{minor}, {driver.count} GPU(s)"
     if major < 13:
         return Finding(
             check="NVIDIA driver",
@@ -174,10 +171,8 @@ def check_onnxruntime() -> Finding:
 def check_tensorrt() -> list[Finding]:
     """TensorRT and TensorRT for RTX, each with what it needs."""
     findings = []
-    for name, module, extra in (
-        ("TensorRT", "tensorrt", "gpu"),
-        ("TensorRT for RTX", "tensorrt_rtx", "rtx"),
-    ):
+    for library in LIBRARIES.values():
+        name, module, extra = library.title, library.module, library.extra
         if importlib.util.find_spec(module) is None:
             findings.append(
                 Finding(

@@ -166,8 +166,8 @@ std::string choose_engine(const Bundle &bundle, Here &here) {
         told += (told.empty() ? "" : "; ") + name + ": ";
         for (std::size_t i = 0; i < reasons.size(); ++i) told += (i > 0 ? ", " : "") + reasons[i];
     }
-    const std::string remedy =
-        "trocar export " + bundle.root + " --engine " + here.flavour + " --frame HEIGHTxWIDTH";
+    const std::string remedy = "trocar export " + bundle.root + " --engine " + here.flavour +
+                               " --engine-shape WIDTHxHEIGHT";
     if (told.empty()) throw Error(TROCAR_ERROR_BACKEND, bundle.root + " holds no engine", remedy);
     throw Error(TROCAR_ERROR_BACKEND, "no engine of " + bundle.root + " fits: " + told, remedy);
 }

@@ -23,9 +23,9 @@ from trocar.contract.errors import (
 )
 from trocar.export.bundle import bundle_from_onnx, export_bundle
 from trocar.export.gate import Options
-from trocar.export.graph.external_model import foreign_network
-from trocar.export.graph.from_onnx import original_reference, wrap_onnx
-from trocar.export.graph.input_spec import Foreign, read_spec
+from trocar.export.graph.external_model import load_external_network
+from trocar.export.graph.from_onnx import attach_processing, original_reference
+from trocar.export.graph.input_spec import ExternalModel, read_spec
 from trocar.export.parity.types import GateFrame
 
 SPEC = """
@@ -70,7 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def foreign(folder: Path) -> Foreign:
+def foreign(folder: Path) -> ExternalModel:
     return read_spec(folder / "spec.toml", classes=None)
 
 
@@ -81,10 +81,10 @@ def weights() -> dict[str, Tensor]:
 
 
 def test_a_foreign_network_goes_through_the_same_gate(
-    folder: Path, foreign: Foreign, weights: dict[str, Tensor]
+    folder: Path, foreign: ExternalModel, weights: dict[str, Tensor]
 ) -> None:
     torch.save({"state_dict": weights, "epoch": 3}, folder / "w.pt")
-    network = foreign_network("theirs_networks:make", folder / "w.pt", foreign)
+    network = load_external_network("theirs_networks:make", folder / "w.pt", foreign)
     out = folder / "theirs.trocar"
     report = export_bundle(network, foreign.manifest, out, frames=frames(), runner=run_onnx)
     assert report.numbers["informative_frames"] == 3
@@ -94,10 +94,12 @@ def test_a_foreign_network_goes_through_the_same_gate(
     assert manifest.input.mean == (0.485, 0.456, 0.406)
 
 
-def test_weights_as_safetensors(folder: Path, foreign: Foreign, weights: dict[str, Tensor]) -> None:
+def test_weights_as_safetensors(
+    folder: Path, foreign: ExternalModel, weights: dict[str, Tensor]
+) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
     safetensors.save_file(weights, folder / "w.safetensors")
-    network = foreign_network("theirs_networks:make", folder / "w.safetensors", foreign)
+    network = load_external_network("theirs_networks:make", folder / "w.safetensors", foreign)
     first = dict(network.named_parameters())["network.network.inner.first.weight"]
     torch.testing.assert_close(first, weights["module.inner.first.weight"])
 
@@ -107,23 +109,23 @@ class Malicious:
         return (Path.touch, (Path("was-executed"),))
 
 
-def test_a_malicious_pickle_is_not_executed(folder: Path, foreign: Foreign) -> None:
+def test_a_malicious_pickle_is_not_executed(folder: Path, foreign: ExternalModel) -> None:
     (folder / "evil.pt").write_bytes(pickle.dumps({"a": Malicious()}))
     with pytest.raises(CheckpointError, match="as tensors alone"):
-        foreign_network("theirs_networks:make", folder / "evil.pt", foreign)
+        load_external_network("theirs_networks:make", folder / "evil.pt", foreign)
     torch.save({"a": Malicious()}, folder / "evil2.pt")
     with pytest.raises(CheckpointError):
-        foreign_network("theirs_networks:make", folder / "evil2.pt", foreign)
+        load_external_network("theirs_networks:make", folder / "evil2.pt", foreign)
     assert not (folder / "was-executed").exists()
 
 
 def test_weights_that_do_not_fit_are_named(
-    folder: Path, foreign: Foreign, weights: dict[str, Tensor]
+    folder: Path, foreign: ExternalModel, weights: dict[str, Tensor]
 ) -> None:
     def attempt(state: object) -> str:
         torch.save(state, folder / "w.pt")
         with pytest.raises(CheckpointError) as caught:
-            foreign_network("theirs_networks:make", folder / "w.pt", foreign)
+            load_external_network("theirs_networks:make", folder / "w.pt", foreign)
         return caught.value.message
 
     part = {k: v for k, v in weights.items() if "head" not in k}
@@ -133,7 +135,7 @@ def test_weights_that_do_not_fit_are_named(
     assert "head.bias" in attempt(wrong)
     assert "holds no state dictionary" in attempt([1, 2])
     with pytest.raises(CheckpointError):
-        foreign_network("theirs_networks:make", folder / "nowhere.pt", foreign)
+        load_external_network("theirs_networks:make", folder / "nowhere.pt", foreign)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +149,10 @@ def test_weights_that_do_not_fit_are_named(
     ],
 )
 def test_modules_that_cannot_be_had(
-    folder: Path, foreign: Foreign, module: str, words: str
+    folder: Path, foreign: ExternalModel, module: str, words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
-        foreign_network(module, None, foreign)
+        load_external_network(module, None, foreign)
     assert caught.value.remedy
 
 
@@ -197,7 +199,7 @@ def theirs() -> bytes:
 
 
 def test_a_finished_onnx_file_becomes_a_bundle(
-    folder: Path, foreign: Foreign, theirs: bytes
+    folder: Path, foreign: ExternalModel, theirs: bytes
 ) -> None:
     out = folder / "theirs.trocar"
     report = bundle_from_onnx(
@@ -223,7 +225,7 @@ def test_preprocessing_of_the_wrapped_file_is_the_specs(
 ) -> None:
     (folder / "spec.toml").write_text(SPEC + change)
     foreign = read_spec(folder / "spec.toml", classes=None)
-    data, _ = wrap_onnx(theirs, foreign, source="theirs.onnx")
+    data, _ = attach_processing(theirs, foreign, source="theirs.onnx")
     (folder / "w.onnx").write_bytes(data)
     images = np.stack([scene(s, 120, 160) for s in range(2)])
     ours = run_onnx(folder / "w.onnx")(images)["labels"]
@@ -236,12 +238,12 @@ def test_preprocessing_of_the_wrapped_file_is_the_specs(
 
 
 def test_a_wrong_wrapping_is_refused(
-    folder: Path, foreign: Foreign, theirs: bytes, monkeypatch: pytest.MonkeyPatch
+    folder: Path, foreign: ExternalModel, theirs: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trocar.export import bundle as module
 
-    def shifted(data: bytes, spec: Foreign, *, source: str) -> tuple:
-        made, manifest = wrap_onnx(data, spec, source=source)
+    def shifted(data: bytes, spec: ExternalModel, *, source: str) -> tuple:
+        made, manifest = attach_processing(data, spec, source=source)
         model = onnx.load_model_from_string(made)
         for node in model.graph.node:
             if node.op_type == "Transpose":
@@ -250,7 +252,7 @@ def test_a_wrong_wrapping_is_refused(
                 node.op_type = "Add"
         return model.SerializeToString(), manifest
 
-    monkeypatch.setattr(module, "wrap_onnx", shifted)
+    monkeypatch.setattr(module, "attach_processing", shifted)
     with pytest.raises(ParityError):
         bundle_from_onnx(
             theirs, foreign, folder / "m.trocar", source="x", frames=frames(), runner=run_onnx
@@ -258,27 +260,27 @@ def test_a_wrong_wrapping_is_refused(
     assert not (folder / "m.trocar").exists()
 
 
-def test_files_that_cannot_be_wrapped_say_why(folder: Path, foreign: Foreign) -> None:
+def test_files_that_cannot_be_wrapped_say_why(folder: Path, foreign: ExternalModel) -> None:
     with pytest.raises(BundleError, match="no valid ONNX"):
-        wrap_onnx(b"nothing", foreign, source="x.onnx")
+        attach_processing(b"nothing", foreign, source="x.onnx")
     fixed = onnx_of(SmallNet(), batch=None)
     with pytest.raises(ArgumentError, match="batches of 1 only"):
-        wrap_onnx(fixed, foreign, source="x.onnx")
+        attach_processing(fixed, foreign, source="x.onnx")
     other = onnx_of(SmallNet(), size=(32, 48))
     with pytest.raises(ArgumentError, match=r"expected one float32 input \[N, 3, 64, 96\]"):
-        wrap_onnx(other, foreign, source="x.onnx")
+        attach_processing(other, foreign, source="x.onnx")
     (folder / "spec.toml").write_text(SPEC + 'output = "masks"')
     named = read_spec(folder / "spec.toml", classes=None)
     with pytest.raises(ArgumentError, match="no output masks"):
-        wrap_onnx(onnx_of(SmallNet()), named, source="x.onnx")
+        attach_processing(onnx_of(SmallNet()), named, source="x.onnx")
 
 
 def test_a_frame_in_file_is_taken_as_it_is(
-    folder: Path, foreign: Foreign, small_onnx: bytes
+    folder: Path, foreign: ExternalModel, small_onnx: bytes
 ) -> None:
     model = onnx.load_model_from_string(small_onnx)
     del model.metadata_props[:]
-    data, manifest = wrap_onnx(model.SerializeToString(), foreign, source="x.onnx")
+    data, manifest = attach_processing(model.SerializeToString(), foreign, source="x.onnx")
     assert [o.name for o in manifest.outputs] == ["labels", "confidence"]
     kept = onnx.load_model_from_string(data)
     assert len(kept.graph.node) == len(model.graph.node)

@@ -15,7 +15,7 @@ from trocar.contract.errors import ArgumentError, BundleError
 from trocar.contract.manifest import InputSpec
 from trocar.export.graph.frame_graph import FrameGraph, Normalised
 from trocar.export.graph.from_torch import onnx_from_network
-from trocar.export.graph.model_file import load, logits_tensor, read_manifest, twin_from_onnx
+from trocar.export.graph.model_file import load, logits_tensor, read_manifest, with_logits_output
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920), (481, 333), (96, 128)])
@@ -67,7 +67,7 @@ def test_the_file_holds_its_manifest_and_no_trace_of_the_machine(small_onnx: byt
 def test_the_twin_is_the_same_graph_with_logits(
     small: nn.Module, small_onnx: bytes, tmp_path: Path
 ) -> None:
-    twin = twin_from_onnx(small_onnx)
+    twin = with_logits_output(small_onnx)
     onnx.checker.check_model(onnx.load_model_from_string(twin), full_check=True)
     (tmp_path / "twin.onnx").write_bytes(twin)
     frames = np.stack([scene(i, 130, 170) for i in range(2)])
@@ -89,7 +89,7 @@ def test_a_classifier_gives_scores_and_embedding(tmp_path: Path) -> None:
         ("embedding", ("batch", 8)),
     ]
     assert logits_tensor(load(data)) is None
-    assert twin_from_onnx(data) == data
+    assert with_logits_output(data) == data
     (tmp_path / "m.onnx").write_bytes(data)
     frames = np.stack([scene(i, 77, 91) for i in range(3)])
     got = run_onnx(tmp_path / "m.onnx")(frames)

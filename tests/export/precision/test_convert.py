@@ -16,12 +16,12 @@ from trocar.contract.bundle import open_bundle
 from trocar.contract.errors import ArgumentError, BundleError, DataError, ParityError
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.gate import Options
-from trocar.export.graph.body import body_nodes, layer_groups
+from trocar.export.graph.body import layer_groups, network_body
 from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.parity.limits import Limits
 from trocar.export.parity.types import GateFrame
 from trocar.export.precision.convert import convert
-from trocar.export.precision.float16 import activation_peaks, half_from_float, rounded_everywhere
+from trocar.export.precision.float16 import activation_peaks, convert_to_float16, emulate_float16
 
 SIZE = (96, 128)
 
@@ -91,7 +91,7 @@ def test_a_bundle_is_converted_and_proven(
 
 
 def test_preprocessing_and_outputs_stay_as_they_are(small_onnx: bytes) -> None:
-    data, kept = half_from_float(small_onnx)
+    data, kept = convert_to_float16(small_onnx)
     assert kept == []
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data), strict_mode=True)
     types = {v.name: v.type.tensor_type.elem_type for v in model.graph.value_info}
@@ -170,7 +170,7 @@ def test_activations_beyond_half_stay_float32(tmp_path: Path) -> None:
     data, _ = onnx_from_network(network, manifest_of())
     peaks = activation_peaks(data, frames_of(2))
     assert max(peaks.values()) > 65504
-    naive = rounded_everywhere(half_from_float(data)[0])(np.stack(frames_of(1)))
+    naive = emulate_float16(convert_to_float16(data)[0])(np.stack(frames_of(1)))
     assert not np.isfinite(naive["confidence"]).all()
     report = export_bundle(
         network,
@@ -271,4 +271,4 @@ def test_groups_cover_the_body_once(deeplab_onnx: bytes) -> None:
     groups = layer_groups(model)
     assert len(groups) == 16
     flat = [name for group in groups for name in group]
-    assert flat == [node.name for node in body_nodes(model)]
+    assert flat == [node.name for node in network_body(model)]

@@ -28,8 +28,8 @@ from trocar.contract.manifest import Manifest
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.gate import Options
 from trocar.export.parity.types import GateFrame, Infer
-from trocar.export.precision.float16 import half_from_float
-from trocar.export.precision.int8 import activation_ranges, int8_from_float
+from trocar.export.precision.float16 import convert_to_float16
+from trocar.export.precision.int8 import activation_ranges, convert_to_int8
 from trocar.export.tensorrt import build as engine_module
 from trocar.export.tensorrt.build import EngineOptions, build_engine
 from trocar.export.tensorrt.bundle_engines import add_engines, profile_from_flags, prune_engines
@@ -51,10 +51,10 @@ def test_engines_are_built_as_the_graph_says(
 ) -> None:
     model = deeplab_onnx
     if precision == "fp16":
-        model = half_from_float(model)[0]
+        model = convert_to_float16(model)[0]
     if precision == "int8":
         ranges = activation_ranges(model, frames_of(2))
-        model = int8_from_float(model, ranges, recipe="tensorrt")
+        model = convert_to_int8(model, ranges, recipe="tensorrt")
     steps: list[tuple[str, int, int]] = []
     built = build_engine(
         model, rtx(profile), precision=precision, progress=lambda *step: steps.append(step)
@@ -81,7 +81,7 @@ def test_a_graph_that_is_not_what_it_is_called_is_refused(small_onnx: bytes) -> 
 
 
 def test_the_cpu_recipe_is_refused_with_the_way_out(small_onnx: bytes) -> None:
-    model = int8_from_float(small_onnx, activation_ranges(small_onnx, frames_of(1)), recipe="cpu")
+    model = convert_to_int8(small_onnx, activation_ranges(small_onnx, frames_of(1)), recipe="cpu")
     with pytest.raises(BackendError) as caught:
         build_engine(model, rtx(), precision="int8")
     assert "--recipe tensorrt" in caught.value.remedy
@@ -96,7 +96,7 @@ def test_an_unknown_operator_is_named_with_its_layer(small_onnx: bytes) -> None:
 
 
 def test_too_little_memory_is_said_in_so_many_words(deeplab_onnx: bytes) -> None:
-    model = half_from_float(deeplab_onnx)[0]
+    model = convert_to_float16(deeplab_onnx)[0]
     big = Profile(minimum=(8, 1080, 1920), optimum=(8, 1080, 1920), maximum=(8, 1080, 1920))
     with pytest.raises(BackendError, match="too little memory") as caught:
         build_engine(model, rtx(big, workspace_mib=1), precision="fp16")
