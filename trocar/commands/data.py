@@ -43,14 +43,13 @@ def check_command(
     from trocar.train.data.tools.check import check
 
     table = ClassTable.read(classes) if classes else None
-    with progress_bar() as bar:
-        row = bar.add_task("reading", total=None)
+    with progress_bar("reading") as bar:
         report = check(
             folder,
             table=table,
             task=task,
             workers=workers,
-            progress=lambda done, total: bar.update(row, completed=done, total=total),
+            progress=bar.update,
         )
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
@@ -125,8 +124,7 @@ def phantom_command(
         clip_length=clip_length,
         fps=fps,
     )
-    with progress_bar() as bar:
-        row = bar.add_task("painting", total=frames * (2 if video else 1))
+    with progress_bar("painting", total=frames * (2 if video else 1)) as bar:
         write_phantom(
             out,
             config,
@@ -134,7 +132,7 @@ def phantom_command(
             masks=masks,
             shares=shares,
             workers=workers,
-            progress=lambda done: bar.update(row, completed=done),
+            progress=bar.update,
         )
     click.echo(f"wrote {frames} frames to {out}; look at them, then: trocar data check {out}")
 
@@ -166,14 +164,13 @@ def import_command(
     scan, layout = scan_frames(source, task=task)
     raise_faults(source, scan.faults)
     click.echo(f"recognised {layout}", err=True)
-    with progress_bar() as bar:
-        row = bar.add_task("converting", total=len(scan.frames))
+    with progress_bar("converting", total=len(scan.frames)) as bar:
         earlier = import_frames(
             scan.frames,
             out,
             image_format=image_format,
             workers=workers,
-            progress=lambda done, total: bar.update(row, completed=done, total=total),
+            progress=bar.update,
         )
     again = f", {earlier} of them by an earlier run" if earlier else ""
     click.echo(f"wrote {len(scan.frames)} frames{again}: {out}")
@@ -208,13 +205,12 @@ def frames_command(videos: tuple[Path, ...], out: Path, **flags: object) -> None
     from trocar.train.data.tools.extract_frames import CutConfig, cut_videos
 
     config = from_mapping(CutConfig, flags, source="command line")
-    with progress_bar() as bar:
-        row = bar.add_task("cutting", total=None)
+    with progress_bar("cutting") as bar:
         counts = cut_videos(
             videos,
             out,
             config,
-            progress=lambda done, total: bar.update(row, completed=done, total=total),
+            progress=bar.update,
         )
     left = ", ".join(f"{n} {reason}" for reason, n in counts.items() if reason != "taken")
     click.echo(f"took {counts['taken']} frames (left out: {left}): {out}")

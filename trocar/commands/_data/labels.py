@@ -71,8 +71,7 @@ def composite_command(
         found, table = read_foregrounds(source, table=table, class_name=class_name)
         foregrounds += found
     assert table is not None  # there is at least one source
-    with progress_bar() as bar:
-        row = bar.add_task("cloning", total=count)
+    with progress_bar("cloning", total=count) as bar:
         write_composites(
             frames,
             foregrounds,
@@ -82,7 +81,7 @@ def composite_command(
             config=config,
             seed=seed,
             unlabelled=0 if clean else 255,
-            progress=lambda done, total: bar.update(row, completed=done, total=total),
+            progress=bar.update,
         )
     click.echo(f"cloned {len(foregrounds)} instruments into {count} frames: {out}")
 
@@ -105,11 +104,8 @@ def labels_out_command(folder: Path, out: Path, kind: str, task: str | None) -> 
     from trocar.train.data.readers import open_frames
 
     frames = open_frames(folder, task=task)
-    with progress_bar() as bar:
-        row = bar.add_task("writing", total=len(frames))
-        export_labels(
-            frames, out, kind=kind, progress=lambda done, _: bar.update(row, completed=done)
-        )
+    with progress_bar("writing", total=len(frames)) as bar:
+        export_labels(frames, out, kind=kind, progress=bar.update)
     click.echo(f"wrote the labels of {len(frames)} frames: {out}")
 
 
@@ -123,13 +119,12 @@ def labels_in_command(source: Path, images: Path, out: Path, classes: Path | Non
     from trocar.train.data.annotations.exchange import import_labels
 
     table = ClassTable.read(classes) if classes else None
-    with progress_bar() as bar:
-        row = bar.add_task("reading", total=None)
+    with progress_bar("reading") as bar:
         import_labels(
             source,
             images,
             out,
             table=table,
-            progress=lambda done, total: bar.update(row, completed=done, total=total),
+            progress=bar.update,
         )
     click.echo(f"wrote {out}; next: trocar data check {out}")
