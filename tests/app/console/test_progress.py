@@ -43,9 +43,10 @@ def test_one_row_for_each_stage(terminal: io.StringIO) -> None:
         bar.update_stage("float32", 1, 3)
         bar.update_stage("float16", 1, 5)
         bar.update_stage("float32", 3, 3)
-    last = terminal.getvalue()
-    assert "3/3" in last and "1/5" in last
-    assert last.rstrip().count("float16") == last.rstrip().count("1/5")
+    *_, last = terminal.getvalue().split("float32")  # the rows as they were drawn last
+    assert "3/3" in last
+    assert last.count("float16") == 1
+    assert "1/5" in last
 
 
 def test_nothing_where_no_terminal_is(capsys: pytest.CaptureFixture[str]) -> None:
