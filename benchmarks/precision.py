@@ -82,7 +82,7 @@ def prepare(args: argparse.Namespace) -> None:
     from precision_kit import phantoms, real_frames, trained
 
     from trocar.export.bundle import convert_bundle, export_bundle
-    from trocar.export.gate import Options
+    from trocar.export.gate import ExportOptions
     from trocar.export.graph.model_file import with_logits_output
     from trocar.train.data.phantom import parts_table
 
@@ -110,7 +110,7 @@ def prepare(args: argparse.Namespace) -> None:
     sets = {"phantom": held_out, "real": real_frames()[: args.frames]}
     runner = onnxruntime_runner(args.threads)
     if not (work / "fp32").is_dir():
-        export_bundle(network, manifest, work / "fp32", frames=held_out, runner=runner)
+        export_bundle(network, manifest, work / "fp32", frames=held_out, open_model=runner)
     notes = work / "refused.json"
     refused: dict[str, str] = json.loads(notes.read_text()) if notes.is_file() else {}
     for precision in CONVERSIONS:
@@ -120,12 +120,12 @@ def prepare(args: argparse.Namespace) -> None:
         settings: dict[str, Any] = {"precision": precision, "calibration": calibration}
         todo: dict[str, Any] = {"frames": held_out, "runner": runner, "progress": told}
         try:
-            convert_bundle(work / "fp32", work / precision, options=Options(**settings), **todo)
+            convert_bundle(work / "fp32", work / precision, options=ExportOptions(**settings), **todo)
         except ParityError as error:
             refused[precision] = error.message
             notes.write_text(json.dumps(refused))
             settings["limits"] = OPEN
-            convert_bundle(work / "fp32", work / precision, options=Options(**settings), **todo)
+            convert_bundle(work / "fp32", work / precision, options=ExportOptions(**settings), **todo)
     whole = (work / "fp32" / MODEL).read_bytes()
     (work / "twin.onnx").write_bytes(with_logits_output(whole))
     reference = runner(work / "twin.onnx")
@@ -162,14 +162,14 @@ def compared(
     foreground = [c for c in report.classes[1:] if c["pixels"]]
     return {
         "frames": len(frames),
-        "equal": report.numbers["equal"],
+        "equal": report.metrics["equal"],
         "iou": min((c["agreement"] for c in foreground), default=None),
         "boundary_f": min((c["boundary_f"] for c in foreground), default=None),
-        "far": report.numbers["far"],
+        "far": report.metrics["non_tie_mismatch"],
         "truth": {side: report.truth[side]["mean_iou"] for side in ("reference", "candidate")}
         if report.truth
         else None,
-        "faults": list(report.faults),
+        "faults": list(report.failures),
     }
 
 

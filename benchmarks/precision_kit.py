@@ -45,7 +45,7 @@ def phantoms(count: int, size: tuple[int, int], *, first_clip: int) -> list[Gate
     """Frames of scenes that are drawn from ``first_clip`` on, two of each scene."""
     config = PhantomConfig(frames=count, size=size, clip_length=2, difficulty=0.3)
     return [
-        GateFrame(name=f"phantom {i}", image=frame.image, truth=frame.parts)
+        GateFrame(name=f"phantom {i}", image=frame.image, ground_truth=frame.parts)
         for i, frame in enumerate(phantom_frames(config, first_clip=first_clip))
     ]
 

@@ -221,7 +221,7 @@ def _with_manifest(data: bytes, manifest: Manifest) -> bytes:
     model = onnx.load_model_from_string(data)
     outputs = read_manifest(model).outputs
     write_manifest(model, replace(manifest, outputs=outputs))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def check_target(out: Path, options: ExportOptions) -> None:

@@ -156,7 +156,7 @@ def enroll_graph(enroller: nn.Module, store: ClassStore, names: list[str]) -> by
     assert program is not None
     model = program.model_proto
     strip_metadata(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

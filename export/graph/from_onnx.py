@@ -236,7 +236,7 @@ def _check_input(model: ModelProto, spec: ModelSpec, source: str) -> str:
             f"{source} is made for batches of {batch} only",
             remedy='export it with a dynamic batch, e.g. dynamic_shapes=({0: "batch"},)',
         )
-    return inputs[0].name
+    return str(inputs[0].name)
 
 
 def _output_names(model: ModelProto, spec: ModelSpec, source: str) -> list[str]:
@@ -281,7 +281,8 @@ def _has_frame_input(model: ModelProto) -> bool:
 
 
 def _opset(model: ModelProto) -> int:
-    return {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
+    versions: dict[str, int] = {entry.domain: entry.version for entry in model.opset_import}
+    return versions.get("", 0)
 
 
 def _shape(value: ValueInfoProto) -> list[int | str]:

@@ -103,7 +103,7 @@ def with_logits_output(data: bytes) -> bytes:
     )
     outputs = (*manifest.outputs, OutputSpec(name=LOGITS, dtype="float32", shape=shape))
     write_manifest(model, replace(manifest, outputs=outputs))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def logits_tensor(model: ModelProto) -> str | None:
@@ -114,7 +114,7 @@ def logits_tensor(model: ModelProto) -> str | None:
         node = producers.get(node.input[0])
     if node is None or node.op_type != "ArgMax":
         return None
-    return node.input[0]
+    return str(node.input[0])
 
 
 def label_outputs(size: tuple[int, int]) -> tuple[OutputSpec, ...]:

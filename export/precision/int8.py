@@ -129,7 +129,7 @@ def convert_to_int8(
     del model.opset_import[:]
     model.opset_import.extend(opsets)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _uses(model: ModelProto, domain: str) -> bool:

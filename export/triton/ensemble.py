@@ -171,7 +171,7 @@ def crop_graph(manifest: Manifest, size: tuple[int, int]) -> bytes:
     for node in model.graph.node:
         node.name = f"{node.output[0]}/{node.op_type}"
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _box_side(name: str, *, across: str, frame_side: str) -> str:

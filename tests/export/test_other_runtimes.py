@@ -29,7 +29,7 @@ def test_openvino_gives_the_same_labels(
     if precision == "fp16":
         data = convert_to_float16(data)[0]
     if precision == "int8":
-        data = convert_to_int8(data, activation_ranges(data, frames_of(3)), recipe="cpu")
+        data = convert_to_int8(data, activation_ranges(data, frames_of(3)), target="cpu")
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     core = openvino.Core()

@@ -125,12 +125,12 @@ class ExportRequest:
         yield from self.gate.faults()
 
 
-class RangeType(click.ParamType):
+class RangeType(click.ParamType):  # type: ignore[type-arg]
     """One value, or three as MIN:OPT:MAX; the command receives all three."""
 
     name = "range"
 
-    def __init__(self, kind: click.ParamType, form: str) -> None:
+    def __init__(self, kind: click.ParamType[Any], form: str) -> None:
         self.kind = kind
         self.form = form
 

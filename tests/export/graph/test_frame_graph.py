@@ -39,7 +39,7 @@ def test_labels_agree_at_every_size_and_batch_from_one_file(
 def test_confidence_is_the_largest_softmax(small: nn.Module) -> None:
     frames = torch.from_numpy(scene(0, 100, 90)[None])
     with torch.no_grad():
-        _, confidence, logits = FrameGraph(small, manifest_of(), twin=True)(frames)
+        _, confidence, logits = FrameGraph(small, manifest_of(), with_logits=True)(frames)
     expected = logits.softmax(1).amax(1)
     torch.testing.assert_close(confidence.float(), expected, atol=1e-3, rtol=0)
 
@@ -47,7 +47,7 @@ def test_confidence_is_the_largest_softmax(small: nn.Module) -> None:
 def test_a_frame_of_network_size_is_not_resized(small: nn.Module) -> None:
     frame = scene(3, 64, 96)
     with torch.no_grad():
-        whole = FrameGraph(small, manifest_of(), twin=True)(torch.from_numpy(frame[None]))[2]
+        whole = FrameGraph(small, manifest_of(), with_logits=True)(torch.from_numpy(frame[None]))[2]
         bare = small(torch.from_numpy(frame).permute(2, 0, 1)[None].float())
     torch.testing.assert_close(whole, bare)
 
@@ -73,7 +73,7 @@ def test_the_twin_is_the_same_graph_with_logits(
     frames = np.stack([scene(i, 130, 170) for i in range(2)])
     got = run_onnx(tmp_path / "twin.onnx")(frames)
     with torch.no_grad():
-        logits = FrameGraph(small, manifest_of(), twin=True)(torch.from_numpy(frames))[2]
+        logits = FrameGraph(small, manifest_of(), with_logits=True)(torch.from_numpy(frames))[2]
     np.testing.assert_allclose(got["logits"], logits.numpy(), atol=1e-3)
     assert (got["logits"].argmax(1) == got["labels"]).all()
     assert [o.name for o in read_manifest(load(twin)).outputs][-1] == "logits"

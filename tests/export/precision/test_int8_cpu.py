@@ -18,7 +18,8 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
 from trocar.contract.errors import ParityError
 from trocar.export.graph.body import layer_macs, trailing_nodes
-from trocar.export.precision.convert import _search
+from trocar.export.parity.types import Failure
+from trocar.export.precision.convert import _Search
 from trocar.export.precision.int8 import activation_ranges, convert_to_int8
 from trocar.export.precision.int8_cpu import (
     first_layer_space_to_depth,
@@ -200,7 +201,7 @@ def test_what_follows_the_last_layer_is_not_quantised(small_onnx: bytes) -> None
     (enlarging,) = trailing_nodes(model)
     assert enlarging.endswith("Resize")
     small = onnx.load_model_from_string(
-        convert_to_int8(small_onnx, activation_ranges(small_onnx, frames_of(2)), recipe="cpu")
+        convert_to_int8(small_onnx, activation_ranges(small_onnx, frames_of(2)), target="cpu")
     )
     made_by = {name: node for node in small.graph.node for name in node.output}
     resize = next(node for node in small.graph.node if node.name == enlarging)
@@ -211,7 +212,7 @@ def test_what_follows_the_last_layer_is_not_quantised(small_onnx: bytes) -> None
     assert kinds.count("BatchNormalization") == kinds.count("SpaceToDepth") == 1
 
 
-def test_work_is_counted_in_multiplications(small_onnx: bytes) -> None:
+def test_macs_are_counted_for_one_frame(small_onnx: bytes) -> None:
     work = layer_macs(onnx.load_model_from_string(small_onnx))
     # Network size 64x96; the first layer halves it.
     assert list(work.values()) == [n * 32 * 48 for n in (12 * 3 * 9, 12 * 12 * 9, 3 * 12)]
@@ -227,18 +228,19 @@ def searched(wanted: Collection[str], costs: dict[str, float]) -> set[str]:
     def build(stay: Collection[str]) -> bytes:
         return json.dumps(sorted(stay)).encode()
 
-    def judge(candidate: bytes) -> Any:
+    def evaluate(candidate: bytes) -> Any:
         stay = set(json.loads(candidate))
         converted = [name for (name,) in GROUPS if name not in stay]
         return SimpleNamespace(
             passed=set(wanted) <= stay,
-            faults=("a limit",),
+            failures=(Failure("mean_logit_difference", "a limit"),),
             precision="int8",
-            numbers={"mean_logit_difference": sum(costs[name] for name in converted)},
+            metrics={"mean_logit_difference": sum(costs[name] for name in converted)},
         )
 
-    made, out, about = _search(build, judge, GROUPS, WORK, set(), None)
+    made, out, about = _Search(build, evaluate, GROUPS, WORK, set()).run(None)
     assert set(json.loads(made)) == out
+    assert about["why"] == ["a limit"]
     assert [row["work"] for row in about["sensitivity"]] == WORK
     return out
 

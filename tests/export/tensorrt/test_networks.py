@@ -89,7 +89,9 @@ def test_trained_kinds_of_networks_become_engines(name: str, graphs: dict[str, b
     whole = built(graphs[name], "fp32")
     assert set(whole.sidecar.layers) == {"fp32"}
     # Comparisons with classes stay float32, as in `convert`.
-    half, _ = convert_to_float16(graphs[name], keep=class_dependent_nodes(load(graphs[name])))
+    half, _ = convert_to_float16(
+        graphs[name], keep_float32=class_dependent_nodes(load(graphs[name]))
+    )
     small = built(half, "fp16")
     assert small.sidecar.layers["fp16"] >= 10
     assert len(small.data) < len(whole.data)
@@ -101,7 +103,7 @@ def test_their_int8_graphs_become_engines_too(name: str, graphs: dict[str, bytes
     model = load(graphs[name])
     ranges = activation_ranges(graphs[name], frames_of(2))
     small = convert_to_int8(
-        graphs[name], ranges, recipe="tensorrt", leave_out=class_dependent_nodes(model)
+        graphs[name], ranges, target="tensorrt", keep_float32=class_dependent_nodes(model)
     )
     engine = built(small, "int8")
     assert engine.sidecar.layers["int8"] >= 10
