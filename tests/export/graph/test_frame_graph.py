@@ -156,5 +156,5 @@ def test_a_truncated_file_is_refused(small_onnx: bytes) -> None:
 def test_a_foreign_file_has_no_manifest(small_onnx: bytes) -> None:
     model = onnx.load_model_from_string(small_onnx)
     del model.metadata_props[:]
-    with pytest.raises(BundleError, match="trocar bundle"):
+    with pytest.raises(BundleError, match="trocar import-onnx"):
         read_manifest(model)
