@@ -1,10 +1,10 @@
-"""The manifest: what a deployable model is, what goes in, what comes out, and how far to trust it.
+"""The manifest of a deployable model: what it is, its input, its outputs and its golden margin.
 
     manifest = Manifest.from_json(text)
     manifest.input.height, manifest.classes.names, manifest.precision
 
-One JSON document in two places: ``manifest.json`` of a bundle (with the SHA-256 of every file) and,
-without those hashes, under `METADATA_KEY` of ``model.onnx``, so that the bare file works too.
+The same JSON document is in two places: in ``manifest.json`` of a bundle, with the SHA-256 of every
+file, and under `METADATA_KEY` of ``model.onnx``, without hashes. So ``model.onnx`` alone works too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trocar.contract.classes import MAX_CLASSES, ClassTable
 from trocar.contract.errors import BundleError, DataError, VersionError
 
 SCHEMA_VERSION = (1, 0)
-"""Major, minor. An unknown major is refused, an unknown minor's new fields are ignored."""
+"""Major, minor. An unknown major is refused; new fields of an unknown minor are ignored."""
 
 METADATA_KEY = "trocar_manifest"
 
@@ -32,7 +32,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_NETWORK_SIDE = 8192
 
 MAX_DEPTH = 100
-"""Levels of nesting in a manifest."""
+"""Largest depth of nesting in a manifest."""
+
+_REMEDY = "copy the bundle again from where it was made; if it was edited, export it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +73,20 @@ class OutputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a bundle is.
+    """The description of a deployable model.
 
     Attributes:
         name: Model name for people.
         task: ``segmentation`` or ``classification``.
-        method: Training method's name, e.g. ``supervised``.
+        method: Name of the training method, e.g. ``supervised``.
         classes: The class table, names and colours included.
-        input: What the graph takes.
-        outputs: What the graph gives; empty until exported.
+        input: The graph's input.
+        outputs: The graph's outputs; empty before the export.
         precision: Precision written into the graph: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
-        golden_margin: Pixels (or images) of the golden frame whose top-1/top-2 logit margin is
-            above this must come out equal in every runtime; twice the allowed logit difference.
-        source: Where it came from: checkpoint hash, recipe, steps, versions. Free-form JSON.
-        extra: What one method needs at run time, e.g. thresholds. Free-form JSON.
+        golden_margin: Pixels (or images) of the golden frame with a larger margin between their
+            two best logits must be equal in every runtime; twice the allowed logit difference.
+        source: Origin: checkpoint hash, recipe, steps, versions. Free-form JSON.
+        extra: Values that one method needs at run time, e.g. thresholds. Free-form JSON.
         files: SHA-256 of every other file of the bundle, by relative name with ``/``.
         schema: ``"major.minor"``.
     """
@@ -133,17 +135,13 @@ class Manifest:
         try:
             data = _strict_json(text)
         except (ValueError, RecursionError) as error:
-            raise BundleError(
-                f"{source} is not JSON: {error}", remedy="export the bundle again"
-            ) from error
+            raise BundleError(f"{source} is not JSON: {error}", remedy=_REMEDY) from error
         if not isinstance(data, dict):
-            raise BundleError(f"{source} is not a JSON object", remedy="export the bundle again")
+            raise BundleError(f"{source} is not a JSON object", remedy=_REMEDY)
         check_schema(data.get("schema"), source=source)
         faults = _faults(data)
         if faults:
-            raise BundleError(
-                f"{source} is malformed: " + "; ".join(faults), remedy="export the bundle again"
-            )
+            raise BundleError(f"{source} is malformed: " + "; ".join(faults), remedy=_REMEDY)
         try:
             classes = ClassTable.from_dicts(data["classes"])
         except DataError as error:
@@ -191,7 +189,7 @@ def check_schema(value: object, *, source: str) -> None:
     if (major.lstrip("0") or "0") != str(SCHEMA_VERSION[0]):
         raise VersionError(
             f"{source} is of schema version {text}; this release reads {SCHEMA_VERSION[0]}.x",
-            remedy="export it again with this release, or install the release that wrote it",
+            remedy="install the release that wrote it, or export again with this release",
         )
 
 
@@ -201,10 +199,10 @@ def _triple(value: Any) -> tuple[float, float, float]:
 
 
 def _strict_json(text: str | bytes) -> Any:
-    """JSON as RFC 8259 has it, UTF-8, without what Python adds; the C++ runtime reads no more.
+    """JSON of RFC 8259 in UTF-8, without Python's extensions, as the C++ runtime reads it.
 
     Raises:
-        ValueError: It is malformed, holds NaN or half of a surrogate pair, or is nested too deeply.
+        ValueError: It is malformed, has NaN or half of a surrogate pair, or is nested too deeply.
     """
 
     def refuse(name: str) -> None:
@@ -239,7 +237,7 @@ def _is_number(value: object) -> bool:
 
 
 def _faults(data: Mapping[str, Any]) -> list[str]:
-    """Every fault of the raw JSON, in words; the C++ runtime refuses the same documents."""
+    """Every fault of the raw JSON; the C++ runtime refuses the same documents."""
     faults: list[str] = []
     for key, kind in _FIELDS.items():
         if key not in data:
@@ -268,7 +266,7 @@ def _faults(data: Mapping[str, Any]) -> list[str]:
             faults.append(f"classes[{index}] is not usable: {str(row)[:200]}")
     for name, digest in data.get("files", {}).items():
         if not is_safe_name(name):
-            faults.append(f"file name {name!r} leaves the bundle")
+            faults.append(f"file name {name!r} is outside the bundle")
         if not (
             isinstance(digest, str)
             and len(digest) == 64
@@ -307,7 +305,7 @@ def _input_faults(spec: Mapping[str, Any]) -> list[str]:
         ):
             faults.append(f"input.{key} is not three numbers")
         elif key == "std" and not all(v > 0 for v in triple):
-            faults.append("input.std holds a value that is not above 0")
+            faults.append("input.std has a value that is not above 0")
     return faults
 
 
