@@ -1,6 +1,6 @@
 """Precision and speed of one network as float32, bfloat16, float16 and int8 on this CPU.
 
-    python benchmarks/precision.py prepare --work /tmp/precision --encoder resnet18 --size 512x640
+    python benchmarks/precision.py prepare --work /tmp/precision --encoder resnet18 --size 640x512
     python benchmarks/precision.py time --work /tmp/precision --results benchmarks/results
 
 ``prepare`` trains DeepLabV3+ for a moment on phantom scenes (or takes ``--run``, a run folder),
@@ -33,8 +33,8 @@ from trocar.export.parity.types import GateFrame, Infer, ParityReport
 # Limits that never refuse, for a conversion that the gate refuses: its speed is reported all the
 # same, and that it was refused.
 OPEN = Limits(
-    equal=0, class_agreement=0, boundary=0, max_logit_share=0, mean_logit_share=1, far=1,
-    lost=10**9, truth_drop=1,
+    min_pixel_agreement=0, min_class_iou=0, min_boundary_f1=0, max_logit_share=0,
+    mean_logit_share=1, max_mismatch=1, max_missed_components=10**9, max_miou_drop=1,
 )  # fmt: skip
 CONVERSIONS = ("fp16", "int8")
 WAYS = {
@@ -88,7 +88,7 @@ def prepare(args: argparse.Namespace) -> None:
 
     work: Path = args.work
     work.mkdir(parents=True, exist_ok=True)
-    height, width = (int(v) for v in args.size.split("x"))
+    width, height = (int(v) for v in args.size.split("x"))
     if args.run is not None:
         from trocar.train.state.checkpoint import load_deployable
 
@@ -118,17 +118,25 @@ def prepare(args: argparse.Namespace) -> None:
             continue
         print(f"convert to {precision}", flush=True)
         settings: dict[str, Any] = {"precision": precision, "calibration": calibration}
-        todo: dict[str, Any] = {"frames": held_out, "runner": runner, "progress": told}
+        todo: dict[str, Any] = {
+            "frames": held_out,
+            "open_model": runner,
+            "on_progress": print_progress,
+        }
         try:
-            convert_bundle(work / "fp32", work / precision, options=ExportOptions(**settings), **todo)
+            convert_bundle(
+                work / "fp32", work / precision, options=ExportOptions(**settings), **todo
+            )
         except ParityError as error:
             refused[precision] = error.message
             notes.write_text(json.dumps(refused))
             settings["limits"] = OPEN
-            convert_bundle(work / "fp32", work / precision, options=ExportOptions(**settings), **todo)
+            convert_bundle(
+                work / "fp32", work / precision, options=ExportOptions(**settings), **todo
+            )
     whole = (work / "fp32" / MODEL).read_bytes()
-    (work / "twin.onnx").write_bytes(with_logits_output(whole))
-    reference = runner(work / "twin.onnx")
+    (work / "with_logits.onnx").write_bytes(with_logits_output(whole))
+    reference = runner(work / "with_logits.onnx")
     rows: dict[str, Any] = {}
     for way, (bundle, precision, _) in WAYS.items():
         print(f"compare {way}", flush=True)
@@ -148,7 +156,7 @@ def prepare(args: argparse.Namespace) -> None:
     (work / "agreement.json").write_text(json.dumps({"arguments": about, "rows": rows}, indent=1))
 
 
-def told(stage: str, done: int, total: int) -> None:
+def print_progress(stage: str, done: int, total: int) -> None:
     """Progress, a line a step."""
     print(f"  {stage} {done}/{total}", flush=True)
 
@@ -166,10 +174,12 @@ def compared(
         "iou": min((c["agreement"] for c in foreground), default=None),
         "boundary_f": min((c["boundary_f"] for c in foreground), default=None),
         "far": report.metrics["non_tie_mismatch"],
-        "truth": {side: report.truth[side]["mean_iou"] for side in ("reference", "candidate")}
-        if report.truth
+        "truth": {
+            side: report.ground_truth[side]["mean_iou"] for side in ("reference", "candidate")
+        }
+        if report.ground_truth
         else None,
-        "faults": list(report.failures),
+        "faults": [failure.text for failure in report.failures],
     }
 
 
@@ -283,7 +293,7 @@ def main() -> None:
     parts = parser.add_subparsers(required=True)
     making = parts.add_parser("prepare")
     making.add_argument("--encoder", default="resnet18")
-    making.add_argument("--size", default="512x640", help="HEIGHTxWIDTH of the network")
+    making.add_argument("--size", default="640x512", help="WIDTHxHEIGHT of the network")
     making.add_argument("--steps", type=int, default=500)
     making.add_argument("--frames", type=int, default=12, help="held-out frames of each kind")
     making.add_argument("--calibration", type=int, default=24, help="frames for int8")

@@ -208,9 +208,9 @@ def _strict_json(text: str | bytes) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no JSON number")
 
-    whole = text.decode("utf-8") if isinstance(text, bytes) else text
-    whole.encode("utf-8")
-    data = json.loads(whole, parse_constant=refuse)
+    document = text.decode("utf-8") if isinstance(text, bytes) else text
+    document.encode("utf-8")
+    data = json.loads(document, parse_constant=refuse)
     level = [data]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []

@@ -148,7 +148,7 @@ def _make(module: str) -> nn.Module:
     except ImportError as error:
         raise ConfigError(
             f"cannot import {package!r}: {error}",
-            remedy="install it in this environment, or run from the folder that holds it",
+            remedy="install it in this environment, or run from the folder that has it",
         ) from error
     maker = getattr(loaded, factory, None)
     if not callable(maker):

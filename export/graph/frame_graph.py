@@ -47,7 +47,7 @@ class FrameGraph(nn.Module):
 
         ``classes``: class tensors that a classifier uses instead of its own.
         """
-        # The cast stands before the transpose because TensorRT refuses to transpose uint8.
+        # The cast is before the transpose because TensorRT refuses to transpose uint8.
         image = frame.to(torch.float32).permute(0, 3, 1, 2)  # [N,3,H,W] 0..255
         # TensorRT has no antialiasing; training resizes in the same way.
         image = functional.interpolate(

@@ -65,9 +65,9 @@ def read_manifest(model: ModelProto, *, source: str = "model.onnx") -> Manifest:
 
 def write_manifest(model: ModelProto, manifest: Manifest) -> None:
     """Puts the manifest, without file hashes, into an ONNX model's metadata."""
-    kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
+    others = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
     del model.metadata_props[:]
-    model.metadata_props.extend(kept)
+    model.metadata_props.extend(others)
     entry = model.metadata_props.add()
     entry.key = METADATA_KEY
     entry.value = manifest.without_files().to_json()

@@ -48,7 +48,7 @@ def convert_to_float16(
         The ONNX file, and the names of the body's nodes that stayed float32.
 
     Raises:
-        ArgumentError: The graph holds control flow.
+        ArgumentError: The graph has control flow.
     """
     import onnx
 

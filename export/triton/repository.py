@@ -132,7 +132,7 @@ def _engine(bundle: Bundle, options: TritonOptions) -> EngineSidecar | None:
     known = engines_of(bundle)
     if options.engine not in known:
         raise BundleError(
-            f"{bundle.path} holds no engine {options.engine}; it holds "
+            f"{bundle.path} has no engine {options.engine}; it has "
             + (", ".join(sorted(known)) or "none"),
             remedy="build one with `trocar export BUNDLE --engine tensorrt --engine-shape "
             "WIDTHxHEIGHT`",
@@ -156,22 +156,24 @@ def _golden_frame(bundle: Bundle, engine: str | None) -> Frame:
 def _client(name: str, manifest: Manifest) -> str:
     return f'''"""Sends one frame to the server.
 
-    pip install "tritonclient[grpc]" opencv-python-headless
+    pip install trocar "tritonclient[grpc]"
     tritonserver --model-repository THIS_FOLDER
-    python client_example.py picture.png
+    python client_example.py frame.png
 """
 
 import sys
+from pathlib import Path
 
-import cv2
 import tritonclient.grpc as triton
 
-frame = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)[None]  # [1, H, W, 3] uint8
+from trocar.contract.pictures import read_image
+
+frame = read_image(Path(sys.argv[1]))[None]  # [1, H, W, 3] uint8 RGB
 client = triton.InferenceServerClient("localhost:8001")
-wanted = triton.InferInput({manifest.input.name!r}, frame.shape, "UINT8")
-wanted.set_data_from_numpy(frame)
-answer = client.infer({name!r}, [wanted])
-for output in answer.get_response().outputs:
-    value = answer.as_numpy(output.name)
+request = triton.InferInput({manifest.input.name!r}, frame.shape, "UINT8")
+request.set_data_from_numpy(frame)
+result = client.infer({name!r}, [request])
+for output in result.get_response().outputs:
+    value = result.as_numpy(output.name)
     print(output.name, value.dtype, value.shape)
 '''

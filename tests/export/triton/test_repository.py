@@ -207,7 +207,7 @@ def test_what_cannot_be_written_leaves_nothing(finder: Path, namer: Path, tmp_pa
     (tmp_path / "there").mkdir()
     with pytest.raises(OutputExistsError):
         write_repository(finder, tmp_path / "there", TritonOptions())
-    with pytest.raises(BundleError, match="holds no engine"):
+    with pytest.raises(BundleError, match="has no engine"):
         write_repository(finder, tmp_path / "m", TritonOptions(engine="engines/x.engine"))
     with pytest.raises(BundleError, match="the two stages are classification"):
         write_repository(namer, tmp_path / "m", TritonOptions(), classifier=finder)
