@@ -130,17 +130,17 @@ def write_bundle(
 
     Args:
         path: Folder to make; by convention it ends with ``.trocar``.
-        manifest: Its ``files`` are rewritten by the hashes of what is written.
+        manifest: Its ``files`` are replaced by the hashes of what is written.
         files: Content by relative name.
-        overwrite: Replace a bundle that exists; another folder is never rewritten.
+        overwrite: Replace a bundle that exists; another folder is never replaced.
 
     Raises:
-        OutputExistsError: ``path`` exists and may not be rewritten.
+        OutputExistsError: ``path`` exists and may not be replaced.
         SinkError: The disk is full or not writable; nothing is left behind.
     """
     target = Path(path)
     check_output(target, overwrite=overwrite)
-    with rewritten_folder(target) as temporary:
+    with replaced_folder(target) as temporary:
         hashes = {name: _write_content(temporary, name, content) for name, content in files.items()}
         complete = replace(manifest, files=dict(sorted(hashes.items())))
         (temporary / MANIFEST).write_text(complete.to_json(), encoding="utf-8")
@@ -205,7 +205,7 @@ def check_output(target: Path, *, overwrite: bool = False) -> None:
     """Refuses to replace what exists.
 
     Raises:
-        OutputExistsError: ``target`` exists and is not a bundle, or may not be rewritten.
+        OutputExistsError: ``target`` exists and is not a bundle, or may not be replaced.
     """
     if not target.exists():
         return
@@ -215,13 +215,13 @@ def check_output(target: Path, *, overwrite: bool = False) -> None:
         )
     if not (target / MANIFEST).is_file():
         raise OutputExistsError(
-            f"{target} exists and is not a Trocar bundle, so it is not rewritten",
+            f"{target} exists and is not a Trocar bundle, so it is not replaced",
             remedy="choose another name",
         )
 
 
 @contextlib.contextmanager
-def rewritten_folder(target: Path) -> Iterator[Path]:
+def replaced_folder(target: Path) -> Iterator[Path]:
     """Gives a temporary folder beside ``target``, and renames it to ``target`` after the block.
 
     After an exception or Ctrl-C the temporary folder is removed and ``target`` is unchanged.
