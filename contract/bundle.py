@@ -167,7 +167,7 @@ def update_bundle(
         manifest: The manifest to write instead (its ``files`` are computed); default: as it was.
 
     Raises:
-        BundleError: A name has other content already, or is outside the bundle.
+        BundleError: A name has other content already, or leaves the bundle.
         SinkError: The disk is full or not writable; the bundle is as it was.
     """
     removed = set(remove)
@@ -215,7 +215,7 @@ def check_output(target: Path, *, overwrite: bool = False) -> None:
         )
     if not (target / MANIFEST).is_file():
         raise OutputExistsError(
-            f"{target} exists and is not a Trocar bundle, so it is not replaced",
+            f"{target} exists and is not a Trocar bundle; it is never replaced",
             remedy="choose another name",
         )
 
@@ -287,7 +287,7 @@ def _digest(content: Content) -> str:
 
 def _write_content(root: Path, name: str, content: Content) -> str:
     if not is_safe_name(name):
-        raise BundleError(f"{name!r} is outside the bundle", remedy="use a plain relative name")
+        raise BundleError(f"{name!r} leaves the bundle, or is not a plain name", remedy="use a plain relative name")
     file = root / name
     file.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, Path):

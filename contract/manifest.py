@@ -266,7 +266,7 @@ def _faults(data: Mapping[str, Any]) -> list[str]:
             faults.append(f"classes[{index}] is not usable: {str(row)[:200]}")
     for name, digest in data.get("files", {}).items():
         if not is_safe_name(name):
-            faults.append(f"file name {name!r} is outside the bundle")
+            faults.append(f"file name {name!r} leaves the bundle")
         if not (
             isinstance(digest, str)
             and len(digest) == 64
@@ -305,7 +305,7 @@ def _input_faults(spec: Mapping[str, Any]) -> list[str]:
         ):
             faults.append(f"input.{key} is not three numbers")
         elif key == "std" and not all(v > 0 for v in triple):
-            faults.append("input.std has a value that is not above 0")
+            faults.append("input.std holds a value that is not above 0")
     return faults
 
 

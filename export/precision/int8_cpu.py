@@ -69,7 +69,7 @@ def fuse_normalisation(model: ModelProto) -> bool:
         if node.op_type in ("Mul", "Div"):
             scale = work(scale, value)
     last = chain[0][0]
-    base = f"{last.name}/fused"
+    base = f"{last.name}/joined"
     values = {"scale": scale, "offset": offset, "mean": 0 * scale, "variance": 0 * scale + 1}
     for key, array in values.items():
         graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), f"{base}/{key}"))
