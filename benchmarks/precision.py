@@ -1,6 +1,6 @@
 """Precision and speed of one network as float32, bfloat16, float16 and int8 on this CPU.
 
-    python benchmarks/precision.py prepare --work /tmp/precision --encoder resnet18 --size 512x640
+    python benchmarks/precision.py prepare --work /tmp/precision --encoder resnet18 --size 640x512
     python benchmarks/precision.py time --work /tmp/precision --results benchmarks/results
 
 ``prepare`` trains DeepLabV3+ briefly on phantom scenes (or loads the run folder ``--run``), exports
@@ -33,8 +33,8 @@ from trocar.export.parity.types import GateFrame, Infer, ParityReport
 # Limits that accept everything, for a conversion that the gate refuses: the table gives its speed
 # and says that it was refused.
 OPEN = Limits(
-    equal=0, class_agreement=0, boundary=0, max_logit_share=0, mean_logit_share=1, far=1,
-    lost=10**9, truth_drop=1,
+    min_pixel_agreement=0, min_class_iou=0, min_boundary_f1=0, max_logit_share=0,
+    mean_logit_share=1, max_mismatch=1, max_missed_components=10**9, max_miou_drop=1,
 )  # fmt: skip
 CONVERSIONS = ("fp16", "int8")
 
@@ -73,13 +73,13 @@ def prepare(args: argparse.Namespace) -> None:
     from helpers.precision.data import phantoms, real_frames, trained
 
     from trocar.export.bundle import convert_bundle, export_bundle
-    from trocar.export.gate import Options
-    from trocar.export.graph.model_file import twin_from_onnx
+    from trocar.export.gate import ExportOptions
+    from trocar.export.graph.model_file import with_logits_output
     from trocar.train.data.phantom import parts_table
 
     work: Path = args.work
     work.mkdir(parents=True, exist_ok=True)
-    height, width = (int(v) for v in args.size.split("x"))
+    width, height = (int(v) for v in args.size.split("x"))
     if args.run is not None:
         from trocar.train.state.checkpoint import load_deployable
 
@@ -101,7 +101,7 @@ def prepare(args: argparse.Namespace) -> None:
     sets = {"phantom": held_out, "real": real_frames()[: args.frames]}
     runner = onnxruntime_runner(args.threads)
     if not (work / "fp32").is_dir():
-        export_bundle(network, manifest, work / "fp32", frames=held_out, runner=runner)
+        export_bundle(network, manifest, work / "fp32", frames=held_out, open_model=runner)
     notes = work / "refused.json"
     refused: dict[str, str] = json.loads(notes.read_text()) if notes.is_file() else {}
     for precision in CONVERSIONS:
@@ -109,17 +109,25 @@ def prepare(args: argparse.Namespace) -> None:
             continue
         print(f"convert to {precision}", flush=True)
         settings: dict[str, Any] = {"precision": precision, "calibration": calibration}
-        todo: dict[str, Any] = {"frames": held_out, "runner": runner, "progress": told}
+        todo: dict[str, Any] = {
+            "frames": held_out,
+            "open_model": runner,
+            "on_progress": print_progress,
+        }
         try:
-            convert_bundle(work / "fp32", work / precision, options=Options(**settings), **todo)
+            convert_bundle(
+                work / "fp32", work / precision, options=ExportOptions(**settings), **todo
+            )
         except ParityError as error:
             refused[precision] = error.message
             notes.write_text(json.dumps(refused))
             settings["limits"] = OPEN
-            convert_bundle(work / "fp32", work / precision, options=Options(**settings), **todo)
+            convert_bundle(
+                work / "fp32", work / precision, options=ExportOptions(**settings), **todo
+            )
     whole = (work / "fp32" / MODEL).read_bytes()
-    (work / "twin.onnx").write_bytes(twin_from_onnx(whole))
-    reference = runner(work / "twin.onnx")
+    (work / "with_logits.onnx").write_bytes(with_logits_output(whole))
+    reference = runner(work / "with_logits.onnx")
     rows: dict[str, Any] = {}
     for way, (bundle, precision, _) in CONFIGURATIONS.items():
         print(f"compare {way}", flush=True)
@@ -139,8 +147,8 @@ def prepare(args: argparse.Namespace) -> None:
     (work / "agreement.json").write_text(json.dumps({"arguments": about, "rows": rows}, indent=1))
 
 
-def told(stage: str, done: int, total: int) -> None:
-    """Print the progress of a stage."""
+def print_progress(stage: str, done: int, total: int) -> None:
+    """Progress, a line a step."""
     print(f"  {stage} {done}/{total}", flush=True)
 
 
@@ -153,14 +161,16 @@ def compared(
     foreground = [c for c in report.classes[1:] if c["pixels"]]
     return {
         "frames": len(frames),
-        "equal": report.numbers["equal"],
+        "equal": report.metrics["equal"],
         "iou": min((c["agreement"] for c in foreground), default=None),
         "boundary_f": min((c["boundary_f"] for c in foreground), default=None),
-        "far": report.numbers["far"],
-        "truth": {side: report.truth[side]["mean_iou"] for side in ("reference", "candidate")}
-        if report.truth
+        "far": report.metrics["non_tie_mismatch"],
+        "truth": {
+            side: report.ground_truth[side]["mean_iou"] for side in ("reference", "candidate")
+        }
+        if report.ground_truth
         else None,
-        "faults": list(report.faults),
+        "faults": [failure.text for failure in report.failures],
     }
 
 
@@ -205,7 +215,7 @@ def main() -> None:
     parts = parser.add_subparsers(required=True)
     making = parts.add_parser("prepare")
     making.add_argument("--encoder", default="resnet18")
-    making.add_argument("--size", default="512x640", help="HEIGHTxWIDTH of the network")
+    making.add_argument("--size", default="640x512", help="WIDTHxHEIGHT of the network")
     making.add_argument("--steps", type=int, default=500)
     making.add_argument("--frames", type=int, default=12, help="held-out frames of each kind")
     making.add_argument("--calibration", type=int, default=24, help="frames for int8")

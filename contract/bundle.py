@@ -1,12 +1,12 @@
-"""A bundle on disk: written whole or not at all, opened only when every hash is right.
+"""A bundle on disk: written completely or not at all, opened only if every hash matches.
 
     write_bundle("model.trocar", manifest, {"model.onnx": data, "golden.npz": golden})
     bundle = open_bundle("model.trocar")
     bundle.read("golden.npz")
 
-A bundle is a folder: ``manifest.json``, ``model.onnx``, ``golden.npz``, ``parity.json``, for
+A bundle is a folder with ``manifest.json``, ``model.onnx``, ``golden.npz``, ``parity.json``, for
 classifiers the centroids or enrolled classes, and ``engines/``. Files that the manifest does not
-list are ignored: a crash during `update_bundle` leaves at worst such a file, never a broken bundle.
+list are ignored: a crash during `update_bundle` can leave such a file, but no broken bundle.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Content = bytes | Path
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files were found to be what the manifest says.
+    """A bundle whose files match the hashes in its manifest.
 
     Attributes:
         path: The folder.
@@ -64,8 +64,8 @@ class Bundle:
         digest = self.manifest.files.get(name)
         if digest is None:
             raise BundleError(
-                f"{self.path} holds no {name}; it holds {', '.join(sorted(self.manifest.files))}",
-                remedy="export the bundle again with what you need",
+                f"{self.path} has no {name}; it has {', '.join(sorted(self.manifest.files))}",
+                remedy="name one of these, or export the bundle again with that file",
             )
         try:
             data = (self.path / name).read_bytes()
@@ -82,7 +82,7 @@ def open_bundle(path: str | Path) -> Bundle:
     """Opens a bundle and checks the hash of every file that its manifest lists.
 
     Raises:
-        BundleError: It is no bundle, or a listed file is missing or unreadable.
+        BundleError: It is not a bundle, or a listed file is missing or unreadable.
         IntegrityError: A file's SHA-256 is not the manifest's.
         VersionError: Its schema is of another major version.
     """
@@ -90,7 +90,7 @@ def open_bundle(path: str | Path) -> Bundle:
     document = root / MANIFEST
     if not document.is_file():
         raise BundleError(
-            f"{root} is no Trocar bundle: there is no {MANIFEST} in it",
+            f"{root} is not a Trocar bundle: it has no {MANIFEST}",
             remedy="name the folder that `trocar export` wrote",
         )
     try:
@@ -98,20 +98,23 @@ def open_bundle(path: str | Path) -> Bundle:
     except OSError as error:
         raise BundleError(f"cannot read {document}: {error}", remedy="check the disk") from error
     if MODEL not in manifest.files:
-        raise BundleError(f"{document} lists no {MODEL}", remedy="export the bundle again")
+        raise BundleError(
+            f"{document} lists no {MODEL}", remedy="copy the bundle again, or export it again"
+        )
     for name, digest in manifest.files.items():
         file = root / name
         if not file.is_file():
             raise BundleError(
-                f"{root} is not whole: {name} is missing", remedy="copy or export the bundle again"
+                f"{root} is incomplete: {name} is missing",
+                remedy="copy the bundle again from where it was made",
             )
         try:
-            found = sha256_of(file)
+            actual = sha256_of(file)
         except OSError as error:
             raise BundleError(
                 f"cannot read {file}: {error}", remedy="copy the bundle again"
             ) from error
-        if found != digest:
+        if actual != digest:
             raise _hash_differs(root, name)
     return Bundle(root, manifest)
 
@@ -129,7 +132,7 @@ def write_bundle(
         path: Folder to make; by convention it ends with ``.trocar``.
         manifest: Its ``files`` are replaced by the hashes of what is written.
         files: Content by relative name.
-        overwrite: Replace a bundle that is there already (never any other folder).
+        overwrite: Replace a bundle that exists; another folder is never replaced.
 
     Raises:
         OutputExistsError: ``path`` exists and may not be replaced.
@@ -138,10 +141,10 @@ def write_bundle(
     target = Path(path)
     check_output(target, overwrite=overwrite)
     with replaced_folder(target) as temporary:
-        hashes = {name: _place(temporary, name, content) for name, content in files.items()}
-        whole = replace(manifest, files=dict(sorted(hashes.items())))
-        (temporary / MANIFEST).write_text(whole.to_json(), encoding="utf-8")
-    return Bundle(target, whole)
+        hashes = {name: _write_content(temporary, name, content) for name, content in files.items()}
+        complete = replace(manifest, files=dict(sorted(hashes.items())))
+        (temporary / MANIFEST).write_text(complete.to_json(), encoding="utf-8")
+    return Bundle(target, complete)
 
 
 def update_bundle(
@@ -151,11 +154,11 @@ def update_bundle(
     remove: Iterable[str] = (),
     manifest: Manifest | None = None,
 ) -> Bundle:
-    """Adds and removes files of a bundle so that it is whole at every moment.
+    """Adds and removes files of a bundle; the bundle is complete at every moment.
 
-    New files are placed first, then the manifest is replaced by one rename, then removed files are
-    deleted. So content that changes needs a new name: an added name that the manifest lists with
-    another hash is refused.
+    New files are written first. Then one rename replaces the manifest, and removed files are
+    deleted. So changed content needs a new name: a name that the manifest lists with another hash
+    is refused.
 
     Args:
         bundle: The bundle as opened.
@@ -164,44 +167,45 @@ def update_bundle(
         manifest: The manifest to write instead (its ``files`` are computed); default: as it was.
 
     Raises:
-        BundleError: A name is taken by other content, or leaves the bundle.
+        BundleError: A name has other content already, or leaves the bundle.
         SinkError: The disk is full or not writable; the bundle is as it was.
     """
-    gone = set(remove)
-    files = {n: h for n, h in bundle.manifest.files.items() if n not in gone}
-    placed: list[Path] = []
+    removed = set(remove)
+    files = {n: h for n, h in bundle.manifest.files.items() if n not in removed}
+    written: list[Path] = []
     try:
         for name, content in (add or {}).items():
             known = bundle.manifest.files.get(name)
             digest = _digest(content)
             if known is not None and known != digest:
                 raise BundleError(
-                    f"{name} is in {bundle.path} already, with other content",
-                    remedy="give the new content a name of its own",
+                    f"{bundle.path} has {name} already, with other content",
+                    remedy="give the new content another name",
                 )
             if known is None:
-                placed.append(bundle.path / name)
-                _place(bundle.path, name, content)
+                written.append(bundle.path / name)
+                _write_content(bundle.path, name, content)
             files[name] = digest
-        whole = replace(manifest or bundle.manifest, files=dict(sorted(files.items())))
-        write_atomic(bundle.path / MANIFEST, whole.to_json().encode())
+        complete = replace(manifest or bundle.manifest, files=dict(sorted(files.items())))
+        write_atomic(bundle.path / MANIFEST, complete.to_json().encode())
     except OSError as error:
-        _unlink(placed)
+        _unlink(written)
         raise SinkError(
-            f"cannot write into {bundle.path}: {error}", remedy="free space or mend permissions"
+            f"cannot write into {bundle.path}: {error}",
+            remedy="free space or correct the permissions",
         ) from error
     except BaseException:
-        _unlink(placed)
+        _unlink(written)
         raise
-    _unlink(bundle.path / name for name in gone if name not in files)
-    return Bundle(bundle.path, whole)
+    _unlink(bundle.path / name for name in removed if name not in files)
+    return Bundle(bundle.path, complete)
 
 
 def check_output(target: Path, *, overwrite: bool = False) -> None:
-    """Refuses to write over what is there.
+    """Refuses to replace what exists.
 
     Raises:
-        OutputExistsError: ``target`` exists and is no bundle, or may not be replaced.
+        OutputExistsError: ``target`` exists and is not a bundle, or may not be replaced.
     """
     if not target.exists():
         return
@@ -211,16 +215,16 @@ def check_output(target: Path, *, overwrite: bool = False) -> None:
         )
     if not (target / MANIFEST).is_file():
         raise OutputExistsError(
-            f"{target} exists and is no Trocar bundle; it is never replaced",
+            f"{target} exists and is not a Trocar bundle; it is never replaced",
             remedy="choose another name",
         )
 
 
 @contextlib.contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """Gives a temporary folder beside ``target`` that takes its place when the block succeeds.
+    """Gives a temporary folder beside ``target``, and renames it to ``target`` after the block.
 
-    On any exception, Ctrl-C included, the temporary folder is removed and ``target`` is as it was.
+    After an exception or Ctrl-C the temporary folder is removed and ``target`` is unchanged.
 
     Raises:
         SinkError: An ``OSError`` inside the block or on renaming.
@@ -240,7 +244,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
             os.replace(temporary, target)
     except OSError as error:
         raise SinkError(
-            f"cannot write {target}: {error}", remedy="free space or mend permissions"
+            f"cannot write {target}: {error}", remedy="free space or correct the permissions"
         ) from error
     finally:
         if temporary is not None:
@@ -281,9 +285,12 @@ def _digest(content: Content) -> str:
     return sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
 
 
-def _place(root: Path, name: str, content: Content) -> str:
+def _write_content(root: Path, name: str, content: Content) -> str:
     if not is_safe_name(name):
-        raise BundleError(f"{name!r} leaves the bundle", remedy="use a plain relative name")
+        raise BundleError(
+            f"{name!r} leaves the bundle, or is not a plain name",
+            remedy="use a plain relative name",
+        )
     file = root / name
     file.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, Path):
@@ -301,6 +308,6 @@ def _unlink(files: Iterable[Path]) -> None:
 
 def _hash_differs(root: Path, name: str) -> IntegrityError:
     return IntegrityError(
-        f"{name} in {root} was changed after export: its SHA-256 is not the manifest's",
-        remedy="copy the bundle again from where it was made, or export it again",
+        f"{name} in {root} differs from what was exported: its SHA-256 is not the manifest's",
+        remedy="copy the bundle again from where it was made; if it was edited, export it again",
     )

@@ -1,38 +1,58 @@
-"""Engines beside a bundle's graph: what their JSON sidecars say and when an engine fits.
+"""TensorRT engines in a bundle: their JSON sidecars, and whether an engine fits a machine.
 
     sidecar = EngineSidecar.from_json(bundle.read("engines/rtx.json"))
-    engine_fitness(sidecar, here)      # [] or every difference in words
+    engine_fitness(sidecar, here)      # [], or every difference in words
 
-An engine is a plain serialized TensorRT engine, ``engines/NAME.engine``, with ``engines/NAME.json``
-and, since an engine may take one frame size only, a golden frame of that size in
-``engines/NAME.golden.npz``.
+An engine is a plain serialized TensorRT engine, ``engines/NAME.engine``. Beside it are its sidecar
+``engines/NAME.json`` and a golden frame in ``engines/NAME.golden.npz``, because an engine may take
+one frame size only.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from types import ModuleType
 from typing import Any
 
 from trocar.contract.bundle import Bundle
-from trocar.contract.errors import BundleError
+from trocar.contract.errors import BundleError, MissingExtraError
 from trocar.contract.manifest import check_schema
 
 FOLDER = "engines"
-FLAVOURS = ("tensorrt", "tensorrt-rtx")
-LIBRARIES: Mapping[str, tuple[str, str]] = {
-    "tensorrt": ("tensorrt", "gpu"),
-    "tensorrt-rtx": ("tensorrt_rtx", "rtx"),
+
+
+@dataclass(frozen=True)
+class EngineLibrary:
+    """The library that builds and runs engines of one flavour.
+
+    Attributes:
+        title: Name for people.
+        module: Name of the Python package.
+        extra: Extra of ``pip install 'trocar[…]'`` that installs it.
+    """
+
+    title: str
+    module: str
+    extra: str
+
+
+LIBRARIES: Mapping[str, EngineLibrary] = {
+    "tensorrt": EngineLibrary("TensorRT", "tensorrt", "gpu"),
+    "tensorrt-rtx": EngineLibrary("TensorRT for RTX", "tensorrt_rtx", "rtx"),
 }
-"""Python module of each flavour's library, and the extra that installs it."""
+"""The library of each flavour of engines."""
+
+FLAVOURS = tuple(LIBRARIES)
 
 HARDWARE = ("this-gpu", "same-capability", "ampere-and-later", "any-rtx")
-"""On what an engine runs besides the GPU it was built on; the last is TensorRT for RTX's own."""
+"""GPUs that an engine runs on; ``any-rtx`` is for TensorRT for RTX only."""
 
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-"""Compute capabilities that TensorRT for RTX builds for."""
+"""Compute capabilities of the GPUs that TensorRT for RTX supports."""
 
 Shape = tuple[int, int, int]
 """Batch, height, width."""
@@ -70,31 +90,35 @@ class Profile:
         return f"{_shape_text(self.minimum)} to {_shape_text(self.maximum)}"
 
 
+# Keys of the sidecar's JSON that differ from the names of the fields.
+_JSON_KEYS = {"verified": "proven", "verification": "proof"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineSidecar:
     """What an engine is.
 
     Attributes:
         flavour: One of `FLAVOURS`.
-        version: Of the library that built it, e.g. ``"10.16.1.11"``.
-        onnx_sha256: Of the bundle's ``model.onnx`` that it was built from.
-        engine_sha256: Of the engine file.
-        precision: What was asked for, which is what the graph says.
-        precision_found: What the layers compute in.
-        precision_source: Where that was read: ``network`` (the strongly typed network that was
-            built) or ``engine`` (the engine's inspector).
-        layers: Convolutions and matrix products by precision.
-        profile: Shapes it takes.
+        version: Version of the library that built it, e.g. ``"10.16.1.11"``.
+        onnx_sha256: SHA-256 of the bundle's ``model.onnx`` that it was built from.
+        engine_sha256: SHA-256 of the engine file.
+        precision: Precision of the graph.
+        precision_found: Precision of the layers of the engine.
+        precision_source: Where ``precision_found`` was read: ``network`` (the strongly typed
+            network that was built) or ``engine`` (the engine's inspector).
+        layers: Number of convolutions and matrix products by precision.
+        profile: Input shapes that it takes.
         gpu: Name of the GPU it was built on; empty without one.
         capability: Compute capability of that GPU, e.g. ``"8.9"``; empty without one.
         hardware: One of `HARDWARE`.
         version_compatible: Whether later versions of the same major may load it.
-        stripped: Whether its weights were left out and must be refitted from ``model.onnx``.
+        stripped: Whether it has no weights: they are refitted from ``model.onnx`` on loading.
         refittable: Whether its weights can be replaced.
-        platform: e.g. ``linux-x86_64``.
-        options: Workspace, optimisation level and the like, as they were given.
-        proven: Whether the engine itself ran through the parity gate.
-        proof: What was found, or why it was not run.
+        platform: Result of `platform_tag` where it was built, e.g. ``linux-x86_64``.
+        options: Workspace, optimisation level and other build options, as they were given.
+        verified: Whether the engine itself passed the parity gate (``proven`` in JSON).
+        verification: Result of the gate, or why it was not run (``proof`` in JSON).
         schema: ``"major.minor"``.
     """
 
@@ -115,13 +139,14 @@ class EngineSidecar:
     refittable: bool = False
     platform: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
-    proven: bool = False
-    proof: str = ""
+    verified: bool = False
+    verification: str = ""
     schema: str = "1.0"
 
     def to_json(self) -> str:
         """The JSON text of the sidecar."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        data = {_JSON_KEYS.get(name, name): value for name, value in asdict(self).items()}
+        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, *, source: str = "engine sidecar") -> EngineSidecar:
@@ -142,14 +167,15 @@ class EngineSidecar:
             profile = Profile(
                 **{key: _shape(data["profile"][key]) for key in ("minimum", "optimum", "maximum")}
             )
-            given = {k: data[k] for k in cls.__dataclass_fields__ if k in data and k != "profile"}
-            made = cls(**given, profile=profile)
+            keys = {name: _JSON_KEYS.get(name, name) for name in cls.__dataclass_fields__}
+            given = {n: data[k] for n, k in keys.items() if k in data and n != "profile"}
+            sidecar = cls(**given, profile=profile)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{source} is malformed: {error}", remedy=_REBUILD) from error
-        faults = _faults(made)
+        faults = _faults(sidecar)
         if faults:
             raise BundleError(f"{source} is malformed: {'; '.join(faults)}", remedy=_REBUILD)
-        return made
+        return sidecar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +184,11 @@ class EngineEnvironment:
 
     Attributes:
         flavour: Wanted flavour.
-        version: Of the library that is installed.
-        onnx_sha256: Of the bundle's ``model.onnx``.
+        version: Version of the installed library.
+        onnx_sha256: SHA-256 of the bundle's ``model.onnx``.
         gpu: Name of the GPU.
         capability: Its compute capability, e.g. ``"8.9"``.
-        platform: e.g. ``linux-x86_64``.
+        platform: Result of `platform_tag` on this machine.
         shape: Batch, height, width of the frames; ``None`` when not known yet.
         precision: Wanted precision; ``None`` for any.
     """
@@ -210,12 +236,35 @@ def rebuild_command(sidecar: EngineSidecar, bundle: str, *, shape: Shape | None 
     profile = sidecar.profile
     if shape is not None and not profile.admits(shape):
         profile = Profile(minimum=shape, optimum=shape, maximum=shape)
-    low, best, high = profile.minimum, profile.optimum, profile.maximum
-    frames = [f"{s[1]}x{s[2]}" for s in (low, best, high)]
-    frame = frames[0] if len(set(frames)) == 1 else ":".join(frames)
-    batches = [str(s[0]) for s in (low, best, high)]
-    batch = batches[0] if len(set(batches)) == 1 else ":".join(batches)
-    return f"trocar export {bundle} --engine {sidecar.flavour} --frame {frame} --batch {batch}"
+    return f"trocar export {bundle} --engine {sidecar.flavour} {profile_flags(profile)}"
+
+
+def profile_flags(profile: Profile) -> str:
+    """The flags of ``trocar export`` for a profile, e.g. ``--engine-shape 1920x1080 --batch 1``."""
+    shapes = (profile.minimum, profile.optimum, profile.maximum)
+    sizes = [f"{width}x{height}" for _, height, width in shapes]
+    batches = [str(batch) for batch, _, _ in shapes]
+    size, batch = (
+        values[0] if len(set(values)) == 1 else ":".join(values) for values in (sizes, batches)
+    )
+    return f"--engine-shape {size} --batch {batch}"
+
+
+def import_library(flavour: str) -> ModuleType:
+    """Imports the library of a flavour.
+
+    Raises:
+        MissingExtraError: It is not installed, or cannot be loaded.
+    """
+    library = LIBRARIES[flavour]
+    try:
+        return importlib.import_module(library.module)
+    except (ImportError, OSError) as error:
+        raise MissingExtraError(
+            f"{flavour} needs the Python package {library.module!r}, which cannot be imported: "
+            f"{error}",
+            remedy=f"pip install 'trocar[{library.extra}]'",
+        ) from error
 
 
 def engines_of(bundle: Bundle) -> dict[str, EngineSidecar]:
@@ -227,7 +276,7 @@ def engines_of(bundle: Bundle) -> dict[str, EngineSidecar]:
     """
     files = bundle.manifest.files
     engines = sorted(n for n in files if n.startswith(f"{FOLDER}/") and n.endswith(".engine"))
-    found = {}
+    sidecars = {}
     for name in engines:
         beside = f"{name.removesuffix('.engine')}.json"
         if beside not in files:
@@ -237,8 +286,8 @@ def engines_of(bundle: Bundle) -> dict[str, EngineSidecar]:
             raise BundleError(
                 f"{bundle.path / beside} describes another engine than {name}", remedy=_REBUILD
             )
-        found[name] = sidecar
-    return found
+        sidecars[name] = sidecar
+    return sidecars
 
 
 def files_of_engine(name: str) -> tuple[str, str, str]:
@@ -303,20 +352,24 @@ def _shape_text(shape: Shape) -> str:
 
 _TEXTS = (
     "flavour", "version", "onnx_sha256", "engine_sha256", "precision", "precision_found",
-    "precision_source", "gpu", "capability", "hardware", "platform", "proof",
+    "precision_source", "gpu", "capability", "hardware", "platform", "verification",
 )  # fmt: skip
 
 
-def _faults(made: EngineSidecar) -> list[str]:
-    faults = [f"{name} is no text" for name in _TEXTS if not isinstance(getattr(made, name), str)]
-    for name in ("version_compatible", "stripped", "refittable", "proven"):
-        if not isinstance(getattr(made, name), bool):
-            faults.append(f"{name} is not true or false")
-    if made.flavour not in FLAVOURS:
-        faults.append(f"flavour is {made.flavour!r}, expected one of {', '.join(FLAVOURS)}")
-    if made.hardware not in HARDWARE:
-        faults.append(f"hardware is {made.hardware!r}, expected one of {', '.join(HARDWARE)}")
-    p = made.profile
+def _faults(sidecar: EngineSidecar) -> list[str]:
+    faults = [
+        f"{_JSON_KEYS.get(name, name)} is no text"
+        for name in _TEXTS
+        if not isinstance(getattr(sidecar, name), str)
+    ]
+    for name in ("version_compatible", "stripped", "refittable", "verified"):
+        if not isinstance(getattr(sidecar, name), bool):
+            faults.append(f"{_JSON_KEYS.get(name, name)} is not true or false")
+    if sidecar.flavour not in FLAVOURS:
+        faults.append(f"flavour is {sidecar.flavour!r}, expected one of {', '.join(FLAVOURS)}")
+    if sidecar.hardware not in HARDWARE:
+        faults.append(f"hardware is {sidecar.hardware!r}, expected one of {', '.join(HARDWARE)}")
+    p = sidecar.profile
     if not (p.admits(p.optimum) and p.admits(p.minimum) and p.admits(p.maximum)):
         faults.append("the profile's optimum is not between its minimum and maximum")
     return faults

@@ -33,6 +33,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_NETWORK_SIDE = 8192
 
+_REMEDY = "copy the bundle again from where it was made; if it was edited, export it again"
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
@@ -80,7 +82,7 @@ class Manifest:
     Attributes:
         name: Name of the model, for display.
         task: ``segmentation`` or ``classification``.
-        method: Training method's name, e.g. ``supervised``.
+        method: Name of the training method, e.g. ``supervised``.
         classes: The class table, names and colours included.
         input: The graph's input.
         outputs: The graph's outputs; empty before export.
@@ -145,17 +147,13 @@ class Manifest:
         try:
             data = parse_json(text)
         except (ValueError, RecursionError) as error:
-            raise BundleError(
-                f"{source} is not JSON: {error}", remedy="export the bundle again"
-            ) from error
+            raise BundleError(f"{source} is not JSON: {error}", remedy=_REMEDY) from error
         if not isinstance(data, dict):
-            raise BundleError(f"{source} is not a JSON object", remedy="export the bundle again")
+            raise BundleError(f"{source} is not a JSON object", remedy=_REMEDY)
         check_schema(data.get("schema"), source=source)
         faults = _faults(data)
         if faults:
-            raise BundleError(
-                f"{source} is malformed: " + "; ".join(faults), remedy="export the bundle again"
-            )
+            raise BundleError(f"{source} is malformed: " + "; ".join(faults), remedy=_REMEDY)
         try:
             classes = ClassTable.from_dicts(data["classes"])
         except DataError as error:

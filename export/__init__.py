@@ -1,1 +1,1 @@
-"""Checkpoint to a proven bundle."""
+"""From a checkpoint to a bundle whose parity with PyTorch was verified."""

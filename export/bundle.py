@@ -1,11 +1,12 @@
-"""From a network, or from another bundle, to a bundle that is proven or not written at all.
+"""From a network, an ONNX file or another bundle to a bundle whose parity was verified.
 
-    report = export_bundle(network, manifest, Path("m.trocar"), frames=frames, runner=runner)
-    report = convert_bundle(Path("m.trocar"), Path("m16.trocar"), precision="fp16", frames=frames,
-                            runner=runner)
+    report = export_bundle(network, manifest, Path("m.trocar"), frames=frames,
+                           open_model=open_model)
+    report = convert_bundle(Path("m.trocar"), Path("m16.trocar"), frames=frames,
+                            open_model=open_model, options=ExportOptions(precision="fp16"))
 
-``runner(path)`` opens an ONNX file with the runtime that will serve it and returns a function from
-``[N,H,W,3]`` uint8 frames to every output by name: the gate proves what will really run.
+``open_model(path)`` opens an ONNX file with the runtime that will serve it and returns a function
+from ``[N,H,W,3]`` uint8 RGB frames to every output by name. So the gate tests what will run later.
 """
 
 from __future__ import annotations
@@ -17,81 +18,81 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trocar.contract.bundle import GOLDEN, MODEL, PARITY
-from trocar.contract.bundle import open_bundle as open_checked
+from trocar.contract.bundle import GOLDEN, MODEL, PARITY, open_bundle
 from trocar.contract.errors import BundleError
 from trocar.contract.manifest import Manifest
+from trocar.export.cpu_session import infer_on_cpu
 from trocar.export.gate import (
-    Options,
-    Progress,
-    Runner,
+    ExportOptions,
+    OnProgress,
+    OpenModel,
+    Reference,
     check_target,
-    place,
-    prove,
-    scratch,
-    silent,
+    no_progress,
+    temp_dir_beside,
+    verify_and_write,
+    write_file,
 )
-from trocar.export.graph.from_onnx import original_reference, takes_frames, wrap_onnx
+from trocar.export.graph.from_onnx import attach_processing, has_frame_input
 from trocar.export.graph.from_torch import onnx_from_network
-from trocar.export.graph.input_spec import Foreign
-from trocar.export.graph.model_file import load, twin_from_onnx
+from trocar.export.graph.input_spec import ExternalModel
+from trocar.export.graph.model_file import load, with_logits_output
 from trocar.export.parity.types import Frame, GateFrame, ParityReport
-from trocar.export.reference import run_bytes, torch_reference
+from trocar.export.reference import original_reference, torch_reference
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def export_bundle(
-    module: nn.Module,
+    network: nn.Module,
     manifest: Manifest,
     out: Path,
     *,
     frames: Sequence[GateFrame | Frame],
-    runner: Runner,
-    options: Options | None = None,
-    progress: Progress | None = None,
+    open_model: OpenModel,
+    options: ExportOptions | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> ParityReport:
-    """Exports a network, proves it against PyTorch and writes the bundle.
+    """Exports a network, compares it with PyTorch and writes the bundle if it passes the gate.
 
     Args:
-        module: The deployable network; see `trocar.export.graph.frame_graph.FrameGraph`.
-        manifest: What it is; outputs, precision and margin are filled in.
+        network: The deployable network; see `trocar.export.graph.frame_graph.FrameGraph`.
+        manifest: What it is; outputs, precision and golden margin are filled in.
         out: The bundle's folder.
         frames: Frames for the gate, real or phantom, with ground truth where there is some.
-        runner: Opens an ONNX file with the runtime that will serve it.
-        options: Precision, limits, overwriting.
-        progress: For a progress bar.
+        open_model: Opens an ONNX file with the runtime that will serve it.
+        options: Precision, limits, overwriting; ``None`` for float32.
+        on_progress: For a progress bar.
 
     Returns:
         The report, whose content is the bundle's ``parity.json``.
 
     Raises:
-        ParityError: The exported model disagrees, or the frames prove nothing; nothing is written
-            but the pictures of the worst frames.
+        ParityError: The exported model differs from PyTorch, or the frames cannot show that it
+            does not; only the images of the mismatches are written.
         OutputExistsError: ``out`` exists.
         TrocarError: See `onnx_from_network`, `convert` and `write_bundle`.
     """
-    chosen = options or Options()
+    chosen = options or ExportOptions()
     check_target(out, chosen)
-    tell = progress or silent
-    tell("export", 0, 1)
-    data, whole = onnx_from_network(module, manifest)
+    on_progress("export", 0, 1)
+    data, exported = onnx_from_network(network, manifest)
     if manifest.task == "classification":
         from trocar.export.graph.classifier import class_files
 
-        whole, beside = class_files(module, whole)
-        chosen = replace(chosen, files={**beside, **chosen.files})
-    tell("export", 1, 1)
-    return prove(
+        exported, files = class_files(network, exported)
+        chosen = replace(chosen, files={**files, **chosen.files})
+    on_progress("export", 1, 1)
+    return verify_and_write(
         data,
-        whole,
+        exported,
         out,
-        frames=named(frames),
-        runner=runner,
+        frames=with_names(frames),
+        open_model=open_model,
+        reference=Reference(torch_reference(network, exported), "PyTorch fp32"),
         options=chosen,
-        reference=(torch_reference(module, whole), "PyTorch fp32"),
-        progress=tell,
+        on_progress=on_progress,
     )
 
 
@@ -100,18 +101,18 @@ def convert_bundle(
     out: Path,
     *,
     frames: Sequence[GateFrame | Frame],
-    runner: Runner,
-    options: Options,
-    progress: Progress | None = None,
+    open_model: OpenModel,
+    options: ExportOptions,
+    on_progress: OnProgress = no_progress,
 ) -> ParityReport:
-    """Converts a float32 bundle to another precision, proven against the bundle itself.
+    """Converts a float32 bundle to another precision and compares the result with the source.
 
     Raises:
         BundleError: ``source`` is no bundle, or is not float32.
         ParityError: As `export_bundle`.
     """
     check_target(out, options)
-    bundle = open_checked(source)
+    bundle = open_bundle(source)
     if bundle.manifest.precision != "fp32":
         raise BundleError(
             f"{source} is {bundle.manifest.precision}; only a float32 bundle can be converted",
@@ -119,82 +120,84 @@ def convert_bundle(
         )
     data = bundle.read(MODEL)
     load(data, source=str(bundle.model))
-    others = {
+    files = {
         name: bundle.read(name)
         for name in bundle.manifest.files
         if name not in (MODEL, GOLDEN, PARITY) and not name.startswith("engines/")
     }
-    with scratch(out) as folder:
-        twin = place(folder / "reference.onnx", twin_from_onnx(data))
-        return prove(
+    with temp_dir_beside(out) as folder:
+        path = write_file(folder / "reference.onnx", with_logits_output(data))
+        return verify_and_write(
             data,
             bundle.manifest,
             out,
-            frames=named(frames),
-            runner=runner,
-            options=replace(options, files={**others, **options.files}),
-            reference=(runner(twin), "the float32 bundle"),
-            progress=progress or silent,
+            frames=with_names(frames),
+            open_model=open_model,
+            reference=Reference(open_model(path), "the float32 bundle"),
+            options=replace(options, files={**files, **options.files}),
+            on_progress=on_progress,
         )
 
 
 def bundle_from_onnx(
     data: bytes,
-    foreign: Foreign,
+    external: ExternalModel,
     out: Path,
     *,
     source: str,
     frames: Sequence[GateFrame | Frame],
-    runner: Runner,
-    options: Options | None = None,
-    progress: Progress | None = None,
+    open_model: OpenModel,
+    options: ExportOptions | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> ParityReport:
-    """Makes a bundle of a finished ONNX file, proven against the file as it was given.
+    """Makes a bundle of an ONNX file from elsewhere and compares it with that file.
 
     Args:
-        data: The file.
-        foreign: Its input spec and class table.
+        data: The file's bytes.
+        external: Its input spec and class table.
         out: The bundle's folder.
-        source: The file's name, for messages.
+        source: The file's name, for errors.
         frames: Frames for the gate.
-        runner: As for `export_bundle`.
-        options: Precision, limits, overwriting.
-        progress: For a progress bar.
+        open_model: As for `export_bundle`.
+        options: Precision, limits, overwriting; ``None`` for float32.
+        on_progress: For a progress bar.
 
     Raises:
         ParityError: As `export_bundle`.
-        ArgumentError: The file does not fit behind frames; see `trocar.export.graph.from_onnx`.
+        ArgumentError: The file does not fit the frame-in graph; see
+            `trocar.export.graph.from_onnx`.
     """
-    chosen = options or Options()
+    chosen = options or ExportOptions()
     check_target(out, chosen)
-    wrapped, manifest = wrap_onnx(data, foreign, source=source)
-    reference = original_reference(data, foreign)
-    if takes_frames(data):
-        # A frame-in file needs no other preparation: it is its own reference.
-        reference = run_bytes(twin_from_onnx(wrapped))
-    return prove(
+    wrapped, manifest = attach_processing(data, external, source=source)
+    if has_frame_input(data):
+        # A frame-in file needs no preprocessing outside of it: it is its own reference.
+        infer = infer_on_cpu(with_logits_output(wrapped))
+    else:
+        infer = original_reference(data, external)
+    return verify_and_write(
         wrapped,
         manifest,
         out,
-        frames=named(frames),
-        runner=runner,
+        frames=with_names(frames),
+        open_model=open_model,
+        reference=Reference(infer, "the ONNX file as it was given"),
         options=chosen,
-        reference=(reference, "the ONNX file as it was given"),
-        progress=progress or silent,
+        on_progress=on_progress,
     )
 
 
-def named(frames: Sequence[GateFrame | Frame]) -> list[GateFrame]:
-    """Gives bare images a name each, and two frames of the same name different ones."""
-    made: list[GateFrame] = []
+def with_names(frames: Sequence[GateFrame | Frame]) -> list[GateFrame]:
+    """Gives bare images a name each, and makes equal names different."""
+    named: list[GateFrame] = []
     seen: set[str] = set()
     for index, frame in enumerate(frames):
-        whole = (
+        full = (
             frame
             if isinstance(frame, GateFrame)
             else GateFrame(name=f"frame {index}", image=np.asarray(frame))
         )
-        name = whole.name if whole.name not in seen else f"{whole.name} ({index})"
+        name = full.name if full.name not in seen else f"{full.name} ({index})"
         seen.add(name)
-        made.append(replace(whole, name=name))
-    return made
+        named.append(replace(full, name=name))
+    return named

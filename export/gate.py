@@ -1,7 +1,8 @@
-"""The gate between a converted graph and the disk: proven, or not written at all.
+"""The parity gate: converts a graph, compares it with its reference, and writes it if it passes.
 
-prove(data, manifest, out, frames=frames, runner=runner, options=Options(precision="fp16"),
-      reference=(reference, "PyTorch fp32"), progress=silent)
+verify_and_write(data, manifest, Path("m.trocar"), frames=frames, open_model=open_model,
+                 reference=Reference(infer, "PyTorch fp32"),
+                 options=ExportOptions(precision="fp16"), on_progress=no_progress)
 """
 
 from __future__ import annotations
@@ -13,137 +14,207 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from trocar.contract.bundle import GOLDEN, MODEL, PARITY, Content, check_output, write_bundle
 from trocar.contract.errors import SinkError
 from trocar.contract.manifest import Manifest
 from trocar.export.golden import golden_frame, golden_npz
-from trocar.export.graph.model_file import read_manifest, twin_from_onnx, write_manifest
+from trocar.export.graph.model_file import read_manifest, with_logits_output, write_manifest
 from trocar.export.parity.check import check_parity
-from trocar.export.parity.figures import check_pictures, save_pictures
+from trocar.export.parity.figures import check_image_folder, write_mismatch_images
 from trocar.export.parity.limits import Limits
-from trocar.export.parity.measurements import fast_resize, milliseconds, versions
-from trocar.export.parity.types import Frame, GateFrame, Infer, ParityReport, WorstFrame
-from trocar.export.precision import convert as precision_of
-from trocar.export.precision.float16_emulation import with_real_half
+from trocar.export.parity.measurements import (
+    fast_resize_drift,
+    median_milliseconds,
+    package_versions,
+)
+from trocar.export.parity.types import Frame, FrameMismatch, GateFrame, Infer, ParityReport
+from trocar.export.precision.convert import ConversionOptions, convert
+from trocar.export.precision.float16_emulation import add_float16_emulation
 
-Runner = Callable[[Path], Infer]
-Progress = Callable[[str, int, int], None]
-"""Called with the stage's name, what is done of it and how much there is."""
+OpenModel: TypeAlias = Callable[[Path], Infer]
+"""Opens an ONNX file with the runtime that will serve it."""
+
+OnProgress: TypeAlias = Callable[[str, int, int], None]
+"""Called with the name of the stage, how much of it is done and how much there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """What to make and how strictly to judge it.
+class ExportOptions:
+    """What to make, and the limits that it must keep.
 
     Attributes:
         precision: ``fp32``, ``fp16`` or ``int8``.
-        recipe: Of int8: ``cpu`` (ONNX Runtime on CPUs) or ``tensorrt``.
-        limits: By default those of the precision.
-        calibration: Frames whose activation ranges int8 takes.
-        overwrite: Replace a bundle that is there.
-        pictures: Folder of the worst frames' pictures; none are written without it.
-        keep: Nodes (by layer name) that stay float32.
-        files: Further files of the bundle, e.g. a classifier's centroids.
+        int8_target: What runs an int8 model: ``cpu`` (ONNX Runtime on CPUs) or ``tensorrt``.
+        limits: Limits of the gate; ``None`` for those of the precision.
+        calibration: Frames on which int8 measures the ranges of activations.
+        overwrite: Replace a bundle that exists.
+        mismatch_images: Folder for images of the frames that differ most; ``None`` for no images.
+        keep_float32: Nodes, by layer name, that stay float32.
+        files: More files of the bundle, e.g. a classifier's centroids.
     """
 
     precision: str = "fp32"
-    recipe: str = "cpu"
+    int8_target: str = "cpu"
     limits: Limits | None = None
     calibration: Sequence[Frame] = ()
     overwrite: bool = False
-    pictures: Path | None = None
-    keep: tuple[str, ...] = ()
+    mismatch_images: Path | None = None
+    keep_float32: tuple[str, ...] = ()
     files: Mapping[str, Content] = field(default_factory=dict)
 
 
-def prove(
+@dataclass(frozen=True)
+class Reference:
+    """What an exported model is compared with.
+
+    Attributes:
+        infer: Runs the reference; its outputs include ``logits`` (classifiers: ``scores``).
+        name: Its name in the report, e.g. ``PyTorch fp32``.
+    """
+
+    infer: Infer
+    name: str
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """A candidate with the result of the gate and what runs it."""
+
+    report: ParityReport
+    mismatches: tuple[FrameMismatch, ...]
+    model: Infer
+    with_logits: Infer
+
+
+def verify_and_write(
     data: bytes,
     manifest: Manifest,
     out: Path,
     *,
     frames: Sequence[GateFrame],
-    runner: Runner,
-    options: Options,
-    reference: tuple[Infer, str],
-    progress: Progress,
+    open_model: OpenModel,
+    reference: Reference,
+    options: ExportOptions,
+    on_progress: OnProgress,
 ) -> ParityReport:
-    """Converts, runs the gate, and writes the bundle if it passes."""
-    limits = options.limits or Limits.of(options.precision)
-    with scratch(out) as folder:
+    """Converts a float32 graph, compares it with its reference, and writes the bundle if it passes.
 
-        def judge(candidate: bytes) -> tuple[ParityReport, list[WorstFrame], tuple[Infer, Infer]]:
-            target = replace(manifest, precision=options.precision)
-            candidate = with_manifest(candidate, target)
-            pair = (
-                runner(place(folder / MODEL, candidate)),
-                runner(place(folder / "twin.onnx", twin_from_onnx(candidate))),
-            )
-            report, worst = check_parity(
-                reference[0],
-                pair[0],
-                frames,
+    Raises:
+        ParityError: A limit does not hold; only the images of the mismatches are written.
+        TrocarError: See `convert` and `write_bundle`.
+    """
+    target = replace(manifest, precision=options.precision)
+    with temp_dir_beside(out) as folder:
+
+        def evaluate_candidate(candidate: bytes) -> _Evaluation:
+            return _evaluate(
+                _with_manifest(candidate, target),
                 target,
-                limits=limits,
-                twin=pair[1] if target.task == "segmentation" else None,
-                names=(reference[1], "the exported model"),
-                progress=lambda done, total: progress("gate", done, total),
+                frames=frames,
+                open_model=open_model,
+                reference=reference,
+                limits=options.limits or Limits.of(options.precision),
+                folder=folder,
+                on_progress=on_progress,
             )
-            if options.precision == "fp16":
-                report, worst = with_real_half(report, worst, reference, candidate, frames, target)
-            return report, worst, pair
 
-        converted, about = precision_of.convert(
+        conversion = convert(
             data,
-            options.precision,
-            recipe=options.recipe,
-            calibration=options.calibration,
-            probes=[frame.image for frame in frames],
-            keep=options.keep,
-            judge=lambda candidate: judge(candidate)[0],
-            progress=progress,
+            options=ConversionOptions(
+                precision=options.precision,
+                int8_target=options.int8_target,
+                calibration=options.calibration,
+                probes=[frame.image for frame in frames],
+                keep_float32=options.keep_float32,
+            ),
+            evaluate_candidate=lambda candidate: evaluate_candidate(candidate).report,
+            on_progress=on_progress,
         )
-        report, worst, pair = judge(converted)
-        if options.pictures is not None:
-            save_pictures(worst, options.pictures, manifest.classes)
-        report.require()
-        golden = golden_frame(report, frames)
-        final = replace(
-            manifest,
-            precision=options.precision,
-            golden_margin=report.golden_margin,
-            source={**manifest.source, "export": versions()},
-            extra={**manifest.extra, "fast_resize": fast_resize(pair[0], frames, manifest)},
-        )
-        model = with_manifest(converted, final)
-        report = replace(
-            report,
-            extra={
-                **report.extra,
-                "conversion": about,
-                "onnx_sha256": hashlib.sha256(model).hexdigest(),
-                "onnx_bytes": {"fp32": len(data), options.precision: len(model)},
-                "milliseconds": {
-                    reference[1]: milliseconds(reference[0], golden),
-                    "exported": milliseconds(pair[0], golden),
-                },
-                "fast_resize": final.extra["fast_resize"],
-                "versions": versions(),
+        result = evaluate_candidate(conversion.data)
+        if options.mismatch_images is not None:
+            write_mismatch_images(result.mismatches, options.mismatch_images, manifest.classes)
+        result.report.require()
+        on_progress("write", 0, 1)
+        golden = golden_frame(result.report, frames)
+        final = _final_manifest(target, result, frames)
+        model = _with_manifest(conversion.data, final)
+        extra = {
+            **result.report.extra,
+            "conversion": conversion.about,
+            "onnx_sha256": hashlib.sha256(model).hexdigest(),
+            "onnx_bytes": {"fp32": len(data), options.precision: len(model)},
+            "milliseconds": {
+                reference.name: median_milliseconds(reference.infer, golden),
+                "exported": median_milliseconds(result.model, golden),
             },
-        )
-        progress("write", 0, 1)
+            "fast_resize": final.extra["fast_resize"],
+            "versions": package_versions(),
+        }
+        report = replace(result.report, extra=extra)
+        text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
         files: dict[str, Content] = {
             **options.files,
             MODEL: model,
-            GOLDEN: golden_npz(golden, pair[0], pair[1], task=manifest.task),
-            PARITY: (json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n").encode(),
+            GOLDEN: golden_npz(golden, result.model, result.with_logits, task=manifest.task),
+            PARITY: text.encode(),
         }
         write_bundle(out, final, files, overwrite=options.overwrite)
-        progress("write", 1, 1)
+        on_progress("write", 1, 1)
     return report
 
 
-def with_manifest(data: bytes, manifest: Manifest) -> bytes:
+def _evaluate(
+    candidate: bytes,
+    manifest: Manifest,
+    *,
+    frames: Sequence[GateFrame],
+    open_model: OpenModel,
+    reference: Reference,
+    limits: Limits,
+    folder: Path,
+    on_progress: OnProgress,
+) -> _Evaluation:
+    """Runs one candidate beside the reference."""
+    extended = with_logits_output(candidate)
+    model = open_model(write_file(folder / MODEL, candidate))
+    with_logits = open_model(write_file(folder / "with_logits.onnx", extended))
+    report, mismatches = check_parity(
+        reference.infer,
+        model,
+        frames,
+        manifest,
+        limits=limits,
+        with_logits=with_logits if manifest.task == "segmentation" else None,
+        names=(reference.name, "the exported model"),
+        on_progress=lambda done, total: on_progress("gate", done, total),
+    )
+    if manifest.precision == "fp16":
+        report, mismatches = add_float16_emulation(
+            report,
+            mismatches,
+            model=extended,
+            frames=frames,
+            manifest=manifest,
+            reference=reference.infer,
+        )
+    return _Evaluation(report, mismatches, model, with_logits)
+
+
+def _final_manifest(
+    manifest: Manifest, result: _Evaluation, frames: Sequence[GateFrame]
+) -> Manifest:
+    drift = fast_resize_drift(result.model, frames, manifest)
+    return replace(
+        manifest,
+        golden_margin=result.report.golden_margin,
+        source={**manifest.source, "export": package_versions()},
+        extra={**manifest.extra, "fast_resize": drift},
+    )
+
+
+def _with_manifest(data: bytes, manifest: Manifest) -> bytes:
     """The ONNX file with this manifest in its metadata; outputs as the file's own state them."""
     import onnx
 
@@ -153,29 +224,37 @@ def with_manifest(data: bytes, manifest: Manifest) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def check_target(out: Path, options: Options) -> None:
-    """Faults that would show only after minutes of work are raised before it."""
+def check_target(out: Path, options: ExportOptions) -> None:
+    """Checks before the work what would otherwise fail after minutes.
+
+    Raises:
+        OutputExistsError: ``out`` or the folder of the mismatch images cannot be replaced.
+    """
     check_output(out, overwrite=options.overwrite)
-    if options.pictures is not None:
-        check_pictures(options.pictures)
+    if options.mismatch_images is not None:
+        check_image_folder(options.mismatch_images)
 
 
 @contextmanager
-def scratch(out: Path) -> Iterator[Path]:
-    """A folder on the disk of ``out`` that is gone afterwards, Ctrl-C included."""
+def temp_dir_beside(out: Path) -> Iterator[Path]:
+    """A folder on the disk of ``out``; it is removed afterwards, also after Ctrl-C.
+
+    Raises:
+        SinkError: The disk is full or not writable.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         holder = tempfile.TemporaryDirectory(prefix=f".{out.name}.work.", dir=out.parent)
     except OSError as error:
         raise SinkError(
-            f"cannot write beside {out}: {error}", remedy="free space or mend permissions"
+            f"cannot write beside {out}: {error}", remedy="free space or correct the permissions"
         ) from error
     with holder as name:
         yield Path(name)
 
 
-def place(path: Path, data: bytes) -> Path:
-    """Writes a file and hands back its path.
+def write_file(path: Path, data: bytes) -> Path:
+    """Writes a file and returns its path.
 
     Raises:
         SinkError: The disk is full.
@@ -187,5 +266,5 @@ def place(path: Path, data: bytes) -> Path:
     return path
 
 
-def silent(stage: str, done: int, total: int) -> None:
-    """The progress of a caller that shows none."""
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Progress that is not shown."""

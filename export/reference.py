@@ -1,54 +1,81 @@
-"""What exported models are compared with: the network in PyTorch, float32.
+"""The references of the parity gate: a network in PyTorch, an ONNX file as it was given.
 
 reference = torch_reference(network, manifest)
-reference(frames)["logits"]
+reference(frames)["logits"]                          # [N,K,h,w] float32
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from trocar.contract.manifest import Manifest
-from trocar.export.parity.types import Frame, Infer
+from trocar.export.cpu_session import open_cpu_session
+from trocar.export.graph.input_spec import ExternalModel, ModelSpec
+from trocar.export.graph.model_file import LOGITS
+from trocar.export.parity.types import Frame, Infer, Output, Outputs
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def run_bytes(data: bytes) -> Infer:
-    """Runs a frame-in ONNX file with ONNX Runtime's CPU kernels; every output by name."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    source = session.get_inputs()[0].name
-    names = [output.name for output in session.get_outputs()]
-
-    def infer(frames: Frame) -> dict[str, Any]:
-        return dict(zip(names, session.run(names, {source: frames}), strict=True))
-
-    return infer
-
-
-def torch_reference(module: nn.Module, manifest: Manifest) -> Infer:
-    """Runs the network in PyTorch, float32, behind the same frame-in graph, with logits."""
-    import copy
-
+def torch_reference(network: nn.Module, manifest: Manifest) -> Infer:
+    """Puts a copy of the network, float32 on the CPU, behind the frame-in graph, with logits."""
     import torch
 
     from trocar.export.graph.frame_graph import FrameGraph
 
-    graph = FrameGraph(copy.deepcopy(module).cpu().float().eval(), manifest, twin=True).eval()
+    copied = copy.deepcopy(network).cpu().float().eval()
+    graph = FrameGraph(copied, manifest, with_logits=True).eval()
     names = [output.name for output in manifest.outputs]
     if manifest.task == "segmentation":
         names = [*names, "logits"]
 
-    def infer(frames: Frame) -> dict[str, Any]:
+    def infer(frames: Frame) -> Outputs:
         with torch.no_grad():
-            answers = graph(torch.from_numpy(np.ascontiguousarray(frames)))
-        return {name: value.numpy() for name, value in zip(names, answers, strict=True)}
+            outputs = graph(torch.from_numpy(np.ascontiguousarray(frames)))
+        return {name: value.numpy() for name, value in zip(names, outputs, strict=True)}
 
     return infer
+
+
+def original_reference(data: bytes, external: ExternalModel) -> Infer:
+    """Runs an ONNX file as it was given, one frame at a time.
+
+    OpenCV and NumPy prepare the frames, so wrong preprocessing in the exported graph shows as a
+    difference.
+    """
+    spec = external.spec
+    session = open_cpu_session(data)
+    name = session.get_inputs()[0].name
+    outputs = [output.name for output in session.get_outputs()]
+    wanted = [spec.output or outputs[0], *([spec.embedding] if spec.embedding else [])]
+
+    def infer(frames: Frame) -> Outputs:
+        results = [session.run(wanted, {name: _prepared(frame, spec)}) for frame in frames]
+        first = np.concatenate([result[0] for result in results]).astype(np.float32)
+        if spec.task == "classification":
+            scores: dict[str, Output] = {"scores": first}
+            if spec.embedding:
+                scores["embedding"] = np.concatenate([result[1] for result in results])
+            return scores
+        if first.shape[2:] != (spec.height, spec.width):
+            size = (spec.width, spec.height)
+            first = np.stack([[cv2.resize(plane, size) for plane in item] for item in first])
+        return {"labels": first.argmax(1).astype(np.uint8), LOGITS: first}
+
+    return infer
+
+
+def _prepared(frame: Frame, spec: ModelSpec) -> NDArray[np.float32]:
+    image = cv2.resize(frame.astype(np.float32), (spec.width, spec.height))
+    if spec.normalise:
+        mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+        image = (image / 255 - mean) / std
+    if spec.channels == "bgr":
+        image = image[..., ::-1]
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)

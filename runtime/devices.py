@@ -5,13 +5,13 @@ device_from_text("cuda:1")   # Device(kind="cuda", index=1)
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import re
 from dataclasses import dataclass
 
 from trocar.contract.errors import ArgumentError, BackendError
+from trocar.contract.gpu import query_driver
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,9 @@ def device_from_text(text: str) -> Device:
 
 @functools.cache
 def cuda_count() -> tuple[int, str]:
-    """The number of GPUs, and the reason if it is 0 (else an empty text)."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0, "the NVIDIA driver (libcuda.so.1) is not installed"
-    status = driver.cuInit(0)
-    if status:
-        return 0, f"the NVIDIA driver does not start (cuInit returned error {status})"
-    count = ctypes.c_int(0)
-    status = driver.cuDeviceGetCount(ctypes.byref(count))
-    if status or count.value == 0:
-        return 0, f"the NVIDIA driver finds no GPU (error {status})"
-    return count.value, ""
+    """How many GPUs the NVIDIA driver gives, and why there are none (empty otherwise)."""
+    driver = query_driver()
+    return driver.count, driver.reason
 
 
 def require_cuda(device: Device) -> None:

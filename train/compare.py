@@ -219,7 +219,7 @@ def write_plot(rows: Sequence[Row], path: Path, *, metric: str) -> None:
     axes.set(xlabel=f"{metric}: mean, spread and each seed", xlim=(0, 1))
     axes.spines[["top", "right"]].set_visible(False)
     data = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(data)
+    FigureCanvasAgg(figure).print_png(data)  # type: ignore[no-untyped-call]
     write_atomic(path, data.getvalue())
 
 

@@ -25,7 +25,7 @@ def make_fabric(run: RunConfig) -> Any:
         ConfigError: The batch cannot be divided among the processes.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     device = run.device
     if device == "auto":

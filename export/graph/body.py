@@ -1,7 +1,7 @@
-"""Which nodes of a frame-in graph are the network's body, and how its layers group.
+"""The network's body in a frame-in graph: its nodes, its layers and their cost.
 
-body = body_nodes(model)       # neither preprocessing nor what follows the logits
-layer_groups(model)            # at most 16 groups of neighbouring layers, in order
+body = network_body(model)     # without preprocessing and without what follows the logits
+groups = layer_groups(model)   # at most 16 groups of neighbouring layers, in order
 """
 
 from __future__ import annotations
@@ -9,20 +9,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError
 from trocar.export.graph.model_file import logits_tensor
 
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
 HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
-MOST_GROUPS = 16
+"""Operators with weights: convolutions and matrix products."""
+
+MAX_GROUPS = 16
 
 
-def body_nodes(model: Any) -> list[Any]:
+def network_body(model: ModelProto) -> list[NodeProto]:
     """Nodes from the first convolution or matrix product to the logits, in the graph's order.
 
-    Preprocessing stays out, because 0..255 frames and their normalisation need float32, and so
-    does all that follows the logits.
+    Preprocessing is no part of it: frames of 0..255 and their normalisation need float32. What
+    follows the logits is no part of it either.
 
     Raises:
         ArgumentError: Nodes with subgraphs (``If``, ``Loop``), which cannot be converted.
@@ -33,7 +38,7 @@ def body_nodes(model: Any) -> list[Any]:
     for node in model.graph.node:
         if any(attribute.HasField("g") for attribute in node.attribute):
             raise ArgumentError(
-                f"node {node.name} ({node.op_type}) holds a subgraph, which cannot be converted",
+                f"node {node.name} ({node.op_type}) has a subgraph, which cannot be converted",
                 remedy="export the network without control flow, or keep float32",
             )
         if after & set(node.input):
@@ -44,8 +49,8 @@ def body_nodes(model: Any) -> list[Any]:
     return body
 
 
-def comparing_nodes(model: Any) -> set[str]:
-    """Names of the nodes that depend on inputs with defaults: a classifier's comparisons.
+def class_dependent_nodes(model: ModelProto) -> set[str]:
+    """Names of the nodes that depend on a classifier's classes, which are inputs with defaults.
 
     They stay float32: they cost little, and classes that are enrolled later are float32.
     """
@@ -59,11 +64,11 @@ def comparing_nodes(model: Any) -> set[str]:
     return names
 
 
-def trailing_nodes(model: Any) -> set[str]:
-    """Names of the body's nodes that lead to no further layer, such as the logits' enlargement."""
+def trailing_nodes(model: ModelProto) -> set[str]:
+    """Names of the body's nodes behind the last layer, such as the resize of the logits."""
     leading: set[str] = set()
     trailing = set()
-    for node in reversed(body_nodes(model)):
+    for node in reversed(network_body(model)):
         if node.op_type in HEAVY or leading & set(node.output):
             leading.update(node.input)
         else:
@@ -71,10 +76,10 @@ def trailing_nodes(model: Any) -> set[str]:
     return trailing
 
 
-def layer_work(model: Any) -> dict[str, int]:
-    """Multiplications of each convolution and matrix product for one frame, by node name.
+def layer_macs(model: ModelProto) -> dict[str, int]:
+    """Multiply-accumulates of each convolution and matrix product for one frame, by node name.
 
-    Sizes that the graph does not state count as one.
+    A size that the graph does not state counts as 1.
     """
     from onnx import shape_inference
 
@@ -84,33 +89,33 @@ def layer_work(model: Any) -> dict[str, int]:
         value.name: [max(1, d.dim_value) for d in value.type.tensor_type.shape.dim]
         for value in (*graph.value_info, *graph.output)
     }
-    work = {}
-    for node in body_nodes(model):
+    macs = {}
+    for node in network_body(model):
         if node.op_type in HEAVY:
             inner = next((weights[name] for name in node.input[1:2] if name in weights), [1])
-            # Each place of a convolution's output, or of a transposed one's input, meets all
-            # weights; batch and channels are not counted again.
-            places = node.input[0] if node.op_type == "ConvTranspose" else node.output[0]
-            sides = shapes.get(places, [])[2:] if node.op_type.startswith("Conv") else [1]
-            work[node.name] = math.prod(inner) * math.prod(sides)
-    return work
+            # Each pixel of a convolution's output, or of a transposed convolution's input, is
+            # multiplied by all weights; batch and channels are not counted again.
+            tensor = node.input[0] if node.op_type == "ConvTranspose" else node.output[0]
+            sides = shapes.get(tensor, [])[2:] if node.op_type.startswith("Conv") else [1]
+            macs[node.name] = math.prod(inner) * math.prod(sides)
+    return macs
 
 
-def layer_groups(model: Any) -> list[list[str]]:
-    """Groups of neighbouring layers by node name, at most `MOST_GROUPS`.
+def layer_groups(model: ModelProto) -> list[list[str]]:
+    """Groups of neighbouring layers by node name, at most `MAX_GROUPS`.
 
-    A layer is a convolution or matrix product with what follows it. The first and the last two
-    layers, as a rule the touchy ones, stand alone.
+    A layer is a convolution or matrix product with what follows it. The first layer and the last
+    two are groups of their own: they are usually the most sensitive.
     """
     layers: list[list[str]] = []
-    for node in body_nodes(model):
+    for node in network_body(model):
         if node.op_type in HEAVY or not layers:
             layers.append([])
         layers[-1].append(node.name)
-    if len(layers) <= MOST_GROUPS:
+    if len(layers) <= MAX_GROUPS:
         return layers
     middle = layers[1:-2]
-    count = MOST_GROUPS - 3
+    count = MAX_GROUPS - 3
     edges = [round(i * len(middle) / count) for i in range(count + 1)]
     chunks = [_flat(middle[a:b]) for a, b in itertools.pairwise(edges)]
     return [layers[0], *chunks, layers[-2], layers[-1]]

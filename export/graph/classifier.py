@@ -1,20 +1,18 @@
-"""Classifier graphs whose classes are inputs with defaults, and what enrolment needs beside them.
+"""Classifier graphs whose classes are inputs with defaults, and the files that enrolment needs.
 
     tensors = class_tensors(network)                    # each becomes an input of the graph
-    attach_defaults(model, tensors)                     # the frame alone suffices again
+    attach_defaults(model, tensors)                     # a caller may leave these inputs out
     manifest, files = class_files(network, manifest)    # enroll.onnx, classes-….npz
 
-An ONNX initializer that is listed among the inputs too is a default that a caller may override: so
-every runtime that knows nothing of classes sees a graph that takes frames, and ONNX Runtime can be
-given other classes without a new export.
+In ONNX an initializer with the name of an input is that input's default. So every runtime can run
+the graph with frames alone, and ONNX Runtime can be given other classes without a new export.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +20,30 @@ from torch import Tensor, nn
 from trocar.contract.class_store import ENROLL, ClassStore
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import Manifest
+from trocar.export.graph.model_file import OPSET, quiet_exporter, strip_metadata
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from onnx import ModelProto
 
 CLASSES = "classes"
 """Name of the dynamic dimension of the class tensors."""
+
+DynamicShapes: TypeAlias = tuple[dict[int, str] | tuple[dict[int, str], ...], ...]
+"""For each argument of a traced module: names of its dynamic dimensions."""
+
+
+class NetworkWithClasses(Protocol):
+    """What export needs of a classifier whose classes can be changed after the export."""
+
+    enroller: nn.Module
+
+    def class_data(self) -> Mapping[str, Tensor]:
+        """Class tensors by the name of their input."""
+
+    def support_features(self) -> tuple[Tensor, Tensor]:
+        """Features ``[S,F]`` of the enrolled photographs and the class ``[S]`` of each."""
 
 
 def class_tensors(network: nn.Module) -> dict[str, Tensor]:
@@ -49,23 +64,24 @@ def with_class_dimension(manifest: Manifest) -> Manifest:
     return replace(manifest, outputs=outputs)
 
 
-def dynamic_shapes(frame: Mapping[int, str], tensors: Mapping[str, Tensor]) -> tuple[Any, ...]:
+def dynamic_shapes(frame: Mapping[int, str], tensors: Mapping[str, Tensor]) -> DynamicShapes:
     """Dynamic dimensions of a frame-in graph's inputs, for ``torch.onnx.export``."""
-    shapes = (dict(frame),)
-    return (*shapes, tuple({0: CLASSES} for _ in tensors)) if tensors else shapes
+    if not tensors:
+        return (dict(frame),)
+    return (dict(frame), tuple({0: CLASSES} for _ in tensors))
 
 
-def attach_defaults(model: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Gives the inputs of an ONNX model that are class tensors their defaults.
+def attach_defaults(model: ModelProto, tensors: Mapping[str, Tensor]) -> None:
+    """Gives the inputs of an ONNX model that are class tensors their default values.
 
     Raises:
-        ArgumentError: The graph lost an input: its result does not depend on that tensor.
+        ArgumentError: The graph has no such input: its result does not depend on the tensor.
     """
     from onnx import numpy_helper
 
-    there = {value.name for value in model.graph.input}
+    inputs = {value.name for value in model.graph.input}
     for name, tensor in tensors.items():
-        if name not in there:
+        if name not in inputs:
             raise ArgumentError(
                 f"the exported graph does not use the class tensor {name!r}",
                 remedy="leave it out of the network's class_prototypes",
@@ -75,10 +91,10 @@ def attach_defaults(model: Any, tensors: Mapping[str, Tensor]) -> None:
 
 
 def class_files(network: nn.Module, manifest: Manifest) -> tuple[Manifest, dict[str, bytes]]:
-    """What a classifier's bundle holds beside its graph so that classes can be enrolled.
+    """Files of a classifier's bundle with which classes can be enrolled.
 
     Args:
-        network: The deployable network; see `PrototypeModel` in trocar/train/networks.
+        network: The deployable network; see `NetworkWithClasses`.
         manifest: Its ``extra["classification"]`` is completed.
 
     Returns:
@@ -87,8 +103,8 @@ def class_files(network: nn.Module, manifest: Manifest) -> tuple[Manifest, dict[
     tensors = class_tensors(network)
     if manifest.task != "classification" or not tensors:
         return manifest, {}
-    comparing: Any = network
-    features, owners = (value.detach().cpu() for value in comparing.support_features())
+    with_classes = cast(NetworkWithClasses, network)
+    features, owners = (value.detach().cpu() for value in with_classes.support_features())
     store = ClassStore(
         names=manifest.classes.names,
         trained=(True,) * len(manifest.classes),
@@ -97,38 +113,36 @@ def class_files(network: nn.Module, manifest: Manifest) -> tuple[Manifest, dict[
         digests=("",) * len(features),
         inputs={name: _array(tensor) for name, tensor in tensors.items()},
     )
-    enroll = enroll_graph(comparing.enroller, store, list(tensors))
+    enroll = enroll_graph(with_classes.enroller, store, list(tensors))
     state = store.file_name()
-    about = {
+    settings = {
         **manifest.extra.get("classification", {}),
         "enroll": ENROLL,
         "state": state,
         "inputs": list(tensors),
     }
     return (
-        replace(manifest, extra={**manifest.extra, "classification": about}),
+        replace(manifest, extra={**manifest.extra, "classification": settings}),
         {ENROLL: enroll, state: store.to_bytes()},
     )
 
 
 def enroll_graph(enroller: nn.Module, store: ClassStore, names: list[str]) -> bytes:
-    """The ONNX file that makes class tensors from features and membership.
+    """The ONNX file that computes class tensors from features and membership.
 
     Args:
-        enroller: ``[S,F]`` and ``[S,K]`` to tensors.
-        store: For the sizes of a sample.
-        names: Names of the class tensors; the enroller gives the first of them, or all.
+        enroller: Takes ``[S,F]`` features and ``[S,K]`` membership, returns class tensors.
+        store: Classes of the bundle; states F.
+        names: Names of the class tensors; the enroller returns the first of them, or all.
     """
-    from trocar.export.graph.model_file import OPSET, _quiet, _strip
-
     sample = torch.rand(7, store.features.shape[1])
     membership = torch.zeros(7, 3)
     membership[torch.arange(7), torch.arange(7) % 3] = 1
     module = enroller.cpu().float().eval()
     with torch.no_grad():
-        given = module(sample, membership)
-    count = len(given) if isinstance(given, tuple) else 1
-    with _quiet(), torch.no_grad():
+        outputs = module(sample, membership)
+    count = len(outputs) if isinstance(outputs, tuple) else 1
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             module,
             (sample, membership),
@@ -141,9 +155,8 @@ def enroll_graph(enroller: nn.Module, store: ClassStore, names: list[str]) -> by
         )
     assert program is not None
     model = program.model_proto
-    _strip(model)
-    buffer = io.BytesIO(model.SerializeToString())
-    return buffer.getvalue()
+    strip_metadata(model)
+    return bytes(model.SerializeToString())
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

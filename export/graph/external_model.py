@@ -1,8 +1,8 @@
-"""Anybody's PyTorch network behind the same graph: ``--module package:factory --weights file``.
+"""PyTorch networks that were not trained with Trocar: ``--module package:factory --weights file``.
 
-    network = foreign_network("mypackage.nets:make", Path("w.pt"), foreign)
+    network = load_external_network("mypackage.nets:make", Path("w.pt"), external)
 
-Naming a module runs its code; a weights file is only ever read as tensors.
+Importing a module runs its code. A weights file is read as tensors only; no code in it is run.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trocar.contract.errors import ArgumentError, CheckpointError, ConfigError
+from trocar.contract.text import first_line
 from trocar.export.graph.frame_graph import Normalised
-from trocar.export.graph.input_spec import Foreign, ForeignSpec
+from trocar.export.graph.input_spec import ExternalModel, ModelSpec
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.")
 
 
-def foreign_network(module: str, weights: Path | None, foreign: Foreign) -> nn.Module:
-    """Makes the network, loads its weights and puts it behind our input and output.
+def load_external_network(module: str, weights: Path | None, external: ExternalModel) -> nn.Module:
+    """Makes the network, loads its weights and adapts its input and output.
 
     Args:
-        module: ``package.module:factory``; the factory takes no arguments, or is a module class.
+        module: ``package.module:factory``; a function or class that takes no arguments.
         weights: A state dictionary (``.safetensors``, or a PyTorch file); ``None`` when the
             factory loads it.
-        foreign: What it takes.
+        external: Its input spec and manifest.
 
     Returns:
         A module that takes ``[N,3,h,w]`` float32 RGB 0..255.
@@ -42,31 +42,31 @@ def foreign_network(module: str, weights: Path | None, foreign: Foreign) -> nn.M
         ConfigError: ``module`` cannot be imported or called.
         CheckpointError: The weights cannot be read safely or do not fit.
     """
-    network = _made(module)
+    network = _make(module)
     if weights is not None:
         load_weights(network, weights)
-    inner: nn.Module = Adapted(network, foreign.spec).eval()
-    if foreign.spec.normalise:
-        return Normalised(inner, foreign.manifest.input, channels=foreign.spec.channels).eval()
-    return Flipped(inner).eval() if foreign.spec.channels == "bgr" else inner
+    inner: nn.Module = LogitsAdapter(network, external.spec).eval()
+    if external.spec.normalise:
+        return Normalised(inner, external.manifest.input, channels=external.spec.channels).eval()
+    return BgrInput(inner).eval() if external.spec.channels == "bgr" else inner
 
 
-class Adapted(nn.Module):
-    """Picks the logits out of what a foreign network returns, at the network's input size."""
+class LogitsAdapter(nn.Module):
+    """Takes the logits from the output of an external network and resizes them to its input."""
 
-    def __init__(self, network: nn.Module, spec: ForeignSpec) -> None:
+    def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
         super().__init__()
         self.network = network
         self.spec = spec
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """``[N,3,h,w]`` to logits ``[N,K,h,w]``, or scores and embedding."""
-        answer: Any = self.network(image)
-        logits = _picked(answer, self.spec.output, ("out", "logits"))
+        output: object = self.network(image)
+        logits = _find_tensor(output, self.spec.output, ("out", "logits"))
         if self.spec.task == "classification":
             if not self.spec.embedding:
                 return logits
-            return logits, _picked(answer, self.spec.embedding, ()).flatten(1)
+            return logits, _find_tensor(output, self.spec.embedding, ()).flatten(1)
         if tuple(logits.shape[-2:]) != tuple(image.shape[-2:]):
             logits = functional.interpolate(
                 logits, size=image.shape[-2:], mode="bilinear", align_corners=False
@@ -74,20 +74,21 @@ class Adapted(nn.Module):
         return logits
 
 
-class Flipped(nn.Module):
-    """Hands BGR to a network that normalises by itself."""
+class BgrInput(nn.Module):
+    """Reverses the channels for a network that takes BGR and normalises inside."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> Any:
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """``[N,3,h,w]`` RGB to the network's own output."""
-        return self.network(image.flip(1))
+        output: Tensor | tuple[Tensor, ...] = self.network(image.flip(1))
+        return output
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Loads a state dictionary; nothing in the file is executed.
+    """Loads a state dictionary; no code in the file is run.
 
     Raises:
         CheckpointError: It is missing, no state dictionary, or does not fit the network.
@@ -96,27 +97,26 @@ def load_weights(network: nn.Module, path: Path) -> None:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state: Any = load_file(str(path))
+            state: object = load_file(str(path))
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except ModuleNotFoundError:
         raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"cannot read {path} as tensors alone: {first[:200]}",
-            remedy="save it as torch.save(model.state_dict(), file) or as safetensors; a whole "
-            "pickled model is never loaded, since loading it would run its code",
+            f"cannot read {path} as tensors alone: {first_line(error, limit=200)}",
+            remedy="save it as torch.save(model.state_dict(), file) or as safetensors; a pickled "
+            "model is never loaded, since loading it would run its code",
         ) from error
     for key in _NESTED:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(
-            f"{path} holds no state dictionary but a {type(state).__name__}",
+            f"{path} holds a {type(state).__name__}, expected a state dictionary",
             remedy="save it as torch.save(model.state_dict(), file)",
         )
-    plain = {_bare(str(name)): value for name, value in state.items()}
+    plain = {_without_prefix(str(name)): value for name, value in state.items()}
     try:
         missing, unexpected = network.load_state_dict(plain, strict=False)
     except RuntimeError as error:
@@ -133,7 +133,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
         )
 
 
-def _made(module: str) -> nn.Module:
+def _make(module: str) -> nn.Module:
     package, _, factory = module.partition(":")
     if not package or not factory:
         raise ConfigError(
@@ -148,7 +148,7 @@ def _made(module: str) -> nn.Module:
     except ImportError as error:
         raise ConfigError(
             f"cannot import {package!r}: {error}",
-            remedy="install it in this environment, or run from the folder that holds it",
+            remedy="install it in this environment, or run from the folder that has it",
         ) from error
     maker = getattr(loaded, factory, None)
     if not callable(maker):
@@ -173,31 +173,32 @@ def _made(module: str) -> nn.Module:
     return network
 
 
-def _picked(answer: Any, name: str, usual: tuple[str, ...]) -> Tensor:
-    if isinstance(answer, Tensor):
-        return answer
-    if isinstance(answer, Mapping):
+def _find_tensor(output: object, name: str, usual: tuple[str, ...]) -> Tensor:
+    """The tensor of that name or number in what a network returned; else one of a usual name."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
         for key in (name, *usual) if name else usual:
-            found = answer.get(key)
+            found = output.get(key)
             if isinstance(found, Tensor):
                 return found
         raise ArgumentError(
-            f"the network returns a mapping with {sorted(map(str, answer))}, expected "
+            f"the network returns a mapping with {sorted(map(str, output))}, expected "
             f"{name or ' or '.join(usual)!r} in it",
             remedy='name the output in the input spec: output = "…"',
         )
-    if isinstance(answer, (tuple, list)):
+    if isinstance(output, (tuple, list)):
         index = int(name) if name.isdigit() else 0
-        chosen = answer[index] if index < len(answer) else None
+        chosen = output[index] if index < len(output) else None
         if isinstance(chosen, Tensor):
             return chosen
     raise ArgumentError(
-        f"the network returns a {type(answer).__name__} without logits where they were looked for",
+        f"the network returns a {type(output).__name__} in which no logits were found",
         remedy='name the output in the input spec (output = "out", or "0" for the first)',
     )
 
 
-def _bare(name: str) -> str:
+def _without_prefix(name: str) -> str:
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return name

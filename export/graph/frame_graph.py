@@ -1,10 +1,10 @@
-"""The graph that is exported: frames as they were decoded go in, labels come out.
+"""The graph that is exported: it takes frames as they were decoded and returns labels.
 
     graph = FrameGraph(network, manifest)
     labels, confidence = graph(frames)      # frames: [N,H,W,3] uint8 RGB, any H and W
 
-Resizing, normalising (inside the network) and arg-max are part of the graph, so that no runtime
-writes them a second time.
+Resizing, normalising (inside the network) and arg-max are part of the graph, so no runtime has to
+implement them again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import InputSpec, Manifest, OutputSpec
+from trocar.export.graph.model_file import label_outputs
 
 
 class FrameGraph(nn.Module):
@@ -28,41 +29,43 @@ class FrameGraph(nn.Module):
     Args:
         network: The deployable network; it normalises inside.
         manifest: Task, input size and classes.
-        twin: Segmentation only: return ``logits`` ``[N,K,h,w]`` float32 too.
+        with_logits: Segmentation only: also return ``logits`` ``[N,K,h,w]`` float32.
     """
 
-    def __init__(self, network: nn.Module, manifest: Manifest, *, twin: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, manifest: Manifest, *, with_logits: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
         self.size = (manifest.input.height, manifest.input.width)
         self.classes = len(manifest.classes)
         self.task = manifest.task
-        self.twin = twin
+        self.with_logits = with_logits
 
     def forward(self, frame: Tensor, *classes: Tensor) -> tuple[Tensor, ...]:
         """``[N,H,W,3]`` uint8 to the outputs of the task, in the order of `check_network`.
 
-        A classifier's class tensors, where they are given, are compared with instead of its own.
+        ``classes``: class tensors that a classifier uses instead of its own.
         """
-        # The cast stands before the transpose because TensorRT refuses to transpose uint8.
+        # The cast is before the transpose because TensorRT refuses to transpose uint8.
         image = frame.to(torch.float32).permute(0, 3, 1, 2)  # [N,3,H,W] 0..255
         # TensorRT has no antialiasing; training resizes in the same way.
         image = functional.interpolate(
             image, size=self.size, mode="bilinear", align_corners=False, antialias=False
         )
-        answer = self.network(image, *classes)
+        output = self.network(image, *classes)
         if self.task == "classification":
-            return _classified(answer)
-        logits: Tensor = answer
+            return _as_float32(output)
+        logits: Tensor = output
         labels = logits.argmax(1).to(torch.uint8)
         top = logits.amax(1, keepdim=True)
         # The largest softmax is 1 / sum exp(z - max z): one pass less than softmax and maximum.
         confidence = ((logits - top).exp().sum(1)).reciprocal().to(torch.float16)
-        return (labels, confidence, logits) if self.twin else (labels, confidence)
+        return (labels, confidence, logits) if self.with_logits else (labels, confidence)
 
 
-def _classified(answer: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    parts = (answer,) if isinstance(answer, Tensor) else tuple(answer)
+def _as_float32(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    parts = (output,) if isinstance(output, Tensor) else tuple(output)
     return tuple(part.to(torch.float32) for part in parts)
 
 
@@ -88,30 +91,30 @@ class Normalised(nn.Module):
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """``[N,3,h,w]`` float32 RGB 0..255 to the network's own output."""
         image = (image - self.mean) * self.scale
-        answer: Tensor | tuple[Tensor, ...] = self.network(image.flip(1) if self.flip else image)
-        return answer
+        output: Tensor | tuple[Tensor, ...] = self.network(image.flip(1) if self.flip else image)
+        return output
 
 
 def check_network(network: nn.Module, manifest: Manifest) -> tuple[OutputSpec, ...]:
     """Runs the network once and describes the outputs of its graph.
 
     Returns:
-        One `OutputSpec` an output, without ``logits``.
+        One `OutputSpec` for each output, without ``logits``.
 
     Raises:
-        ArgumentError: What the network returns is not what its manifest promises.
+        ArgumentError: The network does not return what its manifest states.
     """
     size = (manifest.input.height, manifest.input.width)
     classes = len(manifest.classes)
     with torch.no_grad():
-        answer = network(torch.full((1, 3, *size), 127.0))
-    parts = (answer,) if isinstance(answer, Tensor) else answer
+        output = network(torch.full((1, 3, *size), 127.0))
+    parts = (output,) if isinstance(output, Tensor) else output
     wanted = f"[1, {classes}, {size[0]}, {size[1]}]"
     if manifest.task == "classification":
         wanted = f"[1, {classes}], or a pair of that and an embedding [1, D]"
     if not isinstance(parts, (tuple, list)) or not all(isinstance(p, Tensor) for p in parts):
         raise ArgumentError(
-            f"the network returns a {type(answer).__name__}, expected a tensor {wanted}",
+            f"the network returns a {type(output).__name__}, expected a tensor {wanted}",
             remedy="wrap it in a module whose forward returns that",
         )
     shapes = [tuple(part.shape) for part in parts]
@@ -122,10 +125,7 @@ def check_network(network: nn.Module, manifest: Manifest) -> tuple[OutputSpec, .
                 "from the manifest's",
                 remedy="give the class table and input size that it was trained with",
             )
-        return (
-            OutputSpec(name="labels", dtype="uint8", shape=("batch", *size)),
-            OutputSpec(name="confidence", dtype="float16", shape=("batch", *size)),
-        )
+        return label_outputs(size)
     good = len(shapes) in (1, 2) and all(len(s) == 2 for s in shapes) and shapes[0][1] == classes
     if not good:
         raise ArgumentError(

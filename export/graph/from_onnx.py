@@ -1,43 +1,52 @@
-"""A finished ONNX file behind the frame-in graph, compared with the file as it was given.
+"""From an ONNX file of other origin to the frame-in graph: pre- and postprocessing are attached.
 
-    data, manifest = wrap_onnx(Path("theirs.onnx").read_bytes(), foreign, source="theirs.onnx")
-    reference = original_reference(Path("theirs.onnx").read_bytes(), foreign)
+    external = read_spec(Path("spec.toml"), classes=None)
+    data, manifest = attach_processing(Path("a.onnx").read_bytes(), external, source="a.onnx")
 
-The reference prepares frames with OpenCV and NumPy and runs the untouched file: preprocessing that
-went into the graph wrongly shows as a difference.
+Both parts are written as ONNX text and joined with the file by `onnx.compose`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import Manifest, OutputSpec
-from trocar.export.graph.input_spec import Foreign
+from trocar.contract.text import first_line
+from trocar.export.graph.input_spec import ExternalModel, ModelSpec
 from trocar.export.graph.model_file import (
-    LOGITS,
     OPSET,
     check_input,
+    label_outputs,
     load,
     logits_tensor,
     write_manifest,
 )
-from trocar.export.parity.types import Frame, Infer
 
-_PREFIX = "trocar_"
+if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
+
+_PREFIX = "external_"
+"""Stands before every tensor name of the external model, so that no name occurs twice."""
+
+_RESIZE = 'mode = "linear", coordinate_transformation_mode = "half_pixel", axes = [2, 3]'
 
 
-def wrap_onnx(data: bytes, foreign: Foreign, *, source: str) -> tuple[bytes, Manifest]:
-    """Puts cast, transpose, resize and normalisation before a graph and arg-max behind it.
+def attach_processing(
+    data: bytes, external: ExternalModel, *, source: str
+) -> tuple[bytes, Manifest]:
+    """Attaches cast, resize and normalisation before a graph, and arg-max behind it.
 
     Args:
-        data: A file with one float ``[N,3,h,w]`` input, or a frame-in graph already.
-        foreign: Its spec.
-        source: Its name, for messages.
+        data: A file with one float32 ``[N,3,h,w]`` input, or a frame-in graph.
+        external: Its input spec and class table.
+        source: The file's name, for errors.
+
+    Returns:
+        The frame-in graph, and the manifest in its metadata.
 
     Raises:
         BundleError: It is no valid ONNX file.
@@ -45,275 +54,218 @@ def wrap_onnx(data: bytes, foreign: Foreign, *, source: str) -> tuple[bytes, Man
     """
     import onnx
 
-    model = _modern(load(data, source=source), source)
-    if model.graph.input and _kind(model.graph.input[0]) == onnx.TensorProto.UINT8:
-        return _already_framed(model, foreign, source)
-    spec, manifest = foreign.spec, foreign.manifest
-    name = _check_tensor_input(model, foreign, source)
-    names = _output_names(model, foreign, source)
-    _name_unnamed(model)
-    nodes = _head(model, name, foreign)
-    nodes.extend(model.graph.node)
-    size = (spec.height, spec.width)
-    batch = "batch"
-    outputs: tuple[OutputSpec, ...]
-    if spec.task == "segmentation":
-        nodes.extend(_tail(model, names[0], size, enlarge=_sides(model, names[0]) != size))
-        outputs = (
-            OutputSpec(name="labels", dtype="uint8", shape=(batch, *size)),
-            OutputSpec(name="confidence", dtype="float16", shape=(batch, *size)),
-        )
-    else:
-        wide = {"scores": len(manifest.classes), "embedding": _width(model, names[-1])}
-        made = list(zip(("scores", "embedding"), names, strict=False))
-        nodes.extend(_node("Cast", [old], new, to=onnx.TensorProto.FLOAT) for new, old in made)
-        outputs = tuple(
-            OutputSpec(name=new, dtype="float32", shape=(batch, wide[new])) for new, _ in made
-        )
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:], model.graph.input[:], model.graph.output[:], model.graph.value_info[:]
-    model.graph.node.extend(copies)
-    model.graph.input.append(
-        onnx.helper.make_tensor_value_info(
-            manifest.input.name, onnx.TensorProto.UINT8, [batch, "height", "width", 3]
-        )
-    )
-    model.graph.output.extend(
-        onnx.helper.make_tensor_value_info(
-            o.name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(o.dtype)), o.shape
-        )
-        for o in outputs
-    )
-    whole = replace(manifest, outputs=outputs)
-    write_manifest(model, whole)
+    model = _with_current_opset(load(data, source=source), source)
+    _name_nodes(model)
+    if _has_frame_input(model):
+        return _with_manifest(model, external, source)
+    input_name = _check_input(model, external.spec, source)
+    output_names = _output_names(model, external.spec, source)
+    outputs = _outputs(model, external, output_names)
+    before = preprocessing_graph(model, external)
+    behind = postprocessing_graph(model, external.spec, output_names[0], outputs)
     try:
+        model = onnx.compose.add_prefix(model, _PREFIX, rename_nodes=False)
+        model = onnx.compose.merge_models(
+            before, model, io_map=[(before.graph.output[0].name, _PREFIX + input_name)]
+        )
+        ends = zip(output_names, behind.graph.input, strict=True)
+        model = onnx.compose.merge_models(
+            model, behind, io_map=[(_PREFIX + name, value.name) for name, value in ends]
+        )
+        # Weights that were listed as inputs and outputs that the spec does not name are left over.
+        del model.graph.input[1:], model.graph.value_info[:]
+        named = {value.name: value for value in behind.graph.output}
+        del model.graph.output[:]
+        model.graph.output.extend(named[output.name] for output in outputs)
+        manifest = replace(external.manifest, outputs=outputs)
+        write_manifest(model, manifest)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
         raise ArgumentError(
-            f"{source} does not fit behind frames: {str(error).strip().splitlines()[0][:300]}",
+            f"{source} does not fit the frame-in graph: {first_line(error)}",
             remedy="export it with a dynamic batch, float32 input and the size of the input spec",
         ) from error
-    return model.SerializeToString(), whole
+    return model.SerializeToString(), manifest
 
 
-def takes_frames(data: bytes) -> bool:
-    """Whether a file takes uint8 frames already."""
+def preprocessing_graph(model: ModelProto, external: ExternalModel) -> ModelProto:
+    """From ``[N,H,W,3]`` uint8 RGB frames to the network's own input ``[N,3,h,w]`` float32."""
     import onnx
 
-    inputs = onnx.load_model_from_string(data).graph.input
-    return bool(inputs) and _kind(inputs[0]) == onnx.TensorProto.UINT8
+    spec, name = external.spec, external.manifest.input.name
+    height, width = spec.height, spec.width
+    lines = [
+        f"converted = Cast <to = 1> ({name})",
+        "planes = Transpose <perm = [0, 3, 1, 2]> (converted)",
+        f"resized = Resize <{_RESIZE}> (planes, , , size)",
+    ]
+    if spec.normalise:
+        lines += ["centred = Sub (resized, mean)", "normalised = Mul (centred, scale)"]
+    if spec.channels == "bgr":
+        last = lines[-1].partition(" ")[0]
+        lines.append(f"reversed = Gather <axis = 1> ({last}, channels)")
+    image = lines[-1].partition(" ")[0]
+    graph = onnx.parser.parse_model(f"""
+        <ir_version: {model.ir_version}, opset_import: ["": {_opset(model)}]>
+        trocar (uint8[batch, height, width, 3] {name})
+            => (float[batch, 3, {height}, {width}] {image})
+        <int64[2] size = {{{height}, {width}}}, int64[3] channels = {{2, 1, 0}}>
+        {{ {" ".join(lines)} }}""")
+    # Not as text: the decimal form of a float32 may round to another number.
+    mean = np.array(spec.mean, np.float32).reshape(1, 3, 1, 1) * np.float32(255)
+    scale = 1 / (np.array(spec.std, np.float32).reshape(1, 3, 1, 1) * np.float32(255))
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(mean, "mean"))
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(scale, "scale"))
+    return _finished(graph)
 
 
-def original_reference(data: bytes, foreign: Foreign) -> Infer:
-    """Runs the file as it was given, one frame at a time, on frames prepared outside of it."""
-    import onnxruntime
-
-    spec = foreign.spec
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    outputs = [o.name for o in session.get_outputs()]
-    wanted = [spec.output or outputs[0], *([spec.embedding] if spec.embedding else [])]
-
-    def infer(frames: Frame) -> dict[str, Any]:
-        answers = []
-        for frame in frames:
-            image = cv2.resize(frame.astype(np.float32), (spec.width, spec.height))
-            if spec.normalise:
-                image = (image / 255 - np.array(spec.mean, np.float32)) / np.array(
-                    spec.std, np.float32
-                )
-            if spec.channels == "bgr":
-                image = image[..., ::-1]
-            tensor = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
-            answers.append(session.run(wanted, {name: tensor}))
-        first = np.concatenate([answer[0] for answer in answers]).astype(np.float32)
-        if spec.task == "classification":
-            made = {"scores": first}
-            if spec.embedding:
-                made["embedding"] = np.concatenate([answer[1] for answer in answers])
-            return made
-        if first.shape[2:] != (spec.height, spec.width):
-            first = np.stack([_enlarged(item, spec.height, spec.width) for item in first])
-        return {"labels": first.argmax(1).astype(np.uint8), LOGITS: first}
-
-    return infer
-
-
-def _enlarged(logits: Any, height: int, width: int) -> Any:
-    return np.stack([cv2.resize(plane, (width, height)) for plane in logits])
-
-
-def _modern(model: Any, source: str) -> Any:
+def postprocessing_graph(
+    model: ModelProto, spec: ModelSpec, logits: str, outputs: tuple[OutputSpec, ...]
+) -> ModelProto:
+    """From the network's own outputs to those of the task; smaller logits are resized."""
     import onnx
 
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    if versions.get("", 0) >= 18:
+    header = f'<ir_version: {model.ir_version}, opset_import: ["": {_opset(model)}]>'
+    if spec.task == "classification":
+        names = [output.name for output in outputs]
+        inputs = ", ".join(f"float[batch, {name}_size] own_{name}" for name in names)
+        results = ", ".join(f"float[batch, {output.shape[1]}] {output.name}" for output in outputs)
+        nodes = " ".join(f"{name} = Cast <to = 1> (own_{name})" for name in names)
+        return _finished(
+            onnx.parser.parse_model(f"{header} trocar ({inputs}) => ({results}) {{ {nodes} }}")
+        )
+    size = (spec.height, spec.width)
+    shape = f"batch, {size[0]}, {size[1]}"
+    resize = _sides(model, logits) != size
+    first = f"full = Resize <{_RESIZE}> (small, , , out_size)" if resize else ""
+    text = f"""{header}
+        trocar (float[batch, classes, h, w] {"small" if resize else "full"})
+            => (uint8[{shape}] labels, float16[{shape}] confidence)
+        <int64[2] out_size = {{{size[0]}, {size[1]}}}, int64[1] axis = {{1}}> {{
+            {first}
+            best = ArgMax <axis = 1, keepdims = 0> (full)
+            labels = Cast <to = 2> (best)
+            top = ReduceMax <keepdims = 1> (full, axis)
+            below = Sub (full, top)
+            powers = Exp (below)
+            total = ReduceSum <keepdims = 0> (powers, axis)
+            share = Reciprocal (total)
+            confidence = Cast <to = 10> (share)
+        }}"""
+    return _finished(onnx.parser.parse_model(text))
+
+
+def _finished(model: ModelProto) -> ModelProto:
+    """Names the nodes, and removes constants that no node reads."""
+    used = {name for node in model.graph.node for name in node.input}
+    for node in model.graph.node:
+        node.name = f"frame/{node.op_type}_{node.output[0]}"
+    constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(constants)
+    return model
+
+
+def has_frame_input(data: bytes) -> bool:
+    """Whether a file takes uint8 frames."""
+    import onnx
+
+    return _has_frame_input(onnx.load_model_from_string(data))
+
+
+def _with_current_opset(model: ModelProto, source: str) -> ModelProto:
+    import onnx
+
+    version = _opset(model)
+    if version >= 18:
         return model
     try:
         return onnx.version_converter.convert_version(model, OPSET)
     except Exception as error:
         raise ArgumentError(
-            f"{source} is of operator set {versions.get('', 0)} and cannot be brought to {OPSET}: "
-            f"{str(error).strip().splitlines()[0][:200]}",
+            f"{source} has operator set {version} and cannot be converted to {OPSET}: "
+            f"{first_line(error, limit=200)}",
             remedy=f"export it again with operator set 18 or later, best {OPSET}",
         ) from error
 
 
-def _already_framed(model: Any, foreign: Foreign, source: str) -> tuple[bytes, Manifest]:
+def _with_manifest(
+    model: ModelProto, external: ExternalModel, source: str
+) -> tuple[bytes, Manifest]:
+    """A frame-in graph stays as it is; only the manifest is added."""
     check_input(model, source=source)
     outputs = {output.name for output in model.graph.output}
     if logits_tensor(model) is None or not {"labels", "confidence"} <= outputs:
         raise ArgumentError(
-            f"{source} takes frames but gives {sorted(outputs)}, expected labels (an arg-max of "
+            f"{source} takes frames but returns {sorted(outputs)}, expected labels (an arg-max of "
             "logits) and confidence",
             remedy="give a file with a float [N, 3, h, w] input that returns logits",
         )
-    size = (foreign.spec.height, foreign.spec.width)
-    whole = replace(
-        foreign.manifest,
-        outputs=(
-            OutputSpec(name="labels", dtype="uint8", shape=("batch", *size)),
-            OutputSpec(name="confidence", dtype="float16", shape=("batch", *size)),
-        ),
-    )
-    _name_unnamed(model)
-    write_manifest(model, whole)
-    return model.SerializeToString(), whole
+    size = (external.spec.height, external.spec.width)
+    manifest = replace(external.manifest, outputs=label_outputs(size))
+    write_manifest(model, manifest)
+    return model.SerializeToString(), manifest
 
 
-def _check_tensor_input(model: Any, foreign: Foreign, source: str) -> str:
+def _check_input(model: ModelProto, spec: ModelSpec, source: str) -> str:
+    """Name of the network's input, if it fits the input spec."""
     import onnx
 
     initial = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initial]
-    shapes = [(v.name, [d.dim_param or d.dim_value for d in _dims(v)]) for v in inputs]
-    spec = foreign.spec
+    shapes = [(value.name, _shape(value)) for value in inputs]
     wanted = (3, spec.height, spec.width)
-    good = (
+    fits = (
         len(inputs) == 1
-        and _kind(inputs[0]) == onnx.TensorProto.FLOAT
-        and len(_dims(inputs[0])) == 4
-        and all(d.dim_value in (0, w) for d, w in zip(_dims(inputs[0])[1:], wanted, strict=True))
+        and inputs[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        and len(shapes[0][1]) == 4
+        and all(
+            isinstance(side, str) or side in (0, expected)
+            for side, expected in zip(shapes[0][1][1:], wanted, strict=True)
+        )
     )
-    if not good:
+    if not fits:
         raise ArgumentError(
             f"{source} takes {shapes}, expected one float32 input [N, 3, {spec.height}, "
             f"{spec.width}]",
-            remedy="mend height and width in the input spec, or export the network in that form",
+            remedy="correct height and width in the input spec, or export the network in that form",
         )
-    if _dims(inputs[0])[0].dim_value:
+    batch = shapes[0][1][0]
+    if isinstance(batch, int) and batch:
         raise ArgumentError(
-            f"{source} is made for batches of {_dims(inputs[0])[0].dim_value} only",
+            f"{source} is made for batches of {batch} only",
             remedy='export it with a dynamic batch, e.g. dynamic_shapes=({0: "batch"},)',
         )
     return str(inputs[0].name)
 
 
-def _output_names(model: Any, foreign: Foreign, source: str) -> list[str]:
-    spec = foreign.spec
+def _output_names(model: ModelProto, spec: ModelSpec, source: str) -> list[str]:
+    """Names of the outputs with the logits or scores and, for classifiers, the embedding."""
     have = [output.name for output in model.graph.output]
     wanted = [spec.output or have[0], *([spec.embedding] if spec.embedding else [])]
     missing = [name for name in wanted if name not in have]
     if missing:
         raise ArgumentError(
             f"{source} has no output {', '.join(missing)}; it has {', '.join(have)}",
-            remedy="mend output and embedding in the input spec",
+            remedy="correct output and embedding in the input spec",
         )
-    taken = {"labels", "confidence", "scores", "embedding", LOGITS, foreign.manifest.input.name}
-    inner = {name for node in model.graph.node for name in node.output}
-    inner |= {value.name for value in model.graph.input}
-    for name in sorted(inner & taken):
-        _rename(model, name, f"{_PREFIX}inner_{name}")
-    return [f"{_PREFIX}inner_{name}" if name in taken & inner else name for name in wanted]
+    return wanted
 
 
-def _rename(model: Any, old: str, new: str) -> None:
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name == old:
-            value.name = new
-
-
-def _head(model: Any, name: str, foreign: Foreign) -> list[Any]:
-    """Nodes from the frame to the network's own input."""
-    import onnx
-
-    spec = foreign.spec
-    # A file whose input was renamed has it under the new name.
-    target = next(v.name for v in model.graph.input if v.name in (name, f"{_PREFIX}inner_{name}"))
-    add = model.graph.initializer.append
-
-    def constant(label: str, values: Any) -> str:
-        add(onnx.numpy_helper.from_array(np.asarray(values), f"{_PREFIX}{label}"))
-        return f"{_PREFIX}{label}"
-
-    steps: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("Cast", [], {"to": onnx.TensorProto.FLOAT}),
-        ("Transpose", [], {"perm": [0, 3, 1, 2]}),
-        (
-            "Resize",
-            ["", "", constant("size", np.array([spec.height, spec.width], np.int64))],
-            {
-                "mode": "linear",
-                "coordinate_transformation_mode": "half_pixel",
-                "axes": [2, 3],
-            },
-        ),
-    ]
-    if spec.normalise:
-        mean = np.array(spec.mean, np.float32).reshape(1, 3, 1, 1) * np.float32(255)
-        scale = 1 / (np.array(spec.std, np.float32).reshape(1, 3, 1, 1) * np.float32(255))
-        steps += [("Sub", [constant("mean", mean)], {}), ("Mul", [constant("scale", scale)], {})]
-    if spec.channels == "bgr":
-        steps.append(("Gather", [constant("bgr", np.array([2, 1, 0], np.int64))], {"axis": 1}))
-    nodes, before = [], foreign.manifest.input.name
-    for index, (kind, more, attributes) in enumerate(steps):
-        after = target if index == len(steps) - 1 else f"{_PREFIX}step_{index}"
-        nodes.append(_node(kind, [before, *more], after, **attributes))
-        before = after
-    return nodes
-
-
-def _tail(model: Any, logits: str, size: tuple[int, int], *, enlarge: bool) -> list[Any]:
-    """Nodes from the logits to labels and confidence; smaller logits are enlarged first."""
-    import onnx
-
-    add = model.graph.initializer.append
-    add(onnx.numpy_helper.from_array(np.array(size, np.int64), f"{_PREFIX}out_size"))
-    add(onnx.numpy_helper.from_array(np.array([1], np.int64), f"{_PREFIX}axis"))
-    p = _PREFIX
-    resize = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "axes": [2, 3]}
-    first = _node("Resize", [logits, "", "", f"{p}out_size"], f"{p}logits", **resize)
-    if not enlarge:
-        first = _node("Identity", [logits], f"{p}logits")
-    return [
-        first,
-        _node("ArgMax", [f"{p}logits"], f"{p}argmax", axis=1, keepdims=0),
-        _node("Cast", [f"{p}argmax"], "labels", to=onnx.TensorProto.UINT8),
-        _node("ReduceMax", [f"{p}logits", f"{p}axis"], f"{p}top", keepdims=1),
-        _node("Sub", [f"{p}logits", f"{p}top"], f"{p}below"),
-        _node("Exp", [f"{p}below"], f"{p}exp"),
-        _node("ReduceSum", [f"{p}exp", f"{p}axis"], f"{p}sum", keepdims=0),
-        _node("Reciprocal", [f"{p}sum"], f"{p}share"),
-        _node("Cast", [f"{p}share"], "confidence", to=onnx.TensorProto.FLOAT16),
-    ]
-
-
-def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
-    import onnx
-
-    return onnx.helper.make_node(
-        kind, inputs, [output], name=f"frame/{kind}_{output}", **attributes
+def _outputs(
+    model: ModelProto, external: ExternalModel, names: list[str]
+) -> tuple[OutputSpec, ...]:
+    if external.spec.task == "segmentation":
+        return label_outputs((external.spec.height, external.spec.width))
+    sizes = {"scores": len(external.manifest.classes), "embedding": _last_side(model, names[-1])}
+    return tuple(
+        OutputSpec(name=name, dtype="float32", shape=("batch", sizes[name]))
+        for name in ("scores", "embedding")[: len(names)]
     )
 
 
-def _name_unnamed(model: Any) -> None:
+def _name_nodes(model: ModelProto) -> None:
+    """Gives a name to every node that has none, or one that occurs twice."""
     seen: set[str] = set()
     for index, node in enumerate(model.graph.node):
         if not node.name or node.name in seen:
@@ -321,19 +273,27 @@ def _name_unnamed(model: Any) -> None:
         seen.add(node.name)
 
 
-def _kind(value: Any) -> int:
-    return int(value.type.tensor_type.elem_type)
+def _has_frame_input(model: ModelProto) -> bool:
+    import onnx
+
+    inputs = model.graph.input
+    return bool(inputs) and inputs[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
 
 
-def _dims(value: Any) -> Any:
-    return value.type.tensor_type.shape.dim
+def _opset(model: ModelProto) -> int:
+    versions: dict[str, int] = {entry.domain: entry.version for entry in model.opset_import}
+    return versions.get("", 0)
 
 
-def _sides(model: Any, name: str) -> tuple[int, ...]:
-    value = next(output for output in model.graph.output if output.name == name)
-    return tuple(int(d.dim_value) for d in _dims(value)[2:])
+def _shape(value: ValueInfoProto) -> list[int | str]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
-def _width(model: Any, name: str) -> int:
-    value = next(output for output in model.graph.output if output.name == name)
-    return int(_dims(value)[-1].dim_value) or 1
+def _sides(model: ModelProto, name: str) -> tuple[int | str, ...]:
+    """Height and width of an output."""
+    return tuple(_shape(next(v for v in model.graph.output if v.name == name))[2:])
+
+
+def _last_side(model: ModelProto, name: str) -> int:
+    last = _shape(next(v for v in model.graph.output if v.name == name))[-1]
+    return last if isinstance(last, int) and last else 1

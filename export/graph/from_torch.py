@@ -1,43 +1,50 @@
-"""PyTorch to ONNX: one file that any ONNX tool loads, with the manifest inside it.
+"""From PyTorch to ONNX: one file that any ONNX tool loads, with the manifest in its metadata.
 
     data, manifest = onnx_from_network(network, manifest)
-    twin = twin_from_onnx(data)     # the same graph, with the logits as one more output
 
-The graph takes any frame size and batch. Everything later (float16, int8, engines) starts from
-these bytes, so that a bundle can be converted without its checkpoint.
+The graph takes any frame size and batch. Float16, int8 and engines are made from these bytes, so a
+bundle can be converted without its checkpoint.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import Manifest
-from trocar.export.graph.model_file import OPSET, _quiet, _strip, check_input, write_manifest
+from trocar.contract.text import first_line
+from trocar.export.graph.model_file import (
+    OPSET,
+    check_input,
+    quiet_exporter,
+    strip_metadata,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
-    from torch import nn
+    from onnx import GraphProto
+    from torch import Tensor, nn
 
 
 def onnx_from_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Manifest]:
     """Exports a network behind the frame-in graph.
 
     Args:
-        network: See `trocar.export.graph.frame_graph.FrameGraph`; it is copied to the CPU in evaluation mode.
+        network: See `trocar.export.graph.frame_graph.FrameGraph`; a copy of it is moved to the CPU
+            and set to evaluation mode.
         manifest: Its ``outputs`` are replaced.
 
     Returns:
-        The ONNX file and the manifest that stands in it under `METADATA_KEY`.
+        The ONNX file, and the manifest that is in it under `METADATA_KEY`.
 
     Raises:
-        ArgumentError: The network does not give what its manifest promises, or an operation in it
-            has no ONNX form (the message names it and the layer).
+        ArgumentError: The network does not return what its manifest states, or an operation in it
+            has no ONNX form (the message names the operation and the layer).
     """
-    import copy
-
     import onnx
     import torch
 
@@ -50,23 +57,23 @@ def onnx_from_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Ma
     from trocar.export.graph.frame_graph import FrameGraph, check_network
 
     module = copy.deepcopy(network).cpu().float().eval()
-    whole = replace(manifest, outputs=check_network(module, manifest), files={})
+    exported = replace(manifest, outputs=check_network(module, manifest), files={})
     graph = FrameGraph(module, manifest).eval()
     tensors = class_tensors(module)
     if tensors:
-        whole = with_class_dimension(whole)
+        exported = with_class_dimension(exported)
     # A sample of neither the network's size nor batch 1 keeps all three dimensions symbolic.
     size = (manifest.input.height, manifest.input.width)
     sample = torch.zeros((2, size[0] // 2 + 7, size[1] // 2 + 13, 3), dtype=torch.uint8)
     try:
-        with _quiet(), torch.no_grad():
+        with quiet_exporter(), torch.no_grad():
             program = torch.onnx.export(
                 graph,
                 (sample, *tensors.values()),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[manifest.input.name, *tensors],
-                output_names=[output.name for output in whole.outputs],
+                output_names=[output.name for output in exported.outputs],
                 dynamic_shapes=dynamic_shapes({0: "batch", 1: "height", 2: "width"}, tensors),
                 verbose=False,
             )
@@ -75,65 +82,69 @@ def onnx_from_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Ma
     assert program is not None
     model = program.model_proto
     _name_nodes(model.graph)
-    _strip(model)
+    strip_metadata(model)
     attach_defaults(model, tensors)
-    write_manifest(model, whole)
+    write_manifest(model, exported)
     onnx.checker.check_model(model, full_check=True)
     check_input(model, source="the exported graph")
-    return model.SerializeToString(), whole
+    return model.SerializeToString(), exported
 
 
-def _unsupported(error: Exception, graph: Any, sample: Any) -> ArgumentError:
-    """Names the operation and the layer out of the exporter's long report."""
+def _unsupported(error: Exception, graph: nn.Module, sample: Tensor) -> ArgumentError:
+    """Finds the operation and the layer in the exporter's long report."""
     cause = error.__cause__ or error
     text = f"{error}\n{cause}"
     found = re.search(r"%(\w+)\s*:[^\n]*target=([\w.]+)", text)
     # The deepest line of the user's own code that the report quotes.
     lines = re.findall(r'File "[^"]*?([^/"]+)", line (\d+), in (\w+)', text)
-    first = next((s.strip() for s in str(cause).splitlines() if s.strip()), type(cause).__name__)
     if found:
         layer = _layer_of(found.group(1), graph, sample)
         what = f"operation {found.group(2)} at node {found.group(1)}, layer {layer}"
     else:
-        where = "{}:{} in {}".format(*lines[-1]) if lines else "an unnamed place"
-        what = f"{where}: {first[:300]}"
+        where = (
+            "{}:{} in {}".format(*lines[-1]) if lines else "a place that the exporter does not name"
+        )
+        what = f"{where}: {first_line(cause)}"
     return ArgumentError(
         f"the network has no ONNX form: {what}",
         remedy="replace that operation in the network by ones that ONNX has",
     )
 
 
-def _layer_of(node_name: str, graph: Any, sample: Any) -> str:
+def _layer_of(node_name: str, graph: nn.Module, sample: Tensor) -> str:
     """The module that a traced node belongs to, e.g. ``decoder.block2 (SeparableConv2d)``."""
     import torch
 
     try:
-        with _quiet():
+        with quiet_exporter():
             program = torch.export.export(graph, (sample,), strict=False)
     except Exception:
         return "unknown"
     for node in program.graph.nodes:
-        # Decomposition renames nodes but keeps the operation's name in them.
+        # Decomposition renames nodes, but the operation's name stays a part of the new name.
         if node_name in node.name:
             stack = list(node.meta.get("nn_module_stack", {}).values())
             path, kind = stack[-1] if stack else ("", "")
-            name = str(path).removeprefix("network.")
-            return f"{name or 'frame graph'} ({str(kind).rpartition('.')[2].rstrip(chr(39) + '>')})"
+            name = str(path).removeprefix("network.") or "frame graph"
+            # PyTorch gives the class itself or its full name, by version.
+            kind_name = kind.__name__ if isinstance(kind, type) else str(kind)
+            return f"{name} ({kind_name.rpartition('.')[2]})"
     return "unknown"
 
 
-def _name_nodes(graph: Any) -> None:
-    """Calls every node after the layer it comes from, e.g. ``network.encoder.conv1/Conv``."""
+def _name_nodes(graph: GraphProto) -> None:
+    """Names every node after the layer it comes from, e.g. ``network.encoder.conv1/Conv``."""
     seen: dict[str, int] = {}
     for node in graph.node:
         scopes = next(
             (p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]"
         )
-        # Nodes that passes of the exporter made have a made-up scope.
+        # The exporter writes scopes as a Python list. Nodes that its own passes add have scopes
+        # that begin with _empty_nn.
         names = [n for n in ast.literal_eval(scopes)[:-1] if n and not n.startswith("_empty_nn")]
         layer = names[-1] if names else "frame"
         if len(node.input) > 1 and node.input[1].endswith(".weight"):
-            # A normalisation folded into a convolution would otherwise give it its name.
+            # Else a convolution would have the name of the normalisation that was folded into it.
             layer = node.input[1].removesuffix(".weight")
         base = f"{layer}/{node.op_type}"
         count = seen[base] = seen.get(base, 0) + 1

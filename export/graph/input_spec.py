@@ -1,7 +1,7 @@
-"""What a model that was not trained here takes and gives, written down by its owner in TOML.
+"""The input spec of an external model: what the model takes and returns, in a TOML file.
 
-spec = read_spec(Path("spec.toml"), classes=None)
-spec.manifest.input.height, spec.channels
+external = read_spec(Path("spec.toml"), classes=None)
+external.manifest.input.height, external.spec.channels
 
 task = "segmentation"
 height = 512
@@ -31,22 +31,22 @@ from trocar.contract.toml import read_toml
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignSpec:
+class ModelSpec:
     """The fields of ``spec.toml``.
 
     Attributes:
-        height: Height in pixels that the network takes.
-        width: Width in pixels that the network takes.
+        height: Height of the network's input in pixels, 1..8192.
+        width: Width of the network's input in pixels, 1..8192.
         task: ``segmentation`` or ``classification``.
         name: Name of the model for people.
-        mean: Mean per channel in units of 0..1, in the order red, green, blue.
-        std: Deviation per channel in units of 0..1, in the same order.
-        channels: Order in which the network takes them.
+        mean: Mean of each channel in units of 0..1, in the order red, green, blue.
+        std: Standard deviation of each channel in units of 0..1, in the same order.
+        channels: Order in which the network takes the channels.
         normalise: Whether the graph must subtract mean and divide by std; ``false`` for networks
-            that take 0..255 and normalise by themselves.
-        output: Name of the output that holds logits, where there are several.
-        embedding: Name of the output that holds a classifier's embedding; empty for none.
-        classes: Class table, relative to this file.
+            that take 0..255 and normalise inside.
+        output: Name of the output with the logits, where there are several outputs.
+        embedding: Name of the output with a classifier's embedding; empty for none.
+        classes: Path of the class table, relative to this file.
     """
 
     height: int
@@ -75,32 +75,32 @@ class ForeignSpec:
                 "them by 255"
             )
         if faults:
-            raise ConfigError("; ".join(faults), remedy="mend the named values")
+            raise ConfigError("; ".join(faults), remedy="correct the named values")
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """A spec with the manifest that follows from it."""
+class ExternalModel:
+    """An input spec with the manifest that follows from it."""
 
-    spec: ForeignSpec
+    spec: ModelSpec
     manifest: Manifest
 
 
-def read_spec(path: Path, *, classes: Path | None, name: str = "") -> Foreign:
+def read_spec(path: Path, *, classes: Path | None, name: str = "") -> ExternalModel:
     """Reads ``spec.toml`` and its class table.
 
     Args:
         path: The spec.
-        classes: A class table that takes the place of the one it names.
-        name: Name of the model where the spec gives none.
+        classes: A class table to use instead of the one that the spec names.
+        name: Name of the model where the spec states none.
 
     Raises:
-        ConfigError: Faults of the spec, all at once, or no class table.
+        ConfigError: All faults of the spec, or no class table.
         DataError: A file cannot be read.
     """
     values = read_toml(path)
     rows = values.pop("classes") if isinstance(values.get("classes"), list) else None
-    spec = from_mapping(ForeignSpec, values, source=str(path))
+    spec = from_mapping(ModelSpec, values, source=str(path))
     if classes is not None:
         table = ClassTable.read(classes)
     elif rows is not None:
@@ -120,4 +120,4 @@ def read_spec(path: Path, *, classes: Path | None, name: str = "") -> Foreign:
         input=InputSpec(height=spec.height, width=spec.width, mean=spec.mean, std=spec.std),
         source={"channels": spec.channels, "normalised_in_graph": spec.normalise},
     )
-    return Foreign(spec, manifest)
+    return ExternalModel(spec, manifest)

@@ -1,4 +1,9 @@
-"""Model files: loading, the manifest in them, their logits, what they take."""
+"""ONNX files: loading, the manifest in them, their logits, the input they take.
+
+model = load(Path("model.onnx").read_bytes())
+read_manifest(model).classes.names
+extended = with_logits_output(Path("model.onnx").read_bytes())    # labels, confidence and logits
+"""
 
 from __future__ import annotations
 
@@ -8,22 +13,23 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError, BundleError
 from trocar.contract.manifest import METADATA_KEY, Manifest, OutputSpec
+from trocar.contract.text import first_line
 
 if TYPE_CHECKING:
-    pass
-
+    from onnx import ModelProto, ValueInfoProto
 
 OPSET = 20
-
+"""Operator set of every exported graph."""
 
 LOGITS = "logits"
+"""Name of the output that `with_logits_output` adds."""
 
 
-def load(data: bytes, *, source: str = "model.onnx") -> Any:
+def load(data: bytes, *, source: str = "model.onnx") -> ModelProto:
     """Parses an ONNX file.
 
     Raises:
@@ -36,13 +42,13 @@ def load(data: bytes, *, source: str = "model.onnx") -> Any:
         onnx.checker.check_model(model)
     except Exception as error:
         raise BundleError(
-            f"{source} is no valid ONNX file: {str(error).strip().splitlines()[0]}",
-            remedy="export or copy it again",
+            f"{source} is no valid ONNX file: {first_line(error)}",
+            remedy="copy the file again; if it stays so, export it again",
         ) from error
     return model
 
 
-def read_manifest(model: Any, *, source: str = "model.onnx") -> Manifest:
+def read_manifest(model: ModelProto, *, source: str = "model.onnx") -> Manifest:
     """The manifest in an ONNX model's metadata.
 
     Raises:
@@ -52,25 +58,25 @@ def read_manifest(model: Any, *, source: str = "model.onnx") -> Manifest:
         if entry.key == METADATA_KEY:
             return Manifest.from_json(entry.value, source=source)
     raise BundleError(
-        f"{source} carries no {METADATA_KEY!r} metadata",
-        remedy="make a bundle of it with `trocar bundle`",
+        f"{source} has no {METADATA_KEY!r} metadata",
+        remedy="make a bundle of it with `trocar import-onnx`",
     )
 
 
-def write_manifest(model: Any, manifest: Manifest) -> None:
+def write_manifest(model: ModelProto, manifest: Manifest) -> None:
     """Puts the manifest, without file hashes, into an ONNX model's metadata."""
-    kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
+    others = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
     del model.metadata_props[:]
-    model.metadata_props.extend(kept)
+    model.metadata_props.extend(others)
     entry = model.metadata_props.add()
     entry.key = METADATA_KEY
     entry.value = manifest.without_files().to_json()
 
 
-def twin_from_onnx(data: bytes) -> bytes:
+def with_logits_output(data: bytes) -> bytes:
     """The same graph with its logits as one more output, float32 ``[N,K,h,w]``.
 
-    A classification graph, or one that gives no labels by arg-max, comes back as it is.
+    A classification graph, or one that makes no labels by arg-max, is returned as it is.
     """
     import onnx
 
@@ -81,13 +87,13 @@ def twin_from_onnx(data: bytes) -> bytes:
         return data
     if source == LOGITS:
         raise ArgumentError(
-            f"an inner tensor is called {LOGITS!r}, a name that the twin needs",
+            f"an inner tensor is called {LOGITS!r}, the name of the output to add",
             remedy="rename it in the ONNX file",
         )
     node = model.graph.node.add()
     node.CopyFrom(
         onnx.helper.make_node(
-            "Cast", [source], [LOGITS], name="twin/Cast", to=onnx.TensorProto.FLOAT
+            "Cast", [source], [LOGITS], name="logits/Cast", to=onnx.TensorProto.FLOAT
         )
     )
     spec = manifest.input
@@ -100,20 +106,26 @@ def twin_from_onnx(data: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def logits_tensor(model: Any) -> str | None:
+def logits_tensor(model: ModelProto) -> str | None:
     """Name of the tensor whose arg-max makes ``labels``; ``None`` when there is none."""
-    made_by = {name: node for node in model.graph.node for name in node.output}
-    node = made_by.get("labels")
+    producers = {name: node for node in model.graph.node for name in node.output}
+    node = producers.get("labels")
     while node is not None and node.op_type in ("Cast", "Identity", "Squeeze"):
-        node = made_by.get(node.input[0])
+        node = producers.get(node.input[0])
     if node is None or node.op_type != "ArgMax":
         return None
-    source = str(node.input[0])
-    # A converted graph may hand float32 logits to arg-max through a cast; the sum is the same.
-    return source
+    return str(node.input[0])
 
 
-def check_input(model: Any, *, source: str) -> None:
+def label_outputs(size: tuple[int, int]) -> tuple[OutputSpec, ...]:
+    """Outputs of a segmentation graph whose network takes ``(height, width)``."""
+    return (
+        OutputSpec(name="labels", dtype="uint8", shape=("batch", *size)),
+        OutputSpec(name="confidence", dtype="float16", shape=("batch", *size)),
+    )
+
+
+def check_input(model: ModelProto, *, source: str) -> None:
     """Refuses a graph that does not take frames of any size.
 
     Raises:
@@ -121,24 +133,33 @@ def check_input(model: Any, *, source: str) -> None:
     """
     import onnx
 
-    # An input with a default (a classifier's classes) is none that a caller must give.
+    # A caller may leave out an input with a default, such as a classifier's classes.
     defaults = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in defaults]
-    tensor = inputs[0].type.tensor_type
-    dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
-    dynamic = len(dims) == 4 and all(isinstance(d, str) for d in dims[:3]) and dims[3] == 3
-    if len(inputs) != 1 or tensor.elem_type != onnx.TensorProto.UINT8 or not dynamic:
-        kinds = [(i.name, onnx.TensorProto.DataType.Name(tensor.elem_type), dims) for i in inputs]
-        raise ArgumentError(
-            f"{source} takes {kinds}, expected one uint8 input [batch, height, width, 3] with the "
-            "first three dynamic",
-            remedy="let no dimension of the input become a constant of the network",
-        )
+    if len(inputs) == 1:
+        tensor = inputs[0].type.tensor_type
+        dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+        dynamic = len(dims) == 4 and all(isinstance(d, str) for d in dims[:3]) and dims[3] == 3
+        if tensor.elem_type == onnx.TensorProto.UINT8 and dynamic:
+            return
+    raise ArgumentError(
+        f"{source} takes {[_described(value) for value in inputs]}, expected one uint8 input "
+        "[batch, height, width, 3] with the first three dynamic",
+        remedy="let no dimension of the input become a constant of the network",
+    )
+
+
+def _described(value: ValueInfoProto) -> str:
+    import onnx
+
+    tensor = value.type.tensor_type
+    kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    return f"{value.name} {kind} {[d.dim_param or d.dim_value for d in tensor.shape.dim]}"
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the exporter's progress lines and deprecation warnings off the terminal."""
+def quiet_exporter() -> Iterator[None]:
+    """Hides the progress lines and deprecation warnings of PyTorch's exporter."""
     names = ("torch", "torch.onnx", "torch.fx", "torch.export", "onnxscript", "onnx_ir")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
@@ -157,8 +178,8 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _strip(model: Any) -> None:
-    """Takes out the exporter's notes: they hold source lines and paths of the exporting machine."""
+def strip_metadata(model: ModelProto) -> None:
+    """Removes the exporter's notes: source lines and paths of the machine that exported."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
         del part.metadata_props[:]

@@ -1,1 +1,1 @@
-"""The parity gate: candidate against reference on real frames."""
+"""The parity check: an exported model against its reference, on real frames."""

@@ -1,24 +1,35 @@
-"""The parity gate: what was exported against its reference, on real frames, or it is refused.
+"""The parity check: an exported model against its reference, on real frames.
 
-    report, worst = check_parity(reference, candidate, frames, manifest, limits=Limits.of("fp16"))
+    report, mismatches = check_parity(reference, candidate, frames, manifest)
     report.require()      # ParityError with every limit that does not hold
 
-A frame on which one class covers everything proves nothing; without enough others the gate refuses.
+A frame on which one class covers everything does not show that two models agree. Without enough
+other frames the check fails.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.contract.manifest import Manifest
+from trocar.export.parity.classification import compare_classifiers
 from trocar.export.parity.limits import Limits
-from trocar.export.parity.types import Answer, Compared, GateFrame, Infer, ParityReport, WorstFrame
+from trocar.export.parity.segmentation import compare_labels
+from trocar.export.parity.types import (
+    FrameMismatch,
+    FrameOutputs,
+    GateFrame,
+    Infer,
+    Outputs,
+    ParityReport,
+)
 
-"""``[N,H,W,3]`` uint8 RGB to every output of the model by name."""
+OnFrame: TypeAlias = Callable[[int, int], None]
+"""Called with the number of frames that are done, and of all frames."""
 
 
 def check_parity(
@@ -28,77 +39,76 @@ def check_parity(
     manifest: Manifest,
     *,
     limits: Limits | None = None,
-    twin: Infer | None = None,
+    with_logits: Infer | None = None,
     names: tuple[str, str] = ("reference", "candidate"),
-    progress: Callable[[int, int], None] | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> tuple[ParityReport, list[WorstFrame]]:
+    on_progress: OnFrame | None = None,
+) -> tuple[ParityReport, tuple[FrameMismatch, ...]]:
     """Compares an exported model with its reference.
 
     Args:
-        reference: Gives ``labels`` and ``logits`` (``scores`` and ``embedding``).
-        candidate: Gives ``labels`` (``scores`` and ``embedding``).
-        frames: At least one.
+        reference: Returns ``labels`` and ``logits`` (classifiers: ``scores`` and ``embedding``).
+        candidate: Returns ``labels`` (classifiers: ``scores`` and ``embedding``).
+        frames: One or more frames.
         manifest: Classes and precision of the exported model.
-        limits: By default those of the manifest's precision.
-        twin: The candidate with ``logits``; without it logits are not compared.
+        limits: The limits; ``None`` for those of the manifest's precision.
+        with_logits: The candidate with a ``logits`` output; without it, logits are not compared.
         names: What reference and candidate are called in the report.
-        progress: Called with frames done and frames in all.
-        extra: Goes into the report as it is.
+        on_progress: Called after each frame.
 
     Returns:
         The report, and the three frames with the most differing pixels.
 
     Raises:
         DataError: There are no frames.
-        ArgumentError: A model gives outputs of an unexpected shape.
+        ArgumentError: A model returns outputs of an unexpected shape.
     """
-    from trocar.export.parity.classification import compare_classifiers
-    from trocar.export.parity.segmentation import compare_labels
-
     if not frames:
         raise DataError(
             "the parity gate got no frames", remedy="name a folder of frames with --frames"
         )
     bounds = limits or Limits.of(manifest.precision)
-    batches = _run(reference, candidate, twin, frames, progress)
+    outputs = _run(frames, (reference, candidate, with_logits), on_progress)
     compare = compare_labels if manifest.task == "segmentation" else compare_classifiers
-    parts, worst = compare(batches, manifest, bounds)
+    found = compare(outputs, manifest, bounds)
     report = ParityReport(
         task=manifest.task,
         precision=manifest.precision,
         reference=names[0],
         candidate=names[1],
+        failures=found.failures,
         limits=bounds,
-        extra=dict(extra or {}),
-        **parts,
+        metrics=found.metrics,
+        classes=found.classes,
+        frames=found.frames,
+        ground_truth=found.ground_truth,
+        notes=found.notes,
+        golden_margin=found.golden_margin,
     )
-    return report, worst
+    return report, found.mismatches
 
 
 def _run(
-    reference: Infer,
-    candidate: Infer,
-    twin: Infer | None,
     frames: Sequence[GateFrame],
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[Compared]:
-    """Runs frames of equal size in twos: a batch of one and a batch of two are both met."""
+    models: tuple[Infer, Infer, Infer | None],
+    on_progress: OnFrame | None,
+) -> Iterator[FrameOutputs]:
+    """Runs frames of equal size, the first alone and the others in twos: two sizes of batch."""
+    reference, candidate, with_logits = models
     done = 0
-    for group in _batches(frames):
-        images = np.stack([frame.image for frame in group])
-        answers = [infer(images) for infer in (reference, candidate)]
-        more = twin(images) if twin else None
-        for index, frame in enumerate(group):
+    for batch in _batches(frames):
+        images = np.stack([frame.image for frame in batch])
+        first, second = reference(images), candidate(images)
+        logits = with_logits(images) if with_logits else None
+        for index, frame in enumerate(batch):
             done += 1
-            yield Compared(
+            yield FrameOutputs(
                 frame,
-                _at(answers[0], index, len(group)),
-                _at(answers[1], index, len(group)),
-                _at(more, index, len(group)) if more is not None else None,
+                _item_of_batch(first, index, len(batch)),
+                _item_of_batch(second, index, len(batch)),
+                None if logits is None else _item_of_batch(logits, index, len(batch)).get("logits"),
             )
-            if progress:
-                progress(done, len(frames))
+            if on_progress:
+                on_progress(done, len(frames))
 
 
 def _batches(frames: Sequence[GateFrame]) -> Iterator[list[GateFrame]]:
@@ -117,11 +127,11 @@ def _batches(frames: Sequence[GateFrame]) -> Iterator[list[GateFrame]]:
             yield group[start : start + 2]
 
 
-def _at(answer: Answer, index: int, count: int) -> Answer:
-    for name, value in answer.items():
+def _item_of_batch(outputs: Outputs, index: int, count: int) -> Outputs:
+    for name, value in outputs.items():
         if len(value) != count:
             raise ArgumentError(
                 f"output {name!r} has {len(value)} items for a batch of {count}",
                 remedy="export with a dynamic batch",
             )
-    return {name: value[index] for name, value in answer.items()}
+    return {name: value[index] for name, value in outputs.items()}

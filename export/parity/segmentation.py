@@ -1,141 +1,135 @@
-"""The gate's work on label maps: agreement per pixel, class, boundary, region and ground truth."""
+"""Compares label maps: per pixel, class, boundary, connected component and against ground truth.
+
+comparison = compare_labels(outputs, manifest, Limits.of("fp16"))
+comparison.failures, comparison.metrics["equal"]
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
+from trocar.contract.label_maps import (
+    Counts,
+    Labels,
+    confusion_matrix,
+    dice_per_class,
+    enlarge,
+    iou_per_class,
+)
 from trocar.contract.manifest import Manifest
-from trocar.export.parity import label_metrics as agreement
+from trocar.export.parity.label_metrics import boundary_counts, boundary_f, missed_components
 from trocar.export.parity.limits import Limits
-from trocar.export.parity.types import Compared, WorstFrame
+from trocar.export.parity.types import Comparison, Failure, FrameMismatch, FrameOutputs, Json
 
-FEW_PIXELS = 2
-"""A class may differ by this many pixels whatever its agreement: tiny regions have no precision."""
+IGNORED_PIXELS = 2
+"""A class may differ by this many pixels at any IoU: one pixel is a large part of a tiny region."""
 
-WORST = 3
+MAX_MISMATCHES = 3
+
+_MIN_COMPONENT_PIXELS = 25
+_MIN_COMPONENT_FRACTION = 1000  # one pixel in so many
 
 
-class Totals:
-    """Sums over all frames."""
+@dataclass
+class _Totals:
+    """Sums and rows over all frames."""
 
-    def __init__(self, classes: int) -> None:
-        self.counts = np.zeros((classes, classes), np.int64)
-        self.edges = np.zeros((classes, 4), np.int64)
-        self.truth = [np.zeros((classes, classes), np.int64) for _ in range(2)]
-        self.rows: list[dict[str, Any]] = []
-        self.lost: list[str] = []
-        self.worst: list[WorstFrame] = []
-        self.spread: list[float] = []
-        self.margins: list[NDArray[np.float32]] = []
-        self.logit_difference = math.nan
-        self.mean_differences: list[float] = []
+    counts: Counts  # [K,K] reference, candidate
+    boundary: Counts  # [K,4] of `boundary_counts`
+    truth_of_reference: Counts  # [K,K] ground truth, reference
+    truth_of_candidate: Counts  # [K,K] ground truth, candidate
+    rows: list[Json] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    mismatches: list[FrameMismatch] = field(default_factory=list)
+    logit_ranges: list[float] = field(default_factory=list)
+    margins: list[NDArray[np.float32]] = field(default_factory=list)
+    mean_differences: list[float] = field(default_factory=list)
+    max_difference: float = math.nan
 
 
 def compare_labels(
-    compared: Iterable[Compared], manifest: Manifest, limits: Limits
-) -> tuple[dict[str, Any], list[WorstFrame]]:
-    """Parts of a `ParityReport`, and the frames with most differing pixels.
+    outputs: Iterable[FrameOutputs], manifest: Manifest, limits: Limits
+) -> Comparison:
+    """Compares the label maps of two segmentation models.
 
     Args:
-        compared: Frames with both answers; the reference's holds ``logits``.
+        outputs: Frames with the outputs of both models; the reference's hold ``logits``.
         manifest: Classes of the exported model.
-        limits: Limits to hold.
+        limits: Limits that must hold.
 
     Raises:
         ArgumentError: Label maps of another shape, or values that are no class.
     """
-    totals = Totals(len(manifest.classes))
-    for item in compared:
-        _add(totals, item, manifest, limits)
-    allowed = limits.logit_share * float(np.mean(totals.spread))
-    margins = np.concatenate(totals.margins)
-    pixels = int(totals.counts.sum())
-    far = int((margins > 2 * allowed).sum())
-    numbers = {
-        "equal": float(np.trace(totals.counts)) / pixels,
-        "pixels": pixels,
-        "differing": len(margins),
-        "far": far / pixels,
-        "largest_margin_of_a_differing_pixel": float(margins.max(initial=0.0)),
-        "logit_spread": float(np.mean(totals.spread)),
-        "allowed_logit_difference": allowed,
-        "largest_logit_difference": totals.logit_difference,
-        "mean_logit_difference": float(np.mean(totals.mean_differences or [math.nan])),
-        "informative_frames": sum(row["informative"] for row in totals.rows),
-        "frames": len(totals.rows),
-        "lost_regions": len(totals.lost),
-    }
-    classes = _class_rows(totals, manifest)
-    truth = _truth(totals, manifest)
-    return {
-        "faults": tuple(_faults(numbers, classes, truth, totals, limits)),
-        "numbers": {k: v for k, v in numbers.items() if not math.isnan(v)},
-        "classes": tuple(classes),
-        "frames": tuple(totals.rows),
-        "truth": truth,
-        "notes": tuple(_notes(numbers, classes, totals)),
-        "golden_margin": 2 * allowed,
-    }, totals.worst
-
-
-def _add(totals: Totals, item: Compared, manifest: Manifest, limits: Limits) -> None:
     classes = len(manifest.classes)
-    first, second = item.reference["labels"], item.candidate["labels"]
-    if first.shape != second.shape or second.dtype != np.uint8 or second.max() >= classes:
-        raise ArgumentError(
-            f"the exported model gives labels {second.dtype} {second.shape} up to {second.max()}, "
-            f"expected uint8 {first.shape} below {classes}",
-            remedy="export again; this is no output of the frame-in graph",
-        )
-    logits = item.reference["logits"].astype(np.float32)
-    top = np.partition(logits, -2, axis=0)[-2:] if classes > 1 else np.stack([logits[0]] * 2)
-    totals.spread.append(float((logits.max(0) - logits.min(0)).mean()))
+    square = (classes, classes)
+    totals = _Totals(
+        np.zeros(square, np.int64),
+        np.zeros((classes, 4), np.int64),
+        np.zeros(square, np.int64),
+        np.zeros(square, np.int64),
+    )
+    for item in outputs:
+        _add(totals, item, manifest, limits)
+    metrics = _metrics(totals, limits)
+    rows = _class_rows(totals, manifest)
+    truth = _ground_truth(totals, manifest)
+    return Comparison(
+        failures=tuple(_failures(metrics, rows, truth, totals, limits)),
+        metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
+        classes=tuple(rows),
+        frames=tuple(totals.rows),
+        ground_truth=truth,
+        notes=tuple(_notes(metrics, rows, totals)),
+        golden_margin=2 * metrics["allowed_logit_difference"],
+        mismatches=tuple(totals.mismatches),
+    )
+
+
+def _add(totals: _Totals, item: FrameOutputs, manifest: Manifest, limits: Limits) -> None:
+    classes = len(manifest.classes)
+    first, second = _labels(item, classes)
     differs = first != second
-    totals.margins.append((top[1] - top[0])[differs].astype(np.float32))
-    difference = math.nan
-    if item.twin is not None:
-        apart = np.abs(item.twin["logits"].astype(np.float32) - logits)
-        difference = float(apart.max())
-        totals.mean_differences.append(float(apart.mean()))
-        # A value that is not finite must not vanish behind a maximum.
-        difference = difference if math.isfinite(difference) else math.inf
-        totals.logit_difference = float(np.nanmax([totals.logit_difference, difference]))
-    counts = agreement.confusion(first, second, classes=classes)
+    difference = _add_logits(totals, item, differs, classes)
+    counts = confusion_matrix(first, second, classes=classes)
     totals.counts += counts
-    totals.edges += agreement.boundary_counts(
+    totals.boundary += boundary_counts(
         first, second, classes=classes, tolerance=limits.boundary_pixels
     )
-    least = max(25, first.size // 1000)
-    for label, size in agreement.lost_regions(first, second, classes=classes, least=least):
+    min_pixels = max(_MIN_COMPONENT_PIXELS, first.size // _MIN_COMPONENT_FRACTION)
+    for label, size in missed_components(first, second, classes=classes, min_pixels=min_pixels):
         name = manifest.classes[label].name
-        totals.lost.append(f"{name} ({size} pixels) on {item.frame.name}")
-    if isinstance(item.frame.truth, np.ndarray):
-        for table, labels in zip(totals.truth, (first, second), strict=True):
-            grown = agreement.enlarged(labels, item.frame.truth.shape)
-            table += agreement.confusion(item.frame.truth, grown, classes=classes)
-    present = counts.sum(1)
+        totals.missed.append(f"{name} ({size} pixels) on {item.frame.name}")
+    truth = item.frame.ground_truth
+    if isinstance(truth, np.ndarray):
+        size_of_truth = (truth.shape[0], truth.shape[1])
+        for table, labels in (
+            (totals.truth_of_reference, first),
+            (totals.truth_of_candidate, second),
+        ):
+            table += confusion_matrix(truth, enlarge(labels, size_of_truth), classes=classes)
+    pixels = counts.sum(1)
     equal = 1.0 - float(differs.mean())
     totals.rows.append(
         {
             "name": item.frame.name,
             "size": list(item.frame.image.shape[:2]),
-            "classes": [int(c) for c in np.flatnonzero(present)],
-            # A handful of stray pixels is no second class.
-            "informative": int((present >= least).sum()) >= 2,
+            "classes": [int(c) for c in np.flatnonzero(pixels)],
+            # A few stray pixels are no second class.
+            "informative": int((pixels >= min_pixels).sum()) >= 2,
             "equal": equal,
             "differing": int(differs.sum()),
             "largest_logit_difference": None if math.isnan(difference) else difference,
         }
     )
     if differs.any():
-        totals.worst.append(
-            WorstFrame(
+        totals.mismatches.append(
+            FrameMismatch(
                 name=item.frame.name,
                 image=item.frame.image,
                 reference=first,
@@ -143,12 +137,64 @@ def _add(totals: Totals, item: Compared, manifest: Manifest, limits: Limits) -> 
                 equal=equal,
             )
         )
-        totals.worst = sorted(totals.worst, key=lambda w: w.equal)[:WORST]
+        worst_first = sorted(totals.mismatches, key=lambda mismatch: mismatch.equal)
+        totals.mismatches = worst_first[:MAX_MISMATCHES]
 
 
-def _class_rows(totals: Totals, manifest: Manifest) -> list[dict[str, Any]]:
-    iou, f = agreement.overlap(totals.counts), agreement.boundary_f(totals.edges)
-    rows = []
+def _labels(item: FrameOutputs, classes: int) -> tuple[Labels, Labels]:
+    first, second = item.reference["labels"], item.candidate["labels"]
+    if first.shape != second.shape or second.dtype != np.uint8 or second.max() >= classes:
+        raise ArgumentError(
+            f"the exported model gives labels {second.dtype} {second.shape} up to {second.max()}, "
+            f"expected uint8 {first.shape} below {classes}",
+            remedy="export again; this is no output of the frame-in graph",
+        )
+    return first, second
+
+
+def _add_logits(
+    totals: _Totals, item: FrameOutputs, differs: NDArray[np.bool_], classes: int
+) -> float:
+    """Adds range, margins and differences; returns the frame's largest difference or NaN."""
+    logits = item.reference["logits"].astype(np.float32)
+    top = np.partition(logits, -2, axis=0)[-2:] if classes > 1 else np.stack([logits[0]] * 2)
+    totals.logit_ranges.append(float((logits.max(0) - logits.min(0)).mean()))
+    totals.margins.append((top[1] - top[0])[differs].astype(np.float32))
+    if item.logits is None:
+        return math.nan
+    differences = np.abs(item.logits.astype(np.float32) - logits)
+    totals.mean_differences.append(float(differences.mean()))
+    # NaN and infinity both count as infinite: `nanmax` would drop a NaN.
+    largest = float(differences.max())
+    largest = largest if math.isfinite(largest) else math.inf
+    totals.max_difference = float(np.nanmax([totals.max_difference, largest]))
+    return largest
+
+
+def _metrics(totals: _Totals, limits: Limits) -> dict[str, float]:
+    logit_range = float(np.mean(totals.logit_ranges))
+    allowed = limits.logit_share * logit_range
+    margins = np.concatenate(totals.margins)
+    pixels = int(totals.counts.sum())
+    return {
+        "equal": float(np.trace(totals.counts)) / pixels,
+        "pixels": pixels,
+        "differing": len(margins),
+        "non_tie_mismatch": int((margins > 2 * allowed).sum()) / pixels,
+        "max_mismatch_margin": float(margins.max(initial=0.0)),
+        "logit_range": logit_range,
+        "allowed_logit_difference": allowed,
+        "max_logit_difference": totals.max_difference,
+        "mean_logit_difference": float(np.mean(totals.mean_differences or [math.nan])),
+        "multiclass_frames": sum(row["informative"] for row in totals.rows),
+        "frames": len(totals.rows),
+        "missed_components": len(totals.missed),
+    }
+
+
+def _class_rows(totals: _Totals, manifest: Manifest) -> list[Json]:
+    iou, f1 = iou_per_class(totals.counts), boundary_f(totals.boundary)
+    rows: list[Json] = []
     for row in manifest.classes:
         both = int(totals.counts[row.id, row.id])
         pixels, other = int(totals.counts[row.id].sum()), int(totals.counts[:, row.id].sum())
@@ -160,89 +206,111 @@ def _class_rows(totals: Totals, manifest: Manifest) -> list[dict[str, Any]]:
                 "candidate_pixels": other,
                 "differing": pixels + other - 2 * both,
                 "agreement": _or_none(iou[row.id]),
-                "boundary_f": _or_none(f[row.id]),
+                "boundary_f": _or_none(f1[row.id]),
             }
         )
     return rows
 
 
-def _truth(totals: Totals, manifest: Manifest) -> dict[str, Any]:
-    if not totals.truth[0].sum():
+def _ground_truth(totals: _Totals, manifest: Manifest) -> Json:
+    if not totals.truth_of_reference.sum():
         return {}
-    answer: dict[str, Any] = {"pixels": int(totals.truth[0].sum())}
-    for side, counts in zip(("reference", "candidate"), totals.truth, strict=True):
-        iou, both = agreement.overlap(counts), agreement.dice(counts)
-        answer[side] = {
+    result: Json = {"pixels": int(totals.truth_of_reference.sum())}
+    for side, counts in (
+        ("reference", totals.truth_of_reference),
+        ("candidate", totals.truth_of_candidate),
+    ):
+        iou, dice = iou_per_class(counts), dice_per_class(counts)
+        result[side] = {
             "mean_iou": float(np.nanmean(iou)),
-            "mean_dice": float(np.nanmean(both)),
+            "mean_dice": float(np.nanmean(dice)),
             "classes": [
-                {"name": row.name, "iou": _or_none(iou[row.id]), "dice": _or_none(both[row.id])}
+                {"name": row.name, "iou": _or_none(iou[row.id]), "dice": _or_none(dice[row.id])}
                 for row in manifest.classes
             ],
         }
-    answer["drop"] = answer["reference"]["mean_iou"] - answer["candidate"]["mean_iou"]
-    return answer
+    result["drop"] = result["reference"]["mean_iou"] - result["candidate"]["mean_iou"]
+    return result
 
 
-def _faults(
-    numbers: dict[str, float],
-    classes: list[dict[str, Any]],
-    truth: dict[str, Any],
-    totals: Totals,
+def _failures(
+    metrics: dict[str, float],
+    classes: list[Json],
+    truth: Json,
+    totals: _Totals,
     limits: Limits,
-) -> Iterable[str]:
-    if numbers["informative_frames"] < limits.informative:
-        yield (
-            f"on {int(numbers['informative_frames'])} of {int(numbers['frames'])} frames two or "
-            f"more classes are predicted, expected at least {limits.informative}: agreement on a "
-            "frame of one class proves nothing"
+) -> Iterator[Failure]:
+    if metrics["multiclass_frames"] < limits.min_multiclass_frames:
+        yield Failure(
+            "too_few_multiclass_frames",
+            f"on {int(metrics['multiclass_frames'])} of {int(metrics['frames'])} frames two or "
+            f"more classes are predicted, expected at least {limits.min_multiclass_frames}: "
+            "frames of one class do not show that the models agree",
         )
-    if numbers["equal"] < limits.equal:
-        yield f"{numbers['equal']:.4%} of label pixels are equal, expected {limits.equal:.2%}"
-    if numbers["far"] > limits.far:
-        yield (
-            f"{numbers['far']:.4%} of pixels differ without being near-ties (margin up to "
-            f"{numbers['largest_margin_of_a_differing_pixel']:.3g}), expected {limits.far:.4%}"
+    if metrics["equal"] < limits.min_pixel_agreement:
+        yield Failure(
+            "pixel_agreement",
+            f"{metrics['equal']:.4%} of label pixels are equal, expected "
+            f"{limits.min_pixel_agreement:.2%}",
         )
-    bound = limits.max_logit_share * numbers["logit_spread"]
-    if limits.max_logit_share and numbers["largest_logit_difference"] > bound:
-        yield (
-            f"the largest logit difference is {numbers['largest_logit_difference']:.4g}, expected "
-            f"{bound:.4g} at most"
+    if metrics["non_tie_mismatch"] > limits.max_mismatch:
+        yield Failure(
+            "non_tie_mismatch",
+            f"{metrics['non_tie_mismatch']:.4%} of pixels differ without being near-ties (margin "
+            f"up to {metrics['max_mismatch_margin']:.3g}), expected {limits.max_mismatch:.4%} "
+            "at most",
         )
-    bound = limits.mean_logit_share * numbers["logit_spread"]
-    if numbers["mean_logit_difference"] > bound:
-        yield (
-            f"logits differ by {numbers['mean_logit_difference']:.4g} on average, expected "
-            f"{bound:.4g} at most"
-        )
+    yield from _logit_failures(metrics, limits)
     for row in classes[1:]:
-        if row["differing"] <= FEW_PIXELS:
-            continue
-        for key, least in (("agreement", limits.class_agreement), ("boundary_f", limits.boundary)):
-            if row[key] is not None and row[key] < least:
-                kind = "IoU" if key == "agreement" else "boundary F-score"
-                yield f"class {row['name']}: {kind} {row[key]:.4f}, expected {least:.4f}"
-    if len(totals.lost) > limits.lost:
-        yield "regions lost: " + ", ".join(totals.lost[:4])
-    if truth and truth["drop"] > limits.truth_drop:
-        yield (
+        yield from _class_failures(row, limits)
+    if len(totals.missed) > limits.max_missed_components:
+        yield Failure("missed_components", "components missed: " + ", ".join(totals.missed[:4]))
+    if truth and truth["drop"] > limits.max_miou_drop:
+        yield Failure(
+            "accuracy_drop",
             f"mean IoU against ground truth falls by {truth['drop']:.4f}, expected "
-            f"{limits.truth_drop:.4f} at most"
+            f"{limits.max_miou_drop:.4f} at most",
         )
 
 
-def _notes(
-    numbers: dict[str, float], classes: list[dict[str, Any]], totals: Totals
-) -> Iterable[str]:
-    dull = [row["name"] for row in totals.rows if not row["informative"]]
-    if dull:
-        yield f"one class covers these frames, they prove little: {', '.join(map(str, dull[:5]))}"
+def _logit_failures(metrics: dict[str, float], limits: Limits) -> Iterator[Failure]:
+    bound = limits.max_logit_share * metrics["logit_range"]
+    if limits.max_logit_share and metrics["max_logit_difference"] > bound:
+        yield Failure(
+            "max_logit_difference",
+            f"the largest logit difference is {metrics['max_logit_difference']:.4g}, expected "
+            f"{bound:.4g} at most",
+        )
+    bound = limits.mean_logit_share * metrics["logit_range"]
+    if metrics["mean_logit_difference"] > bound:
+        yield Failure(
+            "mean_logit_difference",
+            f"logits differ by {metrics['mean_logit_difference']:.4g} on average, expected "
+            f"{bound:.4g} at most",
+        )
+
+
+def _class_failures(row: Json, limits: Limits) -> Iterator[Failure]:
+    if row["differing"] <= IGNORED_PIXELS:
+        return
+    iou, f1 = row["agreement"], row["boundary_f"]
+    if iou is not None and iou < limits.min_class_iou:
+        text = f"class {row['name']}: IoU {iou:.4f}, expected {limits.min_class_iou:.4f}"
+        yield Failure("class_iou", text)
+    if f1 is not None and f1 < limits.min_boundary_f1:
+        text = f"class {row['name']}: boundary F-score {f1:.4f}, expected "
+        yield Failure("boundary_f1", text + f"{limits.min_boundary_f1:.4f}")
+
+
+def _notes(metrics: dict[str, float], classes: list[Json], totals: _Totals) -> Iterator[str]:
+    single = [str(row["name"]) for row in totals.rows if not row["informative"]]
+    if single:
+        yield f"frames on which one class covers everything: {', '.join(single[:5])}"
     unseen = [row["name"] for row in classes[1:] if row["pixels"] == 0]
     if unseen:
-        yield f"never predicted by the reference, so only its logits are proven: {unseen}"
-    if math.isnan(numbers["largest_logit_difference"]):
-        yield "logits were not compared: this backend gives labels only"
+        yield f"only logits were compared of classes that the reference never predicts: {unseen}"
+    if math.isnan(metrics["max_logit_difference"]):
+        yield "logits were not compared: this backend returns labels only"
 
 
 def _or_none(value: float) -> float | None:

@@ -1,1 +1,1 @@
-"""TensorRT engines: building, inspecting, keeping them in a bundle."""
+"""TensorRT engines: building, inspecting, storing in a bundle."""

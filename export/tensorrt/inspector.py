@@ -1,4 +1,4 @@
-"""Reads back what a TensorRT network or engine really computes in.
+"""Reads the precision of a TensorRT network or engine.
 
 network_layers(trt, network)     # {"fp16": 35, "fp32": 1}
 """
@@ -18,7 +18,7 @@ _HEAVY = re.compile(r"conv|gemm|matmul|matrix", re.IGNORECASE)
 def network_layers(trt: ModuleType, network: Any) -> dict[str, int]:
     """Convolutions and matrix products of a strongly typed network, counted by precision.
 
-    A layer is int8 when what it reads comes out of a dequantising layer: TensorRT joins the two.
+    A layer is int8 when a dequantising layer makes its input: TensorRT fuses the two.
     """
     kinds = trt.LayerType
     heavy = (kinds.CONVOLUTION, kinds.DECONVOLUTION, kinds.MATRIX_MULTIPLY)
@@ -44,7 +44,7 @@ def network_layers(trt: ModuleType, network: Any) -> dict[str, int]:
 
 
 def precision_of(layers: Mapping[str, int]) -> str:
-    """The precision that counts of layers amount to: the lowest that occurs."""
+    """The lowest precision that occurs in counts of layers."""
     for name in ("int8", "fp16", "bf16"):
         if layers.get(name):
             return name
@@ -52,10 +52,10 @@ def precision_of(layers: Mapping[str, int]) -> str:
 
 
 def engine_precision(trt: ModuleType, log: Any, data: bytes) -> str | None:
-    """What an engine's own inspector says, where the engine can be loaded and tells.
+    """The precision that an engine's own inspector gives, if the engine can be loaded.
 
     Returns:
-        ``None`` where there is no word on tensor formats in the inspector's answer.
+        ``None`` when the inspector gives no tensor formats.
     """
     runtime = trt.Runtime(log)
     engine = runtime.deserialize_cuda_engine(data)
@@ -67,7 +67,7 @@ def engine_precision(trt: ModuleType, log: Any, data: bytes) -> str | None:
 
 
 def precision_in_inspection(text: str) -> str | None:
-    """The lowest precision of convolutions and matrix products in an inspector's JSON answer."""
+    """The lowest precision of convolutions and matrix products in an inspector's JSON."""
     try:
         layers = json.loads(text).get("Layers", [])
     except (ValueError, AttributeError):
@@ -75,7 +75,7 @@ def precision_in_inspection(text: str) -> str | None:
     formats = " ".join(
         str(tensor.get("Format/Datatype", tensor.get("Format", "")))
         for layer in layers
-        # The confidence is half in every graph, so only the heavy layers count.
+        # The confidence is float16 in every graph, so only layers with weights count.
         if isinstance(layer, dict) and _is_heavy(layer)
         for side in ("Inputs", "Outputs")
         for tensor in layer.get(side, [])

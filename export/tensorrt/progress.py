@@ -1,6 +1,6 @@
-"""Running a TensorRT build: its log, its own progress, and Ctrl-C.
+"""Runs a TensorRT build: its log, its progress and Ctrl-C.
 
-plan = run_build(trt, builder, network, config, progress)
+plan = run_build(trt, builder, network, config, on_progress)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MEMORY = re.compile(
 
 
 class Log:
-    """Keeps what the library says instead of printing it.
+    """Collects the messages of the library, which would print them.
 
     Attributes:
         sink: The library's logger object.
@@ -38,13 +38,13 @@ class Log:
 
         self.sink = Sink()
 
-    def last(self) -> str:
+    def first_error(self) -> str:
         """The first error, which is the cause, in one line."""
         text = self.errors[0] if self.errors else "it gave no reason"
         return " ".join(text.split())[:400]
 
-    def tells_of_memory(self) -> bool:
-        """Whether any error speaks of memory."""
+    def mentions_memory(self) -> bool:
+        """Whether an error is about memory."""
         return any(_MEMORY.search(text) for text in self.errors)
 
 
@@ -53,25 +53,25 @@ def run_build(
     builder: Any,
     network: Any,
     config: Any,
-    progress: Callable[[str, int, int], None] | None,
+    on_progress: Callable[[str, int, int], None] | None,
 ) -> Any:
-    """Builds in a thread of its own so that Ctrl-C is heard while the library works.
+    """Builds in a thread of its own, so that Ctrl-C works while the library builds.
 
     Returns:
-        The serialized engine, or ``None`` when the library gave up.
+        The serialized engine, or ``None`` when the library failed.
 
     Raises:
         KeyboardInterrupt: After the library has stopped at its next step.
     """
     stop = threading.Event()
-    config.progress_monitor = _monitor(trt, stop, progress)
-    answer: list[Any] = []
+    config.progress_monitor = _monitor(trt, stop, on_progress)
+    plans: list[Any] = []
     failure: list[BaseException] = []
     finished = threading.Event()
 
     def work() -> None:
         try:
-            answer.append(builder.build_serialized_network(network, config))
+            plans.append(builder.build_serialized_network(network, config))
         except BaseException as error:
             failure.append(error)
         finally:
@@ -79,12 +79,12 @@ def run_build(
 
     thread = threading.Thread(target=work, name="trocar-engine-build")
     interrupt: KeyboardInterrupt | None = None
-    begun = False
-    # Ctrl-C may come at any line of this loop; the library must have ended before we leave.
+    started = False
+    # Ctrl-C may come at any line of this loop; the library must have stopped before we return.
     while not finished.is_set():
         try:
-            if not begun:
-                begun = True
+            if not started:
+                started = True
                 thread.start()
             while not finished.wait(0.1):
                 pass
@@ -96,11 +96,11 @@ def run_build(
         raise interrupt
     if failure:
         raise failure[0]
-    return answer[0]
+    return plans[0]
 
 
 def _monitor(
-    trt: ModuleType, stop: threading.Event, progress: Callable[[str, int, int], None] | None
+    trt: ModuleType, stop: threading.Event, on_progress: Callable[[str, int, int], None] | None
 ) -> Any:
     lock = threading.Lock()
 
@@ -122,7 +122,7 @@ def _monitor(
             with lock:
                 done, steps = self.steps.pop(phase_name, [0, 0])
                 self.done += steps - done
-            self._tell()
+            self._report()
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             with lock:
@@ -130,11 +130,11 @@ def _monitor(
                 if known is not None and known[0] < known[1]:
                     known[0] += 1
                     self.done += 1
-            self._tell()
+            self._report()
             return not stop.is_set()
 
         def _tell(self) -> None:
-            if progress is not None:
-                progress("engine", self.done, max(self.total, self.done))
+            if on_progress is not None:
+                on_progress("engine", self.done, max(self.total, self.done))
 
     return Monitor()

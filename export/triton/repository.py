@@ -1,8 +1,8 @@
-"""An NVIDIA Triton model repository from a bundle: graph or engine, batching, warm-up, labels.
+"""Writes an NVIDIA Triton model repository: graph or engine, batching, warm-up, labels.
 
     write_repository(Path("m.trocar"), Path("models"), TritonOptions(max_batch=8))
 
-The configuration is written as protobuf text; tests parse it with Triton's own definitions.
+The configuration is protobuf text; tests parse it with Triton's own definitions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,9 @@ from trocar.contract.bundle import GOLDEN, MODEL, Bundle, open_bundle, replaced_
 from trocar.contract.engines import EngineSidecar, engines_of
 from trocar.contract.errors import BundleError, OutputExistsError
 from trocar.contract.manifest import Manifest
-from trocar.export.triton.config import TritonOptions, Word, _output, pbtxt
+from trocar.export.parity.types import Frame
+from trocar.export.triton.config import EnumValue, Message, TritonOptions, output_config, pbtxt
+from trocar.export.triton.ensemble import write_ensemble
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -28,35 +29,35 @@ def write_repository(
     out: Path,
     options: TritonOptions,
     *,
-    second: Path | None = None,
+    classifier: Path | None = None,
 ) -> list[str]:
-    """Writes the repository whole, or not at all.
+    """Writes the repository completely, or not at all.
 
     Args:
         source: The bundle.
         out: Folder to make; it must not exist.
-        options: How to serve it.
-        second: A classifier's bundle, for an ensemble: the first model's instruments are cut out
-            of the frame and classified.
+        options: How the server runs it.
+        classifier: A classifier's bundle, for an ensemble: the instruments that the first model
+            finds are cut out of the frame and classified.
 
     Returns:
         Names of the models in it.
 
     Raises:
         OutputExistsError: ``out`` exists.
-        BundleError: No such engine, or bundles that do not go together.
+        BundleError: No such engine, or tasks of the bundles that do not fit.
     """
     if out.exists():
         raise OutputExistsError(f"{out} exists already", remedy="choose another folder")
     bundle = open_bundle(source)
-    other = open_bundle(second) if second is not None else None
+    second = open_bundle(classifier) if classifier is not None else None
     with replaced_folder(out) as folder:
         names = [_write_model(folder, bundle, options)]
-        if other is not None:
-            from trocar.export.triton.ensemble import write_ensemble
-
-            names.append(_write_model(folder, other, options))
-            names += write_ensemble(folder, bundle.manifest, other.manifest, names, options)
+        if second is not None:
+            names.append(_write_model(folder, second, options))
+            names += write_ensemble(
+                folder, (bundle.manifest, second.manifest), (names[0], names[1]), options
+            )
         (folder / "client_example.py").write_text(_client(names[-1], bundle.manifest), "utf-8")
     return names
 
@@ -73,32 +74,32 @@ def _write_model(folder: Path, bundle: Bundle, options: TritonOptions) -> str:
     if (folder / name).exists():
         name = f"{name}-{manifest.task}"
     engine = _engine(bundle, options)
-    place = folder / name
-    (place / "1").mkdir(parents=True)
-    (place / "warmup").mkdir()
+    path = folder / name
+    (path / "1").mkdir(parents=True)
+    (path / "warmup").mkdir()
     frame = _golden_frame(bundle, options.engine if engine is not None else None)
     if engine is None:
-        (place / "1" / "model.onnx").write_bytes(bundle.read(MODEL))
+        (path / "1" / "model.onnx").write_bytes(bundle.read(MODEL))
         dims: list[int] = [-1, -1, 3]
         batch = options.max_batch
     else:
         assert options.engine is not None
-        (place / "1" / "model.plan").write_bytes(bundle.read(options.engine))
+        (path / "1" / "model.plan").write_bytes(bundle.read(options.engine))
         profile = engine.profile
         fixed = profile.minimum[1:] == profile.maximum[1:]
         dims = [*profile.maximum[1:], 3] if fixed else [-1, -1, 3]
         batch = profile.maximum[0]
-    (place / "labels.txt").write_text("\n".join(manifest.classes.names) + "\n", "utf-8")
-    (place / "warmup" / "frame").write_bytes(np.ascontiguousarray(frame).tobytes())
-    inputs = [{"name": manifest.input.name, "data_type": Word("TYPE_UINT8"), "dims": dims}]
-    config: dict[str, Any] = {
+    (path / "labels.txt").write_text("\n".join(manifest.classes.names) + "\n", "utf-8")
+    (path / "warmup" / "frame").write_bytes(np.ascontiguousarray(frame).tobytes())
+    inputs = [{"name": manifest.input.name, "data_type": EnumValue("TYPE_UINT8"), "dims": dims}]
+    config: Message = {
         "name": name,
         **({"platform": "onnxruntime_onnx"} if engine is None else {"platform": "tensorrt_plan"}),
         "max_batch_size": batch,
         "input": inputs,
-        "output": [_output(output) for output in manifest.outputs],
+        "output": [output_config(output) for output in manifest.outputs],
         "instance_group": [
-            {"count": options.instances, "kind": Word(f"KIND_{options.device.upper()}")}
+            {"count": options.instances, "kind": EnumValue(f"KIND_{options.device.upper()}")}
         ],
         "model_warmup": [
             {
@@ -107,7 +108,7 @@ def _write_model(folder: Path, bundle: Bundle, options: TritonOptions) -> str:
                 "inputs": {
                     "key": manifest.input.name,
                     "value": {
-                        "data_type": Word("TYPE_UINT8"),
+                        "data_type": EnumValue("TYPE_UINT8"),
                         "dims": list(frame.shape),
                         "input_data_file": "frame",
                     },
@@ -121,7 +122,7 @@ def _write_model(folder: Path, bundle: Bundle, options: TritonOptions) -> str:
         config["parameters"] = [
             {"key": "intra_op_thread_count", "value": {"string_value": str(options.threads)}}
         ]
-    (place / "config.pbtxt").write_text(pbtxt(config), encoding="utf-8")
+    (path / "config.pbtxt").write_text(pbtxt(config), encoding="utf-8")
     return name
 
 
@@ -131,9 +132,10 @@ def _engine(bundle: Bundle, options: TritonOptions) -> EngineSidecar | None:
     known = engines_of(bundle)
     if options.engine not in known:
         raise BundleError(
-            f"{bundle.path} holds no engine {options.engine}; it holds "
+            f"{bundle.path} has no engine {options.engine}; it has "
             + (", ".join(sorted(known)) or "none"),
-            remedy="build one with `trocar export BUNDLE --engine tensorrt --frame HxW`",
+            remedy="build one with `trocar export BUNDLE --engine tensorrt --engine-shape "
+            "WIDTHxHEIGHT`",
         )
     sidecar = known[options.engine]
     if sidecar.flavour != "tensorrt":
@@ -144,31 +146,34 @@ def _engine(bundle: Bundle, options: TritonOptions) -> EngineSidecar | None:
     return sidecar
 
 
-def _golden_frame(bundle: Bundle, engine: str | None) -> Any:
+def _golden_frame(bundle: Bundle, engine: str | None) -> Frame:
     name = GOLDEN if engine is None else f"{engine.removesuffix('.engine')}.golden.npz"
     with np.load(io.BytesIO(bundle.read(name)), allow_pickle=False) as golden:
-        return golden["frame"]
+        frame: Frame = golden["frame"]
+    return frame
 
 
 def _client(name: str, manifest: Manifest) -> str:
     return f'''"""Sends one frame to the server.
 
-    pip install "tritonclient[grpc]" opencv-python-headless
+    pip install trocar "tritonclient[grpc]"
     tritonserver --model-repository THIS_FOLDER
-    python client_example.py picture.png
+    python client_example.py frame.png
 """
 
 import sys
+from pathlib import Path
 
-import cv2
 import tritonclient.grpc as triton
 
-frame = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)[None]  # [1, H, W, 3] uint8
+from trocar.contract.pictures import read_image
+
+frame = read_image(Path(sys.argv[1]))[None]  # [1, H, W, 3] uint8 RGB
 client = triton.InferenceServerClient("localhost:8001")
-wanted = triton.InferInput({manifest.input.name!r}, frame.shape, "UINT8")
-wanted.set_data_from_numpy(frame)
-answer = client.infer({name!r}, [wanted])
-for output in answer.get_response().outputs:
-    value = answer.as_numpy(output.name)
+request = triton.InferInput({manifest.input.name!r}, frame.shape, "UINT8")
+request.set_data_from_numpy(frame)
+result = client.infer({name!r}, [request])
+for output in result.get_response().outputs:
+    value = result.as_numpy(output.name)
     print(output.name, value.dtype, value.shape)
 '''

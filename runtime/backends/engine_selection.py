@@ -7,39 +7,20 @@ An engine is never rebuilt here: only engines that were verified at export are r
 
 from __future__ import annotations
 
-import importlib
-
 from trocar.contract.bundle import MODEL, Bundle
 from trocar.contract.engines import (
-    LIBRARIES,
     EngineEnvironment,
     EngineSidecar,
     Shape,
     engine_fitness,
     engines_of,
+    import_library,
     platform_tag,
     rebuild_command,
 )
-from trocar.contract.errors import BackendError, MissingExtraError
+from trocar.contract.errors import BackendError
 from trocar.contract.gpu import find_gpu
 from trocar.runtime.devices import device_from_text, require_cuda
-
-
-def library_version(flavour: str) -> str:
-    """Version of the installed TensorRT library, e.g. ``10.16.1.11``.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    module, extra = LIBRARIES[flavour]
-    try:
-        return str(importlib.import_module(module).__version__)
-    except (ImportError, OSError) as error:
-        raise MissingExtraError(
-            f"backend {flavour} needs the Python package {module!r}, which cannot be imported: "
-            f"{error}",
-            remedy=f"pip install 'trocar[{extra}]'",
-        ) from error
 
 
 def environment_here(
@@ -58,10 +39,10 @@ def environment_here(
     gpu = find_gpu(device_from_text(device).index)
     return EngineEnvironment(
         flavour=flavour,
-        version=library_version(flavour),
+        version=str(import_library(flavour).__version__),
         onnx_sha256=bundle.manifest.files[MODEL],
-        gpu="" if gpu is None else gpu.name,
-        capability="" if gpu is None else gpu.capability,
+        gpu=gpu.name if gpu else "",
+        capability=gpu.capability if gpu else "",
         platform=platform_tag(),
         shape=shape,
         precision=precision,
@@ -105,7 +86,7 @@ def find_engine(
     if not engines:
         raise BackendError(
             f"{bundle.path} holds no engine",
-            remedy=f"trocar export {bundle.path} --engine {flavour} --frame HEIGHTxWIDTH",
+            remedy=f"trocar export {bundle.path} --engine {flavour} --engine-shape WIDTHxHEIGHT",
         )
     differences = "; ".join(
         f"{name}: {', '.join(reasons)}" for name, (_, reasons) in engines.items()

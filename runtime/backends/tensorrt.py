@@ -9,7 +9,6 @@ shape. From the second frame of a shape on, copies and kernels are one CUDA grap
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import MODEL, sha256_of
-from trocar.contract.engines import LIBRARIES, EngineSidecar, rebuild_command
+from trocar.contract.engines import EngineSidecar, import_library, rebuild_command
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
 from trocar.runtime.backends.base import BackendOptions, refuse_options
@@ -154,7 +153,7 @@ class TensorRtBackend:
             raise BackendError(
                 f"the engine does not take frames {list(shape)}: its profile takes {self._range()}",
                 remedy=f"trocar export BUNDLE --engine {self.name} "
-                f"--frame {shape[1]}x{shape[2]} --batch {shape[0]}",
+                f"--engine-shape {shape[2]}x{shape[1]} --batch {shape[0]}",
             )
         for name in [*self._inputs, *self._outputs]:
             size = tuple(int(d) for d in slot.context.get_tensor_shape(name))
@@ -241,7 +240,7 @@ def open_model(
             f"{sidecar.precision_found}",
             remedy=f"export with --precision {options.precision}, then build the engine",
         )
-    trt = importlib.import_module(LIBRARIES[name][0])
+    trt = import_library(name)
     driver = PycudaDriver(device.index)
     try:
         with driver.current():

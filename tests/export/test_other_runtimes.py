@@ -9,8 +9,8 @@ import onnx
 import pytest
 from export_helpers import frames_of, run_onnx, scene
 
-from trocar.export.precision.float16 import half_from_float
-from trocar.export.precision.int8 import activation_ranges, int8_from_float
+from trocar.export.precision.float16 import convert_to_float16
+from trocar.export.precision.int8 import activation_ranges, convert_to_int8
 
 # OpenVINO's own default on some processors is bfloat16, without a word.
 HINTS = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
@@ -27,9 +27,9 @@ def test_openvino_gives_the_same_labels(
     openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed (extra openvino)")
     data = deeplab_onnx
     if precision == "fp16":
-        data = half_from_float(data)[0]
+        data = convert_to_float16(data)[0]
     if precision == "int8":
-        data = int8_from_float(data, activation_ranges(data, frames_of(3)), recipe="cpu")
+        data = convert_to_int8(data, activation_ranges(data, frames_of(3)), target="cpu")
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     core = openvino.Core()

@@ -150,7 +150,7 @@ def _bundle(name: str, folder: Path, out: Path, *, steps: int = 0, **changes: An
         manifest,
         out,
         frames=frames,
-        runner=lambda path: open_backend("onnxruntime", path, threads=1).infer,
+        open_model=lambda path: open_backend("onnxruntime", path, threads=1).infer,
     )
     return out
 

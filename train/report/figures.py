@@ -103,7 +103,7 @@ def write_curves(history: Sequence[Mapping[str, Any]], path: Path, *, monitor: s
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     data = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(data)
+    FigureCanvasAgg(figure).print_png(data)  # type: ignore[no-untyped-call]
     write_atomic(path, data.getvalue())
 
 

@@ -1,184 +1,181 @@
-"""The flags of ``trocar export`` and ``trocar bundle``.
+"""Flags that ``trocar export`` and ``trocar import-onnx`` share: precision and the parity gate.
 
-@click.command()
-@export_options
-def export(**flags): ...
+@click.command(cls=GroupedCommand)
+@gate_options
+def command(**flags): gate = GateRequest.from_flags(flags)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from trocar.commands._config_options import config_flags
-from trocar.contract.engines import FLAVOURS
+from trocar.commands._help import grouped
+from trocar.contract.config import FieldSpec, fields_of
+from trocar.contract.errors import DataError
+from trocar.contract.manifest import Manifest
+from trocar.export.gate import ExportOptions
+from trocar.export.parity.frames import read_frames
 from trocar.export.parity.limits import Limits
+from trocar.export.parity.types import GateFrame
+from trocar.export.precision.int8 import INT8_TARGETS
 
 F = TypeVar("F", bound=Callable[..., Any])
-Option = Callable[[Any], Any]
 
-GATE_FRAMES = 16
+MAX_GATE_FRAMES = 16
+MAX_CALIBRATION_FRAMES = 64
+EXPORT_PRECISIONS = ("fp32", "fp16", "int8")
 
-_PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 
-_COMMON: tuple[Option, ...] = (
+
+@dataclass(frozen=True, kw_only=True)
+class GateRequest:
+    """Precision, frames and limits of one export.
+
+    Attributes:
+        frames: Folder of frames for the gate; ``None`` when not given.
+        max_frames: Largest number of these frames.
+        calibrate: Folder of frames for int8; ``None`` when not given.
+        options: What to make; without the calibration frames, which are read later.
+    """
+
+    frames: Path | None
+    max_frames: int
+    calibrate: Path | None
+    options: ExportOptions
+
+    @classmethod
+    def from_flags(cls, flags: Mapping[str, Any]) -> GateRequest:
+        """Takes the values of `gate_options` out of a command's flags.
+
+        Raises:
+            ConfigError: Limits out of range, all at once.
+        """
+        limits = {spec.name: flags[spec.name] for spec in fields_of(Limits)}
+        images, out = flags["mismatch_images"], flags["out"]
+        return cls(
+            frames=flags["frames"],
+            max_frames=flags["max_frames"],
+            calibrate=flags["calibrate"],
+            options=ExportOptions(
+                precision=flags["precision"],
+                int8_target=flags["int8_target"],
+                limits=Limits.of(flags["precision"]).with_flags(limits),
+                overwrite=flags["overwrite"],
+                mismatch_images=images or (out.with_suffix(".parity") if out else None),
+                keep_float32=tuple(flags["keep_float32"]),
+            ),
+        )
+
+    def faults(self) -> Iterator[str]:
+        """What is missing or does not fit, for an export that writes a bundle."""
+        precision = self.options.precision
+        if precision == "int8" and self.calibrate is None:
+            yield "--precision int8 needs --calibrate DIR with your own frames"
+        if precision != "int8" and self.calibrate is not None:
+            yield f"--calibrate is for int8 only, not for {precision}"
+
+
+def gate_frames(folder: Path, max_frames: int, manifest: Manifest) -> list[GateFrame]:
+    """Frames for the gate, with ground truth if the folder has masks and the model makes masks."""
+    return read_frames(
+        folder,
+        classes=len(manifest.classes),
+        max_frames=max_frames,
+        masks=manifest.task == "segmentation",
+    )
+
+
+def calibration_frames(folder: Path, manifest: Manifest) -> list[Any]:
+    """Images on which int8 measures the ranges of activations.
+
+    Raises:
+        DataError: The folder has no readable images.
+    """
+    try:
+        frames = read_frames(
+            folder, classes=len(manifest.classes), max_frames=MAX_CALIBRATION_FRAMES, masks=False
+        )
+    except DataError as error:
+        raise DataError(f"cannot calibrate: {error.message}", remedy=error.remedy) from error
+    return [frame.image for frame in frames]
+
+
+def gate_options(function: F) -> F:
+    """Adds the flags of precision and of the parity gate."""
+    for title, decorators in (
+        ("Limits of the parity gate", tuple(_limit_option(s) for s in fields_of(Limits))),
+        ("Parity gate", _GATE),
+        ("Precision", _PRECISION),
+    ):
+        function = grouped(title, *decorators)(function)
+    return function
+
+
+_GATE = (
     click.option(
         "--frames",
-        "frames_folder",
-        type=_PATH,
-        help="Folder of frames for the parity gate: images, or images/ and masks/.",
+        type=PATH,
+        metavar="DIR",
+        help="Frames for the gate: a folder of images, or one with images/ and masks/.",
     ),
     click.option(
-        "--frames-limit",
+        "--max-frames",
         type=click.IntRange(min=1),
-        default=GATE_FRAMES,
-        show_default=True,
-        help="Largest number of frames that the gate takes, spread over the folder.",
+        default=MAX_GATE_FRAMES,
+        help="Largest number of frames of the gate; they are spread evenly over the folder.",
     ),
+    click.option(
+        "--mismatch-images",
+        type=PATH,
+        metavar="DIR",
+        help="Folder for images of the frames that differ most. [default: OUT with .parity]",
+    ),
+)
+
+_PRECISION = (
     click.option(
         "--precision",
-        type=click.Choice(["fp32", "fp16", "int8"]),
+        type=click.Choice(EXPORT_PRECISIONS),
         default="fp32",
-        show_default=True,
-        help="Precision written into the graph.",
+        help="Precision that is written into the graph.",
     ),
     click.option(
-        "--recipe",
-        type=click.Choice(["cpu", "tensorrt"]),
+        "--int8-target",
+        type=click.Choice(INT8_TARGETS),
         default="cpu",
-        show_default=True,
-        help="What int8 is made for: ONNX Runtime on CPUs, or TensorRT.",
+        help="What runs an int8 model: cpu is ONNX Runtime on CPUs.",
     ),
     click.option(
         "--calibrate",
-        type=_PATH,
-        help="Folder of your own frames, for int8.",
+        type=PATH,
+        metavar="DIR",
+        help="Folder of your own frames, on which int8 measures activations.",
     ),
     click.option(
         "--keep-float32",
-        "keep",
         multiple=True,
         metavar="LAYER",
-        help="Layer that stays float32, by name, or by prefix ending with a dot; repeatable.",
+        help="Layer that stays float32: its name, or a prefix that ends with a dot or slash; "
+        "repeatable.",
     ),
-    click.option(
-        "--pictures",
-        type=_PATH,
-        help="Folder for pictures of the worst frames. [default: OUT with .parity]",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace a bundle that is there already."),
-)
-
-_EXPORT: tuple[Option, ...] = (
-    click.argument("source", type=_PATH, required=False),
-    click.option(
-        "--out",
-        type=_PATH,
-        help="Bundle folder to write; without it --engine and --triton work on SOURCE itself.",
-    ),
-    *_COMMON,
-    click.option(
-        "--engine",
-        "engines",
-        multiple=True,
-        type=click.Choice(FLAVOURS),
-        help="Engine to build into the bundle; repeatable.",
-    ),
-    click.option(
-        "--frame",
-        "frame",
-        metavar="HxW",
-        help="Frame size that engines take, height first; or minimum:best:maximum.",
-    ),
-    click.option(
-        "--batch",
-        "batch",
-        default="1",
-        show_default=True,
-        metavar="N",
-        help="Batch that engines take; or minimum:best:maximum.",
-    ),
-    click.option(
-        "--workspace",
-        "workspace_mib",
-        type=int,
-        metavar="MIB",
-        help="Largest scratch memory of one layer while an engine is built.",
-    ),
-    click.option("--level", type=int, metavar="0..5", help="Optimisation level of engines."),
-    click.option(
-        "--hardware",
-        type=click.Choice(["this-gpu", "same-capability", "ampere-and-later"]),
-        default="this-gpu",
-        show_default=True,
-        help="On what else than this GPU a TensorRT engine must run.",
-    ),
-    click.option(
-        "--version-compatible",
-        is_flag=True,
-        help="Let later TensorRT versions of the same major load the engine.",
-    ),
-    click.option(
-        "--strip-weights",
-        "strip",
-        is_flag=True,
-        help="Leave weights out of engines; they are refitted from model.onnx on loading.",
-    ),
-    click.option("--refit", is_flag=True, help="Let an engine's weights be replaced."),
-    click.option(
-        "--timing-cache",
-        type=_PATH,
-        help="File of measured TensorRT tactics, read and written.",
-    ),
-    click.option("--triton", type=_PATH, help="Folder for an NVIDIA Triton model repository."),
-    click.option(
-        "--triton-second",
-        type=_PATH,
-        help="Classifier bundle that names what SOURCE finds: makes a Triton ensemble.",
-    ),
-    click.option(
-        "--module",
-        metavar="PACKAGE:FACTORY",
-        help="Export a network that was not trained here; its code is run.",
-    ),
-    click.option("--weights", type=_PATH, help="State dictionary for --module; never executed."),
-    click.option(
-        "--input-spec",
-        type=_PATH,
-        help="TOML that says what --module takes: size, normalisation, channels, task.",
-    ),
-    click.option("--classes", type=_PATH, help="Class table (TOML) for --module."),
-)
-
-_BUNDLE: tuple[Option, ...] = (
-    click.argument("source", type=_PATH),
-    click.option("--out", type=_PATH, required=True, help="Bundle folder to write."),
-    click.option(
-        "--input-spec",
-        type=_PATH,
-        required=True,
-        help="TOML that says what the file takes: size, normalisation, channels, task.",
-    ),
-    click.option("--classes", type=_PATH, help="Class table (TOML), if the spec names none."),
-    *_COMMON,
 )
 
 
-def export_options(function: F) -> F:
-    """Adds the flags of ``trocar export``, the gate's limits among them."""
-    return _with(function, _EXPORT)
-
-
-def bundle_options(function: F) -> F:
-    """Adds the flags of ``trocar bundle``, the gate's limits among them."""
-    return _with(function, _BUNDLE)
-
-
-def _with(function: F, options: tuple[Option, ...]) -> F:
-    decorated = config_flags(Limits)(function)
-    for option in reversed(options):
-        decorated = option(decorated)
-    return decorated
+def _limit_option(spec: FieldSpec) -> Callable[[F], F]:
+    """One limit, with its default for each precision."""
+    values = {name: getattr(Limits.of(name), spec.name) for name in EXPORT_PRECISIONS}
+    fp32 = values.pop("fp32")
+    others = "".join(f"; {name}: {v}" for name, v in values.items() if v != fp32)
+    return click.option(
+        spec.flag,
+        spec.name,
+        default=None,
+        metavar="N" if spec.kind is int else "X",
+        help=f"{spec.help} [default: {fp32}{others}]",
+    )

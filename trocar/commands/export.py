@@ -1,160 +1,262 @@
-"""`trocar export`: lends the export room what it may not know, checkpoints and the runtime.
+"""Export a trained network to a verified bundle, TensorRT engines or NVIDIA Triton.
 
 trocar export runs/first --out first.trocar
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-import cv2
 
-from trocar.commands._gate_options import export_options
-from trocar.contract.bundle import MANIFEST
-from trocar.contract.config import fields_of
-from trocar.contract.errors import ConfigError, TrocarError
-from trocar.export.cli import run_export
+from trocar.commands import _models
+from trocar.commands._export_request import ExportRequest, RangeType
+from trocar.commands._gate_options import (
+    PATH,
+    GateRequest,
+    calibration_frames,
+    gate_frames,
+    gate_options,
+)
+from trocar.commands._help import GroupedCommand, grouped
+from trocar.commands._types import SizeType
+from trocar.commands._validation_frames import validation_frames_of
+from trocar.console.export import print_engine, print_report
+from trocar.console.progress import progress_bar
+from trocar.contract.bundle import check_output, open_bundle
+from trocar.contract.engines import FLAVOURS, EngineSidecar
+from trocar.contract.errors import OutputExistsError
+from trocar.contract.manifest import Manifest
+from trocar.export.bundle import convert_bundle, export_bundle
+from trocar.export.gate import ExportOptions, OnProgress
+from trocar.export.parity.types import ParityReport
+from trocar.export.tensorrt.build import HARDWARE_LEVELS, check_engine
+from trocar.export.tensorrt.bundle_engines import add_engines
 
-if TYPE_CHECKING:
-    from torch import nn
 
-    from trocar.contract.manifest import Manifest
-    from trocar.export.parity.types import Infer
-    from trocar.train.data.classification.sample import PhotoSet
-    from trocar.train.data.sample import FrameSet
+@click.command(cls=GroupedCommand)
+@click.argument("source", type=PATH, required=False)
+@grouped(
+    "Output",
+    click.option(
+        "--out",
+        type=PATH,
+        help="Bundle to write. Without it, --engine and --triton work on the bundle SOURCE.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace a bundle that exists."),
+)
+@gate_options
+@grouped(
+    "TensorRT engines",
+    click.option(
+        "--engine",
+        "engines",
+        multiple=True,
+        type=click.Choice(FLAVOURS),
+        help="Engine to build into the bundle; repeatable.",
+    ),
+    click.option(
+        "--engine-shape",
+        type=RangeType(SizeType(), "WIDTHxHEIGHT"),
+        help="Frame size that engines take, or the smallest, best and largest size.",
+    ),
+    click.option(
+        "--batch",
+        type=RangeType(click.IntRange(min=1), "N"),
+        default="1",
+        help="Batch that engines take, or the smallest, best and largest batch.",
+    ),
+    click.option(
+        "--workspace",
+        "workspace_mib",
+        type=int,
+        metavar="MIB",
+        help="Largest scratch memory of one layer, in MiB. [default: the library's]",
+    ),
+    click.option(
+        "--optimization-level",
+        type=int,
+        metavar="0..5",
+        help="Time that the build may take. [default: the library's]",
+    ),
+    click.option(
+        "--hardware-compatibility",
+        type=click.Choice(["this-gpu", *HARDWARE_LEVELS]),
+        default="this-gpu",
+        help="GPUs that a TensorRT engine must run on.",
+    ),
+    click.option(
+        "--version-compatible",
+        is_flag=True,
+        help="Later TensorRT versions of the same major can load the engine.",
+    ),
+    click.option(
+        "--strip-weights",
+        is_flag=True,
+        help="Leave the weights out; they are refitted from model.onnx on loading.",
+    ),
+    click.option("--refit", is_flag=True, help="Weights of the engine can be replaced."),
+    click.option(
+        "--timing-cache",
+        type=PATH,
+        metavar="FILE",
+        help="File of measured TensorRT kernel timings, read and written.",
+    ),
+)
+@grouped(
+    "NVIDIA Triton",
+    click.option("--triton", type=PATH, metavar="DIR", help="Folder for a model repository."),
+    click.option(
+        "--triton-classifier",
+        type=PATH,
+        metavar="BUNDLE",
+        help="Classifier for the instruments that SOURCE finds: makes an ensemble.",
+    ),
+)
+@grouped(
+    "Networks that were not trained with Trocar",
+    click.option(
+        "--module",
+        metavar="PACKAGE:FACTORY",
+        help="Function that returns the network; its code is run.",
+    ),
+    click.option(
+        "--weights",
+        type=PATH,
+        metavar="FILE",
+        help="State dictionary for --module; no code in it is run.",
+    ),
+    click.option(
+        "--input-spec",
+        type=PATH,
+        metavar="FILE",
+        help="TOML file that states what --module takes: size, normalisation, channels, task.",
+    ),
+    click.option("--classes", type=PATH, metavar="FILE", help="Class table (TOML) for --module."),
+)
+def export(**flags: Any) -> None:
+    """Export SOURCE (a run folder, checkpoint or float32 bundle) to a verified bundle.
 
-
-@click.command()
-@export_options
-def export(
-    source: Path | None, frames_folder: Path | None, frames_limit: int, **flags: Any
-) -> None:
-    """Export SOURCE (a run folder, checkpoint or float32 bundle) to a bundle that is proven.
-
-    The exported model runs beside its reference on real frames; where they disagree beyond the
-    limits nothing is written. Without --frames a run is proven on its own validation frames.
+    The exported model is compared with the network in PyTorch on real frames. If they differ
+    beyond the limits, no bundle is written. For a run folder the frames are those of its own
+    validation set, unless --frames is given.
     """
-    with _gate_frames(source, frames_folder, frames_limit) as folder:
-        run_export(
-            load_network,
-            open_runner,
-            engine_runner=open_engine_runner,
-            source=source,
-            frames_folder=folder,
-            frames_limit=frames_limit,
-            **flags,
+    request = ExportRequest.from_flags(flags)
+    for options in request.engines:
+        check_engine(options)
+    if request.triton is not None and request.triton.exists():
+        raise OutputExistsError(f"{request.triton} exists already", remedy="choose another folder")
+    report = None
+    with _frames_of(request) as frames, progress_bar() as bar:
+        if frames is not None and not request.in_place:
+            report = write_bundle(request, frames, bar.update_stage)
+        engines = build_engines(request, frames, bar.update_stage) if request.engines else []
+    if report is not None:
+        print_report(report, request.bundle)
+    for name, sidecar in engines:
+        print_engine(name, sidecar, (request.bundle / name).stat().st_size)
+    if request.triton is not None:
+        names = write_triton(request, request.triton, engines)
+        click.echo(f"{request.triton}: Triton model repository with {', '.join(names)}")
+
+
+def write_bundle(request: ExportRequest, frames: Path, on_progress: OnProgress) -> ParityReport:
+    """Exports the network or converts the bundle that the request names.
+
+    Raises:
+        ParityError: The exported model differs from its reference beyond the limits.
+        TrocarError: See `trocar.export.bundle`.
+    """
+    out, gate = request.bundle, request.gate
+    check_output(out, overwrite=gate.options.overwrite)
+    if request.source is not None and request.is_conversion:
+        manifest = open_bundle(request.source).manifest
+        return convert_bundle(
+            request.source,
+            out,
+            frames=gate_frames(frames, gate.max_frames, manifest),
+            open_model=_models.open_model,
+            options=_options(gate, manifest),
+            on_progress=on_progress,
         )
+    network, manifest = _load_network(request)
+    return export_bundle(
+        network,
+        manifest,
+        out,
+        frames=gate_frames(frames, gate.max_frames, manifest),
+        open_model=_models.open_model,
+        options=_options(gate, manifest),
+        on_progress=on_progress,
+    )
 
 
-def load_network(path: Path) -> tuple[nn.Module, Manifest]:
-    """The deployable network of a run folder or checkpoint, and what it is."""
-    from trocar.train.state.checkpoint import load_deployable
+def build_engines(
+    request: ExportRequest, frames: Path | None, on_progress: OnProgress
+) -> list[tuple[str, EngineSidecar]]:
+    """Builds the engines into the bundle; returns name and sidecar of each."""
+    images = []
+    if frames is not None:
+        manifest = open_bundle(request.bundle).manifest
+        images = gate_frames(frames, request.gate.max_frames, manifest)
+    return add_engines(
+        request.bundle,
+        request.engines,
+        open_model=_models.open_model,
+        frames=images,
+        open_engine=_models.open_engine,
+        on_progress=on_progress,
+    )
 
-    return load_deployable(path)
 
+def write_triton(
+    request: ExportRequest, out: Path, engines: list[tuple[str, EngineSidecar]]
+) -> list[str]:
+    """Writes the Triton model repository, with the TensorRT engine of this call if there is one.
 
-def open_runner(model: Path) -> Infer:
-    """Opens an ONNX file with the back end that will serve it on CPUs."""
-    from trocar.runtime.backends import open_backend
+    Returns:
+        Names of the models in it.
+    """
+    from trocar.export.triton.config import TritonOptions
+    from trocar.export.triton.repository import write_repository
 
-    return open_backend("onnxruntime", model).infer
-
-
-def open_engine_runner(flavour: str, engine: Path, manifest: Manifest) -> Infer:
-    """Opens a serialized engine with the back end of its flavour, on the first GPU."""
-    from trocar.runtime.backends import open_backend
-
-    return open_backend(flavour, engine, manifest, device="cuda:0").infer
+    plans = [name for name, sidecar in engines if sidecar.flavour == "tensorrt"]
+    return write_repository(
+        request.bundle,
+        out,
+        TritonOptions(engine=plans[0] if plans else None),
+        classifier=request.triton_classifier,
+    )
 
 
 @contextmanager
-def _gate_frames(source: Path | None, folder: Path | None, limit: int) -> Iterator[Path | None]:
-    """The folder that was named, or the validation frames of the run in a temporary one."""
-    if folder is not None or source is None or not source.exists() or (source / MANIFEST).is_file():
-        yield folder
+def _frames_of(request: ExportRequest) -> Iterator[Path | None]:
+    """The folder of frames that was given, or validation frames of the run."""
+    if request.gate.frames is not None or request.in_place or request.source is None:
+        yield request.gate.frames
         return
-    with tempfile.TemporaryDirectory(prefix="trocar-gate-") as name:
-        write_validation_frames(source, Path(name), limit=limit)
-        yield Path(name)
+    with validation_frames_of(request.source, max_frames=request.gate.max_frames) as folder:
+        yield folder
 
 
-def write_validation_frames(run: Path, out: Path, *, limit: int) -> int:
-    """Writes validation frames of a run's own data, spread over the set, as images/ and masks/.
+def _load_network(request: ExportRequest) -> tuple[Any, Manifest]:
+    if request.module is None:
+        assert request.source is not None
+        return _models.load_network(request.source)
+    from trocar.export.graph.external_model import load_external_network
+    from trocar.export.graph.input_spec import read_spec
 
-    Returns:
-        Their number.
-
-    Raises:
-        ConfigError: The run does not say where its data is, or the data is gone.
-    """
-    frames: Any = _validation_frames(run)
-    chosen = frames.items[:: max(1, len(frames) // limit)][:limit]
-    for kind in ("images", "masks"):
-        (out / kind).mkdir()
-    for number, item in enumerate(chosen):
-        sample = frames.read(item)
-        # A set of photographs reads plain pictures, cut out as the classifier sees them.
-        image, mask = getattr(sample, "image", sample), getattr(sample, "mask", None)
-        _write_png(out / "images" / f"{number:04d}.png", image[..., ::-1])
-        if mask is not None:
-            _write_png(out / "masks" / f"{number:04d}.png", mask)
-    return len(chosen)
+    assert request.input_spec is not None
+    name = request.module.partition(":")[2]
+    external = read_spec(request.input_spec, classes=request.classes, name=name)
+    return load_external_network(request.module, request.weights, external), external.manifest
 
 
-def _validation_frames(run: Path) -> FrameSet | PhotoSet:
-    """The validation frames or photographs that a run was scored on, opened as it opened them."""
-    from trocar.contract.config import from_mapping
-    from trocar.contract.toml import read_toml
-    from trocar.train.data.config import DataConfig, DatasetPaths
-    from trocar.train.data.open import open_data
-    from trocar.train.state.checkpoint import checkpoint_in, load_method
-    from trocar.train.state.run_folder import CONFIG
-    from trocar.train.state.settings import RunConfig
-
-    remedy = "name a folder of frames with --frames"
-    file = checkpoint_in(run)
-    method, checkpoint = load_method(file)
-    source = str(run)
-    try:
-        recipe = read_toml(file.parent / CONFIG)
-        paths = DatasetPaths(
-            **{
-                name: Path(path)
-                for name, path in checkpoint.source["data"].items()
-                if name in ("data", "validation")
-            }
-        )
-        opened = open_data(
-            paths,
-            from_mapping(DataConfig, _known(DataConfig, recipe), source=source),
-            from_mapping(RunConfig, _known(RunConfig, recipe), source=source),
-            _without_needs(method),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{run} does not say where its data is", remedy=remedy) from error
-    except TrocarError as error:
-        raise ConfigError(f"the data of {run}: {error.message}", remedy=remedy) from error
-    frames: FrameSet | PhotoSet = opened.validation
-    return frames
-
-
-def _without_needs(method: Any) -> Any:
-    """The method as a reader of labelled frames alone: the gate needs no other set."""
-    return SimpleNamespace(name=method.name, task=method.task, required_data=(), optional_data=())
-
-
-def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    names = {spec.name for spec in fields_of(cls)}
-    return {name: value for name, value in values.items() if name in names}
-
-
-def _write_png(path: Path, image: Any) -> None:
-    good, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    assert good
-    path.write_bytes(data.tobytes())
+def _options(gate: GateRequest, manifest: Manifest) -> ExportOptions:
+    if gate.calibrate is None:
+        return gate.options
+    return replace(gate.options, calibration=calibration_frames(gate.calibrate, manifest))

@@ -1,27 +1,82 @@
 """Make a verified bundle of an ONNX file from elsewhere.
 
-trocar import-onnx model.onnx --spec model.toml --frames frames/ --out model.trocar
+trocar import-onnx model.onnx --input-spec model.toml --frames frames/ --out model.trocar
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import click
 
-from trocar.commands._gate_options import bundle_options
-from trocar.commands.export import open_runner
-from trocar.export.cli import run_bundle
+from trocar.commands._gate_options import (
+    PATH,
+    GateRequest,
+    calibration_frames,
+    gate_frames,
+    gate_options,
+)
+from trocar.commands._help import GroupedCommand, grouped
+from trocar.commands._models import open_model
+from trocar.console.export import print_report
+from trocar.console.progress import progress_bar
+from trocar.contract.errors import ConfigError
+from trocar.contract.pictures import read_bytes
+from trocar.export.bundle import bundle_from_onnx
+from trocar.export.graph.input_spec import read_spec
 
-if TYPE_CHECKING:
-    pass
 
+@click.command(cls=GroupedCommand)
+@click.argument("source", type=PATH)
+@grouped(
+    "Output",
+    click.option("--out", type=PATH, required=True, help="Bundle to write."),
+    click.option("--overwrite", is_flag=True, help="Replace a bundle that exists."),
+)
+@grouped(
+    "The ONNX file",
+    click.option(
+        "--input-spec",
+        type=PATH,
+        required=True,
+        metavar="FILE",
+        help="TOML file that states what SOURCE takes: size, normalisation, channels, task.",
+    ),
+    click.option(
+        "--classes", type=PATH, metavar="FILE", help="Class table (TOML), if the spec names none."
+    ),
+)
+@gate_options
+def import_onnx(
+    source: Path, out: Path, input_spec: Path, classes: Path | None, **flags: Any
+) -> None:
+    """Make a bundle of SOURCE, an ONNX file that was not trained with Trocar.
 
-@click.command()
-@bundle_options
-def import_onnx(**flags: Any) -> None:
-    """Make a proven bundle of SOURCE, a finished ONNX file that was not trained here.
-
-    The file runs inside the frame-in graph and beside itself, on your frames.
+    Pre- and postprocessing become part of the graph. The result is compared with SOURCE on your
+    frames; if they differ beyond the limits, no bundle is written.
     """
-    run_bundle(open_runner, **flags)
+    gate = GateRequest.from_flags({**flags, "out": out})
+    faults = list(gate.faults())
+    if gate.frames is None:
+        faults.append("--frames is missing: the parity gate needs frames with instruments in view")
+    if faults or gate.frames is None:
+        raise ConfigError("; ".join(faults), remedy="see `trocar import-onnx --help`")
+    external = read_spec(input_spec, classes=classes, name=source.stem)
+    options = gate.options
+    if gate.calibrate is not None:
+        images = calibration_frames(gate.calibrate, external.manifest)
+        options = replace(options, calibration=images)
+    with progress_bar() as bar:
+        report = bundle_from_onnx(
+            read_bytes(source),
+            external,
+            out,
+            source=str(source),
+            frames=gate_frames(gate.frames, gate.max_frames, external.manifest),
+            open_model=open_model,
+            options=options,
+            on_progress=bar.update_stage,
+        )
+    print_report(report, out)

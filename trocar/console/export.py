@@ -1,61 +1,36 @@
-"""What an export shows on the terminal: a bar for each stage, and what the gate found.
+"""Prints the result of an export: the report of the parity gate, and engines.
 
-with progress_bar() as progress: export_bundle(..., progress=progress)
-print_report(report, out)
+print_report(report, Path("first.trocar"))
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trocar.contract.engines import EngineSidecar
-    from trocar.export.gate import Progress
     from trocar.export.parity.types import ParityReport
 
 
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """One rich line a stage; nothing but plain text where the output is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description:<16}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield tell
-
-
 def print_report(report: ParityReport, out: Path) -> None:
-    """Prints the gate's numbers: totals, one line a class, notes."""
+    """Prints the totals, one line for each class, sizes, times and notes."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    numbers = report.numbers
+    metrics = report.metrics
     console.print(
-        f"{out}: {report.precision}, {numbers['equal']:.4%} equal to {report.reference} on "
-        f"{int(numbers['frames'])} frames; largest logit difference "
-        f"{numbers.get('largest_logit_difference', float('nan')):.3g} "
-        f"(spread {numbers['logit_spread']:.3g})"
+        f"{out}: {report.precision}, {metrics['equal']:.4%} equal to {report.reference} on "
+        f"{int(metrics['frames'])} frames; largest logit difference "
+        f"{metrics.get('max_logit_difference', float('nan')):.3g} "
+        f"(range {metrics['logit_range']:.3g})"
     )
-    table = Table("class", "agreement", *(["boundary F", "pixels"]), box=None)
-    truth = {row["name"]: row for row in report.truth.get("candidate", {}).get("classes", ())}
+    agreement = "IoU" if report.task == "segmentation" else "agreement"
+    table = Table("class", agreement, "boundary F", "pixels", box=None)
+    truth = {
+        row["name"]: row for row in report.ground_truth.get("candidate", {}).get("classes", ())
+    }
     if truth:
         for side in ("IoU", "Dice"):
             table.add_column(f"{side} (truth)")
@@ -83,13 +58,13 @@ def _shown(value: float | None) -> str:
 
 
 def print_engine(name: str, sidecar: EngineSidecar, size: int) -> None:
-    """Prints one engine: what it is, where its precision was read, whether it ran."""
+    """Prints one engine: size, precision and where it was read, shapes, whether it was verified."""
     from rich.console import Console
 
     layers = ", ".join(f"{count} layers {kind}" for kind, count in sidecar.layers.items())
     Console().print(
         f"{name}: {size / 1e6:.2f} MB, {sidecar.flavour} {sidecar.version}, "
         f"{sidecar.precision_found} ({layers}; read from the {sidecar.precision_source}), takes "
-        f"{sidecar.profile}; {sidecar.proof}",
+        f"{sidecar.profile}; {sidecar.verification}",
         soft_wrap=True,
     )

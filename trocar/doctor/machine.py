@@ -5,12 +5,12 @@ check_disk().detail     # "120 GiB free here"
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import shutil
 from pathlib import Path
 
+from trocar.contract.gpu import query_driver
 from trocar.doctor.finding import Finding
 
 
@@ -22,29 +22,23 @@ def check_python() -> Finding:
 
 def check_driver() -> Finding:
     """NVIDIA's driver: loaded, initialised, and with at least one GPU."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+    driver = query_driver()
+    if not driver.installed:
         return Finding(
             check="NVIDIA driver",
             state="absent",
-            detail="libcuda.so.1 cannot be loaded",
+            detail=driver.reason,
             remedy="for GPU inference install NVIDIA's driver (nvidia-smi must answer)",
         )
-    status = int(cuda.cuInit(0))
-    count, version = ctypes.c_int(0), ctypes.c_int(0)
-    cuda.cuDriverGetVersion(ctypes.byref(version))
-    if status == 0:
-        status = int(cuda.cuDeviceGetCount(ctypes.byref(count)))
-    if status or count.value == 0:
+    if not driver.count:
         return Finding(
             check="NVIDIA driver",
             state="fail",
-            detail=f"the driver library is there, but no GPU answers (CUDA error {status})",
+            detail=driver.reason,
             remedy="run nvidia-smi; in a container pass the GPU through (--gpus all)",
         )
-    major, minor = divmod(version.value, 1000)
-    detail = f"CUDA {major}.{minor // 10}, {count.value} GPU(s)"
+    major, minor = driver.version
+    detail = f"CUDA {major}.{minor}, {driver.count} GPU(s)"
     if major < 13:
         return Finding(
             check="NVIDIA driver",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 
+from trocar.contract.engines import LIBRARIES
 from trocar.doctor.finding import Finding
 from trocar.doctor.machine import check_driver
 from trocar.doctor.probe import can_load, cpu_flags, last_line, run_python, version_of
@@ -95,10 +96,8 @@ def check_onnxruntime() -> Finding:
 def check_tensorrt() -> list[Finding]:
     """TensorRT and TensorRT for RTX, each with what it needs."""
     findings = []
-    for name, module, extra in (
-        ("TensorRT", "tensorrt", "gpu"),
-        ("TensorRT for RTX", "tensorrt_rtx", "rtx"),
-    ):
+    for library in LIBRARIES.values():
+        name, module, extra = library.title, library.module, library.extra
         if importlib.util.find_spec(module) is None:
             findings.append(
                 Finding(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#7b7b7b")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "trocar",
     "font.family": "sans-serif",

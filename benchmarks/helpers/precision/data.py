@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.manifest import InputSpec
+from trocar.contract.pictures import read_image
 from trocar.export.graph.frame_graph import Normalised
 from trocar.export.parity.types import GateFrame
 from trocar.train.data.phantom import PhantomConfig, phantom_frames
@@ -35,17 +35,14 @@ SCENES = 240
 def real_frames() -> list[GateFrame]:
     """The real sample frames beside the checkout, if they are there."""
     files = sorted(REAL.glob("*.png")) if REAL.is_dir() else []
-    return [
-        GateFrame(name=p.stem, image=cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB))
-        for p in files
-    ]
+    return [GateFrame(name=p.stem, image=read_image(p)) for p in files]
 
 
 def phantoms(count: int, size: tuple[int, int], *, first_clip: int) -> list[GateFrame]:
     """Frames of the scenes from ``first_clip`` on, two of each scene."""
     config = PhantomConfig(frames=count, size=size, clip_length=2, difficulty=0.3)
     return [
-        GateFrame(name=f"phantom {i}", image=frame.image, truth=frame.parts)
+        GateFrame(name=f"phantom {i}", image=frame.image, ground_truth=frame.parts)
         for i, frame in enumerate(phantom_frames(config, first_clip=first_clip))
     ]
 
@@ -75,7 +72,7 @@ def trained(encoder: str, table: ClassTable, size: tuple[int, int], steps: int) 
             part = (slice(y, y + height), slice(x, x + width))
             turn = int(rng.choice((-1, 1)))
             images.append(frames[index].image[part][:, ::turn])
-            masks.append(frames[index].truth[part][:, ::turn])
+            masks.append(frames[index].ground_truth[part][:, ::turn])
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
         target = torch.from_numpy(np.stack(masks)).long()
         optimiser.zero_grad()

@@ -83,9 +83,9 @@ class EngineBackend final : public Backend {
                         "the engine does not take " + std::to_string(shape[0]) + " frames of " +
                             std::to_string(shape[1]) + "x" + std::to_string(shape[2]) +
                             ": its profile takes " + engine_->profile(),
-                        "trocar export BUNDLE --engine … --frame " + std::to_string(shape[1]) +
-                            "x" + std::to_string(shape[2]) + " --batch " +
-                            std::to_string(shape[0]));
+                        "trocar export BUNDLE --engine … --engine-shape " +
+                            std::to_string(shape[2]) + "x" + std::to_string(shape[1]) +
+                            " --batch " + std::to_string(shape[0]));
         try {
             for (std::size_t i = 0; i < ports_.size(); ++i) bind(i);
         } catch (...) {

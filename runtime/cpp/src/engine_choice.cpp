@@ -173,8 +173,8 @@ EngineChoice choose_engine(const Bundle &bundle, const EngineEnvironment &here) 
         for (std::size_t i = 0; i < reasons.size(); ++i)
             differences += (i > 0 ? ", " : "") + reasons[i];
     }
-    const std::string remedy =
-        "trocar export " + bundle.root + " --engine " + here.flavour + " --frame HEIGHTxWIDTH";
+    const std::string remedy = "trocar export " + bundle.root + " --engine " + here.flavour +
+                               " --engine-shape WIDTHxHEIGHT";
     if (differences.empty())
         throw Error(TROCAR_ERROR_BACKEND, bundle.root + " holds no engine", remedy);
     throw Error(TROCAR_ERROR_BACKEND, "no engine of " + bundle.root + " fits: " + differences,

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from trocar.commands.export import open_runner
+from trocar.commands._models import open_model
 from trocar.contract.bundle import open_bundle
 from trocar.contract.manifest import InputSpec, Manifest
 from trocar.export.bundle import export_bundle
@@ -43,8 +43,8 @@ def copy(run: Run, tiny: ModuleType, tmp_path: Path) -> Path:
         input=InputSpec(height=32, width=32),
     )
     frame = tiny.tiny_frame(48, 64)
-    export_bundle(ByColour(), manifest, target, frames=[frame], runner=open_runner)
-    assert run("export", target, "--engine", "tensorrt-rtx", "--frame", "48x64") == 0
+    export_bundle(ByColour(), manifest, target, frames=[frame], open_model=open_model)
+    assert run("export", target, "--engine", "tensorrt-rtx", "--engine-shape", "64x48") == 0
     return target
 
 
@@ -53,7 +53,7 @@ def engines(path: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_engines_are_not_thrown_away_where_none_can_be_judged(run: Run, copy: Path, capsys) -> None:
+def test_engines_are_not_removed_where_no_gpu_can_be_asked(run: Run, copy: Path, capsys) -> None:
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine may have a GPU")
     assert len(engines(copy)) == 1
@@ -61,6 +61,6 @@ def test_engines_are_not_thrown_away_where_none_can_be_judged(run: Run, copy: Pa
     assert "NVIDIA driver" in capsys.readouterr().err
     assert len(engines(copy)) == 1
     assert run("engines", "prune", copy, "--all") == 0
-    assert "took out" in capsys.readouterr().out
+    assert "removed" in capsys.readouterr().out
     assert engines(copy) == []
     assert not list((copy / "engines").glob("*.engine"))

@@ -1,11 +1,10 @@
-"""Flags and work of `trocar export` and `trocar bundle`, with the roof played by this file."""
+"""`trocar export` and `trocar import-onnx`, with a network of this file instead of a checkpoint."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import cv2
@@ -16,10 +15,11 @@ from click.testing import CliRunner, Result
 from export_helpers import manifest_of, run_onnx, scene, small_network, truth
 from torch import nn
 
+from trocar.commands.export import export
+from trocar.commands.import_onnx import import_onnx
 from trocar.contract.bundle import open_bundle
 from trocar.contract.engines import engines_of
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError, TrocarError
-from trocar.export.cli import bundle_options, export_options, run_bundle, run_export
 
 Run = Callable[..., Result]
 
@@ -37,14 +37,10 @@ def frames(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(small: nn.Module, tmp_path: Path) -> Run:
+def run(small: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     (tmp_path / "run").mkdir(exist_ok=True)
-
-    @click.command()
-    @export_options
-    def export(**flags: Any) -> None:
-        """Export."""
-        run_export(lambda _: (small, manifest_of()), run_onnx, **flags)
+    monkeypatch.setattr("trocar.commands._models.load_network", lambda _: (small, manifest_of()))
+    monkeypatch.setattr("trocar.commands._models.open_model", run_onnx)
 
     def call(*args: object) -> Result:
         return CliRunner().invoke(export, [str(a) for a in args], catch_exceptions=True)
@@ -62,7 +58,7 @@ def test_a_run_is_exported_and_the_numbers_are_printed(
     run: Run, frames: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "m.trocar"
-    done = run(tmp_path / "run", "--out", out, "--frames", frames, "--frames-limit", 3)
+    done = run(tmp_path / "run", "--out", out, "--frames", frames, "--max-frames", 3)
     assert done.exit_code == 0, done.output
     assert "equal to PyTorch fp32 on 3 frames" in done.output
     for word in ("grasper", "boundary F", "IoU (truth)", "size: fp32", "median"):
@@ -76,13 +72,15 @@ def test_engines_are_added_to_a_bundle_in_place(run: Run, frames: Path, tmp_path
     out = tmp_path / "m.trocar"
     made = run(
         tmp_path / "run", "--out", out, "--frames", frames, "--precision", "fp16",
-        "--engine", "tensorrt-rtx", "--frame", "120x160", "--batch", "1:2:4",
+        "--engine", "tensorrt-rtx", "--engine-shape", "160x120", "--batch", "1:2:4",
     )  # fmt: skip
     assert made.exit_code == 0, made.output
     assert "read from the network" in made.output
     known = engines_of(open_bundle(out))
     assert [s.precision_found for s in known.values()] == ["fp16"]
-    more = run(out, "--engine", "tensorrt-rtx", "--frame", "90x90", "--triton", tmp_path / "t")
+    more = run(
+        out, "--engine", "tensorrt-rtx", "--engine-shape", "90x90", "--triton", tmp_path / "t"
+    )
     assert more.exit_code == 0, more.output
     assert len(engines_of(open_bundle(out))) == 2
     assert (tmp_path / "t" / "small" / "config.pbtxt").is_file()
@@ -112,12 +110,22 @@ def test_int8_on_the_command_line(run: Run, frames: Path, tmp_path: Path) -> Non
         (("run",), "--out is missing"),
         (("run", "--out", "o", "--frames", "f", "--precision", "int8"), "needs --calibrate DIR"),
         (("run", "--out", "o", "--frames", "f", "--calibrate", "f"), "for int8 only"),
-        (("run", "--engine", "tensorrt-rtx", "--frame", "9x9"), "run is no bundle"),
-        (("run", "--out", "o", "--frames", "f", "--engine", "tensorrt-rtx"), "--frame is missing"),
+        (("run", "--engine", "tensorrt-rtx", "--engine-shape", "9x9"), "run is not a bundle"),
+        (
+            ("run", "--out", "o", "--frames", "f", "--engine", "tensorrt-rtx"),
+            "--engine-shape is missing",
+        ),
         (("run", "--module", "a:b", "--out", "o", "--frames", "f"), "choose one.*--input-spec"),
         (("run", "--weights", "w", "--out", "o", "--frames", "f"), "--weights is for --module"),
-        (("run", "--out", "o", "--frames", "frames", "--equal", "2"), "equal is 2.0"),
-        (("run", "--out", "o", "--frames", "frames", "--equal", "much"), "equal"),
+        (
+            ("run", "--out", "o", "--frames", "frames", "--min-pixel-agreement", "2"),
+            "min_pixel_agreement is 2.0, expected 0..1",
+        ),
+        (
+            ("run", "--out", "o", "--frames", "frames", "--min-cosine", "much"),
+            "min_cosine: got 'much', expected a number",
+        ),
+        (("m.trocar", "--triton", "t", "--precision", "fp16"), "there is no m.trocar.*--out"),
     ],
 )
 def test_flags_that_do_not_go_together(
@@ -142,7 +150,7 @@ def test_frames_that_cannot_be_used(run: Run, frames: Path, tmp_path: Path) -> N
         assert not out.exists()
         return error.message
 
-    assert "is no folder of frames" in attempt(tmp_path / "nowhere")
+    assert "is not a folder of frames" in attempt(tmp_path / "nowhere")
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "it is empty" in attempt(empty)
@@ -150,7 +158,7 @@ def test_frames_that_cannot_be_used(run: Run, frames: Path, tmp_path: Path) -> N
     assert "it holds notes.txt" in attempt(empty)
     assert "cannot calibrate" in attempt(frames, "--precision", "int8", "--calibrate", empty)
     (empty / "broken.png").write_bytes(b"")
-    assert "broken.png is no readable image (0 bytes)" in attempt(empty)
+    assert "broken.png is empty (0 bytes)" in attempt(empty)
     mask = frames / "masks" / "0.png"
     cv2.imwrite(str(mask), np.full((120, 160), 9, np.uint8))
     assert "holds the values [9]" in attempt(frames)
@@ -160,13 +168,7 @@ def test_frames_that_cannot_be_used(run: Run, frames: Path, tmp_path: Path) -> N
     assert "expected one channel" in attempt(frames)
 
 
-def test_a_finished_file_on_the_command_line(frames: Path, tmp_path: Path) -> None:
-    @click.command()
-    @bundle_options
-    def bundle(**flags: Any) -> None:
-        """Bundle."""
-        run_bundle(run_onnx, **flags)
-
+def test_an_onnx_file_is_imported(run: Run, frames: Path, tmp_path: Path) -> None:
     program = torch.onnx.export(
         small_network().network,
         (torch.zeros(2, 3, 64, 96),),
@@ -182,24 +184,49 @@ def test_a_finished_file_on_the_command_line(frames: Path, tmp_path: Path) -> No
         str(tmp_path / "theirs.onnx"), "--out", str(tmp_path / "m.trocar"),
         "--input-spec", str(tmp_path / "spec.toml"), "--frames", str(frames),
     ]  # fmt: skip
-    error = CliRunner().invoke(bundle, args).exception
+    error = CliRunner().invoke(import_onnx, args).exception
     assert isinstance(error, ConfigError)
     assert "--classes" in error.message
-    done = CliRunner().invoke(bundle, [*args, "--classes", str(tmp_path / "classes.toml")])
+    done = CliRunner().invoke(import_onnx, [*args, "--classes", str(tmp_path / "classes.toml")])
     assert done.exit_code == 0, done.output
     assert "equal to the ONNX file as it was given" in done.output
     assert open_bundle(tmp_path / "m.trocar").manifest.name == "theirs"
+    without = CliRunner().invoke(import_onnx, args[:-2]).exception
+    assert isinstance(without, ConfigError)
+    assert "--frames is missing" in without.message
 
 
-def test_every_flag_has_help() -> None:
-    for options in (export_options, bundle_options):
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--engine-shape", "1920"),
+        ("--engine-shape", "1920x0"),
+        ("--engine-shape", "1920x1080:640x480"),
+        ("--batch", "0"),
+        ("--batch", "1:2"),
+        ("--batch", "axb"),
+    ],
+)
+def test_shapes_of_another_form_are_refused(run: Run, flag: str, value: str) -> None:
+    result = run("run", "--engine", "tensorrt-rtx", flag, value)
+    assert result.exit_code == 2
+    assert flag in result.output
 
-        @click.command()
-        @options
-        def command(**flags: Any) -> None:
-            """A command."""
 
-        texts = [p for p in command.params if isinstance(p, click.Option)]
-        assert len(texts) > 15
-        assert all(option.help for option in texts)
-        assert len({name for p in texts for name in p.opts}) == sum(len(p.opts) for p in texts)
+def test_shapes_must_rise(run: Run, frames: Path, tmp_path: Path) -> None:
+    error = fault(
+        run(tmp_path / "run", "--engine", "tensorrt-rtx", "--engine-shape", "9x9:8x9:9x9")
+    )
+    assert "expected rising order" in error.message
+
+
+@pytest.mark.parametrize("command", [export, import_onnx])
+def test_every_flag_has_help_and_a_group(command: click.Command) -> None:
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    assert len(options) > 15
+    assert all(option.help for option in options)
+    assert len({name for p in options for name in p.opts}) == sum(len(p.opts) for p in options)
+    text = CliRunner().invoke(command, ["--help"]).output
+    titles = ("Output:", "Precision:", "Parity gate:", "Limits of the parity gate:")
+    assert all(title in text for title in titles)
+    assert "[default: 0.999; int8: 0.99]" in " ".join(text.split())

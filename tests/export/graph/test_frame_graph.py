@@ -15,7 +15,7 @@ from trocar.contract.errors import ArgumentError, BundleError
 from trocar.contract.manifest import InputSpec
 from trocar.export.graph.frame_graph import FrameGraph, Normalised
 from trocar.export.graph.from_torch import onnx_from_network
-from trocar.export.graph.model_file import load, logits_tensor, read_manifest, twin_from_onnx
+from trocar.export.graph.model_file import load, logits_tensor, read_manifest, with_logits_output
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920), (481, 333), (96, 128)])
@@ -39,7 +39,7 @@ def test_labels_agree_at_every_size_and_batch_from_one_file(
 def test_confidence_is_the_largest_softmax(small: nn.Module) -> None:
     frames = torch.from_numpy(scene(0, 100, 90)[None])
     with torch.no_grad():
-        _, confidence, logits = FrameGraph(small, manifest_of(), twin=True)(frames)
+        _, confidence, logits = FrameGraph(small, manifest_of(), with_logits=True)(frames)
     expected = logits.softmax(1).amax(1)
     torch.testing.assert_close(confidence.float(), expected, atol=1e-3, rtol=0)
 
@@ -47,7 +47,7 @@ def test_confidence_is_the_largest_softmax(small: nn.Module) -> None:
 def test_a_frame_of_network_size_is_not_resized(small: nn.Module) -> None:
     frame = scene(3, 64, 96)
     with torch.no_grad():
-        whole = FrameGraph(small, manifest_of(), twin=True)(torch.from_numpy(frame[None]))[2]
+        whole = FrameGraph(small, manifest_of(), with_logits=True)(torch.from_numpy(frame[None]))[2]
         bare = small(torch.from_numpy(frame).permute(2, 0, 1)[None].float())
     torch.testing.assert_close(whole, bare)
 
@@ -67,13 +67,13 @@ def test_the_file_holds_its_manifest_and_no_trace_of_the_machine(small_onnx: byt
 def test_the_twin_is_the_same_graph_with_logits(
     small: nn.Module, small_onnx: bytes, tmp_path: Path
 ) -> None:
-    twin = twin_from_onnx(small_onnx)
+    twin = with_logits_output(small_onnx)
     onnx.checker.check_model(onnx.load_model_from_string(twin), full_check=True)
     (tmp_path / "twin.onnx").write_bytes(twin)
     frames = np.stack([scene(i, 130, 170) for i in range(2)])
     got = run_onnx(tmp_path / "twin.onnx")(frames)
     with torch.no_grad():
-        logits = FrameGraph(small, manifest_of(), twin=True)(torch.from_numpy(frames))[2]
+        logits = FrameGraph(small, manifest_of(), with_logits=True)(torch.from_numpy(frames))[2]
     np.testing.assert_allclose(got["logits"], logits.numpy(), atol=1e-3)
     assert (got["logits"].argmax(1) == got["labels"]).all()
     assert [o.name for o in read_manifest(load(twin)).outputs][-1] == "logits"
@@ -89,7 +89,7 @@ def test_a_classifier_gives_scores_and_embedding(tmp_path: Path) -> None:
         ("embedding", ("batch", 8)),
     ]
     assert logits_tensor(load(data)) is None
-    assert twin_from_onnx(data) == data
+    assert with_logits_output(data) == data
     (tmp_path / "m.onnx").write_bytes(data)
     frames = np.stack([scene(i, 77, 91) for i in range(3)])
     got = run_onnx(tmp_path / "m.onnx")(frames)
@@ -156,5 +156,5 @@ def test_a_truncated_file_is_refused(small_onnx: bytes) -> None:
 def test_a_foreign_file_has_no_manifest(small_onnx: bytes) -> None:
     model = onnx.load_model_from_string(small_onnx)
     del model.metadata_props[:]
-    with pytest.raises(BundleError, match="trocar bundle"):
+    with pytest.raises(BundleError, match="trocar import-onnx"):
         read_manifest(model)

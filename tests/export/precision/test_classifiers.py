@@ -77,7 +77,7 @@ def test_a_classifier_becomes_an_engine_beside_its_graph(
     out = tmp_path / "engine.trocar"
     done = run(
         "export", source, "--out", out, "--frames", frames, "--precision", "fp16",
-        "--engine", "tensorrt-rtx", "--frame", "72x72",
+        "--engine", "tensorrt-rtx", "--engine-shape", "72x72",
     )  # fmt: skip
     assert done == 0
     engines = [name for name in open_bundle(out).manifest.files if "rtx" in name]

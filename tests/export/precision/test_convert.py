@@ -1,8 +1,9 @@
-"""float16 and int8 inside the ONNX file: typed as asked, within limits, touchy layers left out."""
+"""float16 and int8 in the ONNX file: typed as asked, within limits, sensitive layers left out."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,20 @@ from torch import Tensor, nn
 from trocar.contract.bundle import open_bundle
 from trocar.contract.errors import ArgumentError, BundleError, DataError, ParityError
 from trocar.export.bundle import convert_bundle, export_bundle
-from trocar.export.gate import Options
-from trocar.export.graph.body import body_nodes, layer_groups
+from trocar.export.gate import ExportOptions
+from trocar.export.graph.body import layer_groups, network_body
 from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.parity.limits import Limits
 from trocar.export.parity.types import GateFrame
-from trocar.export.precision.convert import convert
-from trocar.export.precision.float16 import activation_peaks, half_from_float, rounded_everywhere
+from trocar.export.precision.convert import ConversionOptions, convert
+from trocar.export.precision.float16 import activation_peaks, convert_to_float16, emulate_float16
 
 SIZE = (96, 128)
 
 
 def gate(count: int = 3) -> list[GateFrame]:
     return [
-        GateFrame(name=f"f{s}", image=scene(s, 120, 160), truth=truth(s, 120, 160))
+        GateFrame(name=f"f{s}", image=scene(s, 120, 160), ground_truth=truth(s, 120, 160))
         for s in range(20, 20 + count)
     ]
 
@@ -36,7 +37,7 @@ def gate(count: int = 3) -> list[GateFrame]:
 @pytest.fixture(scope="module")
 def float_bundle(deeplab: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("float") / "f32.trocar"
-    export_bundle(deeplab, manifest_of(SIZE), out, frames=gate(), runner=run_onnx)
+    export_bundle(deeplab, manifest_of(SIZE), out, frames=gate(), open_model=run_onnx)
     return out
 
 
@@ -57,23 +58,23 @@ def kinds(path: Path) -> dict[str, set[int]]:
 
 
 @pytest.mark.parametrize(
-    ("precision", "recipe"), [("fp16", "cpu"), ("int8", "cpu"), ("int8", "tensorrt")]
+    ("precision", "target"), [("fp16", "cpu"), ("int8", "cpu"), ("int8", "tensorrt")]
 )
-def test_a_bundle_is_converted_and_proven(
-    float_bundle: Path, tmp_path: Path, precision: str, recipe: str
+def test_a_bundle_is_converted_and_verified(
+    float_bundle: Path, tmp_path: Path, precision: str, target: str
 ) -> None:
     out = tmp_path / "small.trocar"
     report = convert_bundle(
         float_bundle,
         out,
         frames=gate(),
-        runner=run_onnx,
-        options=Options(precision=precision, recipe=recipe, calibration=frames_of(8)),
+        open_model=run_onnx,
+        options=ExportOptions(precision=precision, int8_target=target, calibration=frames_of(8)),
     )
     bundle = open_bundle(out)
     assert bundle.manifest.precision == precision
-    assert report.numbers["equal"] >= (0.999 if precision == "fp16" else 0.99)
-    assert report.truth["candidate"]["mean_iou"] > 0.5
+    assert report.metrics["equal"] >= (0.999 if precision == "fp16" else 0.99)
+    assert report.ground_truth["candidate"]["mean_iou"] > 0.5
     sizes = report.extra["onnx_bytes"]
     ratio = sizes[precision] / sizes["fp32"]
     assert ratio < (0.55 if precision == "fp16" else 0.4)
@@ -91,7 +92,7 @@ def test_a_bundle_is_converted_and_proven(
 
 
 def test_preprocessing_and_outputs_stay_as_they_are(small_onnx: bytes) -> None:
-    data, kept = half_from_float(small_onnx)
+    data, kept = convert_to_float16(small_onnx)
     assert kept == []
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data), strict_mode=True)
     types = {v.name: v.type.tensor_type.elem_type for v in model.graph.value_info}
@@ -105,39 +106,39 @@ def test_preprocessing_and_outputs_stay_as_they_are(small_onnx: bytes) -> None:
     assert outputs == {"labels": onnx.TensorProto.UINT8, "confidence": half}
 
 
-def test_int8_recipes_differ_where_their_targets_do(
+def test_int8_graphs_differ_where_their_targets_do(
     small_onnx: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = {
-        recipe: onnx.load_model_from_string(
+        target: onnx.load_model_from_string(
             convert(
                 small_onnx,
-                "int8",
-                judge=lambda _: Passed(),
-                recipe=recipe,
-                calibration=frames_of(2),
-            )[0]
+                options=ConversionOptions(
+                    precision="int8", int8_target=target, calibration=frames_of(2)
+                ),
+                evaluate_candidate=lambda _: Passed(),
+            ).data
         )
-        for recipe in ("cpu", "tensorrt")
+        for target in ("cpu", "tensorrt")
     }
     points = {
-        recipe: {
+        target: {
             t.data_type
             for t in model.graph.initializer
             for n in model.graph.node
             if n.op_type == "QuantizeLinear" and t.name == n.input[2]
         }
-        for recipe, model in made.items()
+        for target, model in made.items()
     }
     assert points == {"cpu": {onnx.TensorProto.UINT8}, "tensorrt": {onnx.TensorProto.INT8}}
     biases = {
-        recipe: {
+        target: {
             t.data_type
             for t in model.graph.initializer
             for n in model.graph.node
             if n.op_type == "DequantizeLinear" and t.name == n.input[0]
         }
-        for recipe, model in made.items()
+        for target, model in made.items()
     }
     assert onnx.TensorProto.INT32 in biases["cpu"]
     assert biases["tensorrt"] == {onnx.TensorProto.INT8}
@@ -147,7 +148,7 @@ def test_int8_recipes_differ_where_their_targets_do(
 
 class Passed:
     passed = True
-    faults = ()
+    failures = ()
 
 
 class Loud(nn.Module):
@@ -170,20 +171,20 @@ def test_activations_beyond_half_stay_float32(tmp_path: Path) -> None:
     data, _ = onnx_from_network(network, manifest_of())
     peaks = activation_peaks(data, frames_of(2))
     assert max(peaks.values()) > 65504
-    naive = rounded_everywhere(half_from_float(data)[0])(np.stack(frames_of(1)))
+    naive = emulate_float16(convert_to_float16(data)[0])(np.stack(frames_of(1)))
     assert not np.isfinite(naive["confidence"]).all()
     report = export_bundle(
         network,
         manifest_of(),
         tmp_path / "m.trocar",
         frames=gate(),
-        runner=run_onnx,
-        options=Options(precision="fp16"),
+        open_model=run_onnx,
+        options=ExportOptions(precision="fp16"),
     )
     kept = report.extra["conversion"]
     assert kept["large_activations"]
     assert "network.network.inner.head/Conv" not in kept["float32_layers"]
-    assert report.numbers["equal"] >= 0.999
+    assert report.metrics["equal"] >= 0.999
 
 
 class Touchy(SmallNet):
@@ -206,8 +207,8 @@ def test_layers_that_cost_accuracy_are_left_out_of_int8(tmp_path: Path) -> None:
         manifest_of(),
         tmp_path / "m.trocar",
         frames=gate(),
-        runner=run_onnx,
-        options=Options(precision="int8", calibration=frames_of(6)),
+        open_model=run_onnx,
+        options=ExportOptions(precision="int8", calibration=frames_of(6)),
     )
     about = report.extra["conversion"]
     assert about["why"]
@@ -217,7 +218,7 @@ def test_layers_that_cost_accuracy_are_left_out_of_int8(tmp_path: Path) -> None:
     assert kinds(tmp_path / "m.trocar" / "model.onnx")["dequantised"] == {onnx.TensorProto.INT8}
 
 
-def test_int8_is_never_a_name_only(small: nn.Module, tmp_path: Path) -> None:
+def test_int8_without_an_int8_layer_is_refused(small: nn.Module, tmp_path: Path) -> None:
     strict = Limits.of("int8").with_flags({"mean_logit_share": 1e-5})
     with pytest.raises(ParityError, match="no part of the network can be int8"):
         export_bundle(
@@ -225,23 +226,26 @@ def test_int8_is_never_a_name_only(small: nn.Module, tmp_path: Path) -> None:
             manifest_of(),
             tmp_path / "m.trocar",
             frames=gate(),
-            runner=run_onnx,
-            options=Options(precision="int8", limits=strict, calibration=frames_of(2)),
+            open_model=run_onnx,
+            options=ExportOptions(precision="int8", limits=strict, calibration=frames_of(2)),
         )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_layers_can_be_kept_by_name(small_onnx: bytes) -> None:
-    data, about = convert(
-        small_onnx, "fp16", judge=lambda _: Passed(), keep=["network.network.head/"]
-    )
-    assert about["float32_layers"] == ["network.network.head/Conv"]
-    model = onnx.load_model_from_string(data)
+    options = ConversionOptions(precision="fp16", keep_float32=["network.network.head/"])
+    done = convert(small_onnx, options=options, evaluate_candidate=lambda _: Passed())
+    assert done.about["float32_layers"] == ["network.network.head/Conv"]
+    model = onnx.load_model_from_string(done.data)
     types = {t.name: t.data_type for t in model.graph.initializer}
     conv = next(n for n in model.graph.node if n.name == "network.network.head/Conv")
     assert types[conv.input[1]] == onnx.TensorProto.FLOAT
     with pytest.raises(ArgumentError, match="no layer 'nowhere'"):
-        convert(small_onnx, "fp16", judge=lambda _: Passed(), keep=["nowhere"])
+        convert(
+            small_onnx,
+            options=replace(options, keep_float32=["nowhere"]),
+            evaluate_candidate=lambda _: Passed(),
+        )
 
 
 def test_int8_without_frames_is_refused(float_bundle: Path, tmp_path: Path) -> None:
@@ -250,19 +254,19 @@ def test_int8_without_frames_is_refused(float_bundle: Path, tmp_path: Path) -> N
             float_bundle,
             tmp_path / "m.trocar",
             frames=gate(),
-            runner=run_onnx,
-            options=Options(precision="int8"),
+            open_model=run_onnx,
+            options=ExportOptions(precision="int8"),
         )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_float32_bundles_are_converted(float_bundle: Path, tmp_path: Path) -> None:
     half = tmp_path / "half.trocar"
-    options = Options(precision="fp16")
-    convert_bundle(float_bundle, half, frames=gate(2), runner=run_onnx, options=options)
+    options = ExportOptions(precision="fp16")
+    convert_bundle(float_bundle, half, frames=gate(2), open_model=run_onnx, options=options)
     with pytest.raises(BundleError, match="is fp16"):
         convert_bundle(
-            half, tmp_path / "again.trocar", frames=gate(2), runner=run_onnx, options=options
+            half, tmp_path / "again.trocar", frames=gate(2), open_model=run_onnx, options=options
         )
 
 
@@ -271,4 +275,4 @@ def test_groups_cover_the_body_once(deeplab_onnx: bytes) -> None:
     groups = layer_groups(model)
     assert len(groups) == 16
     flat = [name for group in groups for name in group]
-    assert flat == [node.name for node in body_nodes(model)]
+    assert flat == [node.name for node in network_body(model)]

@@ -17,13 +17,14 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
 from trocar.contract.errors import ParityError
-from trocar.export.graph.body import layer_work, trailing_nodes
-from trocar.export.precision.convert import _search
-from trocar.export.precision.int8 import activation_ranges, int8_from_float
+from trocar.export.graph.body import layer_macs, trailing_nodes
+from trocar.export.parity.types import Failure
+from trocar.export.precision.convert import _Search
+from trocar.export.precision.int8 import activation_ranges, convert_to_int8
 from trocar.export.precision.int8_cpu import (
-    first_layer_in_blocks,
-    join_normalisation,
-    with_shared_ranges,
+    first_layer_space_to_depth,
+    fuse_normalisation,
+    share_concat_ranges,
 )
 
 CHANNELS = 3
@@ -94,7 +95,7 @@ def test_a_normalisation_becomes_one_node_that_computes_the_same(
     model = normalised(*steps)
     x = rng.uniform(0, 255, (2, CHANNELS, 8, 10)).astype(np.float32)
     before = run(model, x)
-    assert join_normalisation(model)
+    assert fuse_normalisation(model)
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node] == ["BatchNormalization", "Conv"]
     np.testing.assert_allclose(run(model, x), before, rtol=1e-4, atol=1e-3)
@@ -111,7 +112,7 @@ def test_a_normalisation_becomes_one_node_that_computes_the_same(
 )
 def test_other_arithmetic_stays(model: onnx.ModelProto) -> None:
     before = model.SerializeToString()
-    assert not join_normalisation(model)
+    assert not fuse_normalisation(model)
     assert model.SerializeToString() == before
 
 
@@ -148,7 +149,7 @@ def test_a_strided_first_layer_on_blocks_computes_the_same(
     model = quantised_layer(size, kernel, strides=[2, 2], pads=pads)
     x = rng.integers(0, 256, (2, CHANNELS, *size)).astype(np.uint8)
     before = run(model, x)
-    assert first_layer_in_blocks(model)
+    assert first_layer_space_to_depth(model)
     onnx.checker.check_model(model, full_check=True)
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count("SpaceToDepth") == 1
@@ -170,7 +171,7 @@ def test_a_strided_first_layer_on_blocks_computes_the_same(
 def test_other_first_layers_stay(size: tuple[int, int], attributes: dict[str, Any]) -> None:
     model = quantised_layer(size, 3, **attributes)
     before = model.SerializeToString()
-    assert not first_layer_in_blocks(model)
+    assert not first_layer_space_to_depth(model)
     assert model.SerializeToString() == before
 
 
@@ -188,7 +189,7 @@ def test_alike_inputs_of_a_concatenation_share_a_range() -> None:
         CalibrationMethod.MinMax,
         {name: (np.float32([0]), np.float32([high])) for name, high in given.items()},
     )
-    shared = with_shared_ranges(model, ranges)
+    shared = share_concat_ranges(model, ranges)
     # The enlarged tensor has the scale of its source; one much smaller than the rest keeps its own.
     found = {name: float(data.range_value[1][0]) for name, data in shared.items()}
     assert found == {**given, "a": 4.0}
@@ -200,7 +201,7 @@ def test_what_follows_the_last_layer_is_not_quantised(small_onnx: bytes) -> None
     (enlarging,) = trailing_nodes(model)
     assert enlarging.endswith("Resize")
     small = onnx.load_model_from_string(
-        int8_from_float(small_onnx, activation_ranges(small_onnx, frames_of(2)), recipe="cpu")
+        convert_to_int8(small_onnx, activation_ranges(small_onnx, frames_of(2)), target="cpu")
     )
     made_by = {name: node for node in small.graph.node for name in node.output}
     resize = next(node for node in small.graph.node if node.name == enlarging)
@@ -211,8 +212,8 @@ def test_what_follows_the_last_layer_is_not_quantised(small_onnx: bytes) -> None
     assert kinds.count("BatchNormalization") == kinds.count("SpaceToDepth") == 1
 
 
-def test_work_is_counted_in_multiplications(small_onnx: bytes) -> None:
-    work = layer_work(onnx.load_model_from_string(small_onnx))
+def test_macs_are_counted_for_one_frame(small_onnx: bytes) -> None:
+    work = layer_macs(onnx.load_model_from_string(small_onnx))
     # Network size 64x96; the first layer halves it.
     assert list(work.values()) == [n * 32 * 48 for n in (12 * 3 * 9, 12 * 12 * 9, 3 * 12)]
 
@@ -227,18 +228,19 @@ def searched(wanted: Collection[str], costs: dict[str, float]) -> set[str]:
     def build(stay: Collection[str]) -> bytes:
         return json.dumps(sorted(stay)).encode()
 
-    def judge(candidate: bytes) -> Any:
+    def evaluate(candidate: bytes) -> Any:
         stay = set(json.loads(candidate))
         converted = [name for (name,) in GROUPS if name not in stay]
         return SimpleNamespace(
             passed=set(wanted) <= stay,
-            faults=("a limit",),
+            failures=(Failure("mean_logit_difference", "a limit"),),
             precision="int8",
-            numbers={"mean_logit_difference": sum(costs[name] for name in converted)},
+            metrics={"mean_logit_difference": sum(costs[name] for name in converted)},
         )
 
-    made, out, about = _search(build, judge, GROUPS, WORK, set(), None)
+    made, out, about = _Search(build, evaluate, GROUPS, WORK, set()).run(None)
     assert set(json.loads(made)) == out
+    assert about["why"] == ["a limit"]
     assert [row["work"] for row in about["sensitivity"]] == WORK
     return out
 

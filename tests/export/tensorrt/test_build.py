@@ -8,14 +8,22 @@ import signal
 import threading
 from pathlib import Path
 
+import click
 import numpy as np
 import onnx
 import pytest
 from export_helpers import frames_of, run_onnx, scene
 from onnx import helper
 
+from trocar.commands.export import export
 from trocar.contract.bundle import open_bundle
-from trocar.contract.engines import EngineSidecar, Profile, engines_of
+from trocar.contract.engines import (
+    LIBRARIES,
+    EngineLibrary,
+    EngineSidecar,
+    Profile,
+    engines_of,
+)
 from trocar.contract.errors import (
     ArgumentError,
     BackendError,
@@ -26,13 +34,13 @@ from trocar.contract.errors import (
 from trocar.contract.gpu import Gpu, find_gpu
 from trocar.contract.manifest import Manifest
 from trocar.export.bundle import convert_bundle, export_bundle
-from trocar.export.gate import Options
+from trocar.export.gate import ExportOptions
 from trocar.export.parity.types import GateFrame, Infer
-from trocar.export.precision.float16 import half_from_float
-from trocar.export.precision.int8 import activation_ranges, int8_from_float
+from trocar.export.precision.float16 import convert_to_float16
+from trocar.export.precision.int8 import activation_ranges, convert_to_int8
 from trocar.export.tensorrt import build as engine_module
 from trocar.export.tensorrt.build import EngineOptions, build_engine
-from trocar.export.tensorrt.bundle_engines import add_engines, profile_from_flags, prune_engines
+from trocar.export.tensorrt.bundle_engines import add_engines, profile_of, prune_engines
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (extra rtx)")
 
@@ -51,13 +59,13 @@ def test_engines_are_built_as_the_graph_says(
 ) -> None:
     model = deeplab_onnx
     if precision == "fp16":
-        model = half_from_float(model)[0]
+        model = convert_to_float16(model)[0]
     if precision == "int8":
         ranges = activation_ranges(model, frames_of(2))
-        model = int8_from_float(model, ranges, recipe="tensorrt")
+        model = convert_to_int8(model, ranges, target="tensorrt")
     steps: list[tuple[str, int, int]] = []
     built = build_engine(
-        model, rtx(profile), precision=precision, progress=lambda *step: steps.append(step)
+        model, rtx(profile), precision=precision, on_progress=lambda *step: steps.append(step)
     )
     sidecar = built.sidecar
     assert sidecar.precision == sidecar.precision_found == precision
@@ -80,11 +88,11 @@ def test_a_graph_that_is_not_what_it_is_called_is_refused(small_onnx: bytes) -> 
         build_engine(small_onnx, rtx(), precision="fp16")
 
 
-def test_the_cpu_recipe_is_refused_with_the_way_out(small_onnx: bytes) -> None:
-    model = int8_from_float(small_onnx, activation_ranges(small_onnx, frames_of(1)), recipe="cpu")
+def test_an_int8_graph_for_cpus_is_refused_with_a_remedy(small_onnx: bytes) -> None:
+    model = convert_to_int8(small_onnx, activation_ranges(small_onnx, frames_of(1)), target="cpu")
     with pytest.raises(BackendError) as caught:
         build_engine(model, rtx(), precision="int8")
-    assert "--recipe tensorrt" in caught.value.remedy
+    assert "--int8-target tensorrt" in caught.value.remedy
 
 
 def test_an_unknown_operator_is_named_with_its_layer(small_onnx: bytes) -> None:
@@ -96,7 +104,7 @@ def test_an_unknown_operator_is_named_with_its_layer(small_onnx: bytes) -> None:
 
 
 def test_too_little_memory_is_said_in_so_many_words(deeplab_onnx: bytes) -> None:
-    model = half_from_float(deeplab_onnx)[0]
+    model = convert_to_float16(deeplab_onnx)[0]
     big = Profile(minimum=(8, 1080, 1920), optimum=(8, 1080, 1920), maximum=(8, 1080, 1920))
     with pytest.raises(BackendError, match="too little memory") as caught:
         build_engine(model, rtx(big, workspace_mib=1), precision="fp16")
@@ -113,7 +121,7 @@ def test_ctrl_c_ends_the_build(deeplab_onnx: bytes) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        build_engine(deeplab_onnx, rtx(DYNAMIC), precision="fp32", progress=interrupt)
+        build_engine(deeplab_onnx, rtx(DYNAMIC), precision="fp32", on_progress=interrupt)
     assert sent
     assert not [t for t in threading.enumerate() if "engine" in t.name and t.is_alive()]
 
@@ -121,15 +129,16 @@ def test_ctrl_c_ends_the_build(deeplab_onnx: bytes) -> None:
 def test_tensorrt_without_a_gpu_fails_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "find_gpu", lambda: None)
     options = EngineOptions(flavour="tensorrt", profile=STATIC)
-    with pytest.raises(BackendError, match="there is none here") as caught:
+    with pytest.raises(BackendError, match="there is no GPU here") as caught:
         build_engine(b"not even parsed", options, precision="fp32")
     assert "tensorrt-rtx" in caught.value.remedy
     with pytest.raises(BackendError, match="refittable engines without"):
-        build_engine(b"not even parsed", rtx(strip=True), precision="fp32")
+        build_engine(b"not even parsed", rtx(strip_weights=True), precision="fp32")
 
 
 def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(engine_module._MODULES, "tensorrt-rtx", ("no_such_library", "rtx"))
+    missing = EngineLibrary("TensorRT for RTX", "no_such_library", "rtx")
+    monkeypatch.setitem(LIBRARIES, "tensorrt-rtx", missing)
     with pytest.raises(MissingExtraError) as caught:
         build_engine(b"", rtx(), precision="fp32")
     assert "trocar[rtx]" in caught.value.remedy
@@ -137,41 +146,49 @@ def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_options_are_checked_all_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        rtx(level=9, workspace_mib=0, timing_cache=tmp_path / "t", version_compatible=True)
+        rtx(
+            optimization_level=9,
+            workspace_mib=0,
+            timing_cache=tmp_path / "t",
+            version_compatible=True,
+        )
     for word in ("level is 9", "workspace is 0", "timing cache", "version compatibility"):
         assert word in caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("frame", "batch", "expected"),
-    [
-        ("1080x1920", "1", ((1, 1080, 1920),) * 3),
-        ("480x640:720x1280:1080x1920", "1:4:8", ((1, 480, 640), (4, 720, 1280), (8, 1080, 1920))),
-        ("1080x1920", "1:1:2", ((1, 1080, 1920), (1, 1080, 1920), (2, 1080, 1920))),
-    ],
-)
-def test_profiles_from_flags(frame: str, batch: str, expected: tuple) -> None:
-    profile = profile_from_flags(frame, batch)
-    assert (profile.minimum, profile.optimum, profile.maximum) == expected
+def test_a_profile_is_read_in_the_order_width_height() -> None:
+    context = click.Context(export)
+    option = {p.name: p for p in export.params}
+    sizes = option["engine_shape"].type_cast_value(context, "640x480:1280x720:1920x1080")
+    batches = option["batch"].type_cast_value(context, "1:4:8")
+    assert profile_of(sizes, batches) == Profile(
+        minimum=(1, 480, 640), optimum=(4, 720, 1280), maximum=(8, 1080, 1920)
+    )
+    static = option["engine_shape"].type_cast_value(context, "1920x1080")
+    assert profile_of(static, (1, 1, 2)) == Profile(
+        minimum=(1, 1080, 1920), optimum=(1, 1080, 1920), maximum=(2, 1080, 1920)
+    )
 
 
 @pytest.mark.parametrize(
-    ("frame", "batch"),
+    ("sizes", "batches"),
     [
-        (None, "1"),
-        ("1080", "1"),
-        ("0x640", "1"),
-        ("480x640", "4:1:8"),
-        ("480x640", "1:2"),
-        ("a", "1"),
-        ("480x640", "-1"),
-        ("4٣x4", "1"),
+        ([(480, 640)] * 3, (4, 1, 8)),
+        ([(480, 640), (480, 639), (480, 640)], (1, 1, 1)),
+        ([(480, 640), (480, 640), (479, 640)], (1, 1, 1)),
     ],
 )
-def test_malformed_profiles_are_refused(frame: str | None, batch: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        profile_from_flags(frame, batch)
-    assert caught.value.remedy
+def test_a_profile_must_rise(sizes: list[tuple[int, int]], batches: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="rising order") as caught:
+        profile_of(sizes, batches)
+    assert "--engine-shape" in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["1080", "0x640", "a", "4٣x4", "1x2:3x4", "1x2:3x4:5x6:7x8", "x"])
+def test_a_malformed_size_is_refused(text: str) -> None:
+    option = next(p for p in export.params if p.name == "engine_shape")
+    with pytest.raises(click.BadParameter):
+        option.type_cast_value(click.Context(export), text)
 
 
 @pytest.fixture
@@ -180,18 +197,20 @@ def bundle(small, tmp_path: Path) -> Path:
 
     frames = [GateFrame(name=str(s), image=scene(s, 120, 160)) for s in range(2)]
     out = tmp_path / "m.trocar"
-    export_bundle(small, manifest_of(), out, frames=frames, runner=run_onnx)
+    export_bundle(small, manifest_of(), out, frames=frames, open_model=run_onnx)
     return out
 
 
 def test_engines_live_in_their_bundle(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trocar.export.tensorrt.bundle_engines.find_gpu", lambda: None)
     wide = Profile(minimum=(1, 90, 120), optimum=(1, 90, 120), maximum=(2, 90, 120))
-    first = add_engines(bundle, [rtx(), rtx(wide)], runner=run_onnx)
+    first = add_engines(bundle, [rtx(), rtx(wide)], open_model=run_onnx)
     opened = open_bundle(bundle)
     known = engines_of(opened)
     assert set(known) == {name for name, _ in first}
-    assert all("not run" in sidecar.proof and not sidecar.proven for sidecar in known.values())
+    assert all(
+        "not run" in sidecar.verification and not sidecar.verified for sidecar in known.values()
+    )
     for name, sidecar in known.items():
         golden = np.load(bundle / f"{name.removesuffix('.engine')}.golden.npz")
         assert golden["frame"].shape == (*sidecar.profile.optimum[1:], 3)
@@ -199,7 +218,7 @@ def test_engines_live_in_their_bundle(bundle: Path, monkeypatch: pytest.MonkeyPa
         assert (answer["labels"][0] == golden["labels"]).all()
         assert hashlib.sha256((bundle / name).read_bytes()).hexdigest() == sidecar.engine_sha256
     # The same kind again takes the old one's place; the other stays.
-    again = add_engines(bundle, [rtx(level=1)], runner=run_onnx)
+    again = add_engines(bundle, [rtx(optimization_level=1)], open_model=run_onnx)
     now = engines_of(open_bundle(bundle))
     assert len(now) == 2
     assert again[0][0] in now
@@ -211,7 +230,7 @@ def test_engines_live_in_their_bundle(bundle: Path, monkeypatch: pytest.MonkeyPa
     assert len(list((bundle / "engines").iterdir())) == 3
 
 
-def test_an_engine_that_runs_here_is_proven_or_refused(
+def test_an_engine_that_runs_here_is_verified_or_refused(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -225,7 +244,9 @@ def test_an_engine_that_runs_here_is_proven_or_refused(
 
     before = (bundle / "manifest.json").read_bytes()
     with pytest.raises(ParityError, match="does not agree with ONNX Runtime"):
-        add_engines(bundle, [rtx()], runner=run_onnx, engine_runner=lambda flavour, path, _: broken)
+        add_engines(
+            bundle, [rtx()], open_model=run_onnx, open_engine=lambda flavour, path, _: broken
+        )
     assert (bundle / "manifest.json").read_bytes() == before
     assert not (bundle / "engines").exists()
 
@@ -237,18 +258,20 @@ def test_an_engine_that_runs_here_is_proven_or_refused(
         return graph
 
     bundle_model = (bundle / "model.onnx").read_bytes()
-    ((_, sidecar),) = add_engines(bundle, [rtx()], runner=run_onnx, engine_runner=as_in_a_bundle)
-    assert sidecar.proven
-    assert "equal to ONNX Runtime" in sidecar.proof
+    ((_, sidecar),) = add_engines(bundle, [rtx()], open_model=run_onnx, open_engine=as_in_a_bundle)
+    assert sidecar.verified
+    assert "equal to ONNX Runtime" in sidecar.verification
 
 
 def test_converting_leaves_engines_behind(bundle: Path, tmp_path: Path) -> None:
-    add_engines(bundle, [rtx()], runner=run_onnx)
+    add_engines(bundle, [rtx()], open_model=run_onnx)
     out = tmp_path / "half.trocar"
     frames = [GateFrame(name=str(s), image=scene(s, 120, 160)) for s in range(2)]
-    convert_bundle(bundle, out, frames=frames, runner=run_onnx, options=Options(precision="fp16"))
+    convert_bundle(
+        bundle, out, frames=frames, open_model=run_onnx, options=ExportOptions(precision="fp16")
+    )
     assert engines_of(open_bundle(out)) == {}
-    ((_, sidecar),) = add_engines(out, [rtx()], runner=run_onnx)
+    ((_, sidecar),) = add_engines(out, [rtx()], open_model=run_onnx)
     assert sidecar.precision_found == "fp16"
 
 

@@ -12,6 +12,7 @@ from trocar.contract.engines import (
     EngineSidecar,
     Profile,
     engine_fitness,
+    platform_tag,
     rebuild_command,
 )
 from trocar.contract.errors import BundleError, VersionError
@@ -101,16 +102,34 @@ def test_rtx_engines_run_on_rtx_generations_only() -> None:
 def test_the_rebuilding_command_is_for_these_frames() -> None:
     command = rebuild_command(BUILT, "m.trocar")
     assert command == (
-        "trocar export m.trocar --engine tensorrt --frame 480x640:1080x1920:1080x1920 --batch 1:1:4"
+        "trocar export m.trocar --engine tensorrt "
+        "--engine-shape 640x480:1920x1080:1920x1080 --batch 1:1:4"
     )
     other = rebuild_command(BUILT, "m.trocar", shape=(1, 2160, 3840))
-    assert other.endswith("--frame 2160x3840 --batch 1")
+    assert other.endswith("--engine-shape 3840x2160 --batch 1")
 
 
 def test_a_sidecar_survives_json_and_ignores_unknown_fields() -> None:
     data = json.loads(BUILT.to_json())
     data["of a later release"] = 1
     assert EngineSidecar.from_json(json.dumps(data)) == BUILT
+
+
+def test_the_sidecar_keeps_its_json_keys() -> None:
+    verified = replace(BUILT, verified=True, verification="equal on 3 frames")
+    data = json.loads(verified.to_json())
+    assert (data["proven"], data["proof"]) == (True, "equal on 3 frames")
+    assert not {"verified", "verification"} & set(data)
+    assert EngineSidecar.from_json(verified.to_json()) == verified
+
+
+def test_an_engine_fits_the_platform_that_it_was_built_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Windows calls its machines AMD64; the tag is in lower case on both sides.
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    built = replace(BUILT, platform=platform_tag())
+    assert built.platform == "windows-amd64"
+    assert engine_fitness(built, replace(HERE, platform=platform_tag())) == []
 
 
 def shapes(*batches: int) -> dict[str, list[int]]:

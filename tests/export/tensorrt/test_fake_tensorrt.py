@@ -114,10 +114,10 @@ def test_every_option_reaches_the_library(version: str, tmp_path: Path) -> None:
         flavour="tensorrt",
         profile=PROFILE,
         workspace_mib=256,
-        level=4,
-        hardware="ampere-and-later",
+        optimization_level=4,
+        hardware_compatibility="ampere-and-later",
         version_compatible=True,
-        strip=True,
+        strip_weights=True,
         timing_cache=cache,
     )
     config, profile = configured(version, options)
@@ -149,7 +149,9 @@ def test_nothing_is_set_that_was_not_asked_for(version: str) -> None:
 
 
 def test_a_level_that_a_version_lacks_is_refused_in_words() -> None:
-    options = EngineOptions(flavour="tensorrt", profile=PROFILE, hardware="same-capability")
+    options = EngineOptions(
+        flavour="tensorrt", profile=PROFILE, hardware_compatibility="same-capability"
+    )
     with pytest.raises(BackendError, match=r"TensorRT 10\.0.* knows no compatibility") as caught:
         configured("10.0", options)
     assert "ampere-and-later" in caught.value.remedy

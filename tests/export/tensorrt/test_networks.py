@@ -14,12 +14,12 @@ from torch import nn
 from trocar.contract.classes import ClassTable
 from trocar.contract.engines import EngineEnvironment, EngineSidecar, Profile, engine_fitness
 from trocar.contract.manifest import Manifest
-from trocar.export.graph.body import comparing_nodes
+from trocar.export.graph.body import class_dependent_nodes
 from trocar.export.graph.frame_graph import Normalised
 from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.graph.model_file import load
-from trocar.export.precision.float16 import half_from_float
-from trocar.export.precision.int8 import activation_ranges, int8_from_float
+from trocar.export.precision.float16 import convert_to_float16
+from trocar.export.precision.int8 import activation_ranges, convert_to_int8
 from trocar.export.tensorrt.build import BuiltEngine, EngineOptions, build_engine
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (extra rtx)")
@@ -89,7 +89,9 @@ def test_trained_kinds_of_networks_become_engines(name: str, graphs: dict[str, b
     whole = built(graphs[name], "fp32")
     assert set(whole.sidecar.layers) == {"fp32"}
     # Comparisons with classes stay float32, as in `convert`.
-    half, _ = half_from_float(graphs[name], keep=comparing_nodes(load(graphs[name])))
+    half, _ = convert_to_float16(
+        graphs[name], keep_float32=class_dependent_nodes(load(graphs[name]))
+    )
     small = built(half, "fp16")
     assert small.sidecar.layers["fp16"] >= 10
     assert len(small.data) < len(whole.data)
@@ -100,8 +102,8 @@ def test_trained_kinds_of_networks_become_engines(name: str, graphs: dict[str, b
 def test_their_int8_graphs_become_engines_too(name: str, graphs: dict[str, bytes]) -> None:
     model = load(graphs[name])
     ranges = activation_ranges(graphs[name], frames_of(2))
-    small = int8_from_float(
-        graphs[name], ranges, recipe="tensorrt", leave_out=comparing_nodes(model)
+    small = convert_to_int8(
+        graphs[name], ranges, target="tensorrt", keep_float32=class_dependent_nodes(model)
     )
     engine = built(small, "int8")
     assert engine.sidecar.layers["int8"] >= 10

@@ -42,7 +42,7 @@ def definitions() -> ModuleType:
 def finder(small: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("triton") / "finder.trocar"
     frames = [GateFrame(name=str(s), image=scene(s, 120, 160)) for s in range(2)]
-    export_bundle(small, manifest_of(), out, frames=frames, runner=run_onnx)
+    export_bundle(small, manifest_of(), out, frames=frames, open_model=run_onnx)
     return out
 
 
@@ -56,7 +56,7 @@ def namer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stack = torch.stack([torch.full((3, 40, 48), float(v)) for v in (10, 128, 250)])
         network.network.centres.copy_(network(stack)[1] - network(stack)[1].mean(0))
     out = tmp_path_factory.mktemp("triton") / "namer.trocar"
-    export_bundle(network, manifest, out, frames=shades, runner=run_onnx)
+    export_bundle(network, manifest, out, frames=shades, open_model=run_onnx)
     return out
 
 
@@ -103,7 +103,7 @@ def test_a_graph_is_served_with_batching_warmup_and_labels(
 def test_two_stages_become_an_ensemble_whose_tensors_meet(
     definitions: ModuleType, finder: Path, namer: Path, tmp_path: Path
 ) -> None:
-    names = write_repository(finder, tmp_path / "m", TritonOptions(), second=namer)
+    names = write_repository(finder, tmp_path / "m", TritonOptions(), classifier=namer)
     assert len(names) == 4
     configs = {name: parsed(definitions, tmp_path / "m" / name) for name in names}
     ensemble = configs["trocar-two-stages"]
@@ -177,7 +177,7 @@ def test_a_plan_is_served_with_its_own_shapes(
     shutil.copytree(finder, copy)
     profile = Profile(minimum=(2, 120, 160), optimum=(2, 120, 160), maximum=(4, 120, 160))
     wanted = EngineOptions(flavour="tensorrt-rtx", profile=profile)
-    ((name, sidecar),) = add_engines(copy, [wanted], runner=run_onnx)
+    ((name, sidecar),) = add_engines(copy, [wanted], open_model=run_onnx)
     with pytest.raises(BundleError, match="Triton does not load"):
         write_repository(copy, tmp_path / "m", TritonOptions(engine=name))
     assert not (tmp_path / "m").exists()
@@ -207,12 +207,12 @@ def test_what_cannot_be_written_leaves_nothing(finder: Path, namer: Path, tmp_pa
     (tmp_path / "there").mkdir()
     with pytest.raises(OutputExistsError):
         write_repository(finder, tmp_path / "there", TritonOptions())
-    with pytest.raises(BundleError, match="holds no engine"):
+    with pytest.raises(BundleError, match="has no engine"):
         write_repository(finder, tmp_path / "m", TritonOptions(engine="engines/x.engine"))
     with pytest.raises(BundleError, match="the two stages are classification"):
-        write_repository(namer, tmp_path / "m", TritonOptions(), second=finder)
+        write_repository(namer, tmp_path / "m", TritonOptions(), classifier=finder)
     assert [p.name for p in tmp_path.iterdir()] == ["there"]
-    with pytest.raises(ConfigError, match=r"max_batch is 0.*a plan runs on a GPU"):
+    with pytest.raises(ConfigError, match=r"max_batch is 0.*an engine runs on a GPU"):
         TritonOptions(max_batch=0, device="cpu", engine="x")
 
 

@@ -198,7 +198,7 @@ def test_tensorrt_refuses_what_its_profile_excludes_and_goes_on(
     backend.infer(good)
     with pytest.raises(BackendError, match="profile takes") as caught:
         backend.infer(np.zeros((1, 9, 10, 3), np.uint8))
-    assert "--frame 9x10 --batch 1" in caught.value.remedy
+    assert "--engine-shape 10x9 --batch 1" in caught.value.remedy
     with pytest.raises(ArgumentError, match="uint8"):
         backend.infer(np.zeros((1, 8, 10, 3), np.float32))
     assert np.array_equal(backend.infer(good)["labels"], good.argmax(axis=-1))
@@ -292,7 +292,8 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def be(name: str = "NVIDIA L4", capability: str = "8.9", version: str = "10.16.1.11") -> None:
         monkeypatch.setattr("trocar.runtime.devices.cuda_count", lambda: (1, ""))
         monkeypatch.setattr(engines, "find_gpu", lambda index: Gpu(name, capability))
-        monkeypatch.setattr(engines, "library_version", lambda flavour: version)
+        library = SimpleNamespace(__version__=version)
+        monkeypatch.setattr(engines, "import_library", lambda flavour: library)
         monkeypatch.setattr("platform.system", lambda: "Linux")
 
     return be

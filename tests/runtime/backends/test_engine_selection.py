@@ -166,7 +166,7 @@ def test_weights_that_do_not_go_in_are_refused_with_the_way_out(
     with pytest.raises(BackendError, match=r"holds no weights and does not take") as caught:
         load(Library(**fault), engine)
     assert f"trocar export {path} --engine tensorrt" in caught.value.remedy
-    assert "--frame 60x70 --batch 2:2:4" in caught.value.remedy
+    assert "--engine-shape 70x60 --batch 2:2:4" in caught.value.remedy
     assert caught.value.remedy.endswith("without --strip-weights")
 
 
