@@ -24,15 +24,17 @@ import pytest
 
 from trocar.contract.errors import SourceError
 from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.live.health import Health
 from trocar.runtime.live.run import LiveRun
-from trocar.runtime.live.stream import LiveOptions, LiveStream
-from trocar.runtime.pipeline.frame_processor import Analyser
+from trocar.runtime.live.stream import LiveStream
+from trocar.runtime.pipeline.frame_processor import FrameProcessor
+from trocar.runtime.pipeline.options import LiveOptions
 from trocar.runtime.session import Session
-from trocar.runtime.sinks.base import Shot, StreamInfo
+from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 from trocar.runtime.sinks.video import VideoSink
 from trocar.runtime.sources.base import Frame, SourceOptions, redacted
 from trocar.runtime.sources.open import open_source
-from trocar.runtime.sources.reconnect import Reconnecting
+from trocar.runtime.sources.reconnect import ReconnectingSource
 from trocar.runtime.sources.video import VideoSource
 
 
@@ -46,18 +48,18 @@ def free_port() -> int:
 _SENDER = """
 import importlib.util, sys, time
 from trocar.runtime.sinks.video import VideoSink
-from trocar.runtime.sinks.base import Shot, StreamInfo
+from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 from trocar.runtime.sources.base import Frame
 spec = importlib.util.spec_from_file_location("videos", sys.argv[2])
 kit = importlib.util.module_from_spec(spec); spec.loader.exec_module(kit)
-Shot.picture = lambda shot: shot.frame.image
+FrameEvent.overlay = lambda event: event.frame.image
 for attempt in range(300):
     try:
         sink = VideoSink(sys.argv[1], live=True)
         sink.open(StreamInfo(name="sender", size=(120, 160), fps=50))
         for i in range(500):
             frame = Frame(image=kit.picture(i % 30), index=i, time=i / 50, captured_ns=0)
-            sink.write(Shot(frame=frame, result=None, painter=None))
+            sink.write(FrameEvent(frame=frame, result=None, painter=None))
             time.sleep(0.02)
     except Exception:
         time.sleep(0.2)
@@ -96,7 +98,7 @@ class Sender:
                     time=index / 50,
                     captured_ns=monotonic_ns(),
                 )
-                sink.write(Shot(frame=frame, result=None, painter=None))  # type: ignore[arg-type]
+                sink.write(FrameEvent(frame=frame, result=None, painter=None))  # type: ignore[arg-type]
                 time.sleep(0.02)
         except Exception as error:
             self.fault = error
@@ -111,9 +113,11 @@ class Sender:
 @pytest.fixture(autouse=True)
 def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sender has no painter: its picture is the frame."""
-    draw = Shot.picture
+    draw = FrameEvent.overlay
     monkeypatch.setattr(
-        Shot, "picture", lambda shot: shot.frame.image if shot.painter is None else draw(shot)
+        FrameEvent,
+        "overlay",
+        lambda event: event.frame.image if event.painter is None else draw(event),
     )
 
 
@@ -141,11 +145,14 @@ def test_rtsp_out_and_in_against_ffmpegs_server(kit: ModuleType) -> None:
 def test_a_lost_udp_stream_is_found_again(tiny_bundle: Path, kit: ModuleType) -> None:
     place = f"udp://127.0.0.1:{free_port()}"
     options = SourceOptions(timeout_s=1.0)
-    source = Reconnecting(lambda: open_source(place, options), name=place, longest_s=0.5)
+    health = Health()
+    source = ReconnectingSource(
+        lambda: open_source(place, options), name=place, listener=health, max_pause_s=0.5
+    )
     with Session.open(tiny_bundle, threads=1) as session:
         stream = LiveStream(
-            source, Analyser(session), Painter(session.classes), [],
-            options=LiveOptions(stale_after_s=0.4),
+            source, FrameProcessor(session), painter=Painter(session.classes), sinks=[],
+            options=LiveOptions(stale_after_s=0.4), health=health,
         )  # fmt: skip
         run = LiveRun(session, [stream])
         sender = Sender(kit, place)
@@ -193,7 +200,7 @@ def test_reconnecting_backs_off_and_numbers_on() -> None:
         def close(self) -> None: ...
 
     given = iter([2, 0, 0, 3, 0, 0, 0, 0])
-    source = Reconnecting(
+    source = ReconnectingSource(
         lambda: Broken(next(given)), name="rtsp://me:pw@host", first_s=0.01, attempts=3
     )
     source.on_lost = waits.append
@@ -202,7 +209,7 @@ def test_reconnecting_backs_off_and_numbers_on() -> None:
         frames.extend(source.frames())
     frames_seen: list[Frame] = []
     given = iter([2, 0, 3, 0, 0, 0, 0])
-    source = Reconnecting(
+    source = ReconnectingSource(
         lambda: Broken(next(given)), name="rtsp://me:pw@host", first_s=0.01, attempts=3
     )
     source.on_lost = waits.append
