@@ -99,8 +99,8 @@ class CropClassifier:
     def __init__(self, session: Session, *, threshold: float | None = None) -> None:
         if session.manifest.task != "classification":
             raise BundleError(
-                f"{session.manifest.name} is a {session.manifest.task} model, a classifier is "
-                "wanted here",
+                f"{session.manifest.name} is a {session.manifest.task} model, expected a "
+                "classifier",
                 remedy="name a bundle of `trocar train classifier`, `head-triplet` or `few-shot`",
             )
         self.session = session

@@ -43,9 +43,9 @@ def grouped(title: str, *decorators: Callable[[Any], Any]) -> Callable[[F], F]:
 class GroupedCommand(click.Command):
     """A command that prints its options in the groups of `grouped` and shows their defaults."""
 
-    def __init__(self, *args: Any, **attributes: Any) -> None:
+    def __init__(self, name: str | None, **attributes: Any) -> None:
         settings = {"show_default": True, **(attributes.pop("context_settings", None) or {})}
-        super().__init__(*args, context_settings=settings, **attributes)
+        super().__init__(name, context_settings=settings, **attributes)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes one section a group."""
@@ -53,7 +53,7 @@ class GroupedCommand(click.Command):
         ungrouped: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):
                 title = getattr(parameter, _TITLE, None)
                 (ungrouped if title is None else sections.setdefault(title, [])).append(record)
         if ungrouped:

@@ -68,7 +68,7 @@ class RunRequest:
     token: str | None = None
 
 
-class AddressType(click.ParamType):
+class AddressType(click.ParamType):  # type: ignore[type-arg]
     """``HOST:PORT``; the command receives ``(host, port)``."""
 
     name = "address"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType):  # type: ignore[type-arg]
     """A picture size, written as WIDTHxHEIGHT; the command receives ``(height, width)``."""
 
     name = "size"

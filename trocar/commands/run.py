@@ -23,7 +23,7 @@ from trocar.contract.errors import InterruptedByUserError
 @run_flags
 @config_file_flags
 @click.pass_context
-def run(ctx: click.Context, **flags: Any) -> None:
+def run(ctx: click.Context, /, **flags: Any) -> None:
     """Finds instruments in SOURCE: a video, a folder of images, a camera or a stream.
 
     Files are run without loss: every frame, in order. Their outputs are published atomically.
