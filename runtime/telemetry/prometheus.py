@@ -107,11 +107,11 @@ class _Streams(Collector):
                     family.add_sample(
                         name,
                         {**labels, "quantile": f"{percent / 100:g}"},
-                        durations.percentile(percent) / 1000,
+                        round(durations.percentile(percent) / 1000, 6),
                     )
                 family.add_metric(
                     [stream.name, stage],
                     count_value=durations.count,
-                    sum_value=durations.sum_ms / 1000,
+                    sum_value=round(durations.sum_ms / 1000, 6),
                 )
         return family

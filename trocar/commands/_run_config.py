@@ -96,10 +96,11 @@ def save_config(ctx: click.Context, path: Path, *, overwrite: bool) -> None:
 
 def config_text(ctx: click.Context) -> str:
     """The flags of a command as TOML; flags without a value and secrets are left out."""
+    names = [p.name for p in ctx.command.params if p.name not in (*_NOT_SAVED, *_SECRET)]
     values = {
-        name: _plain(value)
-        for name, value in ctx.params.items()
-        if name not in (*_NOT_SAVED, *_SECRET) and value is not None and value != ()
+        name: _plain(ctx.params[name])
+        for name in names
+        if name is not None and ctx.params.get(name) not in (None, ())
     }
     return _HEADER + tomli_w.dumps(values)
 
