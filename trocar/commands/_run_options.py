@@ -104,7 +104,11 @@ def run_flags(function: F) -> F:
 _GROUPS = (
     grouped(
         "Input",
-        click.option("--hwaccel", metavar="KIND", help="Decode on hardware: cuda, vaapi, qsv …"),
+        click.option(
+            "--hwaccel",
+            metavar="KIND",
+            help="Decode on hardware: cuda, vaapi, qsv … [default: CPU]",
+        ),
         click.option(
             "--format", metavar="NAME", help="FFmpeg input format, where it cannot be guessed."
         ),
@@ -113,7 +117,7 @@ _GROUPS = (
         ),
         click.option("--realtime", is_flag=True, help="Read a file at its own frame rate."),
         click.option(
-            "--max-frames", type=click.IntRange(1), help="Stop after so many frames (files)."
+            "--max-frames", type=click.IntRange(1), help="Frames of a file. [default: all]"
         ),
     ),
     grouped(
@@ -133,12 +137,12 @@ _GROUPS = (
         click.option(
             "--precision",
             metavar="fp32|fp16|bf16|int8",
-            help="Precision that is required; an error where it differs.",
+            help="Precision that is required. [default: the bundle's]",
         ),
         click.option(
             "--threads",
             type=click.IntRange(1),
-            help="CPU threads of one frame; default: live all cores, otherwise 1.",
+            help="CPU threads of one frame. [default: live all cores, else 1]",
         ),
         click.option(
             "--cuda-graph",
@@ -162,7 +166,7 @@ _GROUPS = (
         click.option(
             "--reject-below",
             type=float,
-            help="Certainty below which it answers unknown; default: the bundle's.",
+            help="Certainty below which it answers unknown. [default: the bundle's]",
         ),
     ),
     grouped(
@@ -208,7 +212,7 @@ _GROUPS = (
         click.option(
             "--deadline-ms",
             type=float,
-            help="Longest time from capture to result; later results are counted.",
+            help="Longest time from capture to result; later results are counted. [default: none]",
         ),
         click.option(
             "--shed-load",
@@ -222,12 +226,13 @@ _GROUPS = (
             help="Seconds without data before a stream is opened again.",
         ),
         click.option("--no-reconnect", is_flag=True, help="End when a stream ends."),
-        click.option("--seconds", type=float, help="Stop a live run after so long."),
+        click.option("--seconds", type=float, help="Seconds of a live run. [default: no limit]"),
         click.option(
             "--serve", type=AddressType(), help="Serve the live page, e.g. on 127.0.0.1:8080."
         ),
         click.option(
-            "--token", help="Token of the live page on addresses other than the loopback."
+            "--token",
+            help="Token of the live page; not used on the loopback. [default: generated]",
         ),
         click.option("--trace", type=FILE, help="Write a trace for ui.perfetto.dev."),
     ),
@@ -236,7 +241,11 @@ _GROUPS = (
         click.option(
             "--out", type=FOLDER, help="Process many recordings; each gets a folder in this one."
         ),
-        click.option("--ray", metavar="local|ADDRESS", help="Distribute the recordings over Ray."),
+        click.option(
+            "--ray",
+            metavar="local|ADDRESS",
+            help="Distribute the recordings over Ray. [default: one after the other]",
+        ),
     ),
 )
 

@@ -16,9 +16,9 @@ from trocar.commands._types import SizeType
 
 @click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--size", type=SizeType(), help="Frame size; default: the golden frame's.")
+@click.option("--size", type=SizeType(), help="Frame size. [default: the golden frame's]")
 @click.option("--seconds", type=float, default=3.0, help="Seconds for each row.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; default: all cores.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
 def benchmark(
     model: Path, size: tuple[int, int] | None, seconds: float, threads: int | None, as_json: bool

@@ -24,7 +24,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--list", "list_classes", is_flag=True, help="Print the classes.")
 @click.option("--remove", "removed", metavar="NAME", help="Remove a class.")
 @click.option("--undo", "undo_last", is_flag=True, help="Undo the last change.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all cores]")
 def enroll(
     model: Path,
     photos: tuple[Path, ...],

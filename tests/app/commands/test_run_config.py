@@ -118,7 +118,7 @@ def test_a_saved_run_can_be_run_again(tiny_bundle: Path, video: Path, tmp_path: 
     assert "present" not in first[0]
     # The same command may be given again; another one does not replace the file in silence.
     invoke("--config", saved, "--json", tmp_path / "third.jsonl", "--save-config", tmp_path / "b")
-    with pytest.raises(OutputExistsError, match="run.toml"):
+    with pytest.raises(OutputExistsError, match=r"run\.toml"):
         invoke("--config", saved, "--json", tmp_path / "fourth.jsonl", "--save-config", saved)
     assert not (tmp_path / "fourth.jsonl").exists()
 

@@ -148,7 +148,8 @@ def test_enrolled_on_the_command_line_and_recognised_in_a_video(
     ran = runner.invoke(
         run,
         [str(seg_bundle), str(video), "--classifier", str(bundle), "--reject-below", "-9",
-         "--json", str(lines), "--overlay", str(tmp_path / "out.mp4"), "--no-postprocess", "--threads", "1"],
+         "--json", str(lines), "--overlay", str(tmp_path / "out.mp4"), "--no-postprocess",
+         "--threads", "1"],
         catch_exceptions=False,
     )  # fmt: skip
     assert ran.exit_code == 0, ran.output
