@@ -141,8 +141,8 @@ def film(data: Path, out: Path, steps: int, seed: int, name: str) -> None:
         truth = _write_film(shots, out / f"film-{label}.mp4")
         row: dict[str, Any] = {"class": new}
         for kind, more in {"": (), ", none unknown": ("--reject-below", -2)}.items():
-            _run("run", locator, out / f"film-{label}.mp4", "--classifier", bundle, "--no-postprocess",
-                 "--json", out / f"film-{label}.jsonl", "--overwrite",
+            _run("run", locator, out / f"film-{label}.mp4", "--classifier", bundle,
+                 "--no-postprocess", "--json", out / f"film-{label}.jsonl", "--overwrite",
                  "--overlay", out / f"named-{label}.mp4", *more)  # fmt: skip
             found = _frames(out / f"film-{label}.jsonl")
             said = [_named(line, box) for line, (_, box) in zip(found, truth, strict=True)]
@@ -176,7 +176,8 @@ def video(demo: Path, out: Path, method: str, steps: int, frames: int) -> None:
     five = _write(large[:PHOTOS], out / "new", photos)
     done, seconds = _run("enroll", bundle, "--class", HELD_OUT, *five)
     _run("run", demo / "model.trocar", out / "film" / "video.mp4", "--classifier", bundle,
-         "--json", out / "named.jsonl", "--overlay", out / "named.mp4", "--no-postprocess")  # fmt: skip
+         "--json", out / "named.jsonl", "--overlay", out / "named.mp4",
+         "--no-postprocess")  # fmt: skip
     names = {row.id: row.name for row in _film_table(out / "film")}
     said: dict[str, Counter[str]] = {}
     for number, line in enumerate(_frames(out / "named.jsonl")):

@@ -10,36 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import glob
-import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from trocar.contract.bundle import MANIFEST, open_bundle, sha256_of
-from trocar.contract.errors import ConfigError, OutputExistsError, SourceError, TrocarError
-from trocar.runtime.archive.state import (
-    LOG,
-    MARKER,
-    OLD,
-    PART,
-    Job,
-    Outcome,
-    reason_to_process,
-    settings_of,
-)
+from trocar.contract.errors import OutputExistsError, SourceError, TrocarError
+from trocar.runtime.archive.job import archive_error, make_job, output_faults, recordings_from
+from trocar.runtime.archive.state import LOG, OLD, PART, Job, Outcome, reason_to_process
 from trocar.runtime.archive.worker import Worker, process
 from trocar.runtime.pipeline.offline import Progress
-from trocar.runtime.pipeline.options import OutputOptions, RunOptions
+from trocar.runtime.pipeline.options import RunOptions
 from trocar.runtime.sinks.files import sink_error
-from trocar.runtime.sources.base import is_stream
 
-RESULTS = "results.jsonl"
 MAX_LISTED = 10
 """Failures that the error at the end lists; the log contains all."""
 
@@ -132,91 +117,6 @@ def run_archive(
     return report.outcomes
 
 
-def recordings_from(sources: Sequence[str], out: Path) -> list[Path]:
-    """Absolute paths of the recordings, each once, in the order of their names.
-
-    Files in ``out`` are left out: a pattern may match the results of an earlier run.
-
-    Raises:
-        SourceError: A source that matches nothing.
-        ConfigError: A live stream.
-    """
-    found: set[Path] = set()
-    for source in sources:
-        if is_stream(source):
-            raise ConfigError(
-                f"{source} is a live stream, expected recordings",
-                remedy="run it without --out",
-            )
-        matched = [source] if os.path.exists(source) else glob.glob(source, recursive=True)
-        paths = {Path(os.path.abspath(match)) for match in matched}
-        paths = {path for path in paths if out != path and out not in path.parents}
-        if not paths:
-            raise SourceError(
-                f"nothing matches {source!r}",
-                remedy="check the path; quote patterns: 'archive/**/*.mp4'",
-            )
-        found |= paths
-    return sorted(found)
-
-
-def outputs_of(output: OutputOptions) -> dict[str, str]:
-    """File name in a recording's folder by output; JSON lines are always among them."""
-    return {"json": RESULTS, **output.named()}
-
-
-def output_faults(output: OutputOptions) -> list[str]:
-    """What is wrong with the outputs of an archive: names must be plain and differ."""
-    names = list(outputs_of(output).values())
-    faults = [
-        f"{name!r} is not a plain file name"
-        for name in names
-        if Path(name).name != name or name.startswith(".") or name in ("", MARKER)
-    ]
-    if len(set(names)) != len(names):
-        faults.append("two outputs have the same name")
-    return faults
-
-
-def archive_error(faults: Sequence[str]) -> ConfigError:
-    """The error for options that do not fit an archive; all faults in one."""
-    return ConfigError(
-        "; ".join(faults),
-        remedy="with --out each recording has a folder of its own; name files in it, e.g. "
-        "--overlay overlay.mp4 --csv instruments.csv",
-    )
-
-
-def make_job(options: RunOptions, out: Path) -> Job:
-    """The job of an archive; checks the model and the classifier before any work.
-
-    Raises:
-        BundleError: The model or the classifier is not a bundle, or is damaged.
-    """
-    model, classifier = options.model.path.absolute(), options.model.classifier
-    if classifier is not None:
-        classifier = classifier.absolute()
-    outputs = outputs_of(options.output)
-    return Job(
-        # What is overwritten is decided by `done.json`; in a new folder nothing can be.
-        options=replace(
-            options,
-            model=replace(options.model, path=model, classifier=classifier),
-            output=replace(options.output, overwrite=False),
-        ),
-        out=out,
-        model=_model_hash(model),
-        settings=settings_of(
-            options,
-            outputs,
-            classifier=None if classifier is None else _model_hash(classifier),
-        ),
-        outputs=outputs,
-        run=uuid.uuid4().hex[:12],
-        overwrite=options.output.overwrite,
-    )
-
-
 class _Report:
     """Collects outcomes and passes them to the listener."""
 
@@ -285,14 +185,6 @@ def _run_here(
             report(outcome)
     finally:
         worker.close()
-
-
-def _model_hash(path: Path) -> str:
-    """SHA-256 of a bundle's manifest, which contains the hashes of its files."""
-    if path.suffix == ".onnx" and path.is_file():
-        return sha256_of(path)
-    bundle = open_bundle(path)
-    return hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()
 
 
 @contextlib.contextmanager

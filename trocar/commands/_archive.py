@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from trocar.commands._run_options import RunRequest
+from trocar.commands._run_request import RunRequest
 from trocar.console.run import progress_bar
 from trocar.runtime.archive.run import run_archive
 from trocar.runtime.archive.state import Outcome

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from trocar.commands._run_options import RunRequest
+from trocar.commands._run_request import RunRequest
 from trocar.console.run import print_summary, progress_bar
 from trocar.contract.bundle import write_atomic
 from trocar.runtime.draw.overlay import Painter

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from trocar.commands._run_options import RunRequest
+from trocar.commands._run_request import RunRequest
 from trocar.console.run import console, live_table, print_summary
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError

@@ -60,7 +60,8 @@ def enroll(
         )  # fmt: skip
         click.echo(
             f"{'replaced' if done.replaced else 'enrolled'} {done.name!r} from {done.photos} "
-            f"photograph(s){recognised}; most similar class: {done.nearest!r} ({done.similarity:.3f})"
+            f"photograph(s){recognised}; most similar class: {done.nearest!r} "
+            f"({done.similarity:.3f})"
         )
         return
     if removed is not None:

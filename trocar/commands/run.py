@@ -15,7 +15,8 @@ import click
 
 from trocar.commands._help import GroupedCommand
 from trocar.commands._run_config import check_redacted, config_file_flags, save_config
-from trocar.commands._run_options import RunRequest, request_from, run_flags
+from trocar.commands._run_options import run_flags
+from trocar.commands._run_request import RunRequest, request_from
 from trocar.contract.errors import InterruptedByUserError
 
 

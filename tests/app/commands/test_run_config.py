@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from trocar.commands._run_config import config_text, read_config
-from trocar.commands._run_options import request_from
+from trocar.commands._run_request import request_from
 from trocar.commands.run import run
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError
 from trocar.contract.toml import read_toml
