@@ -74,7 +74,9 @@ _GROUPS = (
             "--format", metavar="NAME", help="FFmpeg input format, where it cannot be guessed."
         ),
         click.option(
-            "--allow-truncated", is_flag=True, help="Use a file that ends before its header says."
+            "--allow-truncated",
+            is_flag=True,
+            help="Accept a file that is shorter than its header states.",
         ),
         click.option("--realtime", is_flag=True, help="Read a file at its own frame rate."),
         click.option(
