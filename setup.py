@@ -10,6 +10,7 @@ RUNTIME = [
     "rich>=13.7",
     "opencv-python-headless>=4.9",
     "av>=13",
+    "prometheus-client>=0.20",
     "scipy>=1.11",
     "tomli-w>=1.0",
     "tomli>=2.0; python_version < '3.11'",

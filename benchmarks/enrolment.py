@@ -152,9 +152,9 @@ def film(data: Path, out: Path, steps: int, seed: int, name: str) -> None:
         shots = [shots[i] for i in np.random.default_rng((seed, label)).permutation(len(shots))]
         truth = write_film(shots, out / f"film-{label}.mp4")
         row: dict[str, Any] = {"class": new}
-        for kind, more in {"": (), ", none unknown": ("--unknown-below", -2)}.items():
-            _run("run", locator, out / f"film-{label}.mp4", "--classify", bundle, "--raw",
-                 "--json", out / f"film-{label}.jsonl", "--overwrite",
+        for kind, more in {"": (), ", none unknown": ("--reject-below", -2)}.items():
+            _run("run", locator, out / f"film-{label}.mp4", "--classifier", bundle,
+                 "--no-postprocess", "--json", out / f"film-{label}.jsonl", "--overwrite",
                  "--overlay", out / f"named-{label}.mp4", *more)  # fmt: skip
             found = read_records(out / f"film-{label}.jsonl")
             said = [name_at(line, box) for line, (_, box) in zip(found, truth, strict=True)]
@@ -187,8 +187,9 @@ def video(demo: Path, out: Path, method: str, steps: int, frames: int) -> None:
     large = sorted(photos.subset("train").of_classes([new]), key=box_area, reverse=True)
     five = write_crops(large[:PHOTOS], out / "new", photos)
     done, seconds = _run("enroll", bundle, "--class", HELD_OUT, *five)
-    _run("run", demo / "model.trocar", out / "film" / "video.mp4", "--classify", bundle,
-         "--json", out / "named.jsonl", "--overlay", out / "named.mp4", "--raw")  # fmt: skip
+    _run("run", demo / "model.trocar", out / "film" / "video.mp4", "--classifier", bundle,
+         "--json", out / "named.jsonl", "--overlay", out / "named.mp4",
+         "--no-postprocess")  # fmt: skip
     names = {row.id: row.name for row in film_table(out / "film")}
     said: dict[str, Counter[str]] = {}
     for number, line in enumerate(read_records(out / "named.jsonl")):

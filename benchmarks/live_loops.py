@@ -26,10 +26,11 @@ from helpers.live.scenes import scene
 
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.run import LiveRun
-from trocar.runtime.live.stream import LiveOptions, LiveStream
-from trocar.runtime.pipeline.frame_processor import Analyser
+from trocar.runtime.live.stream import LiveStream
+from trocar.runtime.pipeline.frame_processor import FrameProcessor
+from trocar.runtime.pipeline.options import LiveOptions
 from trocar.runtime.session import Session
-from trocar.runtime.sinks.base import Shot
+from trocar.runtime.sinks.base import FrameEvent
 from trocar.runtime.sinks.records import Callback
 from trocar.runtime.sources.base import Frame
 
@@ -130,13 +131,17 @@ def queued(session: Session, painter: Painter, camera: Camera) -> list[float]:
 def live(session: Session, painter: Painter, camera: Camera) -> list[float]:
     ages: list[float] = []
 
-    def note(shot: Shot) -> None:
-        shot.picture()
-        if shot.result is not None:
-            ages.append((monotonic_ns() - shot.result.captured_ns) / 1e6)
+    def note(event: FrameEvent) -> None:
+        event.overlay()
+        if event.result is not None:
+            ages.append((monotonic_ns() - event.result.captured_ns) / 1e6)
 
     stream = LiveStream(
-        camera, Analyser(session), painter, [Callback(note)], options=LiveOptions(max_age_ms=1e9)
+        camera,
+        FrameProcessor(session),
+        painter=painter,
+        sinks=[Callback(note)],
+        options=LiveOptions(max_age_ms=1e9),
     )
     run = LiveRun(session, [stream])
     run.start()
@@ -150,7 +155,7 @@ def overhead(
 ) -> None:
     """Capture to result, less the model's own time, at half of the rate it sustains."""
     camera = Camera(pictures, fps=500 / bare_ms, seconds=seconds)
-    stream = LiveStream(camera, Analyser(session), painter, [], options=LiveOptions())
+    stream = LiveStream(camera, FrameProcessor(session), painter=painter, sinks=[])
     run = LiveRun(session, [stream])
     run.start()
     run.wait()

@@ -21,10 +21,10 @@ from helpers.live.scenes import read_all, surgical_video
 
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.assemble import workers_for
-from trocar.runtime.pipeline.frame_processor import Analyser
-from trocar.runtime.pipeline.offline import run_lossless
+from trocar.runtime.pipeline.frame_processor import FrameProcessor
+from trocar.runtime.pipeline.offline import LosslessOptions, run_lossless
 from trocar.runtime.session import Session
-from trocar.runtime.sinks.base import Shot, StreamInfo
+from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 from trocar.runtime.sinks.records import JsonLines
 from trocar.runtime.sinks.video import VideoSink
 from trocar.runtime.sources.base import Frame
@@ -103,11 +103,11 @@ def _run(model: Path, video: Path, work: Path, *, overlay: bool) -> float:
         if overlay:
             sinks.append(VideoSink(work / "out.mp4", overwrite=True))
         summary = run_lossless(
-            Analyser(session),
+            FrameProcessor(session),
             open_source(video),
-            sinks,
+            sinks=sinks,
             painter=Painter(session.classes),
-            workers=workers_for(session, None),
+            options=LosslessOptions(workers=workers_for(session, None)),
         )
     return summary.seconds
 
@@ -119,10 +119,10 @@ def serial(model: Path, video: Path, work: Path) -> float:
         started = perf_counter()
         for index, image in enumerate(read_all(video)):
             frame = Frame(image=image, index=index, time=index / 30, captured_ns=0)
-            shot = Shot(frame=frame, result=session.run(image), painter=painter)
+            event = FrameEvent(frame=frame, result=session.run(image), painter=painter)
             if index == 0:
                 sink.open(StreamInfo(name="serial", size=image.shape[:2], fps=30.0))
-            sink.write(shot)
+            sink.write(event)
         sink.close()
         taken = perf_counter() - started
         sink.commit()

@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from trocar.contract.results import FrameResult
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.run import LiveRun
-from trocar.runtime.live.stream import LiveOptions, LiveStream
+from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.counters import Summary
-from trocar.runtime.pipeline.frame_processor import Analyser
+from trocar.runtime.pipeline.frame_processor import FrameProcessor
 from trocar.runtime.session import Session
 from trocar.runtime.sinks.records import Callback, JsonLines
 from trocar.runtime.sources.base import Frame
@@ -202,14 +202,13 @@ def live(model: Path, out: Path, *, fps: float | None, frames: int, seconds: flo
         fps = fps or max(180.0, 1.6 * sustained(session))
         stream = LiveStream(
             Endless(fps=fps, frames=frames, seconds=seconds),
-            Analyser(
+            FrameProcessor(
                 session,
                 smoother=MaskSmoother(),
-                steps=[Tracker(), Presence(session.classes), turns],
+                post_processors=[Tracker(), Presence(session.classes), turns],
             ),
-            Painter(session.classes),
-            [JsonLines(out, direct=True), Callback(lambda shot: shot.picture())],
-            options=LiveOptions(),
+            painter=Painter(session.classes),
+            sinks=[JsonLines(out, direct=True), Callback(lambda event: event.overlay())],
         )
         run = LiveRun(session, [stream])
         begun = time.monotonic()

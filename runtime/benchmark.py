@@ -1,8 +1,9 @@
-"""Every backend and precision that this machine can give a bundle, timed on the same frames.
+"""Times every backend and precision of this machine on the same frame.
 
-    for row in benchmark(Path("model.trocar"), frame=(1080, 1920)): print(row)
+    for row in benchmark(Path("model.trocar"), size=(1080, 1920)):
+        print(row)
 
-What cannot run stands in the table as well, with its reason.
+A backend that cannot run has a row with the reason.
 """
 
 from __future__ import annotations
@@ -24,22 +25,28 @@ from trocar.runtime.golden import read_golden
 from trocar.runtime.session import Session
 from trocar.runtime.telemetry.latency import Histogram
 
+WARM_UP = 3
+"""Frames before the times are taken."""
+
+MIN_FRAMES = 5
+"""Frames that are timed at least, also when they take longer than the seconds of a row."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One way to run a bundle.
+class BenchmarkRow:
+    """Times of one backend, device and precision.
 
     Attributes:
         backend: Its name.
-        device: Where.
-        precision: What the arithmetic is.
-        megabytes: Of the model file.
-        p50: Milliseconds a frame, batch 1, labels in host memory.
-        p95: Likewise.
-        p99: Likewise.
+        device: e.g. ``cpu`` or ``cuda:0``.
+        precision: What the arithmetic is, e.g. ``fp32``.
+        megabytes: Size of the model file, in 10⁶ bytes.
+        p50: Median milliseconds of a frame, batch 1, labels in host memory.
+        p95: 95th percentile in milliseconds.
+        p99: 99th percentile in milliseconds.
         fps: Frames a second, one after the other.
-        equal: Share of the golden frame's pixels (or, for classifiers, 1 or 0 for its class) that
-            come out as the exporter's.
+        equal: Fraction 0..1 of the golden frame's pixels that get the exporter's class; for
+            classifiers 1 when the frame gets the exporter's class, else 0.
         reason: Why it did not run; empty when it did.
     """
 
@@ -62,17 +69,17 @@ class Row:
 def benchmark(
     path: Path,
     *,
-    frame: tuple[int, int] | None = None,
+    size: tuple[int, int] | None = None,
     seconds: float = 3.0,
     threads: int | None = None,
-) -> Iterator[Row]:
-    """Times every backend; gives each row when it is done.
+) -> Iterator[BenchmarkRow]:
+    """Times every backend; yields each row when it is done.
 
     Args:
         path: The bundle.
-        frame: ``(height, width)`` of the frames; default: the golden frame's.
-        seconds: Time for each row.
-        threads: CPU threads.
+        size: ``(height, width)`` of the frames; default: the golden frame's.
+        seconds: Seconds for each row.
+        threads: CPU threads; default: one for each usable core.
 
     Raises:
         BundleError: The bundle cannot be opened.
@@ -80,19 +87,24 @@ def benchmark(
     bundle = open_bundle(path)
     golden = read_golden(bundle.read(GOLDEN), bundle.manifest.task)
     image = golden["frame"]
-    if frame is not None:
-        image = cv2.resize(image, (frame[1], frame[0]), interpolation=cv2.INTER_LINEAR)
-    for way in _ways(bundle):
+    if size is not None:
+        image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    for variant in _variants(bundle):
         try:
-            yield _timed(bundle, way, image, golden, seconds, threads)
+            yield _timed(
+                bundle, variant, image=image, golden=golden, seconds=seconds, threads=threads
+            )
         except TrocarError as error:
-            yield Row(
-                backend=way.name, device=way.device, precision=way.precision, reason=error.message
+            yield BenchmarkRow(
+                backend=variant.name,
+                device=variant.device,
+                precision=variant.precision,
+                reason=error.message,
             )
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Variant:
     backend: str
     device: str
     precision: str
@@ -101,56 +113,59 @@ class _Way:
 
     @property
     def name(self) -> str:
-        """The backend; with its graphs, where they are not what it does of its own accord."""
-        usual = self.backend.startswith("tensorrt")
-        if self.graphs is None or self.graphs == usual:
+        """The backend, and whether it uses CUDA graphs where that is not its default."""
+        default = self.backend.startswith("tensorrt")
+        if self.graphs is None or self.graphs == default:
             return self.backend
         return f"{self.backend}, {'CUDA graph' if self.graphs else 'no CUDA graph'}"
 
 
-def _ways(bundle: Bundle) -> list[_Way]:
-    held = bundle.manifest.precision
-    ways = [_Way("onnxruntime", "cpu", held), _Way("openvino", "cpu", held)]
-    if held == "fp32":
-        ways.append(_Way("openvino", "cpu", "bf16"))
+def _variants(bundle: Bundle) -> list[_Variant]:
+    precision = bundle.manifest.precision
+    variants = [_Variant("onnxruntime", "cpu", precision), _Variant("openvino", "cpu", precision)]
+    if precision == "fp32":
+        variants.append(_Variant("openvino", "cpu", "bf16"))
     for index in range(max(1, cuda_count()[0])):
         for backend in ("onnxruntime", "tensorrt", "tensorrt-rtx"):
             for graphs in (False, True):
-                ways.append(_Way(backend, f"cuda:{index}", held, graphs))
-    return ways
+                variants.append(_Variant(backend, f"cuda:{index}", precision, graphs))
+    return variants
 
 
 def _timed(
     bundle: Bundle,
-    way: _Way,
+    variant: _Variant,
+    *,
     image: NDArray[np.uint8],
     golden: dict[str, NDArray[Any]],
     seconds: float,
     threads: int | None,
-) -> Row:
-    own: dict[str, Any] = {} if way.graphs is None else {"graphs": way.graphs}
+) -> BenchmarkRow:
+    backend_options: dict[str, Any] = {}
+    if variant.graphs is not None:
+        backend_options["graphs"] = variant.graphs
     session = Session.open(
         bundle.path,
-        device=way.device,
-        backend=way.backend,
-        precision=way.precision,
+        device=variant.device,
+        backend=variant.backend,
+        precision=variant.precision,
         threads=threads,
-        **own,
+        **backend_options,
     )
     with session:
         equal = _equal(session.infer(golden["frame"][None]), golden)
         batch = np.ascontiguousarray(image[None])
-        for _ in range(3):
+        for _ in range(WARM_UP):
             session.infer(batch)
         times = Histogram()
         started = monotonic()
-        while monotonic() - started < seconds or times.count < 5:
+        while monotonic() - started < seconds or times.count < MIN_FRAMES:
             begun = monotonic_ns()
             session.infer(batch)
             times.record((monotonic_ns() - begun) / 1e6)
         elapsed = monotonic() - started
-        return Row(
-            backend=way.name,
+        return BenchmarkRow(
+            backend=variant.name,
             device=session.device,
             precision=session.precision,
             megabytes=round(bundle.model.stat().st_size / 1e6, 1),
@@ -162,7 +177,7 @@ def _timed(
         )
 
 
-def _equal(given: dict[str, NDArray[Any]], golden: dict[str, NDArray[Any]]) -> float:
+def _equal(outputs: dict[str, NDArray[Any]], golden: dict[str, NDArray[Any]]) -> float:
     if "labels" in golden:
-        return float((given["labels"][0] == golden["labels"]).mean())
-    return float(given["scores"][0].argmax() == golden["scores"].argmax())
+        return float((outputs["labels"][0] == golden["labels"]).mean())
+    return float(outputs["scores"][0].argmax() == golden["scores"].argmax())

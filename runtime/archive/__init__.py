@@ -1,1 +1,1 @@
-"""Many recordings, one folder of results for each, here or over Ray."""
+"""Many recordings, a folder of results for each, in one process or over Ray."""

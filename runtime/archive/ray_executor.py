@@ -1,11 +1,11 @@
-"""An archive over a Ray cluster: recordings are tasks, workers may die, nothing is done twice.
+"""An archive over a Ray cluster: each recording is a task, and workers may fail.
 
 trocar run model.trocar 'archive/**/*.mp4' --out results --ray local        this machine
 trocar run model.trocar 'archive/**/*.mp4' --out results --ray auto         the cluster around it
 
 Recordings, model and results must lie under the same paths on every machine (a shared disk), and
-Trocar must be installed on each. A task whose worker died is started again by Ray; a folder that
-takes its name in one step makes that harmless, and the log tells of every attempt.
+Trocar must be installed on each. Ray starts the task of a worker that failed again. This is safe,
+because results are published atomically. The log has every attempt.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from pathlib import Path
 from typing import Any
 
 from trocar.contract.errors import BackendError, ConfigError, MissingExtraError
+from trocar.contract.text import first_line
 from trocar.runtime.archive.state import Job, Outcome
 from trocar.runtime.archive.worker import Worker, process
 from trocar.runtime.devices import usable_cores
 
 RETRIES = 3
-"""Deaths of workers that a recording survives."""
-STORE = 100_000_000
-"""Bytes of a local cluster's object store: nothing big goes through it, frames least of all."""
+"""Failures of workers after which a recording is started again."""
+OBJECT_STORE_BYTES = 100_000_000
+"""Size of a local cluster's object store: no frames go through it."""
 
-_kept: dict[str, Worker] = {}
+_workers: dict[str, Worker] = {}
 
 
 def run_on_ray(
     job: Job, todo: Sequence[Path], address: str, report: Callable[[Outcome], None]
 ) -> None:
-    """Does recordings on a cluster.
+    """Processes recordings on a cluster.
 
     Args:
-        job: What is to be done.
+        job: What to do.
         todo: The recordings.
-        address: ``local`` for a cluster of this machine's own cores, else Ray's address.
-        report: Told of each recording as it is done.
+        address: ``local`` for a cluster of this machine's cores, else Ray's address.
+        report: Called with the outcome of each recording.
 
     Raises:
         MissingExtraError: Ray is not installed.
         ConfigError: There is no cluster at the address.
-        BackendError: The cluster has no machine with what a task needs.
+        BackendError: No machine of the cluster has the resources of one task.
     """
-    # Recordings of patients: no word of them leaves the house.
+    # Recordings of patients are confidential: no usage statistics are sent.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -54,21 +55,21 @@ def run_on_ray(
             f"--ray needs the Python package 'ray', which cannot be imported: {error}",
             remedy="pip install 'trocar[ray]'",
         ) from error
-    threads = int(job.flags["threads"] or 1)
-    gpus = 0 if job.flags["device"] == "cpu" else 1
+    threads = job.options.model.threads or 1
+    gpus = 0 if job.options.model.device == "cpu" else 1
     _connect(ray, address)
     pending: list[Any] = []
     try:
-        _check_room(ray, threads, gpus)
+        _check_resources(ray, threads, gpus)
         task = ray.remote(max_retries=RETRIES, num_cpus=threads, num_gpus=gpus)(work)
         shared = ray.put(job)
-        named = {task.remote(shared, str(path)): path for path in todo}
-        pending = list(named)
+        recordings = {task.remote(shared, str(path)): path for path in todo}
+        pending = list(recordings)
         while pending:
             # Short waits let Ctrl-C through.
             ready, pending = ray.wait(pending, num_returns=1, timeout=0.5)
             for reference in ready:
-                report(_outcome(ray, reference, named[reference]))
+                report(_outcome(ray, reference, recordings[reference]))
     finally:
         for reference in pending:
             ray.cancel(reference, force=True)
@@ -76,11 +77,11 @@ def run_on_ray(
 
 
 def work(job: Job, recording: str) -> Outcome:
-    """What a worker does; it keeps the model open for its next recording."""
-    worker = _kept.get(job.run)
+    """Processes one recording in a Ray worker; the model stays open for its next recording."""
+    worker = _workers.get(job.run)
     if worker is None:
-        _kept.clear()
-        worker = _kept[job.run] = Worker(job.flags, ahead=1)
+        _workers.clear()
+        worker = _workers[job.run] = Worker(job.options, prefetch=1)
     return process(job, Path(recording), worker)
 
 
@@ -92,20 +93,20 @@ def _connect(ray: Any, address: str) -> None:
                 address="local",
                 num_cpus=usable_cores(),
                 include_dashboard=False,
-                object_store_memory=STORE,
+                object_store_memory=OBJECT_STORE_BYTES,
                 **quiet,
             )
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError) as error:
         raise ConfigError(
-            f"there is no Ray cluster at {address!r}: {_first_line(error)}",
+            f"there is no Ray cluster at {address!r}: {first_line(error)}",
             remedy="start one with `ray start --head`, or use --ray local",
         ) from error
 
 
-def _check_room(ray: Any, threads: int, gpus: int) -> None:
-    """A task that fits no machine would wait for ever."""
+def _check_resources(ray: Any, threads: int, gpus: int) -> None:
+    """A task that fits no machine would wait without end."""
     fits = [
         node
         for node in ray.nodes()
@@ -115,8 +116,8 @@ def _check_room(ray: Any, threads: int, gpus: int) -> None:
     ]
     if not fits:
         raise BackendError(
-            f"no machine of the cluster has {threads} free-to-use core(s) and {gpus} GPU(s)",
-            remedy="ask for fewer --threads, or for --device cpu",
+            f"no machine of the cluster has {threads} core(s) and {gpus} GPU(s)",
+            remedy="pass fewer --threads, or --device cpu",
         )
 
 
@@ -124,17 +125,12 @@ def _outcome(ray: Any, reference: Any, recording: Path) -> Outcome:
     try:
         outcome: Outcome = ray.get(reference)
     except ray.exceptions.RayError as error:
-        # Faults of a recording come as outcomes; this is a worker that died again and again, or a
-        # machine that has no Trocar.
+        # Faults of a recording are outcomes; this is a worker that failed several times, or a
+        # machine without Trocar.
         return Outcome(
             recording=str(recording),
             state="failed",
-            reason=f"its worker failed: {_first_line(error)}",
-            remedy="look for workers killed for memory, and install Trocar on every machine",
+            reason=f"its worker failed: {first_line(error)}",
+            remedy="check for workers that ran out of memory, and install Trocar on every machine",
         )
     return outcome
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

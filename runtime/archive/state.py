@@ -1,9 +1,10 @@
-"""What an archive's results stand for: folders, markers, fingerprints and the log.
+"""State of an archive job: result folders, ``done.json``, fingerprints and the log.
 
-    why_to_do(job, Path("archive/a.mp4"))     # "" when it is done
+    reason_to_process(job, Path("archive/a.mp4"))     # "" when its results are up to date
 
-A recording's results lie in a folder of their own with ``done.json`` in it, which says from what
-recording, which model and which settings they come. ``log.jsonl`` tells the story of every attempt.
+The results of a recording lie in a folder of their own. ``done.json`` in it states the recording,
+the model and the settings that they come from. ``log.jsonl`` has one line for each event of every
+attempt.
 """
 
 from __future__ import annotations
@@ -19,48 +20,51 @@ from pathlib import Path
 from typing import Any
 
 from trocar.contract.errors import SourceError
+from trocar.contract.pictures import IMAGE_SUFFIXES
+from trocar.runtime.pipeline.options import RunOptions
 from trocar.runtime.sinks.files import sink_error
-from trocar.runtime.sources.base import IMAGE_SUFFIXES
 
 MARKER = "done.json"
 LOG = "log.jsonl"
 PART = ".part."
 OLD = ".old."
+NEW = "new"
+"""The reason to process a recording that has no results yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be done with every recording; travels to workers on other machines.
+    """What is done with every recording; is sent to workers on other machines.
 
     Attributes:
-        flags: The command line's, with absolute paths.
+        options: The run's options, with absolute paths.
         out: Folder of the results, absolute.
-        model: SHA-256 of the bundle's manifest, which holds the hash of each of its files.
-        settings: What changes the results, besides the recording and the model.
-        outputs: File name in a recording's folder by flag.
-        run: Name of this run.
-        again: Do again what earlier runs did.
+        model: SHA-256 of the bundle's manifest, which contains the hash of each of its files.
+        settings: Settings that change the results, see `settings_of`.
+        outputs: File name in a recording's folder by field of `OutputOptions`.
+        run: Identifier of this run.
+        overwrite: Whether recordings that earlier runs finished are processed again.
     """
 
-    flags: Mapping[str, Any]
+    options: RunOptions
     out: Path
     model: str
     settings: Mapping[str, Any]
     outputs: Mapping[str, str]
     run: str
-    again: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a recording.
+    """Result of one recording.
 
     Attributes:
         recording: Its path.
         state: ``done``, ``skipped`` (done before) or ``failed``.
-        frames: Frames that were analysed.
-        seconds: What it took.
-        reason: Why it failed, or was done again.
+        frames: Frames that were written.
+        seconds: Duration.
+        reason: Why it failed, or why it was processed again.
         remedy: What to do about a failure.
     """
 
@@ -72,17 +76,56 @@ class Outcome:
     remedy: str = ""
 
 
+_SETTING_OF_OUTPUT = {"json": "json_path", "csv": "csv_path"}
+
+
+def settings_of(
+    options: RunOptions, outputs: Mapping[str, str], *, classifier: str | None = None
+) -> dict[str, Any]:
+    """Settings that change results and therefore stand in ``done.json``.
+
+    The keys are part of the format and are those of 0.1, so that an archive that 0.1 began is not
+    processed again. Settings of speed (threads, device, backend) are not among them: another
+    machine may continue.
+
+    Args:
+        options: The run's options.
+        outputs: File name by field of `OutputOptions`.
+        classifier: Hash of the classifier bundle, if there is one.
+    """
+    model, read, encoding = options.model, options.input, options.output.encoding
+    settings: dict[str, Any] = {
+        "precision": model.precision,
+        "fast_resize": model.fast_resize,
+        "raw": not model.postprocess,
+        "unknown_below": model.reject_below,
+        "limit": read.max_frames,
+        "allow_truncated": read.source.allow_truncated,
+    }
+    if "overlay" in outputs:
+        settings |= {
+            "codec": encoding.codec,
+            "preset": encoding.preset,
+            "quality": encoding.quality,
+        }
+    names = {_SETTING_OF_OUTPUT.get(field, field): name for field, name in outputs.items()}
+    settings["outputs"] = dict(sorted(names.items()))
+    if classifier is not None:
+        settings["classify"] = classifier
+    return settings
+
+
 def folder_of(out: Path, recording: Path) -> Path:
-    """Where a recording's results lie: its name, and what tells it from others of that name."""
+    """Folder of a recording's results: its name, and ten digits of the hash of its path."""
     digest = hashlib.sha256(os.fsencode(recording)).hexdigest()[:10]
     return out / f"{recording.stem.lstrip('.')[:80]}-{digest}"
 
 
 def fingerprint(recording: Path) -> dict[str, int | str]:
-    """What changes when a recording does: its size and the time of its last change.
+    """Size and time of last change of a recording (of all images of a folder).
 
     Raises:
-        SourceError: It cannot be looked at.
+        SourceError: It cannot be accessed.
     """
     try:
         if recording.is_dir():
@@ -93,16 +136,16 @@ def fingerprint(recording: Path) -> dict[str, int | str]:
         found = recording.stat()
     except OSError as error:
         raise SourceError(
-            f"cannot look at {recording}: {error.strerror}", remedy="check the path and the disk"
+            f"cannot access {recording}: {error.strerror}", remedy="check the path and the disk"
         ) from error
     return {"size": found.st_size, "stamp": str(found.st_mtime_ns)}
 
 
-def why_to_do(job: Job, recording: Path) -> str:
-    """Why a recording is to be done, in words; empty when it is done.
+def reason_to_process(job: Job, recording: Path) -> str:
+    """Why a recording must be processed, as text; empty when its results are up to date.
 
     Raises:
-        SourceError: The recording cannot be looked at.
+        SourceError: The recording cannot be accessed.
     """
     folder = folder_of(job.out, recording)
     try:
@@ -111,13 +154,13 @@ def why_to_do(job: Job, recording: Path) -> str:
         if marker["recording"] != fingerprint(recording):
             return "the recording has changed"
         if marker["model"] != job.model:
-            return "the model is another"
+            return "the model has changed"
         if marker["settings"] != job.settings:
-            return "the settings are others"
-        if job.again and marker["run"] != job.run:
-            return "asked for"
+            return "the settings have changed"
+        if job.overwrite and marker["run"] != job.run:
+            return "--overwrite"
     except OSError:
-        return "new"
+        return NEW
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"its {MARKER} is damaged"
     if {name: size_of(folder / name) for name in outputs} != outputs:
@@ -125,8 +168,12 @@ def why_to_do(job: Job, recording: Path) -> str:
     return ""
 
 
-def log(job: Job, event: str, recording: Path, **more: Any) -> None:
-    """Appends one line to the log, in one write: workers share the file."""
+def log(job: Job, event: str, recording: Path, **extra: Any) -> None:
+    """Appends one line to the log, in one write, because workers share the file.
+
+    Raises:
+        SinkError: It cannot be written.
+    """
     line = {
         "event": event,
         "recording": str(recording),
@@ -134,7 +181,7 @@ def log(job: Job, event: str, recording: Path, **more: Any) -> None:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "time": round(time.time(), 3),
-        **more,
+        **extra,
     }
     data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
     try:
@@ -148,7 +195,7 @@ def log(job: Job, event: str, recording: Path, **more: Any) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file or of all files of a folder; -1 where there is none."""
+    """Bytes of a file, or of all files of a folder; -1 when it does not exist."""
     if path.is_dir():
         return sum(p.stat().st_size for p in path.iterdir())
     try:

@@ -1,9 +1,9 @@
-"""One recording of an archive, from its frames to a folder of results that appears whole.
+"""One recording of an archive, from its frames to a folder of results.
 
-    outcome = process(job, Path("archive/a.mp4"), Worker(flags))
+    outcome = process(job, Path("archive/a.mp4"), Worker(job.options))
 
-The folder takes its name in one step, when all of it is there. Whoever comes second with the same
-result throws his away.
+Results are published atomically: the folder gets its name in one step, when it is complete. When
+two workers process the same recording, the results that are published second are deleted.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from trocar.contract.errors import InterruptedByUserError, SinkError, SourceError, TrocarError
 from trocar.runtime.archive.state import (
     MARKER,
+    NEW,
     OLD,
     PART,
     Job,
@@ -28,61 +28,65 @@ from trocar.runtime.archive.state import (
     fingerprint,
     folder_of,
     log,
+    reason_to_process,
     size_of,
-    why_to_do,
 )
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.assemble import (
-    make_analyser,
-    second_stage,
-    session_from_flags,
-    sinks_from_flags,
-    source_options,
+    make_frame_processor,
+    make_sinks,
+    open_second_stage,
+    open_session,
     workers_for,
 )
 from trocar.runtime.pipeline.crop_classifier import CropClassifier
-from trocar.runtime.pipeline.offline import Progress, run_lossless
+from trocar.runtime.pipeline.offline import LosslessOptions, Progress, run_lossless
+from trocar.runtime.pipeline.options import RunOptions
 from trocar.runtime.session import Session
 from trocar.runtime.sinks.files import sink_error
 from trocar.runtime.sources.open import open_source
 
 
 class Worker:
-    """The model of one process, opened for the first recording and kept for the next.
+    """The models of one process, opened for the first recording and used for all others.
 
     Args:
-        flags: The command line's.
-        ahead: Frames in the model at once; default: what keeps all cores busy.
+        options: The run's options.
+        prefetch: Frames in the model at once; default: as many as use all cores.
     """
 
-    def __init__(self, flags: Mapping[str, Any], *, ahead: int | None = None) -> None:
-        self._flags = flags
-        self._ahead = ahead
+    def __init__(self, options: RunOptions, *, prefetch: int | None = None) -> None:
+        self._options = options
+        self._prefetch = prefetch
         self._session: Session | None = None
         self._classifier: CropClassifier | None = None
 
     @property
     def session(self) -> Session:
-        """The model; raises what `Session.open` does."""
+        """The model, opened on first use; raises what `Session.open` raises."""
         if self._session is None:
-            self._session = session_from_flags(self._flags, live=False)
+            self._session = open_session(self._options.model, live=False)
         return self._session
 
     @property
-    def ahead(self) -> int:
+    def prefetch(self) -> int:
         """Frames in the model at once."""
-        return self._ahead or workers_for(self.session, self._flags["threads"])
+        return self._prefetch or workers_for(self.session, self._options.model.threads)
 
     def classifier(self) -> CropClassifier | None:
-        """A second stage that knows no tracks yet, on the model that is open already."""
+        """A second stage without tracks, on the model that is already open; ``None`` without one.
+
+        Raises:
+            BundleError: It is not a classifier bundle.
+        """
         if self._classifier is None:
-            opened = second_stage(self._flags)
-            self._classifier = opened if isinstance(opened, CropClassifier) else None
+            self._classifier = open_second_stage(self._options.model)
             return self._classifier
-        return CropClassifier(self._classifier.session, threshold=self._flags["unknown_below"])
+        threshold = self._options.model.reject_below
+        return CropClassifier(self._classifier.session, threshold=threshold)
 
     def close(self) -> None:
-        """Gives the models back."""
+        """Frees the models."""
         if self._session is not None:
             self._session.close()
         if self._classifier is not None:
@@ -92,33 +96,35 @@ class Worker:
 def process(
     job: Job, recording: Path, worker: Worker, *, progress: Progress | None = None
 ) -> Outcome:
-    """Does one recording, unless it is done; what goes wrong with it is an outcome, no exception.
+    """Processes one recording, unless its results are up to date.
 
-    Only Ctrl-C comes out as an exception; nothing half-done stays.
+    A failure is an outcome and not an exception; only Ctrl-C is raised. Incomplete results are
+    removed in every case.
+
+    Args:
+        job: What to do.
+        recording: The recording.
+        worker: The models.
+        progress: Called after each frame.
     """
     started = time.monotonic()
     attempt = uuid.uuid4().hex[:12]
     try:
-        reason = why_to_do(job, recording)
+        reason = reason_to_process(job, recording)
         if not reason:
             return Outcome(recording=str(recording), state="skipped")
         log(job, "started", recording, attempt=attempt)
-        frames = _into_place(job, recording, worker, attempt, progress)
+        frames = publish_atomically(job, recording, worker, attempt=attempt, progress=progress)
     except InterruptedByUserError:
         raise
     except Exception as error:
-        text, remedy = f"{type(error).__name__}: {error}", "report this with the recording"
+        text, remedy = f"{type(error).__name__}: {error}", "report this error with the recording"
         if isinstance(error, TrocarError):
             text, remedy = error.message, error.remedy
-        # A full disk fails every recording; that it cannot be logged either stops nothing.
+        # A full disk fails every recording; a log that cannot be written must not stop the run.
         with contextlib.suppress(SinkError):
             log(job, "failed", recording, attempt=attempt, reason=text)
-        return Outcome(
-            recording=str(recording),
-            state="failed",
-            reason=text,
-            remedy=remedy,
-        )
+        return Outcome(recording=str(recording), state="failed", reason=text, remedy=remedy)
     if frames is None:
         log(job, "second", recording, attempt=attempt)
         return Outcome(recording=str(recording), state="skipped")
@@ -128,14 +134,22 @@ def process(
         state="done",
         frames=frames,
         seconds=time.monotonic() - started,
-        reason="" if reason == "new" else reason,
+        reason="" if reason == NEW else reason,
     )
 
 
-def _into_place(
-    job: Job, recording: Path, worker: Worker, attempt: str, progress: Progress | None
+def publish_atomically(
+    job: Job, recording: Path, worker: Worker, *, attempt: str, progress: Progress | None = None
 ) -> int | None:
-    """Frames that were written; ``None`` when somebody else had the same result first."""
+    """Writes the results of a recording into a temporary folder and renames it when complete.
+
+    Returns:
+        Frames that were written; ``None`` when another worker published the same results first.
+
+    Raises:
+        SourceError: The recording cannot be read, or changed while it was read.
+        SinkError: A result cannot be written.
+    """
     before = fingerprint(recording)
     part = job.out / f"{PART}{attempt}"
     try:
@@ -145,7 +159,7 @@ def _into_place(
         if fingerprint(recording) != before:
             raise SourceError(
                 f"{recording} changed while it was read",
-                remedy="run the command again when it is whole",
+                remedy="run the command again when the recording is complete",
             )
         marker = {
             "path": str(recording),
@@ -168,43 +182,42 @@ def _into_place(
 
 
 def _run(job: Job, recording: Path, worker: Worker, part: Path, progress: Progress | None) -> int:
-    inside = {flag: part / name for flag, name in job.outputs.items()}
-    none = dict.fromkeys(("overlay", "csv_path", "frames", "masks"))
-    sinks = sinks_from_flags({**job.flags, **none, **inside, "overwrite": False}, live=False)
-    source = open_source(recording, source_options(job.flags))
+    options = job.options
+    output = options.output.renamed({key: str(part / name) for key, name in job.outputs.items()})
+    sinks = make_sinks(output, live=False)
+    source = open_source(recording, options.input.source)
     try:
         session = worker.session
-        analyser = make_analyser(
-            session, raw=job.flags["raw"], live=False, classify=worker.classifier()
+        processor = make_frame_processor(
+            session, options.model, live=False, classifier=worker.classifier()
         )
     except BaseException:
         source.close()
         raise
     summary = run_lossless(
-        analyser,
+        processor,
         source,
-        sinks,
+        sinks=sinks,
         painter=Painter(session.classes),
-        workers=worker.ahead,
+        options=LosslessOptions(workers=worker.prefetch, max_frames=options.input.max_frames),
         progress=progress,
-        limit=job.flags["limit"],
     )
     return summary.counts.written
 
 
 def _renamed(job: Job, recording: Path, part: Path, attempt: str) -> bool:
-    """Gives results their name; false when the same ones are there already."""
+    """Gives results their final name; false when the same ones exist already."""
     folder = folder_of(job.out, recording)
     old = job.out / f"{OLD}{attempt}"
     if folder.exists():
-        if not why_to_do(job, recording):
+        if not reason_to_process(job, recording):
             return False
         folder.rename(old)
     try:
-        # A folder that is not empty is never replaced: of two that come at once, one fails here.
+        # A rename never replaces a folder that is not empty: of two at once, one fails here.
         part.rename(folder)
     except OSError:
-        if why_to_do(job, recording):
+        if reason_to_process(job, recording):
             raise
         return False
     finally:

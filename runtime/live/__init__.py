@@ -1,1 +1,1 @@
-"""Live runs: the newest frame, deadlines, health, the live page."""
+"""Live mode: the newest frame of each stream, states, deadlines, the live page."""

@@ -1,7 +1,8 @@
-"""Deadlines: counts what is late, and steps down before everything is.
+"""Deadlines: counts late results, and sheds load when half of them are late.
 
-budget = Budget(33.0, step_down=True); budget.record(41.2)
-budget.level.shrink, budget.level.every
+deadline = Deadline(33.0, shed_load=True)
+changed = deadline.record(41.2)
+stride = deadline.level.frame_stride
 """
 
 from __future__ import annotations
@@ -13,79 +14,100 @@ from trocar.contract.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Level:
-    """How much is done.
+class LoadLevel:
+    """How much work is done.
 
     Attributes:
         shrink: Whether frames are shrunk to network size before the model.
-        every: Every how many frames the model runs.
+        frame_stride: The model gets every ``frame_stride``-th frame; 1: every frame.
     """
 
     shrink: bool
-    every: int
+    frame_stride: int
 
     def __str__(self) -> str:
         parts = ["frames are shrunk before the model"] if self.shrink else []
-        if self.every > 1:
-            parts.append(f"the model sees every {_ordinal(self.every)} frame")
-        return ", ".join(parts) or "everything is done"
+        if self.frame_stride > 1:
+            parts.append(f"the model gets every {_ordinal(self.frame_stride)} frame")
+        return ", ".join(parts) or "no load is shed"
 
 
-LEVELS = (Level(False, 1), Level(True, 1), Level(True, 2), Level(True, 3), Level(True, 4))
-_WINDOW = 30
-_CALM = 300
+LOAD_LEVELS = (
+    LoadLevel(False, 1),
+    LoadLevel(True, 1),
+    LoadLevel(True, 2),
+    LoadLevel(True, 3),
+    LoadLevel(True, 4),
+)
+"""From all work to the least."""
+
+WINDOW = 30
+"""Results that are looked at; when half of them or more are late, load is shed."""
+
+RECOVERY = 300
+"""Results in a row below `RECOVERY_SHARE` of the deadline that restore one level."""
+
+RECOVERY_SHARE = 0.67
 
 
-class Budget:
+class Deadline:
     """Watches the age of results.
 
     Args:
-        limit_ms: The deadline; ``None`` for none.
-        step_down: Whether to do less when most of the last results were late.
+        limit_ms: The deadline, above 0; ``None`` for none.
+        shed_load: Whether to do less work when half of the last results were late.
 
     Attributes:
-        level: What is done now.
         missed: Results that were late.
+
+    Raises:
+        ConfigError: The deadline is not above 0, or load shedding has no deadline.
     """
 
-    def __init__(self, limit_ms: float | None, *, step_down: bool = False) -> None:
+    def __init__(self, limit_ms: float | None, *, shed_load: bool = False) -> None:
         if limit_ms is not None and limit_ms <= 0:
-            raise ConfigError(f"budget is {limit_ms} ms", remedy="give a number above 0")
-        if step_down and limit_ms is None:
             raise ConfigError(
-                "stepping down needs a budget", remedy="pass --budget-ms, e.g. --budget-ms 33"
+                f"the deadline is {limit_ms} ms, expected above 0",
+                remedy="pass --deadline-ms above 0, e.g. --deadline-ms 33",
+            )
+        if shed_load and limit_ms is None:
+            raise ConfigError(
+                "load shedding needs a deadline", remedy="pass --deadline-ms, e.g. --deadline-ms 33"
             )
         self._limit = limit_ms
-        self._step_down = step_down
-        self._late: deque[bool] = deque(maxlen=_WINDOW)
-        self._calm = 0
+        self._shed_load = shed_load
+        self._late: deque[bool] = deque(maxlen=WINDOW)
+        self._in_time = 0
         self._index = 0
         self.missed = 0
 
     @property
-    def level(self) -> Level:
-        """What is done now."""
-        return LEVELS[self._index]
+    def level(self) -> LoadLevel:
+        """The level of work now."""
+        return LOAD_LEVELS[self._index]
 
     def record(self, age_ms: float) -> bool:
-        """Takes the age of a result when it was ready; true when the level has changed.
+        """Takes the age of a result when it was ready.
 
-        Half of the last thirty late: one level down. Three hundred in a row in time, with a third
-        of the budget to spare: one level up.
+        Load is shed by one level when half of the last `WINDOW` results or more were late. One
+        level is restored after `RECOVERY` results in a row below two thirds of the deadline.
+
+        Returns:
+            Whether the level has changed.
         """
         if self._limit is None:
             return False
         late = age_ms > self._limit
         self.missed += late
         self._late.append(late)
-        self._calm = self._calm + 1 if age_ms < self._limit * 0.67 else 0
-        if not self._step_down:
+        self._in_time = self._in_time + 1 if age_ms < self._limit * RECOVERY_SHARE else 0
+        if not self._shed_load:
             return False
-        if len(self._late) == _WINDOW and sum(self._late) * 2 > _WINDOW:
-            if self._index + 1 < len(LEVELS):
+        if len(self._late) == WINDOW and sum(self._late) * 2 >= WINDOW:
+            if self._index + 1 < len(LOAD_LEVELS):
                 self._move(1)
                 return True
-        elif self._calm >= _CALM and self._index:
+        elif self._in_time >= RECOVERY and self._index:
             self._move(-1)
             return True
         return False
@@ -93,7 +115,7 @@ class Budget:
     def _move(self, by: int) -> None:
         self._index += by
         self._late.clear()
-        self._calm = 0
+        self._in_time = 0
 
 
 def _ordinal(number: int) -> str:

@@ -1,7 +1,8 @@
-"""States that say the truth: LIVE, DEGRADED, STALE or FAULT, each with its reasons.
+"""States of a stream: LIVE, DEGRADED, STALE or FAULT, each with its reasons.
 
-health = Health(); health.set("black", "DEGRADED", "the picture is black")
-health.state, health.reasons
+health = Health()
+health.set("black", "DEGRADED", "the image is black")
+state, reasons = health.state, health.reasons
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from time import monotonic_ns
 STATES = ("LIVE", "DEGRADED", "STALE", "FAULT")
 """From good to bad.
 
-LIVE: what is shown is new and everything works. DEGRADED: it works, with something amiss. STALE:
-what is shown is old. FAULT: no frames, or no model.
+LIVE: the display is up to date and everything works. DEGRADED: it works with restrictions. STALE:
+the display is old. FAULT: there are no frames, or no model.
 """
 
 
 @dataclass(frozen=True)
-class Event:
+class StateChange:
     """A change of state.
 
     Attributes:
         at_ns: `time.monotonic_ns`.
-        state: The new state.
-        reasons: Why, in words.
+        state: The new state, one of `STATES`.
+        reasons: Its reasons, the worst first.
     """
 
     at_ns: int
@@ -36,72 +37,87 @@ class Event:
 
 
 class Health:
-    """Conditions by name; the worst of them is the state. Safe for many threads."""
+    """Conditions by name; the worst of them is the state. Several threads may call it.
 
-    def __init__(self, on_change: Callable[[Event], None] | None = None) -> None:
+    Args:
+        on_change: Called with every change, from the thread that caused it.
+
+    Attributes:
+        changes: The last 200 changes, oldest first.
+    """
+
+    def __init__(self, on_change: Callable[[StateChange], None] | None = None) -> None:
         self._conditions: dict[str, tuple[str, str, float | None]] = {}
         self._lock = threading.Lock()
         self._on_change = on_change
         self._last: tuple[str, tuple[str, ...]] = ("LIVE", ())
-        self.events: deque[Event] = deque(maxlen=200)
+        self.changes: deque[StateChange] = deque(maxlen=200)
 
     def set(self, name: str, state: str, reason: str, *, seconds: float | None = None) -> None:
-        """States a condition, for good or for so many seconds; an older one of that name goes."""
+        """Sets a condition, for good or for some seconds; it replaces one of the same name."""
         until = None if seconds is None else monotonic_ns() / 1e9 + seconds
         with self._lock:
             self._conditions[name] = (state, reason, until)
-        self._tell()
+        self._notify()
 
     def clear(self, name: str) -> None:
-        """The condition is over."""
+        """Removes a condition."""
         with self._lock:
-            gone = self._conditions.pop(name, None)
-        if gone is not None:
-            self._tell()
+            removed = self._conditions.pop(name, None)
+        if removed is not None:
+            self._notify()
 
-    def hold(self, name: str, wrong: bool, state: str, reason: str) -> None:
-        """Sets or clears a condition, whichever is true now."""
-        if wrong:
+    def update(self, name: str, active: bool, state: str, reason: str) -> None:
+        """Sets the condition when it is active, removes it otherwise."""
+        if active:
             self.set(name, state, reason)
         else:
             self.clear(name)
 
     def refresh(self) -> None:
-        """Lets conditions that were set for some seconds run out."""
+        """Removes conditions whose seconds are over."""
         now = monotonic_ns() / 1e9
         with self._lock:
             for name, (_, _, until) in list(self._conditions.items()):
                 if until is not None and now >= until:
                     del self._conditions[name]
-        self._tell()
+        self._notify()
+
+    def connection_lost(self, reason: str) -> None:
+        """The source failed: FAULT until it is back (see `sources.reconnect`)."""
+        self.set("source", "FAULT", f"no source: {reason}")
+
+    def connection_restored(self) -> None:
+        """The source delivers frames again."""
+        self.clear("source")
 
     @property
     def state(self) -> str:
-        """The worst of what is stated."""
-        return self._now()[0]
+        """The worst state of all conditions; LIVE without any."""
+        return self._current()[0]
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why, the worst first."""
-        return self._now()[1]
+        """The reasons of all conditions, the worst first."""
+        return self._current()[1]
 
-    def _now(self) -> tuple[str, tuple[str, ...]]:
+    def _current(self) -> tuple[str, tuple[str, ...]]:
         with self._lock:
-            stated = sorted(
+            conditions = sorted(
                 self._conditions.items(), key=lambda item: (-STATES.index(item[1][0]), item[0])
             )
-        if not stated:
+        if not conditions:
             return "LIVE", ()
-        return stated[0][1][0], tuple(reason for _, (_, reason, _) in stated)
+        return conditions[0][1][0], tuple(reason for _, (_, reason, _) in conditions)
 
-    def _tell(self) -> None:
-        state, reasons = self._now()
+    def _notify(self) -> None:
+        state, reasons = self._current()
         with self._lock:
             names = (state, tuple(sorted(self._conditions)))
             if names == self._last:
                 return
             self._last = names
-            event = Event(monotonic_ns(), state, reasons)
-            self.events.append(event)
+            change = StateChange(monotonic_ns(), state, reasons)
+            self.changes.append(change)
         if self._on_change is not None:
-            self._on_change(event)
+            self._on_change(change)

@@ -1,9 +1,10 @@
-"""Is there anything to see? Black, frozen and out-of-body pictures.
+"""Image quality checks: black, frozen and out-of-body frames.
 
-    check = PictureCheck(); faults = check.update(image, time_s)
+    check = ImageQualityCheck()
+    faults = check.update(np.zeros((720, 1280, 3), np.uint8), 0.0)   # {"black"}
 
-A few hundred pixels of each frame are looked at. Out-of-body is a rule of thumb, not a diagnosis:
-inside a body nearly everything lit is red.
+A grid of about 24 x 24 pixels of each frame is looked at. Out-of-body is a heuristic: inside a body
+nearly every lit pixel is red.
 """
 
 from __future__ import annotations
@@ -13,27 +14,35 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
 
-BLACK = 14
-"""Mean of the brightest channel below which a picture is black."""
+MIN_BRIGHTNESS = 14
+"""Mean of the brightest channel, 0..255, below which a frame is black."""
 
-RED_SHARE = 0.40
-"""Mean share of red in lit pixels below which the camera is outside the body."""
+MIN_RED_FRACTION = 0.40
+"""Mean red fraction of lit pixels below which the camera counts as outside the body."""
 
 _GRID = 24
+_LIT = 40
 
 
-class PictureCheck:
-    """What is wrong with the picture of one stream.
+class ImageQualityCheck:
+    """Checks the frames of one stream.
 
     Args:
-        frozen_after_s: How long a picture must be the same to the last bit; a camera's noise
-            never is.
-        outside_after_s: How long the picture must look like outside the body.
+        frozen_after_s: Seconds of identical frames, bit for bit, after which the stream is frozen;
+            the noise of a camera never repeats.
+        outside_after_s: Seconds below `MIN_RED_FRACTION` after which the camera is out of body.
+
+    Raises:
+        ArgumentError: A time is not above 0.
     """
 
     def __init__(self, *, frozen_after_s: float = 1.0, outside_after_s: float = 1.0) -> None:
         if frozen_after_s <= 0 or outside_after_s <= 0:
-            raise ArgumentError("times of the picture check must be above 0", remedy="use 1.0")
+            raise ArgumentError(
+                f"frozen_after_s is {frozen_after_s} and outside_after_s is {outside_after_s}, "
+                "expected above 0",
+                remedy="use 1.0",
+            )
         self._frozen_after = frozen_after_s
         self._outside_after = outside_after_s
         self._last: NDArray[np.uint8] | None = None
@@ -41,7 +50,7 @@ class PictureCheck:
         self._outside_since: float | None = None
 
     def update(self, image: NDArray[np.uint8], now_s: float) -> frozenset[str]:
-        """Looks at a frame.
+        """Checks one frame.
 
         Args:
             image: ``[H, W, 3]`` uint8 RGB.
@@ -54,7 +63,7 @@ class PictureCheck:
         small = image[step_y // 2 :: step_y, step_x // 2 :: step_x].copy()
         faults = set()
         brightest = small.max(axis=2)
-        if float(brightest.mean()) < BLACK:
+        if float(brightest.mean()) < MIN_BRIGHTNESS:
             faults.add("black")
         same = self._last is not None and np.array_equal(small, self._last)
         self._last = small
@@ -63,7 +72,7 @@ class PictureCheck:
         )
         if self._same_since is not None and now_s - self._same_since >= self._frozen_after:
             faults.add("frozen")
-        outside = "black" not in faults and red_share(small) < RED_SHARE
+        outside = "black" not in faults and red_fraction(small) < MIN_RED_FRACTION
         if not outside:
             self._outside_since = None
         elif self._outside_since is None:
@@ -73,10 +82,13 @@ class PictureCheck:
         return frozenset(faults)
 
 
-def red_share(pixels: NDArray[np.uint8]) -> float:
-    """Mean of ``R / (R + G + B)`` over lit pixels, 0..1; a third is grey, tissue is above 0.4."""
+def red_fraction(pixels: NDArray[np.uint8]) -> float:
+    """Mean of ``R / (R + G + B)`` over lit pixels, 0..1; grey has 1/3, tissue more than 0.4.
+
+    Pixels whose brightest channel is 40 or less are left out; without lit pixels it is 1.
+    """
     flat = pixels.reshape(-1, 3).astype(np.float64)
-    lit = flat[flat.max(axis=1) > 40]
+    lit = flat[flat.max(axis=1) > _LIT]
     if len(lit) == 0:
         return 1.0
     return float((lit[:, 0] / lit.sum(axis=1)).mean())

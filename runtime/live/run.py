@@ -1,9 +1,12 @@
-"""Live mode: the newest frame only, never late, and honest about what it leaves out.
+"""Live mode: the newest frame of each stream goes to the model, and nothing waits for the model.
 
-    run = LiveRun(session, [stream]); run.start(); ...; summaries = run.stop()
+    run = LiveRun(session, [stream])
+    run.start()
+    run.wait(seconds=60.0)
+    summaries = run.stop()
 
-One model serves all streams: it takes the newest frame of each, in turn, and runs those of equal
-size as one batch. Nothing ever waits for it.
+One model serves all streams: it takes the newest frame of each in turn and runs frames of equal
+size as one batch.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic_ns
 from typing import Any
 
@@ -20,16 +24,32 @@ from numpy.typing import NDArray
 from trocar.runtime.frames import shrink
 from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.counters import Summary
-from trocar.runtime.pipeline.queues import Board
+from trocar.runtime.pipeline.queues import LatestPerStream
 from trocar.runtime.session import Session
 from trocar.runtime.sources.base import Frame
+from trocar.runtime.telemetry.prometheus import StreamMetrics
 from trocar.runtime.telemetry.trace import Trace
 
-WATCH_S = 0.1
+CHECK_INTERVAL_S = 0.1
+"""Seconds between two checks of timeouts."""
+
+REPORT_EVERY = 3
+"""Checks between two calls of the report function."""
+
+_BatchItem = tuple[LiveStream, Frame, NDArray[np.uint8]]
 
 
 class LiveRun:
-    """The model's thread, and a watch over all streams."""
+    """The model's thread, and the check of timeouts of all streams.
+
+    Args:
+        session: The model.
+        streams: At least one; their order is their number.
+        trace: Where spans are recorded.
+
+    Attributes:
+        streams: The streams.
+    """
 
     def __init__(
         self,
@@ -41,19 +61,19 @@ class LiveRun:
         self.streams = tuple(streams)
         self._session = session
         self._trace = trace
-        self._board: Board[Frame] = Board(len(self.streams))
+        self._frames: LatestPerStream[Frame] = LatestPerStream(len(self.streams))
         self._stop = threading.Event()
-        self._asked_ns: int | None = None
+        self._inference_started_ns: int | None = None
         self._started_ns = monotonic_ns()
-        self._limit = max(stream.options.max_batch for stream in self.streams)
-        self._model = threading.Thread(target=self._serve, name="trocar-model", daemon=True)
+        self._max_batch = max(stream.options.max_batch for stream in self.streams)
+        self._model = threading.Thread(target=self._run_model, name="trocar-model", daemon=True)
 
     def start(self) -> None:
         """Starts all threads."""
         self._started_ns = monotonic_ns()
         self._model.start()
         for number, stream in enumerate(self.streams):
-            stream.start(lambda frame, number=number: self._deliver(number, frame))  # type: ignore[misc]
+            stream.start(partial(self._deliver, number))
 
     def wait(
         self,
@@ -62,30 +82,30 @@ class LiveRun:
         seconds: float | None = None,
         report: Callable[[LiveRun], None] | None = None,
     ) -> None:
-        """Watches until all streams have ended, somebody says stop, or time is up.
+        """Waits until all streams have ended, ``stop`` is set, or the time is over.
 
         Args:
-            stop: Set by whoever wants it to end.
-            seconds: Longest time.
-            report: Called about four times a second.
+            stop: Set by the caller to end the wait.
+            seconds: Longest time; ``None``: no limit.
+            report: Called about three times a second.
         """
         ends = None if seconds is None else time.monotonic() + seconds
-        turns = 0
+        checks = 0
         while not all(stream.ended.is_set() for stream in self.streams):
             if (stop is not None and stop.is_set()) or (ends and time.monotonic() >= ends):
                 break
-            self._watch()
-            if report is not None and turns % 3 == 0:
+            self._check_timeouts()
+            if report is not None and checks % REPORT_EVERY == 0:
                 report(self)
-            turns += 1
-            time.sleep(WATCH_S)
+            checks += 1
+            time.sleep(CHECK_INTERVAL_S)
 
     def stop(self) -> list[Summary]:
-        """Ends everything; gives what each stream did."""
+        """Ends all threads; returns a summary of each stream."""
         for stream in self.streams:
             stream.source.close()
         self._stop.set()
-        self._board.close()
+        self._frames.close()
         self._model.join(timeout=max(s.options.watchdog_s for s in self.streams))
         for stream in self.streams:
             stream.stop()
@@ -100,39 +120,56 @@ class LiveRun:
             for stream in self.streams
         ]
 
-    def _deliver(self, number: int, frame: Frame) -> None:
-        self._board.put(number, frame)
+    def metrics(self) -> list[StreamMetrics]:
+        """Counters and latencies of each stream, for `prometheus_text`."""
+        return [
+            StreamMetrics(
+                name=stream.source.name,
+                stages=stream.stages,
+                counters={
+                    "frames_read_total": stream.counts.read,
+                    "frames_shown_total": stream.counts.written,
+                    "frames_dropped_total": stream.counts.dropped,
+                    "frames_analysed_total": stream.counts.processed,
+                    "results_late_total": stream.counts.missed,
+                    "frames_failed_total": stream.counts.failed,
+                    "live": float(stream.health.state == "LIVE"),
+                },
+            )
+            for stream in self.streams
+        ]
 
-    def _watch(self) -> None:
-        asked = self._asked_ns
+    def _deliver(self, number: int, frame: Frame) -> None:
+        self._frames.put(number, frame)
+
+    def _check_timeouts(self) -> None:
+        started = self._inference_started_ns
         for stream in self.streams:
-            stream.watch()
+            stream.check_timeouts()
             limit = stream.options.watchdog_s
-            stream.health.hold(
+            stream.health.update(
                 "watchdog",
-                asked is not None and (monotonic_ns() - asked) / 1e9 > limit,
+                started is not None and (monotonic_ns() - started) / 1e9 > limit,
                 "FAULT",
                 f"the model has not answered for over {limit:g} s",
             )
 
-    def _serve(self) -> None:
+    def _run_model(self) -> None:
         while not self._stop.is_set():
-            taken = self._board.take(self._limit, timeout=0.2)
+            taken = self._frames.take(self._max_batch, timeout=0.2)
             for batch in self._batches(taken):
-                self._asked_ns = monotonic_ns()
-                self._run(batch)
-                self._asked_ns = None
+                self._inference_started_ns = monotonic_ns()
+                self._run_batch(batch)
+                self._inference_started_ns = None
 
-    def _batches(
-        self, taken: list[tuple[int, Frame]]
-    ) -> list[list[tuple[LiveStream, Frame, NDArray[np.uint8]]]]:
+    def _batches(self, taken: list[tuple[int, Frame]]) -> list[list[_BatchItem]]:
         """Groups frames of equal size, in the order in which they were taken."""
-        groups: dict[tuple[int, ...], list[tuple[LiveStream, Frame, NDArray[np.uint8]]]] = {}
+        groups: dict[tuple[int, ...], list[_BatchItem]] = {}
         for number, frame in taken:
             stream = self.streams[number]
             try:
                 image = self._session.prepare(frame.image)
-                if stream.budget.level.shrink:
+                if stream.deadline.level.shrink:
                     spec = self._session.manifest.input
                     image = shrink(image, spec.height, spec.width)
             except Exception as error:
@@ -141,7 +178,7 @@ class LiveRun:
             groups.setdefault(image.shape, []).append((stream, frame, image))
         return list(groups.values())
 
-    def _run(self, batch: list[tuple[LiveStream, Frame, NDArray[np.uint8]]]) -> None:
+    def _run_batch(self, batch: list[_BatchItem]) -> None:
         started = monotonic_ns()
         try:
             images = batch[0][2][None] if len(batch) == 1 else np.stack([b[2] for b in batch])
@@ -153,10 +190,11 @@ class LiveRun:
             time.sleep(0.01)
             return
         inferred = monotonic_ns()
+        infer_ms = (inferred - started) / 1e6
         for index, (stream, frame, _) in enumerate(batch):
-            own: dict[str, Any] = {name: value[index] for name, value in outputs.items()}
+            item: dict[str, Any] = {name: value[index] for name, value in outputs.items()}
             try:
-                result = stream.analyser.finish(frame, own, infer_ms=(inferred - started) / 1e6)
+                result = stream.processor.postprocess(frame, item, infer_ms=infer_ms)
             except Exception as error:
                 stream.model_failed(error)
                 continue

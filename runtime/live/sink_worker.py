@@ -1,6 +1,8 @@
-"""A sink behind a queue and a thread of its own: whatever it does, nobody waits for it.
+"""A sink behind a queue and a thread of its own, so that no other thread waits for it.
 
-outlet = Outlet(sink, health); outlet.offer(shot); outlet.finish()
+worker = SinkWorker(sink, Health(), Stages(), fps=25.0)
+worker.offer(event)
+worker.finish()
 """
 
 from __future__ import annotations
@@ -9,23 +11,31 @@ import contextlib
 import threading
 from time import monotonic_ns
 
+from trocar.contract.text import first_line
 from trocar.runtime.live.health import Health
-from trocar.runtime.pipeline.queues import Channel
-from trocar.runtime.sinks.base import Shot, Sink, StreamInfo
+from trocar.runtime.pipeline.queues import BoundedQueue
+from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
 from trocar.runtime.sources.base import redacted
 from trocar.runtime.telemetry.latency import Stages
 
-DEPTH = 4
-BEHIND_NS = 2_000_000_000
+QUEUE_LENGTH = 4
+LAGGING_AFTER_NS = 2_000_000_000
+"""Nanoseconds with a full queue after which the sink counts as lagging."""
 
 
-class Outlet:
-    """Feeds one sink; counts what it could not take.
+class SinkWorker:
+    """Passes events to one sink; counts those that it could not take.
+
+    Args:
+        sink: Opened with the first event.
+        health: Where a lagging or failed sink is reported.
+        stages: Where durations are recorded.
+        fps: Nominal frames a second, for the sink.
 
     Attributes:
-        written: Shots that the sink took.
-        dropped: Shots that found its queue full.
-        failed: What ended it, in words; empty while it works.
+        written: Events that the sink took.
+        dropped: Events that found the queue full or the sink failed.
+        failed: Why the sink was removed; empty while it works.
     """
 
     def __init__(self, sink: Sink, health: Health, stages: Stages, *, fps: float) -> None:
@@ -36,7 +46,7 @@ class Outlet:
         self._fps = fps
         self._health = health
         self._stages = stages
-        self._channel: Channel[Shot] = Channel(DEPTH)
+        self._queue: BoundedQueue[FrameEvent] = BoundedQueue(QUEUE_LENGTH)
         self._full_since: int | None = None
         self._opened = False
         self._thread = threading.Thread(
@@ -44,12 +54,12 @@ class Outlet:
         )
         self._thread.start()
 
-    def offer(self, shot: Shot) -> None:
-        """Hands a shot over, or counts it as dropped; never waits."""
+    def offer(self, event: FrameEvent) -> None:
+        """Queues an event, or counts it as dropped; never waits."""
         if self.failed:
             self.dropped += 1
             return
-        if self._channel.offer(shot):
+        if self._queue.offer(event):
             if self._full_since is not None:
                 self._full_since = None
                 self._health.clear(self._condition)
@@ -58,18 +68,25 @@ class Outlet:
         now = monotonic_ns()
         if self._full_since is None:
             self._full_since = now
-        elif now - self._full_since > BEHIND_NS:
+        elif now - self._full_since > LAGGING_AFTER_NS:
             self._health.set(
                 self._condition, "DEGRADED", f"output {self.sink.name} does not keep up"
             )
 
     def finish(self, *, timeout: float = 5.0) -> bool:
-        """Lets the sink write what it has, and ends it; false when it did not end in time."""
-        self._channel.close()
+        """Lets the sink write the queued events and ends it.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            Whether it ended in time.
+        """
+        self._queue.close()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            self._channel.stop()
-            self.failed = self.failed or "it did not end"
+            self._queue.stop()
+            self.failed = self.failed or f"it did not end within {timeout:g} s"
             return False
         return True
 
@@ -79,17 +96,17 @@ class Outlet:
 
     def _work(self) -> None:
         try:
-            while (shot := self._channel.get()) is not None:
+            while (event := self._queue.get()) is not None:
                 if not self._opened:
-                    height, width = shot.frame.image.shape[:2]
+                    height, width = event.frame.image.shape[:2]
                     self.sink.open(
                         StreamInfo(name=self.sink.name, size=(height, width), fps=self._fps)
                     )
                     self._opened = True
                 started = monotonic_ns()
-                drawn_before = shot.draw_ms
-                self.sink.write(shot)
-                drawn = shot.draw_ms - drawn_before
+                drawn_before = event.draw_ms
+                self.sink.write(event)
+                drawn = event.draw_ms - drawn_before
                 if drawn > 0:
                     self._stages.record("draw", drawn)
                 self._stages.record("sink", (monotonic_ns() - started) / 1e6 - max(0.0, drawn))
@@ -98,8 +115,8 @@ class Outlet:
                 self.sink.close()
                 self.sink.commit()
         except Exception as error:
-            self.failed = redacted(str(error).splitlines()[0] if str(error) else repr(error))
+            self.failed = redacted(first_line(error))
             self._health.set(self._condition, "DEGRADED", f"output failed: {self.failed}")
-            self._channel.stop()
+            self._queue.stop()
             with contextlib.suppress(Exception):
                 self.sink.discard()

@@ -1,1 +1,1 @@
-"""From source to sinks: frames in, results out, in order or newest first."""
+"""A run from its source to its sinks: options, frame processor, queues, lossless mode."""

@@ -1,151 +1,133 @@
-"""Puts a run together from the command line's flags.
+"""Makes the parts of a run from its options: session, processor, sinks.
 
-run_command({"model": Path("model.trocar"), "source": ("video.mp4",), ...})
+options = RunOptions(model=ModelOptions(path=Path("model.trocar")))
+with open_session(options.model, live=False) as session:
+    processor = make_frame_processor(session, options.model, live=False)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trocar.contract.errors import ConfigError
 from trocar.runtime.devices import usable_cores
 from trocar.runtime.locate.field_of_view import FieldOfViewTracker
-from trocar.runtime.pipeline.frame_processor import Analyser, Step
+from trocar.runtime.pipeline.crop_classifier import CropClassifier, open_classifier
+from trocar.runtime.pipeline.frame_processor import FrameProcessor, PostProcessor
+from trocar.runtime.pipeline.options import ModelOptions, OutputOptions
 from trocar.runtime.session import Session
 from trocar.runtime.sinks.base import Sink
 from trocar.runtime.sinks.files import check_free
-from trocar.runtime.sinks.records import Csv, JsonLines, Pictures
-from trocar.runtime.sinks.video import EncodeOptions, VideoSink
-from trocar.runtime.sources.base import SourceOptions, is_stream
+from trocar.runtime.sinks.records import Csv, JsonLines, PngFolder
+from trocar.runtime.sinks.video import VideoSink
+from trocar.runtime.sources.base import is_stream
 from trocar.runtime.telemetry.latency import Stages
 from trocar.runtime.temporal.mask_smoothing import MaskSmoother
 from trocar.runtime.temporal.presence import Presence
 from trocar.runtime.temporal.tracking import Tracker
 
 
-def make_analyser(
-    session: Session, *, raw: bool, live: bool, classify: Step | None = None
-) -> Analyser:
-    """The model with all that steadies its answers; ``raw`` leaves it alone.
+def open_session(model: ModelOptions, *, live: bool) -> Session:
+    """Opens the model; its idle threads do not spin, so that other threads get the cores.
 
-    A second model that names the instruments, where there is one, comes last.
+    Live, one frame gets all threads, for the shortest delay. From a file on a CPU, each frame gets
+    one thread and several frames are processed at once, for the most frames a second.
 
-    Masks are smoothed in live runs only: records of a file say what the model said.
+    Raises:
+        TrocarError: See `Session.open`.
+    """
+    backend_options: dict[str, Any] = {}
+    if model.backend == "onnxruntime":
+        backend_options["spinning"] = False
+        if model.cuda_graph:
+            backend_options["graphs"] = True
+    return Session.open(
+        model.path,
+        device=model.device,
+        backend=model.backend,
+        precision=model.precision,
+        threads=model.threads or (None if live or model.device != "cpu" else 1),
+        fast_resize=model.fast_resize,
+        **backend_options,
+    )
+
+
+def open_second_stage(model: ModelOptions) -> CropClassifier | None:
+    """Opens the classifier of ``model.classifier``; ``None`` without one.
+
+    It averages scores by track, so each stream needs its own.
+
+    Raises:
+        BundleError: It is not a classifier bundle.
+    """
+    if model.classifier is None:
+        return None
+    return open_classifier(
+        model.classifier,
+        device=model.device,
+        threads=model.threads,
+        threshold=model.reject_below,
+    )
+
+
+def make_frame_processor(
+    session: Session,
+    model: ModelOptions,
+    *,
+    live: bool,
+    classifier: PostProcessor | None = None,
+) -> FrameProcessor:
+    """The model with tracking, presence and, where given, a classifier of crops as the last step.
+
+    Masks are smoothed in live runs only: the records of a file state what the model returned.
     """
     segments = session.manifest.task == "segmentation"
-    steps: list[Step] = []
-    if segments and not raw:
+    steps: list[PostProcessor] = []
+    if segments and model.postprocess:
         steps = [Tracker(), Presence(session.classes)]
-    if classify is not None:
-        steps.append(classify)
-    return Analyser(
+    if classifier is not None:
+        steps.append(classifier)
+    return FrameProcessor(
         session,
         stages=Stages(),
-        smoother=MaskSmoother() if segments and live and not raw else None,
-        steps=steps,
+        smoother=MaskSmoother() if segments and live and model.postprocess else None,
+        post_processors=steps,
         view_finder=FieldOfViewTracker() if segments else None,
     )
 
 
-def second_stage(flags: Mapping[str, Any]) -> Step | None:
-    """The classifier of ``--classify``, opened; each stream has its own, for it knows tracks.
-
-    Raises:
-        BundleError: It is no classifier bundle.
-    """
-    if not flags.get("classify"):
-        return None
-    from trocar.runtime.pipeline.crop_classifier import open_classifier
-
-    return open_classifier(
-        flags["classify"],
-        device=flags["device"],
-        threads=flags["threads"],
-        threshold=flags["unknown_below"],
-    )
-
-
 def workers_for(session: Session, threads: int | None) -> int:
-    """Frames to keep in the model at once: all cores busy on a CPU, two in turn on a GPU."""
+    """Frames in the model at once: all cores busy on a CPU, two in turn on a GPU."""
     if session.device != "cpu":
         return 2
     return max(1, usable_cores() // (threads or 1))
 
 
-def session_from_flags(flags: Mapping[str, Any], *, live: bool) -> Session:
-    """Opens the model as asked; its idle threads do not spin, for others need the cores.
-
-    Live, one frame gets all threads, for the least delay; from a file, each frame gets one thread
-    and several are under way, for the most frames.
-    """
-    own: dict[str, Any] = {}
-    if flags["backend"] == "onnxruntime":
-        own["spinning"] = False
-        if flags.get("cuda_graph"):
-            own["graphs"] = True
-    elif flags.get("cuda_graph"):
-        raise ConfigError(
-            f"--cuda-graph is for --backend onnxruntime, not {flags['backend']}",
-            remedy="leave it out: the tensorrt backends record graphs by themselves",
-        )
-    return Session.open(
-        flags["model"],
-        device=flags["device"],
-        backend=flags["backend"],
-        precision=flags["precision"],
-        threads=flags["threads"] or (None if live or flags["device"] != "cpu" else 1),
-        fast_resize=flags["fast_resize"],
-        **own,
-    )
-
-
-def source_options(flags: Mapping[str, Any]) -> SourceOptions:
-    """How sources are opened."""
-    return SourceOptions(
-        hwaccel=flags["hwaccel"],
-        format=flags["input_format"],
-        timeout_s=flags["timeout"],
-        allow_truncated=flags["allow_truncated"],
-    )
-
-
-def sinks_from_flags(flags: Mapping[str, Any], *, live: bool, number: int = 0) -> list[Sink]:
-    """Makes the sinks; what would be refused later is refused now, before any work.
+def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
+    """Makes the sinks, and refuses outputs that exist before any work is done.
 
     Args:
-        flags: The command line's.
-        live: Whether files are written directly under their names.
-        number: Stream for which ``{n}`` in names stands.
+        output: Names without ``{n}``, see `OutputOptions.numbered`.
+        live: Whether files are written under their final names from the start.
 
     Raises:
-        OutputExistsError: An output is there already.
+        OutputExistsError: An output exists already.
     """
-    overwrite = flags["overwrite"]
-
-    def named(value: object) -> str:
-        return str(value).replace("{n}", str(number))
-
+    overwrite = output.overwrite
+    for text in (output.overlay, output.json, output.csv):
+        if text is not None and not is_stream(str(text)):
+            check_free(Path(text), overwrite=overwrite)
     sinks: list[Sink] = []
-    if flags["overlay"]:
-        options = EncodeOptions(
-            codec=flags["codec"], preset=flags["preset"], quality=flags["quality"]
+    if output.overlay is not None:
+        sinks.append(
+            VideoSink(output.overlay, options=output.encoding, overwrite=overwrite, live=live)
         )
-        place = named(flags["overlay"])
-        if not is_stream(place):
-            check_free(Path(place), overwrite=overwrite)
-        sinks.append(VideoSink(place, options=options, overwrite=overwrite, live=live))
-    if flags["json_path"]:
-        path = Path(named(flags["json_path"]))
-        check_free(path, overwrite=overwrite)
-        sinks.append(JsonLines(path, overwrite=overwrite, direct=live))
-    if flags["csv_path"]:
-        path = Path(named(flags["csv_path"]))
-        check_free(path, overwrite=overwrite)
-        sinks.append(Csv(path, overwrite=overwrite, direct=live))
-    for key in ("frames", "masks"):
-        if flags[key]:
-            path = Path(named(flags[key]))
-            sinks.append(Pictures(path, masks=key == "masks", overwrite=overwrite))
+    if output.json is not None:
+        sinks.append(JsonLines(output.json, overwrite=overwrite, direct=live))
+    if output.csv is not None:
+        sinks.append(Csv(output.csv, overwrite=overwrite, direct=live))
+    if output.frames is not None:
+        sinks.append(PngFolder(output.frames, overwrite=overwrite))
+    if output.masks is not None:
+        sinks.append(PngFolder(output.masks, masks=True, overwrite=overwrite))
     return sinks

@@ -1,4 +1,7 @@
-"""What a run counted."""
+"""Counters of a run, and the summary that it returns.
+
+counts = Counts(read=30, processed=30)
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ from trocar.runtime.telemetry.latency import Stages
 
 @dataclass
 class Counts:
-    """Frames on their way, and what became of them.
+    """Numbers of frames.
 
     Attributes:
-        read: Decoded.
-        processed: Given a result of their own.
-        written: Taken by all sinks (lossless), or shown (live).
-        dropped: Decoded and never shown (live).
-        missed: Results that were older than the budget when they were ready (live).
-        failed: Frames on which the model raised (live).
+        read: Frames that were decoded.
+        processed: Frames that went through the model.
+        written: Frames that all sinks took (lossless), or that were shown (live).
+        dropped: Frames that were decoded and not shown (live).
+        missed: Results that were ready after the deadline (live).
+        failed: Frames on which the model raised an error (live).
     """
 
     read: int = 0
@@ -31,12 +34,12 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
-        counts: Frames.
-        seconds: Wall time from the first frame's request to the last one's writing.
-        stages: Durations.
+        counts: Numbers of frames.
+        seconds: Wall time from the request of the first frame to the writing of the last one.
+        stages: Durations by stage.
         size: ``(height, width)`` of the frames.
     """
 

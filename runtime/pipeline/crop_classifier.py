@@ -1,10 +1,10 @@
-"""A second model that names each located instrument from its crop, or says that it does not know.
+"""A second model that classifies the crop of each located instrument, or rejects it as unknown.
 
-    step = open_classifier("tools.trocar")
-    analyser = Analyser(session, steps=[Tracker(), step])
+    classifier = open_classifier("tools.trocar")
+    processor = FrameProcessor(session, post_processors=[Tracker(), classifier])
 
 All crops of a frame go through the model in one batch. Where instruments are tracked, the scores of
-a track are averaged over time, newer frames counting more.
+a track are an exponential moving average over its frames.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from trocar.runtime.frames import shrink
 from trocar.runtime.session import Session
 from trocar.runtime.sources.base import Frame
 
-MEMORY = 0.6
-"""Weight of a track's earlier scores against the newest."""
+EMA_DECAY = 0.6
+"""Weight of a track's earlier scores; the newest scores have the rest."""
 
-FORGET_AFTER = 50
-"""Frames after which a track that is gone is forgotten."""
+TRACK_TIMEOUT = 50
+"""Frames without a sighting after which the scores of a track are deleted."""
 
 Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
-    """Turns scores into a name.
+class DecisionRule:
+    """Turns scores into a class name, or into `UNKNOWN`.
 
     Attributes:
         names: Class names.
-        scale: Certainty is the best score over it; ``None`` for the best softmax.
+        scale: Certainty is the best score divided by it; ``None``: certainty is the best softmax.
         threshold: Certainty below which the name is `UNKNOWN`.
     """
 
@@ -50,18 +50,23 @@ class Judge:
     threshold: float
 
     @classmethod
-    def of(cls, manifest: Manifest, *, threshold: float | None = None) -> Judge:
-        """What a classifier bundle says of itself.
+    def from_manifest(cls, manifest: Manifest, *, threshold: float | None = None) -> DecisionRule:
+        """Reads the rule of a classifier bundle.
+
+        Args:
+            manifest: Of the bundle.
+            threshold: Replaces the bundle's.
 
         Raises:
-            BundleError: Its threshold or scale is no number.
+            BundleError: Its threshold or scale is not a number.
         """
-        about = manifest.extra.get("classification", {})
-        scale, stated = about.get("scale"), about.get("threshold", 0.0)
+        metadata = manifest.extra.get("classification", {})
+        scale, stated = metadata.get("scale"), metadata.get("threshold", 0.0)
         if not isinstance(stated, (int, float)) or not isinstance(scale, (int, float, type(None))):
             raise BundleError(
-                f"bundle {manifest.name} states the threshold {stated!r} and the scale {scale!r}",
-                remedy="export it again",
+                f"the classifier bundle {manifest.name} states the threshold {stated!r} and the "
+                f"scale {scale!r}, expected numbers",
+                remedy="export the classifier again",
             )
         return cls(
             names=manifest.classes.names,
@@ -70,21 +75,23 @@ class Judge:
         )
 
     def __call__(self, scores: Scores) -> Classified:
-        """``[K]`` scores to a name and its softmax."""
+        """Returns the name for ``[K]`` scores, and the softmax of the best one."""
         best = int(scores.argmax())
-        shares = np.exp(scores - scores[best])
-        share = float(1.0 / shares.sum())
-        certainty = share if self.scale is None else float(scores[best]) / self.scale
+        softmax = float(1.0 / np.exp(scores - scores[best]).sum())
+        certainty = softmax if self.scale is None else float(scores[best]) / self.scale
         name = self.names[best] if certainty >= self.threshold else UNKNOWN
-        return Classified(name=name, score=share)
+        return Classified(name=name, score=softmax)
 
 
 class CropClassifier:
-    """A step of an `Analyser`: gives every instrument its ``classified``.
+    """A post-processor that sets ``classified`` of every instrument.
 
     Args:
-        session: A classifier, opened.
+        session: An open classifier.
         threshold: Certainty below which an instrument is unknown; default: the calibrated one.
+
+    Raises:
+        BundleError: The session is not a classifier.
     """
 
     name = "classify"
@@ -92,32 +99,32 @@ class CropClassifier:
     def __init__(self, session: Session, *, threshold: float | None = None) -> None:
         if session.manifest.task != "classification":
             raise BundleError(
-                f"{session.manifest.name} is a {session.manifest.task} model, a classifier is "
-                "wanted here",
+                f"{session.manifest.name} is a {session.manifest.task} model, expected a "
+                "classifier",
                 remedy="name a bundle of `trocar train classifier`, `head-triplet` or `few-shot`",
             )
         self.session = session
-        self.judge = Judge.of(session.manifest, threshold=threshold)
+        self.rule = DecisionRule.from_manifest(session.manifest, threshold=threshold)
         self._tracks: dict[int, tuple[int, Scores]] = {}
 
     def apply(self, frame: Frame, result: FrameResult) -> FrameResult:
-        """The result with a name on each instrument."""
+        """Returns the result with a class name on each instrument."""
         if not result.instruments:
             return result
         scores = self.scores(frame.image, result.instruments)
         named = tuple(
-            replace(one, classified=self.judge(self._steadied(one, row, frame.index)))
+            replace(one, classified=self.rule(self._averaged(one, row, frame.index)))
             for one, row in zip(result.instruments, scores, strict=True)
         )
         self._tracks = {
             number: entry
             for number, entry in self._tracks.items()
-            if frame.index - entry[0] <= FORGET_AFTER
+            if frame.index - entry[0] <= TRACK_TIMEOUT
         }
         return replace(result, instruments=named)
 
     def scores(self, image: NDArray[np.uint8], instruments: tuple[Instrument, ...]) -> Scores:
-        """``[N, K]`` scores of the instruments' crops, from one batch."""
+        """Scores ``[N, K]`` float32 of the crops of N instruments, from one batch."""
         spec = self.session.manifest.input
         crops = []
         for one in instruments:
@@ -128,15 +135,15 @@ class CropClassifier:
         return np.asarray(outputs["scores"], np.float32)
 
     def close(self) -> None:
-        """Gives the model back."""
+        """Frees the model."""
         self.session.close()
 
-    def _steadied(self, one: Instrument, scores: Scores, index: int) -> Scores:
+    def _averaged(self, one: Instrument, scores: Scores, index: int) -> Scores:
         if one.track_id is None:
             return scores
-        before = self._tracks.get(one.track_id)
-        if before is not None:
-            scores = np.float32(MEMORY) * before[1] + np.float32(1 - MEMORY) * scores
+        earlier = self._tracks.get(one.track_id)
+        if earlier is not None:
+            scores = np.float32(EMA_DECAY) * earlier[1] + np.float32(1 - EMA_DECAY) * scores
         self._tracks[one.track_id] = (index, scores)
         return scores
 
@@ -150,9 +157,15 @@ def open_classifier(
 ) -> CropClassifier:
     """Opens a classifier bundle as a second stage.
 
+    Args:
+        path: The bundle.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads; default: one for each usable core.
+        threshold: Certainty below which an instrument is unknown; default: the calibrated one.
+
     Raises:
-        BundleError: No bundle, or one that segments.
-        BackendError: The device is not to be had.
+        BundleError: It is not a bundle, or not a classifier.
+        BackendError: The device is not available.
     """
     session = Session.open(path, device=device, threads=threads, spinning=False)
     try:

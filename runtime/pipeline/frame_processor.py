@@ -1,10 +1,10 @@
-"""From a frame to its result, stage by stage: infer, smooth, locate, then steps of your own.
+"""From a frame to its result: infer, smooth, locate, then the post-processors in order.
 
-    analyser = Analyser(session)
-    result = analyser(frame)
+    processor = FrameProcessor(session, post_processors=[Tracker()])
+    result = processor(frame)
 
-A *step* is anything that takes a frame and a result and gives a result: the tracker, the presence
-filter, a second model that looks at each instrument's crop.
+A post-processor takes a frame and a result and returns a result: the tracker, the presence filter,
+a second model that classifies each instrument's crop.
 """
 
 from __future__ import annotations
@@ -27,41 +27,48 @@ Outputs = Mapping[str, NDArray[Any]]
 """Outputs of the graph for one frame, by name."""
 
 
-class Step(Protocol):
-    """Something that adds to a result.
+class PostProcessor(Protocol):
+    """Adds to a result.
 
     Attributes:
-        name: Its stage in the table of latencies.
+        name: Name of its stage in the table of latencies.
     """
 
     @property
     def name(self) -> str:
-        """Its stage in the table of latencies."""
+        """Name of its stage in the table of latencies."""
         ...
 
     def apply(self, frame: Frame, result: FrameResult) -> FrameResult:
-        """Gives the result with its addition."""
+        """Returns the result with its addition."""
         ...
 
 
 class Smoother(Protocol):
-    """Something that steadies label maps over time."""
+    """Smooths label maps over time."""
 
     def smooth(self, outputs: Outputs, time: float) -> Outputs:
-        """Gives the outputs with steadier labels."""
+        """Returns the outputs with smoothed labels."""
         ...
 
 
 class ViewFinder(Protocol):
-    """Something that knows where the endoscope's round picture is."""
+    """Estimates the endoscope's round field of view."""
 
     def update(self, image: NDArray[np.uint8]) -> FieldOfView | None:
-        """Looks at a frame and gives what is known so far."""
+        """Takes a frame and returns the estimate so far."""
         ...
 
 
-class Analyser:
-    """Turns frames of one stream into results; keeps what must be kept between frames.
+class FrameProcessor:
+    """Turns the frames of one stream into results; holds the state between its frames.
+
+    Args:
+        session: The model.
+        stages: Where durations are recorded; default: a new `Stages`.
+        smoother: Smooths label maps over time.
+        post_processors: Applied to each result, in this order.
+        view_finder: Estimates the endoscope's field of view.
 
     Attributes:
         session: The model.
@@ -74,28 +81,32 @@ class Analyser:
         *,
         stages: Stages | None = None,
         smoother: Smoother | None = None,
-        steps: Sequence[Step] = (),
+        post_processors: Sequence[PostProcessor] = (),
         view_finder: ViewFinder | None = None,
     ) -> None:
         self.session = session
         self.stages = Stages() if stages is None else stages
         self._smoother = smoother
-        self._steps = tuple(steps)
+        self._post_processors = tuple(post_processors)
         self._view_finder = view_finder
 
     def __call__(self, frame: Frame) -> FrameResult:
-        """Infers and finishes one frame."""
+        """Runs one frame through the model and all post-processors."""
         outputs, infer_ms = self.infer(frame)
-        return self.finish(frame, outputs, infer_ms=infer_ms)
+        return self.postprocess(frame, outputs, infer_ms=infer_ms)
 
     def infer(self, frame: Frame) -> tuple[Outputs, float]:
-        """Runs the model alone: outputs of one frame, and milliseconds. Any thread may call it."""
+        """Runs the model alone; any thread may call it.
+
+        Returns:
+            The outputs of the frame, and the milliseconds that the model took.
+        """
         started = monotonic_ns()
         outputs = self.session.infer(self.session.prepare(frame.image)[None])
         return {n: v[0] for n, v in outputs.items()}, (monotonic_ns() - started) / 1e6
 
-    def finish(self, frame: Frame, outputs: Outputs, *, infer_ms: float) -> FrameResult:
-        """Makes the result of outputs that are there already; frames must come in order."""
+    def postprocess(self, frame: Frame, outputs: Outputs, *, infer_ms: float) -> FrameResult:
+        """Makes the result from the model's outputs; frames must come in order."""
         times: dict[str, float] = {"infer": infer_ms}
         view = None if self._view_finder is None else self._view_finder.update(frame.image)
         if self._smoother is not None:
@@ -112,10 +123,10 @@ class Analyser:
             stages_ms=times,
         )
         times = dict(result.stages_ms)
-        for step in self._steps:
+        for processor in self._post_processors:
             started = monotonic_ns()
-            result = step.apply(frame, result)
-            times[step.name] = (monotonic_ns() - started) / 1e6
+            result = processor.apply(frame, result)
+            times[processor.name] = (monotonic_ns() - started) / 1e6
         for stage, ms in times.items():
             self.stages.record(stage, ms)
         if frame.decode_ms:

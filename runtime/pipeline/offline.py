@@ -1,11 +1,11 @@
 """Lossless mode: every frame of a file, in order, as fast as the machine allows.
 
-    summary = run_lossless(analyser, source, sinks, painter=painter)
+    summary = run_lossless(processor, source, sinks=sinks, painter=painter)
 
-Reading, inference and writing have threads of their own and overlap; several frames may be in the
-model at once, and still come out in order: on a CPU, two frames on one core each are done sooner
-than one after the other on two cores. Outputs take their names when all is done; on any fault or
-Ctrl-C they are removed.
+Reading, inference and writing run in threads of their own and overlap. Several frames may be in the
+model at once and still come out in order: on a CPU, two frames on one core each are done sooner
+than one after the other on two cores. Outputs get their names when the whole run succeeded; on an
+error or Ctrl-C they are removed.
 """
 
 from __future__ import annotations
@@ -21,85 +21,99 @@ from time import monotonic_ns
 from trocar.contract.errors import SourceError
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.counters import Counts, Summary
-from trocar.runtime.pipeline.frame_processor import Analyser, Outputs
-from trocar.runtime.pipeline.queues import Channel
-from trocar.runtime.sinks.base import Shot, Sink, StreamInfo
+from trocar.runtime.pipeline.frame_processor import FrameProcessor, Outputs
+from trocar.runtime.pipeline.queues import BoundedQueue
+from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
 from trocar.runtime.sources.base import Frame, Source
 from trocar.runtime.telemetry.latency import Stages
 
-DEPTH = 3
-"""Frames that may wait between two threads: enough to overlap, too few to matter in memory."""
-
+QUEUE_LENGTH = 3
+"""Frames that may wait between two threads: enough to overlap, few enough for memory."""
 
 Progress = Callable[[Counts, "int | None"], None]
+"""Called with the counts so far and the number of frames, where it is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LosslessOptions:
+    """How a file is run.
+
+    Attributes:
+        workers: Frames that may be in the model at once, 1 or more.
+        realtime: Whether each frame waits for its time, as if the file were a camera.
+        max_frames: Frames after which the run ends; ``None`` reads all.
+    """
+
+    workers: int = 1
+    realtime: bool = False
+    max_frames: int | None = None
+
+
+DEFAULTS = LosslessOptions()
 
 
 @dataclass
 class _Run:
     """State that the three threads share."""
 
-    frames: Channel[Frame] = field(default_factory=lambda: Channel(DEPTH))
-    shots: Channel[Shot] = field(default_factory=lambda: Channel(DEPTH))
+    frames: BoundedQueue[Frame] = field(default_factory=lambda: BoundedQueue(QUEUE_LENGTH))
+    events: BoundedQueue[FrameEvent] = field(default_factory=lambda: BoundedQueue(QUEUE_LENGTH))
     counts: Counts = field(default_factory=Counts)
-    fault: BaseException | None = None
+    error: BaseException | None = None
     opened: bool = False
     size: tuple[int, int] = (0, 0)
 
     def fail(self, error: BaseException) -> None:
-        """The first fault is the one that counts; everybody is woken."""
-        if self.fault is None:
-            self.fault = error
+        """Stores the first error and wakes all threads."""
+        if self.error is None:
+            self.error = error
         self.frames.stop()
-        self.shots.stop()
+        self.events.stop()
 
 
 def run_lossless(
-    analyser: Analyser,
+    processor: FrameProcessor,
     source: Source,
-    sinks: Sequence[Sink],
     *,
+    sinks: Sequence[Sink],
     painter: Painter,
-    workers: int = 1,
-    paced: bool = False,
+    options: LosslessOptions = DEFAULTS,
     progress: Progress | None = None,
-    limit: int | None = None,
 ) -> Summary:
-    """Runs every frame through the model and writes what is found.
+    """Runs every frame through the model and writes the results.
 
     Args:
-        analyser: What makes results.
-        source: Closed at the end, whatever happens.
-        sinks: Committed together when all went well, discarded otherwise.
-        painter: Draws pictures for sinks that want them.
-        workers: Frames that may be in the model at once.
-        paced: Hold frames back until their time, as if the file were live.
+        processor: Makes results.
+        source: Closed at the end in every case.
+        sinks: Committed together when all succeeded, discarded otherwise.
+        painter: Draws overlays for the sinks that ask for them.
+        options: Workers, pace and number of frames.
         progress: Called after each result.
-        limit: Stop after so many frames.
 
     Raises:
-        SourceError: The source is broken, or its frames change size.
+        SourceError: The source cannot be decoded, or its frames change size.
         SinkError: An output cannot be written.
-        KeyboardInterrupt: The user stopped it.
+        KeyboardInterrupt: The user stopped the run.
     """
     run = _Run()
     started = monotonic_ns()
     reader = threading.Thread(
         target=_read,
-        args=(run, source, analyser.stages, paced, limit),
+        args=(run, source, processor.stages, options),
         name="trocar-read",
         daemon=True,
     )
     writer = threading.Thread(
-        target=_write, args=(run, source, sinks, analyser.stages), name="trocar-write", daemon=True
+        target=_write, args=(run, source, sinks, processor.stages), name="trocar-write", daemon=True
     )
     reader.start()
     writer.start()
     try:
-        _infer(run, analyser, painter, workers, source.total, progress)
-        run.shots.close()
+        _infer(run, processor, painter, options.workers, source.total, progress)
+        run.events.close()
         writer.join()
-        if run.fault is not None:
-            raise run.fault
+        if run.error is not None:
+            raise run.error
         seconds = (monotonic_ns() - started) / 1e9
         for sink in sinks:
             sink.close()
@@ -115,10 +129,10 @@ def run_lossless(
         run.frames.stop()
         source.close()
         reader.join(timeout=10)
-    return Summary(counts=run.counts, seconds=seconds, stages=analyser.stages, size=run.size)
+    return Summary(counts=run.counts, seconds=seconds, stages=processor.stages, size=run.size)
 
 
-def _read(run: _Run, source: Source, stages: Stages, paced: bool, limit: int | None) -> None:
+def _read(run: _Run, source: Source, stages: Stages, options: LosslessOptions) -> None:
     try:
         begun = monotonic_ns()
         for frame in source.frames():
@@ -134,9 +148,9 @@ def _read(run: _Run, source: Source, stages: Stages, paced: bool, limit: int | N
                 )
             run.counts.read += 1
             stages.record("decode", frame.decode_ms)
-            if paced:
+            if options.realtime:
                 time.sleep(max(0.0, frame.time - (monotonic_ns() - begun) / 1e9))
-            if not run.frames.put(frame) or run.counts.read == limit:
+            if not run.frames.put(frame) or run.counts.read == options.max_frames:
                 break
         run.frames.close()
     except BaseException as error:
@@ -145,36 +159,36 @@ def _read(run: _Run, source: Source, stages: Stages, paced: bool, limit: int | N
 
 def _infer(
     run: _Run,
-    analyser: Analyser,
+    processor: FrameProcessor,
     painter: Painter,
     workers: int,
     total: int | None,
     progress: Progress | None,
 ) -> None:
-    """Keeps ``workers`` frames in the model; what needs order (tracking …) happens in order."""
-    ahead: deque[tuple[Frame, Future[tuple[Outputs, float]]]] = deque()
+    """Keeps ``workers`` frames in the model; steps that need order (tracking) run in order."""
+    pending: deque[tuple[Frame, Future[tuple[Outputs, float]]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="trocar-infer")
     try:
-        while run.fault is None:
+        while run.error is None:
             waited = monotonic_ns()
-            over = run.frames.over
+            exhausted = run.frames.exhausted
             # The timeout lets Ctrl-C through: Python delivers signals between waits.
-            frame = None if over else run.frames.get(timeout=0.5)
+            frame = None if exhausted else run.frames.get(timeout=0.5)
             if frame is not None:
-                analyser.stages.record("wait", (monotonic_ns() - waited) / 1e6)
-                ahead.append((frame, pool.submit(analyser.infer, frame)))
-            elif not over:
+                processor.stages.record("wait", (monotonic_ns() - waited) / 1e6)
+                pending.append((frame, pool.submit(processor.infer, frame)))
+            elif not exhausted:
                 continue
-            if len(ahead) > workers or (over and ahead):
-                first, future = ahead.popleft()
+            if len(pending) > workers or (exhausted and pending):
+                oldest, future = pending.popleft()
                 outputs, infer_ms = future.result()
-                result = analyser.finish(first, outputs, infer_ms=infer_ms)
+                result = processor.postprocess(oldest, outputs, infer_ms=infer_ms)
                 run.counts.processed += 1
-                if not run.shots.put(Shot(frame=first, result=result, painter=painter)):
+                if not run.events.put(FrameEvent(frame=oldest, result=result, painter=painter)):
                     return
                 if progress is not None:
                     progress(run.counts, total)
-            elif over:
+            elif exhausted:
                 return
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -182,7 +196,7 @@ def _infer(
 
 def _write(run: _Run, source: Source, sinks: Sequence[Sink], stages: Stages) -> None:
     try:
-        while (shot := run.shots.get()) is not None:
+        while (event := run.events.get()) is not None:
             if not run.opened:
                 info = StreamInfo(name=source.name, size=run.size, fps=source.fps or 25.0)
                 for sink in sinks:
@@ -190,13 +204,13 @@ def _write(run: _Run, source: Source, sinks: Sequence[Sink], stages: Stages) -> 
                 run.opened = True
             started = monotonic_ns()
             for sink in sinks:
-                sink.write(shot)
+                sink.write(event)
             done = monotonic_ns()
-            if shot.draw_ms:
-                stages.record("draw", shot.draw_ms)
+            if event.draw_ms:
+                stages.record("draw", event.draw_ms)
             if sinks:
-                stages.record("sink", (done - started) / 1e6 - shot.draw_ms)
-            stages.record("total", (done - shot.frame.captured_ns) / 1e6)
+                stages.record("sink", (done - started) / 1e6 - event.draw_ms)
+            stages.record("total", (done - event.frame.captured_ns) / 1e6)
             run.counts.written += 1
     except BaseException as error:
         run.fail(error)

@@ -1,8 +1,10 @@
-"""What threads hand frames through: a bounded channel that keeps all, a mailbox that keeps one.
+"""What threads exchange frames through: a bounded queue, and two that keep the newest item only.
 
-    mailbox = Mailbox(); dropped = mailbox.put(frame); frame = mailbox.get()
+    latest = LatestValue[int]()
+    dropped = latest.put(1)
+    item = latest.get(timeout=0.5)
 
-Both can be closed (what is inside is still taken out) and stopped (nobody waits any longer).
+``close()`` ends the writing: what a queue holds can still be taken. ``stop()`` drops it as well.
 """
 
 from __future__ import annotations
@@ -14,8 +16,12 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Channel(Generic[T]):
-    """A first-in, first-out channel of bounded length: the writer waits for the reader."""
+class BoundedQueue(Generic[T]):
+    """A first-in, first-out queue of bounded length: the writer waits for the reader.
+
+    Args:
+        capacity: Items that it holds at most.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._items: deque[T] = deque()
@@ -25,7 +31,7 @@ class Channel(Generic[T]):
         self._stopped = False
 
     def put(self, item: T) -> bool:
-        """Waits for room and adds an item; false when the channel was closed or stopped."""
+        """Waits until there is space and adds an item; false when the queue is closed."""
         with self._changed:
             while len(self._items) >= self._capacity and not (self._closed or self._stopped):
                 self._changed.wait()
@@ -36,7 +42,7 @@ class Channel(Generic[T]):
             return True
 
     def offer(self, item: T) -> bool:
-        """Adds an item if there is room now; never waits."""
+        """Adds an item without waiting; false when the queue is full or closed."""
         with self._changed:
             if self._closed or self._stopped or len(self._items) >= self._capacity:
                 return False
@@ -59,21 +65,21 @@ class Channel(Generic[T]):
             return item
 
     def close(self) -> None:
-        """Nothing more will be put; what is inside can still be taken."""
+        """Ends the writing; the items that are queued can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Everybody who waits comes back with nothing; what is inside is dropped."""
+        """Ends reading and writing; the items that are queued are dropped."""
         with self._changed:
             self._stopped = True
             self._items.clear()
             self._changed.notify_all()
 
     @property
-    def over(self) -> bool:
-        """Whether nothing will ever come out again."""
+    def exhausted(self) -> bool:
+        """Whether no item will come out of it any more."""
         with self._changed:
             return self._stopped or (self._closed and not self._items)
 
@@ -82,8 +88,8 @@ class Channel(Generic[T]):
             return len(self._items)
 
 
-class Mailbox(Generic[T]):
-    """Room for one item: a newer one takes the place of one that nobody took."""
+class LatestValue(Generic[T]):
+    """Holds one item: a newer one replaces an older one that was not taken."""
 
     def __init__(self) -> None:
         self._item: T | None = None
@@ -91,7 +97,7 @@ class Mailbox(Generic[T]):
         self._closed = False
 
     def put(self, item: T) -> T | None:
-        """Leaves an item, never waits; gives the item that was dropped for it, if any."""
+        """Stores an item without waiting; returns the item that it replaced, if any."""
         with self._changed:
             if self._closed:
                 return item
@@ -109,20 +115,24 @@ class Mailbox(Generic[T]):
             return item
 
     def close(self) -> None:
-        """Nothing more will be put; whoever waits comes back."""
+        """Ends the writing and wakes the reader."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     @property
-    def over(self) -> bool:
-        """Whether nothing will ever come out again."""
+    def exhausted(self) -> bool:
+        """Whether no item will come out of it any more."""
         with self._changed:
             return self._closed and self._item is None
 
 
-class Board(Generic[T]):
-    """One mailbox a stream, and one reader that takes what is new of all of them, in turn."""
+class LatestPerStream(Generic[T]):
+    """Holds the newest item of each stream for one reader, which takes streams in turn.
+
+    Args:
+        streams: Number of streams.
+    """
 
     def __init__(self, streams: int) -> None:
         self._items: dict[int, T] = {}
@@ -132,29 +142,34 @@ class Board(Generic[T]):
         self._closed = False
 
     def put(self, stream: int, item: T) -> T | None:
-        """Leaves an item, never waits; gives the item that was dropped for it, if any."""
+        """Stores an item without waiting; returns the item that it replaced, if any."""
         with self._changed:
             dropped = self._items.get(stream)
             self._items[stream] = item
             self._changed.notify_all()
             return dropped
 
-    def take(self, limit: int, timeout: float) -> list[tuple[int, T]]:
-        """Waits for news; gives at most ``limit`` of them, starting after the stream served last.
+    def take(self, max_items: int, timeout: float) -> list[tuple[int, T]]:
+        """Waits for an item; returns new items with their stream's number.
 
-        So a stream that is always new cannot keep the others waiting.
+        The order starts after the stream that was served last, so that a stream which always has a
+        new item does not keep the others waiting.
+
+        Args:
+            max_items: Items to return at most.
+            timeout: Seconds after which an empty list is returned.
         """
         with self._changed:
             if not self._items and not self._closed:
                 self._changed.wait(timeout)
             order = [(self._next + i) % self._streams for i in range(self._streams)]
-            chosen = [i for i in order if i in self._items][:limit]
+            chosen = [i for i in order if i in self._items][:max_items]
             if chosen:
                 self._next = (chosen[-1] + 1) % self._streams
             return [(i, self._items.pop(i)) for i in chosen]
 
     def close(self) -> None:
-        """Whoever waits comes back."""
+        """Wakes the reader."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,1 +1,1 @@
-"""Where results go: JSON lines, CSV, pictures, video."""
+"""Where results go: JSON lines, CSV, PNG folders, video, a Python function."""

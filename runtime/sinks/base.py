@@ -1,11 +1,14 @@
-"""Where results go: the protocol of sinks, and files that take their name when they are whole.
+"""The protocol of sinks, and what a sink receives for each frame.
 
-    sink.open(info); sink.write(shot); sink.close(); sink.commit()
+    sink.open(info)
+    sink.write(event)
+    sink.close()
+    sink.commit()
 
-The sinks themselves: `records` (JSON lines, CSV, pictures, callback) and `encode` (video).
+The sinks themselves: `records` (JSON lines, CSV, PNG folders, callback) and `video`.
 
-A file is written under a temporary name and takes its own when all sinks are done, unless it is
-``direct``: a live recording has its name from the start, for it must outlive a crash.
+A file is written under a temporary name and gets its own when all sinks have succeeded, unless it
+is ``direct``: a live recording has its name from the start, so that it survives a crash.
 """
 
 from __future__ import annotations
@@ -25,12 +28,12 @@ from trocar.runtime.sources.base import Frame
 
 @dataclass(frozen=True, kw_only=True)
 class StreamInfo:
-    """What a sink should know before the first frame.
+    """What a sink knows before the first frame.
 
     Attributes:
-        name: Of the source.
+        name: Name of the source.
         size: ``(height, width)`` of the first frame.
-        fps: Nominal frames per second.
+        fps: Nominal frames a second.
     """
 
     name: str
@@ -39,18 +42,18 @@ class StreamInfo:
 
 
 @dataclass(eq=False)
-class Shot:
-    """One frame on its way to the sinks.
+class FrameEvent:
+    """One frame with its result, as sinks receive it.
 
     Attributes:
         frame: The frame.
-        result: What is known: of this frame, or (live) of the newest one that is finished.
-        fresh: Whether no earlier shot carried this result.
-        painter: Draws the picture when somebody first asks for it.
-        status: Line for the bottom of the picture.
-        alarm: Whether that line is a warning.
-        visible: Whether the result is drawn; false when it is too old to be shown.
-        draw_ms: What drawing took; 0 while nobody asked.
+        result: Of this frame, or (live) the newest result that is finished.
+        fresh: Whether no earlier event carried this result.
+        painter: Draws the overlay when a sink first asks for it.
+        status: Text at the bottom of the overlay.
+        alarm: Whether that text is a warning.
+        visible: Whether the result is drawn; false when it is too old.
+        draw_ms: Milliseconds that drawing took; 0 while no sink has asked for the overlay.
     """
 
     frame: Frame
@@ -61,56 +64,56 @@ class Shot:
     alarm: bool = False
     visible: bool = True
     draw_ms: float = 0.0
-    _picture: NDArray[np.uint8] | None = None
+    _overlay: NDArray[np.uint8] | None = None
     _lock: Lock = field(default_factory=Lock)
 
-    def picture(self) -> NDArray[np.uint8]:
-        """The frame with what was found drawn on it; drawn once, however many sinks ask."""
+    def overlay(self) -> NDArray[np.uint8]:
+        """The frame with its result drawn on it, ``[H, W, 3]`` uint8 RGB; drawn once."""
         with self._lock:
-            if self._picture is None:
+            if self._overlay is None:
                 started = monotonic_ns()
-                self._picture = self.painter.draw(
+                self._overlay = self.painter.draw(
                     self.frame.image,
                     self.result if self.visible else None,
                     status=self.status,
                     alarm=self.alarm,
                 )
                 self.draw_ms = (monotonic_ns() - started) / 1e6
-            return self._picture
+            return self._overlay
 
 
 class Sink(Protocol):
     """What a pipeline needs of a sink. Calls come from one thread.
 
     Attributes:
-        name: For people; holds no password.
-        pictures: Whether it wants every shot, or only those with a fresh result.
+        name: Name for messages; holds no password.
+        wants_every_frame: Whether it gets an event for every frame, or only for fresh results.
     """
 
     @property
     def name(self) -> str:
-        """Name for people."""
+        """Name for messages."""
         ...
 
     @property
-    def pictures(self) -> bool:
-        """Whether it wants every shot."""
+    def wants_every_frame(self) -> bool:
+        """Whether it gets an event for every frame."""
         ...
 
     def open(self, info: StreamInfo) -> None:
-        """Makes ready; raises `SinkError` or `OutputExistsError`."""
+        """Prepares the output; raises `SinkError` or `OutputExistsError`."""
         ...
 
-    def write(self, shot: Shot) -> None:
-        """Takes one shot; raises `SinkError`."""
+    def write(self, event: FrameEvent) -> None:
+        """Takes one event; raises `SinkError`."""
         ...
 
     def close(self) -> None:
-        """Flushes; raises `SinkError` when what was written is not whole."""
+        """Flushes; raises `SinkError` when the output is incomplete."""
         ...
 
     def commit(self) -> None:
-        """Puts the output in its place, after `close`."""
+        """Gives the output its final name, after `close`."""
         ...
 
     def discard(self) -> None:

@@ -1,4 +1,9 @@
-"""Output files that are whole or absent."""
+"""Output files that are published atomically: complete under their names, or absent.
+
+file = AtomicFile(Path("out.jsonl"), overwrite=False, direct=False)
+file.prepare().write_bytes(b"...")
+file.commit()
+"""
 
 from __future__ import annotations
 
@@ -10,21 +15,30 @@ from pathlib import Path
 from trocar.contract.errors import OutputExistsError, SinkError
 
 
-class PartFile:
-    """A file that takes its name when it is whole."""
+class AtomicFile:
+    """A file that is written under a temporary name and renamed when it is complete.
+
+    Args:
+        path: Its final name.
+        overwrite: Whether an existing file is replaced.
+        direct: Whether it is written under its final name from the start.
+
+    Attributes:
+        temporary: The name under which it is written, after `prepare`.
+    """
 
     def __init__(self, path: Path, *, overwrite: bool, direct: bool) -> None:
         self.path = path
         self.overwrite = overwrite
         self.direct = direct
-        self.part = path
+        self.temporary = path
 
     def prepare(self) -> Path:
-        """Makes the folder and gives the name to write under.
+        """Makes the folder and returns the name under which to write.
 
         Raises:
-            OutputExistsError: The file is there and may not be replaced.
-            SinkError: The folder cannot be made.
+            OutputExistsError: The file exists and may not be replaced.
+            SinkError: The folder or the temporary file cannot be made.
         """
         check_free(self.path, overwrite=self.overwrite)
         try:
@@ -36,13 +50,13 @@ class PartFile:
                 )
                 os.close(handle)
                 os.chmod(name, 0o644)
-                self.part = Path(name)
+                self.temporary = Path(name)
         except OSError as error:
             raise sink_error(self.path, error) from error
-        return self.part
+        return self.temporary
 
     def commit(self) -> None:
-        """Gives the file its name.
+        """Gives the file its final name.
 
         Raises:
             SinkError: It cannot be renamed.
@@ -50,19 +64,19 @@ class PartFile:
         if self.direct:
             return
         try:
-            os.replace(self.part, self.path)
+            os.replace(self.temporary, self.path)
         except OSError as error:
             raise sink_error(self.path, error) from error
 
     def discard(self) -> None:
-        """Removes what was written under the temporary name; a direct file stays."""
-        if not self.direct and self.part != self.path:
+        """Removes the temporary file; a direct file stays."""
+        if not self.direct and self.temporary != self.path:
             with contextlib.suppress(OSError):
-                self.part.unlink()
+                self.temporary.unlink()
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Refuses an output that is there already.
+    """Refuses an output that exists already.
 
     Raises:
         OutputExistsError: It exists and may not be replaced, or is a folder.
@@ -76,8 +90,9 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 
 def sink_error(path: object, error: BaseException) -> SinkError:
-    """Words for what the system said about an output."""
+    """The `SinkError` for what the operating system reported about an output."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return SinkError(
-        f"cannot write {path}: {text}", remedy="free space, mend permissions or choose another disk"
+        f"cannot write {path}: {text}",
+        remedy="free disk space, correct the permissions or choose another disk",
     )

@@ -1,7 +1,7 @@
-"""Sinks for records: JSON lines, CSV, folders of pictures, a function of yours.
+"""Sinks for records: JSON lines, CSV, folders of PNG images, a Python function.
 
 sink = JsonLines(Path("out.jsonl"))
-sink.open(info)
+sink.open(StreamInfo(name="clip", size=(1080, 1920), fps=25.0))
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import cv2
-
 from trocar.contract.errors import OutputExistsError
-from trocar.runtime.sinks.base import Shot, StreamInfo
-from trocar.runtime.sinks.files import PartFile, sink_error
+from trocar.contract.label_maps import enlarge
+from trocar.contract.pictures import encode_picture
+from trocar.runtime.sinks.base import FrameEvent, StreamInfo
+from trocar.runtime.sinks.files import AtomicFile, sink_error
 
 
 class _TextFile:
-    """What JSON lines and CSV have in common."""
+    """Common part of JSON lines and CSV."""
 
-    pictures = False
+    wants_every_frame = False
 
     def __init__(self, path: Path, *, overwrite: bool = False, direct: bool = False) -> None:
         self.name = str(path)
-        self._part = PartFile(path, overwrite=overwrite, direct=direct)
+        self._output = AtomicFile(path, overwrite=overwrite, direct=direct)
         self._file: TextIO | None = None
 
     def open(self, info: StreamInfo) -> None:
         """Opens the file."""
         try:
-            # A direct file is written line by line, so that a crash costs no line.
-            self._file = self._part.prepare().open(
-                "w", encoding="utf-8", newline="\n", buffering=1 if self._part.direct else -1
+            # A direct file is written line by line, so that a crash loses no line.
+            self._file = self._output.prepare().open(
+                "w", encoding="utf-8", newline="\n", buffering=1 if self._output.direct else -1
             )
         except OSError as error:
             raise sink_error(self.name, error) from error
@@ -52,34 +52,34 @@ class _TextFile:
             raise sink_error(self.name, error) from error
 
     def close(self) -> None:
-        """Flushes to the disk."""
+        """Flushes to disk."""
         if self._file is None:
             return
         with self._writing() as file:
             file.flush()
-            if not self._part.direct:
+            if not self._output.direct:
                 os.fsync(file.fileno())
             file.close()
 
     def commit(self) -> None:
-        """Gives the file its name."""
-        self._part.commit()
+        """Gives the file its final name."""
+        self._output.commit()
 
     def discard(self) -> None:
         """Removes the unfinished file."""
         if self._file is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._file.close()
-        self._part.discard()
+        self._output.discard()
 
 
 class JsonLines(_TextFile):
-    """One JSON object a result; the fields stand in ``docs/results-schema.md``."""
+    """One JSON object for each result; ``docs/results-schema.md`` describes the fields."""
 
-    def write(self, shot: Shot) -> None:
+    def write(self, event: FrameEvent) -> None:
         """Writes one line."""
-        if shot.result is not None:
-            line = json.dumps(shot.result.to_dict(), ensure_ascii=False, separators=(",", ":"))
+        if event.result is not None:
+            line = json.dumps(event.result.to_dict(), ensure_ascii=False, separators=(",", ":"))
             with self._writing() as file:
                 file.write(line + "\n")
 
@@ -92,26 +92,26 @@ CSV_COLUMNS = (
 
 
 class Csv(_TextFile):
-    """One row an instrument."""
+    """One row for each instrument."""
 
     def open(self, info: StreamInfo) -> None:
-        """Opens the file and writes the head."""
+        """Opens the file and writes the header."""
         super().open(info)
         with self._writing() as file:
             csv.writer(file, lineterminator="\n").writerow(CSV_COLUMNS)
 
-    def write(self, shot: Shot) -> None:
+    def write(self, event: FrameEvent) -> None:
         """Writes the rows of one result."""
-        if shot.result is None:
+        if event.result is None:
             return
         with self._writing() as file:
             writer = csv.writer(file, lineterminator="\n")
-            for instrument in shot.result.to_dict()["instruments"]:
+            for instrument in event.result.to_dict()["instruments"]:
                 tips: list[Any] = [v for tip in instrument["tips"] for v in tip]
                 writer.writerow(
                     [
-                        shot.result.frame_id,
-                        round(shot.result.time, 6),
+                        event.result.frame_id,
+                        round(event.result.time, 6),
                         instrument["class_id"],
                         instrument["class"],
                         instrument.get("track_id", ""),
@@ -127,16 +127,21 @@ class Csv(_TextFile):
                 )
 
 
-class Pictures:
-    """A folder with one picture a frame: overlays, or label maps at frame size.
+class PngFolder:
+    """A folder with one PNG for each frame: overlays, or label maps at frame size.
 
-    Label maps are single-channel PNG whose grey value is the class id; the label map of the
-    network is enlarged by nearest neighbour.
+    A label map is a single-channel PNG whose grey value is the class id. It is enlarged from
+    network size by nearest neighbour.
+
+    Args:
+        path: The folder.
+        masks: Whether label maps are written instead of overlays.
+        overwrite: Whether a folder that is not empty is replaced.
     """
 
     def __init__(self, path: Path, *, masks: bool = False, overwrite: bool = False) -> None:
         self.name = str(path)
-        self.pictures = not masks
+        self.wants_every_frame = not masks
         self._path = path
         self._masks = masks
         self._overwrite = overwrite
@@ -160,30 +165,27 @@ class Pictures:
         except OSError as error:
             raise sink_error(self._path, error) from error
 
-    def write(self, shot: Shot) -> None:
-        """Writes one picture."""
+    def write(self, event: FrameEvent) -> None:
+        """Writes one PNG."""
         assert self._folder is not None, "open it first"
         if self._masks:
-            labels = None if shot.result is None else shot.result.labels
+            labels = None if event.result is None else event.result.labels
             if labels is None:
                 return
-            height, width = shot.frame.image.shape[:2]
-            image = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+            image = enlarge(labels, (event.frame.image.shape[0], event.frame.image.shape[1]))
         else:
-            image = cv2.cvtColor(shot.picture(), cv2.COLOR_RGB2BGR)
-        file = self._folder / f"{shot.frame.index:06d}.png"
+            image = event.overlay()
+        file = self._folder / f"{event.frame.index:06d}.png"
         try:
-            good, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-            assert good
-            file.write_bytes(data.tobytes())
+            file.write_bytes(encode_picture(image, ".png", compression=1))
         except OSError as error:
             raise sink_error(file, error) from error
 
     def close(self) -> None:
-        """Nothing is left to flush."""
+        """Does nothing: nothing is buffered."""
 
     def commit(self) -> None:
-        """Gives the folder its name."""
+        """Gives the folder its final name."""
         assert self._folder is not None, "open it first"
         try:
             if self._path.is_dir():
@@ -199,27 +201,37 @@ class Pictures:
 
 
 class Callback:
-    """Hands every shot (or only fresh results) to a function."""
+    """Passes every event (or only fresh results) to a function.
+
+    Args:
+        function: Called from the sink's thread.
+        every_frame: Whether it is called for every frame, or only for fresh results.
+        name: Name for messages.
+    """
 
     def __init__(
-        self, function: Callable[[Shot], None], *, pictures: bool = True, name: str = "callback"
+        self,
+        function: Callable[[FrameEvent], None],
+        *,
+        every_frame: bool = True,
+        name: str = "callback",
     ) -> None:
         self.name = name
-        self.pictures = pictures
+        self.wants_every_frame = every_frame
         self._function = function
 
     def open(self, info: StreamInfo) -> None:
-        """Nothing is to be made ready."""
+        """Does nothing: a function needs no preparation."""
 
-    def write(self, shot: Shot) -> None:
+    def write(self, event: FrameEvent) -> None:
         """Calls the function."""
-        self._function(shot)
+        self._function(event)
 
     def close(self) -> None:
-        """Nothing is left to flush."""
+        """Does nothing: nothing is buffered."""
 
     def commit(self) -> None:
-        """Nothing is to be put in place."""
+        """Does nothing: a function has no output to publish."""
 
     def discard(self) -> None:
-        """Nothing is to be removed."""
+        """Does nothing: a function has no output to remove."""

@@ -1,8 +1,9 @@
 """Overlay video: H.264 into MP4 files, live recordings that survive a crash, UDP and RTSP out.
 
-    sink = VideoSink("out.mp4"); sink.open(info); sink.write(shot); sink.close(); sink.commit()
+    sink = VideoSink("out.mp4")
+    sink.open(StreamInfo(name="clip", size=(1080, 1920), fps=25.0))
 
-PyAV's wheel carries libx264, which is under the GPL: mind that when you ship it.
+PyAV's wheel contains libx264, which is under the GPL: this matters when you ship it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import SinkError
-from trocar.runtime.sinks.base import Shot, StreamInfo
-from trocar.runtime.sinks.files import PartFile, sink_error
+from trocar.runtime.sinks.base import FrameEvent, StreamInfo
+from trocar.runtime.sinks.files import AtomicFile, sink_error
 from trocar.runtime.sources.base import is_stream, redacted
 
 _CLOCK = 90_000
@@ -33,9 +34,9 @@ class EncodeOptions:
 
     Attributes:
         codec: FFmpeg encoder, e.g. ``libx264`` or ``h264_nvenc``.
-        preset: Speed of libx264.
-        quality: Constant rate factor of libx264, 0 (lossless) .. 51.
-        threads: Encoder threads; 0 lets it choose.
+        preset: Speed preset of libx264.
+        quality: Constant rate factor of libx264, 0 (lossless) to 51.
+        threads: Encoder threads; 0 lets the encoder choose.
     """
 
     codec: str = "libx264"
@@ -48,59 +49,64 @@ DEFAULTS = EncodeOptions()
 
 
 class VideoSink:
-    """Encodes pictures into a file or onto the network.
+    """Encodes overlays into a file or onto the network.
 
-    A ``live`` file is a fragmented MP4 under its final name: what was written up to the last
-    fragment (half a second) plays, whatever happens to the process.
+    Args:
+        address: A file, or an address such as ``udp://…``.
+        options: How the video is encoded.
+        overwrite: Whether an existing file is replaced.
+        live: Whether a file is a fragmented MP4 under its final name: after a crash it plays up to
+            the last fragment (half a second).
     """
 
-    pictures = True
+    wants_every_frame = True
 
     def __init__(
         self,
-        place: str | Path,
+        address: str | Path,
         *,
         options: EncodeOptions = DEFAULTS,
         overwrite: bool = False,
         live: bool = False,
     ) -> None:
-        self._place = str(place)
-        self.name = redacted(self._place)
+        self._address = str(address)
+        self.name = redacted(self._address)
         self._options = options
         self._live = live
-        self._network = is_stream(self._place)
-        self._part = (
-            None if self._network else PartFile(Path(self._place), overwrite=overwrite, direct=live)
+        self._network = is_stream(self._address)
+        self._output = (
+            None
+            if self._network
+            else AtomicFile(Path(self._address), overwrite=overwrite, direct=live)
         )
         self._container: Any = None
         self._stream: Any = None
         self._size = (0, 0)
         self._last = -1
-        self._canvas: NDArray[np.uint8] | None = None
 
     def open(self, info: StreamInfo) -> None:
         """Opens the file and the encoder.
 
         Raises:
-            OutputExistsError: The file is there and may not be replaced.
-            SinkError: The file, the network or the encoder cannot be had.
+            OutputExistsError: The file exists and may not be replaced.
+            SinkError: The file, the network or the encoder is not available.
         """
-        target = self._place if self._part is None else str(self._part.prepare())
+        target = self._address if self._output is None else str(self._output.prepare())
         # 4:2:0 has one colour sample for two by two pixels: odd sizes grow by one.
         self._size = (info.size[0] + info.size[0] % 2, info.size[1] + info.size[1] % 2)
-        mp4 = Path(self._place).suffix.lower() in {".mp4", ".m4v", ".mov"} and not self._network
-        settings = {"rtsp_transport": "tcp"} if self._place.startswith("rtsp") else {}
+        mp4 = Path(self._address).suffix.lower() in {".mp4", ".m4v", ".mov"} and not self._network
+        settings = {"rtsp_transport": "tcp"} if self._address.startswith("rtsp") else {}
         if mp4:
             flags = "frag_keyframe+empty_moov+default_base_moof" if self._live else "faststart"
             settings["movflags"] = flags
             if self._live:
-                # What is encoded is on the disk, not in a buffer that dies with the process.
+                # What is encoded is on disk at once, not in a buffer that a crash would lose.
                 settings["flush_packets"] = "1"
         try:
             self._container = av.open(
                 target,
                 "w",
-                format=_FORMATS.get(self._place.partition(":")[0]) if self._network else None,
+                format=_FORMATS.get(self._address.partition(":")[0]) if self._network else None,
                 container_options=settings,
             )
             self._stream = self._add_stream(info)
@@ -121,31 +127,32 @@ class VideoSink:
         except (av.codec.codec.UnknownCodecError, ValueError) as error:
             raise SinkError(
                 f"this build of FFmpeg has no encoder {options.codec!r}",
-                remedy="libx264 is in PyAV's wheel; h264_nvenc needs an NVIDIA GPU",
+                remedy="use libx264, which PyAV's wheel contains, or h264_nvenc on an NVIDIA GPU",
             ) from error
         stream.height, stream.width = self._size
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.time_base = Fraction(1, _CLOCK)
         context.thread_count = options.threads
-        # OpenCV converts by BT.601, studio range; say so, or players guess BT.709 above 576 lines.
+        # OpenCV converts by BT.601, studio range. Without these tags players assume BT.709 above
+        # 576 lines.
         context.colorspace = 5
         context.color_primaries = 1
         context.color_trc = 1
         context.color_range = 1
         if self._live:
-            # A fragment ends at a key frame: one every half second bounds what a crash costs.
+            # A fragment ends at a key frame: one every half second limits what a crash loses.
             context.gop_size = max(1, round(info.fps / 2))
         return stream
 
-    def write(self, shot: Shot) -> None:
-        """Encodes one picture.
+    def write(self, event: FrameEvent) -> None:
+        """Encodes one overlay.
 
         Raises:
             SinkError: The encoder fails or the disk is full.
         """
-        frame = av.VideoFrame.from_numpy_buffer(self._planes(shot.picture()), format="yuv420p")
-        stamp = max(self._last + 1, round(shot.frame.time * _CLOCK))
+        frame = av.VideoFrame.from_numpy_buffer(self._planes(event.overlay()), format="yuv420p")
+        stamp = max(self._last + 1, round(event.frame.time * _CLOCK))
         self._last = stamp
         frame.pts = stamp
         frame.time_base = Fraction(1, _CLOCK)
@@ -168,18 +175,18 @@ class VideoSink:
             raise sink_error(self.name, error) from error
 
     def commit(self) -> None:
-        """Gives the file its name."""
-        if self._part is not None:
-            self._part.commit()
+        """Gives the file its final name."""
+        if self._output is not None:
+            self._output.commit()
 
     def discard(self) -> None:
-        """Removes the unfinished file; a live recording is ended and stays."""
+        """Removes the unfinished file; a live recording is finished and stays."""
         container, self._container = self._container, None
         if container is not None:
             with contextlib.suppress(Exception):
                 container.close()
-        if self._part is not None:
-            self._part.discard()
+        if self._output is not None:
+            self._output.discard()
 
     def _mux(self, frame: Any) -> None:
         try:
@@ -188,27 +195,26 @@ class VideoSink:
         except (av.FFmpegError, OSError) as error:
             raise sink_error(self.name, error) from error
 
-    def _planes(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The picture as planar 4:2:0 of the file's size."""
+    def _planes(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image as planar 4:2:0 of the file's size."""
         height, width = self._size
-        h, w = picture.shape[:2]
-        if (h, w) != (height, width):
-            picture = _fitted(picture, height, width)
-        planes: NDArray[np.uint8] = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+        if image.shape[:2] != (height, width):
+            image = _fitted(image, height, width)
+        planes: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
         return planes
 
 
-def _fitted(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The picture on a canvas of another size: one more row or column, or scaled with bars."""
-    h, w = picture.shape[:2]
+def _fitted(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The image at another size: one row or column more, or scaled with black bars."""
+    h, w = image.shape[:2]
     if 0 <= height - h <= 1 and 0 <= width - w <= 1:
-        grown: NDArray[np.uint8] = cv2.copyMakeBorder(
-            picture, 0, height - h, 0, width - w, cv2.BORDER_REPLICATE
+        padded: NDArray[np.uint8] = cv2.copyMakeBorder(
+            image, 0, height - h, 0, width - w, cv2.BORDER_REPLICATE
         )
-        return grown
-    share = min(height / h, width / w)
-    size = (min(width, max(1, round(w * share))), min(height, max(1, round(h * share))))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return padded
+    scale = min(height / h, width / w)
+    size = (min(width, max(1, round(w * scale))), min(height, max(1, round(h * scale))))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     canvas = np.zeros((height, width, 3), np.uint8)
     y, x = (height - size[1]) // 2, (width - size[0]) // 2
     canvas[y : y + size[1], x : x + size[0]] = small

@@ -1,1 +1,1 @@
-"""Where frames come from: files, folders, cameras, streams, iterators."""
+"""Where frames come from: files, streams, cameras, image folders, Python iterators."""

@@ -1,9 +1,8 @@
-"""Where frames come from: video files, streams, cameras, image folders, iterators, your own.
+"""The protocol of sources, and what a source returns for each frame.
 
-    for frame in open_source("video.mp4").frames():
-        frame.image, frame.time
+    frame = Frame(image=np.zeros((720, 1280, 3), np.uint8), index=0, time=0.0, captured_ns=0)
 
-A capture card needs a class with the attributes and methods of `Source`, nothing more.
+A capture card needs a class with the attributes and methods of `Source`, nothing else.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _FILE_URLS = ("file://",)
+REDACTED = "***"
+"""What `redacted` writes in place of a secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,10 @@ class Frame:
 
     Attributes:
         image: ``[H, W, 3]`` uint8 RGB.
-        index: Counts decoded frames from 0.
+        index: Number of the decoded frame, from 0.
         time: Presentation time in seconds, from the stream where it has one.
         captured_ns: `time.monotonic_ns` when its data reached this process.
-        decode_ms: What decoding and colour conversion took.
+        decode_ms: Milliseconds of decoding and colour conversion.
     """
 
     image: NDArray[np.uint8]
@@ -44,20 +44,20 @@ class Source(Protocol):
     """What a pipeline needs of a source.
 
     Attributes:
-        name: For people; holds no password.
-        fps: Nominal frames per second, ``None`` when unknown.
+        name: Name for messages; holds no password.
+        fps: Nominal frames a second, ``None`` when unknown.
         total: Number of frames, ``None`` when unknown or endless.
-        live: Whether frames come at their own pace and are lost when nobody takes them.
+        live: Whether frames arrive at their own pace and are lost when they are not read.
     """
 
     @property
     def name(self) -> str:
-        """Name for people."""
+        """Name for messages."""
         ...
 
     @property
     def fps(self) -> float | None:
-        """Nominal frames per second."""
+        """Nominal frames a second."""
         ...
 
     @property
@@ -67,15 +67,15 @@ class Source(Protocol):
 
     @property
     def live(self) -> bool:
-        """Whether frames come at their own pace."""
+        """Whether frames arrive at their own pace."""
         ...
 
     def frames(self) -> Iterator[Frame]:
-        """Gives frames in order until the end."""
+        """Returns frames in order until the end."""
         ...
 
     def close(self) -> None:
-        """Stops; a thread that waits in `frames` comes back. May be called twice."""
+        """Stops; a thread that waits in `frames` returns. May be called twice."""
         ...
 
 
@@ -84,13 +84,13 @@ class SourceOptions:
     """How sources are opened.
 
     Attributes:
-        hwaccel: Decode on this kind of hardware: ``cuda``, ``vaapi``, ``qsv`` …; never assumed.
+        hwaccel: Hardware that decodes: ``cuda``, ``vaapi``, ``qsv`` …; ``None`` decodes on the CPU.
         format: Name of the FFmpeg input format, where it cannot be guessed (``v4l2``).
-        timeout_s: How long a stream may be silent.
-        low_latency: Decode for latency rather than throughput.
-        allow_truncated: Take what there is of a file that breaks off.
-        fps: Frames per second of an image folder.
-        options: Passed to FFmpeg as they are.
+        timeout_s: Seconds without data after which a stream counts as lost.
+        low_latency: Whether to decode for latency instead of throughput.
+        allow_truncated: Whether a file that ends before its header says so is accepted.
+        fps: Frames a second of an image folder.
+        options: Passed to FFmpeg unchanged.
     """
 
     hwaccel: str | None = None
@@ -105,17 +105,17 @@ class SourceOptions:
 DEFAULTS = SourceOptions()
 
 
-def is_stream(place: str) -> bool:
-    """Whether a place is a live stream or a camera, not a file."""
-    is_url = bool(_URL.match(place)) and not place.startswith(_FILE_URLS)
-    return is_url or place.startswith("/dev/video")
+def is_stream(address: str) -> bool:
+    """Whether an address is a live stream or a camera, not a file."""
+    is_url = bool(_URL.match(address)) and not address.startswith(_FILE_URLS)
+    return is_url or address.startswith("/dev/video")
 
 
 def redacted(text: str) -> str:
-    """The text without user names, passwords and tokens of the addresses in it."""
-    text = re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]+@", r"\1***@", text)
+    """The text with user names, passwords and tokens of addresses replaced by `REDACTED`."""
+    text = re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]+@", rf"\1{REDACTED}@", text)
     return re.sub(
         r"(?i)([?&;](?:[^=&\s]*(?:token|key|pass|passwd|password|pwd|secret|auth|sig)[^=&\s]*)=)[^&\s:]+",
-        r"\1***",
+        rf"\1{REDACTED}",
         text,
     )

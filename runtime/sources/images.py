@@ -1,4 +1,4 @@
-"""A folder of pictures as a source.
+"""A folder of images as a source.
 
 ImageFolder(Path("frames"), fps=25.0)
 """
@@ -9,16 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic_ns
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from trocar.contract.errors import SourceError
-from trocar.runtime.sources.base import IMAGE_SUFFIXES, Frame
+from trocar.contract.errors import DataError, SourceError
+from trocar.contract.pictures import IMAGE_SUFFIXES, read_image
+from trocar.runtime.sources.base import Frame
 
 
 class ImageFolder:
-    """The images of a folder in the order of their names, or one image."""
+    """The images of a folder in the order of their names, or one image.
+
+    Args:
+        path: A folder, or one image file.
+        fps: Frames a second, for the frames' times.
+
+    Raises:
+        SourceError: The folder contains no images.
+    """
 
     live = False
 
@@ -35,7 +40,7 @@ class ImageFolder:
             self._files = [path]
         if not self._files:
             raise SourceError(
-                f"{path} holds no images",
+                f"{path} contains no images",
                 remedy=f"name a folder with {', '.join(sorted(IMAGE_SUFFIXES))} files, or a video",
             )
         self.total: int | None = len(self._files)
@@ -45,13 +50,16 @@ class ImageFolder:
         """Reads one image after the other.
 
         Raises:
-            SourceError: An image cannot be read; names it.
+            SourceError: An image cannot be read; the message names it.
         """
         for index, file in enumerate(self._files):
             if self._closed:
                 return
             started = monotonic_ns()
-            image = read_image(file)
+            try:
+                image = read_image(file)
+            except DataError as error:
+                raise SourceError(error.message, remedy=error.remedy) from error
             yield Frame(
                 image=image,
                 index=index,
@@ -63,22 +71,3 @@ class ImageFolder:
     def close(self) -> None:
         """Stops."""
         self._closed = True
-
-
-def read_image(file: Path) -> NDArray[np.uint8]:
-    """Reads an image as ``[H, W, 3]`` uint8 RGB, turned as its EXIF data say.
-
-    Raises:
-        SourceError: It is missing or no image.
-    """
-    try:
-        data = np.frombuffer(file.read_bytes(), np.uint8)
-    except OSError as error:
-        raise SourceError(f"cannot read {file}: {error}", remedy="check the path") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise SourceError(
-            f"{file} is no image that can be read", remedy="replace it or take it out of the folder"
-        )
-    rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return rgb

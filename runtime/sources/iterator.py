@@ -1,4 +1,7 @@
-"""Frames of an iterator as a source, and a source played at its own speed."""
+"""Frames from Python as a source, and a file that plays at its own speed.
+
+source = IteratorSource([np.zeros((720, 1280, 3), np.uint8)], fps=25.0)
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,14 @@ from trocar.runtime.sources.base import Frame, Source
 
 
 class IteratorSource:
-    """Frames from Python: any iterable of ``[H, W, 3]`` uint8 RGB arrays."""
+    """Frames from any Python iterable.
+
+    Args:
+        images: ``[H, W, 3]`` uint8 RGB arrays.
+        fps: Frames a second, for the frames' times; ``None`` takes the clock's.
+        name: Name for messages.
+        live: Whether frames arrive at their own pace.
+    """
 
     def __init__(
         self,
@@ -32,21 +42,21 @@ class IteratorSource:
         self._closed = False
 
     def frames(self) -> Iterator[Frame]:
-        """Takes one image after the other; a live source's time is when it was taken.
+        """Takes one image after the other; the time of a live frame is when it was taken.
 
         Raises:
-            ArgumentError: A frame is of the wrong type or shape.
+            ArgumentError: A frame has the wrong type or shape.
         """
         started = monotonic_ns()
         for index, image in enumerate(self._images):
             if self._closed:
                 return
             now = monotonic_ns()
-            paced = self.fps is not None and not self.live
+            nominal = self.fps is not None and not self.live
             yield Frame(
                 image=check_frame(image),
                 index=index,
-                time=index / self.fps if paced and self.fps else (now - started) / 1e9,
+                time=index / self.fps if nominal and self.fps else (now - started) / 1e9,
                 captured_ns=now,
             )
 
@@ -55,8 +65,13 @@ class IteratorSource:
         self._closed = True
 
 
-class Paced:
-    """A file that plays as if it were live: each frame comes at its time."""
+class RealtimeSource:
+    """A file that plays like a camera: each frame comes at its time.
+
+    Args:
+        source: The file.
+        speed: Multiple of its own speed, above 0.
+    """
 
     live = True
 
@@ -68,7 +83,7 @@ class Paced:
         self.total = source.total
 
     def frames(self) -> Iterator[Frame]:
-        """Holds each frame back until its time; its capture is when it is let go."""
+        """Waits until each frame is due; its capture time is the moment when it is passed on."""
         begun: int | None = None
         for frame in self._source.frames():
             due = frame.time / self._speed

@@ -1,8 +1,8 @@
-"""A live source that comes back: opened again, with growing pauses, until it is closed.
+"""A live source that is opened again after it fails, with growing pauses, until it is closed.
 
-    source = Reconnecting(lambda: open_source("rtsp://camera/1"), name="camera")
+    source = ReconnectingSource(lambda: open_source("rtsp://camera/1"), name="camera")
 
-Frame numbers go on where they stopped, and time never runs backwards.
+Frame numbers continue across connections, and time never decreases.
 """
 
 from __future__ import annotations
@@ -11,22 +11,45 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from time import monotonic_ns
+from typing import Protocol
 
 from trocar.contract.errors import SourceError, TrocarError
 from trocar.runtime.sources.base import Frame, Source, redacted
 
-Report = Callable[[str], None]
+
+class ConnectionListener(Protocol):
+    """Is told when a connection is lost and when it is back. Calls come from the reading thread."""
+
+    def connection_lost(self, reason: str) -> None:
+        """The source failed or ended; ``reason`` holds no password."""
+        ...
+
+    def connection_restored(self) -> None:
+        """The first frame after a failure has arrived."""
+        ...
 
 
-class Reconnecting:
+class _NoListener:
+    def connection_lost(self, reason: str) -> None:
+        """Does nothing."""
+
+    def connection_restored(self) -> None:
+        """Does nothing."""
+
+
+class ReconnectingSource:
     """Opens a source again whenever it fails or ends.
 
     Args:
         opener: Opens the source; may raise `SourceError`.
-        name: For people.
-        first_s: Pause before the first new attempt; it doubles with each failure.
-        longest_s: Longest pause.
-        attempts: Failures in a row after which it gives up; ``None``: never.
+        name: Name for messages; passwords in it are replaced.
+        listener: Is told of lost and restored connections; default: none.
+        initial_pause_s: Seconds before the first new attempt; doubled with each failure.
+        max_pause_s: Longest pause in seconds.
+        max_attempts: Failures in a row after which it raises; ``None``: it never does.
+
+    Attributes:
+        reconnects: Attempts to connect again so far.
     """
 
     live = True
@@ -37,27 +60,27 @@ class Reconnecting:
         opener: Callable[[], Source],
         *,
         name: str,
-        first_s: float = 0.25,
-        longest_s: float = 5.0,
-        attempts: int | None = None,
+        listener: ConnectionListener | None = None,
+        initial_pause_s: float = 0.25,
+        max_pause_s: float = 5.0,
+        max_attempts: int | None = None,
     ) -> None:
         self.name = redacted(name)
         self.fps: float | None = None
         self.reconnects = 0
-        self.on_lost: Report = _nobody
-        self.on_back: Report = _nobody
+        self._listener = listener or _NoListener()
         self._opener = opener
-        self._first = first_s
-        self._longest = longest_s
-        self._attempts = attempts
+        self._initial_pause = initial_pause_s
+        self._max_pause = max_pause_s
+        self._max_attempts = max_attempts
         self._stop = threading.Event()
         self._current: Source | None = None
 
     def frames(self) -> Iterator[Frame]:
-        """Gives frames for as long as it is not closed.
+        """Returns frames until it is closed.
 
         Raises:
-            SourceError: ``attempts`` failed in a row.
+            SourceError: More than ``max_attempts`` attempts failed in a row.
         """
         index = 0
         failures = 0
@@ -71,11 +94,11 @@ class Reconnecting:
                 base: float | None = None
                 for frame in self._current.frames():
                     if base is None:
-                        # Time goes on by as much as passed while nothing came.
+                        # Time continues by as much as passed without frames.
                         gap = 0.0 if index == 0 else (monotonic_ns() - wall) / 1e9
                         base = clock + gap - frame.time
                         if failures or index:
-                            self.on_back(f"{self.name} is back")
+                            self._listener.connection_restored()
                         failures = 0
                     clock = max(clock, frame.time + base)
                     wall = monotonic_ns()
@@ -89,23 +112,19 @@ class Reconnecting:
             if self._stop.is_set():
                 return
             failures += 1
-            if self._attempts is not None and failures > self._attempts:
+            if self._max_attempts is not None and failures > self._max_attempts:
                 raise SourceError(
-                    f"{self.name} is gone: {failures} attempts failed; the last said: {reason}",
+                    f"{self.name} is lost: {failures} attempts failed; the last error: {reason}",
                     remedy="check the sender and the network",
                 )
-            pause = min(self._longest, self._first * 2 ** min(failures - 1, 16))
-            self.on_lost(f"{reason}; attempt {failures} in {pause:.2g} s")
+            pause = min(self._max_pause, self._initial_pause * 2 ** min(failures - 1, 16))
+            self._listener.connection_lost(f"{reason}; attempt {failures} in {pause:.2g} s")
             self.reconnects += 1
             self._stop.wait(pause)
 
     def close(self) -> None:
-        """Stops trying."""
+        """Stops; no further attempt is made."""
         self._stop.set()
         current = self._current
         if current is not None:
             current.close()
-
-
-def _nobody(text: str) -> None:
-    """The listener that a source has until somebody listens."""

@@ -1,8 +1,8 @@
-"""Video through PyAV: files, RTSP, HTTP, UDP, V4L2; turned, deinterlaced, converted to RGB.
+"""Video through PyAV: files, RTSP, HTTP, UDP, V4L2; rotated, deinterlaced, converted to RGB.
 
-    source = VideoSource("video.mp4"); next(source.frames()).image
+    frame = next(VideoSource("video.mp4").frames())
 
-Time stamps are the stream's own. Frames are decoded to 8-bit RGB whatever the file holds.
+Time stamps are the stream's own. Frames are decoded to 8-bit RGB from every pixel format.
 """
 
 from __future__ import annotations
@@ -20,15 +20,26 @@ from trocar.runtime.sources.base import DEFAULTS, Frame, SourceOptions, is_strea
 
 
 class VideoSource:
-    """One video stream of a file, a network stream or a camera."""
+    """One video stream of a file, a network stream or a camera.
 
-    def __init__(self, place: str, options: SourceOptions = DEFAULTS) -> None:
-        self.name = redacted(place)
-        self.live = is_stream(place)
+    Args:
+        address: A path or an address such as ``rtsp://…``.
+        options: How it is opened.
+
+    Attributes:
+        corrupt: Frames and packets so far that the decoder reported as damaged.
+
+    Raises:
+        SourceError: It cannot be opened, or contains no video.
+    """
+
+    def __init__(self, address: str, options: SourceOptions = DEFAULTS) -> None:
+        self.name = redacted(address)
+        self.live = is_stream(address)
         self._options = options
         self._closed = False
         self._reading = False
-        self._container = _open(place, self.name, options, live=self.live)
+        self._container = _open(address, self.name, options, live=self.live)
         try:
             self._stream = _video_stream(self._container, self.name)
         except SourceError:
@@ -36,11 +47,13 @@ class VideoSource:
             raise
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps: float | None = float(rate) if rate else None
-        self._promised = 0 if self.live else int(self._stream.frames or 0)
-        length = self._container.duration
-        self._length_s = 0.0 if self.live or not length else max(0.0, length / 1e6)
-        self.total: int | None = self._promised or round(self._length_s * (self.fps or 0)) or None
-        # Frame threads decode several frames at once, but hold each one back; slices do not.
+        self._stated_frames = 0 if self.live else int(self._stream.frames or 0)
+        duration = self._container.duration
+        self._duration_s = 0.0 if self.live or not duration else max(0.0, duration / 1e6)
+        self.total: int | None = (
+            self._stated_frames or round(self._duration_s * (self.fps or 0)) or None
+        )
+        # Frame threads decode several frames at once, but delay each one; slice threads do not.
         low = self.live or options.low_latency
         self._stream.thread_type = "SLICE" if low else "AUTO"
         if low:
@@ -50,14 +63,14 @@ class VideoSource:
 
     @property
     def size(self) -> tuple[int, int]:
-        """``(height, width)`` as the stream's header states it, before any turning."""
+        """``(height, width)`` as the stream's header states it, before rotation."""
         return self._stream.codec_context.height, self._stream.codec_context.width
 
     def frames(self) -> Iterator[Frame]:
         """Decodes to the end.
 
         Raises:
-            SourceError: No frame can be decoded, or the file breaks off before its end.
+            SourceError: No frame can be decoded, or the file ends before its header says so.
         """
         self._reading = True
         try:
@@ -67,10 +80,10 @@ class VideoSource:
             self._container.close()
 
     def close(self) -> None:
-        """Stops. A thread that reads comes back with its next packet, or after the timeout.
+        """Stops. A thread that reads returns with its next packet, or after the timeout.
 
-        FFmpeg's structures may not be freed while a thread is inside them, so the container is
-        closed by the thread that reads it.
+        FFmpeg's structures may not be freed while a thread uses them, so the reading thread closes
+        the container.
         """
         self._closed = True
         if not self._reading:
@@ -118,7 +131,7 @@ class VideoSource:
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:
-                # One broken packet is no reason to stop: the decoder finds its feet again.
+                # One broken packet does not end the stream: the decoder recovers at a key frame.
                 self.corrupt += 1
                 continue
             for frame in frames:
@@ -131,7 +144,7 @@ class VideoSource:
         return index / (self.fps or 25.0)
 
     def _check_end(self, read: int, fault: Exception | None) -> None:
-        reason = f": {_words(fault)}" if fault else ""
+        reason = f": {_reason(fault)}" if fault else ""
         if self.live:
             raise SourceError(
                 f"the stream {self.name} ended after {read} frames{reason}",
@@ -142,20 +155,20 @@ class VideoSource:
                 f"no frame of {self.name} can be decoded{reason}",
                 remedy="play it elsewhere; convert it with ffmpeg -i IN -c:v libx264 OUT.mp4",
             )
-        if self._promised:
-            short = read < self._promised * 0.99 - 1
+        if self._stated_frames:
+            short = read < self._stated_frames * 0.99 - 1
         else:
-            short = self._last_time < self._length_s * 0.98 - 1
+            short = self._last_time < self._duration_s * 0.98 - 1
         if (short or fault is not None) and not self._options.allow_truncated:
             expected = f" of {self.total}" if self.total else ""
             raise SourceError(
-                f"{self.name} breaks off after {read}{expected} frames{reason}",
-                remedy="copy the video again, or pass --allow-truncated to use what there is",
+                f"{self.name} is truncated: it ends after {read}{expected} frames{reason}",
+                remedy="copy the video again, or pass --allow-truncated to use these frames",
             )
 
 
 class _Deinterlacer:
-    """FFmpeg's bwdif filter: one whole frame for each interlaced one."""
+    """FFmpeg's bwdif filter: one full frame for each interlaced one."""
 
     def __init__(self, stream: Any) -> None:
         graph = av.filter.Graph()
@@ -168,7 +181,7 @@ class _Deinterlacer:
         self._graph = graph
 
     def push(self, frame: Any) -> list[Any]:
-        """Gives the frames that are ready now."""
+        """Returns the frames that are ready."""
         self._source.push(frame)
         ready = []
         while True:
@@ -178,24 +191,24 @@ class _Deinterlacer:
                 return ready
 
 
-def _open(place: str, name: str, options: SourceOptions, *, live: bool) -> Any:
+def _open(address: str, name: str, options: SourceOptions, *, live: bool) -> Any:
     settings = dict(options.options)
-    if place.startswith("rtsp"):
+    if address.startswith("rtsp"):
         settings.setdefault("rtsp_transport", "tcp")
         if settings.get("rtsp_flags") == "listen":
-            # Without it FFmpeg hands its own default of -1 s on and refuses it.
+            # Without it FFmpeg passes its default of -1 s on and then refuses that value.
             settings.setdefault("listen_timeout", str(max(1, round(options.timeout_s))))
     if live:
         settings.setdefault("fflags", "nobuffer")
         settings.setdefault("analyzeduration", "1000000")
-    form = options.format or ("v4l2" if place.startswith("/dev/video") else None)
+    input_format = options.format or ("v4l2" if address.startswith("/dev/video") else None)
     hwaccel = None
     if options.hwaccel:
         hwaccel = _hwaccel(options.hwaccel)
     try:
         return av.open(
-            place,
-            format=form,
+            address,
+            format=input_format,
             options=settings,
             timeout=options.timeout_s if live else None,
             hwaccel=hwaccel,
@@ -203,10 +216,10 @@ def _open(place: str, name: str, options: SourceOptions, *, live: bool) -> Any:
     except (av.FFmpegError, OSError, ValueError) as error:
         what = "stream" if live else "video"
         raise SourceError(
-            f"cannot open {name} as a {what}: {_words(error)}",
+            f"cannot open {name} as a {what}: {_reason(error)}",
             remedy="check the address, the sender and the network"
             if live
-            else "check that it is a whole video file; copy it again if it was cut short",
+            else "check that it is a complete video file; copy it again if it is truncated",
         ) from error
 
 
@@ -215,9 +228,9 @@ def _hwaccel(kind: str) -> Any:
     if kind not in known:
         raise SourceError(
             f"hardware decoding by {kind!r} is not in this build of FFmpeg",
-            remedy=f"one of {', '.join(known)}, or leave --hwaccel out",
+            remedy=f"use one of {', '.join(known)}, or leave --hwaccel out",
         )
-    # What was asked for or an error: never a quiet fallback to software.
+    # The decoder that was requested, or an error: no fallback to software.
     return av.codec.hwaccel.HWAccel(device_type=kind, allow_software_fallback=False)
 
 
@@ -228,15 +241,16 @@ def _video_stream(container: Any, name: str) -> Any:
         if not stream.disposition & av.stream.Disposition.attached_pic
     ]
     if not streams:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        kinds = sorted({stream.type for stream in container.streams}) or ["no stream"]
         raise SourceError(
-            f"{name} holds no video, only {', '.join(kinds)}", remedy="name a file with a picture"
+            f"{name} contains no video, only {', '.join(kinds)}",
+            remedy="name a file with a video stream",
         )
     return streams[0]
 
 
 def _rgb(frame: Any) -> NDArray[np.uint8]:
-    """The picture as contiguous uint8 RGB, turned upright; no copy where FFmpeg leaves no gaps."""
+    """The frame as contiguous uint8 RGB, rotated upright; not copied where rows have no padding."""
     plain = frame.reformat(format="rgb24")
     plane = plain.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(plain.height, plane.line_size)
@@ -247,6 +261,6 @@ def _rgb(frame: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-def _words(error: BaseException | None) -> str:
+def _reason(error: BaseException | None) -> str:
     text = getattr(error, "strerror", None) or str(error)
     return redacted(str(text)) or type(error).__name__

@@ -1,7 +1,7 @@
 """A trace of every stage of every frame, for https://ui.perfetto.dev or chrome://tracing.
 
 with Trace(Path("trace.json")) as trace:
-    trace.span("infer", thread="model", start_ns=a, end_ns=b, frame=17)
+    trace.span("infer", thread="model", start_ns=0, end_ns=21_400_000, frame=17)
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ from trocar.runtime.sinks.files import check_free, sink_error
 
 
 class Trace:
-    """Writes Chrome's trace event format, event by event: a file that breaks off still opens."""
+    """Writes Chrome's trace event format, one event at a time; a truncated file still opens.
+
+    Args:
+        path: The file.
+        overwrite: Whether an existing file is replaced.
+
+    Attributes:
+        failed: Whether writing failed; later events are then ignored.
+
+    Raises:
+        OutputExistsError: The file exists and may not be replaced.
+        SinkError: It cannot be opened.
+    """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         check_free(path, overwrite=overwrite)
@@ -31,11 +43,11 @@ class Trace:
         self._lock = threading.Lock()
         self._threads: dict[str, int] = {}
         self._first = True
-        self.broken = False
+        self.failed = False
         self._event({"name": "process_name", "ph": "M", "pid": 1, "args": {"name": "trocar"}})
 
     def span(self, name: str, *, thread: str, start_ns: int, end_ns: int, **args: Any) -> None:
-        """Records what a thread did from one monotonic time to another."""
+        """Records what a thread did between two monotonic times, in nanoseconds."""
         self._event(
             {
                 "name": name,
@@ -48,8 +60,8 @@ class Trace:
             }
         )
 
-    def mark(self, name: str, *, thread: str, at_ns: int, **args: Any) -> None:
-        """Records a moment: a drop, a change of state."""
+    def instant(self, name: str, *, thread: str, at_ns: int, **args: Any) -> None:
+        """Records one moment: a dropped frame, a change of state."""
         self._event(
             {
                 "name": name,
@@ -63,7 +75,7 @@ class Trace:
         )
 
     def close(self) -> None:
-        """Ends the list."""
+        """Ends the list of events and closes the file."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._file.write("\n]\n")
             self._file.close()
@@ -100,11 +112,11 @@ class Trace:
     def _event(self, event: dict[str, Any]) -> None:
         text = json.dumps(event, separators=(",", ":"))
         with self._lock:
-            if self.broken or self._file.closed:
+            if self.failed or self._file.closed:
                 return
             try:
                 self._file.write(("[\n" if self._first else ",\n") + text)
             except (OSError, SinkError):
-                # A trace is a comfort: it never stops what it watches.
-                self.broken = True
+                # A trace that cannot be written does not stop the run.
+                self.failed = True
             self._first = False

@@ -11,9 +11,10 @@ import numpy as np
 
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.run import LiveRun
-from trocar.runtime.live.stream import LiveOptions, LiveStream
+from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.counters import Summary
-from trocar.runtime.pipeline.frame_processor import Analyser, Step
+from trocar.runtime.pipeline.frame_processor import FrameProcessor, PostProcessor
+from trocar.runtime.pipeline.options import LiveOptions
 from trocar.runtime.session import Session
 from trocar.runtime.sinks.base import Sink
 from trocar.runtime.telemetry.trace import Trace
@@ -55,15 +56,15 @@ def live(
     during: Callable[[LiveRun], None] | None = None,
     until: Callable[[list[LiveStream]], bool] | None = None,
     trace: Trace | None = None,
-    steps: Sequence[Step] = (),
+    post_processors: Sequence[PostProcessor] = (),
 ) -> tuple[list[LiveStream], list[Summary]]:
     """Runs sources live until they end, or (on a machine however busy) something has happened."""
     streams = [
         LiveStream(
             source,
-            Analyser(session, steps=steps),
-            Painter(session.classes),
-            (sinks or []) if number == 0 else [],
+            FrameProcessor(session, post_processors=post_processors),
+            painter=Painter(session.classes),
+            sinks=(sinks or []) if number == 0 else [],
             options=options or LiveOptions(),
             trace=trace,
         )
@@ -88,4 +89,4 @@ def analysed(count: int) -> Callable[[list[LiveStream]], bool]:
 
 
 def states(stream: LiveStream) -> list[str]:
-    return [event.state for event in list(stream.health.events)]
+    return [change.state for change in list(stream.health.changes)]

@@ -1,6 +1,6 @@
-"""Puts a live run together: sources that come back, streams, page, metrics, the terminal.
+"""Runs one or many streams live: sources, streams, live page, metrics, terminal.
 
-run_live(["rtsp://camera/1"], flags)
+run_live(request)
 """
 
 from __future__ import annotations
@@ -8,104 +8,115 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
+from trocar.commands._run_request import RunRequest
 from trocar.console.run import console, live_table, print_summary
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError
 from trocar.runtime.draw.overlay import Painter
-from trocar.runtime.live.health import Event
+from trocar.runtime.live.health import Health, StateChange
 from trocar.runtime.live.monitor.server import Monitor
 from trocar.runtime.live.run import LiveRun
-from trocar.runtime.live.stream import LiveOptions, LiveStream
+from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.assemble import (
-    make_analyser,
-    second_stage,
-    session_from_flags,
-    sinks_from_flags,
-    source_options,
+    make_frame_processor,
+    make_sinks,
+    open_second_stage,
+    open_session,
 )
 from trocar.runtime.pipeline.counters import Summary
+from trocar.runtime.pipeline.options import InputOptions, RunOptions, check_stream_outputs
 from trocar.runtime.sinks.base import Sink
 from trocar.runtime.sources.base import Source, is_stream, redacted
-from trocar.runtime.sources.iterator import Paced
+from trocar.runtime.sources.iterator import RealtimeSource
 from trocar.runtime.sources.open import open_source
-from trocar.runtime.sources.reconnect import Reconnecting
-from trocar.runtime.telemetry.prometheus import metrics_text
+from trocar.runtime.sources.reconnect import ReconnectingSource
+from trocar.runtime.telemetry.prometheus import prometheus_text
 from trocar.runtime.telemetry.trace import Trace
 
-_OUTPUTS = ("overlay", "json_path", "csv_path", "frames", "masks")
 
-
-def run_live(places: Sequence[str], flags: Mapping[str, Any]) -> list[Summary]:
-    """Runs one or many streams live until they end, time is up, or the user stops it.
+def run_live(request: RunRequest) -> list[Summary]:
+    """Runs streams live until they end, the time is over, or the user stops the run.
 
     Raises:
-        TrocarError: Nothing can be started. Later faults are states, not errors.
+        TrocarError: The run cannot start. Later faults are states of the stream, not errors.
     """
-    _check(places, flags)
-    options = LiveOptions(
-        max_age_ms=flags["max_age"],
-        budget_ms=flags["budget_ms"],
-        step_down=flags["step_down"],
-    )
-    sinks = [sinks_from_flags(flags, live=True, number=n) for n in range(len(places))]
-    sources = [_source(place, flags) for place in places]
+    options = request.options
+    check_stream_outputs(options.output, len(request.sources))
+    _check_metrics(options.output.metrics)
+    sinks = [
+        make_sinks(options.output.numbered(number), live=True)
+        for number in range(len(request.sources))
+    ]
     with contextlib.ExitStack() as stack:
+        reporters = [_StateReporter(redacted(address)) for address in request.sources]
+        healths = [Health(reporter) for reporter in reporters]
+        sources = [
+            _open(address, options.input, health)
+            for address, health in zip(request.sources, healths, strict=True)
+        ]
         for source in sources:
             stack.callback(source.close)
-        session = stack.enter_context(session_from_flags(flags, live=True))
+        session = stack.enter_context(open_session(options.model, live=True))
         trace = None
-        if flags["trace"]:
-            trace = stack.enter_context(Trace(flags["trace"], overwrite=flags["overwrite"]))
+        if options.output.trace is not None:
+            trace = stack.enter_context(
+                Trace(options.output.trace, overwrite=options.output.overwrite)
+            )
+            for reporter in reporters:
+                reporter.trace = trace
         monitor = None
-        if flags["view"]:
-            monitor = _monitor(flags)
+        if request.serve is not None:
+            monitor = Monitor(*request.serve, token=request.token)
             stack.callback(monitor.stop)
         streams = []
-        for source, own in zip(sources, sinks, strict=True):
-            feed: list[Sink] = [] if monitor is None else [monitor.feed(source.name)]
+        for source, files, health in zip(sources, sinks, healths, strict=True):
+            feeds: list[Sink] = [] if monitor is None else [monitor.feed(source.name)]
             streams.append(
                 LiveStream(
                     source,
-                    make_analyser(
-                        session, raw=flags["raw"], live=True, classify=second_stage(flags)
+                    make_frame_processor(
+                        session,
+                        options.model,
+                        live=True,
+                        classifier=open_second_stage(options.model),
                     ),
-                    Painter(session.classes),
-                    [*own, *feed],
-                    options=options,
+                    painter=Painter(session.classes),
+                    sinks=[*files, *feeds],
+                    options=options.live,
+                    health=health,
                     trace=trace,
-                    on_event=_teller(source.name, trace),
                 )
             )
         run = LiveRun(session, streams, trace=trace)
         if monitor is not None:
             monitor.start()
             click.echo(f"live page: {monitor.address}", err=True)
-        summaries = _watch(run, monitor, flags)
+        summaries = _watch(run, monitor, options)
     for stream, summary in zip(streams, summaries, strict=True):
-        print_summary(summary, what=stream.source.name)
-        for outlet in stream.outlets:
-            if outlet.failed:
-                click.echo(f"failed {outlet.sink.name}: {outlet.failed}", err=True)
+        print_summary(summary, source=stream.source.name)
+        for worker in stream.sink_workers:
+            if worker.failed:
+                click.echo(f"failed {worker.sink.name}: {worker.failed}", err=True)
     return summaries
 
 
-def _watch(run: LiveRun, monitor: Monitor | None, flags: Mapping[str, Any]) -> list[Summary]:
-    metrics = flags["metrics"]
+def _watch(run: LiveRun, monitor: Monitor | None, options: RunOptions) -> list[Summary]:
+    """Runs until the end; publishes the state to the page, the metrics file and the terminal."""
+    metrics = options.output.metrics
 
-    def tell(run: LiveRun) -> None:
-        text = metrics_text(run)
+    def publish(run: LiveRun) -> None:
+        text = prometheus_text(run.metrics())
         if monitor is not None:
             for stream, feed in zip(run.streams, monitor.feeds.values(), strict=True):
                 feed.update(stream)
             monitor.set_metrics(text)
         if metrics is not None:
-            # A full disk costs the file, not the run.
+            # A full disk costs this file and does not end the run.
             with contextlib.suppress(OSError):
                 write_atomic(metrics, _metrics_file(run, text, metrics))
         if draw is not None:
@@ -114,10 +125,10 @@ def _watch(run: LiveRun, monitor: Monitor | None, flags: Mapping[str, Any]) -> l
     run.start()
     with _terminal() as draw:
         try:
-            run.wait(seconds=flags["seconds"], report=tell)
+            run.wait(seconds=options.live.seconds, report=publish)
         finally:
             summaries = run.stop()
-            tell(run)
+            publish(run)
     return summaries
 
 
@@ -137,51 +148,35 @@ def _metrics_file(run: LiveRun, text: str, path: Path) -> bytes:
     return json.dumps(data, indent=1).encode()
 
 
-def _check(places: Sequence[str], flags: Mapping[str, Any]) -> None:
-    if len(places) > 1:
-        for key in _OUTPUTS:
-            value = flags[key]
-            if value and "{n}" not in str(value):
-                raise ConfigError(
-                    f"{len(places)} streams cannot share the output {redacted(str(value))}",
-                    remedy="put {n} into its name: it stands for the stream's number",
-                )
-    if flags["metrics"] is not None:
-        folder = flags["metrics"].parent
-        if folder.exists() and not os.access(folder, os.W_OK):
-            raise ConfigError(f"cannot write into {folder}", remedy="choose another folder")
-    if flags["limit"]:
-        raise ConfigError("--limit is for files", remedy="use --seconds in live runs")
+def _check_metrics(metrics: Path | None) -> None:
+    """Refuses a metrics file whose folder cannot be written, before the run starts."""
+    if metrics is not None and metrics.parent.exists() and not os.access(metrics.parent, os.W_OK):
+        raise ConfigError(f"cannot write into {metrics.parent}", remedy="choose another folder")
 
 
-def _source(place: str, flags: Mapping[str, Any]) -> Source:
-    options = source_options(flags)
-    if not is_stream(place):
-        return Paced(open_source(place, options))
-    if flags["no_reconnect"]:
-        return open_source(place, options)
-    return Reconnecting(lambda: open_source(place, options), name=place)
+def _open(address: str, options: InputOptions, health: Health) -> Source:
+    """A file that plays at its own speed, or a stream that is opened again when it fails."""
+    if not is_stream(address):
+        return RealtimeSource(open_source(address, options.source))
+    if not options.reconnect:
+        return open_source(address, options.source)
+    return ReconnectingSource(
+        lambda: open_source(address, options.source), name=address, listener=health
+    )
 
 
-def _monitor(flags: Mapping[str, Any]) -> Monitor:
-    host, _, port = flags["view"].rpartition(":")
-    if not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ConfigError(
-            f"--view is {flags['view']!r}, expected HOST:PORT", remedy="e.g. 127.0.0.1:8080"
-        )
-    return Monitor(host.strip("[]") or "127.0.0.1", int(port), token=flags["token"])
+class _StateReporter:
+    """Prints changes of state, and records them in the trace."""
 
+    def __init__(self, name: str) -> None:
+        self.trace: Trace | None = None
+        self._name = name
 
-def _teller(name: str, trace: Trace | None) -> Callable[[Event], None]:
-    """Announces changes of state on the terminal and in the trace."""
-
-    def tell(event: Event) -> None:
-        why = f": {'; '.join(event.reasons)}" if event.reasons else ""
-        click.echo(f"[{name}] {event.state}{why}", err=True)
-        if trace is not None:
-            trace.mark(event.state, thread="state", at_ns=event.at_ns, reasons=why)
-
-    return tell
+    def __call__(self, change: StateChange) -> None:
+        reasons = f": {'; '.join(change.reasons)}" if change.reasons else ""
+        click.echo(f"[{self._name}] {change.state}{reasons}", err=True)
+        if self.trace is not None:
+            self.trace.instant(change.state, thread="state", at_ns=change.at_ns, reasons=reasons)
 
 
 @contextlib.contextmanager

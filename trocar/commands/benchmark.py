@@ -1,6 +1,6 @@
-"""Time every back end and precision on this machine.
+"""Time every backend and precision on this machine.
 
-trocar benchmark model.trocar
+trocar benchmark model.trocar --size 1920x1080
 """
 
 from __future__ import annotations
@@ -10,34 +10,27 @@ from pathlib import Path
 
 import click
 
-from trocar.contract.errors import ConfigError
+from trocar.commands._help import GroupedCommand
+from trocar.commands._types import SizeType
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--frame", metavar="HEIGHTxWIDTH", help="Frame size [default: the golden frame's].")
-@click.option("--seconds", type=float, default=3.0, help="Time for each row.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.")
+@click.option("--size", type=SizeType(), help="Frame size. [default: the golden frame's]")
+@click.option("--seconds", type=float, default=3.0, help="Seconds for each row.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
 def benchmark(
-    model: Path, frame: str | None, seconds: float, threads: int | None, as_json: bool
+    model: Path, size: tuple[int, int] | None, seconds: float, threads: int | None, as_json: bool
 ) -> None:
-    """Times every backend and precision that this machine can give a bundle.
+    """Times every backend and precision that can run MODEL on this machine.
 
-    What cannot run is listed with its reason.
+    A backend that cannot run is listed with the reason.
     """
-    from trocar.runtime import benchmark as measured
+    from trocar.runtime import benchmark as runtime_benchmark
 
-    size = None
-    if frame is not None:
-        height, _, width = frame.partition("x")
-        if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-            raise ConfigError(
-                f"--frame is {frame!r}, expected HEIGHTxWIDTH", remedy="e.g. --frame 1080x1920"
-            )
-        size = (int(height), int(width))
     rows = []
-    for row in measured.benchmark(model, frame=size, seconds=seconds, threads=threads):
+    for row in runtime_benchmark.benchmark(model, size=size, seconds=seconds, threads=threads):
         rows.append(row)
         if as_json:
             click.echo(json.dumps(row.to_dict()))

@@ -1,4 +1,4 @@
-"""``trocar enroll``: teaches a classifier bundle a class from photographs, on any machine.
+"""Add a class to a classifier from photographs.
 
 trocar enroll tools.trocar --class "harmonic scalpel" photos/*.jpg
 """
@@ -9,71 +9,73 @@ from pathlib import Path
 
 import click
 
+from trocar.commands._help import GroupedCommand
 from trocar.contract.errors import ConfigError
 from trocar.runtime.enrolment import enroll as enrolment
 
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("enroll")
+@click.command("enroll", cls=GroupedCommand)
 @click.argument("model", type=_FILE)
 @click.argument("photos", type=_FILE, nargs=-1)
 @click.option("--class", "name", help="Name of the class that PHOTOS show.")
 @click.option("--replace", "replace_class", is_flag=True, help="Replace a class of that name.")
 @click.option("--list", "list_classes", is_flag=True, help="Print the classes.")
-@click.option("--remove", "gone", metavar="NAME", help="Take a class out.")
-@click.option("--undo", "undo_last", is_flag=True, help="Go back to before the last change.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.")
+@click.option("--remove", "removed", metavar="NAME", help="Remove a class.")
+@click.option("--undo", "undo_last", is_flag=True, help="Undo the last change.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all cores]")
 def enroll(
     model: Path,
     photos: tuple[Path, ...],
     name: str | None,
     replace_class: bool,
     list_classes: bool,
-    gone: str | None,
+    removed: str | None,
     undo_last: bool,
     threads: int | None,
 ) -> None:
-    """Add a class to MODEL from PHOTOS in which the object fills the picture.
+    """Adds a class to MODEL from PHOTOS in which the object fills the image.
 
-    The bundle is changed in one step or not at all; a class that cannot be told apart from
-    another is refused.
+    The bundle is changed atomically. A class that cannot be distinguished from another one is
+    refused.
     """
-    asked = [flag for flag, on in (
-        ("--class", name), ("--list", list_classes), ("--remove", gone), ("--undo", undo_last),
+    actions = [flag for flag, on in (
+        ("--class", name), ("--list", list_classes), ("--remove", removed), ("--undo", undo_last),
     ) if on]  # fmt: skip
-    if len(asked) != 1:
+    if len(actions) != 1:
         raise ConfigError(
-            f"got {' and '.join(asked) or 'nothing to do'}, expected one of --class, --list, "
+            f"got {' and '.join(actions) or 'no action'}, expected one of --class, --list, "
             "--remove, --undo",
             remedy='e.g. trocar enroll model.trocar --class "bone saw" photos/*.jpg',
         )
     if photos and name is None:
-        raise ConfigError(f"{asked[0]} takes no photographs", remedy="leave them out")
+        raise ConfigError(f"{actions[0]} takes no photographs", remedy="leave PHOTOS out")
     if name is not None:
         done = enrolment.enroll(
             model, name, list(photos), replace_class=replace_class, threads=threads
         )
-        share = "" if done.recognised is None else (
+        recognised = "" if done.recognised is None else (
             f"; {done.recognised:.0%} of them are recognised when left out"
         )  # fmt: skip
         click.echo(
             f"{'replaced' if done.replaced else 'enrolled'} {done.name!r} from {done.photos} "
-            f"photograph(s){share}; most alike: {done.nearest!r} ({done.similarity:.3f})"
+            f"photograph(s){recognised}; most similar class: {done.nearest!r} "
+            f"({done.similarity:.3f})"
         )
         return
-    if gone is not None:
-        enrolment.remove(model, gone)
-        click.echo(f"removed {gone!r}")
+    if removed is not None:
+        enrolment.remove(model, removed)
+        click.echo(f"removed {removed!r}")
     elif undo_last:
         enrolment.undo(model)
         click.echo("undone")
-    _print(model)
+    _print_classes(model)
 
 
-def _print(model: Path) -> None:
+def _print_classes(model: Path) -> None:
     _, store = enrolment.open_classes(model)
-    counts = [int((store.owners == place).sum()) for place in range(len(store.names))]
+    counts = [int((store.owners == index).sum()) for index in range(len(store.names))]
     for name, trained, count in zip(store.names, store.trained, counts, strict=True):
         origin = "trained" if trained else f"enrolled from {count} photograph(s)"
         click.echo(f"{name}\t{origin}")

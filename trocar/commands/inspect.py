@@ -1,4 +1,4 @@
-"""Print what a bundle is.
+"""Print the contents of a bundle: model, input, outputs, classes, engines.
 
 trocar inspect model.trocar
 """
@@ -15,7 +15,10 @@ import click
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def inspect(model: Path, as_json: bool) -> None:
-    """Prints what a bundle is, after checking the hash of every file in it."""
+    """Prints model, input, outputs, classes and engines of MODEL.
+
+    The hash of every file in the bundle is checked first.
+    """
     from trocar.contract.bundle import open_bundle
 
     bundle = open_bundle(model)

@@ -1,6 +1,6 @@
-"""What the terminal shows: the bar while running, the table of latencies, what a bundle is.
+"""Terminal output of the runtime's commands: progress bar, latencies, bundle, benchmark.
 
-console().print(latency_table(summary))
+console().print(latency_table(Stages()))
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from trocar.runtime.backends.engine_selection import environment_here
 from trocar.runtime.telemetry.latency import Stages
 
 if TYPE_CHECKING:
-    from trocar.runtime.benchmark import Row
+    from trocar.runtime.benchmark import BenchmarkRow
     from trocar.runtime.live.stream import LiveStream
     from trocar.runtime.pipeline.counters import Counts, Summary
     from trocar.runtime.pipeline.offline import Progress as Report
@@ -47,23 +47,23 @@ _ORDER = (
     "draw",
     "sink",
     "total",
-    "picture",
+    "display",
     "age",
     "mask age",
 )
 
 
 def console() -> Console:
-    """A console on the standard error: the standard output is for data."""
+    """A console on the standard error, because the standard output is for data."""
     return Console(stderr=True, soft_wrap=False)
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Report]:
-    """A bar with frames, rate and time left; lines of plain text where there is no terminal."""
+def progress_bar(title: str) -> Iterator[Report]:
+    """A bar with frames, rate and time left; nothing where the output is not a terminal."""
     screen = console()
     if not screen.is_terminal:
-        yield _quiet
+        yield _no_progress
         return
     bar = Progress(
         TextColumn("[bold]{task.description}"),
@@ -76,7 +76,7 @@ def progress_bar(what: str) -> Iterator[Report]:
         transient=True,
     )
     with bar:
-        task = bar.add_task(what, total=None, rate="–")
+        task = bar.add_task(title, total=None, rate="–")
 
         def report(counts: Counts, total: int | None) -> None:
             elapsed = bar.tasks[0].elapsed or 0
@@ -86,8 +86,8 @@ def progress_bar(what: str) -> Iterator[Report]:
         yield report
 
 
-def _quiet(counts: Counts, total: int | None) -> None:
-    """Nothing is drawn where nobody looks."""
+def _no_progress(counts: Counts, total: int | None) -> None:
+    """Draws nothing."""
 
 
 def latency_table(stages: Stages) -> Table:
@@ -98,17 +98,17 @@ def latency_table(stages: Stages) -> Table:
         table.add_column(head, justify="right")
     names = list(stages)
     for name in sorted(names, key=lambda n: _ORDER.index(n) if n in _ORDER else len(_ORDER)):
-        found = stages[name]
+        durations = stages[name]
         table.add_row(
             name,
-            *(f"{found.percentile(p):.2f}" for p in (50, 95, 99)),
-            f"{found.max_ms:.2f}",
+            *(f"{durations.percentile(p):.2f}" for p in (50, 95, 99)),
+            f"{durations.max_ms:.2f}",
         )
     return table
 
 
 def live_table(streams: Sequence[LiveStream]) -> Table:
-    """State, counts and ages of each stream, for a terminal that is watched."""
+    """State, counts and ages of each stream."""
     table = Table(header_style="bold")
     for head in ("stream", "state", "read", "shown", "dropped", "analysed", "late"):
         table.add_column(head, justify="left" if head in ("stream", "state") else "right")
@@ -129,13 +129,13 @@ def live_table(streams: Sequence[LiveStream]) -> Table:
     return table
 
 
-def print_summary(summary: Summary, *, what: str) -> None:
-    """The table of latencies, and one line of counts."""
+def print_summary(summary: Summary, *, source: str) -> None:
+    """Prints the table of latencies, and one line of counts."""
     screen = console()
     screen.print(latency_table(summary.stages))
     counts = summary.counts
     rate = counts.processed / summary.seconds if summary.seconds else 0.0
-    extra = [
+    losses = "".join(
         f", {number} {word}"
         for number, word in (
             (counts.dropped, "dropped"),
@@ -143,11 +143,10 @@ def print_summary(summary: Summary, *, what: str) -> None:
             (counts.failed, "failed"),
         )
         if number
-    ]
-    dropped = "".join(extra)
+    )
     screen.print(
-        f"{escape(what)}: {counts.read} frames read, {counts.processed} processed, "
-        f"{counts.written} written{dropped} in {summary.seconds:.1f} s ({rate:.1f} frames/s)",
+        f"{escape(source)}: {counts.read} frames read, {counts.processed} processed, "
+        f"{counts.written} written{losses} in {summary.seconds:.1f} s ({rate:.1f} frames/s)",
         highlight=False,
         soft_wrap=True,
     )
@@ -155,7 +154,7 @@ def print_summary(summary: Summary, *, what: str) -> None:
 
 
 def bundle_tables(bundle: Bundle) -> list[Table]:
-    """What a bundle is, for people."""
+    """Facts and classes of a bundle."""
     manifest = bundle.manifest
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     spec = manifest.input
@@ -172,7 +171,7 @@ def bundle_tables(bundle: Bundle) -> list[Table]:
         ("outputs", "; ".join(f"{o.name} {o.dtype} {list(o.shape)}" for o in manifest.outputs)),
         ("golden margin", f"{manifest.golden_margin:g}"),
         ("schema", manifest.schema),
-        ("size", f"{size / 1e6:.1f} MB in {len(manifest.files) + 1} files, every hash right"),
+        ("size", f"{size / 1e6:.1f} MB in {len(manifest.files) + 1} files, all hashes correct"),
         *((f"source.{k}", str(v)) for k, v in manifest.source.items()),
     ):
         facts.add_row(f"[bold]{key}", escape(value))
@@ -193,12 +192,12 @@ def bundle_tables(bundle: Bundle) -> list[Table]:
 
 
 def engine_tables(bundle: Bundle) -> list[Table]:
-    """A bundle's engines, and whether each fits this machine; nothing when it holds none."""
+    """A bundle's engines, and whether each fits this machine; empty when it has none."""
     sidecars = engines_of(bundle)
     if not sidecars:
         return []
     table = Table(title="engines", title_justify="left", header_style="bold")
-    for head in ("file", "built by", "precision", "takes", "GPU", "fits here"):
+    for head in ("file", "built by", "precision", "frame sizes", "GPU", "fits this machine"):
         table.add_column(head, overflow="fold")
     for name, sidecar in sidecars.items():
         try:
@@ -217,8 +216,8 @@ def engine_tables(bundle: Bundle) -> list[Table]:
     return [table]
 
 
-def benchmark_table(rows: Sequence[Row]) -> Group:
-    """The rows of `trocar benchmark`: a table of what ran, then what did not and why."""
+def benchmark_table(rows: Sequence[BenchmarkRow]) -> Group:
+    """A table of `trocar benchmark`, then a line for each backend that did not run."""
     table = Table(title="one frame at a time", title_justify="left", header_style="bold")
     table.add_column("backend", no_wrap=True)
     table.add_column("device", no_wrap=True)

@@ -56,8 +56,8 @@ def streaming_scores(
     Raises:
         ConfigError: ``model`` is no bundle, or ``fps`` is not above 0.
     """
-    from trocar.runtime.pipeline.frame_processor import Analyser
-    from trocar.runtime.pipeline.simulated_live import displayed
+    from trocar.runtime.pipeline.frame_processor import FrameProcessor
+    from trocar.runtime.pipeline.simulated_live import simulate_live
     from trocar.runtime.session import Session
     from trocar.runtime.temporal.mask_smoothing import MaskSmoother
     from trocar.train.metrics.segmentation import SegmentationScores, json_ready
@@ -80,9 +80,9 @@ def streaming_scores(
     before: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
     with Session.open(model) as session:
         scores = SegmentationScores(session.classes)
-        analyser = Analyser(session, smoother=MaskSmoother() if smooth else None)
-        for shown in displayed(
-            analyser, images(), fps=fps, latency_ms=latency_ms, max_age_ms=max_age_ms
+        processor = FrameProcessor(session, smoother=MaskSmoother() if smooth else None)
+        for shown in simulate_live(
+            processor, images(), fps=fps, latency_ms=latency_ms, max_age_ms=max_age_ms
         ):
             truth = masks.pop(0)
             labels = np.zeros_like(truth)

@@ -1,8 +1,10 @@
-"""What the page shows of one stream: its newest picture, and what is known about it.
+"""What the live page shows of one stream: its newest overlay as JPEG, and its state.
 
-    feed = Feed("camera"); feed.write(shot); feed.wait(-1, 1.0)
+    feed = Feed("camera")
+    feed.write(event)
+    number, jpeg = feed.wait(-1, timeout=1.0)
 
-It is a sink like any other. Pictures are compressed only while somebody looks.
+It is a sink like any other. Overlays are compressed only while a client is connected.
 """
 
 from __future__ import annotations
@@ -15,28 +17,39 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import numpy as np
 
-from trocar.runtime.sinks.base import Shot, StreamInfo
+from trocar.contract.pictures import encode_picture
+from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 
 if TYPE_CHECKING:
     from trocar.runtime.live.stream import LiveStream
 
 WIDTH = 1280
-"""Widest picture that is sent."""
+"""Largest width that is sent, in pixels."""
+
+JPEG_QUALITY = 80
 
 _HISTORY = 240
 
 
 class Feed:
-    """A sink that keeps the newest picture for whoever looks."""
+    """A sink that stores the newest overlay for the clients of the page.
 
-    pictures = True
+    Args:
+        name: Name of the stream.
+
+    Attributes:
+        state: What ``/state.json`` returns of the stream.
+    """
+
+    wants_every_frame = True
 
     def __init__(self, name: str) -> None:
         self.name = "page"
         self.state: dict[str, Any] = {"name": name}
         self._changed = threading.Condition()
-        self._picture: bytes | None = None
+        self._jpeg: bytes | None = None
         self._number = 0
         self._watchers = 0
         self._closed = False
@@ -44,51 +57,56 @@ class Feed:
         self._ages: deque[tuple[float, float]] = deque(maxlen=_HISTORY)
         self._rates: deque[int] = deque(maxlen=60)
 
-    def write(self, shot: Shot) -> None:
-        """Keeps a picture if somebody looks."""
+    def write(self, event: FrameEvent) -> None:
+        """Compresses and stores the overlay if a client wants it."""
         self._rates.append(monotonic_ns())
-        if shot.fresh and shot.result is not None:
+        if event.fresh and event.result is not None:
             self._ages.append(
-                (round(shot.result.stages_ms.get("infer", 0.0), 2), round(shot.result.age_ms, 2))
+                (round(event.result.stages_ms.get("infer", 0.0), 2), round(event.result.age_ms, 2))
             )
         with self._changed:
             wanted = self._watchers > 0 or self._wanted
         if not wanted:
             return
-        picture = shot.picture()
-        if picture.shape[1] > WIDTH:
-            size = (WIDTH, round(picture.shape[0] * WIDTH / picture.shape[1]))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        good, data = cv2.imencode(
-            ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80]
-        )
-        if good:
-            with self._changed:
-                self._picture = data.tobytes()
-                self._number += 1
-                self._wanted = False
-                self._changed.notify_all()
+        overlay = event.overlay()
+        if overlay.shape[1] > WIDTH:
+            size = (WIDTH, round(overlay.shape[0] * WIDTH / overlay.shape[1]))
+            overlay = np.asarray(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
+        data = encode_picture(overlay, ".jpg", quality=JPEG_QUALITY)
+        with self._changed:
+            self._jpeg = data
+            self._number += 1
+            self._wanted = False
+            self._changed.notify_all()
 
     def wait(self, number: int, timeout: float) -> tuple[int, bytes | None]:
-        """Waits for a picture newer than ``number``; ``None`` when none came in time."""
+        """Waits for an overlay newer than ``number``.
+
+        Args:
+            number: Number of the client's last overlay; -1 for none.
+            timeout: Seconds to wait.
+
+        Returns:
+            The number and the JPEG of the newest overlay; ``None`` when none came in time.
+        """
         with self._changed:
-            if self._number == number or self._picture is None:
+            if self._number == number or self._jpeg is None:
                 self._wanted = True
                 self._changed.wait(timeout)
-            if self._number == number or self._picture is None or self._closed:
+            if self._number == number or self._jpeg is None or self._closed:
                 return number, None
-            return self._number, self._picture
+            return self._number, self._jpeg
 
     def fresh(self, timeout: float) -> bytes | None:
-        """Waits for the next picture; the one before it when none comes in time."""
+        """Waits for the next overlay; returns the previous one when none comes in time."""
         with self._changed:
             before = self._number
         _, data = self.wait(before, timeout)
-        return data or self._picture
+        return data or self._jpeg
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Counts somebody who looks for as long as the block lasts."""
+        """Counts a client for as long as the block lasts."""
         with self._changed:
             self._watchers += 1
         try:
@@ -98,7 +116,7 @@ class Feed:
                 self._watchers -= 1
 
     def update(self, stream: LiveStream) -> None:
-        """Takes what the page says about a stream."""
+        """Takes the state of a stream."""
         result = stream.latest
         counts = stream.counts
         rates = list(self._rates)
@@ -127,30 +145,30 @@ class Feed:
             "ages": list(self._ages),
             "outputs": [
                 {
-                    "name": outlet.sink.name,
-                    "written": outlet.written,
-                    "dropped": outlet.dropped,
-                    "failed": outlet.failed,
+                    "name": worker.sink.name,
+                    "written": worker.written,
+                    "dropped": worker.dropped,
+                    "failed": worker.failed,
                 }
-                for outlet in stream.outlets
+                for worker in stream.sink_workers
             ],
             "events": [
-                {"state": event.state, "reasons": list(event.reasons)}
-                for event in list(stream.health.events)[-8:]
+                {"state": change.state, "reasons": list(change.reasons)}
+                for change in list(stream.health.changes)[-8:]
             ],
         }
 
     def open(self, info: StreamInfo) -> None:
-        """Nothing is to be made ready."""
+        """Does nothing: the first overlay needs no preparation."""
 
     def close(self) -> None:
-        """Wakes whoever waits."""
+        """Wakes the clients that wait."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def commit(self) -> None:
-        """Nothing is to be put in place."""
+        """Does nothing: there is no file to publish."""
 
     def discard(self) -> None:
-        """Nothing is to be removed."""
+        """Does nothing: there is no file to remove."""

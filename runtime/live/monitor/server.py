@@ -1,9 +1,11 @@
-"""The live page's server: the picture as MJPEG, the state as JSON, metrics for Prometheus.
+"""The live page's server: the overlay as MJPEG, the state as JSON, metrics for Prometheus.
 
-    monitor = Monitor("127.0.0.1", 8080); monitor.start(); monitor.address
+    monitor = Monitor("127.0.0.1", 8080)
+    monitor.start()
+    print(monitor.address)
 
-On the loopback address anybody on this machine may look. Any other address needs a token: a
-surgical picture is nobody else's business.
+On the loopback address every user of this machine has access. Any other address needs a token,
+because surgical images are confidential.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from trocar.contract.errors import ConfigError, SinkError
 from trocar.runtime.live.monitor.feed import Feed
+from trocar.runtime.telemetry.prometheus import CONTENT_TYPE
 
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -36,23 +39,28 @@ SEND_TIMEOUT_S = 5.0
 
 
 class Monitor:
-    """Serves what it is given; never slows down who gives it.
+    """Serves the feeds of all streams; a slow client never delays a stream.
 
     Args:
         host: Address to listen on.
         port: 0 lets the system choose.
-        token: For other addresses than the loopback; one is made when none is given.
+        token: For addresses other than the loopback, 12 characters or more; one is generated when
+            none is given.
+
+    Attributes:
+        token: The token; ``None`` on the loopback.
+        feeds: The streams' feeds by number, as text.
 
     Raises:
-        SinkError: The address is taken or not this machine's.
-        ConfigError: The token is too short to keep anybody out.
+        SinkError: The address is in use or does not belong to this machine.
+        ConfigError: The token is too short.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 8080, *, token: str | None = None):
         if token is not None and len(token) < 12:
             raise ConfigError(
                 f"the token has {len(token)} characters, expected at least 12",
-                remedy="leave --token out: a good one is made and printed",
+                remedy="leave --token out: one is generated and printed",
             )
         self.token = token or (None if _is_loopback(host) else secrets.token_urlsafe(18))
         self.feeds: dict[str, Feed] = {}
@@ -64,7 +72,7 @@ class Monitor:
         except OSError as error:
             raise SinkError(
                 f"cannot serve the page on {host}:{port}: {error.strerror or error}",
-                remedy="choose another port, e.g. --view 127.0.0.1:0",
+                remedy="choose another port, e.g. --serve 127.0.0.1:0",
             ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.2,), name="trocar-page", daemon=True
@@ -72,28 +80,27 @@ class Monitor:
 
     @property
     def address(self) -> str:
-        """Where to look, token included."""
+        """Address of the page, with the token."""
         host, port = self._server.server_address[:2]
         query = f"/?token={self.token}" if self.token else "/"
         return f"http://{host!s}:{port}{query}"
 
     def feed(self, name: str) -> Feed:
-        """The feed of a stream, made when it is first asked for."""
-        key = str(len(self.feeds))
-        made = Feed(name)
-        self.feeds[key] = made
-        return made
+        """Adds a stream and returns its feed, a sink."""
+        feed = Feed(name)
+        self.feeds[str(len(self.feeds))] = feed
+        return feed
 
     def set_metrics(self, text: str) -> None:
-        """What ``/metrics`` says."""
+        """Sets what ``/metrics`` returns, in Prometheus's text format."""
         self._metrics = text
 
     def start(self) -> None:
-        """Begins to serve."""
+        """Starts to serve."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends; clients are sent away."""
+        """Stops and disconnects all clients."""
         self._stop.set()
         for feed in self.feeds.values():
             feed.close()
@@ -120,21 +127,21 @@ class Monitor:
             state = {key: feed.state for key, feed in self.feeds.items()}
             request.reply(200, json.dumps(state).encode(), "application/json")
         elif path == "/state.js":
-            # The page's first look, without a second question.
+            # The state with which the page starts, without a second request.
             text = json.dumps({key: feed.state for key, feed in self.feeds.items()})
             request.reply(200, f"const initial = {text};".encode(), "text/javascript")
         elif path == "/metrics":
-            request.reply(200, self._metrics.encode(), "text/plain; version=0.0.4")
+            request.reply(200, self._metrics.encode(), CONTENT_TYPE)
         elif path in ("/stream", "/picture.jpg"):
             feed = self.feeds.get(query.get("n", ["0"])[0])
             if feed is None:
-                request.reply(404, b"there is no such stream\n", "text/plain; charset=utf-8")
+                request.reply(404, b"unknown stream\n", "text/plain; charset=utf-8")
             elif path == "/stream":
                 self._stream(request, feed)
             else:
                 request.reply(200, feed.fresh(2.0) or b"", "image/jpeg")
         else:
-            request.reply(404, b"there is no such page\n", "text/plain; charset=utf-8")
+            request.reply(404, b"unknown page\n", "text/plain; charset=utf-8")
 
     def _allowed(self, request: _Request, query: Mapping[str, list[str]]) -> bool:
         if self.token is None:
@@ -154,7 +161,7 @@ class Monitor:
             request.reply(503, b"too many clients\n", "text/plain; charset=utf-8")
             return
         try:
-            # A client that does not read is sent away when its buffers have been full so long.
+            # A client that does not read is disconnected when its buffers stay full so long.
             request.connection.settimeout(SEND_TIMEOUT_S)
             request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
             request.head(200, f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
@@ -183,7 +190,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of ours."""
+        """Ignores clients that disconnected."""
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -214,7 +221,7 @@ class _Request(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Addresses with tokens belong in no log."""
+        """Writes no log: addresses contain tokens."""
 
 
 def _is_loopback(host: str) -> bool:

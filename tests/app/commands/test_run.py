@@ -1,4 +1,4 @@
-"""`trocar run` on files: everything whole and in order, or a clear word and nothing left behind."""
+"""`trocar run` on files: all frames in order and complete outputs, or an error and no outputs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from trocar.contract.errors import (
     TrocarError,
 )
 from trocar.runtime.draw.overlay import Painter
-from trocar.runtime.pipeline.frame_processor import Analyser
-from trocar.runtime.pipeline.offline import run_lossless
+from trocar.runtime.pipeline.frame_processor import FrameProcessor
+from trocar.runtime.pipeline.offline import LosslessOptions, run_lossless
 from trocar.runtime.session import Session
-from trocar.runtime.sinks.base import Shot
+from trocar.runtime.sinks.base import FrameEvent
 from trocar.runtime.sinks.records import Callback
 from trocar.runtime.sources.iterator import IteratorSource
 from trocar.runtime.sources.open import open_source
@@ -51,7 +51,14 @@ def test_every_output_at_once(
 ) -> None:
     invoke(
         *(tiny_bundle, video, "--overlay", tmp_path / "o.mp4", "--json", tmp_path / "o.jsonl"),
-        *("--csv", tmp_path / "o.csv", "--frames", tmp_path / "f", "--masks", tmp_path / "m"),
+        *(
+            "--csv",
+            tmp_path / "o.csv",
+            "--save-frames",
+            tmp_path / "f",
+            "--save-masks",
+            tmp_path / "m",
+        ),
     )
     assert left(tmp_path) == ["f", "m", "o.csv", "o.jsonl", "o.mp4"]
     lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
@@ -77,17 +84,17 @@ def test_every_output_at_once(
 def test_several_workers_keep_the_order_and_the_answer(tiny_bundle: Path, video: Path) -> None:
     found: dict[int, list[tuple[int, tuple[float, ...]]]] = {}
     for workers in (1, 3):
-        shots: list[Shot] = []
+        events: list[FrameEvent] = []
         with Session.open(tiny_bundle, threads=1) as session:
             summary = run_lossless(
-                Analyser(session),
+                FrameProcessor(session),
                 open_source(video),
-                [Callback(shots.append)],
+                sinks=[Callback(events.append)],
                 painter=Painter(session.classes),
-                workers=workers,
+                options=LosslessOptions(workers=workers),
             )
         assert (summary.counts.read, summary.counts.processed, summary.counts.written) == (30,) * 3
-        results = [shot.result for shot in shots]
+        results = [event.result for event in events]
         found[workers] = [(r.frame_id, r.instruments[0].box) for r in results if r is not None]
     assert found[1] == found[3]
     assert [frame for frame, _ in found[1]] == list(range(30))
@@ -203,15 +210,15 @@ def _no_images(kit: ModuleType, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (_truncated, r"cut.mp4 breaks off after \d+ of 60"),
+        (_truncated, r"cut.mp4 is truncated: it ends after \d+ of 60"),
         (_headless, "cannot open"),
         (_empty, r"empty.mp4 is empty \(0 bytes\)"),
-        (_audio, "holds no video, only audio"),
+        (_audio, "contains no video, only audio"),
         (_text, r"cannot open .*text.mp4"),
-        (_missing, "there is no"),
+        (_missing, r"missing.mp4 does not exist"),
         (_resized, "changes its frame size at frame 2[0-9]: from 160x120 to 128x96"),
-        (_bad_image, r"1.png is no image"),
-        (_no_images, "holds no images"),
+        (_bad_image, r"1.png cannot be decoded as a picture"),
+        (_no_images, "contains no images"),
     ],
 )
 def test_bad_input_is_named_and_leaves_nothing(
@@ -226,7 +233,7 @@ def test_bad_input_is_named_and_leaves_nothing(
     with pytest.raises(SourceError, match=words) as caught:
         invoke(
             *(tiny_bundle, source, "--overlay", tmp_path / "o.mp4"),
-            *("--json", tmp_path / "o.jsonl", "--frames", tmp_path / "f"),
+            *("--json", tmp_path / "o.jsonl", "--save-frames", tmp_path / "f"),
         )
     assert caught.value.remedy
     assert left(tmp_path) == before
@@ -251,8 +258,8 @@ def test_outputs_that_exist_are_refused_before_any_work(
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "x").touch()
     with pytest.raises(OutputExistsError, match="not empty"):
-        invoke(tiny_bundle, video, "--frames", tmp_path / "f")
-    invoke(tiny_bundle, video, "--json", tmp_path / "o.jsonl", "--overwrite", "--limit", 2)
+        invoke(tiny_bundle, video, "--save-frames", tmp_path / "f")
+    invoke(tiny_bundle, video, "--json", tmp_path / "o.jsonl", "--overwrite", "--max-frames", 2)
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 2
 
 
@@ -286,7 +293,7 @@ def test_stopped_by_a_signal_leaves_nothing(
     tiny_bundle: Path, kit: ModuleType, minute: Path, tmp_path: Path, number: int
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "trocar.cli", "run", str(tiny_bundle), str(minute), "--paced",
+        [sys.executable, "-m", "trocar.cli", "run", str(tiny_bundle), str(minute), "--realtime",
          "--overlay", "o.mp4", "--json", "o.jsonl"],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -303,44 +310,44 @@ def test_a_sink_that_raises_ends_the_run_and_removes_the_rest(
 ) -> None:
     from trocar.runtime.sinks.records import JsonLines
 
-    def fail(shot: Shot) -> None:
-        if shot.frame.index == 5:
+    def fail(event: FrameEvent) -> None:
+        if event.frame.index == 5:
             raise SinkError("the callback is unhappy", remedy="cheer it up")
 
     with Session.open(tiny_bundle, threads=1) as session, pytest.raises(SinkError, match="unhappy"):
         run_lossless(
-            Analyser(session),
+            FrameProcessor(session),
             open_source(video),
-            [JsonLines(tmp_path / "o.jsonl"), Callback(fail)],
+            sinks=[JsonLines(tmp_path / "o.jsonl"), Callback(fail)],
             painter=Painter(session.classes),
         )
     assert left(tmp_path) == []
 
 
 def test_a_python_iterator_is_a_source(tiny_bundle: Path, kit: ModuleType) -> None:
-    shots: list[Shot] = []
+    events: list[FrameEvent] = []
     with Session.open(tiny_bundle, threads=1) as session:
         run_lossless(
-            Analyser(session),
+            FrameProcessor(session),
             IteratorSource([kit.picture(i) for i in range(4)], fps=10.0),
-            [Callback(shots.append)],
+            sinks=[Callback(events.append)],
             painter=Painter(session.classes),
         )
         with pytest.raises(TrocarError, match="uint8"):
             run_lossless(
-                Analyser(session),
+                FrameProcessor(session),
                 IteratorSource([np.zeros((4, 4), np.float32)]),
-                [],
+                sinks=[],
                 painter=Painter(session.classes),
             )
-    assert [shot.frame.time for shot in shots] == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert [event.frame.time for event in events] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
 def test_flags_that_make_no_sense_are_refused(tiny_bundle: Path, video: Path) -> None:
     with pytest.raises(ConfigError, match="no source"):
         invoke(tiny_bundle)
-    with pytest.raises(ConfigError, match="--view, --budget-ms: for live runs only"):
-        invoke(tiny_bundle, video, "--view", "127.0.0.1:0", "--budget-ms", "33")
+    with pytest.raises(ConfigError, match="--serve, --deadline-ms: for live runs only"):
+        invoke(tiny_bundle, video, "--serve", "127.0.0.1:0", "--deadline-ms", "33")
 
 
 def test_inspect_says_what_a_bundle_is(tiny_bundle: Path) -> None:
@@ -355,7 +362,7 @@ def test_the_overlay_is_tagged_with_its_colour_matrix(
     tiny_bundle: Path, video: Path, tmp_path: Path, kit: ModuleType
 ) -> None:
     """Red must stay red: the file says which matrix it was encoded with."""
-    invoke(tiny_bundle, video, "--overlay", tmp_path / "o.mp4", "--limit", 3, "--quality", 5)
+    invoke(tiny_bundle, video, "--overlay", tmp_path / "o.mp4", "--max-frames", 3, "--quality", 5)
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert int(container.streams.video[0].codec_context.colorspace) == 5
     seen = kit.read_video(tmp_path / "o.mp4")[0][100:110, 60:70].reshape(-1, 3).mean(axis=0)

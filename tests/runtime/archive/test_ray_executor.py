@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from trocar.contract.errors import BackendError, ConfigError, MissingExtraError
-from trocar.runtime.archive import ray_executor as archive_ray
-from trocar.runtime.archive.ray_executor import _check_room, run_on_ray
+from trocar.runtime.archive import ray_executor
+from trocar.runtime.archive.ray_executor import _check_resources, run_on_ray
+from trocar.runtime.archive.state import Job
+from trocar.runtime.pipeline.options import ModelOptions, RunOptions
 
 VIDEOS, FRAMES = 20, 12
 
@@ -66,7 +68,7 @@ def test_twenty_videos_two_workers_one_killed_half_way(
     out = tmp_path / "out"
     # Two workers on any machine.
     start = (
-        "from trocar.runtime import archive_ray; archive_ray.usable_cores = lambda: 2; "
+        "from trocar.runtime.archive import ray_executor; ray_executor.usable_cores = lambda: 2; "
         "from trocar.cli import main; main()"
     )
     command = [
@@ -117,22 +119,23 @@ class StandIn:
 
 
 def test_a_task_that_fits_no_machine_is_refused() -> None:
-    _check_room(StandIn(CPU=4), 4, 0)
-    with pytest.raises(BackendError, match=r"8 free-to-use core"):
-        _check_room(StandIn(CPU=4), 8, 0)
+    _check_resources(StandIn(CPU=4), 4, 0)
+    with pytest.raises(BackendError, match=r"8 core"):
+        _check_resources(StandIn(CPU=4), 8, 0)
     with pytest.raises(BackendError, match=r"1 GPU"):
-        _check_room(StandIn(CPU=4), 1, 1)
+        _check_resources(StandIn(CPU=4), 1, 1)
 
 
 def test_a_recording_whose_workers_all_died_has_failed() -> None:
-    outcome = archive_ray._outcome(StandIn(), object(), Path("a.mp4"))
+    outcome = ray_executor._outcome(StandIn(), object(), Path("a.mp4"))
     assert (outcome.state, outcome.reason) == ("failed", "its worker failed: the worker died")
 
 
 def test_what_is_missing_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job: Any = type("Job", (), {"flags": {"threads": None, "device": "cpu"}})
+    options = RunOptions(model=ModelOptions(path=Path("model.trocar")))
+    job = Job(options=options, out=Path("out"), model="", settings={}, outputs={}, run="a")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match="--ray needs the Python package") as caught:
         run_on_ray(job, [Path("a")], "local", print)
@@ -147,5 +150,5 @@ def test_no_cluster_at_the_address() -> None:
     with pytest.raises(
         ConfigError, match=r"no Ray cluster at 'auto': Could not find any"
     ) as caught:
-        archive_ray._connect(Deaf(), "auto")
+        ray_executor._connect(Deaf(), "auto")
     assert "ray start --head" in caught.value.remedy

@@ -24,7 +24,7 @@ from trocar.contract.errors import (
     SourceError,
     TrocarError,
 )
-from trocar.runtime.archive import worker as archive_recording
+from trocar.runtime.archive import worker as archive_worker
 from trocar.runtime.archive.run import _locked
 
 FRAMES = 4
@@ -107,11 +107,13 @@ def test_what_changed_is_done_again_and_nothing_else(
     (results(out)[str(second)] / "done.json").write_text("{")
     assert again() == {"second.mp4": "its done.json is damaged"}
     everything = {"op.mp4", "second.mp4"}
-    assert again("--csv", "i.csv") == dict.fromkeys(everything, "the settings are others")
+    assert again("--csv", "i.csv") == dict.fromkeys(everything, "the settings have changed")
     assert again("--csv", "i.csv", "--threads", 2) == {}
-    assert again("--csv", "i.csv", "--overwrite") == dict.fromkeys(everything, "asked for")
+    assert again("--csv", "i.csv", "--overwrite") == dict.fromkeys(everything, "--overwrite")
     other = tiny.make_tiny_bundle(tmp_path / "other.trocar", height=48)
-    assert again("--csv", "i.csv", model=other) == dict.fromkeys(everything, "the model is another")
+    assert again("--csv", "i.csv", model=other) == dict.fromkeys(
+        everything, "the model has changed"
+    )
     assert len(results(out)) == 3
     assert not list(out.glob(".part.*")) + list(out.glob(".old.*"))
 
@@ -142,7 +144,7 @@ def test_every_kind_of_output_lies_in_the_recordings_folder(
     out = tmp_path / "out"
     invoke(
         *(tiny_bundle, clip, "--out", out, "--overlay", "o.mp4", "--json", "j.jsonl"),
-        *("--csv", "i.csv", "--masks", "m", "--frames", "f", "--limit", 2),
+        *("--csv", "i.csv", "--save-masks", "m", "--save-frames", "f", "--max-frames", 2),
     )
     (folder,) = results(out).values()
     names = ["done.json", "f", "i.csv", "j.jsonl", "m", "o.mp4"]
@@ -163,14 +165,14 @@ def test_a_recording_that_grows_meanwhile_is_not_done(
     tiny_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     growing = Path(shutil.copy(clip, tmp_path / "growing.mp4"))
-    whole = archive_recording.run_lossless
+    whole = archive_worker.run_lossless
 
     def meanwhile(*args: Any, **named: Any) -> Any:
         with growing.open("ab") as file:
             file.write(b"more")
         return whole(*args, **named)
 
-    monkeypatch.setattr(archive_recording, "run_lossless", meanwhile)
+    monkeypatch.setattr(archive_worker, "run_lossless", meanwhile)
     with pytest.raises(TrocarError, match="changed while it was read"):
         invoke(tiny_bundle, growing, "--out", tmp_path / "out")
     assert results(tmp_path / "out") == {}
@@ -180,25 +182,25 @@ def test_a_recording_that_grows_meanwhile_is_not_done(
 def test_an_unforeseen_fault_of_one_recording_is_told_as_well(
     tiny_bundle: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = archive_recording.open_source
+    whole = archive_worker.open_source
 
     def odd(recording: Path, *rest: Any) -> Any:
         if recording.name == "second.mp4":
             raise ZeroDivisionError("of the decoder")
         return whole(recording, *rest)
 
-    monkeypatch.setattr(archive_recording, "open_source", odd)
+    monkeypatch.setattr(archive_worker, "open_source", odd)
     with pytest.raises(TrocarError, match="ZeroDivisionError: of the decoder"):
         invoke(tiny_bundle, f"{archive}/**/*.mp4", "--out", tmp_path / "out")
     assert len(results(tmp_path / "out")) == 2
 
 
-def test_who_comes_second_with_the_same_result_throws_his_away(
+def test_results_that_are_published_second_are_deleted(
     tiny_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that was thought dead comes back while another has done its recording."""
     out = tmp_path / "out"
-    whole = archive_recording.run_lossless
+    whole = archive_worker.run_lossless
     calls: list[int] = []
 
     def overtaken(*args: Any, **named: Any) -> Any:
@@ -206,18 +208,18 @@ def test_who_comes_second_with_the_same_result_throws_his_away(
         calls.append(1)
         if len(calls) == 1:
             job, recording, worker = seen[0]
-            assert archive_recording.process(job, recording, worker).state == "done"
+            assert archive_worker.process(job, recording, worker).state == "done"
         return done
 
     seen: list[Any] = []
-    first = archive_recording._into_place
+    first = archive_worker.publish_atomically
 
-    def watched(job: Any, recording: Any, worker: Any, *rest: Any) -> Any:
+    def watched(job: Any, recording: Any, worker: Any, **named: Any) -> Any:
         seen.append((job, recording, worker))
-        return first(job, recording, worker, *rest)
+        return first(job, recording, worker, **named)
 
-    monkeypatch.setattr(archive_recording, "run_lossless", overtaken)
-    monkeypatch.setattr(archive_recording, "_into_place", watched)
+    monkeypatch.setattr(archive_worker, "run_lossless", overtaken)
+    monkeypatch.setattr(archive_worker, "publish_atomically", watched)
     lines = invoke(tiny_bundle, clip, "--out", out)
     assert len(calls) == 2
     assert "done before" in lines[0]
@@ -230,7 +232,7 @@ def test_wrong_flags_and_places_are_refused_before_any_work(
     tiny_bundle: Path, clip: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with pytest.raises(ConfigError, match=r"--live is not for archives; 'a/b.mp4' is no plain"):
+    with pytest.raises(ConfigError, match=r"--live is not for archives; 'a/b.mp4' is not a plain"):
         invoke(tiny_bundle, clip, "--out", out, "--live", "--overlay", "a/b.mp4")
     with pytest.raises(ConfigError, match="two outputs have the same name"):
         invoke(tiny_bundle, clip, "--out", out, "--csv", "x", "--json", "x")
@@ -243,7 +245,7 @@ def test_wrong_flags_and_places_are_refused_before_any_work(
     with pytest.raises(ConfigError, match="--ray is for many"):
         invoke(tiny_bundle, clip, "--ray", "local")
     assert not out.exists()
-    with _locked(out), pytest.raises(OutputExistsError, match="another run works in"):
+    with _locked(out), pytest.raises(OutputExistsError, match="another run uses"):
         invoke(tiny_bundle, clip, "--out", out)
 
 
@@ -266,7 +268,7 @@ def test_stopped_by_a_signal_it_goes_on_later(
         time.sleep(0.01)
     _, told = running.communicate(timeout=60)
     assert running.returncode == 130, told
-    assert "the same command goes on from here" in told
+    assert "the same command continues from here" in told
     assert "Traceback" not in told
     done = len(results(out))
     assert 0 < done < 12

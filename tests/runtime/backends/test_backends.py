@@ -351,7 +351,7 @@ def test_inspect_lists_engines_and_their_fitness(
 def test_benchmark_lists_what_ran_and_what_did_not(tiny_bundle: Path) -> None:
     done = CliRunner().invoke(
         benchmark,
-        [str(tiny_bundle), "--seconds", "0.05", "--json", "--threads", "1", "--frame", "97x131"],
+        [str(tiny_bundle), "--seconds", "0.05", "--json", "--threads", "1", "--size", "131x97"],
         catch_exceptions=False,
     )
     rows = [json.loads(line) for line in done.output.splitlines()]

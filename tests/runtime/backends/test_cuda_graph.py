@@ -212,8 +212,7 @@ def test_asking_for_graphs_reaches_the_provider_or_is_an_error(
 
 
 def test_the_flag_is_onnx_runtimes(tiny_bundle: Path) -> None:
-    from trocar.runtime.pipeline.assemble import session_from_flags
+    from trocar.runtime.pipeline.options import ModelOptions
 
-    flags = {"backend": "openvino", "cuda_graph": True, "model": tiny_bundle}
     with pytest.raises(ConfigError, match="--cuda-graph is for --backend onnxruntime"):
-        session_from_flags(flags, live=False)
+        ModelOptions(path=tiny_bundle, backend="openvino", cuda_graph=True)

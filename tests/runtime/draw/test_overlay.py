@@ -16,8 +16,8 @@ from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.draw.sprites import RegionPainter, sprite_from_mask, tip_sprite
 from trocar.runtime.draw.text import contrasting_colour, text_mask
 from trocar.runtime.locate.field_of_view import FieldOfViewTracker, find_field_of_view
-from trocar.runtime.pipeline.frame_processor import Analyser
-from trocar.runtime.pipeline.simulated_live import displayed
+from trocar.runtime.pipeline.frame_processor import FrameProcessor
+from trocar.runtime.pipeline.simulated_live import simulate_live
 from trocar.runtime.session import Session
 
 TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
@@ -169,11 +169,11 @@ def test_a_full_picture_has_no_round_view() -> None:
 def test_a_viewer_sees_masks_late_by_the_models_time(tiny_bundle: Path, kit: ModuleType) -> None:
     frames = [kit.picture(i) for i in range(30)]
     with Session.open(tiny_bundle, threads=1) as session:
-        analyser = Analyser(session)
-        fast = list(displayed(analyser, frames, fps=25, latency_ms=0))
-        slow = list(displayed(analyser, frames, fps=25, latency_ms=90))
-        hidden = list(displayed(analyser, frames, fps=25, latency_ms=90, max_age_ms=100))
-        measured = list(displayed(analyser, frames, fps=25))
+        processor = FrameProcessor(session)
+        fast = list(simulate_live(processor, frames, fps=25, latency_ms=0))
+        slow = list(simulate_live(processor, frames, fps=25, latency_ms=90))
+        hidden = list(simulate_live(processor, frames, fps=25, latency_ms=90, max_age_ms=100))
+        measured = list(simulate_live(processor, frames, fps=25))
     assert [s.source_index for s in fast] == list(range(30))
     assert {s.age_ms for s in fast} == {0.0}
     # 90 ms at 25 frames/s: frame 0 is done before frame 3; the model then takes frame 2.
@@ -185,4 +185,4 @@ def test_a_viewer_sees_masks_late_by_the_models_time(tiny_bundle: Path, kit: Mod
     assert any(s.labels is None for s in hidden[5:])
     assert len(measured) == 30
     with Session.open(tiny_bundle, threads=1) as session, pytest.raises(ConfigError, match="fps"):
-        next(displayed(Analyser(session), frames, fps=0))
+        next(simulate_live(FrameProcessor(session), frames, fps=0))

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from live_runs import live, states
 
-from trocar.runtime.live.stream import LiveOptions, LiveStream
+from trocar.runtime.live.stream import LiveStream
+from trocar.runtime.pipeline.options import LiveOptions
 from trocar.runtime.session import Session
-from trocar.runtime.sinks.base import Shot
+from trocar.runtime.sinks.base import FrameEvent
 from trocar.runtime.sinks.records import Callback, JsonLines
 
 DAY_NS = 86_400_000_000_000
@@ -54,7 +55,7 @@ def test_thirty_seconds_of_silence(
     clock = Clock(time.monotonic_ns)
     replace_everywhere(monkeypatch, "monotonic_ns", clock)
     streams: list[LiveStream] = []
-    shots: list[Shot] = []
+    events: list[FrameEvent] = []
     before: list[int] = []
     heard = threading.Event()
 
@@ -69,7 +70,7 @@ def test_thirty_seconds_of_silence(
     _, (summary,) = live(
         session,
         kit.Camera(frames=9999, faults={20: fall_silent}),
-        sinks=[Callback(shots.append)],
+        sinks=[Callback(events.append)],
         # The limits of a real run: nothing is scaled down for the test.
         options=LiveOptions(),
         during=lambda run: streams.extend(run.streams),
@@ -77,16 +78,16 @@ def test_thirty_seconds_of_silence(
     )
     (stream,) = streams
     assert any(
-        event.state == "STALE" and "no new frame for over 1 s" in event.reasons
-        for event in list(stream.health.events)[before[0] :]
+        change.state == "STALE" and "no new frame for over 1 s" in change.reasons
+        for change in list(stream.health.changes)[before[0] :]
     )
     assert "LIVE" in states(stream)[before[0] + 1 :]
     # What was found before the silence is no news after it.
-    after = [shot for shot in shots if shot.frame.index >= 20]
+    after = [event for event in events if event.frame.index >= 20]
     old = [s for s in after if s.result is not None and s.result.frame_id < 20]
     assert after
-    assert not any(shot.visible for shot in old)
-    assert any(shot.visible for shot in after)
+    assert not any(event.visible for event in old)
+    assert any(event.visible for event in after)
     assert summary.counts.read == summary.counts.written + summary.counts.dropped
 
 
@@ -126,7 +127,7 @@ def test_a_wall_clock_that_steps_changes_nothing(
     (stream,), (summary,) = live(
         session,
         kit.Camera(frames=400, faults=steps),
-        sinks=[lines, Callback(lambda shot: shot.picture())],
+        sinks=[lines, Callback(lambda event: event.overlay())],
         options=options,
     )
     took_ms = (time.monotonic() - begun) * 1000
@@ -136,13 +137,13 @@ def test_a_wall_clock_that_steps_changes_nothing(
     assert seen[0] == "STALE"
     assert "LIVE" in seen
     assert not {"STALE", "FAULT"} & set(seen[1:])
-    moments = [event.at_ns for event in stream.health.events]
+    moments = [change.at_ns for change in stream.health.changes]
     assert moments == sorted(moments)
     for stage in stream.stages:
         assert 0 <= stream.stages[stage].max_ms <= took_ms, stage
     assert 0 <= summary.seconds * 1000 <= took_ms
     records = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
-    assert len(records) + stream.outlets[0].dropped == summary.counts.processed > 0
+    assert len(records) + stream.sink_workers[0].dropped == summary.counts.processed > 0
     assert all(0 <= record["age_ms"] <= took_ms for record in records)
     assert all(a["time"] < b["time"] for a, b in pairwise(records))
     assert all(

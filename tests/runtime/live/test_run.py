@@ -17,12 +17,13 @@ import pytest
 from live_runs import SlowModel, analysed, live, states
 
 from trocar.contract.errors import SinkError
-from trocar.runtime.live.stream import LiveOptions, LiveStream
+from trocar.runtime.live.stream import LiveStream
+from trocar.runtime.pipeline.options import LiveOptions
 from trocar.runtime.session import Session
-from trocar.runtime.sinks.base import Shot, Sink
+from trocar.runtime.sinks.base import FrameEvent, Sink
 from trocar.runtime.sinks.records import Callback, JsonLines
 from trocar.runtime.sinks.video import VideoSink
-from trocar.runtime.sources.iterator import Paced
+from trocar.runtime.sources.iterator import RealtimeSource
 from trocar.runtime.sources.open import open_source
 from trocar.runtime.telemetry.trace import Trace
 
@@ -31,39 +32,39 @@ def test_every_frame_is_shown_or_dropped_and_ages_stay_bounded(
     session: Session, kit: ModuleType
 ) -> None:
     model = SlowModel(session, seconds=0.05)
-    shots: list[Shot] = []
+    events: list[FrameEvent] = []
     turns = kit.Turns()
     camera = kit.Camera(frames=9999, fps=100)
     _, (summary,) = live(
-        model, camera, sinks=[Callback(shots.append)], steps=[turns], until=analysed(25)
+        model, camera, sinks=[Callback(events.append)], post_processors=[turns], until=analysed(25)
     )
     counts = summary.counts
     assert counts.read == counts.written + counts.dropped
     assert 25 < counts.processed < counts.read
     # The model takes five frames' time: from a queue, nearly every result would be late.
     assert turns.late < len(turns.ends) / 4
-    indices = [shot.frame.index for shot in shots]
+    indices = [event.frame.index for event in events]
     assert indices == sorted(indices)
-    assert all(s.result is None or s.result.frame_id <= s.frame.index for s in shots)
+    assert all(s.result is None or s.result.frame_id <= s.frame.index for s in events)
 
 
 def test_old_masks_are_hidden(session: Session, kit: ModuleType) -> None:
-    shots: list[Shot] = []
+    events: list[FrameEvent] = []
     model = SlowModel(session, seconds=0.3)
     live(
         model,
         kit.Camera(frames=9999, fps=100),
-        sinks=[Callback(shots.append)],
+        sinks=[Callback(events.append)],
         options=LiveOptions(max_age_ms=1.0),
-        until=lambda streams: any(s.result is not None and not s.visible for s in shots[:]),
+        until=lambda streams: any(s.result is not None and not s.visible for s in events[:]),
     )
-    assert any(shot.result is not None for shot in shots)
-    late = [shot for shot in shots if shot.result is not None and not shot.visible]
+    assert any(event.result is not None for event in events)
+    late = [event for event in events if event.result is not None and not event.visible]
     assert late
     plain = late[-1].painter.draw(
         late[-1].frame.image, None, status=late[-1].status, alarm=late[-1].alarm
     )
-    assert np.array_equal(late[-1].picture(), plain)
+    assert np.array_equal(late[-1].overlay(), plain)
     assert "no mask" in late[-1].status
 
 
@@ -72,26 +73,26 @@ def test_a_model_that_raises_once_costs_one_frame(session: Session, kit: ModuleT
     (stream,), (summary,) = live(model, kit.Camera(frames=9999), until=analysed(20))
     assert summary.counts.failed == 1
     assert model.calls == summary.counts.processed + 1
-    reasons = [r for e in stream.health.events for r in e.reasons]
+    reasons = [r for e in stream.health.changes for r in e.reasons]
     assert "the model failed on a frame: out of memory" in reasons
     assert "FAULT" not in states(stream)
 
 
 def test_a_dead_model_passes_the_picture_through(session: Session, kit: ModuleType) -> None:
-    shots: list[Shot] = []
+    events: list[FrameEvent] = []
     model = SlowModel(session, fail=lambda call: call >= 10)
     (stream,), (summary,) = live(
         model,
         kit.Camera(frames=9999),
-        sinks=[Callback(shots.append)],
-        until=lambda streams: streams[0].counts.failed > 10 and shots[-1].result is None,
+        sinks=[Callback(events.append)],
+        until=lambda streams: streams[0].counts.failed > 10 and events[-1].result is None,
     )
     counts = summary.counts
     assert counts.written + counts.dropped == counts.read
     assert states(stream)[-1] == "FAULT"
     assert counts.processed == 10
     # The picture goes on after the last result.
-    assert shots[-1].frame.index > max(s.result.frame_id for s in shots if s.result is not None)
+    assert events[-1].frame.index > max(s.result.frame_id for s in events if s.result is not None)
 
 
 def test_the_watchdog_sees_a_model_that_hangs(session: Session, kit: ModuleType) -> None:
@@ -107,7 +108,7 @@ def test_the_watchdog_sees_a_model_that_hangs(session: Session, kit: ModuleType)
 
 
 def hung(stream: LiveStream) -> bool:
-    return any("has not answered" in r for e in list(stream.health.events) for r in e.reasons)
+    return any("has not answered" in r for e in list(stream.health.changes) for r in e.reasons)
 
 
 def test_a_sink_that_blocks_stops_nobody(session: Session, kit: ModuleType) -> None:
@@ -115,11 +116,11 @@ def test_a_sink_that_blocks_stops_nobody(session: Session, kit: ModuleType) -> N
     seen: list[int] = []
 
     def enough(streams: list[LiveStream]) -> bool:
-        return len(seen) > 60 and streams[0].outlets[0].dropped > 40
+        return len(seen) > 60 and streams[0].sink_workers[0].dropped > 40
 
     sinks: list[Sink] = [
-        Callback(lambda shot: release.wait(20) and None, name="blocked"),
-        Callback(lambda shot: seen.append(shot.frame.index), name="good"),
+        Callback(lambda event: release.wait(20) and None, name="blocked"),
+        Callback(lambda event: seen.append(event.frame.index), name="good"),
     ]
     (stream,), (summary,) = live(
         session,
@@ -128,14 +129,14 @@ def test_a_sink_that_blocks_stops_nobody(session: Session, kit: ModuleType) -> N
         until=lambda streams: enough(streams) and release.set() is None,
     )
     assert summary.counts.processed > 1
-    assert stream.outlets[1].written == len(seen) > 60
-    assert stream.outlets[1].failed == ""
+    assert stream.sink_workers[1].written == len(seen) > 60
+    assert stream.sink_workers[1].failed == ""
 
 
 def test_a_sink_that_raises_is_taken_out_and_named(
     session: Session, kit: ModuleType, tmp_path: Path
 ) -> None:
-    def fail(shot: Shot) -> None:
+    def fail(event: FrameEvent) -> None:
         raise SinkError("cannot write rtsp://bob:secret@box/1: broken pipe")
 
     lines = JsonLines(tmp_path / "o.jsonl", direct=True)
@@ -145,9 +146,9 @@ def test_a_sink_that_raises_is_taken_out_and_named(
     # A busy machine may have made it STALE as well by the end.
     assert "DEGRADED" in states(stream)
     assert "secret" not in "".join(stream.health.reasons)
-    assert "broken pipe" in stream.outlets[0].failed
+    assert "broken pipe" in stream.sink_workers[0].failed
     written = (tmp_path / "o.jsonl").read_text().splitlines()
-    assert len(written) + stream.outlets[1].dropped == summary.counts.processed
+    assert len(written) + stream.sink_workers[1].dropped == summary.counts.processed
     assert json.loads(written[-1])["schema"] == "1.0"
 
 
@@ -156,24 +157,24 @@ def test_frames_of_the_wrong_kind_are_counted_and_named(session: Session, kit: M
     (stream,), (summary,) = live(session, camera)
     assert summary.counts.dropped >= 1
     assert summary.counts.written + summary.counts.dropped == 40
-    assert any("bad frame" in r for e in stream.health.events for r in e.reasons)
+    assert any("bad frame" in r for e in stream.health.changes for r in e.reasons)
 
 
 def test_it_is_not_live_before_the_first_result(session: Session, kit: ModuleType) -> None:
     """However long the model takes for it: a picture without a mask is not what was asked for."""
-    shots: list[Shot] = []
+    events: list[FrameEvent] = []
     model = SlowModel(session, seconds=0.5)
 
     (stream,), _ = live(
         model,
         kit.Camera(frames=9999),
-        sinks=[Callback(shots.append)],
+        sinks=[Callback(events.append)],
         until=lambda streams: streams[0].health.state == "LIVE",
     )
     assert states(stream)[:2] == ["STALE", "LIVE"]
-    early = [shot for shot in shots if shot.result is None]
+    early = [event for event in events if event.result is None]
     assert early
-    assert all(shot.alarm for shot in early)
+    assert all(event.alarm for event in early)
 
 
 def test_silence_makes_it_stale_and_news_makes_it_live(session: Session, kit: ModuleType) -> None:
@@ -205,12 +206,12 @@ def test_silence_makes_it_stale_and_news_makes_it_live(session: Session, kit: Mo
 
 
 def test_frozen_black_and_outside_pictures_are_flagged() -> None:
-    from trocar.runtime.live.image_checks import PictureCheck
+    from trocar.runtime.live.image_checks import ImageQualityCheck
 
     rng = np.random.default_rng(0)
     tissue = rng.integers(0, 40, (120, 160, 3)).astype(np.uint8) + np.array([150, 50, 45], np.uint8)
     ceiling = rng.integers(150, 200, (120, 160, 3)).astype(np.uint8)
-    check = PictureCheck()
+    check = ImageQualityCheck()
     assert check.update(tissue, 0.0) == set()
     assert check.update(tissue, 0.5) == set()
     assert check.update(tissue, 1.6) == {"frozen"}
@@ -232,7 +233,7 @@ def test_a_change_of_size_is_allowed_live(
         session,
         camera,
         sinks=[VideoSink(tmp_path / "o.mp4", live=True)],
-        until=lambda streams: streams[0].outlets[0].written > 50,
+        until=lambda streams: streams[0].sink_workers[0].written > 50,
     )
     assert summary.counts.written + summary.counts.dropped == summary.counts.read
     frames = kit.read_video(tmp_path / "o.mp4")
@@ -265,7 +266,7 @@ def test_streams_of_different_size_are_not_batched(session: Session, kit: Module
 
 def test_a_file_plays_at_its_own_speed(session: Session, video: Path) -> None:
     started = time.monotonic()
-    _, (summary,) = live(session, Paced(open_source(video), speed=2.0))
+    _, (summary,) = live(session, RealtimeSource(open_source(video), speed=2.0))
     assert time.monotonic() - started >= 29 / 50
     assert summary.counts.read == 30
 
@@ -292,7 +293,7 @@ def test_nothing_leaks_and_memory_stays_flat(session: Session, kit: ModuleType) 
     before = (threading.active_count(), len(os.listdir("/proc/self/fd")))
     for _ in range(3):
         turns = kit.Turns()
-        _, (summary,) = live(model, kit.Camera(frames=700, fps=1000), steps=[turns])
+        _, (summary,) = live(model, kit.Camera(frames=700, fps=1000), post_processors=[turns])
         assert summary.counts.read == 700
         assert summary.counts.written + summary.counts.dropped == 700
         assert turns.late < max(8, len(turns.ends) / 4)
@@ -309,10 +310,10 @@ def test_a_full_disk_costs_the_file_and_nothing_else(session: Session, kit: Modu
     (stream,), (summary,) = live(
         session,
         kit.Camera(frames=9999),
-        sinks=[full, Callback(lambda shot: seen.append(shot.frame.index))],
-        until=lambda streams: bool(streams[0].outlets[0].failed) and len(seen) > 30,
+        sinks=[full, Callback(lambda event: seen.append(event.frame.index))],
+        until=lambda streams: bool(streams[0].sink_workers[0].failed) and len(seen) > 30,
     )
-    assert "No space left" in stream.outlets[0].failed
+    assert "No space left" in stream.sink_workers[0].failed
     assert stream.health.state == "DEGRADED"
     assert summary.counts.processed > 0
 
@@ -341,11 +342,11 @@ def test_a_small_disk_that_fills_up_costs_its_files_and_nothing_else(
     sinks: list[Sink] = [
         VideoSink(small_disk / "o.mp4", live=True),
         JsonLines(small_disk / "o.jsonl", direct=True),
-        Callback(lambda shot: seen.append(shot.frame.index)),
+        Callback(lambda event: seen.append(event.frame.index)),
     ]
 
     def filled(streams: list[LiveStream]) -> bool:
-        video, lines, _ = streams[0].outlets
+        video, lines, _ = streams[0].sink_workers
         if video.failed and lines.failed and filled_at == []:
             filled_at.append(len(seen))
         return bool(filled_at) and len(seen) > filled_at[0] + 20
@@ -354,7 +355,7 @@ def test_a_small_disk_that_fills_up_costs_its_files_and_nothing_else(
     (stream,), (summary,) = live(
         session, kit.Camera(frames=99_999, fps=200), sinks=sinks, until=filled
     )
-    failures = [outlet.failed for outlet in stream.outlets]
+    failures = [worker.failed for worker in stream.sink_workers]
     assert ["No space left" in failure for failure in failures] == [True, True, False], failures
     assert len(seen) > filled_at[0] + 20
     assert stream.health.state == "DEGRADED"

@@ -18,7 +18,7 @@ from trocar.commands.run import run
 from trocar.contract.errors import BundleError
 from trocar.contract.results import FrameResult
 from trocar.runtime.enrolment.enroll import enroll
-from trocar.runtime.pipeline.crop_classifier import CropClassifier, Judge, open_classifier
+from trocar.runtime.pipeline.crop_classifier import CropClassifier, DecisionRule, open_classifier
 from trocar.runtime.session import Session
 from trocar.runtime.sources.base import Frame
 
@@ -85,11 +85,13 @@ def test_certainty_decides_what_is_unknown() -> None:
     scores = np.array([4.0, 8.0, 1.0], np.float32)
     share = float(np.exp(8) / np.exp([4.0, 8.0, 1.0]).sum())
     names = ("a", "b", "c")
-    assert Judge(names=names, scale=16.0, threshold=0.5)(scores).name == "b"
-    assert Judge(names=names, scale=16.0, threshold=0.51)(scores).name == "unknown"
-    assert Judge(names=names, scale=None, threshold=0.95)(scores).name == "b"
-    assert Judge(names=names, scale=None, threshold=0.99)(scores).name == "unknown"
-    assert Judge(names=names, scale=None, threshold=0.0)(scores).score == pytest.approx(share)
+    assert DecisionRule(names=names, scale=16.0, threshold=0.5)(scores).name == "b"
+    assert DecisionRule(names=names, scale=16.0, threshold=0.51)(scores).name == "unknown"
+    assert DecisionRule(names=names, scale=None, threshold=0.95)(scores).name == "b"
+    assert DecisionRule(names=names, scale=None, threshold=0.99)(scores).name == "unknown"
+    assert DecisionRule(names=names, scale=None, threshold=0.0)(scores).score == pytest.approx(
+        share
+    )
 
 
 def test_a_track_is_steadied_over_time(
@@ -118,7 +120,7 @@ def test_a_track_is_steadied_over_time(
 
 
 def test_a_segmenter_is_no_classifier(seg_bundle: Path) -> None:
-    with pytest.raises(BundleError, match="segmentation model, a classifier is wanted"):
+    with pytest.raises(BundleError, match="segmentation model, expected a classifier"):
         open_classifier(seg_bundle, threads=1)
 
 
@@ -145,8 +147,9 @@ def test_enrolled_on_the_command_line_and_recognised_in_a_video(
     lines = tmp_path / "out.jsonl"
     ran = runner.invoke(
         run,
-        [str(seg_bundle), str(video), "--classify", str(bundle), "--unknown-below", "-9",
-         "--json", str(lines), "--overlay", str(tmp_path / "out.mp4"), "--raw", "--threads", "1"],
+        [str(seg_bundle), str(video), "--classifier", str(bundle), "--reject-below", "-9",
+         "--json", str(lines), "--overlay", str(tmp_path / "out.mp4"), "--no-postprocess",
+         "--threads", "1"],
         catch_exceptions=False,
     )  # fmt: skip
     assert ran.exit_code == 0, ran.output

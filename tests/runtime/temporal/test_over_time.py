@@ -1,121 +1,22 @@
-"""What happens over time: latencies, budgets, states, tracks, smoothing, presence."""
+"""What happens over time: tracks, smoothing, presence."""
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from pathlib import Path
 
 import numpy as np
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.errors import ConfigError
 from trocar.contract.results import FrameResult, Instrument
-from trocar.runtime.live.deadline import LEVELS, Budget
-from trocar.runtime.live.health import Health
-from trocar.runtime.pipeline.queues import Board, Channel, Mailbox
 from trocar.runtime.sources.base import Frame
-from trocar.runtime.telemetry.latency import Histogram, Stages, prometheus_text
 from trocar.runtime.temporal.mask_smoothing import MaskSmoother
 from trocar.runtime.temporal.presence import Presence
 from trocar.runtime.temporal.tracking import Tracker, TrackOptions
 
 TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
 FRAME = Frame(image=np.zeros((4, 4, 3), np.uint8), index=0, time=0, captured_ns=0)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(0.002, 5000), min_size=1, max_size=400))
-def test_percentiles_are_exact_to_one_percent(values: list[float]) -> None:
-    histogram = Histogram()
-    for value in values:
-        histogram.record(value)
-    ordered = sorted(values)
-    for percent in (50, 95, 99, 99.9):
-        exact = ordered[math.ceil(len(values) * percent / 100 - 1e-9) - 1]
-        assert histogram.percentile(percent) == pytest.approx(exact, rel=0.01, abs=0.001)
-    assert histogram.max_ms == max(values)
-    assert histogram.count == len(values)
-
-
-def test_histograms_take_everything() -> None:
-    histogram = Histogram()
-    assert histogram.percentile(99) == 0
-    for value in (-5.0, 0.0, 1e12):
-        histogram.record(value)
-    assert histogram.percentile(1) == 0
-    assert histogram.percentile(100) == pytest.approx(3.6e6, rel=0.01)
-
-
-def test_prometheus_text_is_well_formed() -> None:
-    stages = Stages()
-    stages.record("infer", 20.0)
-    text = prometheus_text(stages, {"frames_read_total": 5}, labels={"stream": 'a"b\n'})
-    assert 'trocar_stage_seconds{stream="a\\"b\\n",stage="infer",quantile="0.5"} 0.02' in text
-    assert "# TYPE trocar_frames_read_total counter" in text
-    assert all(line.startswith("#") or " " in line for line in text.splitlines())
-
-
-def test_a_budget_steps_down_and_up_again() -> None:
-    budget = Budget(30.0, step_down=True)
-    changes = [budget.record(50.0) for _ in range(200)]
-    assert changes.index(True) == 29
-    assert budget.level == LEVELS[-1]
-    assert budget.missed == 200
-    assert [budget.record(10.0) for _ in range(300)][-1]
-    assert budget.level == LEVELS[-2]
-    plain = Budget(30.0)
-    assert not any(plain.record(50.0) for _ in range(100))
-    assert plain.missed == 100
-    assert "every second frame" in str(LEVELS[2])
-    with pytest.raises(ConfigError, match="needs a budget"):
-        Budget(None, step_down=True)
-
-
-def test_the_worst_condition_is_the_state() -> None:
-    events = []
-    health = Health(events.append)
-    health.set("a", "DEGRADED", "something is amiss")
-    health.set("b", "FAULT", "it is broken")
-    assert health.state == "FAULT"
-    assert health.reasons == ("it is broken", "something is amiss")
-    health.clear("b")
-    health.clear("b")
-    health.set("a", "DEGRADED", "something is amiss")
-    health.clear("a")
-    assert [e.state for e in events] == ["DEGRADED", "FAULT", "DEGRADED", "LIVE"]
-    health.set("c", "DEGRADED", "for a moment", seconds=0.0)
-    health.refresh()
-    assert health.state == "LIVE"
-
-
-def test_mailbox_board_and_channel() -> None:
-    mailbox: Mailbox[int] = Mailbox()
-    assert mailbox.put(1) is None
-    assert mailbox.put(2) == 1
-    assert mailbox.get() == 2
-    assert mailbox.get(timeout=0.01) is None
-    mailbox.close()
-    assert mailbox.put(3) == 3
-    assert mailbox.over
-    board: Board[str] = Board(3)
-    for number in range(3):
-        board.put(number, f"old{number}")
-        assert board.put(number, f"new{number}") == f"old{number}"
-    assert board.take(2, 0.1) == [(0, "new0"), (1, "new1")]
-    board.put(0, "again")
-    assert board.take(2, 0.1) == [(2, "new2"), (0, "again")]
-    assert board.take(2, 0.01) == []
-    channel: Channel[int] = Channel(2)
-    assert channel.offer(1)
-    assert channel.offer(2)
-    assert not channel.offer(3)
-    channel.close()
-    assert [channel.get(), channel.get(), channel.get()] == [1, 2, None]
 
 
 def instrument(

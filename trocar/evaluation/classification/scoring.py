@@ -167,15 +167,15 @@ def score_photos(
         DataError: A photograph cannot be read.
     """
     from trocar.runtime.enrolment.classes import UNKNOWN
-    from trocar.runtime.pipeline.crop_classifier import Judge
+    from trocar.runtime.pipeline.crop_classifier import DecisionRule
     from trocar.train.metrics.classification import classification_scores
 
     table, photos = predictor.manifest.classes, labelled.photos
-    judge = Judge.of(predictor.manifest)
+    rule = DecisionRule.from_manifest(predictor.manifest)
     rows = []
     for item in photos:
         logits = predictor.infer(photos.read(item)[None])["scores"][0].astype(np.float32)
-        answer = judge(logits)
+        answer = rule(logits)
         rows.append(
             PhotoScore(
                 name=item.name,

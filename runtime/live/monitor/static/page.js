@@ -69,7 +69,7 @@ function render(all) {
   fill($("instruments").tBodies[0], (now.instruments || []).map((i) => [
     i.track_id === undefined ? "" : i.track_id, i.class, i.score.toFixed(2),
     i.tips.map((t) => t.map(Math.round).join(", ")).join("  |  ") || "–",
-    i.angle.toFixed(0) + "°"]), "none in the picture");
+    i.angle.toFixed(0) + "°"]), "none");
   fill($("stages").tBodies[0], Object.entries(now.stages || {}).map(([k, s]) =>
     [k, ...["p50", "p95", "p99", "max"].map((p) => s[p].toFixed(1))]));
   const counts = { "frames/s": now.fps, ...now.counts };
@@ -103,6 +103,6 @@ async function tick() {
 }
 
 $("stream").addEventListener("change", (event) => { chosen = event.target.value; });
-// The page begins with one picture and the state of that moment; the stream follows.
+// The page starts with one frame and its state; the stream follows.
 render(initial);
 addEventListener("load", () => setTimeout(tick, 200));

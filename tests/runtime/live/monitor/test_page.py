@@ -18,15 +18,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from trocar.contract.errors import ConfigError, SinkError
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.monitor.server import Monitor
 from trocar.runtime.live.run import LiveRun
-from trocar.runtime.live.stream import LiveOptions, LiveStream
-from trocar.runtime.pipeline.frame_processor import Analyser
+from trocar.runtime.live.stream import LiveStream
+from trocar.runtime.pipeline.frame_processor import FrameProcessor
 from trocar.runtime.session import Session
-from trocar.runtime.telemetry.prometheus import metrics_text
+from trocar.runtime.telemetry.prometheus import CONTENT_TYPE, prometheus_text
 from trocar.runtime.temporal.presence import Presence
 from trocar.runtime.temporal.tracking import Tracker
 
@@ -37,10 +38,9 @@ def page(tiny_bundle: Path, kit: ModuleType) -> Iterator[tuple[Monitor, LiveStre
     monitor = Monitor("127.0.0.1", 0)
     camera = kit.Camera(frames=100_000, fps=40, size=(360, 480))
     with Session.open(tiny_bundle, threads=1, spinning=False) as session:
-        analyser = Analyser(session, steps=[Tracker(), Presence(session.classes)])
+        processor = FrameProcessor(session, post_processors=[Tracker(), Presence(session.classes)])
         stream = LiveStream(
-            camera, analyser, Painter(session.classes), [monitor.feed("camera")],
-            options=LiveOptions(),
+            camera, processor, painter=Painter(session.classes), sinks=[monitor.feed("camera")],
         )  # fmt: skip
         run = LiveRun(session, [stream])
         monitor.start()
@@ -49,7 +49,7 @@ def page(tiny_bundle: Path, kit: ModuleType) -> Iterator[tuple[Monitor, LiveStre
 
         def report(run: LiveRun) -> None:
             monitor.feeds["0"].update(stream)
-            monitor.set_metrics(metrics_text(run))
+            monitor.set_metrics(prometheus_text(run.metrics()))
 
         watcher = threading.Thread(target=run.wait, kwargs={"stop": stop, "report": report})
         watcher.start()
@@ -88,9 +88,16 @@ def test_serves_page_state_metrics_and_pictures(
     assert {i["class"] for i in state["instruments"]} <= {"grasper", "scissors"}
     assert state["stages"]["infer"]["p50"] > 0
     with get(monitor, "/metrics") as answer:
+        assert answer.headers["Content-Type"] == CONTENT_TYPE
         text = answer.read().decode()
-    assert 'trocar_frames_read_total{stream="camera"}' in text
-    assert 'stage="infer",quantile="0.99"' in text
+    samples = {
+        (sample.name, sample.labels.get("stage"), sample.labels.get("quantile")): sample
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["trocar_frames_read_total", None, None].labels == {"stream": "camera"}
+    assert samples["trocar_stage_seconds", "infer", "0.99"].value > 0
+    assert ("trocar_stage_seconds_count", "display", None) in samples
     with get(monitor, "/picture.jpg") as answer:
         image = cv2.imdecode(np.frombuffer(answer.read(), np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (360, 480, 3)
@@ -188,15 +195,15 @@ def share(image: np.ndarray, more: int, less: int, by: int) -> float:
 
 
 def screenshot(address: str, folder: Path, patience_ms: int) -> np.ndarray:
-    shot = folder / f"page{patience_ms}.png"
+    event = folder / f"page{patience_ms}.png"
     command = [
         *(str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
         *("--disable-dev-shm-usage", "--window-size=1360,960", f"--user-data-dir={folder / 'u'}"),
         *(f"--virtual-time-budget={patience_ms}" if patience_ms else "--no-first-run",),
-        *(f"--screenshot={shot}", address),
+        *(f"--screenshot={event}", address),
     ]
     subprocess.run(command, check=False, capture_output=True, timeout=150)
-    image = cv2.imread(str(shot))
+    image = cv2.imread(str(event))
     assert image is not None, "Chromium made no screenshot"
     assert image.shape == (960, 1360, 3)
     return np.asarray(image)

@@ -1,0 +1,219 @@
+"""What a run is asked to do: the typed request that commands build and every worker receives.
+
+    options = RunOptions(model=ModelOptions(path=Path("model.trocar"), device="cuda:0"))
+
+All parts are frozen, compare by value and can be pickled, so that they travel to Ray workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from trocar.contract.config import require
+from trocar.contract.errors import ConfigError
+from trocar.runtime.sinks.video import EncodeOptions
+from trocar.runtime.sources.base import SourceOptions, redacted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model runs, and how.
+
+    Attributes:
+        path: The bundle, or a bare ``.onnx`` file that carries its manifest.
+        device: ``cpu``, ``cuda`` or ``cuda:N``: exactly this one, or an error.
+        backend: One of `trocar.runtime.backends.BACKENDS`.
+        precision: What the arithmetic must be, e.g. ``fp16``; ``None`` takes the bundle's.
+        threads: CPU threads of the model, 1 or more; ``None`` chooses by mode.
+        cuda_graph: Whether ONNX Runtime on CUDA records the work once and replays it.
+        fast_resize: Whether frames are shrunk with OpenCV before the graph.
+        postprocess: Whether tracking, presence and (live) mask smoothing run.
+        classifier: Classifier bundle that names each located instrument.
+        reject_below: Certainty below which the classifier answers ``unknown``; ``None`` takes the
+            threshold that was calibrated at export.
+    """
+
+    path: Path
+    device: str = "cpu"
+    backend: str = "onnxruntime"
+    precision: str | None = None
+    threads: int | None = None
+    cuda_graph: bool = False
+    fast_resize: bool = False
+    postprocess: bool = True
+    classifier: Path | None = None
+    reject_below: float | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            (
+                self.threads is None or self.threads >= 1,
+                f"threads is {self.threads}, expected 1 or more",
+            )
+        )
+        if self.cuda_graph and self.backend != "onnxruntime":
+            raise ConfigError(
+                f"--cuda-graph is for --backend onnxruntime, not {self.backend}",
+                remedy="leave it out: the tensorrt backends record graphs by themselves",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """How sources are opened and read.
+
+    Attributes:
+        source: How one source is decoded.
+        max_frames: Frames after which a file ends, 1 or more; ``None`` reads all of it.
+        realtime: Whether a file is read at its own frame rate instead of as fast as possible.
+        reconnect: Whether a live stream that ends or fails is opened again.
+    """
+
+    source: SourceOptions = field(default_factory=SourceOptions)
+    max_frames: int | None = None
+    realtime: bool = False
+    reconnect: bool = True
+
+    def __post_init__(self) -> None:
+        require(
+            (
+                self.max_frames is None or self.max_frames >= 1,
+                f"max_frames is {self.max_frames}, expected 1 or more",
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Which outputs are written. ``{n}`` in a name stands for the stream's number in live runs.
+
+    Attributes:
+        overlay: File or address of the overlay video.
+        json: File of JSON lines, one for each result.
+        csv: File of comma-separated values, one row for each instrument.
+        frames: Folder of PNG overlays, one for each frame.
+        masks: Folder of PNG label maps at frame size, one for each frame.
+        metrics: File of latencies and counts; ``.prom`` is Prometheus's text format, else JSON.
+        trace: File of a trace for https://ui.perfetto.dev (live).
+        overwrite: Whether outputs that exist are replaced.
+        encoding: How the overlay video is encoded.
+    """
+
+    overlay: str | None = None
+    json: Path | None = None
+    csv: Path | None = None
+    frames: Path | None = None
+    masks: Path | None = None
+    metrics: Path | None = None
+    trace: Path | None = None
+    overwrite: bool = False
+    encoding: EncodeOptions = field(default_factory=EncodeOptions)
+
+    def named(self) -> dict[str, str]:
+        """The outputs of frames that were asked for: file, folder or address by field name."""
+        fields = {
+            "overlay": self.overlay,
+            "json": self.json,
+            "csv": self.csv,
+            "frames": self.frames,
+            "masks": self.masks,
+        }
+        return {name: str(value) for name, value in fields.items() if value is not None}
+
+    def numbered(self, number: int) -> OutputOptions:
+        """The outputs of one live stream: ``{n}`` in names replaced by its number."""
+        names = {key: text.replace("{n}", str(number)) for key, text in self.named().items()}
+        return self.renamed(names)
+
+    def renamed(self, names: dict[str, str]) -> OutputOptions:
+        """The same settings with other outputs; an output that ``names`` lacks is not written.
+
+        Args:
+            names: File, folder or address by field name, as `named` gives them.
+        """
+
+        def path(key: str) -> Path | None:
+            return Path(names[key]) if key in names else None
+
+        return replace(
+            self,
+            overlay=names.get("overlay"),
+            json=path("json"),
+            csv=path("csv"),
+            frames=path("frames"),
+            masks=path("masks"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions:
+    """How a live run behaves.
+
+    Attributes:
+        max_age_ms: Age of a mask above which it is not drawn.
+        deadline_ms: Longest time from capture to result, above 0; later results are counted.
+            ``None`` sets no deadline.
+        shed_load: Whether to do less work when the deadline is missed too often.
+        stale_after_s: Seconds without a new frame after which the stream is STALE.
+        watchdog_s: Seconds without an answer after which the model is in FAULT.
+        status: Whether the overlay carries a line with state and age.
+        max_batch: Frames of different streams that go through the model in one batch.
+        seconds: Seconds after which the run ends; ``None`` runs until all streams end.
+    """
+
+    max_age_ms: float = 300.0
+    deadline_ms: float | None = None
+    shed_load: bool = False
+    stale_after_s: float = 1.0
+    watchdog_s: float = 5.0
+    status: bool = True
+    max_batch: int = 4
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            (self.max_age_ms > 0, f"max_age_ms is {self.max_age_ms}, expected above 0"),
+            (
+                self.deadline_ms is None or self.deadline_ms > 0,
+                f"deadline_ms is {self.deadline_ms}, expected above 0",
+            ),
+            (self.stale_after_s > 0, f"stale_after_s is {self.stale_after_s}, expected above 0"),
+            (self.watchdog_s > 0, f"watchdog_s is {self.watchdog_s}, expected above 0"),
+            (self.max_batch >= 1, f"max_batch is {self.max_batch}, expected 1 or more"),
+        )
+        if self.shed_load and self.deadline_ms is None:
+            raise ConfigError(
+                "load shedding needs a deadline", remedy="pass --deadline-ms, e.g. --deadline-ms 33"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Everything about a run except which sources it reads.
+
+    Attributes:
+        model: The model.
+        input: How sources are read.
+        output: What is written.
+        live: How a live run behaves.
+    """
+
+    model: ModelOptions
+    input: InputOptions = field(default_factory=InputOptions)
+    output: OutputOptions = field(default_factory=OutputOptions)
+    live: LiveOptions = field(default_factory=LiveOptions)
+
+
+def check_stream_outputs(output: OutputOptions, streams: int) -> None:
+    """Refuses outputs that several live streams would share.
+
+    Raises:
+        ConfigError: There is more than one stream, and a name holds no ``{n}``.
+    """
+    shared = [name for name in output.named().values() if "{n}" not in name]
+    if streams > 1 and shared:
+        raise ConfigError(
+            f"{streams} streams cannot share the output {', '.join(map(redacted, shared))}",
+            remedy="put {n} into the name: it stands for the stream's number",
+        )

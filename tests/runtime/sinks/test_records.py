@@ -1,0 +1,69 @@
+"""Folders of PNG files: label maps enlarged to the frame, published atomically."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from trocar.contract.classes import ClassTable
+from trocar.contract.errors import OutputExistsError
+from trocar.contract.results import FrameResult
+from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.sinks.base import FrameEvent, StreamInfo
+from trocar.runtime.sinks.records import PngFolder
+from trocar.runtime.sources.base import Frame
+
+INFO = StreamInfo(name="clip", size=(8, 12), fps=25.0)
+
+
+def event(index: int) -> FrameEvent:
+    labels = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+    image = np.full((8, 12, 3), 100, np.uint8)
+    return FrameEvent(
+        frame=Frame(image=image, index=index, time=0.0, captured_ns=0),
+        result=FrameResult(
+            frame_id=index, time=0.0, captured_ns=0, age_ms=0.0, frame_size=(8, 12), labels=labels
+        ),
+        painter=Painter(ClassTable.from_names(["background", "grasper", "scissors"])),
+    )
+
+
+def test_masks_are_enlarged_by_nearest_neighbour_and_appear_at_commit(tmp_path: Path) -> None:
+    sink = PngFolder(tmp_path / "masks", masks=True)
+    assert not sink.wants_every_frame
+    sink.open(INFO)
+    sink.write(event(7))
+    sink.close()
+    assert not (tmp_path / "masks").exists()
+    sink.commit()
+    mask = cv2.imread(str(tmp_path / "masks" / "000007.png"), cv2.IMREAD_UNCHANGED)
+    expected = np.repeat(np.repeat([[0, 1, 2], [2, 1, 0]], 4, axis=0), 4, axis=1)
+    assert np.array_equal(mask, expected)
+
+
+def test_overlays_are_rgb_and_a_discarded_folder_is_removed(tmp_path: Path) -> None:
+    sink = PngFolder(tmp_path / "frames")
+    assert sink.wants_every_frame
+    sink.open(INFO)
+    given = event(0)
+    sink.write(given)
+    (written,) = next(tmp_path.glob(".frames.part.*")).iterdir()
+    stored = cv2.imread(str(written), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.array_equal(stored, given.overlay())
+    sink.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_files_is_replaced_only_when_told(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "mine.txt").touch()
+    with pytest.raises(OutputExistsError, match="not empty"):
+        PngFolder(tmp_path / "frames").open(INFO)
+    sink = PngFolder(tmp_path / "frames", overwrite=True)
+    sink.open(INFO)
+    sink.write(event(0))
+    sink.commit()
+    assert [path.name for path in (tmp_path / "frames").iterdir()] == ["000000.png"]

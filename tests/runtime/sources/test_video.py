@@ -1,0 +1,42 @@
+"""Video sources that cannot be opened, and FFmpeg's devices."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import av
+import pytest
+
+from trocar.contract.errors import SourceError
+from trocar.runtime.sources.base import SourceOptions
+from trocar.runtime.sources.open import open_source
+from trocar.runtime.sources.video import VideoSource
+
+
+def test_an_address_without_a_sender_is_named_without_its_password() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = f"http://bob:secret@127.0.0.1:{probe.getsockname()[1]}/x"
+    with pytest.raises(SourceError, match="cannot open") as caught:
+        VideoSource(place)
+    assert "secret" not in str(caught.value)
+
+
+def test_hardware_decoding_is_an_error_where_it_is_not(video: Path) -> None:
+    with pytest.raises(SourceError, match="not in this build"):
+        open_source(video, SourceOptions(hwaccel="nonsense"))
+
+
+def test_a_camera_stand_in_is_opened_by_its_format() -> None:
+    """The path of ``/dev/video0``, with a test pattern in the place of the device."""
+    try:
+        source = VideoSource("testsrc=size=160x120:rate=25", SourceOptions(format="lavfi"))
+    except SourceError as error:
+        pytest.skip(f"this FFmpeg has no lavfi device: {error}")
+    frame = next(source.frames())
+    assert frame.image.shape == (120, 160, 3)
+    source.close()
+    assert av.format.ContainerFormat("v4l2", "r").name
+    with pytest.raises(SourceError, match=r"/dev/video97 as a stream"):
+        open_source("/dev/video97")
