@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import DataError
+from trocar.contract.text import natural_key
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -22,7 +23,9 @@ _READ_AS_RGB: int = getattr(cv2, "IMREAD_COLOR_RGB", 0)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All pictures under a folder, sorted by path; hidden files and ``__MACOSX`` are passed over.
+    """All pictures under a folder, hidden files and those of ``__MACOSX`` left out.
+
+    The order is that of the paths, numbers in them by their value: ``9.png`` before ``10.png``.
 
     Raises:
         DataError: The folder cannot be listed.
@@ -35,7 +38,7 @@ def list_images(folder: Path) -> list[Path]:
         ]
     except OSError as error:
         raise DataError(f"cannot list {folder}: {error}", remedy="check the path") from error
-    return sorted(files)
+    return sorted(files, key=natural_key)
 
 
 def is_hidden(relative: Path) -> bool:
@@ -60,10 +63,30 @@ def decode_image(data: bytes, *, source: str) -> NDArray[np.uint8]:
         source: Its name, for errors.
 
     Raises:
-        DataError: The data are truncated, or no picture.
+        DataError: The data are truncated, no picture, or several pictures in one file.
     """
+    if _may_hold_several(data) and len(pages := decode_images(data, source=source)) > 1:
+        raise DataError(
+            f"{source} holds {len(pages)} pictures, expected one",
+            remedy="save each as a file of its own; trocar run takes them as frames of a film",
+        )
     decoded = _decoded(data, _READ_AS_RGB or cv2.IMREAD_COLOR, source)
     return np.asarray(decoded if _READ_AS_RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+
+
+def decode_images(data: bytes, *, source: str) -> list[NDArray[np.uint8]]:
+    """Decodes every picture of a file, ``[H, W, 3]`` uint8 RGB each: TIFF pages, animations.
+
+    Raises:
+        DataError: The data are truncated, or no picture.
+    """
+    check_whole(data, source=source)
+    good, pages = False, ()
+    if data:
+        good, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if not good or not len(pages):
+        raise not_a_picture(source)
+    return [np.asarray(cv2.cvtColor(page, cv2.COLOR_BGR2RGB), np.uint8) for page in pages]
 
 
 def decode_unchanged(data: bytes, *, source: str) -> NDArray[np.generic]:
@@ -159,6 +182,15 @@ def check_whole(data: bytes, *, source: str) -> None:
             f"{source} is truncated: its end marker is missing after {len(data)} bytes",
             remedy="copy or download the file again",
         )
+
+
+def _may_hold_several(data: bytes) -> bool:
+    """Whether the format is TIFF, GIF, animated PNG or animated WebP; JPEG and plain PNG are not."""
+    if data[:4] in (b"II*\0", b"MM\0*") or data[:4] == b"GIF8":
+        return True
+    if data[:8] == PNG_SIGNATURE:
+        return b"acTL" in data[:200]
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"ANIM" in data[:64]
 
 
 def _decoded(data: bytes, mode: int, source: str) -> NDArray[np.generic]:
