@@ -5,6 +5,7 @@ image = read_image(Path("frame.png"))   # [H, W, 3] uint8 RGB
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -81,7 +82,8 @@ def decode_images(data: bytes, *, source: str) -> list[NDArray[np.uint8]]:
         DataError: The data are truncated, or no picture.
     """
     check_whole(data, source=source)
-    good, pages = False, ()
+    good = False
+    pages: Sequence[NDArray[np.uint8]] = ()
     if data:
         good, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if not good or not len(pages):
@@ -185,7 +187,7 @@ def check_whole(data: bytes, *, source: str) -> None:
 
 
 def _may_hold_several(data: bytes) -> bool:
-    """Whether the format is TIFF, GIF, animated PNG or animated WebP; JPEG and plain PNG are not."""
+    """Whether the data are TIFF, GIF, animated PNG or animated WebP; plain PNG and JPEG are not."""
     if data[:4] in (b"II*\0", b"MM\0*") or data[:4] == b"GIF8":
         return True
     if data[:8] == PNG_SIGNATURE:
