@@ -5,6 +5,7 @@ image = read_image(Path("frame.png"))   # [H, W, 3] uint8 RGB
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,21 +25,36 @@ _READ_AS_RGB: int = getattr(cv2, "IMREAD_COLOR_RGB", 0)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All pictures under a folder, hidden files and those of ``__MACOSX`` left out.
+    """All pictures under a folder, without hidden files and ``__MACOSX``; none if it is missing.
 
     The order is that of the paths, numbers in them by their value: ``9.png`` before ``10.png``.
+    Links to folders are followed, a folder that several lead to is listed once.
 
     Raises:
         DataError: The folder cannot be listed.
     """
-    try:
-        files = [
-            file
-            for file in folder.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.relative_to(folder))
-        ]
-    except OSError as error:
+    files: list[Path] = []
+    visited: set[tuple[int, int]] = set()
+
+    def fail(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return
         raise DataError(f"cannot list {folder}: {error}", remedy="check the path") from error
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=fail):
+        # Links may lead back up; a folder that was visited is not visited again.
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        here = Path(place)
+        files += [
+            here / name
+            for name in names
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES
+            and not is_hidden((here / name).relative_to(folder))
+        ]
     return sorted(files, key=natural_key)
 
 
