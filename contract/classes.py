@@ -247,7 +247,10 @@ def _faults(rows: tuple[ClassRow, ...]) -> list[str]:
         faults.append(f"it has {len(rows)} classes, {MAX_CLASSES} at most fit a uint8 label")
     ids = [row.id for row in rows]
     if ids != list(range(len(rows))):
-        faults.append(f"ids are {ids[:12]}, expected 0..{len(rows) - 1} in order")
+        faults.append(
+            f"ids are {ids[:12]}, expected 0..{len(rows) - 1} in order (where masks hold other "
+            f'values, map them in dataset.toml: [values] {ids[-1]} = "{rows[-1].name}")'
+        )
     seen: set[str] = set()
     for row in rows:
         if not row.name.strip() or re.search(r"[\x00-\x1f]", row.name):

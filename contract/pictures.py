@@ -5,6 +5,8 @@ image = read_image(Path("frame.png"))   # [H, W, 3] uint8 RGB
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import DataError
+from trocar.contract.text import natural_key
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -22,20 +25,37 @@ _READ_AS_RGB: int = getattr(cv2, "IMREAD_COLOR_RGB", 0)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All pictures under a folder, sorted by path; hidden files and ``__MACOSX`` are passed over.
+    """All pictures under a folder, without hidden files and ``__MACOSX``; none if it is missing.
+
+    The order is that of the paths, numbers in them by their value: ``9.png`` before ``10.png``.
+    Links to folders are followed, a folder that several lead to is listed once.
 
     Raises:
         DataError: The folder cannot be listed.
     """
-    try:
-        files = [
-            file
-            for file in folder.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.relative_to(folder))
-        ]
-    except OSError as error:
+    files: list[Path] = []
+    visited: set[tuple[int, int]] = set()
+
+    def fail(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return
         raise DataError(f"cannot list {folder}: {error}", remedy="check the path") from error
-    return sorted(files)
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=fail):
+        # Links may lead back up; a folder that was visited is not visited again.
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        here = Path(place)
+        files += [
+            here / name
+            for name in names
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES
+            and not is_hidden((here / name).relative_to(folder))
+        ]
+    return sorted(files, key=natural_key)
 
 
 def is_hidden(relative: Path) -> bool:
@@ -60,10 +80,31 @@ def decode_image(data: bytes, *, source: str) -> NDArray[np.uint8]:
         source: Its name, for errors.
 
     Raises:
-        DataError: The data are truncated, or no picture.
+        DataError: The data are truncated, no picture, or several pictures in one file.
     """
+    if _may_hold_several(data) and len(pages := decode_images(data, source=source)) > 1:
+        raise DataError(
+            f"{source} holds {len(pages)} pictures, expected one",
+            remedy="save each as a file of its own; trocar run takes them as frames of a film",
+        )
     decoded = _decoded(data, _READ_AS_RGB or cv2.IMREAD_COLOR, source)
     return np.asarray(decoded if _READ_AS_RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+
+
+def decode_images(data: bytes, *, source: str) -> list[NDArray[np.uint8]]:
+    """Decodes every picture of a file, ``[H, W, 3]`` uint8 RGB each: TIFF pages, animations.
+
+    Raises:
+        DataError: The data are truncated, or no picture.
+    """
+    check_whole(data, source=source)
+    good = False
+    pages: Sequence[NDArray[np.uint8]] = ()
+    if data:
+        good, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if not good or not len(pages):
+        raise not_a_picture(source)
+    return [np.asarray(cv2.cvtColor(page, cv2.COLOR_BGR2RGB), np.uint8) for page in pages]
 
 
 def decode_unchanged(data: bytes, *, source: str) -> NDArray[np.generic]:
@@ -159,6 +200,15 @@ def check_whole(data: bytes, *, source: str) -> None:
             f"{source} is truncated: its end marker is missing after {len(data)} bytes",
             remedy="copy or download the file again",
         )
+
+
+def _may_hold_several(data: bytes) -> bool:
+    """Whether the data are TIFF, GIF, animated PNG or animated WebP; plain PNG and JPEG are not."""
+    if data[:4] in (b"II*\0", b"MM\0*") or data[:4] == b"GIF8":
+        return True
+    if data[:8] == PNG_SIGNATURE:
+        return b"acTL" in data[:200]
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"ANIM" in data[:64]
 
 
 def _decoded(data: bytes, mode: int, source: str) -> NDArray[np.generic]:

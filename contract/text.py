@@ -1,9 +1,14 @@
-"""Words for people, taken from what others say.
+"""Words for people, taken from what others say, and the order in which people count.
 
-first_line(error)      # "Unsupported operator"
+first_line(error)                                   # "Unsupported operator"
+sorted(["10.png", "9.png"], key=natural_key)        # ["9.png", "10.png"]
 """
 
 from __future__ import annotations
+
+import re
+
+_NUMBER = re.compile(r"([0-9]+)")
 
 
 def first_line(said: object, *, limit: int = 300) -> str:
@@ -15,3 +20,14 @@ def first_line(said: object, *, limit: int = 300) -> str:
     if lines:
         return lines[0][:limit]
     return type(said).__name__ if isinstance(said, BaseException) else ""
+
+
+def natural_key(text: object) -> tuple[list[tuple[int, int, str]], str]:
+    """Key for sorting names by the numbers in them: ``f9`` before ``f10``, ``a/2`` before ``a/10``.
+
+    Names that differ in padding alone (``1`` and ``01``) keep one order, that of their characters.
+    """
+    parts = _NUMBER.split(str(text))
+    # Numbers sort before text, as in ASCII; the split puts them at odd places.
+    key = [(0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p]
+    return key, str(text)

@@ -5,12 +5,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import (
     decode_image,
+    decode_images,
     decode_unchanged,
     encode_picture,
+    list_images,
     read_image,
     write_picture,
 )
@@ -74,3 +77,28 @@ def test_jpeg_quality_and_png_compression_are_heeded(picture: np.ndarray) -> Non
     assert len(encode_picture(picture, ".jpg", quality=20)) < len(
         encode_picture(picture, ".jpg", quality=95)
     )
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"), [("tif", {}), ("gif", {}), ("webp", {"lossless": True}), ("png", {})]
+)
+def test_several_pictures_in_one_file_are_all_read_or_refused(
+    tmp_path: Path, suffix: str, options: dict
+) -> None:
+    path = tmp_path / f"stack.{suffix}"
+    pages = [Image.fromarray(np.full((8, 9, 3), 40 * i + 20, np.uint8)) for i in range(3)]
+    pages[0].save(path, save_all=True, append_images=pages[1:], **options)
+    assert [p[0, 0, 1] for p in decode_images(path.read_bytes(), source="x")] == [20, 60, 100]
+    with pytest.raises(DataError, match=r"stack\.\w+ holds 3 pictures, expected one"):
+        read_image(path)
+    pages[0].save(path)
+    assert read_image(path).shape == (8, 9, 3)
+
+
+def test_pictures_are_listed_by_their_numbers(tmp_path: Path) -> None:
+    names = ["f1.png", "f2.png", "f10.png", "f010.png", "a/9.png", "a/11.png", ".h/1.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    listed = [str(p.relative_to(tmp_path)) for p in list_images(tmp_path)]
+    assert listed == ["a/9.png", "a/11.png", "f1.png", "f2.png", "f010.png", "f10.png"]

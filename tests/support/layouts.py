@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from data_helpers import image_and_mask_folder, picture
+from data_helpers import TABLE, image_and_mask_folder, picture
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -275,6 +275,44 @@ def class_folders(root: Path) -> Path:
     return root
 
 
+def voc(root: Path) -> Path:
+    colours = np.array([(0, 0, 0), (51, 221, 255), (250, 50, 83)], np.uint8)
+    for i in range(4):
+        ids = boxes((0, 1, 2), 24, 36)
+        write_picture(root / "JPEGImages" / f"a{i}.jpg", picture(i, 24, 36))
+        write_picture(root / "SegmentationClass" / f"a{i}.png", colours[ids])
+        write_picture(root / "SegmentationObject" / f"a{i}.png", colours[ids])
+    (root / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nhook:250,50,83::\nbackground:0,0,0::\n"
+        "grasper:51,221,255::\n"
+    )
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation" / "default.txt").write_text("a0\na1\na2\na3\n")
+    return root
+
+
+def nnunet(root: Path) -> Path:
+    for part, count in (("Tr", 3), ("Ts", 1)):
+        for i in range(count):
+            name = f"c_{i}" if part == "Tr" else f"t_{i}"
+            write_picture(root / f"images{part}" / f"{name}_0000.png", picture(i, 24, 36))
+            write_picture(root / f"labels{part}" / f"{name}.png", boxes((0, 1, 3, 9), 24, 36))
+    labels = {"background": 0, "hook": 1, "grasper": 3, "ignore": 9}
+    document = {"channel_names": {"0": "R"}, "labels": labels, "file_ending": ".png"}
+    (root / "dataset.json").write_text(json.dumps(document))
+    return root
+
+
+def mmseg(root: Path) -> Path:
+    for split, ending in (("train", "_labelTrainIds"), ("val", "")):
+        for i in range(2):
+            write_picture(root / "img_dir" / split / f"a{i}.jpg", picture(i, 24, 36))
+            mask = root / "ann_dir" / split / f"a{i}{ending}.png"
+            write_picture(mask, boxes((0, 1, 2, 255), 24, 36))
+    TABLE.write(root / "classes.toml")
+    return root
+
+
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "EndoVis 2015 rigid": endovis2015_rigid,
     "EndoVis 2015 robotic": endovis2015_robotic,
@@ -288,5 +326,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "Robust-MIS 2019": robust_mis,
     "YOLO boxes": yolo,
     "class folders": class_folders,
+    "Pascal VOC masks": voc,
+    "nnU-Net": nnunet,
+    "MMSegmentation": mmseg,
 }
 EVERY = {**WRITERS, "image-and-mask folder": image_and_mask_folder}

@@ -17,6 +17,8 @@ from trocar.contract.errors import DataError
 from trocar.train.data.io.images import RawMask
 
 Colour = tuple[int, int, int]
+MAX_CHANNEL_SPREAD = 24
+"""Difference of channels up to which a picture saved as JPEG counts as grey."""
 
 
 def ids_from_table(raw: RawMask, table: ClassTable, *, path: Path) -> NDArray[np.uint8]:
@@ -78,6 +80,35 @@ def ids_from_values(
         expected = ", ".join(str(v) for v in sorted(codes))
         raise _unknown(path, "values", listed, expected)
     return np.asarray(cv2.LUT(values, lut), np.uint8)
+
+
+def ids_from_nearest(raw: RawMask, codes: Mapping[int, int], *, path: Path) -> NDArray[np.uint8]:
+    """Maps grey values to the class of the nearest coded value; the lower one at equal distance.
+
+    For masks saved as JPEG or resized with smoothing, whose values lie around the coded ones. 255
+    counts as "ignored" only where the codes name no other value above 127: it is white otherwise.
+
+    Args:
+        raw: The mask; its channels must be equal but for the small errors of JPEG's colours.
+        codes: Class id (or 255) by grey value.
+        path: The mask's file, for messages.
+
+    Raises:
+        DataError: The mask is coloured.
+    """
+    values = opaque(raw.values, path=path)
+    if values.ndim == 3:
+        spread = int((values.max(2).astype(np.int16) - values.min(2)).max(initial=0))
+        if spread > MAX_CHANNEL_SPREAD:
+            raise DataError(
+                f"{path} is coloured (channels differ by up to {spread}), expected grey values",
+                remedy="leave nearest out of dataset.toml, or save the masks as grey PNG",
+            )
+        values = values[..., 0]
+    known = np.array(sorted(codes), np.int16)
+    nearest = known[np.abs(np.arange(256)[:, None] - known[None]).argmin(1)]
+    table = np.array([codes[int(value)] for value in nearest], np.uint8)
+    return np.asarray(cv2.LUT(np.ascontiguousarray(values), table), np.uint8)
 
 
 def ids_from_colours(

@@ -22,8 +22,11 @@ from trocar.train.data.readers import (
     folder,
     kvasir_instrument,
     labelme,
+    mmseg,
+    nnunet,
     robust_mis,
     uw_sinus,
+    voc,
     yolo,
 )
 from trocar.train.data.readers.scan import Reader, Recognition, Scan, split_faults
@@ -39,8 +42,11 @@ READERS: tuple[Reader, ...] = (
     kvasir_instrument,
     uw_sinus,
     cholec80,
+    mmseg,
     labelme,
     robust_mis,
+    voc,
+    nnunet,
     yolo,
     class_folders,
     folder,

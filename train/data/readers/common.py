@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.contract.pictures import IMAGE_SUFFIXES, is_hidden
-from trocar.train.data.sample import Fault
+from trocar.contract.pictures import IMAGE_SUFFIXES, is_hidden, list_images
+from trocar.train.data.sample import Fault, Item
 
 BINARY_TABLE = ClassTable.from_names(["background", "instrument"])
 
@@ -87,3 +87,55 @@ def misnamed_folders(
         for folder in sorted(found - set(known))
         if not is_hidden(Path(folder.name))
     ]
+
+
+def pairs_by_stem(
+    images: Path,
+    masks: Path,
+    faults: list[Fault],
+    *,
+    prefix: str = "",
+    endings: Iterable[str] = (),
+) -> list[Item]:
+    """Pictures with the masks of equal stems, sub-folders included; what has no partner is a fault.
+
+    Args:
+        images: Folder of pictures.
+        masks: Folder of masks.
+        faults: Faults are added here.
+        prefix: Put before each item's name, so that names stay unique over several folders.
+        endings: What mask stems may have beyond the picture's, e.g. ``_mask``.
+    """
+    faults += missing(images, masks)
+    mask_of = _by_relative_stem(masks, tuple(endings))
+    image_of = _by_relative_stem(images, ())
+    items = []
+    for stem, image in image_of.items():
+        if stem not in mask_of:
+            if masks.is_dir():
+                faults.append(Fault(file=image, text=f"has no mask {masks.name}/{stem}.png"))
+            continue
+        group, slash, _ = stem.rpartition("/")
+        items.append(
+            Item(
+                name=f"{prefix}{stem}",
+                image=image,
+                mask=mask_of[stem],
+                group=f"{prefix}{group}" if slash else "",
+            )
+        )
+    faults += [
+        Fault(file=mask, text=f"is the mask of no picture in {images.name}/")
+        for stem, mask in mask_of.items()
+        if stem not in image_of and images.is_dir()
+    ]
+    return items
+
+
+def _by_relative_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    stems: dict[str, Path] = {}
+    for file in list_images(folder) if folder.is_dir() else []:
+        stem = file.relative_to(folder).with_suffix("").as_posix()
+        ending = next((e for e in endings if stem.endswith(e)), "")
+        stems[stem.removesuffix(ending)] = file
+    return stems

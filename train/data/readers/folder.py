@@ -9,12 +9,16 @@ and a map of mask values:
 
     name = "our theatre"
     group = "^(case[0-9]+)_"
+    nearest = true      # for masks saved as JPEG or smoothed: a value counts as the nearest one
     [values]
     38 = "grasper"
 
 ``instances/`` beside ``masks/`` can give instance numbers: grey values, 0 for none, same stems.
 The masks of another task ``T`` are in ``masks_T/`` or ``T/``, with ``classes_T.toml``. A folder of
 images alone is an unlabelled set.
+
+Splits can also be folders: ``images/train``, ``images/val``, ``masks/train`` …; ``valid`` and
+``validation`` mean ``val``. Lists in ``splits/``, or beside ``images/``, win over them.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,8 @@ from trocar.train.data.io.masks import (
     as_single_channel,
     check_size,
     grey,
+    identity,
+    ids_from_nearest,
     ids_from_table,
     ids_from_values,
     opaque,
@@ -47,6 +53,13 @@ from trocar.train.data.sample import SPLITS, Fault, FrameSet, Item, Sample
 
 NAME = "image-and-mask folder"
 TASKS: tuple[str, ...] = ("",)
+_MASK_FOLDER = re.compile(
+    r"(?i)(masks?|labels?|annot\w*|gts?|ground_?truth|seg(mentation)?(class|s|_?masks?)?)$"
+)
+_SPLIT_FOLDERS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 UNLABELLED_TABLE = ClassTable.from_names(["background"])
 
 
@@ -57,16 +70,21 @@ class Codes:
     Attributes:
         table: The class table.
         values: Class id by grey value, as ``dataset.toml`` maps them; ``None``: values are ids.
+        nearest: Whether a grey value that is not mapped is taken as the nearest one that is.
     """
 
     table: ClassTable
     values: Mapping[int, int] | None = None
+    nearest: bool = False
 
     def decode(self, raw: RawMask, path: Path) -> NDArray[np.uint8]:
         """Class ids ``[H, W]`` uint8 of a raw mask; raises `DataError`."""
-        if self.values is None:
+        if self.values is None and not self.nearest:
             return ids_from_table(raw, self.table, path=path)
         single = as_single_channel(opaque(raw.values, path=path))
+        if self.nearest:
+            return ids_from_nearest(raw, self.values or identity(self.table), path=path)
+        assert self.values is not None
         if single is None:
             return ids_from_table(raw, self.table, path=path)
         return ids_from_values(single, self.values, path=path)
@@ -107,7 +125,8 @@ def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan
         faults.append(Fault(file=images, text="is missing"))
     faults += _renamed_masks(root, masks)
     items = _items(root, images, masks if masks.is_dir() else None, settings, faults)
-    splits = _splits(root, {item.name for item in items})
+    splits = _splits(root, {item.name for item in items}) or _splits_by_folder(items)
+    items = [_without_split_group(item) for item in items] if _splits_by_folder(items) else items
     if not items and not faults:
         faults.append(Fault(file=images, text="there is no image in it"))
     frames = FrameSet(
@@ -160,13 +179,22 @@ def _items(
 
 def _renamed_masks(root: Path, masks: Path) -> list[Fault]:
     """A fault for a folder that could be the masks, if a labelled set has no mask folder."""
-    if masks.is_dir() or not (root / "classes.toml").is_file():
+    if masks.is_dir():
         return []
+    with_table = (root / "classes.toml").is_file()
     return [
         Fault(file=folder, text=f"may hold the masks; rename it to {masks.name}/")
         for folder in sorted(root.iterdir())
-        if folder.is_dir() and re.match(r"masks?\b|labels?\b|annot", folder.name.lower())
+        if folder.is_dir()
+        and folder.name != "images"
+        and (_MASK_FOLDER.match(folder.name) or (with_table and _pairs_with_images(root, folder)))
     ]
+
+
+def _pairs_with_images(root: Path, folder: Path) -> bool:
+    """Whether a folder holds a picture of the same stem as one in ``images/``."""
+    stems = {file.stem for file in list_images(root / "images")}
+    return any(file.stem in stems for file in list_images(folder))
 
 
 def _instances(
@@ -230,8 +258,9 @@ def _group(name: str, pattern: re.Pattern[str] | None) -> str:
 def _splits(root: Path, names: set[str]) -> dict[str, tuple[str, ...]]:
     splits = {}
     for split in SPLITS:
-        file = root / "splits" / f"{split}.txt"
-        if file.is_file():
+        places = (root / "splits" / f"{split}.txt", root / f"{split}.txt")
+        file = next((place for place in places if place.is_file()), None)
+        if file is not None:
             try:
                 lines = file.read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
@@ -243,6 +272,28 @@ def _splits(root: Path, names: set[str]) -> dict[str, tuple[str, ...]]:
                 _without_suffix(line, names) for line in listed if line and line[0] != "#"
             )
     return splits
+
+
+def _splits_by_folder(items: Sequence[Item]) -> dict[str, tuple[str, ...]]:
+    """Splits by the first folder of each name, where every one of them is the name of a split."""
+    splits: dict[str, list[str]] = {}
+    for item in items:
+        first, slash, _ = item.name.partition("/")
+        split = _SPLIT_FOLDERS.get(first.lower()) if slash else None
+        if split is None:
+            return {}
+        splits.setdefault(split, []).append(item.name)
+    return {split: tuple(names) for split, names in splits.items()}
+
+
+def _without_split_group(item: Item) -> Item:
+    """The item with the next folder of its name as its group, for the first one is a split."""
+    first = item.name.partition("/")[0]
+    if item.group != first:  # A pattern of dataset.toml gave it.
+        return item
+    rest = item.name.partition("/")[2]
+    group, slash, _ = rest.partition("/")
+    return replace(item, group=group if slash else "")
 
 
 def _without_suffix(line: str, names: set[str]) -> str:
@@ -276,7 +327,17 @@ def _codes(
         )
     table = table or UNLABELLED_TABLE
     values = settings.get("values")
-    return Codes(table=table, values=None if values is None else _values(root, values, table))
+    nearest = settings.get("nearest", False)
+    if not isinstance(nearest, bool):
+        raise DataError(
+            f"{root / 'dataset.toml'}: nearest is {nearest!r}, expected true or false",
+            remedy="write nearest = true where masks hold values near those of [values]",
+        )
+    return Codes(
+        table=table,
+        values=None if values is None else _values(root, values, table),
+        nearest=nearest,
+    )
 
 
 def _tasks(root: Path) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ TASKS: tuple[str, ...] = ("binary",)
 def recognise(root: Path) -> Recognition:
     """``bboxes.json`` or both lists, beside ``images`` or ``masks``; here or a folder deeper."""
     place = _place(root)
+    if place is not None and (place / "classes.toml").is_file():
+        return Recognition(fits=False, why="its classes.toml names other classes than Kvasir's")
     if place is None:
         return Recognition(fits=False, why="there is no bboxes.json or train.txt and test.txt")
     return Recognition(fits=True, why="images, masks, bboxes.json, train.txt and test.txt")

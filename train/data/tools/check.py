@@ -179,6 +179,16 @@ def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:
     for item in frames.items:
         within += np.asarray(item.extra.get("presence", np.zeros(count)), np.int64)
     good = [one for one in seen if one.fault is None]
+    ignored = int(total[IGNORE_INDEX])
+    unseen = [row.name for row in frames.table if row.id and not total[row.id]]
+    odd: tuple[Fault, ...] = ()
+    if histograms and ignored and len(unseen) == count - 1 > 0:
+        text = (
+            f"no pixel is of {', '.join(unseen[:4])}, and {ignored} pixels are 255, which is read "
+            "as ignored; where 255 means a class, map it in dataset.toml: [values] "
+            f'255 = "{unseen[0]}"'
+        )
+        odd = (Fault(file=frames.root, text=text),)
     return CheckReport(
         name=frames.name,
         layout=layout,
@@ -193,8 +203,8 @@ def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:
         splits={split: len(names) for split, names in frames.splits.items()},
         groups=dict(Counter(item.group for item in frames.items if item.group)),
         pixels=total[:count],
-        ignored=int(total[IGNORE_INDEX]),
+        ignored=ignored,
         counts=within,
         notes=frames.notes,
-        faults=(*scan.faults, *(one.fault for one in seen if one.fault is not None)),
+        faults=(*scan.faults, *odd, *(one.fault for one in seen if one.fault is not None)),
     )

@@ -27,6 +27,9 @@ BREAKS: dict[str, tuple[str, str]] = {
     "Robust-MIS 2019": ("**/instrument_instances.png", r"4 faults\n.*instances\.png: is missing"),
     "YOLO boxes": ("valid/labels/*.txt", r"2 faults\n.*a0\.jpg: has no boxes"),
     "class folders": ("test/scissors/*.png", r"1 fault\n.*scissors: holds no image"),
+    "Pascal VOC masks": ("SegmentationClass/a[01].png", r"2 faults\n.*a0\.jpg: has no mask"),
+    "nnU-Net": ("labelsTr/c_1.png", r"1 fault\n.*c_1_0000\.png: has no label labelsTr/c_1"),
+    "MMSegmentation": ("ann_dir/val/*.png", r"3 faults\n.*a0\.jpg: has no mask val/a0"),
     "image-and-mask folder": ("masks/f[02].png", r"4 faults\n.*f0\.png: has no mask"),
 }
 
@@ -61,6 +64,9 @@ RENAMES = {
     "Robust-MIS 2019": ("raw.png", "frame.png"),
     "YOLO boxes": ("labels", "label"),
     "class folders": ("test", "testing"),
+    "Pascal VOC masks": ("SegmentationClass", "Segmentation classes"),
+    "nnU-Net": ("labelsTr", "labels"),
+    "MMSegmentation": ("img_dir", "image_dir"),
     "image-and-mask folder": ("masks", "labels"),
 }
 
@@ -90,6 +96,7 @@ STRAYS = {
     "CholecInstanceSeg": ("val", "eval"),
     "YOLO boxes": ("valid", "validation images"),
     "class folders": ("test/scissors", "scisors"),
+    "MMSegmentation": ("img_dir/val", "evaluation"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import layouts
@@ -233,3 +234,40 @@ def test_real_samples(samples: Path) -> None:
     tools = open_frames(samples / "surgical_tools")
     assert len(tools) == 1620
     assert [len(tools.subset(split)) for split in ("train", "val", "test")] == [1080, 270, 270]
+
+
+def test_voc_takes_classes_and_colours_from_the_label_map(made: dict[str, Path]) -> None:
+    frames = open_frames(made["Pascal VOC masks"])
+    assert frames.table.names == ("background", "hook", "grasper")
+    assert frames.table["hook"].colour == (250, 50, 83)
+    mask = mask_of(frames, "a0")
+    assert [mask[12, x] for x in (5, 17, 30)] == [0, 2, 1]
+    assert frames.instances is not None
+    assert len(np.unique(frames.instances(frames.items[0]))) == 3
+    assert frames.splits == {}
+
+
+def test_nnunet_maps_values_with_gaps_and_its_ignore_label(made: dict[str, Path]) -> None:
+    frames = open_frames(made["nnU-Net"])
+    assert frames.table.names == ("background", "hook", "grasper")
+    assert frames.splits == {"train": ("c_0", "c_1", "c_2"), "test": ("t_0",)}
+    mask = mask_of(frames, "c_1")
+    assert [mask[12, x] for x in (4, 13, 22, 31)] == [0, 1, 2, 255]
+
+
+def test_nnunet_refuses_channels_and_regions(made: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(made["nnU-Net"], root)
+    write_picture(root / "imagesTr" / "c_0_0001.png", picture(1, 24, 36))
+    (root / "dataset.json").write_text('{"labels": {"background": 0, "tool": [1, 2]}}')
+    texts = [fault.text for fault in scan_frames(root)[0].faults]
+    assert any("is a channel of its own" in text for text in texts)
+    assert any("['tool'] are no numbers 0..255" in text for text in texts)
+
+
+def test_mmsegmentation_keeps_its_splits_and_255(made: dict[str, Path]) -> None:
+    frames = open_frames(made["MMSegmentation"])
+    assert frames.splits == {"train": ("train/a0", "train/a1"), "val": ("val/a0", "val/a1")}
+    mask = mask_of(frames, "train/a1")
+    assert [mask[12, x] for x in (4, 13, 22, 31)] == [0, 1, 2, 255]
+    assert frames.groups == ()

@@ -1,0 +1,1 @@
+"""Pictures, label maps and video, for packages that may not import each other."""

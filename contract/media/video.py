@@ -1,0 +1,428 @@
+"""Decoding video for training and for the runtime alike: every frame shown, in order, upright.
+
+with VideoDecoder("video.mp4") as decoder:
+    for frame in decoder.frames():
+        frame.image, frame.time          # [H, W, 3] uint8 RGB, seconds from the first frame
+
+What a player shows comes out: hidden samples of edit lists do not, interlaced frames are
+deinterlaced, turned ones are turned upright. Times never go back (`trocar.contract.media.clock`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic_ns
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.media.clock import PresentationClock
+from trocar.contract.media.truncation import missing_bytes
+
+LOOKAHEAD = 64
+"""Packets that are read before the first is decoded, to tell what their time stamps mean."""
+
+HD_HEIGHT = 720
+"""From this height on, video that does not state its colour matrix is taken as BT.709."""
+
+_UNSTATED, _BT709 = 2, 1  # AVCOL_SPC_UNSPECIFIED, AVCOL_SPC_BT709
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
+
+
+@dataclass(kw_only=True)
+class Damage:
+    """What a decoder met that was not as it should be.
+
+    Attributes:
+        packets: Packets that the container marks as damaged or that no decoder takes.
+        frames: Frames that the decoder gave but marks as damaged.
+        missing: Frames that the time stamps leave room for and that did not come, in streams of
+            constant frame rate with damaged packets or frames; otherwise 0.
+        ends_early: Why the data end before the video does; empty for whole files.
+    """
+
+    packets: int = 0
+    frames: int = 0
+    missing: int = 0
+    ends_early: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether anything was damaged or missing."""
+        return bool(self.packets or self.frames or self.missing or self.ends_early)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedFrame:
+    """One frame as a player shows it.
+
+    Attributes:
+        picture: FFmpeg's frame; `rgb_from_frame` converts it.
+        index: Counts frames from 0.
+        time: Seconds from the first frame; larger than the time of the frame before.
+        captured_ns: `time.monotonic_ns` when its packet was read.
+    """
+
+    picture: av.VideoFrame
+    index: int
+    time: float
+    captured_ns: int
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """``[H, W, 3]`` uint8 RGB, upright; converted at each call."""
+        return rgb_from_frame(self.picture)
+
+
+@dataclass(kw_only=True)
+class _Counts:
+    """What is known of the packets and frames that came so far."""
+
+    frames: int = 0
+    regular_steps: int = 0
+    last_time: float = 0.0
+    last_packet_damaged: bool = False
+
+
+class VideoDecoder:
+    """Decodes one video stream of a file, a network stream or a camera.
+
+    Args:
+        place: A file's path, a stream's address or a device.
+        format: FFmpeg's input format where it cannot be guessed.
+        options: FFmpeg's options of the container.
+        timeout_s: How long a stream may be silent; ``None``: for ever.
+        hwaccel: A hardware accelerator of PyAV.
+        low_delay: Decode for latency instead of throughput.
+        stream: Which of several video streams, from 0; ``None``: the one that FFmpeg calls best.
+
+    Attributes:
+        damage: What was damaged so far; complete when `frames` has ended.
+        notes: What a person should know of the file: several streams, HDR, replaced time stamps.
+
+    Raises:
+        av.FFmpegError: It cannot be opened.
+        LookupError: It holds no video stream, or no such one; the message lists what there is.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        format: str | None = None,
+        options: dict[str, str] | None = None,
+        timeout_s: float | None = None,
+        hwaccel: Any = None,
+        low_delay: bool = False,
+        stream: int | None = None,
+    ) -> None:
+        self.damage = Damage()
+        self.notes: list[str] = []
+        self._file = Path(place) if Path(place).is_file() else None
+        # A name such as "a:b.mp4" would be taken for an address of the protocol "a".
+        address = f"file:{place}" if self._file is not None else place
+        self._container: Any = av.open(
+            address, format=format, options=options or {}, timeout=timeout_s, hwaccel=hwaccel
+        )
+        try:
+            self._stream: Any = self._choose_stream(stream)
+        except LookupError:
+            self._container.close()
+            raise
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.fps: float | None = float(rate) if rate else None
+        # Frame threads decode several frames at once, but hold each one back; slices do not.
+        self._stream.thread_type = "SLICE" if low_delay else "AUTO"
+        if low_delay:
+            self._stream.codec_context.flags |= av.codec.context.Flags.low_delay
+        self._low_delay = low_delay
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` as the stream's header states it, before any turning."""
+        return self._stream.codec_context.height, self._stream.codec_context.width
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel divided by its height; 1 where the file does not say."""
+        return Fraction(self._stream.sample_aspect_ratio or 1) or Fraction(1)
+
+    @property
+    def estimated_frames(self) -> int | None:
+        """Number of frames by the header, for progress bars; it may be wrong in whole files."""
+        if self._stream.frames:
+            return int(self._stream.frames)
+        duration = self._stream.duration
+        if duration and self._stream.time_base and self.fps:
+            return round(float(duration * self._stream.time_base) * self.fps)
+        length = self._container.duration
+        return round(length / 1e6 * self.fps) if length and self.fps else None
+
+    def frames(self, *, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[DecodedFrame]:
+        """Decodes to the end.
+
+        Args:
+            is_wanted: Asked before each packet; ends the iteration when it says no.
+
+        Raises:
+            av.FFmpegError, OSError: The data cannot be read any further. Frames that could be
+                decoded have been given by then.
+        """
+        source = self._container.demux(self._stream)
+        ahead, fault = self._look_ahead(source)
+        clock = PresentationClock(
+            fps=self.fps,
+            reordered=_follows_decoding(
+                [packet for _, packet in ahead], reorders=self._stream.codec_context.has_b_frames
+            ),
+        )
+        counts = _Counts()
+        deinterlacer: _Deinterlacer | None = None
+        # The deinterlacer holds frames back, so times and pictures wait for each other.
+        times: deque[tuple[float, int]] = deque()
+        for captured, packet in self._packets(ahead, fault, source):
+            if not is_wanted():
+                return
+            for frame in self._decode(packet, clock, counts):
+                if frame.is_corrupt:
+                    self.damage.frames += 1
+                times.append((clock.time_of(_seconds(frame.pts, frame.time_base)), captured))
+                if frame.interlaced_frame and deinterlacer is None:
+                    deinterlacer = _Deinterlacer()
+                shown = [frame] if deinterlacer is None else deinterlacer.push(frame)
+                for picture in shown:
+                    yield self._shown(picture, *times.popleft(), counts)
+        if deinterlacer is not None:
+            for picture in deinterlacer.flush():
+                yield self._shown(picture, *times.popleft(), counts)
+        self._finish(clock, counts)
+
+    def close(self) -> None:
+        """Frees the file. Not while another thread is inside `frames`."""
+        self._container.close()
+
+    def __enter__(self) -> VideoDecoder:
+        """Gives itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes."""
+        self.close()
+
+    def _choose_stream(self, number: int | None) -> Any:
+        streams = [
+            stream
+            for stream in self._container.streams.video
+            if not stream.disposition & av.stream.Disposition.attached_pic
+        ]
+        if not streams:
+            kinds = sorted({stream.type for stream in self._container.streams}) or ["nothing"]
+            raise LookupError(f"holds no video, only {', '.join(kinds)}")
+        if number is None:
+            best = self._container.streams.best("video")
+            stream = best if best in streams else streams[0]
+            if len(streams) > 1:
+                self.notes.append(
+                    f"holds {len(streams)} video streams ({_listed(streams)}); "
+                    f"took number {streams.index(stream)}"
+                )
+        elif 0 <= number < len(streams):
+            stream = streams[number]
+        else:
+            raise LookupError(f"holds no video stream number {number}, only {_listed(streams)}")
+        transfer = _HDR_TRANSFERS.get(int(stream.codec_context.color_trc or 0))
+        if transfer:
+            self.notes.append(
+                f"is HDR video ({transfer}); its colours are converted without tone mapping"
+            )
+        return stream
+
+    def _look_ahead(self, source: Iterator[Any]) -> tuple[list[tuple[int, Any]], Exception | None]:
+        """The first packets, and what stopped the reading where something did."""
+        ahead: list[tuple[int, Any]] = []
+        if self._low_delay:
+            return ahead, None
+        try:
+            for packet in source:
+                ahead.append((monotonic_ns(), packet))
+                if len(ahead) == LOOKAHEAD:
+                    break
+        except (av.FFmpegError, OSError) as error:
+            return ahead, error
+        return ahead, None
+
+    def _packets(
+        self, ahead: list[tuple[int, Any]], fault: Exception | None, source: Iterator[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        yield from ahead
+        if fault is not None:
+            raise fault
+        for packet in source:
+            yield monotonic_ns(), packet
+
+    def _decode(self, packet: Any, clock: PresentationClock, counts: _Counts) -> list[Any]:
+        """Frames of one packet; a damaged packet is counted and passed over."""
+        stamp = _seconds(packet.dts if packet.pts is None else packet.pts, packet.time_base)
+        is_data = packet.size > 0
+        if is_data and stamp is not None and not packet.is_discard:
+            clock.expect(stamp)
+        damaged = is_data and packet.is_corrupt
+        try:
+            frames: list[Any] = packet.decode()
+        except av.error.InvalidDataError:
+            # The decoder goes on at the next packet that it can use.
+            damaged, frames = True, [] if is_data else self._drain()
+            if stamp is not None:
+                clock.forget(stamp)
+        if damaged:
+            self.damage.packets += 1
+        # Threads of the decoder tell of the last packets' damage when they are flushed.
+        if is_data or damaged:
+            counts.last_packet_damaged = damaged
+        return frames
+
+    def _drain(self) -> list[Any]:
+        """What the decoder still holds after a fault in its last packets."""
+        frames: list[Any] = []
+        for _ in range(LOOKAHEAD):
+            try:
+                frames.extend(self._stream.codec_context.decode(None))
+            except av.error.InvalidDataError:
+                continue
+            except (av.error.EOFError, EOFError):
+                break
+            else:
+                break
+        return frames
+
+    def _shown(self, picture: Any, time: float, captured: int, counts: _Counts) -> DecodedFrame:
+        if counts.frames and self.fps:
+            step = (time - counts.last_time) * self.fps
+            counts.regular_steps += abs(step - round(step)) < 0.1
+        counts.last_time = time
+        counts.frames += 1
+        return DecodedFrame(
+            picture=picture, index=counts.frames - 1, time=time, captured_ns=captured
+        )
+
+    def _finish(self, clock: PresentationClock, counts: _Counts) -> None:
+        lacking = missing_bytes(self._file) if self._file is not None else 0
+        if lacking:
+            self.damage.ends_early = f"{lacking} bytes are missing at its end"
+        elif counts.last_packet_damaged:
+            self.damage.ends_early = "its last packet is damaged"
+        if self.damage and self.fps and counts.regular_steps >= 0.9 * (counts.frames - 1):
+            due = round(counts.last_time * self.fps) + 1
+            self.damage.missing = max(0, due - counts.frames)
+        if clock.corrections:
+            self.notes.append(f"{clock.corrections} of its time stamps went back and were replaced")
+        if clock.restarts:
+            self.notes.append(f"its clock started again {clock.restarts} times; time goes on")
+
+
+def rgb_from_frame(frame: Any) -> NDArray[np.uint8]:
+    """A frame of PyAV as contiguous ``[H, W, 3]`` uint8 RGB, upright.
+
+    Video that does not state its colour matrix is taken as BT.709 from `HD_HEIGHT` on and as BT.601
+    below, as players do (ITU-R BT.709 and BT.601 are the standards of HD and SD production).
+    """
+    unstated = int(frame.colorspace) == _UNSTATED and frame.format.name != "rgb24"
+    matrix = _BT709 if unstated and frame.height >= HD_HEIGHT else None
+    plain = frame.reformat(format="rgb24", src_colorspace=matrix)
+    plane = plain.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plain.height, plane.line_size)
+    image = rows[:, : plain.width * 3].reshape(plain.height, plain.width, 3)
+    turns = round((frame.rotation or 0) / 90) % 4
+    if turns:
+        image = np.rot90(image, turns)
+    return np.ascontiguousarray(image)
+
+
+class _Deinterlacer:
+    """FFmpeg's bwdif filter: one whole frame for each interlaced one, one frame late."""
+
+    def __init__(self) -> None:
+        self._graph: Any = None
+        self._form: tuple[Any, ...] = ()
+        self._pushed = 0
+
+    def push(self, frame: Any) -> list[Any]:
+        """Gives the frames that are ready; at a change of size also those that were held back."""
+        form = (frame.width, frame.height, frame.format.name)
+        ready = []
+        if form != self._form:
+            ready = self.flush()
+            self._build(frame)
+            self._form = form
+        # The filter wants rising numbers and returns them; real times are kept outside.
+        frame.pts, frame.time_base = self._pushed, Fraction(1, 25)
+        self._pushed += 1
+        self._source.push(frame)
+        return ready + self._pull()
+
+    def flush(self) -> list[Any]:
+        """Gives the frames that are held back; the next frame begins anew."""
+        if self._graph is None:
+            return []
+        self._source.push(None)
+        ready = self._pull()
+        self._graph = None
+        return ready
+
+    def _build(self, frame: Any) -> None:
+        graph = av.filter.Graph()
+        self._source = graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format.name,
+            time_base=Fraction(1, 25),
+        )
+        scan = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+        self._sink = graph.add("buffersink")
+        self._source.link_to(scan)
+        scan.link_to(self._sink)
+        graph.configure()
+        self._graph = graph
+
+    def _pull(self) -> list[Any]:
+        ready = []
+        while True:
+            try:
+                ready.append(self._sink.pull())
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return ready
+
+
+def _follows_decoding(packets: list[Any], *, reorders: bool) -> bool:
+    """Whether packets carry rising time stamps although the decoder reorders their frames.
+
+    Presentation times of reordered frames do not rise from packet to packet; where they do, they
+    number packets in the order of decoding.
+    """
+    stamps = [p.dts if p.pts is None else p.pts for p in packets if p.size]
+    known = [stamp for stamp in stamps if stamp is not None]
+    rising = all(a < b for a, b in pairwise(known))
+    return bool(reorders) and len(known) > 1 and rising
+
+
+def _seconds(stamp: int | None, base: Fraction | None) -> float | None:
+    return None if stamp is None or base is None else float(stamp * base)
+
+
+def _listed(streams: list[Any]) -> str:
+    return ", ".join(
+        f"{number}: {s.codec_context.name} {s.codec_context.width}x{s.codec_context.height}"
+        for number, s in enumerate(streams)
+    )
