@@ -23,6 +23,14 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ArgumentError
 from trocar.contract.results import Instrument, Point
 from trocar.runtime.locate.field_of_view import FieldOfView
+from trocar.runtime.locate.measures import (
+    Entry,
+    find_entry,
+    mean_confidence,
+    outer_end,
+    principal_axis,
+    towards_tips,
+)
 from trocar.runtime.locate.region import Region, connected_components
 from trocar.runtime.locate.split_touching import split_touching
 from trocar.runtime.locate.tips import find_tips
@@ -91,16 +99,6 @@ class _LabelMap:
     min_pixels: int
     options: LocateOptions
     view: FieldOfView | None
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """The largest cluster of border pixels: its mean, and where it lies in the region's mask."""
-
-    point: Point
-    rows: slice
-    columns: slice
-    cluster: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -294,20 +292,20 @@ def _measure(
     height, width = region.mask.shape
     x0, y0 = region.left, region.top
     sum_x, sum_y = moments.x + n * x0, moments.y + n * y0
-    axis, variance_ratio = _principal_axis(region)
-    entry = _entry(region, border_mask)
+    axis, variance_ratio = principal_axis(region)
+    entry = find_entry(region, border_mask)
     start = None if entry is None else entry.point
     if start is None and variance_ratio <= MAX_VARIANCE_RATIO:
-        start = _outer_end(region, axis, label_map.centre)
+        start = outer_end(region, axis, label_map.centre)
     tips: tuple[Point, ...] = ()
     if start is not None:
         candidates = _tip_candidates(label_map, group, region, entry)
         tips = find_tips(region, candidates, start, area=n * sx * sy)
-        axis = _towards_tips(axis, start, tips)
+        axis = towards_tips(axis, start, tips)
     instrument = Instrument(
         class_id=group.class_id,
         class_name=group.name,
-        score=_mean_confidence(label_map.confidence, region),
+        score=mean_confidence(label_map.confidence, region),
         box=(x0 * sx, y0 * sy, (x0 + width) * sx, (y0 + height) * sy),
         centroid=((sum_x / n + 0.5) * sx, (sum_y / n + 0.5) * sy),
         area=n * sx * sy,
@@ -321,88 +319,8 @@ def _measure(
     return _Located(instrument, n, first_row=y0, first_column=first_column)
 
 
-def _principal_axis(region: Region) -> tuple[Point, float]:
-    """Unit vector of the larger variance, and the ratio of the variances (section 4).
-
-    The vector points right, or down if it is vertical.
-
-    >>> _principal_axis(Region(np.ones((1, 5), np.bool_), 0, 0, (1.0, 1.0)))
-    ((1.0, 0.0), 0.0)
-    """
-    sx, sy = region.scale
-    moments, n = region.moments, region.moments.n
-    square = float(n * n)
-    # These differences are the same integers for every origin of the coordinates.
-    xx = float(n * moments.xx - moments.x * moments.x) / square * sx * sx
-    yy = float(n * moments.yy - moments.y * moments.y) / square * sy * sy
-    xy = float(n * moments.xy - moments.x * moments.y) / square * sx * sy
-    difference = xx - yy
-    root = math.sqrt(difference * difference + 4 * xy * xy)
-    if root == 0:
-        return (1.0, 0.0), 1.0
-    cosine = difference / root
-    dx = math.sqrt((1 + cosine) / 2)
-    dy = math.sqrt((1 - cosine) / 2)
-    return (dx, -dy if xy < 0 else dy), (xx + yy - root) / (xx + yy + root)
-
-
-def _entry(region: Region, border_mask: NDArray[np.bool_]) -> _Entry | None:
-    """The largest cluster of border pixels, the first of equal ones (section 5)."""
-    left, top, width, height = cv2.boundingRect(border_mask.view(np.uint8))
-    if not width:
-        return None
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    count, labels = connected_components(border_mask[rows, columns])
-    cluster = labels == _largest_component(labels, count)
-    ys, xs = np.nonzero(cluster)
-    n = len(xs)
-    x = int(xs.sum()) + n * (region.left + left)
-    y = int(ys.sum()) + n * (region.top + top)
-    point = ((x / n + 0.5) * region.scale[0], (y / n + 0.5) * region.scale[1])
-    return _Entry(point, rows, columns, cluster)
-
-
-def _largest_component(labels: NDArray[Any], count: int) -> int:
-    """Label of the component with most pixels; of equal ones the first in raster order.
-
-    >>> _largest_component(np.array([[2, 0, 1]], np.uint16), 3)
-    2
-    """
-    if count == 2:
-        return 1
-    flat = labels.ravel()
-    sizes = np.bincount(flat, minlength=count)
-
-    def largest_then_first(label: int) -> tuple[int, int]:
-        return -int(sizes[label]), int((flat == label).argmax())
-
-    return min(range(1, count), key=largest_then_first)
-
-
-def _outer_end(region: Region, axis: Point, centre: Point) -> Point:
-    """The end of the axis that lies farther from the centre of the view (section 5)."""
-    runs = region.run_lengths
-    y, begin, end = runs.y, runs.begin, runs.end
-    fx, fy = region.column_centres(), region.row_centres()
-    # The axis points right: the smallest projection of a run is its first pixel, the largest its
-    # last.
-    lowest = int((fx[begin] * axis[0] + fy[y] * axis[1]).argmin())
-    highest = int((fx[end - 1] * axis[0] + fy[y] * axis[1]).argmax())
-    run = slice(begin[highest], end[highest])
-    first = int(begin[highest]) + int((fx[run] * axis[0] + fy[y[highest]] * axis[1]).argmax())
-    low_end = float(fx[begin[lowest]]), float(fy[y[lowest]])
-    high_end = float(fx[first]), float(fy[y[highest]])
-    is_high = _squared_distance(high_end, centre) > _squared_distance(low_end, centre)
-    return high_end if is_high else low_end
-
-
-def _squared_distance(a: Point, b: Point) -> float:
-    dx, dy = a[0] - b[0], a[1] - b[1]
-    return dx * dx + dy * dy
-
-
 def _tip_candidates(
-    label_map: _LabelMap, group: Group, region: Region, entry: _Entry | None
+    label_map: _LabelMap, group: Group, region: Region, entry: Entry | None
 ) -> NDArray[np.bool_]:
     """Pixels of tip parts if there are enough, else all but those of the entry (section 6)."""
     if group.tip_ids:
@@ -415,29 +333,3 @@ def _tip_candidates(
     candidates: NDArray[np.bool_] = region.mask.copy()
     candidates[entry.rows, entry.columns] &= ~entry.cluster
     return candidates
-
-
-def _towards_tips(axis: Point, start: Point, tips: tuple[Point, ...]) -> Point:
-    """The axis, turned by 180 degrees if it points away from the tips (section 7).
-
-    >>> _towards_tips((1.0, 0.0), (10.0, 5.0), ((2.0, 5.0),))
-    (-1.0, -0.0)
-    """
-    if not tips:
-        return axis
-    dx = sum(tip[0] for tip in tips) / len(tips) - start[0]
-    dy = sum(tip[1] for tip in tips) / len(tips) - start[1]
-    return (-axis[0], -axis[1]) if dx * axis[0] + dy * axis[1] < 0 else axis
-
-
-def _mean_confidence(confidence: NDArray[Any] | None, region: Region) -> float:
-    """Mean confidence of the region's pixels, 0..1; 1 without a confidence map (section 4).
-
-    The sum is exact in any order: float16 values are multiples of 2^-24.
-    """
-    if confidence is None:
-        return 1.0
-    values = region.crop(confidence)[region.mask]
-    if values.dtype == np.uint8:
-        return int(values.sum(dtype=np.int64)) / (255 * len(values))
-    return float(values.astype(np.float16, copy=False).sum(dtype=np.float64)) / len(values)
