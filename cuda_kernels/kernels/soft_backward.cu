@@ -23,10 +23,10 @@ constexpr int kRowStride = CLASSES | 1;
 constexpr int kMatrix = CLASSES * kRowStride;
 constexpr int kMaxThreads = 256;
 // A multiprocessor has 65536 registers, so 4 blocks of 256 threads limit a thread to 64 registers.
-// Without this limit, NVRTC 13.0 gives soft_backward 80 to 121 registers for 8 classes in float and
-// 95 to 127 for 16 (sm_80 to sm_120), which is 2 blocks. With it, up to 16 classes spill at most 8
-// bytes; 24 classes would spill up to 108 bytes and 32 classes up to 472, and double needs more
-// than 64 registers for its sums. benchmarks/results/kernel_resources.md has the table.
+// Without this limit, NVRTC 13.0 gives soft_backward 80 to 123 registers for 8 classes in float and
+// 95 to 127 for 16 classes (sm_75 to sm_120), which allows 2 or 3 blocks. With the limit, up to 16
+// classes spill at most 4 bytes; 24 classes would spill up to 48 bytes, and 32 classes up to 452.
+// benchmarks/results/kernel_resources.md has the table.
 constexpr int kMinBlocksPerSm = sizeof(Real) == 4 && CLASSES <= 16 ? 4 : 1;
 
 // matrices[direction][j][i] = weight of class j of the neighbour in the gradient of class i.

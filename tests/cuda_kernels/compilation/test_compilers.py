@@ -39,7 +39,9 @@ def test_nvcc_compiles_the_same_sources() -> None:
     ):
         compiled = Nvcc(program).compile(file, defines, "sm_90")
         assert compiled.binary[:4] == b"\x7fELF"
-        assert {usage.kernel for usage in parse_usages(compiled.log)} == kernels
+        usages = parse_usages(compiled.log)
+        assert {usage.kernel for usage in usages} == kernels
+        assert all(usage.spill_stores == 0 for usage in usages)
 
 
 def test_a_compile_error_names_compiler_and_cause(nvrtc: Nvrtc) -> None:
