@@ -107,7 +107,7 @@ def test_the_readme_commands_and_its_program_work(small_demo: Path, tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     shown = readme_block("In your program", "text").splitlines()
-    form = re.compile(r"\w[\w -]* [01]\.\d\d \([\d., ]+\)")
+    form = re.compile(r"\w[\w -]* [01]\.\d\d \[\d+, \d+, \d+, \d+\]")
     assert shown
     assert all(form.fullmatch(line) for line in (*shown, *done.stdout.splitlines()))
 

@@ -124,7 +124,7 @@ def test_a_fold_scores_its_videos(run, bundle, data, tmp_path, capsys) -> None:
     assert run("evaluate", bundle, root, "--fold", 1, "--split", "val") == 2
     assert "leave one of them out" in capsys.readouterr().err
     assert run("evaluate", bundle, root, "--fold", 5) == 3
-    assert "2 folds, number 5" in capsys.readouterr().err
+    assert "2 folds, got fold 5" in capsys.readouterr().err
     table = ClassTable.from_names(["background", "instrument"])
     held = open_evaluation_frames(root, table, fold=1)
     assert [frame.group for frame in held] == ["live/L01", "live/L01"]
