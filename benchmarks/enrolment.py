@@ -161,10 +161,10 @@ def film(data: Path, out: Path, steps: int, seed: int, name: str) -> None:
 def video(demo: Path, out: Path, method: str, steps: int, frames: int) -> None:
     """A kind of phantom instrument that training left out, enrolled and named in a video."""
     scene = ("--difficulty", "0.3", "--masks", "types")
-    _run("data", "phantom", out / "scenes", "--frames", frames, "--size", "320x256", *scene,
+    _run("data", "phantom", out / "scenes", "--count", frames, "--size", "320x256", *scene,
          "--clip-length", 2, "--seed", 1)  # fmt: skip
     # Seed 20000 shows a hook, a clip applier and a suction; no training frame is of it.
-    _run("data", "phantom", out / "film", "--frames", 60, "--size", "640x512", *scene,
+    _run("data", "phantom", out / "film", "--count", 60, "--size", "640x512", *scene,
          "--seed", 20000, "--video")  # fmt: skip
     photos = open_photos(out / "scenes")
     new = next(row.id for row in photos.table if row.name == HELD_OUT)

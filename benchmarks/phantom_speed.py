@@ -1,4 +1,4 @@
-"""Frames per second at which phantom scenes are painted, on one core.
+"""Frames per second at which phantom scenes are rendered, on one core.
 
 python benchmarks/phantom_speed.py --frames 50 --repeats 5
 

@@ -5,12 +5,16 @@
         '''Attributes:
             steps: Optimiser steps.
         '''
-        steps: int = 100
+        steps: Annotated[int, Range(1)] = 100
+
+        def __post_init__(self) -> None:
+            check_ranges(self)
 
     from_mapping(Config, {"setps": 5}, source="x.toml")   # ConfigError: did you mean steps?
 
 Field types: ``bool int float str Path``, ``Literal[...]``, ``X | None``, ``tuple[X, ...]`` and
-``tuple[X, X]``. A dataclass checks ranges in ``__post_init__`` with `require`.
+``tuple[X, X]``. A `Range` gives the check of a number and its limits in ``--help``; `require`
+checks what a range cannot say.
 """
 
 from __future__ import annotations
@@ -27,10 +31,44 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trocar.contract.config_values import convert_value
 from trocar.contract.errors import ConfigError
 from trocar.contract.toml import read_toml
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number, or of every number of a tuple, given with `typing.Annotated`.
+
+        rotate: Annotated[float, Range(0, 180)] = 20.0
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        open_low: Whether ``low`` itself is excluded.
+        open_high: Whether ``high`` itself is excluded.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low < value if self.open_low else self.low <= value
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        """The limits in words, such as ``0 to 1`` or ``above 0``."""
+        if math.isinf(self.low):
+            return f"below {self.high:g}" if self.open_high else f"at most {self.high:g}"
+        low = f"above {self.low:g}" if self.open_low else f"{self.low:g}"
+        if math.isinf(self.high):
+            return low if self.open_low else f"{low} or more"
+        return f"{low} to below {self.high:g}" if self.open_high else f"{low} to {self.high:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +77,11 @@ class FieldSpec:
 
     Attributes:
         name: Field name; the flag is ``--`` plus the name with dashes.
-        kind: The annotation without ``None``.
+        kind: The annotation without ``None`` and without its range.
         optional: Whether ``None`` is allowed.
         default: Default value, or ``dataclasses.MISSING``.
-        help: The field's line of the class's ``Attributes:`` section.
+        help: The field's line of the class's ``Attributes:`` section, with its range if it has one.
+        range: Limits of the number; ``None`` for none.
     """
 
     name: str
@@ -50,6 +89,7 @@ class FieldSpec:
     optional: bool
     default: Any
     help: str
+    range: Range | None = None
 
     @property
     def flag(self) -> str:
@@ -66,21 +106,23 @@ class FieldSpec:
 
 def fields_of(cls: type) -> list[FieldSpec]:
     """Describes the fields of a configuration dataclass, in order."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     helps = attribute_docs(cls)
     specs = []
     for field in dataclasses.fields(cls):
         default = field.default
         if default is MISSING and field.default_factory is not MISSING:
             default = field.default_factory()
-        kind, optional = _without_none(hints[field.name])
+        kind, optional, limits = _plain_kind(hints[field.name])
+        text = helps.get(field.name, "")
         specs.append(
             FieldSpec(
                 name=field.name,
                 kind=kind,
                 optional=optional,
                 default=default,
-                help=helps.get(field.name, ""),
+                help=f"{text.removesuffix('.')} ({limits})." if limits else text,
+                range=limits,
             )
         )
     return specs
@@ -138,7 +180,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, source: str) -> T:
     else:
         if not faults:
             return config
-    raise ConfigError(f"{source}: " + "; ".join(faults), remedy="mend the named values")
+    raise ConfigError(f"{source}: " + "; ".join(faults), remedy="correct the named values")
 
 
 def read_config(cls: type[T], path: str | Path) -> T:
@@ -168,7 +210,25 @@ def require(*checks: tuple[bool, str]) -> None:
     """
     faults = [text for good, text in checks if not good]
     if faults:
-        raise ConfigError("; ".join(faults), remedy="mend the named values")
+        raise ConfigError("; ".join(faults), remedy="correct the named values")
+
+
+def check_ranges(config: Any, *checks: tuple[bool, str]) -> None:
+    """Raises one `ConfigError` for all numbers outside their `Range`; for ``__post_init__``.
+
+    Args:
+        config: A configuration dataclass.
+        checks: Further checks, see `require`.
+    """
+    found = []
+    for spec in fields_of(type(config)):
+        value, limits = getattr(config, spec.name), spec.range
+        if limits is None or value is None:
+            continue
+        numbers = value if isinstance(value, tuple) else (value,)
+        good = all(number in limits for number in numbers)
+        found.append((good, f"{spec.name} is {value}, expected {limits}"))
+    require(*found, *checks)
 
 
 def unknown(name: str, known: typing.Iterable[str]) -> str:
@@ -188,69 +248,21 @@ def convert(value: Any, spec: FieldSpec) -> Any:
         if spec.optional:
             return None
         raise ValueError("got nothing, expected a value")
-    return _convert(value, spec.kind)
+    return convert_value(value, spec.kind)
 
 
-def _convert(value: Any, kind: Any) -> Any:
-    origin = typing.get_origin(kind)
-    if origin is typing.Literal:
-        choices = typing.get_args(kind)
-        if value in choices:
-            return value
-        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"got {value!r}, expected one of {', '.join(map(str, choices))}{hint}")
-    if origin is tuple:
-        return _convert_tuple(value, typing.get_args(kind))
-    if kind is Path:
-        if isinstance(value, (str, Path)):
-            return Path(value)
-        raise ValueError(f"got {value!r}, expected a path")
-    if kind is str:
-        if isinstance(value, str):
-            return value
-        raise ValueError(f"got {value!r}, expected text")
-    if kind is bool:
-        return _convert_bool(value)
-    if kind in (int, float):
-        return _convert_number(value, kind)
-    raise TypeError(f"unsupported configuration type {kind!r}")
-
-
-def _convert_tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...]:
-    if isinstance(value, str):
-        value = [part for part in re.split(r"[,x\s]+", value.strip()) if part]
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"got {value!r}, expected a list")
-    if len(items) == 2 and items[1] is Ellipsis:
-        return tuple(_convert(item, items[0]) for item in value)
-    if len(value) != len(items):
-        raise ValueError(f"got {len(value)} values, expected {len(items)}")
-    return tuple(_convert(item, kind) for item, kind in zip(value, items, strict=True))
-
-
-def _convert_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()]
-    raise ValueError(f"got {value!r}, expected true or false")
-
-
-def _convert_number(value: Any, kind: type) -> Any:
-    word = "a whole number" if kind is int else "a number"
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"got {value!r}, expected {word}")
-    if kind is int and isinstance(value, float):
-        raise ValueError(f"got {value!r}, expected {word}")
-    try:
-        number = kind(value)
-    except ValueError:
-        raise ValueError(f"got {value!r}, expected {word}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"got {value!r}, expected a finite number")
-    return number
+def _plain_kind(kind: Any) -> tuple[Any, bool, Range | None]:
+    """The kind without range and ``None``, whether it may be ``None``, and the range."""
+    if typing.get_origin(kind) is typing.Annotated:
+        inner, *extras = typing.get_args(kind)
+        limits = next((extra for extra in extras if isinstance(extra, Range)), None)
+        plain, optional, _ = _plain_kind(inner)
+        return plain, optional, limits
+    plain, optional = _without_none(kind)
+    if optional and typing.get_origin(plain) is typing.Annotated:
+        plain, _, limits = _plain_kind(plain)
+        return plain, True, limits
+    return plain, optional, None
 
 
 def _without_none(kind: Any) -> tuple[Any, bool]:

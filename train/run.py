@@ -65,8 +65,8 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
         DataError: A data set is at fault.
         TrocarError: See `trocar.train.loop.train`.
     """
-    from trocar.train.data.config import DataConfig, Paths
-    from trocar.train.data.open import open_data, trained_on
+    from trocar.train.data.config import DataConfig, DatasetPaths
+    from trocar.train.data.open import open_data, training_fingerprint
     from trocar.train.loop import train as run_loop
     from trocar.train.state.job import Job
     from trocar.train.state.run_folder import CONFIG, RunFolder
@@ -86,7 +86,7 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
             kinds, recipe=request.recipe, flags=request.settings, method=request.method
         )
     method = method_class(config)
-    paths = Paths(
+    paths = DatasetPaths(
         data=request.data,
         unlabelled=request.unlabelled,
         target=request.target,
@@ -105,7 +105,7 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
             command=request.command,
             source={
                 "data": {n: str(p) for n, p in vars(paths).items() if p is not None},
-                "trained_on": trained_on(sets),
+                "trained_on": training_fingerprint(sets),
             },
             extra={n: v for n, v in to_mapping(data_config).items() if n in used},
         )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import click
 import pytest
@@ -11,7 +11,9 @@ from click.testing import CliRunner
 
 from trocar.commands._config_options import config_flags, from_flags
 from trocar.contract.config import (
+    Range,
     attribute_docs,
+    check_ranges,
     fields_of,
     from_mapping,
     read_config,
@@ -137,3 +139,64 @@ def test_flags_override_recipe_overrides_defaults(tmp_path) -> None:
     shown = CliRunner().invoke(command, ["--help"]).output
     assert "Optimiser steps" in shown
     assert "[default: 10]" in shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranged:
+    """Numbers with limits.
+
+    Attributes:
+        share: A share.
+        fold: A fold.
+        zoom: Two zooms.
+    """
+
+    share: Annotated[float, Range(0, 1, open_low=True)] = 0.5
+    fold: Annotated[int | None, Range(0)] = None
+    other: Annotated[int, Range(high=4)] | None = None
+    zoom: Annotated[tuple[float, float], Range(0, 2, open_high=True)] = (0.5, 1.5)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, (self.zoom[0] <= self.zoom[1], "zoom must rise"))
+
+
+def test_ranges_are_shown_in_the_help() -> None:
+    specs = {spec.name: spec for spec in fields_of(Ranged)}
+    assert specs["share"].help == "A share (above 0 to 1)."
+    assert specs["fold"].help == "A fold (0 or more)."
+    assert specs["zoom"].help == "Two zooms (0 to below 2)."
+    assert (specs["fold"].kind, specs["fold"].optional) == (int, True)
+    assert (specs["other"].kind, specs["other"].optional) == (int, True)
+    assert [str(Range(0, open_low=True)), str(Range(high=4))] == ["above 0", "at most 4"]
+    assert str(Range(high=4, open_high=True)) == "below 4"
+
+    @click.command()
+    @config_flags(Ranged)
+    def command(**flags: object) -> None: ...
+
+    assert "A share (above 0 to 1)." in CliRunner().invoke(command, ["--help"]).output
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"share": 0}, "share is 0.0, expected above 0 to 1"),
+        ({"share": "1.01"}, "share is 1.01, expected above 0 to 1"),
+        ({"fold": -1}, "fold is -1, expected 0 or more"),
+        ({"other": 5}, "other is 5, expected at most 4"),
+        ({"zoom": [0.5, 2]}, "zoom is (0.5, 2.0), expected 0 to below 2"),
+        ({"zoom": [1.5, 0.5]}, "zoom must rise"),
+        ({"share": 2, "fold": -1, "sharp": 1}, "share is 2.0, expected above 0 to 1; fold is -1"),
+    ],
+)
+def test_numbers_outside_their_range(values: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(Ranged, values, source="command line")
+    assert text in caught.value.message
+
+
+def test_numbers_at_the_limits_of_their_range() -> None:
+    values = {"share": 1, "fold": 0, "other": 4, "zoom": [0, 1.99]}
+    config = from_mapping(Ranged, values, source="command line")
+    assert (config.share, config.fold, config.other, config.zoom) == (1.0, 0, 4, (0.0, 1.99))
+    assert from_mapping(Ranged, {}, source="command line") == Ranged()

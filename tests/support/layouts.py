@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from data_helpers import image_and_mask_folder, picture
 from numpy.typing import NDArray
 from PIL import Image
 
-from trocar.contract.pictures import write_picture
+from trocar.contract.pictures import encode_picture, write_picture
 
 Frame = NDArray[np.uint8]
 
@@ -151,9 +150,8 @@ def endovis2018(root: Path) -> Path:
     (root / releases[1] / "seq_1" / "labels" / "._frame000.png").write_bytes(b"not a picture")
     repaired = np.zeros((1024, 1280, 3), np.uint8)
     repaired[:] = (0, 255, 0)
-    _, data = cv2.imencode(".png", repaired[..., ::-1])
     with zipfile.ZipFile(root / "repairs.zip", "w") as pack:
-        pack.writestr("repairs/seq_5/labels/frame001.png", bytes(data))
+        pack.writestr("repairs/seq_5/labels/frame001.png", encode_picture(repaired, ".png"))
         pack.writestr("__MACOSX/repairs/seq_5/labels/._frame001.png", b"junk")
     return root
 
@@ -182,7 +180,7 @@ def kvasir_instrument(root: Path) -> Path:
     for i, name in enumerate(names):
         write_picture(place / "masks" / f"{name}.png", _red(boxes((0, 255), 50, 60)))
         (place / "images").mkdir(exist_ok=True)
-        cv2.imwrite(str(place / "images" / f"{name}.jpg"), picture(i, 50, 60))
+        write_picture(place / "images" / f"{name}.jpg", picture(i, 50, 60))
     (place / "bboxes.json").write_text("{}")
     (place / "train.txt").write_text("\n".join(names[:4]) + "\n")
     (place / "test.txt").write_text(names[4] + "\n")
@@ -199,7 +197,7 @@ def uw_sinus(root: Path) -> Path:
             for i in range(2):
                 name = f"{letter}{v:02d}_{i:04d}"
                 (root / part / "images").mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(root / part / "images" / f"{name}.jpg"), picture(i, 48, 48))
+                write_picture(root / part / "images" / f"{name}.jpg", picture(i, 48, 48))
                 write_picture(root / part / "labels" / f"{name}.png", boxes((0, 1), 48, 48))
     return root
 
@@ -262,7 +260,7 @@ def yolo(root: Path) -> Path:
         for i in range(2):
             (root / split / "images").mkdir(parents=True, exist_ok=True)
             (root / split / "labels").mkdir(exist_ok=True)
-            cv2.imwrite(str(root / split / "images" / f"a{i}.jpg"), picture(i, 40, 40))
+            write_picture(root / split / "images" / f"a{i}.jpg", picture(i, 40, 40))
             row = f"{i} 0.5 0.5 0.4 0.6\n"
             (root / split / "labels" / f"a{i}.txt").write_text(row)
     (root / "data.yaml").write_text("train: ../train/images\n\nnc: 2\nnames: ['Lahey', '9 Mayo']\n")

@@ -16,8 +16,8 @@ from trocar.contract.config import from_mapping
 from trocar.contract.manifest import InputSpec
 from trocar.export.bundle import export_bundle
 from trocar.runtime.backends import open_backend
-from trocar.train.data.classification.opening import open_training
-from trocar.train.data.config import DataConfig, Paths
+from trocar.train.data.classification.open import open_photo_sets
+from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.methods import find_method
 from trocar.train.methods.protocol import ModelSpec, Progress, TrainData
 from trocar.train.state.settings import RunConfig
@@ -75,7 +75,7 @@ def make_photo_run() -> Callable[..., RunConfig]:
 @pytest.fixture
 def open_photos(toy_folder: Path) -> Callable[..., TrainData]:
     def opened(method: Any, run: RunConfig, folder: Path | None = None) -> TrainData:
-        return open_training(Paths(data=folder or toy_folder), DataConfig(), run, method)
+        return open_photo_sets(DatasetPaths(data=folder or toy_folder), DataConfig(), run, method)
 
     return opened
 
@@ -121,7 +121,7 @@ def _bundle(name: str, folder: Path, out: Path, *, steps: int = 0, **changes: An
     kind = find_method(name)
     method: Any = kind(from_mapping(kind.Config, {**SMALL[name], **changes}, source="test"))
     run = RunConfig(steps=max(steps, 1), batch_size=12, workers=0, device="cpu", seed=1)
-    data = open_training(Paths(data=folder), DataConfig(), run, method)
+    data = open_photo_sets(DatasetPaths(data=folder), DataConfig(), run, method)
     streams = method.streams(data)
     torch.manual_seed(0)
     height, width = method.config.size

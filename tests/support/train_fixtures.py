@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trocar.contract.config import fields_of, from_mapping
-from trocar.train.data.config import DataConfig, Paths
+from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.open import open_data
 from trocar.train.methods import find_method
 from trocar.train.methods.protocol import accepted_data
@@ -66,13 +66,15 @@ def paint(path: Path, *, count: int, seed: int, tissue: tuple[int, int, int], la
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+def toy(tmp_path_factory: pytest.TempPathFactory) -> DatasetPaths:
     """Labelled, unlabelled and target folders; the target's tissue has another colour."""
     root = tmp_path_factory.mktemp("toy")
     paint(root / "labelled", count=12, seed=1, tissue=(60, 50, 150), labels=True)
     paint(root / "unlabelled", count=8, seed=2, tissue=(60, 50, 150), labels=False)
     paint(root / "target", count=8, seed=3, tissue=(120, 140, 190), labels=False)
-    return Paths(data=root / "labelled", unlabelled=root / "unlabelled", target=root / "target")
+    return DatasetPaths(
+        data=root / "labelled", unlabelled=root / "unlabelled", target=root / "target"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +91,7 @@ def make_method() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def open_toy(toy: Paths) -> Callable[..., Any]:
+def open_toy(toy: DatasetPaths) -> Callable[..., Any]:
     """Opens the toy sets that a method takes."""
 
     def opened(method: Any, run: RunConfig, **config: Any) -> Any:

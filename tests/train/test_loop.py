@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from trocar.contract.errors import (
     SinkError,
     TrainingError,
 )
-from trocar.train.data.config import Paths
+from trocar.train.data.config import DatasetPaths
 from trocar.train.loop import train
 from trocar.train.methods.supervised import Supervised
 from trocar.train.state import run_folder
@@ -87,9 +88,21 @@ def test_a_run_leaves_everything_behind(make_job: MakeJob, tmp_path: Path) -> No
     assert all(line["loss"] == pytest.approx(sum(line["losses"].values())) for line in losses)
 
 
+def test_notes_on_the_data_and_of_the_method_are_printed(
+    make_job: MakeJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job(steps=2)
+    labelled = replace(job.data.labelled, notes=("4 frames [of one] group validate",))
+    job.method.notes.append("three classes are left out")
+    train(replace(job, data=replace(job.data, labelled=labelled)))
+    said = capsys.readouterr().err
+    for note in ("4 frames [of one] group validate", "three classes are left out"):
+        assert said.count(f"note: {note}") == 1
+
+
 @pytest.mark.parametrize("layout", [[], ["--channels-last"]])
 def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(
-    toy: Paths, tmp_path: Path, layout: list[str]
+    toy: DatasetPaths, tmp_path: Path, layout: list[str]
 ) -> None:
     flags = ["--steps", "40", "--evaluate-every", "20", "--save-every", "3", *layout]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -132,7 +145,7 @@ def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(
     assert [li["loss"] for li in lines[0]] == [li["loss"] for li in lines[1]]
 
 
-def test_two_processes_give_the_loss_curve_of_one(toy: Paths, tmp_path: Path) -> None:
+def test_two_processes_give_the_loss_curve_of_one(toy: DatasetPaths, tmp_path: Path) -> None:
     flags = ["--steps", "6", "--batch-norm", "frozen", "--dropout", "0", "--workers", "0"]
     one, two = tmp_path / "one", tmp_path / "two"
     subprocess.run(

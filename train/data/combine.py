@@ -1,6 +1,6 @@
 """Several sets as one, their classes mapped to one table.
 
-    frames = open_combination(Path("mix.toml"))
+    frames = open_combination(Path("mix.toml"), lambda path, task: open_frames(path, task=task))
 
 The file lists the sets, relative to itself:
 
@@ -10,8 +10,8 @@ The file lists the sets, relative to itself:
     [[sets]]
     path = "cholecseg8k"
     task = "type"
-    split = "train"                   # put all its frames there; default: its own splits
-    others = "background"             # what happens to classes that are not named: an error
+    split = "train"                   # for all frames of the set; default: its own splits
+    others = "background"             # class of all classes that are not named; default: an error
     [sets.classes]
     "L-hook electrocautery" = "hook"  # or "ignore"
 """
@@ -38,22 +38,22 @@ _KEYS = ("path", "task", "split", "others", "classes")
 Open = Callable[[Path, str | None], FrameSet]
 
 
-def open_combination(path: Path, opened: Open) -> FrameSet:
+def open_combination(path: Path, open_set: Open) -> FrameSet:
     """Opens the sets that a TOML file lists.
 
     Args:
         path: The file.
-        opened: Opens one set by path and task.
+        open_set: Opens one set by path and task.
 
     Raises:
-        DataError: The file is not of that form, or classes remain that are mapped to nothing; all
-            faults of a set at once.
+        DataError: The file has another format, or a class is not mapped; all faults of a set at
+            once.
     """
     data = read_toml(path)
     rows = data.get("sets")
     if not isinstance(rows, list) or not rows:
         raise DataError(
-            f"{path} lists no sets", remedy='write one [[sets]] block a set, with path = "…"'
+            f"{path} lists no sets", remedy='write one [[sets]] block per set, with path = "…"'
         )
     table = ClassTable.read(path.parent / str(data["classes"])) if "classes" in data else None
     frames = []
@@ -64,7 +64,7 @@ def open_combination(path: Path, opened: Open) -> FrameSet:
                 f"{path}: a set has {'; '.join(odd) or 'no path'}",
                 remedy=f"keys are {', '.join(_KEYS)}",
             )
-        one = opened(path.parent / str(row["path"]), row.get("task"))
+        one = open_set(path.parent / str(row["path"]), row.get("task"))
         table = table or one.table
         frames.append(_prepared(one, table, row, path))
     assert table is not None  # there is at least one set
@@ -74,7 +74,7 @@ def open_combination(path: Path, opened: Open) -> FrameSet:
 def combine(
     sets: Sequence[FrameSet], *, table: ClassTable, name: str = "combination", root: Path
 ) -> FrameSet:
-    """Joins sets of one table; names and groups get the set's number in front.
+    """Joins sets with equal class tables; the set's number is put before names and groups.
 
     Raises:
         DataError: A set has another table.
@@ -125,13 +125,13 @@ def mapped(
 
     Args:
         frames: The set.
-        table: The table wanted.
-        classes: Wanted class by own class; ``ignore`` for pixels that shall not count. Classes
-            that are not named keep their name where the table has it.
-        others: Wanted class of what is left; ``None``: that is an error.
+        table: Class table of the result.
+        classes: Class of the result by class of the set; ``ignore`` ignores its pixels. Other
+            classes keep their name if the table has it.
+        others: Class of the result for all remaining classes; ``None``: they are an error.
 
     Raises:
-        DataError: A class is mapped to nothing, or to what the table lacks; all faults at once.
+        DataError: A class is not mapped, or to a class that the table lacks; all faults at once.
     """
     classes = classes or {}
     faults = [
@@ -146,13 +146,13 @@ def mapped(
         elif wanted in table.names:
             lut[row.id] = table[wanted].id
         elif wanted != IGNORE:
-            faults.append(f"{wanted!r} is no class to map {row.name!r} to")
+            faults.append(f"{row.name!r} is mapped to {wanted!r}, which is not a class")
     if left:
-        faults.append(f"nothing is said of {', '.join(left)}")
+        faults.append(f"no class is given for {', '.join(left)}")
     if faults:
         raise DataError(
             f"classes of {frames.root} cannot be mapped: {'; '.join(faults)}",
-            remedy=f"map each to one of {', '.join(table.names)} or ignore, or give others",
+            remedy=f"map each to one of {', '.join(table.names)} or to ignore, or set others",
         )
     return replace(
         frames, table=table, read=functools.partial(_read_mapped, frames=frames, lut=lut)
@@ -160,16 +160,16 @@ def mapped(
 
 
 def _prepared(frames: FrameSet, table: ClassTable, row: Mapping[str, Any], path: Path) -> FrameSet:
-    made = mapped(frames, table, classes=row.get("classes"), others=row.get("others"))
+    result = mapped(frames, table, classes=row.get("classes"), others=row.get("others"))
     split = row.get("split")
     if split is None:
-        return made
+        return result
     if split not in SPLITS:
         raise DataError(
             f"{path}: {unknown(str(split), SPLITS)} as a split",
             remedy=f"choose one of {', '.join(SPLITS)}",
         )
-    return replace(made, splits={split: tuple(item.name for item in made.items)})
+    return replace(result, splits={split: tuple(item.name for item in result.items)})
 
 
 def _read(item: Item, *, sources: Mapping[str, tuple[FrameSet, Item]]) -> Sample:

@@ -1,11 +1,11 @@
-"""Which frames a model has learnt from, so that nobody scores it on them unawares.
+"""Records which frames a model was trained on, so that it is not scored on them.
 
-    source = {"trained_on": pack([train])}                # kept in checkpoint and bundle
-    unseen_frames(test, source["trained_on"])
+    source = {"trained_on": fingerprint([train])}         # written to checkpoint and bundle
+    unseen = unseen_frames(test, source["trained_on"])
 
-Frames are kept as short digests: bundles are handed on, and names of files may name patients. A
-frame is known again by its name in its set and the size of its file: a copy that was converted is
-another frame.
+The record holds short digests instead of names: bundles are passed on, and file names may identify
+patients. A digest depends on a frame's name in its set and on the size of its file in bytes, so a
+frame that was converted to another format counts as another frame.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from collections.abc import Iterable
 
 from trocar.train.data.sample import FrameSet, Item
 
-_BYTES = 5  # among 10 000 frames trained on, one in 100 million new ones looks as if it were known
+_BYTES = 5  # with 10 000 training frames, one new frame in 100 million matches by chance
 
 
-def pack(sets: Iterable[FrameSet]) -> str:
-    """The frames of several sets as text: seven characters a frame."""
+def fingerprint(sets: Iterable[FrameSet]) -> str:
+    """Digests of the frames of several sets, as text: seven characters for each frame."""
     digests = {_digest(item) for frames in sets for item in frames}
     return base64.b85encode(b"".join(sorted(digests))).decode()
 
 
 def unseen_frames(frames: FrameSet, trained_on: str) -> FrameSet:
-    """The frames of groups that a model has not learnt from; of no known group, the frames.
+    """The frames that a model was not trained on, without the other frames of their groups.
 
     Args:
-        frames: A set.
-        trained_on: What `pack` made; empty where it is not known.
+        frames: A set. Of a frame without group, only the frame itself is left out.
+        trained_on: What `fingerprint` returned; empty where it is not known.
     """
     data = base64.b85decode(trained_on)
     known = {data[i : i + _BYTES] for i in range(0, len(data), _BYTES)}

@@ -1,25 +1,25 @@
-"""Opens what a run is to learn from, and refuses sets that would spoil it.
+"""Opens the data sets of a training run, and refuses sets that would spoil it.
 
-data = open_data(Paths(data=Path("theatre")), DataConfig(), RunConfig(), method)
+data = open_data(DatasetPaths(data=Path("theatre")), DataConfig(), RunConfig(), method)
+
+This module opens frames with masks; `trocar.train.data.classification.open` opens photographs of
+classes. `open_data` chooses by the method's task.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 from pathlib import Path
 
 import numpy as np
 
 from trocar.contract.errors import ConfigError, DataError
-from trocar.train.data.compositing.poisson import (
-    Composite,
-    PlacementConfig,
-    foregrounds_from_frames,
-)
+from trocar.train.data.classification.open import open_photo_sets
+from trocar.train.data.compositing.foregrounds import foregrounds_from_frames
+from trocar.train.data.compositing.poisson import Composite, PlacementConfig
 from trocar.train.data.compositing.write import read_foregrounds
-from trocar.train.data.config import DataConfig, Paths
-from trocar.train.data.leakage import pack
+from trocar.train.data.config import DataConfig, DatasetPaths
+from trocar.train.data.leakage import fingerprint
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.splits import with_splits
@@ -27,26 +27,25 @@ from trocar.train.methods.protocol import Method, TrainData, accepted_data
 from trocar.train.state.settings import RunConfig
 
 
-def open_data(paths: Paths, config: DataConfig, run: RunConfig, method: Method) -> TrainData:
+def open_data(paths: DatasetPaths, config: DataConfig, run: RunConfig, method: Method) -> TrainData:
     """Opens the sets of a run, by the method's task.
 
     Raises:
-        ConfigError: See `open_training`.
-        DataError: See `open_training`.
+        ConfigError: A fold of photographs is asked for; see also `open_frame_sets`.
+        DataError: See `open_frame_sets` and `trocar.train.data.classification.open`.
     """
-    if method.task == "classification":
-        if config.fold is not None:
-            raise ConfigError(
-                "sets of photographs have no folds, --fold was given", remedy="leave --fold out"
-            )
-        # Opened by the room of class folders, which segmentation has no need to import.
-        module = importlib.import_module("trocar.train.data.classification.opening")
-        opened: TrainData = module.open_training(paths, config, run, method)
-        return opened
-    return open_training(paths, config, run, method)
+    if method.task != "classification":
+        return open_frame_sets(paths, config, run, method)
+    if config.fold is not None:
+        raise ConfigError(
+            "sets of photographs have no folds, --fold was given", remedy="leave --fold out"
+        )
+    return open_photo_sets(paths, config, run, method)
 
 
-def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Method) -> TrainData:
+def open_frame_sets(
+    paths: DatasetPaths, config: DataConfig, run: RunConfig, method: Method
+) -> TrainData:
     """Opens the sets of a segmentation run.
 
     Raises:
@@ -57,14 +56,10 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
     frames = open_frames(paths.data, task=config.task)
     if config.fold is not None:
         frames = frames.fold(config.fold)
-    frames = with_splits(
-        # Not the run's seed: runs that differ in it alone must share their split.
-        frames,
-        val=config.val_share,
-        seed=0,
-    )
+    # Not the run's seed: runs that differ only in their seed must share their split.
+    frames = with_splits(frames, val=config.val_share, seed=0)
     labelled = frames.subset("train").labelled()
-    labelled, rest = hide_labels(labelled, config.label_share, run.seed)
+    labelled, rest = subsample_labels(labelled, config.label_share, run.seed)
     validation = frames.subset("val").labelled()
     if paths.validation is not None:
         validation = _validation(paths.validation, config, labelled)
@@ -74,7 +69,7 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
     if "unlabelled" in method.required_data and unlabelled is None:
         raise ConfigError(
             f"{method.name} needs frames without labels",
-            remedy="pass --unlabelled DIR, or --label-share 0.1 to hide labels that are there",
+            remedy="pass --unlabelled DIR, or --label-share 0.1 to use a tenth of the labels",
         )
     return TrainData(
         labelled=labelled,
@@ -89,23 +84,40 @@ def open_training(paths: Paths, config: DataConfig, run: RunConfig, method: Meth
     )
 
 
-def trained_on(data: TrainData) -> str:
-    """All frames that a segmentation run learns from, see `trocar.train.data.leakage`."""
+def training_fingerprint(data: TrainData) -> str:
+    """Digests of all frames that a segmentation run trains on, see `trocar.train.data.leakage`."""
     sets = (data.labelled, data.unlabelled, data.target)
-    return pack(one for one in sets if isinstance(one, FrameSet))
+    return fingerprint(one for one in sets if isinstance(one, FrameSet))
+
+
+def subsample_labels(frames: FrameSet, share: float, seed: int) -> tuple[FrameSet, FrameSet | None]:
+    """Draws the frames whose labels are used, at least one; the other frames come second.
+
+    Args:
+        frames: Labelled frames.
+        share: Fraction whose labels are used, above 0 to 1.
+        seed: Seed of the run.
+    """
+    if share >= 1:
+        return frames, None
+    count = max(round(share * len(frames)), 1)
+    order = np.random.default_rng((seed, len(frames))).permutation(len(frames))
+    chosen = {frames.items[index].name for index in order[:count]}
+    others = [item.name for item in frames.items if item.name not in chosen]
+    return frames.only(chosen), frames.only(others) if others else None
 
 
 def _composite(config: DataConfig, labelled: FrameSet) -> Composite | None:
     if not config.composite:
         return None
     if config.composite_from is None:
-        foregrounds = foregrounds_from_frames(labelled, most=50)
+        foregrounds = foregrounds_from_frames(labelled, max_frames=50)
     else:
         foregrounds, _ = read_foregrounds(config.composite_from, table=labelled.table)
     return Composite(tuple(foregrounds), PlacementConfig(chance=config.composite))
 
 
-def _check_paths(paths: Paths, method: Method) -> None:
+def _check_paths(paths: DatasetPaths, method: Method) -> None:
     for name in ("unlabelled", "target"):
         given = getattr(paths, name) is not None
         if given and name not in accepted_data(method):
@@ -117,23 +129,14 @@ def _check_paths(paths: Paths, method: Method) -> None:
             raise ConfigError(f"{method.name} needs --{name}", remedy=f"pass --{name} DIR")
 
 
-def hide_labels(frames: FrameSet, share: float, seed: int) -> tuple[FrameSet, FrameSet | None]:
-    """Draws the share of frames whose labels are used, at least one, and gives the others too."""
-    if share >= 1:
-        return frames, None
-    count = max(round(share * len(frames)), 1)
-    order = np.random.default_rng((seed, len(frames))).permutation(len(frames))
-    chosen = {frames.items[place].name for place in order[:count]}
-    others = [item.name for item in frames.items if item.name not in chosen]
-    return frames.only(chosen), frames.only(others) if others else None
-
-
 def _validation(path: Path, config: DataConfig, labelled: FrameSet) -> FrameSet:
     frames = open_frames(path, task=config.task)
-    _same_classes(labelled, frames)
+    _check_same_classes(labelled, frames)
     chosen = frames.subset("val") if frames.splits.get("val") else frames
     if not len(chosen.labelled()):
-        raise DataError(f"{path} has no labelled frame", remedy="validate on frames with masks")
+        raise DataError(
+            f"{path} has no labelled frame", remedy="pass a set with masks to --validation"
+        )
     return chosen.labelled()
 
 
@@ -146,13 +149,14 @@ def _unlabelled(
     if frames.splits.get("train"):
         frames = frames.subset("train")
     if not len(frames):
-        raise DataError(f"{path} holds no frames", remedy=f"name a folder of images for {flag}")
-    for other, word in ((labelled, "labelled training"), (validation, "validation")):
+        raise DataError(f"{path} has no frames", remedy=f"pass a folder of images to {flag}")
+    for other, role in ((labelled, "training"), (validation, "validation")):
         shared = _shared(frames, other)
         if shared:
             raise DataError(
-                f"{len(shared)} frames of {path} are {word} frames too, the first is {shared[0]}",
-                remedy=f"take them out of {flag}",
+                f"{len(shared)} frames of {path} are also labelled {role} frames; the first is "
+                f"{shared[0]}",
+                remedy=f"remove them from the folder of {flag}",
             )
     return frames
 
@@ -162,36 +166,30 @@ def _target(
 ) -> FrameSet | None:
     if path is None:
         return None
-    known = open_frames(path, task=config.task) if _has_table(path) else None
-    if known is not None:
-        _same_classes(labelled, known)
+    if (path / "classes.toml").is_file():
+        _check_same_classes(labelled, open_frames(path, task=config.task))
     return _unlabelled(path, "--target", labelled, validation)
 
 
-def _has_table(path: Path) -> bool:
-    return (path / "classes.toml").is_file()
-
-
-def _same_classes(source: FrameSet, other: FrameSet) -> None:
+def _check_same_classes(source: FrameSet, other: FrameSet) -> None:
     if source.table.names != other.table.names:
         raise DataError(
             f"class tables differ: {source.root} has {', '.join(source.table.names)}; "
             f"{other.root} has {', '.join(other.table.names)}",
-            remedy="bring both to one class table with the same ids and names",
+            remedy="convert both to one class table with the same ids and names",
         )
 
 
 def _shared(a: FrameSet, b: FrameSet) -> list[Path]:
-    """Images of ``a`` whose bytes are those of an image of ``b``; hashed where sizes are equal."""
-    sizes: dict[int, list[Path]] = {}
+    """Images of ``a`` with the same bytes as an image of ``b``; only equal sizes are hashed."""
+    by_size: dict[int, list[Path]] = {}
     for item in b.items:
-        sizes.setdefault(item.image.stat().st_size, []).append(item.image)
-    found = []
-    for item in a.items:
-        rivals = sizes.get(item.image.stat().st_size, [])
-        if rivals and any(_equal(item.image, rival) for rival in rivals):
-            found.append(item.image)
-    return found
+        by_size.setdefault(item.image.stat().st_size, []).append(item.image)
+    return [
+        item.image
+        for item in a.items
+        if any(_equal(item.image, other) for other in by_size.get(item.image.stat().st_size, []))
+    ]
 
 
 def _equal(a: Path, b: Path) -> bool:

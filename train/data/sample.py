@@ -1,4 +1,4 @@
-"""What a labelled frame is, and what a set of them is.
+"""A labelled frame, and a set of frames.
 
 frames = open_frames("our_theatre/"); sample = frames.read(frames.items[0])
 """
@@ -25,11 +25,11 @@ class Item:
 
     Attributes:
         name: Unique in its set.
-        image: The picture, or the video that holds the frame.
+        image: The image, or the video that holds the frame.
         mask: The mask file; ``None`` where there is none.
-        group: Video, operation, patient or clip that the frame is of; empty when not known.
-            No group may lie in two splits.
-        extra: What only the set's own reader understands.
+        group: Video, operation, patient or clip of the frame; empty if not known. A group must not
+            be in two splits.
+        extra: Data that only the reader of the set uses.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Item:
 
     @property
     def labelled(self) -> bool:
-        """Whether the frame has a mask, in a file of its own or by way of its annotation."""
+        """Whether the frame has a mask file or an annotation."""
         return self.mask is not None or "annotation" in self.extra
 
 
@@ -64,8 +64,8 @@ class Fault:
     """Something wrong with a data set.
 
     Attributes:
-        file: The file or folder at fault.
-        text: What is wrong with it, got and expected.
+        file: The file or folder.
+        text: What is wrong with it: what is there and what is expected.
     """
 
     file: Path
@@ -80,18 +80,18 @@ class FrameSet:
     """Frames of one class table, with their splits.
 
     Attributes:
-        name: What the set is called in tables and messages.
-        root: Where it lies.
+        name: Name of the set in tables and messages.
+        root: Folder of the set.
         table: Its classes.
         items: In a fixed order.
         splits: Item names by split, keys of ``train``, ``val``, ``test``; may be empty.
-        read: Reads one item; raises `DataError` that names the file.
-        notes: Remarks worth showing, e.g. what was left out and why.
-        task: What the masks tell apart, e.g. ``binary``, ``parts``, ``type``; may be empty.
-        folds: The groups that validate in each fold of the set's protocol; may be empty.
+        read: Reads one item; raises a `DataError` that names the file.
+        notes: Remarks for the user, e.g. what was left out and why.
+        task: What the masks distinguish, e.g. ``binary``, ``parts``, ``type``; may be empty.
+        folds: The validation groups of each fold of the set's protocol; may be empty.
         instances: Reads an item's instance map ``[H, W]``, unsigned integers of the mask's size,
-            0 for no instance; one number may stand for several connected regions. ``None`` where
-            the set tells no instances apart.
+            0 for no instance; one instance can consist of several connected regions. ``None`` if
+            the set has no instance numbers.
     """
 
     name: str
@@ -122,7 +122,7 @@ class FrameSet:
             there = ", ".join(sorted(self.splits)) or "none at all"
             raise DataError(
                 f"{self.root} has no split {split!r}; it has {there}",
-                remedy=f"list its frames in splits/{split}.txt, one name a line",
+                remedy=f"list its frames in splits/{split}.txt, one name per line",
             )
         if not names:
             raise DataError(
@@ -137,21 +137,25 @@ class FrameSet:
         """The set with the splits of one fold: its groups are ``val``, all others ``train``.
 
         Raises:
-            DataError: The set has no such fold, or groups of it are missing here.
+            DataError: The set has no such fold, or groups of it are missing.
         """
         if not 0 <= index < len(self.folds):
             raise DataError(
-                f"{self.name} has {len(self.folds)} folds, number {index} was asked for",
-                remedy=f"choose 0 to {len(self.folds) - 1}" if self.folds else "leave the fold out",
+                f"{self.name} has {len(self.folds)} folds, got fold {index}",
+                remedy=f"choose 0 to {len(self.folds) - 1}" if self.folds else "leave --fold out",
             )
-        held = set(self.folds[index])
-        val = tuple(item.name for item in self.items if item.group in held)
-        train = tuple(item.name for item in self.items if item.group not in held)
-        missing = sorted(held - set(self.groups))
+        validation = set(self.folds[index])
+        val = tuple(item.name for item in self.items if item.group in validation)
+        train = tuple(item.name for item in self.items if item.group not in validation)
+        missing = sorted(validation - set(self.groups))
         if missing or not train:
             raise DataError(
-                f"fold {index} of {self.name} cannot be made: "
-                + (f"{', '.join(missing)} missing in {self.root}" if missing else "nothing trains"),
+                f"fold {index} of {self.name} cannot be used: "
+                + (
+                    f"{', '.join(missing)} missing in {self.root}"
+                    if missing
+                    else "no frame is left to train on"
+                ),
                 remedy="download the rest of the set, or choose another fold",
             )
         return replace(self, splits={"train": train, "val": val})
@@ -159,10 +163,10 @@ class FrameSet:
     def instance_map(
         self, item: Item, size: tuple[int, int]
     ) -> NDArray[np.unsignedinteger[Any]] | None:
-        """Instance numbers of a labelled frame, see `instances`; ``None`` where the set has none.
+        """Instance numbers of a labelled frame, see `instances`; ``None`` if the set has none.
 
         Raises:
-            DataError: The map cannot be read, or it is not of the frame's height and width.
+            DataError: The map cannot be read, or its size is not that of the frame.
         """
         if self.instances is None:
             return None
@@ -184,14 +188,14 @@ class FrameSet:
         return self.only(item.name for item in self.items if not item.labelled)
 
     def only(self, names: Iterable[str]) -> FrameSet:
-        """The named frames, in the set's order; splits keep the names that remain."""
+        """The named frames, in the set's order; other names are removed from the splits."""
         wanted = set(names)
         items = tuple(item for item in self.items if item.name in wanted)
-        kept = {
+        splits = {
             split: tuple(name for name in listed if name in wanted)
             for split, listed in self.splits.items()
         }
-        return replace(self, items=items, splits=kept)
+        return replace(self, items=items, splits=splits)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -200,7 +204,7 @@ class FrameSet:
 
 
 def raise_faults(root: Path, faults: Iterable[Fault], *, shown: int = 5) -> None:
-    """Raises one error about all faults, naming the first few and their number.
+    """Raises one error for all faults, with the first few and their number.
 
     Raises:
         DataError: There is at least one fault.
@@ -213,5 +217,5 @@ def raise_faults(root: Path, faults: Iterable[Fault], *, shown: int = 5) -> None
     count = "1 fault" if len(listed) == 1 else f"{len(listed)} faults"
     raise DataError(
         f"{root} cannot be used: {count}{head}{more}",
-        remedy=f"mend the named files; `trocar data check {root}` lists every fault",
+        remedy=f"correct the named files; `trocar data check {root}` lists every fault",
     )

@@ -1,4 +1,4 @@
-"""Splits for sets that bring none: whole groups, never single frames of a group.
+"""Splits for sets that have none: by whole groups.
 
 frames = with_splits(open_frames("theatre/"), val=0.2, seed=0)
 """
@@ -14,11 +14,11 @@ from trocar.train.data.sample import FrameSet
 
 
 def with_splits(frames: FrameSet, *, val: float = 0.2, seed: int = 0) -> FrameSet:
-    """Gives a set ``train`` and ``val`` splits where it has none; leaves those it has.
+    """Gives a set ``train`` and ``val`` splits; splits that it has stay as they are.
 
-    Groups are drawn until their frames reach the share. Where no group is known, the last frames
-    by order are taken in one piece: neighbours are nearly the same picture, so a random draw
-    would test on what was trained on.
+    Groups are drawn at random until their frames reach the share. Without known groups, the last
+    frames are taken in one piece: neighbouring frames are nearly equal, so a random draw would
+    validate on training data.
 
     Raises:
         DataError: All frames are of one group, or there are fewer than two frames.
@@ -28,7 +28,8 @@ def with_splits(frames: FrameSet, *, val: float = 0.2, seed: int = 0) -> FrameSe
     pool = frames.subset("train") if frames.splits.get("train") else frames
     if len(pool) < 2 or not 0 < val < 1:
         raise DataError(
-            f"{frames.root} has {len(pool)} frames to divide, with a share of {val:g} to validate",
+            f"cannot divide the {len(pool)} frames of {frames.root}, with a share of {val:g} for "
+            "validation",
             remedy="add frames, and choose a share between 0 and 1",
         )
     if not pool.groups:
@@ -50,9 +51,9 @@ def _groups(pool: FrameSet, val: float, seed: int) -> tuple[set[str], str]:
     groups = list(dict.fromkeys(item.group for item in pool.items))
     if len(groups) < 2:
         raise DataError(
-            f"all {len(pool)} frames of {pool.root} are of one group, {groups[0]!r}: a part of it "
-            "cannot validate the rest",
-            remedy="add another video or patient, or validate on another set",
+            f"all {len(pool)} frames of {pool.root} belong to one group, {groups[0]!r}; validation "
+            "needs another group",
+            remedy="add another video or patient, or pass another set to --validation",
         )
     sizes = {g: sum(item.group == g for item in pool.items) for g in groups}
     order = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]

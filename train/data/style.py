@@ -1,10 +1,10 @@
-"""Style transfer from a source image to the look of a target image; geometry stays as it is.
+"""Style transfer: gives a source image the colours of a target image, without moving anything.
 
     transfer = make_style("fourier", beta=0.01); styled = transfer(source, target)
 
-All functions take and give raw images, before normalisation: ``[B, 3, H, W]`` float32 RGB, 0..255.
-Source ``b`` takes the look of target ``b`` (modulo the number of targets). They draw nothing at
-random and carry no gradient.
+All functions take and return images before normalisation: ``[B, 3, H, W]`` float32 RGB, 0..255.
+Source ``b`` gets the style of target ``b`` (modulo the number of targets). The functions use no
+random numbers and have no gradient.
 
 Sources: fourier, Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation", CVPR
 2020; reinhard, Reinhard et al., "Color Transfer between Images", 2001, here in CIE Lab.
@@ -39,10 +39,10 @@ _WHITE = (0.95047, 1.0, 1.08883)
 
 
 def make_style(kind: str, *, beta: float = 0.01) -> Transfer:
-    """Chooses a transfer by name: ``fourier``, ``reinhard``, ``histogram`` or ``none``.
+    """The transfer of a name: ``fourier``, ``reinhard``, ``histogram`` or ``none``.
 
     Raises:
-        ConfigError: There is none of that name, or ``beta`` is out of range.
+        ConfigError: The name is unknown, or ``beta`` is out of range.
     """
     if kind == "fourier":
         if not 0 <= beta < 0.5:
@@ -61,18 +61,18 @@ def make_style(kind: str, *, beta: float = 0.01) -> Transfer:
 
 @torch.no_grad()
 def none(source: Tensor, target: Tensor) -> Tensor:
-    """Leaves the source as it is."""
+    """Returns the source unchanged."""
     return source
 
 
 @torch.no_grad()
 def fourier(source: Tensor, target: Tensor, *, beta: float = 0.01) -> Tensor:
-    """Replaces the amplitudes of the lowest frequencies by the target's and keeps the phase.
+    """Replaces the amplitudes of the lowest frequencies by those of the target; the phase stays.
 
     Args:
         source: ``[B, 3, H, W]`` float32, 0..255.
         target: ``[B', 3, H', W']`` float32, 0..255; resized to the source's size where it differs.
-        beta: The window of frequencies reaches ``floor(beta * min(H, W))`` to either side of zero.
+        beta: The window of frequencies extends ``floor(beta * min(H, W))`` to both sides of zero.
     """
     look = _paired(source, target)
     height, width = source.shape[-2:]
@@ -110,14 +110,14 @@ def histogram(source: Tensor, target: Tensor) -> Tensor:
 
 
 def transferred_frames(frames: FrameSet, folder: Path) -> FrameSet:
-    """The same labels with pictures that were transferred beforehand.
+    """The same labels with images whose style was transferred beforehand.
 
     Args:
         frames: The source set.
-        folder: Holds a picture of the same size for each frame: ``<name>.png`` or another suffix.
+        folder: Holds an image of the same size for each frame: ``<name>.png`` or another suffix.
 
     Raises:
-        DataError: Pictures are missing; the first ones and their number stand in the text.
+        DataError: Images are missing; the text has the first ones and their number.
     """
     pictures: dict[str, Path] = {}
     faults = []
@@ -127,7 +127,7 @@ def transferred_frames(frames: FrameSet, folder: Path) -> FrameSet:
         if there:
             pictures[item.name] = there[0]
         else:
-            faults.append(Fault(file=found[0], text="is missing: the transferred picture"))
+            faults.append(Fault(file=found[0], text="is missing: the transferred image"))
     raise_faults(folder, faults)
     read = functools.partial(_read_transferred, source=frames.read, pictures=pictures)
     return replace(frames, name=f"{frames.name} in the style of {folder.name}", read=read)
@@ -143,7 +143,7 @@ def _read_transferred(
         raise DataError(
             f"{path} is {image.shape[1]}x{image.shape[0]}, its source {item.image} is "
             f"{sample.image.shape[1]}x{sample.image.shape[0]}",
-            remedy="transfer the picture again at its own size: labels must still fit",
+            remedy="transfer the image again without changing its size, so that the labels fit",
         )
     return replace(sample, image=image)
 
@@ -189,7 +189,7 @@ def _match(image: Tensor, other: Tensor) -> Tensor:
     table = _interpolate(
         quantile, (theirs.cumsum(0)[wanted] / other.numel()).float(), levels[wanted]
     )
-    # Values between two levels in use, which resizing makes, go between what those became.
+    # Values between two levels, which resizing produces, are interpolated.
     return _interpolate(image.flatten(), levels[used], table).view_as(image)
 
 
@@ -206,10 +206,10 @@ def _paired(source: Tensor, target: Tensor) -> Tensor:
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ArgumentError(
                 f"{name} is {list(images.shape)} {images.dtype}, expected [B, 3, H, W] float",
-                remedy="pass raw images, 0..255",
+                remedy="pass images before normalisation, 0..255",
             )
     if not len(target):
-        raise ArgumentError("there is no target image", remedy="give at least one")
+        raise ArgumentError("there is no target image", remedy="pass at least one")
     order = torch.arange(len(source), device=target.device) % len(target)
     look = target.float()[order].to(source.device)
     if look.shape[-2:] != source.shape[-2:]:

@@ -1,6 +1,17 @@
-"""Augmentation that keeps labels true, drawn from a seed of its own and no global state.
+"""Augmentation of a frame together with its labels, drawn from a seed and from no global state.
 
-augment = Augment(AugmentConfig(), (256, 320)); image, mask = augment(frame, mask, seed=7)
+    augment = Augment(AugmentConfig(), (256, 320)); image, mask = augment(frame, mask, seed=7)
+
+The operations, in this order:
+
+1. warp: flips, zoom, rotation and shift as one affine map, for image and mask alike; it also
+   resizes to the network's size (`draw_warp`);
+2. tone: exposure and contrast as one table of 256 grey levels;
+3. colour: saturation and hue as one linear map of RGB;
+4. blur: Gaussian;
+5. noise: Gaussian, the same in all channels.
+
+`NO_AUGMENT` only resizes, exactly as the exported graph does (`resize_eval`).
 """
 
 from __future__ import annotations
@@ -8,7 +19,9 @@ from __future__ import annotations
 import functools
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -17,58 +30,46 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trocar.contract.classes import IGNORE_INDEX
-from trocar.contract.config import require
+from trocar.contract.config import Range, check_ranges
 from trocar.contract.errors import ArgumentError
 
 _THREAD = threading.local()
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
-_STRIP = 32  # rows: in float32 a strip of this height stays in the processor's cache
+_STRIP = 32  # rows; a float32 strip of this height fits into the processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """What may be done to a training frame.
+    """Strength of the augmentation of a training frame.
 
     Attributes:
-        flip_horizontal: Chance of a left-right flip.
-        flip_vertical: Chance of an upside-down flip.
+        flip_horizontal: Probability of a left-right flip.
+        flip_vertical: Probability of an upside-down flip.
         scale: Smallest and largest zoom.
-        rotate: Largest rotation in degrees, either way.
-        shift: Largest shift as a share of height and width.
+        rotate: Largest rotation in degrees, in both directions.
+        shift: Largest shift as a fraction of height and width.
         brightness: Largest relative change of the exposure.
-        contrast: Largest relative change of the tone curve's slope at mid-grey, below 0.5.
-        saturation: Largest relative change of saturation.
-        hue: Largest turn of the hue in degrees.
-        blur: Chance of a Gaussian blur of deviation 0.5 to 1.5 pixels.
-        noise: Largest deviation of Gaussian noise in grey levels.
+        contrast: Largest relative change of the tone curve's slope at mid-grey.
+        saturation: Largest relative change of the saturation.
+        hue: Largest rotation of the hue in degrees.
+        blur: Probability of a Gaussian blur with a standard deviation of 0.5 to 1.5 pixels.
+        noise: Largest standard deviation of the Gaussian noise in grey levels.
     """
 
-    flip_horizontal: float = 0.5
-    flip_vertical: float = 0.0
-    scale: tuple[float, float] = (0.9, 1.6)
-    rotate: float = 20.0
-    shift: float = 0.1
-    brightness: float = 0.25
-    contrast: float = 0.25
-    saturation: float = 0.25
-    hue: float = 8.0
-    blur: float = 0.15
-    noise: float = 6.0
+    flip_horizontal: Annotated[float, Range(0, 1)] = 0.5
+    flip_vertical: Annotated[float, Range(0, 1)] = 0.0
+    scale: Annotated[tuple[float, float], Range(0, open_low=True)] = (0.9, 1.6)
+    rotate: Annotated[float, Range(0, 180)] = 20.0
+    shift: Annotated[float, Range(0, 1)] = 0.1
+    brightness: Annotated[float, Range(0, 1)] = 0.25
+    contrast: Annotated[float, Range(0, 0.5, open_high=True)] = 0.25
+    saturation: Annotated[float, Range(0, 1)] = 0.25
+    hue: Annotated[float, Range(0, 180)] = 8.0
+    blur: Annotated[float, Range(0, 1)] = 0.15
+    noise: Annotated[float, Range(0)] = 6.0
 
     def __post_init__(self) -> None:
-        require(
-            (0 <= self.flip_horizontal <= 1, "flip_horizontal must be 0..1"),
-            (0 <= self.flip_vertical <= 1, "flip_vertical must be 0..1"),
-            (0 < self.scale[0] <= self.scale[1], "scale must be two rising numbers above 0"),
-            (0 <= self.rotate <= 180, "rotate must be 0..180"),
-            (0 <= self.shift <= 1, "shift must be 0..1"),
-            (0 <= self.brightness <= 1, "brightness must be 0..1"),
-            (0 <= self.contrast < 0.5, "contrast must be at least 0 and below 0.5"),
-            (0 <= self.saturation <= 1, "saturation must be 0..1"),
-            (0 <= self.hue <= 180, "hue must be 0..180"),
-            (0 <= self.blur <= 1, "blur must be 0..1"),
-            (self.noise >= 0, "noise must be at least 0"),
-        )
+        check_ranges(self, (self.scale[0] <= self.scale[1], "scale must be two rising numbers"))
 
 
 NO_AUGMENT = AugmentConfig(
@@ -83,7 +84,7 @@ NO_AUGMENT = AugmentConfig(
     blur=0,
     noise=0,
 )
-"""Resizes and nothing else."""
+"""Only resizes."""
 
 LIGHT_AUGMENT = AugmentConfig(
     scale=(0.9, 1.3),
@@ -95,18 +96,18 @@ LIGHT_AUGMENT = AugmentConfig(
     blur=0.0,
     noise=2.0,
 )
-"""For short runs, which have no time to learn what the full one teaches."""
+"""Weaker, for short runs: with few steps, full augmentation costs accuracy."""
 
 AUGMENTATIONS = {"full": AugmentConfig(), "light": LIGHT_AUGMENT, "none": NO_AUGMENT}
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Turns a frame and its mask into what a network trains on.
+    """Turns a frame and its mask into a training sample of the network's size.
 
     Attributes:
-        config: What may be done.
-        size: Height and width to give.
+        config: Strength of the augmentation.
+        size: Height and width of the sample.
     """
 
     config: AugmentConfig
@@ -120,18 +121,18 @@ class Augment:
         *,
         out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Draws one variant; equal seeds give equal bits.
+        """Makes one variant; equal seeds give results that are equal bit for bit.
 
         Args:
             image: ``[H, W, 3]`` uint8 RGB.
             mask: ``[H, W]`` uint8 class ids, 255 = ignored, or ``None``.
-            seed: Any integer from 0 on.
-            out: Tensors to write image and mask into, of the shapes and types returned; ``None``
-                for new ones.
+            seed: Any integer of 0 or more.
+            out: Tensors for image and mask, of the shapes and types returned; ``None`` for new
+                ones.
 
         Returns:
-            Image ``[3, h, w]`` float32 0..255 RGB, mask ``[h, w]`` int64. What the geometry brings
-            in from outside the frame is black, and ignored in the mask.
+            Image ``[3, h, w]`` float32 0..255 RGB, mask ``[h, w]`` int64. Pixels from outside the
+            frame are black in the image and 255 (ignored) in the mask.
         """
         rng = np.random.default_rng(seed)
         warp = draw_warp(self.config, image.shape[:2], self.size, rng)
@@ -142,8 +143,7 @@ class Augment:
         moved = cv2.warpAffine(
             image, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
         )
-        painted = photometric(moved, self.config, rng)
-        tensor = planes(painted, out=pixels)
+        tensor = planes(photometric(moved, self.config, rng), out=pixels)
         if mask is None:
             return tensor, None
         labels = cv2.warpAffine(
@@ -164,8 +164,8 @@ def resize_eval(
 
     Args:
         image: ``[H, W, 3]`` uint8 RGB.
-        size: Height and width to give.
-        out: ``[3, h, w]`` float32 to write into; ``None`` for a new one.
+        size: Height and width of the result.
+        out: ``[3, h, w]`` float32 for the result; ``None`` for a new tensor.
 
     Returns:
         ``[3, h, w]`` float32, 0..255.
@@ -173,16 +173,16 @@ def resize_eval(
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ArgumentError(
             f"expected an image [H, W, 3] uint8, got {list(image.shape)} {image.dtype}",
-            remedy="give the frame as it was decoded, as RGB",
+            remedy="pass the decoded frame as RGB",
         )
     same = image.shape[:2] == size
     return planes(image.astype(np.float32) if same else _resize_in_strips(image, size), out=out)
 
 
 def _resize_in_strips(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-    """What OpenCV makes of the whole frame in float32, bit by bit, with less of it in memory."""
+    """Equal, bit for bit, to one resize of the whole float32 frame, with less memory."""
     height, pieces = image.shape[0], _strips(image.shape[0], size[0])
-    # Fresh pages for a frame in float32 would take longer than the resizing itself.
+    # Allocating a whole float32 frame would take longer than the resize itself.
     strip = _scratch((height // pieces, *image.shape[1:]))
     frame = np.empty((*size, 3), np.float32)
     for part, target in zip(np.split(image, pieces), np.split(frame, pieces), strict=True):
@@ -193,9 +193,9 @@ def _resize_in_strips(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArra
 
 @functools.lru_cache(maxsize=64)
 def _strips(source: int, target: int) -> int:
-    """Number of equal strips that can be resized one by one: whole rows to whole rows.
+    """Largest number of equal strips that can be resized one by one, of whole rows.
 
-    When rows get fewer, the two that each new one is made of lie in its own strip.
+    Only for downsizing: there, both source rows of each target row lie in the same strip.
     """
     if target > source:
         return 1
@@ -206,10 +206,10 @@ def _strips(source: int, target: int) -> int:
 
 
 def planes(image: NDArray[np.float32], *, out: Tensor | None = None) -> Tensor:
-    """``[3, h, w]`` of ``[h, w, 3]``; OpenCV takes half of the time that copying the axes does."""
-    made = torch.empty((3, *image.shape[:2])) if out is None else out
-    cv2.split(image, list(made.numpy()))
-    return made
+    """``[3, h, w]`` from ``[h, w, 3]``, by OpenCV, which is faster than a transposed copy."""
+    tensor = torch.empty((3, *image.shape[:2])) if out is None else out
+    cv2.split(image, list(tensor.numpy()))
+    return tensor
 
 
 def _ids(labels: NDArray[np.uint8], out: Tensor | None) -> Tensor:
@@ -220,17 +220,17 @@ def _ids(labels: NDArray[np.uint8], out: Tensor | None) -> Tensor:
 
 
 def _scratch(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A float32 array that this thread uses again and again."""
-    kept: NDArray[np.float32] | None = getattr(_THREAD, "frame", None)
-    if kept is None or kept.shape != shape:
-        kept = _THREAD.frame = np.empty(shape, np.float32)
-    return kept
+    """A float32 array that this thread reuses."""
+    array: NDArray[np.float32] | None = getattr(_THREAD, "frame", None)
+    if array is None or array.shape != shape:
+        array = _THREAD.frame = np.empty(shape, np.float32)
+    return array
 
 
 def resize_mask(
     mask: NDArray[np.uint8] | None, size: tuple[int, int], *, out: Tensor | None = None
 ) -> Tensor | None:
-    """Resizes labels by the nearest pixel centre: ``[h, w]`` int64; no new value can arise."""
+    """Resizes labels by the nearest pixel centre: ``[h, w]`` int64."""
     if mask is None:
         return None
     labels = mask
@@ -245,10 +245,10 @@ def draw_warp(
     target: tuple[int, int],
     rng: np.random.Generator,
 ) -> NDArray[np.float64] | None:
-    """Draws the affine map from frame to network pixels: ``[2, 3]``, or ``None`` for no change.
+    """Draws the affine map from frame to network pixels: ``[2, 3]``; ``None`` to only resize.
 
-    The draws do not depend on the configuration's values, so two runs that differ in one setting
-    see the same frames otherwise.
+    The random numbers do not depend on the configuration, so in two runs that differ in one
+    setting, all other changes of a frame are the same.
     """
     flips, scale, turn = rng.random(2), rng.random(), rng.uniform(-1, 1)
     shift = rng.uniform(-1, 1, 2)
@@ -258,7 +258,7 @@ def draw_warp(
     low, high = config.scale
     zoom = float(np.exp(np.log(low) + scale * (np.log(high) - np.log(low))))
     angle = np.deg2rad(turn * config.rotate)
-    # Rotate in the frame's own aspect ratio, then stretch to the network's size.
+    # Rotate at the frame's aspect ratio, then stretch to the network's size.
     stretch = np.diag((tw / sw, th / sh))
     rotation = zoom * np.array(
         ((np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))), np.float64
@@ -270,7 +270,7 @@ def draw_warp(
         )
     )
     matrix = stretch @ rotation @ mirror
-    # Centre to centre; pixel centres lie at whole numbers, hence the halves.
+    # The centre maps to the centre; pixel centres have integer coordinates, hence the halves.
     centre_in = np.array(((sw - 1) / 2, (sh - 1) / 2))
     centre_out = np.array(((tw - 1) / 2, (th - 1) / 2)) + shift * config.shift * (tw, th)
     return np.column_stack((matrix, centre_out - matrix @ centre_in))
@@ -279,47 +279,99 @@ def draw_warp(
 def photometric(
     image: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Changes light, colour and sharpness of ``[h, w, 3]`` uint8; float32 in 0..255.
+    """Applies tone, colour, blur and noise to ``[h, w, 3]`` uint8; float32 in 0..255.
 
-    Black stays black but for noise, as it does under another lamp or exposure: what tells the dark
-    round an endoscope's view from a dark shaft within it is that the one is black.
+    Tone and colour only multiply: adding brightness would make the black border of an endoscope's
+    view look like a dark shaft.
     """
-    draws = rng.uniform(-1, 1, 4)
-    blur, deviation, level = rng.random(), rng.uniform(0.5, 1.5), rng.random()
-    noise_seed = int(rng.integers(2**63))
-    toned = cv2.LUT(image, _tone_curve(config, draws))
-    painted = np.asarray(cv2.transform(toned, _colour_map(config, draws)), np.float32)
-    if blur < config.blur:
-        painted = np.asarray(cv2.GaussianBlur(painted, (0, 0), deviation), np.float32)
-    if config.noise:
-        # The same in all channels: sensors are noisiest in light, and it costs a third.
-        noise = np.random.Generator(np.random.SFC64(noise_seed)).standard_normal(
-            (*painted.shape[:2], 1), np.float32
+    draws = _PhotometricDraws.random(rng)
+    result: NDArray[np.generic] = image
+    for operation in OPERATIONS:
+        result = operation(result, config, draws)
+    clipped = np.asarray(result, np.float32)
+    np.clip(clipped, 0, 255, out=clipped)
+    return clipped
+
+
+@dataclass(frozen=True)
+class _PhotometricDraws:
+    """The random numbers of one sample; their order is fixed, so that seeds keep their meaning."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    blur: float
+    deviation: float
+    noise: float
+    noise_seed: int
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> _PhotometricDraws:
+        brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4)
+        return cls(
+            brightness=brightness,
+            contrast=contrast,
+            saturation=saturation,
+            hue=hue,
+            blur=rng.random(),
+            deviation=rng.uniform(0.5, 1.5),
+            noise=rng.random(),
+            noise_seed=int(rng.integers(2**63)),
         )
-        painted += noise * np.float32(level * config.noise)
-    np.clip(painted, 0, 255, out=painted)
-    return painted
 
 
-def _tone_curve(config: AugmentConfig, draws: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Exposure and contrast as a table of the 256 grey levels; 0 stays 0."""
-    light = np.arange(256) / 255 * (1 + draws[0] * config.brightness)
+def _tone(
+    image: NDArray[np.generic], config: AugmentConfig, draws: _PhotometricDraws
+) -> NDArray[np.generic]:
+    """Exposure and contrast, by a table of the 256 grey levels; 0 stays 0."""
+    light = np.arange(256) / 255 * (1 + draws.brightness * config.brightness)
     light = np.minimum(light, 1.0)
-    # A bow that leaves black, mid-grey and white in place and has a slope of 1 at mid-grey.
+    # This curve is 0 at black, mid-grey and white, and has a slope of 1 at mid-grey.
     bow = 4 * light * (1 - light) * (light - 0.5)
-    return np.asarray(255 * (light + draws[1] * config.contrast * bow), np.float32)
+    table = np.asarray(255 * (light + draws.contrast * config.contrast * bow), np.float32)
+    return np.asarray(cv2.LUT(image, table), np.float32)
 
 
-def _colour_map(config: AugmentConfig, draws: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Saturation and hue as one linear map of RGB: ``[3, 3]``."""
-    spread = 1 + draws[2] * config.saturation
+def _colour(
+    image: NDArray[np.generic], config: AugmentConfig, draws: _PhotometricDraws
+) -> NDArray[np.generic]:
+    """Saturation and hue, by one ``[3, 3]`` map of RGB."""
+    spread = 1 + draws.saturation * config.saturation
     grey = np.tile(_LUMA, (3, 1))
     saturate = spread * np.eye(3) + (1 - spread) * grey
-    # A turn about the grey axis keeps grey pixels grey (Rodrigues' formula).
-    angle = np.deg2rad(draws[3] * config.hue)
+    # A rotation about the grey axis leaves grey pixels grey (Rodrigues' formula).
+    angle = np.deg2rad(draws.hue * config.hue)
     axis = np.full(3, 1 / np.sqrt(3))
     cross = np.array(((0, -axis[2], axis[1]), (axis[2], 0, -axis[0]), (-axis[1], axis[0], 0)))
     turn = np.cos(angle) * np.eye(3) + np.sin(angle) * cross
     turn += (1 - np.cos(angle)) * np.outer(axis, axis)
-    matrix: NDArray[np.float32] = (saturate @ turn).astype(np.float32)
-    return matrix
+    matrix = (saturate @ turn).astype(np.float32)
+    return np.asarray(cv2.transform(image, matrix), np.float32)
+
+
+def _blur(
+    image: NDArray[np.generic], config: AugmentConfig, draws: _PhotometricDraws
+) -> NDArray[np.generic]:
+    if draws.blur >= config.blur:
+        return image
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), draws.deviation), np.float32)
+
+
+def _noise(
+    image: NDArray[np.generic], config: AugmentConfig, draws: _PhotometricDraws
+) -> NDArray[np.generic]:
+    """Noise that is the same in all channels: sensors have most noise in brightness."""
+    if not config.noise:
+        return image
+    noise = np.random.Generator(np.random.SFC64(draws.noise_seed)).standard_normal(
+        (*image.shape[:2], 1), np.float32
+    )
+    noise *= np.float32(draws.noise * config.noise)
+    result: NDArray[np.float32] = np.add(image, noise, dtype=np.float32)
+    return result
+
+
+_Operation = Callable[[NDArray[np.generic], AugmentConfig, _PhotometricDraws], NDArray[np.generic]]
+OPERATIONS: tuple[_Operation, ...] = (_tone, _colour, _blur, _noise)
+"""The photometric operations in their order."""

@@ -80,7 +80,7 @@ class TrainData:
         cache_mb: Memory for decoded frames, in MB.
         augmentation: ``full``, ``light`` or ``none``, see `trocar.train.data.transforms`.
         pre_augment: Change of a labelled training frame before augmentation, e.g. compositing;
-            called with the sample and a seed.
+            called with the sample and its seed.
     """
 
     labelled: Any

@@ -111,7 +111,7 @@ def _validation_frames(run: Path) -> FrameSet | PhotoSet:
     """The validation frames or photographs that a run was scored on, opened as it opened them."""
     from trocar.contract.config import from_mapping
     from trocar.contract.toml import read_toml
-    from trocar.train.data.config import DataConfig, Paths
+    from trocar.train.data.config import DataConfig, DatasetPaths
     from trocar.train.data.open import open_data
     from trocar.train.state.checkpoint import checkpoint_in, load_method
     from trocar.train.state.run_folder import CONFIG
@@ -123,7 +123,7 @@ def _validation_frames(run: Path) -> FrameSet | PhotoSet:
     source = str(run)
     try:
         recipe = read_toml(file.parent / CONFIG)
-        paths = Paths(
+        paths = DatasetPaths(
             **{
                 name: Path(path)
                 for name, path in checkpoint.source["data"].items()

@@ -1,7 +1,7 @@
 """`trocar prelabel`: a model's labels of frames, for annotators to correct.
 
 trocar prelabel model.trocar pool/ drafts/ --format coco
-trocar data labels-in corrected.json drafts/images corrected/
+trocar data import-labels corrected.json drafts/images corrected/
 """
 
 from __future__ import annotations
@@ -60,12 +60,9 @@ def prelabel(
     check_output(out)
     predictor = open_predictor(model, device=device, task="segmentation")
     seen = labelled_by(predictor, open_frames(frames, task=task), _digest(model), least=least)
-    with progress_bar() as bar:
-        row = bar.add_task("labelling", total=len(seen))
+    with progress_bar("labelling", total=len(seen)) as bar:
         # One thread: a model is asked by one at a time.
-        import_frames(
-            seen, out, workers=1, progress=lambda done, _: bar.update(row, completed=done)
-        )
+        import_frames(seen, out, workers=1, progress=bar.update)
     made = open_frames(out)
     for kind in kinds:
         export_labels(made, out / f"labels_{kind}{SUFFIXES[kind]}", kind=kind)

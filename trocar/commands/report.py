@@ -135,9 +135,9 @@ def write_report(
     if latency is not None:
         sections.latency(page, read_latency(latency))
     if data is not None:
-        from trocar.train.data.tools.check import check
+        from trocar.train.data.tools.check import check_frames
 
-        sections.data_card(page, check(data, task=task).to_dict())
+        sections.data_card(page, check_frames(data, task=task).to_dict())
     sections.commands(
         page,
         [

@@ -1,6 +1,6 @@
-"""Shows a `CheckReport` on the terminal.
+"""Prints the report of `trocar data check`.
 
-show(check("our_theatre/"), Console())
+print_check_report(check_frames("our_theatre/"), Console())
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from rich.table import Table
 from trocar.train.data.tools.check import CheckReport
 
 
-def show(report: CheckReport, console: Console) -> None:
+def print_check_report(report: CheckReport, console: Console) -> None:
     """Prints classes, counts, pixel shares, and every fault with its file name."""
     console.print(f"[bold]{escape(report.name)}[/bold] — {escape(report.layout)}", soft_wrap=True)
     _facts(report, console)
@@ -50,16 +50,16 @@ def _facts(report: CheckReport, console: Console) -> None:
 
 
 def _division(report: CheckReport) -> str:
-    """How a set without splits is divided, in words."""
+    """How training divides a set without splits, in words."""
     if report.folds:
-        held = "; ".join(f"{i}: {' + '.join(fold)}" for i, fold in enumerate(report.folds[:8]))
+        folds = "; ".join(f"{i}: {' + '.join(fold)}" for i, fold in enumerate(report.folds[:8]))
         more = " …" if len(report.folds) > 8 else ""
-        return f"draws whole groups to validate, or takes --fold: {escape(held)}{more}"
+        return f"draws whole groups for validation, or takes --fold: {escape(folds)}{more}"
     if len(report.groups) == 1:
-        return "needs --validation: all frames are of one group"
+        return "needs --validation: all frames belong to one group"
     if report.groups:
-        return "draws whole groups to validate"
-    return "takes the last frames to validate"
+        return "draws whole groups for validation"
+    return "takes the last frames for validation"
 
 
 def _classes(report: CheckReport) -> Table:
@@ -68,7 +68,7 @@ def _classes(report: CheckReport) -> Table:
     table.add_column("class")
     table.add_column("frames", justify="right")
     table.add_column("pixels", justify="right")
-    table.add_column("share", justify="right")
+    table.add_column("fraction", justify="right")
     for row, pixels, share, count in zip(
         report.classes, report.pixels, report.shares, report.counts, strict=True
     ):

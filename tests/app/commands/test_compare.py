@@ -14,7 +14,7 @@ from trocar.commands.compare import compare, overrides, train_arguments
 from trocar.commands.train import train
 from trocar.contract.errors import ConfigError
 from trocar.train.compare import Comparison, read_entries
-from trocar.train.data.config import DataConfig, Paths
+from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.methods import find_method
 from trocar.train.recipes import recipe_names
 from trocar.train.run import read_settings
@@ -44,7 +44,9 @@ def test_settings_survive_the_way_over_the_command_line(
     assert (seen[0].method, seen[0].out) == (entry.method, request.out)
 
 
-def test_comparing_runs_each_recipe_once_and_prints_the_table(toy: Paths, tmp_path: Path) -> None:
+def test_comparing_runs_each_recipe_once_and_prints_the_table(
+    toy: DatasetPaths, tmp_path: Path
+) -> None:
     shared = 'steps = 2\nbatch_size = 4\nsize = [64, 80]\nencoder = "tu-lcnet_050"\n'
     for name, method in (("plain", "supervised"), ("texture", "texture-entropy")):
         (tmp_path / f"{name}.toml").write_text(f'method = "{method}"\n{shared}')

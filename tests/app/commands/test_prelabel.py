@@ -63,7 +63,9 @@ def test_corrections_come_back(run, bundle, pool, tmp_path, kind: str) -> None:
     assert run("prelabel", bundle, pool, out, "--format", kind) == 0
     labels = next(out.glob(f"labels_{kind}*"))
     assert (
-        run("data", "labels-in", labels, out / "images", back, "--classes", out / "classes.toml")
+        run(
+            "data", "import-labels", labels, out / "images", back, "--classes", out / "classes.toml"
+        )
         == 0
     )
     drafts, same = masks(out), masks(back)
@@ -84,7 +86,15 @@ def test_a_corrected_label_is_the_one_that_comes_back(run, bundle, pool, tmp_pat
     corrected = tmp_path / "corrected.json"
     corrected.write_text(json.dumps(data))
     assert (
-        run("data", "labels-in", corrected, out / "images", back, "--classes", out / "classes.toml")
+        run(
+            "data",
+            "import-labels",
+            corrected,
+            out / "images",
+            back,
+            "--classes",
+            out / "classes.toml",
+        )
         == 0
     )
     name = data["images"][0]["file_name"].removesuffix(".png")

@@ -20,7 +20,7 @@ from trocar.commands.train import train
 from trocar.contract.config import fields_of
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError
 from trocar.contract.toml import read_toml
-from trocar.train.data.config import DataConfig, Paths
+from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.open import open_data
 from trocar.train.methods import find_method, method_names
 from trocar.train.recipes import recipe_names, recipe_path
@@ -133,13 +133,13 @@ def test_photographs_are_opened_with_the_settings_that_are_offered(
             return getattr(DataConfig(), name)
 
     method = make_classifier("classifier")
-    open_data(Paths(data=toy_folder), Recorder(), RunConfig(), method)  # type: ignore[arg-type]
+    open_data(DatasetPaths(data=toy_folder), Recorder(), RunConfig(), method)  # type: ignore[arg-type]
     # The fold is looked at to be refused.
     assert read - {"fold"} == set(data_settings(type(method)))
 
 
 def test_a_size_is_width_by_height_on_the_command_line_and_a_list_in_a_recipe(
-    toy: Paths, tmp_path: Path
+    toy: DatasetPaths, tmp_path: Path
 ) -> None:
     kinds = (find_method("supervised").Config,)
     recipe = tmp_path / "r.toml"
@@ -164,7 +164,7 @@ def test_flags_win_over_the_recipe(tmp_path: Path) -> None:
     assert (run.steps, run.batch_size) == (7, 2)
 
 
-def test_train_and_resume(toy: Paths, tmp_path: Path) -> None:
+def test_train_and_resume(toy: DatasetPaths, tmp_path: Path) -> None:
     out = tmp_path / "run"
     invoke("supervised", toy.data, "--out", out, *TINY)
     recipe = read_toml(out / "config.toml")
@@ -181,14 +181,14 @@ def test_train_and_resume(toy: Paths, tmp_path: Path) -> None:
     assert scores[0] == scores[1]
 
 
-def test_compositing_on_the_fly_changes_labelled_frames_only(toy: Paths) -> None:
+def test_compositing_on_the_fly_changes_labelled_frames_only(toy: DatasetPaths) -> None:
     method = find_method("cross-consistency")(
         find_method("cross-consistency").Config(size=(64, 80))
     )
     batches = {}
     for chance in (0.0, 1.0):
         data = open_data(
-            Paths(data=toy.data, unlabelled=toy.unlabelled),
+            DatasetPaths(data=toy.data, unlabelled=toy.unlabelled),
             DataConfig(composite=chance),
             RunConfig(batch_size=4),
             method,
@@ -199,21 +199,21 @@ def test_compositing_on_the_fly_changes_labelled_frames_only(toy: Paths) -> None
     assert (plain["unlabelled"]["image"] == mixed["unlabelled"]["image"]).all()
 
 
-def opened(paths: Paths, name: str, **config: object) -> object:
+def opened(paths: DatasetPaths, name: str, **config: object) -> object:
     method = find_method(name)(find_method(name).Config(size=(64, 80)))
     return open_data(paths, DataConfig(**config), RunConfig(batch_size=4), method)  # type: ignore[arg-type]
 
 
-def test_hidden_labels_serve_as_unlabelled_frames(toy: Paths) -> None:
-    data = opened(Paths(data=toy.data), "cross-consistency", label_share=0.25)
+def test_hidden_labels_serve_as_unlabelled_frames(toy: DatasetPaths) -> None:
+    data = opened(DatasetPaths(data=toy.data), "cross-consistency", label_share=0.25)
     assert (len(data.labelled), len(data.unlabelled)) == (2, 6)  # type: ignore[attr-defined]
     names = [{item.name for item in part} for part in (data.labelled, data.unlabelled)]  # type: ignore[attr-defined]
     assert not names[0] & names[1]
-    assert len(opened(Paths(data=toy.data), "supervised", label_share=0.25).labelled) == 2  # type: ignore[attr-defined]
+    assert len(opened(DatasetPaths(data=toy.data), "supervised", label_share=0.25).labelled) == 2  # type: ignore[attr-defined]
 
 
-def test_sets_that_spoil_a_run_are_refused(toy: Paths, tmp_path: Path) -> None:
-    labelled = Paths(data=toy.data)
+def test_sets_that_spoil_a_run_are_refused(toy: DatasetPaths, tmp_path: Path) -> None:
+    labelled = DatasetPaths(data=toy.data)
     with pytest.raises(ConfigError, match="needs frames without labels"):
         opened(labelled, "cross-consistency")
     with pytest.raises(ConfigError, match="needs --target"):

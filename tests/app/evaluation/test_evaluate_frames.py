@@ -11,7 +11,7 @@ import pytest
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.evaluation.frames import EvaluationFrames
-from trocar.train.data.leakage import pack, unseen_frames
+from trocar.train.data.leakage import fingerprint, unseen_frames
 from trocar.train.data.readers import open_frames
 
 TABLE = ClassTable.from_names(["background", "grasper"])
@@ -41,7 +41,7 @@ def frames_of(root: Path, trained_on: str, split: str | None = None) -> Evaluati
 
 
 def some(root: Path, *names: str) -> str:
-    return pack([open_frames(root).only(names)])
+    return fingerprint([open_frames(root).only(names)])
 
 
 def test_of_a_set_without_splits_what_is_new_is_scored(theatre: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_split_that_was_trained_on_is_refused(theatre: Path) -> None:
     (theatre / "splits").mkdir()
     for split, case in zip(("train", "val", "test"), CASES, strict=True):
         (theatre / "splits" / f"{split}.txt").write_text("".join(f"{case}/{i}\n" for i in range(3)))
-    known = pack([open_frames(theatre).subset("train")])
+    known = fingerprint([open_frames(theatre).subset("train")])
     assert [frame.group for frame in frames_of(theatre, known)] == ["case3"] * 3
     assert frames_of(theatre, known, split="val").split == "val"
     assert frames_of(theatre, known, split="train").count == 3
@@ -81,7 +81,7 @@ def test_a_split_that_was_trained_on_is_refused(theatre: Path) -> None:
 
 
 def test_frames_of_equal_names_elsewhere_are_others(theatre: Path, tmp_path: Path) -> None:
-    known = pack([open_frames(theatre)])
+    known = fingerprint([open_frames(theatre)])
     other = tmp_path / "other" / "theatre"
     for kind in ("images", "masks"):
         (other / kind / "case1").mkdir(parents=True)

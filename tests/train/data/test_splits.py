@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from trocar.commands.train import train
-from trocar.train.data.config import DataConfig, Paths
+from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.leakage import unseen_frames
-from trocar.train.data.loader.batch_stream import DrawDataset, Out
+from trocar.train.data.loader.batch_stream import Out, SampleDataset
 from trocar.train.data.open import open_data
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
@@ -44,7 +44,7 @@ def test_no_stream_draws_a_video_that_validates(
 ) -> None:
     method = make_method(name)
     config = DataConfig(fold=fold, label_share=share)
-    data = open_data(Paths(data=sinus), config, make_run(), method)
+    data = open_data(DatasetPaths(data=sinus), config, make_run(), method)
     group = {item.name: item.group for item in open_frames(sinus)}
     assert data.validation is not None
     held = {group[item.name] for item in data.validation}
@@ -64,12 +64,14 @@ def test_training_on_a_fold_reads_no_video_that_validates(
 ) -> None:
     trained: list[str] = []
     validated: list[str] = []
-    read, evaluate = DrawDataset.read_into, supervised.evaluate_segmentation
+    read, evaluate = SampleDataset.read_into, supervised.evaluate_segmentation
 
-    def reading(self: DrawDataset, draw: int, out: Out) -> tuple[Tensor, Tensor | None, str, int]:
-        item = self.stream.spec.frames.items[self.stream.position(draw)]
+    def reading(
+        self: SampleDataset, index: int, out: Out
+    ) -> tuple[Tensor, Tensor | None, str, int]:
+        item = self.stream.spec.frames.items[self.stream.frame_index(index)]
         trained.append(item.group)
-        return read(self, draw, out)
+        return read(self, index, out)
 
     def evaluating(
         network: nn.Module, frames: FrameSet, *, size: tuple[int, int]
@@ -77,7 +79,7 @@ def test_training_on_a_fold_reads_no_video_that_validates(
         validated.extend(item.group for item in frames)
         return evaluate(network, frames, size=size)
 
-    monkeypatch.setattr(DrawDataset, "read_into", reading)
+    monkeypatch.setattr(SampleDataset, "read_into", reading)
     monkeypatch.setattr(supervised, "evaluate_segmentation", evaluating)
     flags = [
         *("--fold", "2", "--out", tmp_path / "run", "--size", "64,80", "--encoder", "tu-lcnet_050"),
@@ -101,6 +103,8 @@ def test_training_says_which_videos_validate_where_it_draws_them(
     monkeypatch.setattr("trocar.train.loop.train", lambda job: {})
     done = CliRunner().invoke(train, ["supervised", str(sinus), "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
-    validation = open_data(Paths(data=sinus), DataConfig(), RunConfig(), find_method("supervised"))
+    validation = open_data(
+        DatasetPaths(data=sinus), DataConfig(), RunConfig(), find_method("supervised")
+    )
     (held,) = validation.validation.groups
     assert f"note: groups {held} validate" in done.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import method_formulas as formulas
@@ -133,6 +134,24 @@ def built(make_classifier: Callable[..., Any], data_of: Any, run: Any, **changes
     )
     batch = {name: stream.batch(0) for name, stream in streams.items()}
     return method, streams, batch
+
+
+def test_ties_at_the_boundary_of_the_head_set_are_noted(
+    make_classifier: Callable[..., Any],
+    open_photos: Callable[..., Any],
+    make_photo_run: Callable[..., Any],
+) -> None:
+    method = make_classifier("head-triplet")
+    data = open_photos(method, make_photo_run())
+    photos = data.labelled
+    equal = photos.only(
+        item.name for label in range(4) for item in photos.of_classes([label]).items[:5]
+    )
+    method.config = replace(method.config, ties="in")
+    method.streams(replace(data, labelled=equal))
+    (note,) = method.notes
+    assert note.startswith("head set: ")
+    assert "taken in" in note
 
 
 def test_head_batches_hold_head_classes_and_total_batches_all(

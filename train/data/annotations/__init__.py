@@ -1,1 +1,1 @@
-"""Masks out to annotation tools and corrections back: COCO, LabelMe, CVAT for images."""
+"""Exchanges labels with annotation tools: COCO, LabelMe, CVAT for images."""

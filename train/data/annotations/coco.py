@@ -1,6 +1,6 @@
 """COCO instance annotations, as polygons or run lengths.
 
-text = coco_from_pictures(pictures, names, rle=True); pictures = pictures_from_coco(path)
+text = coco_from_images(images, names, rle=True); images = images_from_coco(path)
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from numpy.typing import NDArray
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_bytes
 from trocar.train.data.annotations.regions import (
-    Picture,
-    filled,
-    from_runs,
+    AnnotatedImage,
+    decode_runs,
+    encode_runs,
+    fill_polygons,
     polygons_of,
-    runs_of,
 )
 
 
-def coco_from_pictures(
-    pictures: Iterable[Picture], names: Sequence[str], *, rle: bool = False
+def coco_from_images(
+    annotated_images: Iterable[AnnotatedImage], names: Sequence[str], *, rle: bool = False
 ) -> str:
     """Writes COCO JSON text.
 
     Args:
-        pictures: What to write.
+        annotated_images: The images to write.
         names: Class names in order; category ids count from 1.
-        rle: Write compressed run lengths; exact at every tool. Else polygons through pixel
-            centres, which tools that count half pixels fill a little smaller.
+        rle: Write compressed run lengths, which are exact in every tool. Otherwise polygons through
+            pixel centres, which some tools fill up to half a pixel smaller.
     """
     categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
     ids = {name: i for i, name in enumerate(names, 1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, picture in enumerate(pictures, 1):
-        height, width = picture.size
+    for number, annotated in enumerate(annotated_images, 1):
+        height, width = annotated.size
         images.append(
-            {"id": number, "file_name": picture.file_name, "height": height, "width": width}
+            {"id": number, "file_name": annotated.file_name, "height": height, "width": width}
         )
-        for label, mask in zip(picture.labels, picture.masks, strict=True):
+        for label, mask in zip(annotated.labels, annotated.masks, strict=True):
             ys, xs = np.nonzero(mask)
             x0, y0 = int(xs.min()), int(ys.min())
             annotations.append(
@@ -61,14 +61,14 @@ def coco_from_pictures(
     return json.dumps({"images": images, "annotations": annotations, "categories": categories})
 
 
-def pictures_from_coco(path: Path) -> tuple[list[Picture], list[str]]:
+def images_from_coco(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
     """Reads COCO JSON: polygons, and run lengths as text or as numbers.
 
     Returns:
-        The pictures in order of their ids, and the category names.
+        The images in order of their ids, and the category names.
 
     Raises:
-        DataError: It is no COCO file, or an annotation names what is not there.
+        DataError: It is not a COCO file, or an annotation names an unknown image or category.
     """
     try:
         data = json.loads(read_bytes(path))
@@ -76,12 +76,12 @@ def pictures_from_coco(path: Path) -> tuple[list[Picture], list[str]]:
         of_image: dict[int, list[dict[str, Any]]] = {int(i["id"]): [] for i in data["images"]}
         for annotation in data["annotations"]:
             of_image[int(annotation["image_id"])].append(annotation)
-        pictures = []
+        annotated_images = []
         for image in data["images"]:
             size = (int(image["height"]), int(image["width"]))
             found = of_image[int(image["id"])]
-            pictures.append(
-                Picture(
+            annotated_images.append(
+                AnnotatedImage(
                     file_name=str(image["file_name"]),
                     size=size,
                     labels=tuple(names[int(a["category_id"])] for a in found),
@@ -93,11 +93,11 @@ def pictures_from_coco(path: Path) -> tuple[list[Picture], list[str]]:
         raise DataError(
             f"{path} is not a COCO annotation: {text}", remedy="export the annotation again"
         ) from error
-    return pictures, [names[i] for i in sorted(names)]
+    return annotated_images, [names[i] for i in sorted(names)]
 
 
 def text_from_runs(runs: Sequence[int]) -> str:
-    """COCO's compressed text: differences to the run before last, 5 bits a character."""
+    """COCO's compressed text: differences to the run before last, 5 bits per character."""
     out = []
     for i, run in enumerate(runs):
         value = run - runs[i - 2] if i > 2 else run
@@ -115,7 +115,7 @@ def runs_from_text(text: str) -> list[int]:
     """Run lengths of COCO's compressed text.
 
     Raises:
-        ValueError: The text breaks off or holds other characters.
+        ValueError: The text is truncated or has other characters.
     """
     runs: list[int] = []
     value = shift = 0
@@ -136,8 +136,8 @@ def runs_from_text(text: str) -> list[int]:
 
 
 def _rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    # COCO runs down the columns.
-    return {"size": list(mask.shape), "counts": text_from_runs(runs_of(mask.ravel(order="F")))}
+    # COCO counts down the columns.
+    return {"size": list(mask.shape), "counts": text_from_runs(encode_runs(mask.ravel(order="F")))}
 
 
 def _polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
@@ -147,9 +147,9 @@ def _polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
 def _mask(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
     if isinstance(segmentation, dict):
         if tuple(segmentation["size"]) != size:
-            raise ValueError(f"run lengths are for {segmentation['size']}, the picture is {size}")
+            raise ValueError(f"run lengths are for {segmentation['size']}, the image is {size}")
         counts = segmentation["counts"]
         runs = runs_from_text(counts) if isinstance(counts, str) else [int(v) for v in counts]
-        return from_runs(runs, size[0] * size[1]).reshape(size, order="F")
+        return decode_runs(runs, size[0] * size[1]).reshape(size, order="F")
     polygons = [np.asarray(flat, np.float64).reshape(-1, 2) for flat in segmentation]
-    return filled(polygons, size)
+    return fill_polygons(polygons, size)

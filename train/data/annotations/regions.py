@@ -1,4 +1,4 @@
-"""Masks as regions, regions as polygons or run lengths, and back without loss.
+"""Converts masks to regions, polygons and run lengths and back, without loss.
 
 for region in regions_of(mask): polygons = polygons_of(region.mask)
 """
@@ -36,14 +36,14 @@ class Region:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """What one picture's annotation says; the form that all formats share.
+class AnnotatedImage:
+    """The annotation of one image, in the form that all formats share.
 
     Attributes:
-        file_name: Name of the picture.
+        file_name: Name of the image.
         size: Height and width in pixels.
         labels: Class name of each region.
-        masks: ``[H, W]`` bool of each region; later ones lie on top.
+        masks: ``[H, W]`` bool of each region; later regions cover earlier ones.
     """
 
     file_name: str
@@ -53,7 +53,7 @@ class Picture:
 
 
 def regions_of(mask: NDArray[np.uint8]) -> list[Region]:
-    """The 8-connected regions of every class but the background, by class, then top to bottom."""
+    """The 8-connected regions of all classes except background, by class, then top to bottom."""
     found = []
     for class_id in np.unique(mask):
         if class_id in (0, IGNORE_INDEX):
@@ -72,32 +72,32 @@ def regions_of(mask: NDArray[np.uint8]) -> list[Region]:
 def polygons_of(mask: NDArray[np.bool_]) -> list[Polygon]:
     """Polygons whose filled union, outlines included, is exactly the mask.
 
-    A region with a hole is cut in two through the hole: most formats know no holes.
+    A region with a hole is cut in two through the hole: most formats cannot represent holes.
     """
     contours, tree = cv2.findContours(
         mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
     )
-    made: list[Polygon] = []
+    polygons: list[Polygon] = []
     for index, contour in enumerate(contours):
         _, _, child, parent = (int(v) for v in tree[0][index])
         if parent >= 0:
             continue
         if child < 0:
-            made.append(_at_least_three(contour.reshape(-1, 2)))
+            polygons.append(_at_least_three(contour.reshape(-1, 2)))
             continue
         x, _, w, _ = cv2.boundingRect(contours[child])
-        own = np.zeros(mask.shape, np.uint8)
-        cv2.drawContours(own, [contour], -1, 1, cv2.FILLED)
-        whole = (own > 0) & mask
+        outer = np.zeros(mask.shape, np.uint8)
+        cv2.drawContours(outer, [contour], -1, 1, cv2.FILLED)
+        region = (outer > 0) & mask
         cut = x + w // 2
-        left, right = whole.copy(), whole.copy()
+        left, right = region.copy(), region.copy()
         left[:, cut:] = False
         right[:, :cut] = False
-        made += polygons_of(left) + polygons_of(right)
-    return made
+        polygons += polygons_of(left) + polygons_of(right)
+    return polygons
 
 
-def filled(
+def fill_polygons(
     polygons: Sequence[NDArray[np.float64] | Polygon], size: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """The union ``[H, W]`` of polygons, outlines included."""
@@ -108,26 +108,26 @@ def filled(
     return mask.astype(bool)
 
 
-def painted(picture: Picture, ids: dict[str, int]) -> NDArray[np.uint8]:
-    """Class ids ``[H, W]`` uint8 of a picture's regions; later ones lie on top."""
-    mask = np.zeros(picture.size, np.uint8)
-    for label, region in zip(picture.labels, picture.masks, strict=True):
+def label_map_of(annotated: AnnotatedImage, ids: dict[str, int]) -> NDArray[np.uint8]:
+    """Class ids ``[H, W]`` uint8 of an annotated image; later regions cover earlier ones."""
+    mask = np.zeros(annotated.size, np.uint8)
+    for label, region in zip(annotated.labels, annotated.masks, strict=True):
         mask[region] = ids[label]
     return mask
 
 
-def runs_of(flat: NDArray[np.bool_]) -> list[int]:
-    """Run lengths of a flat mask, the first of pixels outside."""
+def encode_runs(flat: NDArray[np.bool_]) -> list[int]:
+    """Run lengths of a flat mask; the first run is outside the mask."""
     edges = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0))
     bounds = np.concatenate(([0], edges, [flat.size])).astype(np.int64)
     return [int(v) for v in np.diff(bounds)]
 
 
-def from_runs(runs: Sequence[int], count: int) -> NDArray[np.bool_]:
+def decode_runs(runs: Sequence[int], count: int) -> NDArray[np.bool_]:
     """The flat mask of run lengths.
 
     Raises:
-        ValueError: They do not sum up to ``count``, or one is negative.
+        ValueError: Their sum is not ``count``, or one is negative.
     """
     if sum(runs) != count or any(run < 0 for run in runs):
         raise ValueError(f"run lengths cover {sum(runs)} of {count} pixels")
@@ -136,6 +136,6 @@ def from_runs(runs: Sequence[int], count: int) -> NDArray[np.bool_]:
 
 
 def _at_least_three(points: NDArray[np.int32]) -> Polygon:
-    while len(points) < 3:  # a speck or a line: formats want three corners
+    while len(points) < 3:  # a point or a line: the formats need three corners
         points = np.concatenate((points, points[-1:]))
     return points

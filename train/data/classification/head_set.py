@@ -1,4 +1,4 @@
-"""The head set of a long-tailed set: classes that each have more photographs than any other class.
+"""The head set of a long-tailed set: the classes with the most photographs.
 
 head = head_set(counts, rule="share", share=0.3, ties="out"); print(head.ids, head.note)
 """
@@ -19,8 +19,8 @@ class HeadSet:
     """A head set.
 
     Attributes:
-        ids: Head classes, rising.
-        note: What was done about a tie at the cut; empty where there was none.
+        ids: Head classes, in ascending order.
+        note: How a tie at the cut was resolved; empty without a tie.
     """
 
     ids: tuple[int, ...]
@@ -36,20 +36,20 @@ def head_set(
     number: int = 5,
     ties: Literal["out", "in"] = "out",
 ) -> HeadSet:
-    """Chooses the head classes so that each has strictly more photographs than every other class.
+    """Chooses the head classes; each has strictly more photographs than every other class.
 
     Args:
         counts: Photographs of each class ``[K]``; classes with none belong to no set.
-        rule: ``threshold``: count above ``threshold``; ``share``: that proportion of the classes,
-            those with most; ``number``: so many of them.
+        rule: ``threshold``: classes with a count above ``threshold``; ``share``: a fraction of the
+            classes; ``number``: a number of classes.
         threshold: See ``rule``.
-        share: See ``rule``; rounded down, 1 class at least.
+        share: See ``rule``; rounded down to at least one class.
         number: See ``rule``.
         ties: Classes of equal count on both sides of the cut: all left ``out``, or all taken
             ``in``.
 
     Raises:
-        ConfigError: Fewer than two classes are left, too few to tell apart.
+        ConfigError: Fewer than two classes are left.
     """
     present = np.flatnonzero(counts > 0)
     if rule == "threshold":

@@ -1,4 +1,4 @@
-"""Finds out what a set of photographs is, and opens it.
+"""Recognises the layout of a set of photographs, and opens it.
 
 photos = open_photos("surgical_tools/"); print(photos.table.names, photos.counts)
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import IMAGE_SUFFIXES, is_hidden, list_images
-from trocar.train.data.classification.sample import Box, Photo, PhotoSet, archive, photo_table
+from trocar.train.data.classification.sample import Box, Photo, PhotoSet, photo_table
+from trocar.train.data.io.archives import member_names
 from trocar.train.data.readers.labelme import read_annotation
 from trocar.train.data.sample import Fault, FrameSet, Item, raise_faults
 
@@ -50,7 +51,7 @@ def open_photos(path: str | Path) -> PhotoSet:
 
 
 def read_folders(root: Path) -> PhotoSet:
-    """Class folders, below split folders or without them.
+    """Class folders, in split folders or without them.
 
     Raises:
         DataError: There are no class folders, fewer than two, or a split has an unknown name.
@@ -79,14 +80,14 @@ def read_folders(root: Path) -> PhotoSet:
                 items.append(Photo(name=name, file=file, label=table[folder.name].id))
                 if split:
                     listed.setdefault(split, []).append(name)
-    notes = (f"{passed} files are no pictures and were passed over",) if passed else ()
+    notes = (f"{passed} files are not images and were skipped",) if passed else ()
     return _set("class folders", root, table.names, items, listed, notes)
 
 
 def _misnamed(root: Path, splits: list[Path]) -> list[Fault]:
-    """Folders beside the splits that hold the same classes and do not bear the name of a split."""
+    """Faults for folders beside the splits that hold the same classes under another name."""
     classes = {inside.name for folder in splits for inside in _folders(folder)}
-    text = f"holds folders of classes, but is not named {', '.join(SPLIT_FOLDERS)}"
+    text = f"holds class folders, but is not named {', '.join(SPLIT_FOLDERS)}"
     return [
         Fault(file=folder, text=text)
         for folder in _folders(root)
@@ -95,7 +96,7 @@ def _misnamed(root: Path, splits: list[Path]) -> list[Fault]:
 
 
 def read_yolo(root: Path) -> PhotoSet:
-    """YOLO text boxes as crops; one photograph a box.
+    """Crops of YOLO boxes; each box is one photograph.
 
     Raises:
         DataError: ``data.yaml`` or a label file is malformed, or a split has an unknown name; all
@@ -146,7 +147,7 @@ def _yolo_rows(path: Path, classes: int, faults: list[Fault]) -> list[tuple[int,
                 Fault(
                     file=path,
                     text=f"line {number} is {line[:60]!r}, expected a class below {classes} and "
-                    "four shares of the picture's width and height",
+                    "four fractions of the image's width and height",
                 )
             )
     return rows
@@ -164,27 +165,27 @@ def _yaml_names(path: Path) -> list[str]:
         return [str(name) for name in names]
     except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} holds no list of class names: {type(error).__name__}",
+            f"{path} has no list of class names: {type(error).__name__}",
             remedy="write names: [first, second] into it",
         ) from error
 
 
-def read_instances(root: Path, *, least: int = 64) -> PhotoSet:
-    """Crops of the instruments in segmented frames: one photograph a connected region or instance.
+def read_instances(root: Path, *, min_pixels: int = 64) -> PhotoSet:
+    """Crops of the instruments in segmented frames; each region or instance is one photograph.
 
     Args:
         root: A set that `trocar.train.data.readers.open_frames` reads.
-        least: Smallest instance in pixels.
+        min_pixels: Smallest instance in pixels.
 
     Raises:
-        DataError: The set is at fault, or shows fewer than two kinds of instruments.
+        DataError: The set has faults, or shows fewer than two types of instruments.
     """
     from trocar.train.data.readers import open_frames
 
     frames = open_frames(root).labelled()
     found: list[tuple[str, Photo]] = []
     for item in frames:
-        for number, (name, box) in enumerate(_boxes(frames, item, least)):
+        for number, (name, box) in enumerate(_boxes(frames, item, min_pixels)):
             photo = Photo(
                 name=f"{item.name}#{number}", file=item.image, label=0, box=box, group=item.group
             )
@@ -200,9 +201,9 @@ def read_instances(root: Path, *, least: int = 64) -> PhotoSet:
     return _set(f"instances of {frames.name}", root, table.names, items, listed)
 
 
-def _boxes(frames: FrameSet, item: Item, least: int) -> list[tuple[str, Box]]:
+def _boxes(frames: FrameSet, item: Item, min_pixels: int) -> list[tuple[str, Box]]:
     if "annotation" in item.extra:
-        return _polygon_boxes(item.extra["annotation"], least)
+        return _polygon_boxes(item.extra["annotation"], min_pixels)
     mask = frames.read(item).mask
     assert mask is not None
     height, width = mask.shape
@@ -212,14 +213,14 @@ def _boxes(frames: FrameSet, item: Item, least: int) -> list[tuple[str, Box]]:
             (mask == index).astype(np.uint8), connectivity=8
         )
         for x, y, w, h, area in stats[1:count].tolist():
-            if area >= least:
+            if area >= min_pixels:
                 box = (x / width, y / height, (x + w) / width, (y + h) / height)
                 boxes.append((frames.table[index].name, box))
     return boxes
 
 
-def _polygon_boxes(path: Path, least: int) -> list[tuple[str, Box]]:
-    """One box an instance: polygons of one label and group belong together."""
+def _polygon_boxes(path: Path, min_pixels: int) -> list[tuple[str, Box]]:
+    """One box per instance: polygons of one label and group are joined."""
     annotation = read_annotation(path)
     height, width = annotation.size
     parts: dict[tuple[str, object], list[NDArray[np.float64]]] = {}
@@ -229,24 +230,24 @@ def _polygon_boxes(path: Path, least: int) -> list[tuple[str, Box]]:
     boxes: list[tuple[str, Box]] = []
     for (label, _), points in parts.items():
         low, high = np.concatenate(points).min(0), np.concatenate(points).max(0)
-        if float(np.prod(high - low)) >= least:
+        if float(np.prod(high - low)) >= min_pixels:
             box = (low[0] / width, low[1] / height, high[0] / width, high[1] / height)
             boxes.append((label, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))))
     return boxes
 
 
 def read_omniglot(root: Path) -> PhotoSet:
-    """Omniglot straight from its archives; a class is one character, its group the alphabet.
+    """Omniglot, read from its archives; a class is one character, the group is the alphabet.
 
     A character that is in several archives counts once.
 
     Raises:
-        DataError: An archive is unreadable or holds no characters.
+        DataError: An archive cannot be read or has no characters.
     """
     files = [root] if root.suffix == ".zip" else sorted(root.glob("images_background*.zip"))
     found: dict[str, tuple[str, str, Path, str]] = {}
     for file in files:
-        for member in sorted(archive(file).namelist()):
+        for member in sorted(member_names(file)):
             match = re.fullmatch(r"[^/]+/([^/]+)/([^/]+)/([^/]+)\.png", member)
             if match and "__MACOSX" not in member:
                 alphabet, character, stem = match.groups()
@@ -281,11 +282,11 @@ def _set(
 
 
 def _filled(photos: PhotoSet) -> PhotoSet:
-    """Refuses a set in which a class, or everything, is empty."""
+    """Raises an error if the set or one of its classes is empty."""
     if not len(photos):
         raise DataError(
-            f"{photos.root} was read as {photos.name} and holds no photographs",
-            remedy=f"add pictures ({', '.join(IMAGE_SUFFIXES)}), one folder a class",
+            f"{photos.root} was read as {photos.name} and has no photographs",
+            remedy=f"add images ({', '.join(IMAGE_SUFFIXES)}), one folder per class",
         )
     empty = [photos.table[int(i)].name for i in np.flatnonzero(photos.counts == 0)]
     if empty:
@@ -301,5 +302,5 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _frames_below(root: Path) -> bool:
-    """Whether there are CholecInstanceSeg clips, here or below split folders."""
+    """Whether there are CholecInstanceSeg clips, here or in split folders."""
     return any(root.glob("*/img_dir")) or any(root.glob("*/*/img_dir"))

@@ -1,18 +1,15 @@
-"""What a labelled photograph is, and what a set of them is.
+"""A labelled photograph, and a set of photographs.
 
-photos = open_photos("surgical_tools/"); picture = photos.read(photos.items[0])
+photos = open_photos("surgical_tools/"); image = photos.read(photos.items[0])
 """
 
 from __future__ import annotations
 
-import functools
 import unicodedata
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,22 +17,23 @@ from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.crops import crop_window
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_image
+from trocar.train.data.io.archives import read_archived_image
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """One photograph, or one object in a picture, not yet read.
+    """One photograph, or one object in an image, not yet read.
 
     Attributes:
         name: Unique in its set.
-        file: The picture, or the archive that holds it.
+        file: The image, or the archive that holds it.
         label: Class id.
         member: Name inside the archive; empty for plain files.
-        box: ``(x0, y0, x1, y1)`` of the object as shares of width and height; ``None`` for the
-            whole picture.
-        group: Video, patient or alphabet that it is of; empty when not known.
+        box: ``(x0, y0, x1, y1)`` of the object as fractions of width and height; ``None`` for the
+            whole image.
+        group: Video, patient or alphabet; empty if not known.
     """
 
     name: str
@@ -51,12 +49,12 @@ class PhotoSet:
     """Photographs of one class table, with their splits.
 
     Attributes:
-        name: What the set is called in messages.
-        root: Where it lies.
+        name: Name of the set in messages.
+        root: Folder of the set.
         table: Its classes.
         items: In a fixed order.
         splits: Names by split, keys of ``train``, ``val``, ``test``; may be empty.
-        notes: Remarks worth showing.
+        notes: Remarks for the user.
     """
 
     name: str
@@ -83,10 +81,10 @@ class PhotoSet:
         return np.bincount(self.labels, minlength=len(self.table)).astype(np.int64)
 
     def read(self, item: Photo) -> NDArray[np.uint8]:
-        """Decodes one photograph and cuts its object out: ``[H, W, 3]`` uint8 RGB.
+        """Decodes one photograph, cropped to its object: ``[H, W, 3]`` uint8 RGB.
 
         Raises:
-            DataError: The file is missing, truncated or no picture.
+            DataError: The file is missing, truncated or not an image.
         """
         return read_photo(item)
 
@@ -108,15 +106,15 @@ class PhotoSet:
     def only(self, names: Iterable[str]) -> PhotoSet:
         """The named photographs, in the set's order."""
         wanted = set(names)
-        kept = {
+        splits = {
             split: tuple(name for name in listed if name in wanted)
             for split, listed in self.splits.items()
         }
         items = tuple(item for item in self.items if item.name in wanted)
-        return replace(self, items=items, splits=kept)
+        return replace(self, items=items, splits=splits)
 
     def of_classes(self, ids: Iterable[int]) -> PhotoSet:
-        """The photographs of some classes; the table stays whole, so ids keep their meaning."""
+        """The photographs of some classes; the class table does not change, nor do the ids."""
         wanted = set(ids)
         return self.only(item.name for item in self.items if item.label in wanted)
 
@@ -125,7 +123,7 @@ def photo_table(names: Iterable[str], *, source: Path | str) -> ClassTable:
     """A class table of photographs: no class is the background.
 
     Raises:
-        DataError: Fewer than two classes, or names that clash or hold unprintable characters.
+        DataError: Fewer than two classes, or names that read alike or are not printable.
     """
     listed = list(names)
     if len(listed) < 2:
@@ -136,7 +134,7 @@ def photo_table(names: Iterable[str], *, source: Path | str) -> ClassTable:
         )
     seen: dict[str, str] = {}
     for name in listed:
-        other = seen.setdefault(folded(name), name)
+        other = seen.setdefault(normalised_name(name), name)
         if other is not name:
             raise DataError(
                 f"{source} has the class names {other!r} and {name!r}, which read alike",
@@ -150,14 +148,14 @@ def photo_table(names: Iterable[str], *, source: Path | str) -> ClassTable:
     )
 
 
-def folded(name: str) -> str:
-    """A class name without what a reader would not notice: case, spacing, forms of one letter."""
+def normalised_name(name: str) -> str:
+    """A class name without differences in case, spacing and Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def read_photo(item: Photo) -> NDArray[np.uint8]:
     """See `PhotoSet.read`."""
-    image = _read_member(item) if item.member else read_image(item.file)
+    image = read_archived_image(item.file, item.member) if item.member else read_image(item.file)
     if item.box is None:
         return image
     height, width = image.shape[:2]
@@ -165,40 +163,3 @@ def read_photo(item: Photo) -> NDArray[np.uint8]:
     box = (x0 * width, y0 * height, x1 * width, y1 * height)
     left, top, right, bottom = crop_window(box, (height, width))
     return np.ascontiguousarray(image[top:bottom, left:right])
-
-
-def _read_member(item: Photo) -> NDArray[np.uint8]:
-    try:
-        data = archive(item.file).read(item.member)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"cannot read {item.member} in {item.file}: {error}", remedy="copy the archive again"
-        ) from error
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if decoded is None:
-        raise DataError(
-            f"{item.member} in {item.file} cannot be decoded as a picture",
-            remedy="copy the archive again",
-        )
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
-
-
-def archive(path: Path) -> zipfile.ZipFile:
-    """The opened archive; a forked worker opens its own, for file positions are shared.
-
-    Raises:
-        DataError: There is no such file, or it is no zip archive.
-    """
-    import os
-
-    return _archive(path, os.getpid())
-
-
-@functools.lru_cache(maxsize=16)
-def _archive(path: Path, process: int) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} is no readable zip archive: {error}", remedy="copy or download it again"
-        ) from error

@@ -1,10 +1,10 @@
-"""Which photographs a step shows: random, balanced, P classes × K samples, episodes.
+"""Chooses the photographs of a step: at random, balanced, P classes × K samples, or episodes.
 
     sampler = PKSampler(photos.labels, p=16, k=4, seed=0)
-    sampler.draws(step=120)          # positions in the set, [P*K]
+    sampler.batch_indices(step=120)          # indices in the set, [P*K]
 
-Every draw follows from the seed and the step alone, so that a resumed run sees what it would have
-seen. Sources: PK, Hermans et al., "In Defense of the Triplet Loss", 2017; episodes, Vinyals et al.,
+The choice depends only on the seed and the step, so that a resumed run gets the same batches.
+Sources: PK, Hermans et al., "In Defense of the Triplet Loss", 2017; episodes, Vinyals et al.,
 "Matching Networks for One Shot Learning", NeurIPS 2016.
 """
 
@@ -19,27 +19,27 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import ConfigError, DataError
 
-Positions = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 class Sampler(Protocol):
-    """Positions of a step's photographs, from the step alone."""
+    """Indices of the photographs of a step, which depend only on the step."""
 
     def __len__(self) -> int:
         """Steps of about one pass over the set."""
         ...
 
-    def draws(self, step: int) -> Positions:
-        """Positions in the set ``[B]`` of the global batch of a step."""
+    def batch_indices(self, step: int) -> Indices:
+        """Indices in the set ``[B]`` of the global batch of a step."""
         ...
 
 
 class RandomSampler:
-    """Every photograph once before any comes again.
+    """In an epoch, every photograph comes exactly once.
 
     Args:
         labels: Class of each photograph ``[N]``.
-        batch: Photographs a step.
+        batch: Photographs per step.
         seed: Of the order.
         within: Classes to draw from; default: all.
 
@@ -48,41 +48,41 @@ class RandomSampler:
     """
 
     def __init__(
-        self, labels: Positions, *, batch: int, seed: int, within: Positions | None = None
+        self, labels: Indices, *, batch: int, seed: int, within: Indices | None = None
     ) -> None:
-        self.positions = _positions(labels, within)
+        self.indices = _indices_within(labels, within)
         self.batch, self.seed = batch, seed
 
     def __len__(self) -> int:
-        return -(-len(self.positions) // self.batch)
+        return -(-len(self.indices) // self.batch)
 
-    def draws(self, step: int) -> Positions:
-        """See `Sampler.draws`."""
+    def batch_indices(self, step: int) -> Indices:
+        """See `Sampler.batch_indices`."""
         numbers = np.arange(step * self.batch, (step + 1) * self.batch)
-        epochs, places = np.divmod(numbers, len(self.positions))
-        orders = {int(e): _order(self.seed, int(e), len(self.positions)) for e in np.unique(epochs)}
+        epochs, places = np.divmod(numbers, len(self.indices))
+        orders = {int(e): _order(self.seed, int(e), len(self.indices)) for e in np.unique(epochs)}
         chosen = [orders[int(e)][p] for e, p in zip(epochs, places, strict=True)]
-        return self.positions[np.array(chosen, np.int64)]
+        return self.indices[np.array(chosen, np.int64)]
 
 
 class BalancedSampler:
-    """Every class is as likely as any other, whatever it has.
+    """All classes have the same probability, however many photographs they have.
 
     Args:
         labels: Class of each photograph ``[N]``.
-        batch: Photographs a step.
+        batch: Photographs per step.
         seed: Of the draws.
     """
 
-    def __init__(self, labels: Positions, *, batch: int, seed: int) -> None:
+    def __init__(self, labels: Indices, *, batch: int, seed: int) -> None:
         self.classes = _by_class(labels)
         self.batch, self.seed, self.count = batch, seed, len(labels)
 
     def __len__(self) -> int:
         return -(-self.count // self.batch)
 
-    def draws(self, step: int) -> Positions:
-        """See `Sampler.draws`."""
+    def batch_indices(self, step: int) -> Indices:
+        """See `Sampler.batch_indices`."""
         rng = np.random.default_rng((self.seed, step, 1))
         chosen = rng.integers(len(self.classes), size=self.batch)
         return np.array([rng.choice(self.classes[i]) for i in chosen], np.int64)
@@ -91,13 +91,13 @@ class BalancedSampler:
 class PKSampler:
     """P different classes, K photographs of each, class by class.
 
-    A class with K photographs or more gives K different ones; a smaller class gives all of its own
-    and fills up by drawing with replacement, which augmentation tells apart.
+    A class with K photographs or more gives K different ones. A smaller class gives all of its
+    photographs, then some again, drawn with replacement; their augmentation differs.
 
     Args:
         labels: Class of each photograph ``[N]``.
-        p: Classes a step.
-        k: Photographs a class.
+        p: Classes per step.
+        k: Photographs per class.
         seed: Of the draws.
         within: Classes to draw from; default: all.
 
@@ -106,10 +106,10 @@ class PKSampler:
     """
 
     def __init__(
-        self, labels: Positions, *, p: int, k: int, seed: int, within: Positions | None = None
+        self, labels: Indices, *, p: int, k: int, seed: int, within: Indices | None = None
     ) -> None:
-        positions = _positions(labels, within)
-        self.classes = _by_class(labels, positions)
+        indices = _indices_within(labels, within)
+        self.classes = _by_class(labels, indices)
         largest = max(len(members) for members in self.classes)
         if p > len(self.classes):
             raise ConfigError(
@@ -121,21 +121,21 @@ class PKSampler:
                 f"K is {k}, but the largest class has {largest} photograph(s)",
                 remedy=f"set K to {largest} or less, or add photographs",
             )
-        self.p, self.k, self.seed, self.count = p, k, seed, len(positions)
+        self.p, self.k, self.seed, self.count = p, k, seed, len(indices)
 
     def __len__(self) -> int:
         return -(-self.count // (self.p * self.k))
 
-    def draws(self, step: int) -> Positions:
-        """See `Sampler.draws`; ``[P*K]``, the K of one class side by side."""
+    def batch_indices(self, step: int) -> Indices:
+        """See `Sampler.batch_indices`; ``[P*K]``, the K of one class side by side."""
         rng = np.random.default_rng((self.seed, step, 2))
         chosen = rng.choice(len(self.classes), self.p, replace=False)
         return np.concatenate([self._members(self.classes[i], rng) for i in chosen])
 
-    def _members(self, members: Positions, rng: np.random.Generator) -> Positions:
+    def _members(self, members: Indices, rng: np.random.Generator) -> Indices:
         own = rng.permutation(members)[: self.k]
-        more = rng.choice(members, self.k - len(own), replace=True)
-        return np.concatenate([own, more]).astype(np.int64)
+        extra = rng.choice(members, self.k - len(own), replace=True)
+        return np.concatenate([own, extra]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ class Episode:
 
     Attributes:
         classes: Class ids ``[N]``.
-        support: Positions ``[N, K]``.
-        query: Positions ``[N, Q]``; none of them in ``support``.
+        support: Indices ``[N, K]``.
+        query: Indices ``[N, Q]``; none of them in ``support``.
     """
 
-    classes: Positions
-    support: Positions
-    query: Positions
+    classes: Indices
+    support: Indices
+    query: Indices
 
 
 class EpisodeSampler:
@@ -158,9 +158,9 @@ class EpisodeSampler:
 
     Args:
         labels: Class of each photograph ``[N]``.
-        ways: Classes an episode.
-        shots: Support photographs a class.
-        queries: Query photographs a class; classes with fewer left are not drawn.
+        ways: Classes per episode.
+        shots: Support photographs per class.
+        queries: Query photographs per class; classes with fewer left are not drawn.
         seed: Of the draws.
         within: Classes to draw from; default: all.
 
@@ -170,15 +170,15 @@ class EpisodeSampler:
 
     def __init__(
         self,
-        labels: Positions,
+        labels: Indices,
         *,
         ways: int,
         shots: int,
         queries: int,
         seed: int,
-        within: Positions | None = None,
+        within: Indices | None = None,
     ) -> None:
-        everything = _by_class(labels, _positions(labels, within))
+        everything = _by_class(labels, _indices_within(labels, within))
         self.classes = [m for m in everything if len(m) >= shots + queries]
         self.labels = labels
         if len(self.classes) < ways or ways < 2:
@@ -196,7 +196,7 @@ class EpisodeSampler:
         return -(-self.count // (self.ways * (self.shots + self.queries)))
 
     def episode(self, number: int) -> Episode:
-        """The episode of that number; always the same."""
+        """The episode of a number; it depends only on the seed and the number."""
         rng = np.random.default_rng((self.seed, number, 3))
         chosen = rng.choice(len(self.classes), self.ways, replace=False)
         each = self.shots + self.queries
@@ -207,24 +207,26 @@ class EpisodeSampler:
             query=drawn[:, self.shots :],
         )
 
-    def draws(self, step: int) -> Positions:
-        """The step's episode flat: the supports class by class, then the queries."""
+    def batch_indices(self, step: int) -> Indices:
+        """The episode of a step as one list: the supports class by class, then the queries."""
         episode = self.episode(step)
         return np.concatenate([episode.support.reshape(-1), episode.query.reshape(-1)])
 
 
-def _positions(labels: Positions, within: Positions | None) -> Positions:
+def _indices_within(labels: Indices, within: Indices | None) -> Indices:
     chosen = np.arange(len(labels)) if within is None else np.flatnonzero(np.isin(labels, within))
     if not len(chosen):
-        raise DataError("there are no photographs to draw from", remedy="name a set that has some")
+        raise DataError(
+            "there are no photographs to draw from", remedy="name a set with photographs"
+        )
     return chosen.astype(np.int64)
 
 
-def _by_class(labels: Positions, positions: Positions | None = None) -> list[Positions]:
-    chosen = np.arange(len(labels)) if positions is None else positions
+def _by_class(labels: Indices, indices: Indices | None = None) -> list[Indices]:
+    chosen = np.arange(len(labels)) if indices is None else indices
     return [chosen[labels[chosen] == label] for label in np.unique(labels[chosen])]
 
 
 @functools.lru_cache(maxsize=8)
-def _order(seed: int, epoch: int, count: int) -> Positions:
+def _order(seed: int, epoch: int, count: int) -> Indices:
     return np.random.default_rng((seed, epoch, 0)).permutation(count).astype(np.int64)

@@ -1,4 +1,4 @@
-"""How many photographs each class has, the long tail drawn, and long tails made on purpose.
+"""Counts the photographs of each class, plots the counts, and makes long-tailed subsets.
 
     tailed = long_tailed(photos, factor=30, seed=0); plot_tail(tailed, Path("tail.png"))
 
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError, DataError
-from trocar.contract.pictures import encode_picture, read_bytes
-from trocar.train.data.classification.sample import Photo, PhotoSet, archive
+from trocar.contract.pictures import read_bytes, write_picture
+from trocar.train.data.classification.sample import Photo, PhotoSet
+from trocar.train.data.io.archives import read_member
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def class_statistics(photos: PhotoSet) -> ClassStatistics:
 
 
 def tail_counts(largest: int, classes: int, factor: float) -> tuple[int, ...]:
-    """Counts that fall exponentially from ``largest`` to ``largest / factor``, 1 at least.
+    """Counts that decrease exponentially from ``largest`` to ``largest / factor``, at least 1.
 
     Raises:
         ArgumentError: A factor below 1, or no classes.
@@ -70,17 +71,17 @@ def tail_counts(largest: int, classes: int, factor: float) -> tuple[int, ...]:
     if factor < 1 or classes < 1 or largest < 1:
         raise ArgumentError(
             f"a tail of {classes} classes from {largest} by a factor of {factor:g} was asked for",
-            remedy="give a factor of 1 or more",
+            remedy="pass a factor of 1 or more",
         )
     shares = np.arange(classes) / max(classes - 1, 1)
     return tuple(max(1, round(largest * factor ** -float(share))) for share in shares)
 
 
 def long_tailed(photos: PhotoSet, *, factor: float, seed: int) -> PhotoSet:
-    """Thins a set out until its counts fall exponentially by an imbalance factor.
+    """Removes photographs until the counts decrease exponentially by an imbalance factor.
 
-    Which class is where in the tail, and which photographs stay, follow from the seed. No class
-    gains photographs: one that has fewer than its place asks for keeps what it has.
+    The seed decides the order of the classes and the photographs that stay. A class that has
+    fewer photographs than its rank asks for keeps all of them.
 
     Raises:
         ArgumentError: A factor below 1.
@@ -91,15 +92,15 @@ def long_tailed(photos: PhotoSet, *, factor: float, seed: int) -> PhotoSet:
     order = rng.permutation(present)
     wanted = tail_counts(int(counts.max(initial=1)), max(len(order), 1), factor)
     labels = photos.labels
-    kept: set[str] = set()
+    chosen: set[str] = set()
     for place, label in enumerate(order.tolist()):
         positions = rng.permutation(np.flatnonzero(labels == label))[: wanted[place]]
-        kept |= {photos.items[int(p)].name for p in positions}
-    return photos.only(kept)
+        chosen |= {photos.items[int(p)].name for p in positions}
+    return photos.only(chosen)
 
 
 def plot_tail(photos: PhotoSet, path: Path, *, head: Iterable[int] = ()) -> None:
-    """Writes a PNG of the counts, most first; head classes are drawn in another colour."""
+    """Writes a PNG bar chart of the counts, largest first; head classes have another colour."""
     statistics = class_statistics(photos)
     marked = {photos.table[i].name for i in head}
     row, wide, left = 24, 560, 300
@@ -119,27 +120,27 @@ def plot_tail(photos: PhotoSet, path: Path, *, head: Iterable[int] = ()) -> None
         colour = (0, 114, 178) if name in marked or not marked else (230, 159, 0)
         cv2.rectangle(picture, (left, y + 4), (end, y + row - 4), colour, -1)
         _write(picture, str(count), (end + 6, y + 16))
-    path.write_bytes(encode_picture(picture, ".png"))
+    write_picture(path, picture)
 
 
 def duplicates(photos: PhotoSet) -> list[list[Photo]]:
-    """Groups of photographs whose files hold the same bytes; boxes of one picture are no copies."""
+    """Groups of photographs with equal bytes; two boxes of one image are not copies."""
     seen: dict[tuple[str, object], list[Photo]] = {}
     digests: dict[tuple[Path, str], str] = {}
     for item in photos:
         key = (item.file, item.member)
         if key not in digests:
-            data = archive(item.file).read(item.member) if item.member else read_bytes(item.file)
+            data = read_member(item.file, item.member) if item.member else read_bytes(item.file)
             digests[key] = hashlib.sha256(data).hexdigest()
         seen.setdefault((digests[key], item.box), []).append(item)
     return [group for group in seen.values() if len(group) > 1]
 
 
 def check_duplicates(photos: PhotoSet) -> PhotoSet:
-    """Refuses copies that would spoil training; notes those that are merely useless.
+    """Raises an error for copies in two classes or two splits; other copies only give a note.
 
     Raises:
-        DataError: The same photograph stands in two classes, or in two splits.
+        DataError: The same photograph is in two classes or in two splits.
     """
     groups = duplicates(photos)
     split_of = {name: split for split, names in photos.splits.items() for name in names}
@@ -147,16 +148,15 @@ def check_duplicates(photos: PhotoSet) -> PhotoSet:
         classes = sorted({photos.table[item.label].name for item in group})
         if len(classes) > 1:
             raise DataError(
-                f"the same photograph stands in the classes {' and '.join(map(repr, classes))}: "
+                f"the same photograph is in the classes {' and '.join(map(repr, classes))}: "
                 + _names(group),
                 remedy="remove the one that is labelled wrongly",
             )
         splits = sorted({split_of.get(item.name, "") for item in group})
         if len(splits) > 1:
             raise DataError(
-                f"the same photograph stands in the splits {' and '.join(splits)}: "
-                + _names(group),
-                remedy="remove one of them: scores on it would flatter the model",
+                f"the same photograph is in the splits {' and '.join(splits)}: " + _names(group),
+                remedy="remove one of them: scores on it would be too high",
             )
     if not groups:
         return photos

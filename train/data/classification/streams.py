@@ -1,4 +1,4 @@
-"""Endless, step-indexed batches of photographs, decoded once and kept at the network's size.
+"""Endless, step-indexed batches of photographs, cached at the network's size.
 
 store = PhotoStore(photos, size=(64, 64), cache_mb=512)
 stream = PhotoStream(store, PKSampler(photos.labels, p=8, k=4, seed=0), seed=0, name="total")
@@ -41,7 +41,7 @@ class PhotoStore:
     Args:
         photos: The set.
         size: Height and width.
-        cache_mb: Memory for them in MB; 0 decodes anew each time.
+        cache_mb: Memory for them in MB; 0 decodes them each time.
     """
 
     def __init__(self, photos: PhotoSet, *, size: tuple[int, int], cache_mb: int = 0) -> None:
@@ -51,20 +51,20 @@ class PhotoStore:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def pixels(self, position: int) -> NDArray[np.uint8]:
-        """One photograph ``[h, w, 3]`` uint8; rounding costs half a grey level at most."""
-        kept = None if self.cache is None else self.cache.get(position)
-        if kept is not None:
-            return kept[0]
-        image = resize_eval(self.photos.read(self.photos.items[position]), self.size)
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """One photograph ``[h, w, 3]`` uint8, rounded to whole grey levels."""
+        cached = None if self.cache is None else self.cache.get(index)
+        if cached is not None:
+            return cached[0]
+        image = resize_eval(self.photos.read(self.photos.items[index]), self.size)
         small = image.numpy().transpose(1, 2, 0).round().clip(0, 255).astype(np.uint8)
         if self.cache is not None:
-            self.cache.put(position, np.ascontiguousarray(small), None)
+            self.cache.put(index, np.ascontiguousarray(small), None)
         return np.ascontiguousarray(small)
 
-    def tensor(self, positions: NDArray[np.int64]) -> Tensor:
+    def tensor(self, indices: NDArray[np.int64]) -> Tensor:
         """Photographs ``[B, 3, h, w]`` float32 0..255, not augmented."""
-        stacked = np.stack([self.pixels(int(position)) for position in positions])
+        stacked = np.stack([self.pixels(int(index)) for index in indices])
         return torch.from_numpy(stacked.transpose(0, 3, 1, 2).astype(np.float32))
 
 
@@ -76,13 +76,13 @@ class PhotoStream:
 
     Args:
         store: The photographs.
-        sampler: Which of them a step shows.
+        sampler: Chooses the photographs of a step.
         seed: The run's seed.
         name: Streams of different names are augmented differently.
         augment: ``None`` for none.
         rank: This process among ``world``.
         world: Number of processes.
-        episodes: Whether a process takes draws of its own (whole episodes) instead of a slice.
+        episodes: Whether each process takes its own whole episodes instead of a slice of the batch.
         unit: Photographs that must stay on one process, e.g. K.
 
     Raises:
@@ -109,7 +109,7 @@ class PhotoStream:
         self.augment = None if augment is None else Augment(augment, store.size)
         self.rank, self.world, self.episodes = rank, world, episodes
         self.labels = store.photos.labels
-        batch = len(sampler.draws(0))
+        batch = len(sampler.batch_indices(0))
         if not episodes and batch % (world * unit):
             raise ConfigError(
                 f"a batch of {batch} photographs cannot be divided among {world} processes in "
@@ -120,35 +120,35 @@ class PhotoStream:
     def __len__(self) -> int:
         return max(len(self.sampler), 1)
 
-    def positions(self, step: int) -> tuple[NDArray[np.int64], int]:
-        """This process's positions of a step, and the number of its first draw."""
+    def batch_indices(self, step: int) -> tuple[NDArray[np.int64], int]:
+        """This process's indices of a step, and the sample index of the first one."""
         if self.episodes:
             number = step * self.world + self.rank
-            drawn = self.sampler.draws(number)
+            drawn = self.sampler.batch_indices(number)
             return drawn, number * len(drawn)
-        drawn = self.sampler.draws(step)
+        drawn = self.sampler.batch_indices(step)
         share = len(drawn) // self.world
         first = self.rank * share
         return drawn[first : first + share], step * len(drawn) + first
 
     def batch(self, step: int) -> dict[str, Any]:
         """This process's part of one step's batch."""
-        positions, first = self.positions(step)
-        images = [self._draw(int(p), first + i) for i, p in enumerate(positions)]
+        indices, first = self.batch_indices(step)
+        images = [self._draw(int(p), first + i) for i, p in enumerate(indices)]
         stacked = torch.stack(images)
         return {
             "image": stacked,
-            "label": torch.from_numpy(self.labels[positions]),
-            "name": [self.store.photos.items[int(p)].name for p in positions],
-            "index": torch.from_numpy(positions.astype(np.int64)),
+            "label": torch.from_numpy(self.labels[indices]),
+            "name": [self.store.photos.items[int(p)].name for p in indices],
+            "index": torch.from_numpy(indices.astype(np.int64)),
             "digest": torch.tensor([_digest(image) for image in images], dtype=torch.int64),
         }
 
-    def _draw(self, position: int, draw: int) -> Tensor:
-        pixels = self.store.pixels(position)
+    def _draw(self, index: int, draw: int) -> Tensor:
+        pixels = self.store.pixels(index)
         if self.augment is None:
             return torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
-        words = np.random.SeedSequence((*self.seed, draw, position)).generate_state(1, np.uint64)
+        words = np.random.SeedSequence((*self.seed, draw, index)).generate_state(1, np.uint64)
         return self.augment(pixels, None, int(words[0]))[0]
 
 

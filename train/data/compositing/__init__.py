@@ -1,1 +1,1 @@
-"""Instruments pasted into tissue: foregrounds, matting, Poisson editing."""
+"""Clones instruments into other frames: foregrounds, matting, Poisson image editing."""

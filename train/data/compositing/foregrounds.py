@@ -1,4 +1,4 @@
-"""Instruments cut out of labelled frames, for compositing.
+"""Instruments of labelled frames, segmented for compositing.
 
 foregrounds = foregrounds_from_frames(open_frames("labelled/"))
 """
@@ -18,26 +18,26 @@ from trocar.train.data.sample import FrameSet, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Foreground:
-    """An instrument cut out of a picture.
+    """A segmented instrument and its image.
 
     Attributes:
-        name: Where it is from.
-        image: ``[H, W, 3]`` uint8 RGB, the picture it was cut out of.
+        name: Its source, for messages.
+        image: ``[H, W, 3]`` uint8 RGB, the image that shows it.
         mask: ``[H, W]`` uint8 class ids of the instrument; 0 elsewhere.
-        whole: Whether all of the instrument is in view; if not, it enters from the border and has
-            to go on doing so.
+        is_complete: Whether all of the instrument is in view. If not, it enters from the border,
+            and in a composite it must do so too.
     """
 
     name: str
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
-    whole: bool = False
+    is_complete: bool = False
 
     @property
     def sides(self) -> tuple[bool, bool, bool, bool]:
-        """Whether it comes near the top, bottom, left, right border of its picture.
+        """Whether it is near the top, bottom, left and right border of its image.
 
-        Near is 3 %: annotations and the black rim of an endoscope's view end before the border.
+        Near is 3 %: annotations and the black border of an endoscope's view stop short of it.
         """
         m = self.mask
         y, x = (max(round(0.03 * length), 1) for length in m.shape)
@@ -45,20 +45,20 @@ class Foreground:
 
 
 def foregrounds_from_frames(
-    frames: FrameSet, *, min_share: float = 0.005, most: int = 200
+    frames: FrameSet, *, min_share: float = 0.005, max_frames: int = 200
 ) -> list[Foreground]:
-    """Cuts the instruments out of labelled frames: each connected region of instrument classes.
+    """The instruments of labelled frames: each connected region of instrument classes.
 
     Args:
-        frames: Labelled frames; class ids stay as they are.
-        min_share: Regions smaller than this share of the picture are left out.
-        most: Frames are skipped evenly so that about this many pictures are read.
+        frames: Labelled frames; class ids do not change.
+        min_share: Smaller regions are left out; a fraction of the image.
+        max_frames: Approximate number of frames to read, spread evenly over the set.
 
     Raises:
-        DataError: No frame holds a region of that size.
+        DataError: No frame has a region of that size.
     """
     labelled = [item for item in frames.items if item.labelled]
-    step = max(1, -(-len(labelled) // most))
+    step = max(1, -(-len(labelled) // max_frames))
     found: list[Foreground] = []
     for item in labelled[::step]:
         sample = frames.read(item)
@@ -66,8 +66,8 @@ def foregrounds_from_frames(
             found += cut_out(sample, frames.table.instrument_ids, min_share=min_share)
     if not found:
         raise DataError(
-            f"no instrument of {min_share:.1%} of the picture or more is in {frames.root}",
-            remedy="name labelled frames whose class table has instrument = true rows",
+            f"{frames.root} shows no instrument of at least {min_share:.1%} of the image",
+            remedy="pass labelled frames, with instrument = true in their class table",
         )
     return found
 

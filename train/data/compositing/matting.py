@@ -1,4 +1,4 @@
-"""Cuts instruments out of pictures that were taken for it: green screens and plain backgrounds.
+"""Segments instruments in front of green screens and on plain backgrounds.
 
 foreground = foreground_from_chroma(image, class_id=1); picks = foregrounds_from_boxes(root, ids)
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import list_images, read_bytes, read_image
-from trocar.train.data.compositing.poisson import Foreground
+from trocar.train.data.compositing.foregrounds import Foreground
 
 TISSUE = (150, 95, 85)
 """A middling colour of abdominal tissue, RGB."""
@@ -27,8 +27,8 @@ class Box:
 
     Attributes:
         class_index: Row of the set's list of names.
-        centre: x and y as shares of width and height.
-        size: Width and height as shares.
+        centre: x and y as fractions of width and height.
+        size: Width and height as fractions.
     """
 
     class_index: int
@@ -36,7 +36,7 @@ class Box:
     size: tuple[float, float]
 
     def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Left, top, width, height in pixels, cut to the picture."""
+        """Left, top, width, height in pixels, clipped to the image."""
         x0 = max(round((self.centre[0] - self.size[0] / 2) * width), 0)
         y0 = max(round((self.centre[1] - self.size[1] / 2) * height), 0)
         x1 = min(round((self.centre[0] + self.size[0] / 2) * width), width)
@@ -51,28 +51,28 @@ def foreground_from_chroma(
     name: str = "chroma",
     mask: NDArray[np.uint8] | None = None,
 ) -> Foreground:
-    """Cuts what stands before a green screen.
+    """Segments an instrument in front of a green screen.
 
     Args:
         image: ``[H, W, 3]`` uint8 RGB.
-        class_id: Class of what is cut out.
+        class_id: Class of the instrument.
         name: For messages.
-        mask: ``[H, W]`` uint8, not 0 = instrument, where it is known; else it is keyed.
+        mask: ``[H, W]`` uint8, above 0 = instrument; ``None`` for chroma keying.
 
     Raises:
-        DataError: Nothing stands out from the green, or the mask has another size.
+        DataError: Nothing differs from the green, or the mask has another size.
     """
     solid = chroma_key(image) if mask is None else mask > 0
     if solid.shape != image.shape[:2]:
         raise DataError(
             f"the mask of {name} is {solid.shape[1]}x{solid.shape[0]}, "
-            f"its picture {image.shape[1]}x{image.shape[0]}",
-            remedy="give the mask at the size of its picture",
+            f"its image {image.shape[1]}x{image.shape[0]}",
+            remedy="save the mask at the size of its image",
         )
     if not 0.002 < solid.mean() < 0.98:
         raise DataError(
-            f"{name}: {solid.mean():.1%} of the picture stands out from the green screen",
-            remedy="give a picture with a green screen, or its mask",
+            f"{name}: {solid.mean():.1%} of the image differs from the green screen",
+            remedy="pass an image with a green screen, or save its mask beside it",
         )
     return Foreground(
         name=name,
@@ -82,10 +82,10 @@ def foreground_from_chroma(
 
 
 def chroma_key(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where a picture is not green: ``[H, W]``, the largest regions, holes filled.
+    """Where an image is not green: ``[H, W]``, the largest regions, holes filled.
 
-    Green is measured against the pixel's own brightness, since screens are dark in their corners;
-    the limit lies between the screen's greenness and the rest's (Otsu's method).
+    Greenness is relative to the brightness of the pixel, since screens have dark corners. The
+    threshold follows from Otsu's method.
     """
     wide = image.astype(np.float32)
     excess = wide[..., 1] - np.maximum(wide[..., 0], wide[..., 2])
@@ -99,17 +99,17 @@ def chroma_key(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def without_spill(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Takes the screen's green light off: green is at most the stronger of red and blue."""
+    """Removes the green light of the screen: green is at most the larger of red and blue."""
     out = image.copy()
     out[..., 1] = np.minimum(image[..., 1], np.maximum(image[..., 0], image[..., 2]))
     return np.asarray(out)
 
 
 def on_tissue(image: NDArray[np.uint8], solid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Puts a colour of tissue around an instrument.
+    """Replaces the background of an instrument by a colour of tissue.
 
-    Cloning keeps the step of colour over the outline. Against a green or grey backdrop that step
-    would dye the instrument red on tissue; against tissue it leaves metal the colour of metal.
+    Cloning preserves the difference of colour across the outline. With a green or grey background,
+    that difference would tint the instrument red on tissue; with tissue, metal keeps its colour.
     """
     weight = cv2.GaussianBlur(solid.astype(np.float32), (0, 0), 0.8)[..., None]
     mixed = weight * image + (1 - weight) * np.array(TISSUE, np.float32)
@@ -119,17 +119,17 @@ def on_tissue(image: NDArray[np.uint8], solid: NDArray[np.bool_]) -> NDArray[np.
 def foreground_from_box(
     image: NDArray[np.uint8], box: Box, *, class_id: int, name: str, rounds: int = 5
 ) -> Foreground | None:
-    """Cuts a boxed object out of a plain background by GrabCut.
+    """Segments the object in a box on a plain background by GrabCut.
 
     Args:
         image: ``[H, W, 3]`` uint8 RGB.
-        box: Where it lies.
-        class_id: Class of what is cut out.
+        box: Box of the object.
+        class_id: Class of the instrument.
         name: For messages.
         rounds: Iterations of GrabCut.
 
     Returns:
-        ``None`` where what was found cannot be an instrument: next to nothing, or the whole box.
+        ``None`` if the result cannot be an instrument: almost nothing, or the whole box.
     """
     height, width = image.shape[:2]
     left, top, w, h = box.pixels(height, width)
@@ -137,17 +137,17 @@ def foreground_from_box(
         return None
     marks = np.full((height, width), cv2.GC_BGD, np.uint8)
     inside = np.s_[top : top + h, left : left + w]
-    marks[inside] = _first_guess(image, (left, top, w, h))
+    marks[inside] = _initial_marks(image, (left, top, w, h))
     if not (marks == cv2.GC_PR_FGD).any():
         return None
     thin = np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD))
-    # GrabCut draws its first clusters from OpenCV's global generator.
+    # GrabCut initialises its clusters from OpenCV's global random generator.
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65), np.float64), np.zeros((1, 65), np.float64)
     cv2.grabCut(image, marks, None, *models, rounds, cv2.GC_INIT_WITH_MASK)
     solid = np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD))
-    # GrabCut's smoothness eats shanks of a few pixels; what stood out before and joins the
-    # rest is put back.
+    # GrabCut's smoothness term removes shanks of a few pixels. Initial foreground that is
+    # connected to the result is added again.
     joined = cv2.morphologyEx((solid | thin).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5)))
     region = _largest(joined, share=0.25)
     share = float(region.sum()) / (w * h)
@@ -158,25 +158,25 @@ def foreground_from_box(
         name=name,
         image=on_tissue(image, region),
         mask=region.astype(np.uint8) * np.uint8(class_id),
-        whole=True,
+        is_complete=True,
     )
 
 
 def foregrounds_from_boxes(
-    root: Path, ids: Mapping[int, int], *, most: int = 50
+    root: Path, ids: Mapping[int, int], *, max_images: int = 50
 ) -> list[Foreground]:
-    """Cuts instruments out of box-labelled photographs.
+    """Segments instruments in photographs with boxes.
 
     Args:
         root: Folder with ``images`` and ``labels`` (YOLO text files).
-        ids: Class id by class index of the set; other indices are left out.
-        most: About how many photographs are tried, spread evenly over the set.
+        ids: Class id by class index of the set; boxes of other indices are left out.
+        max_images: Approximate number of photographs to try, spread evenly over the set.
 
     Raises:
-        DataError: A text file is malformed, or nothing could be cut out.
+        DataError: A text file is malformed, or nothing could be segmented.
     """
     photographs = list(_boxed(root, ids))
-    step = max(1, -(-len(photographs) // most))
+    step = max(1, -(-len(photographs) // max_images))
     found = []
     for path, box in photographs[::step]:
         cut = foreground_from_box(
@@ -186,7 +186,7 @@ def foregrounds_from_boxes(
             found.append(cut)
     if not found:
         raise DataError(
-            f"no instrument could be cut out of the photographs in {root}",
+            f"no instrument could be segmented in the photographs of {root}",
             remedy="photographs must show one instrument each on a plain background, with a box",
         )
     return found
@@ -196,7 +196,7 @@ def read_boxes(path: Path) -> list[Box]:
     """Reads a YOLO text file: rows of class, centre x and y, width and height as fractions.
 
     Raises:
-        DataError: A row is not of that form.
+        DataError: A row has another format.
     """
     boxes = []
     text = read_bytes(path).decode("utf-8", "replace") if path.stat().st_size else ""
@@ -228,11 +228,11 @@ def _boxed(root: Path, ids: Mapping[int, int]) -> Iterator[tuple[Path, Box]]:
                     yield path, box
 
 
-def _first_guess(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """GrabCut's first marks inside the box: what stands out from the plain background.
+def _initial_marks(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """Initial marks for GrabCut inside the box: pixels that differ from the plain background.
 
-    The background is light that changes slowly: a median over a window much wider than a shaft.
-    Its grain, measured outside the box, sets how much is to stand out.
+    The background is a median over a window much wider than a shaft. The threshold follows from
+    the noise outside the box.
     """
     left, top, w, h = box
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
@@ -260,10 +260,10 @@ def _filled(solid: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _largest(solid: NDArray[np.uint8], *, share: float) -> NDArray[np.bool_]:
-    """The largest region, and those that reach a share of its area."""
+    """The largest region, and regions of at least a share of its area."""
     count, regions, stats, _ = cv2.connectedComponentsWithStats(solid)
     if count < 2:
         return np.zeros(solid.shape, bool)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    kept = 1 + np.flatnonzero(areas >= share * areas.max())
-    return np.asarray(np.isin(regions, kept))
+    large = 1 + np.flatnonzero(areas >= share * areas.max())
+    return np.asarray(np.isin(regions, large))

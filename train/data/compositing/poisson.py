@@ -1,47 +1,35 @@
-"""Poisson image editing: instruments of one picture cloned into another, labels moved with them.
+"""Poisson image editing: clones instruments of one image into another, with their labels.
 
     foregrounds = foregrounds_from_frames(open_frames("labelled/"))
     sample = paste(background, foregrounds[0], shift=(12, -30), mode="mixed")
 
 Source: Perez, Gangnet and Blake, "Poisson Image Editing", 2003, by ``cv2.seamlessClone``. That
-function puts the centre of the *mask's bounding box* on the point it is given. Here the foreground
-is laid on a canvas of the background's size first, and the mask on that canvas serves both the
-cloning and the label: they cannot part.
+function places the centre of the *bounding box of the mask* at a given point. Here the foreground
+is first copied to a canvas of the background's size. The same mask on that canvas is used for the
+cloning and for the label, so that both have the same position.
 
-The cloned region reaches 5 pixels beyond the label by default, where the usual advice is to erode
-it by 1 or 2. ``seamlessClone`` itself erodes what it is given by 3 pixels before taking gradients,
-and an instrument's strongest gradient is its outline: without that, a dark shaft takes on the
-tissue's colour all over and the label points at tissue. Measured as the colour distance across the
-outline (35 instruments of real frames cloned into other real frames): 69 in the frames themselves,
-27 with 1 pixel eroded, 36 with 2 pixels added, 70 with 5.
+The cloned region extends 5 pixels beyond the label by default; the usual advice is to erode it by 1
+or 2. ``seamlessClone`` itself erodes the mask by 3 pixels before it takes gradients, and the
+strongest gradient of an instrument is its outline. Without the outline, a dark shaft takes the
+colour of the tissue, and its label is wrong. Mean colour distance across the outline, for 35
+instruments of real frames cloned into other real frames: 69 in the original frames, 27 with 1 pixel
+eroded, 36 with 2 pixels added, 70 with 5 pixels added.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX
-from trocar.contract.config import require
+from trocar.contract.config import Range, check_ranges
 from trocar.contract.errors import ArgumentError
-from trocar.train.data.compositing.foregrounds import Foreground, cut_out, foregrounds_from_frames
+from trocar.train.data.compositing.foregrounds import Foreground
 from trocar.train.data.sample import Sample
-
-__all__ = [
-    "MARGIN",
-    "Composite",
-    "Foreground",
-    "Mode",
-    "PlacementConfig",
-    "cut_out",
-    "foregrounds_from_frames",
-    "paste",
-    "place",
-]
 
 Mode = Literal["normal", "mixed", "both"]
 MARGIN = 5
@@ -63,31 +51,31 @@ def paste(
 
     Args:
         background: Frame to clone into.
-        foreground: What to clone; what the shift brings outside the background is cut off.
-        shift: Rows and columns to move by, from the foreground's own place in its picture.
-        mode: ``normal`` keeps the foreground's gradients, ``mixed`` the stronger ones of the two,
-            ``both`` is not allowed here.
-        margin: Pixels by which the cloned region reaches beyond the label's outline; below 0, both
-            are eroded by as much. See the module.
-        unlabelled: Label of a background that has no mask: 255 (ignored, the default: what is on
-            it is not known), or 0 where it is known to show no instrument.
+        foreground: What to clone; parts that the shift moves outside the background are cut off.
+        shift: Rows and columns to move by, from the position in the foreground's image.
+        mode: ``normal`` takes the gradients of the foreground, ``mixed`` the stronger ones of both
+            images; ``both`` is not allowed here.
+        margin: Pixels by which the cloned region extends beyond the outline of the label; below 0,
+            both are eroded by as many pixels. See the module.
+        unlabelled: Label of a background without mask: 255 (ignored, as its content is not
+            known), or 0 if it is known to show no instrument.
 
     Returns:
-        The composite; unchanged where nothing of the foreground is left inside.
+        The composite; the background itself if no part of the foreground is inside.
 
     Raises:
-        ArgumentError: A mode that is none.
+        ArgumentError: The mode is unknown.
     """
     if mode not in _FLAGS:
         raise ArgumentError(
-            f"mode {mode!r} is no way to clone", remedy="choose 'normal' or 'mixed'"
+            f"mode {mode!r} is not a cloning mode", remedy="choose 'normal' or 'mixed'"
         )
     image, labels = _laid_out(background, foreground, shift)
     labels = _trimmed(labels, max(-margin, 0))
     base = background.mask
     if base is None:
         base = np.full(background.image.shape[:2], unlabelled, np.uint8)
-    # The frame is continued outwards, so that an instrument is whole up to the border.
+    # The frame is extended, so that an instrument is complete up to the border.
     around = max(margin, 0) + 2
     solid = cv2.copyMakeBorder(
         (labels > 0).astype(np.uint8) * np.uint8(255), *(around,) * 4, cv2.BORDER_CONSTANT
@@ -113,7 +101,7 @@ def paste(
 def _laid_out(
     background: Sample, foreground: Foreground, shift: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The foreground on a canvas of the background's size, at its shifted place."""
+    """The foreground on a canvas of the background's size, at its shifted position."""
     height, width = background.image.shape[:2]
     image, labels = background.image.copy(), np.zeros((height, width), np.uint8)
     (fh, fw), (dy, dx) = foreground.mask.shape, shift
@@ -130,7 +118,7 @@ def _laid_out(
 def _trimmed(labels: NDArray[np.uint8], erode: int) -> NDArray[np.uint8]:
     if not erode:
         return labels
-    # The border counts as inside: an instrument that enters there loses nothing.
+    # The border counts as inside: an instrument that enters there is not eroded there.
     region = cv2.erode(
         (labels > 0).astype(np.uint8),
         _disc(erode),
@@ -147,47 +135,44 @@ def _disc(radius: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, kw_only=True)
 class PlacementConfig:
-    """How instruments are placed on a background.
+    """Where and how instruments are placed on a background.
 
     Attributes:
-        scale: Smallest and largest size relative to the picture it comes from, for instruments
+        scale: Smallest and largest size relative to the image it comes from, for instruments
             that enter from the border.
-        length: Smallest and largest length relative to the background's height, for instruments
-            that are whole.
-        shift: Largest shift as a share of the background's height and width.
-        mode: How to clone: normal, mixed, or both (drawn each time).
-        margin: Pixels by which the cloned region reaches beyond the label's outline (see `paste`).
-        chance: Chance that a frame gets an instrument at all.
-        most: Largest number of instruments a frame gets.
+        length: Smallest and largest length relative to the background's height, for complete
+            instruments.
+        shift: Largest shift as a fraction of the background's height and width.
+        mode: Cloning mode: normal, mixed, or both (drawn for each instrument).
+        margin: Pixels by which the cloned region extends beyond the outline of the label.
+        chance: Probability that a frame gets an instrument.
+        max_instruments: Largest number of instruments a frame gets.
     """
 
-    scale: tuple[float, float] = (0.8, 1.2)
-    length: tuple[float, float] = (0.5, 0.9)
-    shift: float = 0.25
+    scale: Annotated[tuple[float, float], Range(0, open_low=True)] = (0.8, 1.2)
+    length: Annotated[tuple[float, float], Range(0, open_low=True)] = (0.5, 0.9)
+    shift: Annotated[float, Range(0, 1)] = 0.25
     mode: Mode = "both"
-    margin: int = MARGIN
-    chance: float = 0.5
-    most: int = 2
+    margin: Annotated[int, Range(-8, 16)] = MARGIN
+    chance: Annotated[float, Range(0, 1)] = 0.5
+    max_instruments: Annotated[int, Range(1)] = 2
 
     def __post_init__(self) -> None:
-        require(
-            (0 < self.scale[0] <= self.scale[1], "scale must be two rising numbers above 0"),
-            (0 < self.length[0] <= self.length[1], "length must be two rising numbers above 0"),
-            (0 <= self.shift <= 1, "shift must be 0..1"),
+        check_ranges(
+            self,
+            (self.scale[0] <= self.scale[1], "scale must be two rising numbers"),
+            (self.length[0] <= self.length[1], "length must be two rising numbers"),
             (self.mode in ("normal", "mixed", "both"), "mode must be normal, mixed or both"),
-            (-8 <= self.margin <= 16, "margin must be -8..16"),
-            (0 <= self.chance <= 1, "chance must be 0..1"),
-            (self.most >= 1, "most must be at least 1"),
         )
 
 
 @dataclass(frozen=True)
 class Composite:
-    """Clones instruments into frames as they are read; fits a stream's ``before``.
+    """Clones instruments into frames as they are read; fits ``StreamSpec.pre_augment``.
 
     Attributes:
-        foregrounds: What to draw from.
-        config: How it is placed.
+        foregrounds: The instruments to draw from.
+        config: Where and how they are placed.
         unlabelled: Label of backgrounds without mask, see `paste`.
     """
 
@@ -196,14 +181,14 @@ class Composite:
     unlabelled: int = IGNORE_INDEX
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
-        """The composite of a frame; equal seeds give equal bits."""
-        # Another stream of numbers than the augmentation's, which is drawn from the same seed.
+        """The composite of a frame; equal seeds give results that are equal bit for bit."""
+        # The augmentation uses the same seed; the constant gives other random numbers.
         rng = np.random.default_rng((seed, 0x9015))
         if rng.random() >= self.config.chance:
             return sample
-        for _ in range(int(rng.integers(1, self.config.most + 1))):
+        for _ in range(int(rng.integers(1, self.config.max_instruments + 1))):
             foreground = self.foregrounds[int(rng.integers(len(self.foregrounds)))]
-            placed, shift = place(foreground, sample.image.shape[:2], self.config, rng)
+            placed, shift = draw_placement(foreground, sample.image.shape[:2], self.config, rng)
             mode = self.config.mode
             if mode == "both":
                 mode = "mixed" if rng.random() < 0.5 else "normal"
@@ -218,24 +203,24 @@ class Composite:
         return sample
 
 
-def place(
+def draw_placement(
     foreground: Foreground,
     size: tuple[int, int],
     config: PlacementConfig,
     rng: np.random.Generator,
 ) -> tuple[Foreground, tuple[int, int]]:
-    """Draws a size, pose and shift: an instrument that enters from the border still does.
+    """Draws size, pose and shift; an instrument that enters from the border still does so.
 
     Args:
-        foreground: What to place.
+        foreground: The instrument to place.
         size: Height and width of the background.
         config: The ranges.
-        rng: Where to draw from.
+        rng: Source of random numbers.
 
     Returns:
         The resized foreground, and the shift for `paste`.
     """
-    if foreground.whole:
+    if foreground.is_complete:
         return _place_whole(foreground, size, config, rng)
     height, width = size
     if rng.random() < 0.5:
@@ -244,7 +229,7 @@ def place(
             image=np.ascontiguousarray(foreground.image[:, ::-1]),
             mask=np.ascontiguousarray(foreground.mask[:, ::-1]),
         )
-    # Fit the picture it comes from to the background, so that border meets border.
+    # Scale its image to the background, so that their borders coincide.
     fit = max(height / foreground.mask.shape[0], width / foreground.mask.shape[1])
     zoom = fit * rng.uniform(*config.scale)
     sized = _resized(foreground, zoom)
@@ -255,18 +240,18 @@ def place(
 
 
 def _along(
-    touches: tuple[bool, bool], room: int, length: int, share: float, rng: np.random.Generator
+    touches: tuple[bool, bool], extent: int, length: int, share: float, rng: np.random.Generator
 ) -> int:
-    """A shift along one axis: at a touched border only outwards."""
-    move = rng.uniform(-1, 1) * share * room
+    """A shift along one axis; an instrument at a border moves only outwards."""
+    move = rng.uniform(-1, 1) * share * extent
     start, end = touches
     if start and end:
-        return (room - length) // 2
+        return (extent - length) // 2
     if start:
         return -round(abs(move))
     if end:
-        return room - length + round(abs(move))
-    return (room - length) // 2 + round(move)
+        return extent - length + round(abs(move))
+    return (extent - length) // 2 + round(move)
 
 
 def _place_whole(
@@ -280,7 +265,7 @@ def _place_whole(
     extent = float(max(np.ptp(ys), np.ptp(xs)) + 1)
     turned = _turned(foreground, rng.uniform(0, 360), rng.uniform(*config.length) * height / extent)
     ys, xs = np.nonzero(turned.mask)
-    # Its middle may lie anywhere in the frame: near the border it then reaches beyond it.
+    # Its centre is inside the frame; near the border, a part of it is outside.
     goal = (rng.uniform(0.1, 0.9) * height, rng.uniform(0.1, 0.9) * width)
     return turned, (round(goal[0] - ys.mean()), round(goal[1] - xs.mean()))
 

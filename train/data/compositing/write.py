@@ -1,4 +1,4 @@
-"""Writes a data set of composites: instruments from some pictures on the backgrounds of others.
+"""Writes a data set of composites: instruments cloned into other frames.
 
 write_composites(backgrounds, foregrounds, Path("composites"), table=table, count=500)
 """
@@ -16,39 +16,35 @@ from trocar.contract.bundle import check_output, replaced_folder
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.pictures import IMAGE_SUFFIXES, read_image, write_picture
+from trocar.train.data.compositing.foregrounds import Foreground, foregrounds_from_frames
 from trocar.train.data.compositing.matting import foreground_from_chroma, foregrounds_from_boxes
-from trocar.train.data.compositing.poisson import (
-    Composite,
-    Foreground,
-    PlacementConfig,
-    foregrounds_from_frames,
-)
+from trocar.train.data.compositing.poisson import Composite, PlacementConfig
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
 
-# Every index of a box-labelled set becomes the one class that the user names.
+# All indices of a set of boxes become the class that the user names.
 _ANY_INDEX = range(1000)
 
 
 def read_foregrounds(
-    source: Path, *, table: ClassTable | None, class_name: str = "", most: int = 50
+    source: Path, *, table: ClassTable | None, class_name: str = "", max_images: int = 50
 ) -> tuple[list[Foreground], ClassTable]:
-    """Cuts instruments out of a source of any kind.
+    """Reads instruments from a source of any kind.
 
     Args:
-        source: A picture before a green screen (its mask may lie beside it as ``<stem>_seg.png``),
-            a folder of ``images`` and YOLO ``labels``, or a labelled data set.
-        table: Class table of the composites; default: the labelled set's own, or one of
+        source: A green-screen image (optionally with a mask ``<stem>_seg.png`` beside it), a folder
+            of ``images`` and YOLO ``labels``, or a labelled data set.
+        table: Class table of the composites; default: that of the labelled set, or a table of
             ``class_name`` alone.
-        class_name: Class of what has no classes of the table: screens and photographs.
-        most: About how many pictures are read.
+        class_name: Class of the instruments of green-screen images and boxes.
+        max_images: Approximate number of images to read.
 
     Returns:
-        The foregrounds, with ids of the table, and the table.
+        The foregrounds with ids of the table, and the table.
 
     Raises:
-        DataError: Nothing can be cut out, or a class is not in the table.
+        DataError: No instrument was found, or a class is not in the table.
         ConfigError: A class name is needed.
     """
     photographs = next((p for p in (source, source / "train") if (p / "labels").is_dir()), None)
@@ -58,11 +54,11 @@ def read_foregrounds(
         class_id = _class_id(table, class_name, source)
         if photographs is not None:
             ids = dict.fromkeys(_ANY_INDEX, class_id)
-            return foregrounds_from_boxes(photographs, ids, most=most), table
+            return foregrounds_from_boxes(photographs, ids, max_images=max_images), table
         return [_from_screen(source, class_id)], table
     frames = open_frames(source)
     frames = frames.subset("train") if frames.splits.get("train") else frames
-    found = foregrounds_from_frames(frames, most=most)
+    found = foregrounds_from_frames(frames, max_frames=max_images)
     if table is None:
         return found, frames.table
     lut = _by_name(frames.table, table, source)
@@ -81,18 +77,18 @@ def write_composites(
     unlabelled: int = IGNORE_INDEX,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes an image-and-mask folder; a composite's group is its background's.
+    """Writes an image-and-mask folder; the group of a composite is that of its background.
 
     Args:
-        backgrounds: Frames to clone into, taken in turn.
-        foregrounds: What to clone.
-        out: Folder to make; whole or absent.
-        table: The class table that backgrounds and foregrounds share.
+        backgrounds: Frames to clone into, used in turn.
+        foregrounds: The instruments to clone.
+        out: Folder to make; it is written completely or not at all.
+        table: The class table of backgrounds and foregrounds.
         count: Number of composites.
-        config: How instruments are placed; every frame gets one at least.
-        seed: Equal seeds give equal pictures.
-        unlabelled: Label of backgrounds without mask: 255 (not known), 0 (no instrument on them).
-        progress: Called with frames done and frames there are.
+        config: Where and how instruments are placed; every frame gets at least one.
+        seed: Equal seeds give equal images.
+        unlabelled: Label of backgrounds without mask: 255 (ignored) or 0 (background).
+        progress: Called with the number of frames done and the total.
 
     Raises:
         OutputExistsError: ``out`` exists.
@@ -101,8 +97,8 @@ def write_composites(
     """
     if not len(backgrounds) or not foregrounds:
         raise DataError(
-            f"{len(backgrounds)} backgrounds and {len(foregrounds)} instruments: nothing to clone",
-            remedy="name a set of frames and a source of instruments",
+            f"there are {len(backgrounds)} backgrounds and {len(foregrounds)} instruments",
+            remedy="pass a set with frames and a source with instruments",
         )
     check_output(out)
     composite = Composite(
@@ -113,7 +109,7 @@ def write_composites(
             item = backgrounds.items[index % len(backgrounds)]
             draw = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)
             sample = composite(backgrounds.read(item), int(draw[0]))
-            assert sample.mask is not None  # paste labels every background
+            assert sample.mask is not None  # paste gives every background a mask
             name = f"{item.group.replace('/', '-') or 'none'}__{index:06d}.png"
             write_picture(folder / "images" / name, sample.image)
             write_picture(folder / "masks" / name, sample.mask)
@@ -124,14 +120,12 @@ def write_composites(
         (folder / "dataset.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
 
 
-def _from_screen(picture: Path, class_id: int) -> Foreground:
-    beside = [picture.with_name(f"{picture.stem}_seg{suffix}") for suffix in IMAGE_SUFFIXES]
+def _from_screen(image: Path, class_id: int) -> Foreground:
+    beside = [image.with_name(f"{image.stem}_seg{suffix}") for suffix in IMAGE_SUFFIXES]
     mask = next((read_raw_mask(path).values for path in beside if path.is_file()), None)
     if mask is not None and mask.ndim == 3:
         mask = mask.max(axis=2)
-    return foreground_from_chroma(
-        read_image(picture), class_id=class_id, name=str(picture), mask=mask
-    )
+    return foreground_from_chroma(read_image(image), class_id=class_id, name=str(image), mask=mask)
 
 
 def _class_id(table: ClassTable, name: str, source: Path) -> int:
@@ -140,9 +134,9 @@ def _class_id(table: ClassTable, name: str, source: Path) -> int:
     if name in table.names and name != table[0].name:
         return table[name].id
     raise ConfigError(
-        f"{source} says not which class its instrument is of"
+        f"{source} does not name the class of its instruments"
         if not name
-        else f"{name!r} is no class to paste",
+        else f"{name!r} is not a class of instruments",
         remedy=f"pass --class with one of {', '.join(table.names[1:])}",
     )
 
@@ -153,7 +147,7 @@ def _by_name(
     missing = [row.name for row in mine if row.instrument and row.name not in wanted.names]
     if missing:
         raise DataError(
-            f"{source} has instruments that the backgrounds' class table lacks: "
+            f"the class table of the backgrounds lacks instruments of {source}: "
             f"{', '.join(missing)}",
             remedy=f"add them to the table, which has {', '.join(wanted.names)}",
         )

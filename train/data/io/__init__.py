@@ -1,1 +1,1 @@
-"""Reading and writing pictures, masks and video."""
+"""Reads masks, archives and videos."""

@@ -1,4 +1,4 @@
-"""Reads raw masks: palettes, small bit depths and alpha kept as the file has them.
+"""Reads raw masks, with palette indices, small bit depths and alpha as in the file.
 
 mask = read_raw_mask(Path("mask.png"))   # [H, W] uint8
 """
@@ -26,12 +26,12 @@ _GREY, _PALETTE = 0, 3  # colour types of the PNG header
 
 @dataclass(frozen=True, kw_only=True)
 class RawMask:
-    """A mask as its file holds it.
+    """A mask as stored in its file.
 
     Attributes:
         values: ``[H, W]`` uint8 grey values or palette indices, ``[H, W, 3]`` RGB or
             ``[H, W, 4]`` RGBA.
-        palette: ``[N, 3]`` uint8 colours of a palette picture's indices; ``None`` for others.
+        palette: ``[N, 3]`` uint8 colours of a palette image's indices; ``None`` for others.
     """
 
     values: NDArray[np.uint8]
@@ -39,13 +39,13 @@ class RawMask:
 
 
 def read_raw_mask(path: Path) -> RawMask:
-    """Reads a mask without interpreting it; the channels come in the order RGB(A).
+    """Reads a mask without interpreting it; the channels are in the order RGB(A).
 
-    Palette pictures keep their indices, and pictures of 1, 2 or 4 bits their small numbers:
-    OpenCV would spread both over 0..255.
+    Palette images give their indices, and images of 1, 2 or 4 bits their original values; OpenCV
+    would scale them to 0..255.
 
     Raises:
-        DataError: The file is missing, truncated, no picture, or holds values above 255.
+        DataError: The file is missing, truncated, no image, or holds values above 255.
     """
     data = read_bytes(path)
     check_whole(data, source=str(path))
@@ -56,8 +56,8 @@ def read_raw_mask(path: Path) -> RawMask:
         top = int(decoded.max())
         if top > 255:
             raise DataError(
-                f"{path} holds values up to {top}; a mask's values must fit 0..255",
-                remedy="save the mask with 8 bits a pixel",
+                f"{path} has values up to {top}, expected 0 to 255",
+                remedy="save the mask with 8 bits per pixel",
             )
         decoded = decoded.astype(np.uint8)
     if data[:8] == PNG_SIGNATURE and data[25] == _GREY and data[24] < 8:

@@ -1,4 +1,4 @@
-"""From a mask as its file holds it to class ids, refusing what no class explains.
+"""Converts raw masks to class ids; values that belong to no class are an error.
 
 ids = ids_from_table(read_raw_mask(path), table, path=path)   # [H, W] uint8, 255 = ignored
 """
@@ -22,12 +22,12 @@ Colour = tuple[int, int, int]
 def ids_from_table(raw: RawMask, table: ClassTable, *, path: Path) -> NDArray[np.uint8]:
     """Reads a mask by its class table: grey values are ids, colours are the table's colours.
 
-    A palette picture is read by colour where the colours in use are all the table's, else by
-    index. An opaque alpha channel is dropped.
+    A palette image is read by colour if the table has all colours in use, otherwise by index. An
+    opaque alpha channel is dropped.
 
     Raises:
-        DataError: A value or colour belongs to no class (with the pixels of each), or a part of
-            the mask is transparent.
+        DataError: A value or colour belongs to no class (the text has the pixels of each), or a
+            part of the mask is transparent.
     """
     if raw.palette is not None:
         used = np.unique(raw.values)
@@ -49,7 +49,7 @@ def ids_from_table(raw: RawMask, table: ClassTable, *, path: Path) -> NDArray[np
 
 
 def identity(table: ClassTable) -> dict[int, int]:
-    """The map of mask values for masks that hold class ids, 255 being ignored."""
+    """The map of mask values for masks that hold class ids; 255 is ignored."""
     return {**{row.id: row.id for row in table}, IGNORE_INDEX: IGNORE_INDEX}
 
 
@@ -70,7 +70,7 @@ def ids_from_values(
     known = np.zeros(256, np.uint8)
     for value, class_id in codes.items():
         lut[value], known[value] = class_id, 1
-    # OpenCV's look-up takes a tenth of NumPy's time; counting is for the message alone.
+    # OpenCV's table look-up is much faster than NumPy's; only the message needs counts.
     if not cv2.LUT(values, known).all():
         counts = np.bincount(values.ravel(), minlength=256)
         unknown = np.flatnonzero((counts > 0) & (known == 0))
@@ -112,7 +112,7 @@ def opaque(values: NDArray[np.uint8], *, path: Path) -> NDArray[np.uint8]:
     """Drops an alpha channel that is 255 everywhere.
 
     Raises:
-        DataError: A part of the mask is transparent: what lies beneath it is not to be known.
+        DataError: A part of the mask is transparent, so its value is not known.
     """
     if values.ndim == 2 or values.shape[2] == 3:
         return values
@@ -126,7 +126,7 @@ def opaque(values: NDArray[np.uint8], *, path: Path) -> NDArray[np.uint8]:
 
 
 def as_single_channel(values: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """The grey values of an RGB picture whose channels are all equal; ``None`` for another."""
+    """The grey values of an RGB image whose channels are all equal; ``None`` for another."""
     if values.ndim == 2:
         return values
     first = values[..., 0]
@@ -136,10 +136,10 @@ def as_single_channel(values: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 
 
 def grey(raw: RawMask, *, path: Path) -> NDArray[np.uint8]:
-    """Grey values ``[H, W]`` of a mask that should be grey: equal channels are joined.
+    """Grey values ``[H, W]`` of a mask that should be grey; equal channels are joined.
 
     Raises:
-        DataError: It is coloured, or transparent in places.
+        DataError: It is coloured or partly transparent.
     """
     single = as_single_channel(opaque(raw.values, path=path))
     if single is None:
@@ -152,7 +152,7 @@ def grey(raw: RawMask, *, path: Path) -> NDArray[np.uint8]:
 def check_size(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], *, image_path: Path, mask_path: Path
 ) -> None:
-    """Refuses a mask of another size than its image.
+    """Raises an error for a mask whose size is not that of its image.
 
     Raises:
         DataError: The sizes differ.
@@ -169,7 +169,7 @@ def check_size(
 def _unknown(path: Path, what: str, listed: list[str], expected: str) -> DataError:
     shown = ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
     return DataError(
-        f"{path} holds {what} that no class has: {shown}; expected {expected}",
+        f"{path} has {what} that no class has: {shown}; expected {expected}",
         remedy="add the classes to the class table, or map the values in dataset.toml",
     )
 

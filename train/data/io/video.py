@@ -1,7 +1,7 @@
-"""Frames of videos, by number and one after another.
+"""Frames of videos, by number or in order.
 
-for number, seconds, frame in iterate(Path("op.mp4")): ...
-frame = frame_at(Path("op.mp4"), 250)   # [H, W, 3] uint8 RGB
+for number, seconds, frame in iterate_frames(Path("op.mp4")): ...
+frame = read_frame(Path("op.mp4"), 250)   # [H, W, 3] uint8 RGB
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from trocar.contract.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a video's header says.
+    """What the header of a video says.
 
     Attributes:
-        frames: Number of frames; counted from duration and rate where the header has none.
+        frames: Number of frames; computed from duration and rate if the header has none.
         rate: Frames per second.
         size: Height and width in pixels.
     """
@@ -41,7 +41,7 @@ def video_info(path: Path) -> VideoInfo:
     """Reads a video's header.
 
     Raises:
-        DataError: It cannot be opened, or has no picture track.
+        DataError: It cannot be opened, or has no video track.
     """
     with _open(path) as container:
         stream = container.streams.video[0]
@@ -52,16 +52,16 @@ def video_info(path: Path) -> VideoInfo:
         return VideoInfo(frames=frames, rate=rate, size=(int(stream.height), int(stream.width)))
 
 
-def iterate(path: Path, *, every: int = 1) -> Iterator[tuple[int, float, NDArray[np.uint8]]]:
+def iterate_frames(path: Path, *, every: int = 1) -> Iterator[tuple[int, float, NDArray[np.uint8]]]:
     """Decodes a video in order: number, time in seconds, and frame ``[H, W, 3]`` uint8 RGB.
 
     Args:
         path: The video.
-        every: Only frames whose number is a multiple of it are converted and given.
+        every: Only frames whose number is a multiple of it are converted and yielded.
 
     Raises:
-        DataError: It cannot be opened, has no picture track, or breaks off; the frames before
-            the break have been given by then.
+        DataError: It cannot be opened, has no video track, or is truncated; the frames before
+            the break have been yielded by then.
     """
     number = 0
     with _open(path) as container:
@@ -73,18 +73,18 @@ def iterate(path: Path, *, every: int = 1) -> Iterator[tuple[int, float, NDArray
                 number += 1
         except FFmpegError as error:
             raise DataError(
-                f"{path} breaks off after frame {number}: {error}",
-                remedy="copy the video again, or cut it before that frame",
+                f"{path} is truncated or damaged after frame {number}: {error}",
+                remedy="copy the video again, or trim it before that frame",
             ) from error
     if not number:
-        raise DataError(f"{path} holds no frame", remedy="copy the video again")
+        raise DataError(f"{path} has no frames", remedy="copy the video again")
 
 
-def frame_at(path: Path, number: int) -> NDArray[np.uint8]:
-    """One frame by its number, ``[H, W, 3]`` uint8 RGB; quick when numbers rise.
+def read_frame(path: Path, number: int) -> NDArray[np.uint8]:
+    """One frame by its number, ``[H, W, 3]`` uint8 RGB; fast for rising numbers.
 
-    Each thread keeps a few videos open and decodes on from where it is. For training in random
-    order, write the frames out first (``trocar data import``).
+    Each thread has a few open videos and continues decoding from the last frame. For training in
+    random order, write the frames to files first (``trocar data import``).
 
     Raises:
         DataError: The video cannot be read, or has no such frame.
@@ -99,7 +99,7 @@ class _Cursor:
 
     def restart(self) -> None:
         self.number = -1
-        self.frames = iterate(self.path)
+        self.frames = iterate_frames(self.path)
         self.last: NDArray[np.uint8] | None = None
 
     def frame(self, number: int) -> NDArray[np.uint8]:
@@ -109,8 +109,8 @@ class _Cursor:
             found = next(self.frames, None)
             if found is None:
                 raise DataError(
-                    f"{self.path} has {self.number + 1} frames, number {number} was asked for",
-                    remedy="copy the video again; its labels name later frames",
+                    f"{self.path} has {self.number + 1} frames, got frame number {number}",
+                    remedy="copy the video again: its labels name later frames",
                 )
             self.number, _, self.last = found
         return self.last
@@ -118,7 +118,7 @@ class _Cursor:
 
 @functools.lru_cache(maxsize=16)
 def _cursor(path: Path, _process: int, _thread: int) -> _Cursor:
-    # A decoder belongs to one thread, and a forked process must not share its parent's file.
+    # Each thread needs its own decoder, and a forked process must not share its parent's file.
     return _Cursor(path)
 
 
@@ -136,5 +136,5 @@ def _open(path: Path) -> Any:
         ) from error
     if not container.streams.video:
         container.close()
-        raise DataError(f"{path} has no picture track", remedy="name a video, not a sound file")
+        raise DataError(f"{path} has no video track", remedy="pass a video, not a sound file")
     return container

@@ -2,11 +2,14 @@
 
     stream = Stream(StreamSpec(frames=train, augment=Augment(AugmentConfig(), (256, 320)),
                                batch_size=8), seed=1)
-    for batch in stream.batches(first=120, last=200, workers=2): ...
+    for batch in stream.batches(start=120, stop=200, workers=2): ...
 
-A batch depends on the seed and the step alone, so a run that resumes at step 120 sees what it would
-have seen, whatever the number of workers; and ranks of a distributed run take slices of the same
-global batch, so that two processes see what one would.
+A batch depends only on the seed and the step. So a run that resumes at step 120 gets the batches
+that it would have got without the interruption, with any number of workers. The processes of a
+distributed run take slices of the same global batch.
+
+A *sample index* counts the samples of a whole run: with batch size 8, step 2 has the sample indices
+16 to 23. It decides the frame and, with the seed of the run, the seed of the augmentation.
 """
 
 from __future__ import annotations
@@ -25,12 +28,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.train.data.loader.frame_cache import FrameCache, cached
-from trocar.train.data.loader.shared_memory import PREFETCH, SLOTS, Ring, pack, room, start_worker
+from trocar.train.data.loader.shared_memory import (
+    PREFETCH,
+    SLOTS,
+    SharedMemoryRing,
+    allocate,
+    start_worker,
+    to_shared,
+)
 from trocar.train.data.sample import FrameSet, Sample
 from trocar.train.data.transforms import Augment
 
-Before = Callable[[Sample, int], Sample]
-"""A change of the decoded frame before augmentation, with the draw's seed, e.g. compositing."""
+PreAugment = Callable[[Sample, int], Sample]
+"""A change of the decoded frame before augmentation, with the sample's seed, e.g. compositing."""
 
 
 class Batch(TypedDict, total=False):
@@ -40,7 +50,7 @@ class Batch(TypedDict, total=False):
         image: ``[B, 3, h, w]`` float32, 0..255 RGB.
         mask: ``[B, h, w]`` int64 class ids, 255 = ignored; only of labelled streams.
         name: Names of the frames.
-        index: ``[B]`` int64, positions in the set.
+        index: ``[B]`` int64, indices of the frames in their set.
     """
 
     image: Tensor
@@ -56,27 +66,27 @@ class StreamSpec:
     Attributes:
         frames: The set to draw from.
         augment: Resizing and augmentation.
-        batch_size: Frames a step over all ranks together.
-        labelled: Whether masks are delivered.
-        before: A change of the decoded frame before augmentation; ``None`` for none.
-        cache_mb: Memory for decoded frames in MB; 0 keeps none.
+        batch_size: Frames of one step, of all processes together.
+        labelled: Whether batches have masks.
+        pre_augment: A change of the decoded frame before augmentation; ``None`` for none.
+        cache_mb: Memory for decoded frames in MB; 0 disables the cache.
     """
 
     frames: FrameSet
     augment: Augment
     batch_size: int
     labelled: bool = True
-    before: Before | None = None
+    pre_augment: PreAugment | None = None
     cache_mb: int = 0
 
 
 class Stream:
-    """A step-indexed stream; see the module.
+    """A stream whose batches are known by their step; see the module.
 
     Args:
         spec: What it is made of.
-        seed: The run's seed.
-        name: Streams of one run that bear different names draw differently.
+        seed: Seed of the run.
+        name: Streams of one run with different names give different samples.
         rank: This process among ``world``.
         world: Number of processes; must divide the batch size.
 
@@ -95,74 +105,74 @@ class Stream:
         self.cache = (
             FrameCache(len(spec.frames), megabytes=spec.cache_mb) if spec.cache_mb else None
         )
-        self.dataset = DrawDataset(self)
+        self.dataset = SampleDataset(self)
 
     def __len__(self) -> int:
-        """Steps an epoch: the last, incomplete batch counts as one."""
+        """Steps of an epoch; an incomplete last batch counts as one."""
         return -(-len(self.spec.frames) // self.spec.batch_size)
 
     @property
     def batch_bytes(self) -> int:
-        """Bytes of this rank's part of a batch."""
+        """Bytes of this process's part of a batch."""
         return self.spec.batch_size // self.world * frame_bytes(self.spec.augment.size)
 
-    def draws(self, step: int) -> list[int]:
-        """Numbers of this rank's draws at a step, counted over the whole run."""
+    def sample_indices(self, step: int) -> list[int]:
+        """Sample indices of this process's part of a step."""
         share = self.spec.batch_size // self.world
-        first = step * self.spec.batch_size + self.rank * share
-        return list(range(first, first + share))
+        start = step * self.spec.batch_size + self.rank * share
+        return list(range(start, start + share))
 
-    def position(self, draw: int) -> int:
-        """The frame of a draw: every frame comes once before any comes again."""
-        epoch, place = divmod(draw, len(self.spec.frames))
-        return int(_order(self.seed, epoch, len(self.spec.frames))[place])
+    def frame_index(self, sample_index: int) -> int:
+        """The frame of a sample: in an epoch, every frame comes exactly once."""
+        epoch, position = divmod(sample_index, len(self.spec.frames))
+        return int(_order(self.seed, epoch, len(self.spec.frames))[position])
 
-    def draw_seed(self, draw: int) -> int:
-        """The seed of a draw's augmentation, from the run's seed, the draw and the frame."""
-        words = (*self.seed, draw, self.position(draw))
+    def sample_seed(self, sample_index: int) -> int:
+        """The seed of a sample's augmentation."""
+        words = (*self.seed, sample_index, self.frame_index(sample_index))
         return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
 
     def batch(self, step: int) -> Batch:
-        """This rank's part of one step's batch, read in this process."""
-        return read_batch(self.dataset, self.draws(step))
+        """This process's part of the batch of a step, read in this process."""
+        return read_batch(self.dataset, self.sample_indices(step))
 
     def batches(
-        self, *, first: int = 0, last: int, workers: int = 0, pin_memory: bool = False
+        self, *, start: int = 0, stop: int, workers: int = 0, pin_memory: bool = False
     ) -> Iterator[Batch]:
-        """Batches of steps ``first`` (included) to ``last`` (not included)."""
-        steps = [self.draws(step) for step in range(first, last)]
-        return iter(loader(self.dataset, steps, workers=workers, pin_memory=pin_memory))
+        """Batches of the steps ``start`` (included) to ``stop`` (not included)."""
+        steps = [self.sample_indices(step) for step in range(start, stop)]
+        return iter(data_loader(self.dataset, steps, workers=workers, pin_memory=pin_memory))
 
 
 Out = tuple[Tensor, Tensor]
-"""Where a frame's image and mask go: a place in each tensor of its batch."""
+"""The slices of a batch's image and mask tensors that one frame is written into."""
 
 
-class DrawDataset(Dataset[Batch]):
-    """Draws by number: what a worker process reads."""
+class SampleDataset(Dataset[Batch]):
+    """Samples by sample index: what a worker process reads."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.augment = stream.spec.augment
         self.read = cached(stream.spec.frames, stream.cache)
 
-    def __getitems__(self, draws: Sequence[int]) -> Batch:
-        return read_batch(self, draws)
+    def __getitems__(self, sample_indices: Sequence[int]) -> Batch:
+        return read_batch(self, sample_indices)
 
-    def read_into(self, draw: int, out: Out) -> tuple[Tensor, Tensor | None, str, int]:
-        """Image, mask, name and position of one draw."""
-        spec, position = self.stream.spec, self.stream.position(draw)
-        seed = self.stream.draw_seed(draw)
-        sample = self.read(position)
-        if spec.before is not None:
-            sample = spec.before(sample, seed)
+    def read_into(self, sample_index: int, out: Out) -> tuple[Tensor, Tensor | None, str, int]:
+        """Image, mask, name and frame index of one sample."""
+        spec, index = self.stream.spec, self.stream.frame_index(sample_index)
+        seed = self.stream.sample_seed(sample_index)
+        sample = self.read(index)
+        if spec.pre_augment is not None:
+            sample = spec.pre_augment(sample, seed)
         mask = sample.mask if spec.labelled else None
         image, labels = spec.augment(sample.image, mask, seed, out=out)
-        return image, labels, sample.name, position
+        return image, labels, sample.name, index
 
 
 class FrameDataset(Dataset[Batch]):
-    """A set's frames in order, resized and not augmented: for validation."""
+    """The frames of a set in order, resized and not augmented: for validation."""
 
     def __init__(self, frames: FrameSet, augment: Augment, cache: FrameCache | None = None) -> None:
         self.frames, self.augment = frames, augment
@@ -171,18 +181,18 @@ class FrameDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitems__(self, positions: Sequence[int]) -> Batch:
-        return read_batch(self, positions)
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        return read_batch(self, indices)
 
-    def read_into(self, position: int, out: Out) -> tuple[Tensor, Tensor | None, str, int]:
-        """Image, mask, name and position of one frame."""
-        sample = self.read(position)
+    def read_into(self, index: int, out: Out) -> tuple[Tensor, Tensor | None, str, int]:
+        """Image, mask, name and index of one frame."""
+        sample = self.read(index)
         image, labels = self.augment(sample.image, sample.mask, 0, out=out)
-        return image, labels, sample.name, position
+        return image, labels, sample.name, index
 
 
-def loader(
-    dataset: DrawDataset | FrameDataset,
+def data_loader(
+    dataset: SampleDataset | FrameDataset,
     batches: Sequence[list[int]],
     *,
     workers: int = 0,
@@ -195,36 +205,36 @@ def loader(
     ring = None
     if workers and len(batches):
         size = max(map(len, batches)) * frame_bytes(dataset.augment.size)
-        ring = Ring(workers=workers, slots=SLOTS, size=size)
+        ring = SharedMemoryRing(workers=workers, slots=SLOTS, size=size)
     return DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=pack,
+        collate_fn=to_shared,
         pin_memory=pin_memory,
         worker_init_fn=functools.partial(start_worker, ring=ring) if workers else None,
         multiprocessing_context="fork" if workers else None,
         prefetch_factor=PREFETCH if workers else None,
-        # Without one of its own, each loader would draw from the global generator.
+        # Without a generator of its own, each loader would draw from the global one.
         generator=torch.Generator(),
     )
 
 
 def frame_bytes(size: tuple[int, int]) -> int:
-    """Bytes of one frame of a batch, image float32 and mask int64."""
+    """Bytes of one frame of a batch: image float32 and mask int64."""
     return size[0] * size[1] * (3 * 4 + 8)
 
 
-def read_batch(dataset: DrawDataset | FrameDataset, numbers: Sequence[int]) -> Batch:
-    """Reads frames straight into the tensors of their batch; it has masks where all frames do."""
+def read_batch(dataset: SampleDataset | FrameDataset, indices: Sequence[int]) -> Batch:
+    """Reads frames straight into the tensors of their batch; it has masks if all frames do."""
     size = dataset.augment.size
-    images = room((len(numbers), 3, *size), torch.float32)
-    masks = room((len(numbers), *size), torch.int64)  # costs nothing where no mask is written
-    read = [dataset.read_into(number, (images[i], masks[i])) for i, number in enumerate(numbers)]
+    images = allocate((len(indices), 3, *size), torch.float32)
+    masks = allocate((len(indices), *size), torch.int64)  # costs nothing if no mask is written
+    read = [dataset.read_into(index, (images[i], masks[i])) for i, index in enumerate(indices)]
     batch = Batch(
         image=images,
         name=[name for _, _, name, _ in read],
-        index=torch.tensor([position for _, _, _, position in read], dtype=torch.int64),
+        index=torch.tensor([frame_index for _, _, _, frame_index in read], dtype=torch.int64),
     )
     if all(mask is not None for _, mask, _, _ in read):
         batch["mask"] = masks
@@ -239,14 +249,15 @@ def _order(seed: tuple[int, int], epoch: int, count: int) -> NDArray[np.int64]:
 def _check(spec: StreamSpec, rank: int, world: int) -> None:
     if not len(spec.frames):
         raise DataError(
-            f"{spec.frames.name} at {spec.frames.root} has no frames to draw from",
-            remedy="name a set or split that has some",
+            f"{spec.frames.name} in {spec.frames.root} has no frames to draw from",
+            remedy="name a set or split that has frames",
         )
-    bare = [item for item in spec.frames.items if not item.labelled]
-    if spec.labelled and bare:
+    unmasked = [item for item in spec.frames.items if not item.labelled]
+    if spec.labelled and unmasked:
         raise DataError(
-            f"{len(bare)} frames of {spec.frames.root} have no mask, the first is {bare[0].image}",
-            remedy="give them masks, or pass them as --unlabelled",
+            f"{len(unmasked)} frames of {spec.frames.root} have no mask, the first is "
+            f"{unmasked[0].image}",
+            remedy="add their masks, or pass the frames as --unlabelled",
         )
     if spec.batch_size < 1 or spec.batch_size % world or not 0 <= rank < world:
         raise ArgumentError(

@@ -1,9 +1,10 @@
-"""A cache of decoded frames that all loader workers share, bounded in memory.
+"""A cache of decoded frames of bounded size, shared by all loader workers.
 
 cache = FrameCache(len(frames), megabytes=2048); read = cached(frames, cache)
 
-It fills once and then keeps what it has. Frames come in a new random order each epoch, and under
-that order throwing out the oldest frame would throw out nearly every frame before its next use.
+Frames are added until the cache is full and are never removed. Each epoch has a new random order:
+if the oldest frame made room for the newest, nearly every frame would be removed before its next
+use.
 """
 
 from __future__ import annotations
@@ -23,20 +24,21 @@ _FIELDS = 5  # state, offset, height, width, whether there is a mask
 
 
 class FrameCache:
-    """Decoded frames in anonymous shared memory; a forked worker sees what another put there.
+    """Decoded frames in anonymous shared memory; a forked worker reads what another one stored.
 
     Args:
         count: Number of frames of the set.
-        megabytes: Bound of the memory; it is taken from the system only as it fills.
+        megabytes: Upper limit of the memory. The system provides memory only as it is filled.
 
     Raises:
-        ArgumentError: A bound below 0.
+        ArgumentError: A limit below 0.
     """
 
     def __init__(self, count: int, *, megabytes: int) -> None:
         if megabytes < 0:
             raise ArgumentError(
-                f"a cache of {megabytes} MB was asked for", remedy="give 0 (none) or more"
+                f"the cache size is {megabytes} MB, expected 0 or more",
+                remedy="pass 0 to disable the cache",
             )
         self.capacity = megabytes << 20
         self._arena = mmap.mmap(-1, max(self.capacity, 1))
@@ -54,30 +56,30 @@ class FrameCache:
     def __len__(self) -> int:
         return int((self._rows[:, 0] == _FULL).sum())
 
-    def get(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
-        """Image and mask at a position, as read-only views; ``None`` where nothing is kept."""
-        state, offset, height, width, masked = (int(v) for v in self._rows[position])
+    def get(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
+        """Image and mask of a frame, as read-only views; ``None`` where it is not cached."""
+        state, offset, height, width, masked = (int(v) for v in self._rows[index])
         if state != _FULL:
             return None
         image = self._view(offset, (height, width, 3))
         mask = self._view(offset + image.size, (height, width)) if masked else None
         return image, mask
 
-    def put(self, position: int, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> bool:
-        """Keeps a frame if there is room; says whether it did."""
+    def put(self, index: int, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> bool:
+        """Stores a frame if there is space left; returns whether it did."""
         size = image.size + (0 if mask is None else mask.size)
         with self._lock:
             offset = self.used
-            if self._rows[position, 0] == _FULL or offset + size > self.capacity:
+            if self._rows[index, 0] == _FULL or offset + size > self.capacity:
                 return False
             self._index[-1] = offset + size
-        room = np.frombuffer(self._arena, np.uint8, size, offset)
-        room[: image.size] = image.reshape(-1)
+        stored = np.frombuffer(self._arena, np.uint8, size, offset)
+        stored[: image.size] = image.reshape(-1)
         if mask is not None:
-            room[image.size :] = mask.reshape(-1)
+            stored[image.size :] = mask.reshape(-1)
         height, width = image.shape[:2]
-        self._rows[position, 1:] = (offset, height, width, mask is not None)
-        self._rows[position, 0] = _FULL  # last: a reader never sees a half-written frame
+        self._rows[index, 1:] = (offset, height, width, mask is not None)
+        self._rows[index, 0] = _FULL  # last, so that no reader gets an incomplete frame
         return True
 
     def _view(self, offset: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -87,16 +89,16 @@ class FrameCache:
 
 
 def cached(frames: FrameSet, cache: FrameCache | None) -> Callable[[int], Sample]:
-    """A reader of a set's frames by position that looks into the cache first."""
+    """A function that reads a frame by its index, from the cache where possible."""
 
-    def read(position: int) -> Sample:
-        item = frames.items[position]
-        kept = None if cache is None else cache.get(position)
-        if kept is not None:
-            return Sample(name=item.name, image=kept[0], mask=kept[1])
+    def read(index: int) -> Sample:
+        item = frames.items[index]
+        hit = None if cache is None else cache.get(index)
+        if hit is not None:
+            return Sample(name=item.name, image=hit[0], mask=hit[1])
         sample = frames.read(item)
         if cache is not None:
-            cache.put(position, sample.image, sample.mask)
+            cache.put(index, sample.image, sample.mask)
         return sample
 
     return read

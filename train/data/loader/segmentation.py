@@ -35,7 +35,7 @@ def frames_stream(
         augment=Augment(augment or AUGMENTATIONS[data.augmentation], size),
         batch_size=data.batch_size,
         labelled=labelled,
-        before=data.pre_augment if labelled else None,
+        pre_augment=data.pre_augment if labelled else None,
         cache_mb=data.cache_mb,
     )
     return Stream(spec, seed=data.seed, name=name, rank=data.rank, world=data.world)

@@ -1,4 +1,4 @@
-"""Brings batches to the loop, step by step, read ahead by worker processes where asked.
+"""Gives the training loop the batches of each step; worker processes can read ahead.
 
 for batch in feed({"labelled": stream}, range(10, 20)): ...
 """
@@ -11,7 +11,13 @@ from collections.abc import Iterator, Mapping
 
 from torch.utils.data import DataLoader, Dataset
 
-from trocar.train.data.loader.shared_memory import PREFETCH, SLOTS, Ring, pack, start_worker
+from trocar.train.data.loader.shared_memory import (
+    PREFETCH,
+    SLOTS,
+    SharedMemoryRing,
+    start_worker,
+    to_shared,
+)
 from trocar.train.methods.protocol import Batch, BatchSource
 
 Batches = Mapping[str, Batch]
@@ -34,19 +40,20 @@ def feed(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[Batches]:
-    """Batches of the given steps in order; the same whatever the number of workers.
+    """Batches of the given steps in order; they do not depend on the number of workers.
 
     Args:
         streams: Sources by name.
-        steps: Steps to deliver.
-        workers: Processes that read ahead, forked so that they share caches; 0 reads here.
+        steps: The steps.
+        workers: Processes that read ahead, forked so that they share caches; 0: this process
+            reads.
         pin_memory: For faster copies to a GPU.
     """
     ring = None
-    # What a source does not know the size of goes the usual way.
+    # Batches of unknown size are passed as torch does it.
     size = sum(getattr(source, "batch_bytes", 0) for source in streams.values())
     if workers and size:
-        ring = Ring(workers=workers, slots=SLOTS, size=size)
+        ring = SharedMemoryRing(workers=workers, slots=SLOTS, size=size)
     return iter(
         DataLoader(
             _Steps(streams),
@@ -57,14 +64,14 @@ def feed(
             prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=functools.partial(_start_worker, ring=ring) if workers else None,
             multiprocessing_context="fork" if workers else None,
-            collate_fn=pack,
+            collate_fn=to_shared,
         )
     )
 
 
-def _start_worker(worker: int, *, ring: Ring | None) -> None:
-    # Ctrl-C reaches the whole process group; the training process decides when to stop, and it
-    # ends its workers by SIGTERM, whose handler they have inherited.
+def _start_worker(worker: int, *, ring: SharedMemoryRing | None) -> None:
+    # Ctrl-C reaches all processes of the group, and only the training process may react to it. It
+    # ends its workers by SIGTERM, for which they must not keep the handler that they inherit.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     start_worker(worker, ring)

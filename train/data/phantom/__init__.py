@@ -1,4 +1,4 @@
-"""Phantom surgical scenes: made-up frames with exact ground truth, for use without any data set.
+"""Phantom surgical scenes: synthetic frames with exact ground truth.
 
 write_phantom(Path("phantom"), PhantomConfig(frames=100), video=True)
 """

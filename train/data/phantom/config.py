@@ -1,4 +1,4 @@
-"""What a phantom scene is asked for and what one frame of it holds.
+"""The configuration of phantom scenes, and one frame with its ground truth.
 
 PhantomConfig(frames=50, domain="robotic", difficulty=0.3)
 """
@@ -15,7 +15,7 @@ from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import ConfigError
 
 PHANTOM_DOMAINS: tuple[str, ...] = ("laparoscopy", "robotic")
-"""Looks of the scenes: tissue, illumination, instrument material and camera differ."""
+"""Appearances of the scenes: tissue, light, instrument material and camera differ."""
 
 # The order is part of the data format: ids must never change.
 INSTRUMENT_TYPES: tuple[str, ...] = (
@@ -28,7 +28,7 @@ INSTRUMENT_TYPES: tuple[str, ...] = (
 )
 PARTS: tuple[str, ...] = ("shaft", "wrist", "clasper")
 
-SMALLEST_SIDE = 64
+MIN_SIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class PhantomConfig:
         domain: One of `PHANTOM_DOMAINS`.
         difficulty: 0 (clean) to 1 (hard): smoke, blood, blur, noise, glare, distracting tissue.
         clip_length: Frames of continuous motion before a new scene is drawn.
-        instruments: Least and greatest number of instruments in a scene, 1..3.
+        instruments: Smallest and largest number of instruments in a scene, 1..3.
         fps: Frames per second of scene time: 25 is video; lower values spread a clip in time.
 
     Raises:
@@ -62,8 +62,8 @@ class PhantomConfig:
         faults = []
         if self.frames < 1:
             faults.append(f"frames is {self.frames}, expected 1 or more")
-        if len(self.size) != 2 or min(self.size) < SMALLEST_SIDE:
-            faults.append(f"size is {self.size}, expected height and width of {SMALLEST_SIDE}+")
+        if len(self.size) != 2 or min(self.size) < MIN_SIDE:
+            faults.append(f"size is {self.size}, expected height and width of {MIN_SIDE}+")
         if self.seed < 0:
             faults.append(f"seed is {self.seed}, expected 0 or more")
         if self.domain not in PHANTOM_DOMAINS:
@@ -73,13 +73,13 @@ class PhantomConfig:
         if self.clip_length < 1:
             faults.append(f"clip_length is {self.clip_length}, expected 1 or more")
         if not 1 <= self.instruments[0] <= self.instruments[-1] <= 3:
-            faults.append(f"instruments is {self.instruments}, expected least and greatest in 1..3")
+            faults.append(f"instruments is {self.instruments}, expected smallest and largest, 1..3")
         if not (math.isfinite(self.fps) and self.fps > 0):
             faults.append(f"fps is {self.fps:g}, expected more than 0")
         if faults:
             raise ConfigError(
-                "phantom configuration is not usable: " + "; ".join(faults),
-                remedy="change the named values",
+                "the phantom configuration is wrong: " + "; ".join(faults),
+                remedy="correct the named values",
             )
 
 
@@ -90,8 +90,8 @@ class Tip:
     Attributes:
         instance: Value in the instance mask, 1..n.
         class_id: Value in the type mask.
-        points: ``(x, y)`` in pixels, pixel centres at whole numbers: one point a jaw (two when
-            there are two jaws, though they may coincide when shut); they may lie outside the frame.
+        points: ``(x, y)`` in pixels, with integer coordinates at pixel centres: one point for each
+            jaw; they can be outside the frame, and coincide for closed jaws.
         visible: Whether at least one point is in view and not hidden by another instrument.
     """
 
@@ -125,7 +125,7 @@ class PhantomFrame:
 
 
 def phantom_table() -> ClassTable:
-    """Background and the instrument types; ids are stable over releases."""
+    """Background and the instrument types; the ids never change."""
     rows = [ClassRow(id=0, name="background", colour=(0, 0, 0))]
     rows += [
         ClassRow(id=i, name=name, colour=default_colour(i), instrument=True, type=name)
@@ -137,7 +137,7 @@ def phantom_table() -> ClassTable:
 def parts_table() -> ClassTable:
     """Background, shaft, wrist and clasper (the working end, whether it opens or not).
 
-    The parts share one type, so that the runtime joins them to whole instruments.
+    All parts have the same type, so that the runtime joins them to instruments.
     """
     rows = [ClassRow(id=0, name="background", colour=(0, 0, 0))]
     rows += [

@@ -1,6 +1,6 @@
-"""The looks of the phantom domains: tissue palette, light, instrument material and camera.
+"""The appearance of the phantom domains: tissue colours, light, instruments and camera.
 
-LOOKS["robotic"].light
+DOMAINS["robotic"].light
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Organ:
-    """How one kind of tissue looks.
+    """The appearance of one kind of tissue.
 
     Attributes:
         colours: Two RGB colours, 0..255, mixed by noise.
-        kind: ``dome``, ``lobes``, ``tube`` or ``sheet``: its form.
+        kind: Its shape: ``dome``, ``lobes``, ``tube`` or ``sheet``.
         gloss: Wetness, 0..1.
         vessels: Density of vessels, 0..1.
-        near: Brightness for closeness to the light.
-        weight: How often it is drawn.
+        near: Brightness factor for its distance to the light.
+        weight: Relative frequency.
     """
 
     colours: tuple[Colour, Colour]
@@ -42,26 +42,26 @@ class Metal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """Everything that tells one domain from another; colours are RGB 0..255.
+class Domain:
+    """All properties of a domain; colours are RGB 0..255.
 
     Attributes:
-        wall: Two colours of what lies behind the organs.
-        organs: What may be drawn before it.
+        wall: Two colours of the wall behind the organs.
+        organs: Organs that can be in front of it.
         vessel: Colour of vessels.
         blood: Colour of blood.
         light: RGB factors of the lamp.
-        falloff: How fast the light fades towards the rim of the view.
+        falloff: Decrease of the light towards the border of the view.
         ambient: Light in folds, 0..1.
         shafts: Surfaces of shafts; each instrument draws one.
         wrist: Surface of the piece behind the jaws.
         jaw: Surface of the jaws.
         insert: Surface of a needle driver's grips.
         insulation: Surface of the sleeve behind a hook.
-        wrist_bend: Greatest bend of the wrist, radians; 0 for straight instruments.
+        wrist_bend: Largest bend of the wrist, radians; 0 for straight instruments.
         radius: Of a shaft, with the tissue one unit away.
         brightness: Mean of the red channel that the exposure control aims for.
-        circle: Least and greatest radius of the round view, against the frame's width.
+        circle: Smallest and largest radius of the round view, relative to the frame's width.
         contrast: 1 is linear.
         sharpen: Strength of the camera's edge enhancement.
         noise: Factor on the sensor's noise.
@@ -90,9 +90,9 @@ class Look:
     smoke: Colour
 
 
-LOOKS: dict[str, Look] = {
+DOMAINS: dict[str, Domain] = {
     # Human gall-bladder surgery: xenon light, dark cavity, yellow fat, black insulated shafts.
-    "laparoscopy": Look(
+    "laparoscopy": Domain(
         wall=((92, 44, 30), (50, 22, 20)),
         organs=(
             Organ(
@@ -162,7 +162,7 @@ LOOKS: dict[str, Look] = {
     ),
     # Porcine training model under a robot: cold LED light, pale pink bowel, white fat, wristed
     # pale shafts, a sharpening camera and a wider view.
-    "robotic": Look(
+    "robotic": Domain(
         wall=((116, 88, 94), (66, 54, 60)),
         organs=(
             Organ(

@@ -1,6 +1,6 @@
-"""Draws an instrument: its pieces from far to near, each shaded and entered in the ground truth.
+"""Renders an instrument: its parts from far to near, shaded, with their ground truth.
 
-layer = paint(rig, pose, look, around, size)
+layer = render_instrument(rig, pose, domain, environment, size)
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.anatomy import ANATOMY, Jaw
-from trocar.train.data.phantom.domains import Look, Metal
+from trocar.train.data.phantom.domains import Domain, Metal
+from trocar.train.data.phantom.instrument_shapes import INSTRUMENT_SHAPES, Jaw
 from trocar.train.data.phantom.noise import Field
 from trocar.train.data.phantom.pose import FOCAL, Pose, Rig, Vector, project
 from trocar.train.data.phantom.silhouette import Box, bounds, filled, jaw_outlines, lathe
-from trocar.train.data.phantom.surface import Spots, Surroundings, shade
+from trocar.train.data.phantom.surface import Environment, SurfacePoints, shade
 
 SHAFT, WRIST, CLASPER = 1, 2, 3
 NEAREST = 0.05
@@ -24,7 +24,7 @@ NEAREST = 0.05
 
 @dataclass
 class Layer:
-    """One painted instrument within its box of the frame.
+    """One rendered instrument within its box of the frame.
 
     Attributes:
         box: Left, top, right, bottom in pixels.
@@ -41,16 +41,18 @@ class Layer:
     outlines: list[Vector]
 
 
-def paint(
-    rig: Rig, pose: Pose, look: Look, around: Surroundings, size: tuple[int, int]
+def render_instrument(
+    rig: Rig, pose: Pose, domain: Domain, environment: Environment, size: tuple[int, int]
 ) -> Layer | None:
-    """Paints an instrument; ``None`` where none of it is in the frame."""
-    anatomy = ANATOMY[rig.kind]
-    end = anatomy.wrist[-1][0]
-    profile = tuple((along / end, radius) for along, radius in anatomy.wrist)
+    """Renders an instrument; ``None`` if no part of it is in the frame."""
+    instrument = INSTRUMENT_SHAPES[rig.kind]
+    end = instrument.wrist[-1][0]
+    profile = tuple((along / end, radius) for along, radius in instrument.wrist)
     shaft, across_shaft = lathe(pose.port, pose.joint, ((0, 1), (1, 1)), rig.radius, size)
     wrist, across_wrist = lathe(pose.joint, pose.hinge, profile, rig.radius, size)
-    jaws = [(jaw, *jaw_outlines(jaw, rig, pose, anatomy.opening, size)) for jaw in anatomy.jaws]
+    jaws = [
+        (jaw, *jaw_outlines(jaw, rig, pose, instrument.opening, size)) for jaw in instrument.jaws
+    ]
     faces = [face for _, polygons, _, _ in jaws for face in polygons[:2]]
     box = bounds(np.concatenate([shaft, wrist, *faces]), size)
     if box is None:
@@ -63,29 +65,40 @@ def paint(
         tips=np.concatenate([tip for _, _, _, tip in jaws]),
         outlines=[shaft, wrist, *faces],
     )
-    brush = _Brush(rig, look, around, size, layer)
+    renderer = _Renderer(rig, domain, environment, size, layer)
     for jaw, polygons, hole, _ in jaws[:-1]:
-        brush.jaw(jaw, polygons, hole, pose)
-    brush.rod(shaft, (pose.port, pose.joint), across_shaft, rig.shaft, SHAFT)
+        renderer.jaw(jaw, polygons, hole, pose)
+    renderer.rod(shaft, (pose.port, pose.joint), across_shaft, rig.shaft, SHAFT)
     jaw, polygons, hole, _ = jaws[-1]
-    brush.jaw(jaw, polygons, hole, pose)
-    metal = look.insulation if anatomy.wrist_material == "insulation" else look.wrist
-    brush.rod(wrist, (pose.joint, pose.hinge), across_wrist, metal, WRIST)
+    renderer.jaw(jaw, polygons, hole, pose)
+    metal = domain.insulation if instrument.wrist_material == "insulation" else domain.wrist
+    renderer.rod(wrist, (pose.joint, pose.hinge), across_wrist, metal, WRIST)
     return layer
 
 
-class _Brush:
+class _Renderer:
     """Fills silhouettes of one instrument with shaded material."""
 
     def __init__(
-        self, rig: Rig, look: Look, around: Surroundings, size: tuple[int, int], layer: Layer
+        self,
+        rig: Rig,
+        domain: Domain,
+        environment: Environment,
+        size: tuple[int, int],
+        layer: Layer,
     ) -> None:
-        self.rig, self.look, self.around, self.size, self.layer = rig, look, around, size, layer
+        self.rig, self.domain, self.environment, self.size, self.layer = (
+            rig,
+            domain,
+            environment,
+            size,
+            layer,
+        )
 
     def rod(
         self, polygon: Vector, ends: tuple[Vector, Vector], across: Vector, metal: Metal, part: int
     ) -> None:
-        """A turned piece: its normals follow from the distance to the axis."""
+        """A solid of revolution: its normals follow from the distance to the axis."""
         found = filled([polygon], None, self.size)
         if found is None:
             return
@@ -97,7 +110,7 @@ class _Brush:
         span = max(float(axis @ axis), 1.0)
         px, py = x - np.float32(first[0]), y - np.float32(first[1])
         t = (px * np.float32(axis[0]) + py * np.float32(axis[1])) * np.float32(1 / span)
-        # 1/z, and with it the picture's half width, is linear along the picture of the axis.
+        # 1/z, and with it the image's half width, is linear along the image of the axis.
         z0, z1 = max(float(ends[0][2]), NEAREST), max(float(ends[1][2]), NEAREST)
         inverse = np.maximum(np.float32(1 / z0) + np.float32(1 / z1 - 1 / z0) * t, 0.1)
         half = inverse * np.float32(FOCAL * self.size[1] * self.rig.radius)
@@ -108,11 +121,11 @@ class _Brush:
         length = float(np.linalg.norm(ends[1] - ends[0])) / self.rig.radius
         u = (1 - true) * np.float32(length)
         tone = self._marks(u) if part == SHAFT else _pin(u, v, self.rig.kind)
-        spots = Spots(x, y, v * nx, v * ny, np.sqrt(1 - v * v), depth, u, v, tone)
+        spots = SurfacePoints(x, y, v * nx, v * ny, np.sqrt(1 - v * v), depth, u, v, tone)
         self._lay(spots, metal, (ys, xs), cover, box, part)
 
     def jaw(self, jaw: Jaw, polygons: list[Vector], hole: list[Vector] | None, pose: Pose) -> None:
-        """A jaw: normals swell from its silhouette inwards, as on a polished casting."""
+        """A jaw: its surface is rounded from the silhouette inwards."""
         found = filled(polygons, hole, self.size)
         if found is None:
             return
@@ -120,7 +133,7 @@ class _Brush:
         ys, xs = np.nonzero(cover)
         radius = FOCAL * self.size[1] * self.rig.radius / max(float(pose.hinge[2]), 0.1)
         gx, gy = _swell(cover, max(radius * 0.34, 1.5))
-        # The plane of the jaw tips the whole surface.
+        # The plane of the jaw tilts the whole surface.
         face = np.cross(pose.along, pose.side)
         face = face if face[2] < 0 else -face
         nx = np.float32(0.5 * face[0]) - gx[ys, xs]
@@ -142,8 +155,8 @@ class _Brush:
             # Cross-hatched inserts.
             tone += 0.15 * np.sin((u + v) * 24) * np.sin((u - v) * 24)
         depth = np.full_like(u, float(pose.hinge[2]))
-        spots = Spots(x, y, nx * nz, ny * nz, nz, depth, -u, v, tone)
-        metal = self.look.insert if jaw.material == "insert" else self.look.jaw
+        spots = SurfacePoints(x, y, nx * nz, ny * nz, nz, depth, -u, v, tone)
+        metal = self.domain.insert if jaw.material == "insert" else self.domain.jaw
         self._lay(spots, metal, (ys, xs), cover, box, CLASPER)
 
     def _marks(self, u: Field) -> Field:
@@ -156,16 +169,21 @@ class _Brush:
 
     def _lay(
         self,
-        spots: Spots,
+        spots: SurfacePoints,
         metal: Metal,
         where: tuple[NDArray[np.intp], NDArray[np.intp]],
         cover: NDArray[np.uint8],
         box: Box,
         part: int,
     ) -> None:
-        """Shades the points and lays them over what the layer holds."""
+        """Shades the points and blends them into the layer."""
         colour = shade(
-            spots, metal, self.around, self.size, blood=self.look.blood, seed=self.rig.texture
+            spots,
+            metal,
+            self.environment,
+            self.size,
+            blood=self.domain.blood,
+            seed=self.rig.texture,
         )
         left, top, right, _ = self.layer.box
         place = (where[0] + (box[1] - top)) * (right - left) + (where[1] + (box[0] - left))
@@ -179,7 +197,7 @@ class _Brush:
 
 
 def _pin(u: Field, v: Field, kind: str) -> Field:
-    """The pin of the joint, where there is one."""
+    """Brightness of the pin of the joint, if there is one."""
     if kind in ("hook", "suction"):
         return np.ones_like(u)
     off = np.sqrt((u - 0.75) ** 2 + v * v)

@@ -1,6 +1,6 @@
-"""How instruments and the camera move: smooth, with bounded speed.
+"""Smooth motion of instruments and camera, with bounded speed.
 
-drift = Drift.drawn(rng, size=0.1, speed=0.1); drift(time)
+drift = Drift.random(rng, size=0.1, speed=0.1); drift(time)
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Drift:
     waves: tuple[tuple[float, float, float], ...]
 
     @classmethod
-    def drawn(
+    def random(
         cls, rng: np.random.Generator, *, middle: float = 0.0, size: float, speed: float
     ) -> Drift:
-        """Draws one that stays within ``size`` of the middle and below ``speed`` per second."""
+        """A random drift within ``size`` of the middle, slower than ``speed`` per second."""
         shares = rng.dirichlet((2.0, 2.0, 2.0)) * size
         waves = []
         for share in shares:
-            # A third of the speed each, so that the sum keeps the limit.
+            # A third of the speed each, so that the sum is within the limit.
             rate = min(float(rng.uniform(0.3, 2.6)), speed / (3 * max(float(share), 1e-9)))
             waves.append((float(share), rate, float(rng.uniform(0, 2 * math.pi))))
         return cls(float(middle), tuple(waves))
@@ -46,15 +46,15 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Squeeze:
-    """Jaws that open and shut: 0 shut .. 1 wide open, resting at both ends."""
+class JawMotion:
+    """Jaws that open and close: 0 (closed) to 1 (open), with pauses at both ends."""
 
     drift: Drift
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> Squeeze:
-        """Draws one."""
-        return cls(Drift.drawn(rng, middle=float(rng.uniform(0.3, 0.8)), size=0.75, speed=2.0))
+    def random(cls, rng: np.random.Generator) -> JawMotion:
+        """A random motion."""
+        return cls(Drift.random(rng, middle=float(rng.uniform(0.3, 0.8)), size=0.75, speed=2.0))
 
     def __call__(self, time: float) -> float:
         """Opening at a time in seconds."""

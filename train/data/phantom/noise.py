@@ -1,4 +1,4 @@
-"""Smooth random fields and textures that everything in a phantom scene is made of.
+"""Smooth random fields and textures for phantom scenes.
 
 field = smooth_noise(np.random.default_rng(0), (256, 320), cells=6, octaves=3)
 """
@@ -27,7 +27,7 @@ def smooth_noise(
         shape: Height and width.
         cells: Grid cells over the width in the coarsest octave.
         octaves: Each doubles the frequency.
-        gain: Amplitude of an octave against the one before.
+        gain: Amplitude of an octave relative to the one before.
     """
     height, width = shape
     total = np.zeros(shape, np.float32)
@@ -35,7 +35,7 @@ def smooth_noise(
     for octave in range(octaves):
         columns = max(round(cells * 2**octave), 1)
         rows = max(round(columns * height / width), 1)
-        # One cell more on each side is cut off again, so that no border is smeared.
+        # One more cell on each side is cropped again, so that no border is blurred.
         grid = rng.uniform(-1, 1, (rows + 2, columns + 2)).astype(np.float32)
         wide = (-(-width * (columns + 2) // columns), -(-height * (rows + 2) // rows))
         left, top = (wide[0] - width) // 2, (wide[1] - height) // 2
@@ -56,7 +56,7 @@ def smoothstep(x: Field, low: float, high: float) -> Field:
 
 
 def blur(image: Field, sigma: float) -> Field:
-    """Gaussian blur whose cost does not grow with sigma: wide ones run on a smaller image."""
+    """Gaussian blur; a wide one runs on a smaller image, so its cost does not grow with sigma."""
     if sigma <= 0.3:
         return image
     if sigma <= 3:
@@ -83,7 +83,7 @@ def moved(image: Field, dx: float, dy: float) -> Field:
 
 
 def mix(low: Field, high: Field | np.float32, share: Field) -> Field:
-    """``low`` where the share is 0, ``high`` where it is 1; the share may lack the channel axis."""
+    """Mixes ``low`` (share 0) and ``high`` (share 1); the share needs no channel axis."""
     if low.ndim == 3 and share.ndim == 2:
         share = cv2.merge([share, share, share])
     result: Field = low + (high - low) * share

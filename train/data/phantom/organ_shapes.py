@@ -1,6 +1,6 @@
-"""Forms of organs: how far inside each point lies, and the relief of the surface.
+"""Shapes of organs: their outline and the relief of their surface.
 
-inside, relief = form(np.random.default_rng(0), "lobes", (320, 400))
+inside, relief = organ_shape(np.random.default_rng(0), "lobes", (320, 400))
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 from trocar.train.data.phantom.noise import Field, blur, smooth_noise, wander
 
 
-def form(rng: np.random.Generator, kind: str, shape: tuple[int, int]) -> tuple[Field, Field]:
-    """Draws one organ.
+def organ_shape(rng: np.random.Generator, kind: str, shape: tuple[int, int]) -> tuple[Field, Field]:
+    """A random organ.
 
     Args:
         rng: Source of randomness.
@@ -56,7 +56,7 @@ def _ellipse(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
 
 
 def _tube(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Field, Field]:
-    """Bowel or duct: a thick winding line with shallow folds."""
+    """Bowel or duct: a thick curved line with shallow folds."""
     height, width = shape
     start = (rng.uniform(0, width), rng.uniform(0, height))
     path = wander(rng, start, steps=24, step=width / 18, bend=0.28)

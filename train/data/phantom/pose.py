@@ -1,8 +1,8 @@
-"""Where an instrument is: a rod through its port, with a wrist and jaws, seen by a pinhole lens.
+"""Pose of an instrument: a rod through its port, with wrist and jaws, and a pinhole camera.
 
-pose = Rig.drawn(rng, kind="grasper", look=look, place=0, of=2).at(time)
+rig = Rig.random(rng, kind="grasper", domain=domain, lengths=(1.0, 3.4, 5.9), angle=1.0)
 
-Space: the lens at the origin looks along +z; the tissue lies about one unit away.
+Space: the lens is at the origin and looks along +z; the tissue is about one unit away.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.domains import Look, Metal
-from trocar.train.data.phantom.motion import Drift, Squeeze
+from trocar.train.data.phantom.domains import Domain, Metal
+from trocar.train.data.phantom.motion import Drift, JawMotion
 
 Vector = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Pose:
         hinge: Where the jaws are hinged.
         along: Unit vector of the jaws' axis.
         side: Unit vector in the jaws' opening plane, across the axis.
-        opening: 0 shut .. 1 wide open.
+        opening: 0 (closed) to 1 (open).
         roll: Rotation about the shaft, radians.
     """
 
@@ -47,7 +47,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Rig:
-    """One instrument of a scene: what it is and how it moves."""
+    """One instrument of a scene: its shape and its motion."""
 
     kind: str
     radius: float
@@ -60,53 +60,53 @@ class Rig:
     roll: Drift
     bend: Drift
     turn: Drift
-    squeeze: Squeeze
+    jaw_motion: JawMotion
     shaft: Metal
     texture: int
     ring: float
 
     @classmethod
-    def drawn(
+    def random(
         cls,
         rng: np.random.Generator,
         *,
         kind: str,
-        look: Look,
+        domain: Domain,
         lengths: tuple[float, float, float],
         angle: float,
     ) -> Rig:
-        """Draws an instrument.
+        """A random instrument.
 
         Args:
             rng: Source of randomness.
             kind: Instrument type.
-            look: Domain.
+            domain: Domain.
             lengths: Slenderness, wrist and jaw length in radii.
-            angle: Direction of its port round the view, radians, y down.
+            angle: Direction of its port from the centre of the view, radians, y down.
         """
         slender, wrist, jaw = lengths
-        radius = look.radius * slender * float(rng.uniform(0.85, 1.15))
+        radius = domain.radius * slender * float(rng.uniform(0.85, 1.15))
         far = float(rng.uniform(1.0, 1.5))
         port = (far * math.cos(angle), 0.9 * far * math.sin(angle), float(rng.uniform(0.15, 0.55)))
-        # The middle of the tip's path leans towards the port's side, so that instruments share
-        # the field rather than cross at all times.
+        # The mean position of the tip is shifted towards the port, so that instruments do not
+        # cross all the time.
         x = 0.12 * math.cos(angle) + float(rng.uniform(-0.16, 0.16))
         y = 0.09 * math.sin(angle) + float(rng.uniform(-0.12, 0.12))
-        bend = look.wrist_bend
+        bend = domain.wrist_bend
         return cls(
             kind=kind,
             radius=radius,
             wrist_length=wrist * radius,
             reach=jaw * radius,
             port=port,
-            x=Drift.drawn(rng, middle=x, size=0.13, speed=0.22),
-            y=Drift.drawn(rng, middle=y, size=0.11, speed=0.20),
-            z=Drift.drawn(rng, middle=float(rng.uniform(0.72, 0.9)), size=0.08, speed=0.12),
-            roll=Drift.drawn(rng, middle=float(rng.normal(0, 0.7)), size=0.8, speed=1.2),
-            bend=Drift.drawn(rng, middle=float(rng.uniform(-0.4, 0.4)) * bend, size=bend, speed=1),
-            turn=Drift.drawn(rng, middle=float(rng.uniform(0, 6.28)), size=0.8 * bend, speed=1.0),
-            squeeze=Squeeze.drawn(rng),
-            shaft=look.shafts[int(rng.integers(len(look.shafts)))],
+            x=Drift.random(rng, middle=x, size=0.13, speed=0.22),
+            y=Drift.random(rng, middle=y, size=0.11, speed=0.20),
+            z=Drift.random(rng, middle=float(rng.uniform(0.72, 0.9)), size=0.08, speed=0.12),
+            roll=Drift.random(rng, middle=float(rng.normal(0, 0.7)), size=0.8, speed=1.2),
+            bend=Drift.random(rng, middle=float(rng.uniform(-0.4, 0.4)) * bend, size=bend, speed=1),
+            turn=Drift.random(rng, middle=float(rng.uniform(0, 6.28)), size=0.8 * bend, speed=1.0),
+            jaw_motion=JawMotion.random(rng),
+            shaft=domain.shafts[int(rng.integers(len(domain.shafts)))],
             texture=int(rng.integers(1 << 20)),
             ring=float(rng.uniform(3, 14)) if rng.random() < 0.5 else -1.0,
         )
@@ -126,11 +126,11 @@ class Rig:
         across = _unit(up - along * float(up @ along))
         third = np.cross(along, across)
         side = math.cos(roll) * across + math.sin(roll) * third
-        return Pose(port, joint, hinge, along, side, self.squeeze(time), roll)
+        return Pose(port, joint, hinge, along, side, self.jaw_motion(time), roll)
 
 
 def project(points: Vector, size: tuple[int, int]) -> Vector:
-    """``[n, 3]`` points in space to ``[n, 2]`` pixels; points near the lens are held off it."""
+    """``[n, 3]`` points in space to ``[n, 2]`` pixels, with a smallest distance to the lens."""
     height, width = size
     z = np.maximum(points[:, 2:3], 0.05)
     scale = FOCAL * width

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.anatomy import ANATOMY
 from trocar.train.data.phantom.camera import Camera, streak
 from trocar.train.data.phantom.config import (
     INSTRUMENT_TYPES,
@@ -22,12 +21,13 @@ from trocar.train.data.phantom.config import (
     PhantomFrame,
     Tip,
 )
-from trocar.train.data.phantom.domains import LOOKS, Look
-from trocar.train.data.phantom.instrument_renderer import Layer, paint
+from trocar.train.data.phantom.domains import DOMAINS, Domain
+from trocar.train.data.phantom.instrument_renderer import Layer, render_instrument
+from trocar.train.data.phantom.instrument_shapes import INSTRUMENT_SHAPES
 from trocar.train.data.phantom.motion import Drift
 from trocar.train.data.phantom.noise import Field, smooth_noise
 from trocar.train.data.phantom.pose import Rig
-from trocar.train.data.phantom.surface import Surroundings, stain_tile
+from trocar.train.data.phantom.surface import Environment, stain_tile
 from trocar.train.data.phantom.tissue import make_tissue
 
 MARGIN = 1.25
@@ -41,25 +41,25 @@ VIDEO_CLIP = 1_000_000
 
 
 def phantom_frames(config: PhantomConfig, *, first_clip: int = 0) -> Iterator[PhantomFrame]:
-    """Yields the frames of a configuration in order, equal bit for bit for an equal one.
+    """Yields the frames of a configuration; equal configurations give equal frames, bit for bit.
 
     Args:
-        config: What to paint.
-        first_clip: Number of the first scene; scenes of different numbers differ.
+        config: The configuration.
+        first_clip: Number of the first scene; different numbers give different scenes.
     """
     for index in range(config.frames):
         clip, step = divmod(index, config.clip_length)
         if step == 0:
-            scene = Scene.drawn(config, first_clip + clip)
+            scene = Scene.random(config, first_clip + clip)
         yield scene.frame(clip, step / config.fps)
 
 
 @dataclass
 class Scene:
-    """One field with its instruments and camera."""
+    """One operating field with its instruments and camera."""
 
     config: PhantomConfig
-    look: Look
+    domain: Domain
     canvas: NDArray[np.uint8]
     rigs: list[Rig]
     camera: Camera
@@ -70,28 +70,28 @@ class Scene:
     sway: Field
 
     @classmethod
-    def drawn(cls, config: PhantomConfig, clip: int) -> Scene:
-        """Draws the scene of a clip from the seed, the domain and the clip's number alone."""
-        domain = PHANTOM_DOMAINS.index(config.domain)
-        streams = np.random.SeedSequence([config.seed, clip, domain]).spawn(4)
+    def random(cls, config: PhantomConfig, clip: int) -> Scene:
+        """The scene of a clip; it depends only on the seed, the domain and the clip's number."""
+        domain_id = PHANTOM_DOMAINS.index(config.domain)
+        streams = np.random.SeedSequence([config.seed, clip, domain_id]).spawn(4)
         plan, field, lens, dirt = (np.random.default_rng(s) for s in streams)
-        look, hard = LOOKS[config.domain], config.difficulty
+        domain, hard = DOMAINS[config.domain], config.difficulty
         height, width = config.size
         wide = (int(height * MARGIN) // 2 * 2, int(width * MARGIN) // 2 * 2)
         shake = 0.4 + 0.8 * hard
         moves = {
-            "x": Drift.drawn(plan, size=0.05 * width * shake, speed=0.06 * width * shake),
-            "y": Drift.drawn(plan, size=0.04 * width * shake, speed=0.05 * width * shake),
-            "angle": Drift.drawn(plan, size=0.05 * shake, speed=0.06),
-            "zoom": Drift.drawn(plan, middle=1.0, size=0.05 * shake, speed=0.04),
+            "x": Drift.random(plan, size=0.05 * width * shake, speed=0.06 * width * shake),
+            "y": Drift.random(plan, size=0.04 * width * shake, speed=0.05 * width * shake),
+            "angle": Drift.random(plan, size=0.05 * shake, speed=0.06),
+            "zoom": Drift.random(plan, middle=1.0, size=0.05 * shake, speed=0.04),
             "breath": Drift(0.0, ((0.010 * width, 2 * math.pi * 0.28, float(plan.random() * 6)),)),
         }
-        camera = Camera.drawn(lens, look, config.size, difficulty=hard)
+        camera = Camera.random(lens, domain, config.size, difficulty=hard)
         return cls(
             config=config,
-            look=look,
-            canvas=make_tissue(field, look, wide, difficulty=hard),
-            rigs=_rigs(plan, config, look),
+            domain=domain,
+            canvas=make_tissue(field, domain, wide, difficulty=hard),
+            rigs=_rigs(plan, config, domain),
             camera=camera,
             inside=(camera.window >= 0.5).astype(np.uint8),
             stains=stain_tile(dirt),
@@ -103,18 +103,18 @@ class Scene:
         )
 
     def frame(self, clip: int, time: float) -> PhantomFrame:
-        """Paints the frame at a time in seconds."""
+        """Renders the frame at a time in seconds."""
         height, width = self.config.size
         tissue = self._tissue(time)
         light = self.camera.light(time)
-        around = self._surroundings(tissue, light)
+        environment = self._environment(tissue, light)
         layers: list[tuple[int, Layer, tuple[float, float]]] = []
         for number, rig in enumerate(self.rigs, start=1):
-            layer = paint(rig, rig.at(time), self.look, around, self.config.size)
+            layer = render_instrument(rig, rig.at(time), self.domain, environment, self.config.size)
             if layer is not None:
                 layers.append((number, layer, self._speed(rig, time)))
         light = self._shadowed(light, layers)
-        lit = cv2.resize(cv2.merge([light * c for c in self.look.light]), (width, height))
+        lit = cv2.resize(cv2.merge([light * c for c in self.domain.light]), (width, height))
         frame = cv2.multiply(tissue, lit, dtype=cv2.CV_8U)
         types = np.zeros((height, width), np.uint8)
         parts, instances = np.zeros_like(types), np.zeros_like(types)
@@ -134,24 +134,24 @@ class Scene:
         seen = tuple(tip for tip in tips if (instances == tip.instance).any())
         return PhantomFrame(image, types, parts, instances, seen, clip, time)
 
-    def _surroundings(self, tissue: NDArray[np.uint8], light: Field) -> Surroundings:
-        """What the instruments mirror: the lit field, coarse."""
+    def _environment(self, tissue: NDArray[np.uint8], light: Field) -> Environment:
+        """What the instruments reflect: the lit field on a coarse grid."""
         height, width = self.config.size
         grid = (width // 16, height // 16)
         lamp = cv2.resize(light, grid, interpolation=cv2.INTER_AREA)
         mirror = cv2.resize(tissue, grid, interpolation=cv2.INTER_AREA).astype(np.float32)
         mirror = cv2.GaussianBlur(mirror, (0, 0), 1.2) * lamp[..., None]
-        return Surroundings(
+        return Environment(
             mirror=np.ascontiguousarray(mirror.reshape(-1, 3).T),
             lamp=lamp.reshape(-1),
             grid=(grid[1], grid[0]),
             stains=self.stains,
             blood=self.blood,
-            light=self.look.light,
+            light=self.domain.light,
         )
 
     def _tissue(self, time: float) -> NDArray[np.uint8]:
-        """The field as the moving camera sees it, breathing."""
+        """The field as seen by the moving camera, deformed by breathing."""
         height, width = self.config.size
         rows, columns = self.sway.shape[:2]
         move = {name: drift(time) for name, drift in self.moves.items()}
@@ -169,7 +169,7 @@ class Scene:
         return seen
 
     def _speed(self, rig: Rig, time: float) -> tuple[float, float]:
-        """How far a tip moves in the picture during the exposure, pixels."""
+        """How far a tip moves in the image during the exposure, pixels."""
         scale = 0.92 * self.config.size[1] / max(rig.z(time), 0.2) * SHUTTER
         scale *= 0.5 + 2.0 * self.config.difficulty
         return rig.x.rate(time) * scale, rig.y.rate(time) * scale
@@ -177,7 +177,7 @@ class Scene:
     def _shadowed(
         self, light: Field, layers: list[tuple[int, Layer, tuple[float, float]]]
     ) -> Field:
-        """Takes from the light what instruments keep from the tissue."""
+        """The light with the shadows that the instruments cast on the tissue."""
         height, width = self.config.size
         shade = np.zeros((height // 4, width // 4), np.uint8)
         for _, layer, _ in layers:
@@ -202,27 +202,29 @@ class Scene:
         return Tip(number, INSTRUMENT_TYPES.index(kind) + 1, points, seen)
 
 
-def _rigs(rng: np.random.Generator, config: PhantomConfig, look: Look) -> list[Rig]:
+def _rigs(rng: np.random.Generator, config: PhantomConfig, domain: Domain) -> list[Rig]:
     count = int(rng.integers(config.instruments[0], config.instruments[-1] + 1))
     kinds = rng.choice(len(INSTRUMENT_TYPES), size=count, replace=False)
-    # Ports are spread round the view, seldom at its top: surgeons stand below.
+    # Ports are spread around the view, rarely at its top.
     start, gap = rng.uniform(-0.5, 1.2), 2.3 + rng.uniform(-0.4, 0.4)
     rigs = []
     for place, kind in enumerate(kinds):
         name = INSTRUMENT_TYPES[int(kind)]
-        anatomy = ANATOMY[name]
-        wrist = anatomy.wrist[-1][0]
-        jaw = float(max(part.outline[:, 0].max() for part in anatomy.jaws))
+        instrument = INSTRUMENT_SHAPES[name]
+        wrist = instrument.wrist[-1][0]
+        jaw = float(max(part.outline[:, 0].max() for part in instrument.jaws))
         angle = float(start + place * gap)
         rigs.append(
-            Rig.drawn(rng, kind=name, look=look, lengths=(anatomy.slender, wrist, jaw), angle=angle)
+            Rig.random(
+                rng, kind=name, domain=domain, lengths=(instrument.slender, wrist, jaw), angle=angle
+            )
         )
-    # Nearer ones are painted later.
+    # Nearer instruments are rendered later.
     return sorted(rigs, key=lambda rig: -rig.z.middle)
 
 
 def _compose(frame: NDArray[np.uint8], layer: Layer, shift: tuple[float, float]) -> None:
-    """Lays an instrument over the frame, smeared by its own motion."""
+    """Blends an instrument into the frame, with its motion blur."""
     left, top, right, bottom = layer.box
     planes = [plane.reshape(bottom - top, right - left) for plane in layer.planes]
     kernel = streak(shift)
@@ -230,5 +232,5 @@ def _compose(frame: NDArray[np.uint8], layer: Layer, shift: tuple[float, float])
         planes = [cv2.filter2D(p, -1, kernel, borderType=cv2.BORDER_REPLICATE) for p in planes]
     clear = 1 - planes[3]
     part = frame[top:bottom, left:right]
-    kept = cv2.multiply(part, cv2.merge([clear, clear, clear]), dtype=cv2.CV_32F)
-    part[:] = cv2.add(kept, cv2.merge(planes[:3]), dtype=cv2.CV_8U)
+    background = cv2.multiply(part, cv2.merge([clear, clear, clear]), dtype=cv2.CV_32F)
+    part[:] = cv2.add(background, cv2.merge(planes[:3]), dtype=cv2.CV_8U)

@@ -1,4 +1,4 @@
-"""Outlines of instrument pieces in the picture, and masks filled from them.
+"""Outlines of instrument parts in the image, and their masks.
 
 polygon, normal = lathe(port, joint, ((0, 1), (1, 1)), 0.04, (512, 640))
 """
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.anatomy import Jaw
+from trocar.train.data.phantom.instrument_shapes import Jaw
 from trocar.train.data.phantom.pose import FOCAL, Pose, Rig, Vector, project
 
 Box = tuple[int, int, int, int]
@@ -24,7 +24,7 @@ def lathe(
     radius: float,
     size: tuple[int, int],
 ) -> tuple[Vector, Vector]:
-    """Silhouette of a turned piece, ``[n, 2]``, and the picture's unit normal to its axis.
+    """Silhouette ``[n, 2]`` of a solid of revolution, and the unit normal to its axis in the image.
 
     Args:
         start: One end of the axis in space.
@@ -81,9 +81,9 @@ def bounds(points: Vector, size: tuple[int, int]) -> Box | None:
 def filled(
     polygons: list[Vector], hole: list[Vector] | None, size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Box] | None:
-    """Cover 0..255 of the polygons' union within its box; ``None`` where that is off the frame.
+    """Coverage 0..255 of the union of polygons within its box; ``None`` if outside the frame.
 
-    A window is open only where both faces of the jaw leave it open.
+    A window is open only where both faces of the jaw are open.
     """
     corners = np.concatenate(polygons)
     box = bounds(corners, size)

@@ -1,6 +1,6 @@
-"""How the surface of an instrument looks: light, mirrored tissue, scratches and blood.
+"""Shading of an instrument's surface: light, reflected tissue, scratches and blood.
 
-colour = shade(spots, metal, look.blood, around, size, seed=7)
+colour = shade(spots, metal, environment, size, blood=domain.blood, seed=7)
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ STAIN_TILE = 256
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What an instrument mirrors, is lit by and is stained with.
+class Environment:
+    """What an instrument reflects, the light on it, and its stains.
 
     Attributes:
         mirror: ``[3, h * w]`` float32, the blurred lit tissue on a coarse grid.
         lamp: ``[h * w]`` float32, the light's strength on the same grid.
         grid: Rows and columns of that grid.
         stains: ``[2, 256 * 256]`` float32, 0..1: blood and scratches, tileable.
-        blood: How much of the stain field shows, 0..1.
+        blood: Fraction of the stain field that is visible, 0..1.
         light: RGB factor.
     """
 
@@ -39,7 +39,7 @@ class Surroundings:
 
 
 @dataclass
-class Spots:
+class SurfacePoints:
     """Visible points of a surface, each field ``[n]`` float32.
 
     Attributes:
@@ -66,15 +66,15 @@ class Spots:
 
 
 def shade(
-    spots: Spots,
+    spots: SurfacePoints,
     metal: Metal,
-    around: Surroundings,
+    environment: Environment,
     size: tuple[int, int],
     *,
     blood: Colour,
     seed: int,
 ) -> Field:
-    """Colour of each point, ``[3, n]`` float32, 0..255 and above where it dazzles."""
+    """Colour of each point, ``[3, n]`` float32, 0..255, above 255 for highlights."""
     height, width = size
     nx, ny, nz = spots.nx, spots.ny, spots.nz
     # From the surface to the lamp, which sits up and to the right of the lens.
@@ -83,18 +83,18 @@ def shade(
     ly = (np.float32(height / 2) - spots.y) * scale - np.float32(0.14)
     norm = 1 / np.sqrt(lx * lx + ly * ly + 1)
     facing = np.clip((nx * lx + ny * ly + nz) * norm, 0, 1)
-    # Half way to the viewer; the exponential stands for a power of the cosine.
+    # The half vector; the exponential approximates a power of the cosine.
     lx *= norm
     ly *= norm
     hz = 1 + norm
     shine = (nx * lx + ny * ly + nz * hz) / np.sqrt(lx * lx + ly * ly + hz * hz)
     shine = np.exp((shine - 1) * np.float32(2.2 * metal.exponent))
 
-    seen, lamp = _mirrored(spots, around, size)
+    seen, lamp = _mirrored(spots, environment, size)
     tu = (spots.u * np.float32(22) + np.float32(seed % 4096)).astype(np.int32) & 255
     tv = (spots.v * np.float32(30) + np.float32(seed // 4096)).astype(np.int32) & 255
     place = tv * STAIN_TILE + tu
-    stain, scratch = around.stains[0].take(place), around.stains[1].take(place)
+    stain, scratch = environment.stains[0].take(place), environment.stains[1].take(place)
 
     strength = np.clip(0.72 / np.maximum(spots.depth, 0.2), 0.4, 2.0) * lamp
     lit = spots.tone * strength
@@ -102,36 +102,38 @@ def shade(
     body = (0.14 + 0.86 * facing * facing) * rough * lit
     edge = np.float32(metal.mirror) * (0.5 + 0.9 * (1 - nz) ** 2) * spots.tone * rough
     shine *= np.float32(235 * metal.strength) * rough * lit
-    level = 1 - np.float32(around.blood) * np.exp(-np.maximum(spots.u, 0) * np.float32(1 / 8))
+    level = 1 - np.float32(environment.blood) * np.exp(-np.maximum(spots.u, 0) * np.float32(1 / 8))
     wet = np.clip((stain - level) * 3.2, 0, 0.8)
     shine *= 1 - 0.5 * wet
     dry = 1 - wet
     film = wet * (0.25 + 0.75 * facing) * strength
     colour = np.empty((3, nx.size), np.float32)
     for c in range(3):
-        light = np.float32(around.light[c])
+        light = np.float32(environment.light[c])
         base = np.float32(metal.colour[c] * (1 - 0.5 * metal.mirror)) * light
         plain = body * base + seen[c] * edge
         colour[c] = plain * dry + film * np.float32(blood[c]) * light + shine * light
-        # A thin film of blood takes green and blue from what shines through it.
+        # A thin film of blood absorbs green and blue.
         if c:
             colour[c] -= plain * dry * np.minimum(wet * 0.9, 0.5)
     return colour
 
 
-def _mirrored(spots: Spots, around: Surroundings, size: tuple[int, int]) -> tuple[Field, Field]:
+def _mirrored(
+    spots: SurfacePoints, environment: Environment, size: tuple[int, int]
+) -> tuple[Field, Field]:
     """The tissue seen in the surface, ``[3, n]``, and the lamp's strength at each point."""
     height, width = size
-    rows, columns = around.grid
-    # The more a surface leans, the farther off lies what it mirrors.
+    rows, columns = environment.grid
+    # The more a surface is tilted, the farther away is what it reflects.
     reach = np.float32(0.22 * width)
     to_column, to_row = np.float32(columns / width), np.float32(rows / height)
     column = np.clip((spots.x + spots.nx * reach) * to_column, 0, columns - 1).astype(np.int32)
     row = np.clip((spots.y + spots.ny * reach) * to_row, 0, rows - 1).astype(np.int32)
-    seen: Field = around.mirror.take(row * columns + column, axis=1)
+    seen: Field = environment.mirror.take(row * columns + column, axis=1)
     here = np.minimum(spots.x * to_column, columns - 1).astype(np.int32)
     here += np.minimum(spots.y * to_row, rows - 1).astype(np.int32) * columns
-    lamp: Field = around.lamp.take(here)
+    lamp: Field = environment.lamp.take(here)
     return seen, lamp
 
 

@@ -1,6 +1,6 @@
-"""Fine things on the tissue: vessel trees, connective strands, swabs.
+"""Details of the tissue: vessel trees, connective strands, swabs.
 
-albedo, height = draw_vessels(rng, albedo, height, density, look)
+albedo = draw_vessels(rng, albedo, density, domain)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.phantom.domains import Look
+from trocar.train.data.phantom.domains import Domain
 from trocar.train.data.phantom.noise import (
     Field,
     blur,
@@ -21,7 +21,7 @@ from trocar.train.data.phantom.noise import (
 )
 
 
-def draw_vessels(rng: np.random.Generator, albedo: Field, density: Field, look: Look) -> Field:
+def draw_vessels(rng: np.random.Generator, albedo: Field, density: Field, domain: Domain) -> Field:
     """Draws branching vessels on ``[H, W, 3]`` where the density, ``[h, w]`` 0..1, is high."""
     rows, columns = albedo.shape[:2]
     ink = np.zeros((rows, columns), np.uint8)
@@ -42,7 +42,7 @@ def draw_vessels(rng: np.random.Generator, albedo: Field, density: Field, look: 
     ink = cv2.GaussianBlur(ink, (3, 3), 0.7)
     share = cv2.resize(density, (columns, rows), interpolation=cv2.INTER_LINEAR)
     share = cv2.multiply(share, ink, scale=0.72 / 255, dtype=cv2.CV_32F)
-    return mix(albedo, np.array(look.vessel, np.float32), np.minimum(share, 0.8))
+    return mix(albedo, np.array(domain.vessel, np.float32), np.minimum(share, 0.8))
 
 
 def _tapered(ink: NDArray[np.uint8], path: NDArray[np.float32], width: float, value: int) -> None:
@@ -58,7 +58,7 @@ def _tapered(ink: NDArray[np.uint8], path: NDArray[np.float32], width: float, va
 
 
 def draw_strands(rng: np.random.Generator, albedo: Field, height: Field, gloss: Field) -> None:
-    """Draws, in place, pale wet connective fibres side by side, as in a dissected plane."""
+    """Draws, in place, pale wet connective fibres, as in a dissected plane."""
     rows, columns = height.shape
     ink = np.zeros((rows, columns), np.uint8)
     steps = 12
@@ -84,7 +84,7 @@ def lay_gauze(
     vessels: Field,
     near: Field,
 ) -> None:
-    """Lays a woven swab on the field, in place: white and grey as instruments are."""
+    """Draws, in place, a woven swab: white and grey, as instruments are."""
     rows, columns = height.shape
     angle = rng.uniform(0, np.pi)
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ConfigError, OutputExistsError, SinkError
+from trocar.contract.pictures import encode_picture
 from trocar.train.data.phantom.config import (
     PhantomConfig,
     PhantomFrame,
@@ -29,7 +30,7 @@ from trocar.train.data.phantom.config import (
 )
 from trocar.train.data.phantom.scene import VIDEO_CLIP, phantom_frames
 
-FEWEST_SCENES = 7
+MIN_SCENES = 7
 """Clips are shortened until there are so many, so that a split by scene is about 70/15/15."""
 
 MASKS = ("types", "parts")
@@ -43,27 +44,28 @@ def write_phantom(
     video: bool = False,
     progress: Callable[[int], None] | None = None,
     masks: str = "types",
-    shares: tuple[float, float] = (0.15, 0.15),
+    val_test_fractions: tuple[float, float] = (0.15, 0.15),
     workers: int = 1,
 ) -> None:
     """Writes ``images``, ``masks``, ``parts``, ``instances``, ``tips.json``, classes and splits.
 
-    File names are the scene's number and the frame's number within it, so that ``dataset.toml``
-    can name the scene as the group. A video is one scene of ``config.frames`` frames that no
-    split holds, 25 frames/s in H.264, with type masks in ``video_masks/``.
+    A file name is the number of the scene and of the frame in it; the scene is the group in
+    ``dataset.toml``. A video is one scene of ``config.frames`` frames that is in no split, 25
+    frames/s in H.264, with its masks in ``video_masks/``.
 
     Args:
-        out: Folder to make; written under another name first and renamed when it is whole.
-        config: What to paint; ``clip_length`` is an upper limit here, see `FEWEST_SCENES`.
+        out: Folder to make; it is written completely or not at all.
+        config: What to render; ``clip_length`` is an upper limit here, see `MIN_SCENES`.
         video: Whether to add the held-out video.
         progress: Called with the number of frames done; twice ``config.frames`` with a video.
-        masks: What ``masks/`` and ``classes.toml`` tell apart: ``types`` or ``parts``.
-        shares: Shares of the scenes that ``val`` and ``test`` get; training has the rest.
-        workers: Processes that paint the set, a scene at a time; the files are the same for any.
+        masks: What ``masks/`` and ``classes.toml`` distinguish: ``types`` or ``parts``.
+        val_test_fractions: Fractions of the scenes for ``val`` and ``test``; the rest is for
+            training.
+        workers: Processes that render the set; the files are equal for any number.
 
     Raises:
         OutputExistsError: ``out`` exists.
-        ConfigError: ``masks`` is unknown, a video of odd size is asked for, no share is left for
+        ConfigError: ``masks`` is unknown, the size of a video is odd, no scene is left for
             training, or there is no worker.
         SinkError: The disk is full or may not be written to.
     """
@@ -72,17 +74,18 @@ def write_phantom(
         raise ConfigError(
             f"masks is {masks!r}, expected {' or '.join(MASKS)}", remedy="choose one of them"
         )
-    if min(shares) < 0 or sum(shares) >= 1:
+    if min(val_test_fractions) < 0 or sum(val_test_fractions) >= 1:
         raise ConfigError(
-            f"shares of val and test are {shares[0]:g} and {shares[1]:g}",
-            remedy="give two shares of at least 0 that leave some scenes for training",
+            f"the fractions for val and test are {val_test_fractions[0]:g} and "
+            f"{val_test_fractions[1]:g}: nothing is left for training",
+            remedy="give two fractions of 0 or more whose sum is below 1",
         )
     if workers < 1:
-        raise ConfigError(f"workers is {workers}, expected 1 or more", remedy="name at least one")
+        raise ConfigError(f"workers is {workers}, expected 1 or more", remedy="pass 1 or more")
     if video and (config.size[0] % 2 or config.size[1] % 2):
         raise ConfigError(
-            f"a video of {config.size[1]}x{config.size[0]} cannot be coded in H.264",
-            remedy="choose an even width and height, or leave the video out",
+            f"a video of {config.size[1]}x{config.size[0]} cannot be encoded in H.264",
+            remedy="choose an even width and height, or leave --video out",
         )
     if out.exists() or out.is_symlink():
         raise OutputExistsError(f"{out} exists already", remedy="choose another folder or move it")
@@ -91,26 +94,30 @@ def write_phantom(
         part = Path(mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
         raise SinkError(
-            f"cannot write to {out.parent}: {error}", remedy="choose another"
+            f"cannot write to {out.parent}: {error}", remedy="choose a folder that you may write to"
         ) from error
     try:
         part.chmod(0o755)
         report = progress or (lambda done: None)
-        _write_set(part, config, masks, shares, workers, report)
+        _write_set(part, config, masks, val_test_fractions, workers, report)
         if video:
             _write_video(part, config, masks, report)
         os.replace(part, out)
     except OSError as error:
-        raise SinkError(f"cannot write {out}: {error}", remedy="free some space") from error
+        raise SinkError(
+            f"cannot write {out}: {error}", remedy="free some space, or choose another disk"
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def splits_by_clip(clips: int, shares: tuple[float, float] = (0.15, 0.15)) -> dict[str, range]:
-    """Scenes of each split; of few scenes, training gets its one first, then test, then val."""
-    least = [1 if share > 0 else 0 for share in shares]
-    test = max(round(shares[1] * clips), least[1]) if clips > 1 else 0
-    val = max(round(shares[0] * clips), least[0]) if clips > 2 else 0
+def splits_by_clip(
+    clips: int, val_test_fractions: tuple[float, float] = (0.15, 0.15)
+) -> dict[str, range]:
+    """Scenes of each split; with fewer than three, training comes first, then test, then val."""
+    val_fraction, test_fraction = val_test_fractions
+    test = max(round(test_fraction * clips), int(test_fraction > 0)) if clips > 1 else 0
+    val = max(round(val_fraction * clips), int(val_fraction > 0)) if clips > 2 else 0
     train = clips - val - test
     return {
         "train": range(train),
@@ -120,8 +127,8 @@ def splits_by_clip(clips: int, shares: tuple[float, float] = (0.15, 0.15)) -> di
 
 
 @dataclass(frozen=True)
-class _Painter:
-    """Paints and writes single scenes of a set, in whatever process."""
+class _SceneWriter:
+    """Renders and writes single scenes of a set, in any process."""
 
     root: Path
     config: PhantomConfig
@@ -137,7 +144,7 @@ class _Painter:
         scene = phantom_frames(replace(self.config, frames=frames), first_clip=clip)
         for index, frame in enumerate(scene):
             stem = f"{clip:0{self.clip_digits}d}{index:0{self.frame_digits}d}"
-            _png(self.root / "images" / f"{stem}.png", frame.image[..., ::-1])
+            _png(self.root / "images" / f"{stem}.png", frame.image)
             _png(self.root / "masks" / f"{stem}.png", getattr(frame, self.masks))
             _png(self.root / "parts" / f"{stem}.png", frame.parts)
             _png(self.root / "instances" / f"{stem}.png", frame.instances)
@@ -145,18 +152,20 @@ class _Painter:
         return clip, tips
 
 
-def _painted(painter: _Painter, clips: int, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The scenes as they get done."""
+def _written_scenes(
+    write_scene: _SceneWriter, clips: int, workers: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The scenes in the order in which they are completed."""
     if workers == 1:
-        yield from map(painter, range(clips))
+        yield from map(write_scene, range(clips))
         return
-    # Spawned: a fork would copy OpenCV's and torch's threads in whatever state they are.
+    # Spawned, because threads of OpenCV and torch do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
         try:
-            for job in as_completed([pool.submit(painter, clip) for clip in range(clips)]):
+            for job in as_completed([pool.submit(write_scene, clip) for clip in range(clips)]):
                 yield job.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -167,20 +176,20 @@ def _write_set(
     root: Path,
     config: PhantomConfig,
     masks: str,
-    shares: tuple[float, float],
+    val_test_fractions: tuple[float, float],
     workers: int,
     progress: Callable[[int], None],
 ) -> None:
-    length = min(config.clip_length, max(config.frames // FEWEST_SCENES, 1))
+    length = min(config.clip_length, max(config.frames // MIN_SCENES, 1))
     config = replace(config, clip_length=length)
     clips = -(-config.frames // length)
     digits = max(len(str(clips - 1)), 3), max(len(str(length - 1)), 3)
     for name in ("images", "masks", "parts", "instances", "splits"):
         (root / name).mkdir()
-    painter = _Painter(root, config, masks, *digits)
+    write_scene = _SceneWriter(root, config, masks, *digits)
     tips: dict[int, dict[str, Any]] = {}
     done = 0
-    for clip, found in _painted(painter, clips, min(workers, clips)):
+    for clip, found in _written_scenes(write_scene, clips, min(workers, clips)):
         tips[clip] = found
         for _ in found:
             done += 1
@@ -189,7 +198,7 @@ def _write_set(
     (root / "tips.json").write_text(json.dumps(ordered, indent=1), encoding="utf-8")
     (phantom_table() if masks == "types" else parts_table()).write(root / "classes.toml")
     parts_table().write(root / "classes_parts.toml")
-    for split, chosen in splits_by_clip(clips, shares).items():
+    for split, chosen in splits_by_clip(clips, val_test_fractions).items():
         if not chosen:
             continue
         lines = [f"{stem}\n" for clip in chosen for stem in tips[clip]]
@@ -216,7 +225,7 @@ def _write_video(
         stream = container.add_stream("libx264", rate=VIDEO_FPS)
         stream.height, stream.width = config.size
         stream.pix_fmt = "yuv420p"
-        # One thread: the file then does not depend on the machine's number of cores.
+        # With one thread, the file does not depend on the number of cores.
         stream.options = {"crf": "16", "preset": "veryfast", "threads": "1"}
         for index, frame in enumerate(phantom_frames(clip, first_clip=VIDEO_CLIP)):
             for packet in stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")):
@@ -240,6 +249,4 @@ def _tips(frame: PhantomFrame) -> list[dict[str, Any]]:
 
 
 def _png(path: Path, image: NDArray[np.uint8]) -> None:
-    fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    if not cv2.imwrite(str(path), np.ascontiguousarray(image), fast):
-        raise OSError(f"{path.name} was not written")
+    path.write_bytes(encode_picture(image, ".png", compression=1))

@@ -1,4 +1,4 @@
-"""Finds out what a folder is, and opens it.
+"""Recognises the layout of a data set, and opens it.
 
 frames = open_frames("cholec_instance_seg/"); print(frames.name, len(frames), frames.table.names)
 """
@@ -29,7 +29,7 @@ from trocar.train.data.readers import (
 from trocar.train.data.readers.scan import Reader, Recognition, Scan, split_faults
 from trocar.train.data.sample import FrameSet, raise_faults
 
-# The most particular layout first: the plain folder of pictures would take nearly anything.
+# The most specific layout first: the plain folder of images fits nearly everything.
 READERS: tuple[Reader, ...] = (
     endovis2015,
     endovis2015_robotic,
@@ -48,10 +48,10 @@ READERS: tuple[Reader, ...] = (
 
 
 def recognise(path: str | Path) -> tuple[Reader, Recognition]:
-    """Names the layout of a folder.
+    """Recognises the layout of a folder.
 
     Raises:
-        DataError: There is nothing at ``path``, or no layout fits; the text says what was tried.
+        DataError: ``path`` does not exist, or no layout fits; the text lists the layouts tried.
     """
     root = Path(path)
     if not root.exists():
@@ -59,7 +59,7 @@ def recognise(path: str | Path) -> tuple[Reader, Recognition]:
     if not root.is_dir():
         raise DataError(
             f"{root} is a file, expected the folder of a data set",
-            remedy="unpack archives; cut videos with `trocar data frames`",
+            remedy="unpack archives; extract frames of videos with `trocar data extract-frames`",
         )
     tried = []
     for reader in READERS:
@@ -68,18 +68,18 @@ def recognise(path: str | Path) -> tuple[Reader, Recognition]:
             return reader, found
         tried.append(f"\n  {reader.NAME}: {found.why}")
     raise DataError(
-        f"{root} has no layout that is known here; tried" + "".join(tried),
-        remedy="name the folder that holds the set, or bring it into images/, masks/, classes.toml",
+        f"{root} has no known layout; tried" + "".join(tried),
+        remedy="name the top folder of the set, or convert it to images/, masks/ and classes.toml",
     )
 
 
 def scan_frames(
     path: str | Path, *, table: ClassTable | None = None, task: str | None = None
 ) -> tuple[Scan, str]:
-    """Lists a set's frames and faults, and says which layout was recognised and why.
+    """Lists the frames and faults of a set; the text says which layout was recognised and why.
 
     Raises:
-        DataError: No layout fits, or nothing can be listed at all.
+        DataError: No layout fits, or the set cannot be listed.
         ConfigError: The set has no such task.
     """
     if Path(path).is_file() and Path(path).suffix == ".toml":
@@ -101,7 +101,7 @@ def scan_frames(
 def _scan_combination(path: Path, task: str | None) -> tuple[Scan, str]:
     if task is not None:
         raise ConfigError(
-            f"{path} is a combination of sets: it has no tasks",
+            f"{path} is a combination of sets, which has no tasks",
             remedy="name the task of each set in the file",
         )
     frames = open_combination(path, lambda root, wanted: open_frames(root, task=wanted))
@@ -116,12 +116,12 @@ def open_frames(
 
     Args:
         path: The folder of the set, or the TOML file of a combination of sets.
-        table: Class table to read by, where the set brings none or another is wanted.
-        task: What the masks shall tell apart, for sets that offer several.
+        table: Class table, where the set has none or another one is wanted.
+        task: What the masks distinguish, for sets with several tasks.
 
     Raises:
-        DataError: No layout fits, or the set has faults; the first of them and their number stand
-            in the text.
+        DataError: No layout fits, or the set has faults; the text has the first ones and their
+            number.
         ConfigError: The set has no such task.
     """
     scan, _ = scan_frames(path, table=table, task=task)

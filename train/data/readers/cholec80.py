@@ -2,8 +2,8 @@
 
     frames = open_frames("cholec80/").subset("test"); frames.items[0].extra["presence"]
 
-A set without masks: seven tools present or not. Annotation and frame are joined by frame number; a
-last row of which the video has no frame is left out, and said. Videos 1-40 train, 41-80 test.
+A set without masks: each of seven tools is present or not. Annotations and frames are joined by
+frame number; rows without a frame are left out, with a note. Videos 1-40 train, 41-80 test.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_bytes
-from trocar.train.data.io.video import frame_at, video_info
-from trocar.train.data.readers.common import missing
+from trocar.train.data.io.video import read_frame, video_info
+from trocar.train.data.readers.common import missing_paths
 from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -42,7 +42,7 @@ def recognise(root: Path) -> Recognition:
 
 def scan(root: Path, *, task: str = "presence", table: ClassTable | None = None) -> Scan:
     """Lists the annotated frames of all videos; opens each video's header."""
-    faults = missing(root / "videos", root / "tool_annotations")
+    faults = missing_paths(root / "videos", root / "tool_annotations")
     items: list[Item] = []
     notes: list[str] = []
     names = {p.stem for p in (root / "videos").glob("video*.mp4")}
@@ -70,14 +70,14 @@ def read(item: Item) -> Sample:
     Raises:
         DataError: The video cannot be read.
     """
-    return Sample(name=item.name, image=frame_at(item.image, item.extra["frame"]))
+    return Sample(name=item.name, image=read_frame(item.image, item.extra["frame"]))
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> dict[int, tuple[str, ...]]:
-    """Reads an annotation file: words by frame number.
+    """Reads an annotation file: the values of each row by frame number.
 
     Raises:
-        DataError: The header or a row is not of the set's form.
+        DataError: The header or a row does not have the format of the set.
     """
     lines = read_bytes(path).decode("utf-8", "replace").splitlines()
     header = tuple(lines[0].split()) if lines else ()
@@ -104,7 +104,7 @@ def _items(root: Path, name: str, faults: list[Fault], notes: list[str]) -> list
     video = root / "videos" / f"{name}.mp4"
     tools = root / "tool_annotations" / f"{name}-tool.txt"
     phases = root / "phase_annotations" / f"{name}-phase.txt"
-    gone = missing(video, tools)
+    gone = missing_paths(video, tools)
     faults += gone
     if gone:
         return []

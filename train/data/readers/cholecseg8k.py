@@ -2,9 +2,9 @@
 
     frames = open_frames("cholecseg8k/", task="scene")
 
-The watershed masks are read. Their grey codes are met in two readings, decimal and hexadecimal,
-which collide at 50 and 33; so a reading is chosen for the whole set, by the codes that only one of
-them has. Codes 0 and 255 are ignored. Split by video; there is no official split.
+The watershed masks are read. Copies of the set write their codes in decimal or in hexadecimal, and
+50 and 33 mean different classes in the two. So the codes that only one of them has decide for the
+whole set. Codes 0 and 255 are ignored. The video is the group; there is no official split.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import BINARY_TABLE, folders, strays, table_of
+from trocar.train.data.readers.common import BINARY_TABLE, folders, misnamed_folders, table_of
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -65,13 +65,13 @@ def recognise(root: Path) -> Recognition:
 
 
 def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) -> Scan:
-    """Lists the frames of all clips and decides which reading of the codes the set uses."""
+    """Lists the frames of all clips, and decides whether the codes are decimal or hexadecimal."""
     faults: list[Fault] = []
     items: list[Item] = []
     for clip in _clips(root):
         items += _items(clip, faults)
     named = "videoNN/videoNN_XXXXX"
-    faults += strays(folders(root, r".*"), _clips(root), f"frame_*{_IMAGE}", named=named)
+    faults += misnamed_folders(folders(root, r".*"), _clips(root), f"frame_*{_IMAGE}", named=named)
     reading, note = reading_of(items)
     if reading is None and items:
         faults.append(Fault(file=root, text=note))
@@ -89,29 +89,29 @@ def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) ->
     return Scan(frames=frames, faults=tuple(faults))
 
 
-def reading_of(items: Sequence[Item], *, looked_at: int = 32) -> tuple[str | None, str]:
-    """Which reading of the watershed codes a set uses, and the evidence.
+def reading_of(items: Sequence[Item], *, max_masks: int = 32) -> tuple[str | None, str]:
+    """Whether the watershed codes of a set are ``decimal`` or ``hexadecimal``, and the evidence.
 
-    Masks are looked at, spread over the set, until codes are found that only one reading has.
+    Reads masks spread over the set until it finds codes that only one of the two has.
 
     Returns:
-        The reading, or ``None`` where there is no evidence, or evidence for both; and the words.
+        The reading and the evidence in words; ``None`` without evidence or with evidence for both.
     """
-    step = max(1, len(items) // looked_at)
+    step = max(1, len(items) // max_masks)
     only = {
         "decimal": set(DECIMAL) - set(HEXADECIMAL),
         "hexadecimal": set(HEXADECIMAL) - set(DECIMAL),
     }
     seen: dict[str, set[int]] = {name: set() for name in only}
-    order = [*items[::step], *items]  # all of them where the spread ones say nothing
+    order = [*items[::step], *items]  # then all masks, if those say nothing
     for count, item in enumerate(order):
-        if count >= looked_at and any(seen.values()):
+        if count >= max_masks and any(seen.values()):
             break
         assert item.mask is not None
         try:
             values = np.unique(grey(read_raw_mask(item.mask), path=item.mask))
         except DataError:
-            continue  # a broken mask is named when it is read
+            continue  # the error for this mask is raised when it is read
         for name, codes in only.items():
             seen[name] |= codes & set(values.tolist())
     found = [name for name, codes in seen.items() if codes]
@@ -127,7 +127,7 @@ def read(item: Item, *, codes: Mapping[int, int]) -> Sample:
     """Reads one frame and its watershed mask.
 
     Raises:
-        DataError: A file cannot be read, or a code is no class's.
+        DataError: A file cannot be read, or a code belongs to no class.
     """
     image = read_image(item.image)
     assert item.mask is not None  # frames without mask are faults

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trocar.contract.classes import ClassTable
-from trocar.train.data.readers.common import folders, pictures
+from trocar.train.data.readers.common import folders, images_by_stem
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.readers.yolo import classification_table, read
 from trocar.train.data.sample import Fault, FrameSet, Item
@@ -21,16 +21,16 @@ _NOT_CLASSES = {"images", "masks", "labels", "annotations", "left_frames", "grou
 
 
 def recognise(root: Path) -> Recognition:
-    """Split folders whose sub-folders hold pictures and are not named like a layout's parts."""
+    """Split folders whose sub-folders hold images and are not named like a layout's parts."""
     for split in _SPLITS:
         classes = _classes(root / split)
-        if len(classes) > 1 and any(pictures(c) for c in classes[:3]):
-            return Recognition(fits=True, why=f"{split}/ of {len(classes)} folders of pictures")
-    return Recognition(fits=False, why="there is no train/ of class folders of pictures")
+        if len(classes) > 1 and any(images_by_stem(c) for c in classes[:3]):
+            return Recognition(fits=True, why=f"{split}/ of {len(classes)} folders of images")
+    return Recognition(fits=False, why="there is no train/ of class folders of images")
 
 
 def scan(root: Path, *, task: str = "class", table: ClassTable | None = None) -> Scan:
-    """Lists the pictures of all splits; classes are the folders of any split, sorted by name."""
+    """Lists the images of all splits; classes are the folders of any split, sorted by name."""
     faults: list[Fault] = []
     by_split = {s: _classes(root / s) for s in _SPLITS if (root / s).is_dir()}
     faults += _renamed(root, by_split)
@@ -40,11 +40,11 @@ def scan(root: Path, *, task: str = "class", table: ClassTable | None = None) ->
     splits: dict[str, list[str]] = {}
     for split, classes in by_split.items():
         for folder in classes:
-            found = pictures(folder)
+            found = images_by_stem(folder)
             if not found:
-                faults.append(Fault(file=folder, text="holds no picture"))
+                faults.append(Fault(file=folder, text="holds no image"))
             if folder.name not in table.names:
-                faults.append(Fault(file=folder, text="is no class of the table"))
+                faults.append(Fault(file=folder, text="is not a class of the table"))
                 continue
             class_id = table[folder.name].id
             presence = tuple(int(i == class_id) for i in range(len(table)))
@@ -66,21 +66,23 @@ def scan(root: Path, *, task: str = "class", table: ClassTable | None = None) ->
 
 
 def _renamed(root: Path, by_split: Mapping[str, Sequence[Path]]) -> list[Fault]:
-    """Folders of classes that are no split, and classes that one split has under another name."""
+    """Class folders outside the splits, and classes with another name in one split."""
     classes = {split: {folder.name for folder in found} for split, found in by_split.items()}
     every = set().union(*classes.values())
     faults = [
-        Fault(file=folder, text=f"holds folders of classes, but is not named {', '.join(_SPLITS)}")
+        Fault(file=folder, text=f"holds class folders, but is not named {', '.join(_SPLITS)}")
         for folder in folders(root, r"[^.].*")
         if folder.name not in _SPLITS and {f.name for f in _classes(folder)} & every
     ]
     expected = classes.get("train", set())
     for split, there in classes.items():
-        # Splits of disjoint classes are another protocol, and so are splits that lack some.
+        # Splits with disjoint classes or fewer classes are allowed: other protocols use them.
         if there & expected and there - expected and expected - there:
             lacks = ", ".join(sorted(expected - there))
             faults += [
-                Fault(file=root / split / name, text=f"is no class of train/; {lacks} is missing")
+                Fault(
+                    file=root / split / name, text=f"is not a class of train/; {lacks} is missing"
+                )
                 for name in sorted(there - expected)
             ]
     return faults

@@ -1,4 +1,4 @@
-"""What readers share: folders by pattern, tables of a few names, grey masks by code.
+"""Helpers of the readers: folders by pattern, images by stem, class tables, faults.
 
 table = table_of(["background", "shaft"], instruments=["shaft"])
 """
@@ -23,7 +23,7 @@ def table_of(
     colours: Mapping[str, tuple[int, int, int]] | None = None,
     parts: bool = False,
 ) -> ClassTable:
-    """A class table by names in order of id, with a set's own colours where it has some."""
+    """A class table from names in order of their ids, with the colours given."""
     chosen, given = set(instruments), colours or {}
     return ClassTable(
         tuple(
@@ -45,16 +45,16 @@ def folders(root: Path, pattern: str) -> list[Path]:
     if not root.is_dir():
         return []
     found = [p for p in root.iterdir() if p.is_dir() and re.fullmatch(pattern, p.name)]
-    return sorted((p for p in found if not is_hidden(Path(p.name))), key=numbers_first)
+    return sorted((p for p in found if not is_hidden(Path(p.name))), key=numeric_key)
 
 
-def numbers_first(path: Path) -> tuple[tuple[int, ...], str]:
+def numeric_key(path: Path) -> tuple[tuple[int, ...], str]:
     """Sorts ``seq_10`` after ``seq_9``."""
     return tuple(int(n) for n in re.findall(r"\d+", path.name)), path.name
 
 
-def pictures(folder: Path) -> dict[str, Path]:
-    """Pictures of one folder by stem, in order; an empty dictionary where it is missing."""
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """Images of one folder by stem, in order; empty if the folder is missing."""
     if not folder.is_dir():
         return {}
     found = [
@@ -62,22 +62,24 @@ def pictures(folder: Path) -> dict[str, Path]:
         for p in folder.iterdir()
         if p.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(Path(p.name))
     ]
-    return {p.stem: p for p in sorted(found, key=numbers_first)}
+    return {p.stem: p for p in sorted(found, key=numeric_key)}
 
 
-def missing(*paths: Path) -> list[Fault]:
-    """A fault for each folder or file that is not there."""
+def missing_paths(*paths: Path) -> list[Fault]:
+    """A fault for each folder or file that does not exist."""
     return [Fault(file=path, text="is missing") for path in paths if not path.exists()]
 
 
-def strays(places: Iterable[Path], known: Iterable[Path], part: str, *, named: str) -> list[Fault]:
-    """A fault for each folder that holds what a set's folders hold, under another name.
+def misnamed_folders(
+    places: Iterable[Path], known: Iterable[Path], part: str, *, named: str
+) -> list[Fault]:
+    """A fault for each folder that has the content of a set's folder but another name.
 
     Args:
         places: Folders whose sub-folders are looked at.
-        known: Those that have a right name.
-        part: Pattern of what they hold, e.g. ``left_frames``.
-        named: What they should be named.
+        known: Folders with a correct name.
+        part: Pattern of their content, e.g. ``left_frames``.
+        named: The correct names, in words.
     """
     found = {path.parent for place in set(places) for path in place.glob(f"*/{part}")}
     return [

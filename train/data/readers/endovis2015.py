@@ -2,8 +2,8 @@
 
     frames = open_frames("Segmentation_Rigid_Training/", task="parts")
 
-Masks hold 0 background, 160 shaft, 70 manipulator; some are RGBA though opaque. The protocol of
-the challenge leaves one operation out: an operation is a group, and each makes a fold.
+Mask values are 0 (background), 160 (shaft) and 70 (manipulator); some masks are RGBA, all opaque.
+As in the protocol of the challenge, each operation is a group and one fold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import strays
+from trocar.train.data.readers.common import misnamed_folders
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -56,7 +56,7 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
     operations = _operations(root)
     for operation in operations:
         items += _items(operation, faults)
-    faults += strays({op.parent for op in operations}, operations, "Raw", named="OPn")
+    faults += misnamed_folders({op.parent for op in operations}, operations, "Raw", named="OPn")
     chosen = table or (BINARY_TABLE if task == "binary" else PARTS_TABLE)
     frames = FrameSet(
         name=NAME,
@@ -76,7 +76,7 @@ def read(item: Item, *, codes: Mapping[int, int]) -> Sample:
     """Reads one frame and its class mask.
 
     Raises:
-        DataError: A file cannot be read, or the mask does not fit.
+        DataError: A file cannot be read, or the mask has another size or other values.
     """
     image = read_image(item.image)
     if item.mask is None:
@@ -137,7 +137,7 @@ def _items(operation: Path, faults: list[Fault]) -> list[Item]:
             )
         )
     faults += [
-        Fault(file=mask, text="is the mask of no picture in Raw/")
+        Fault(file=mask, text="is the mask of no image in Raw/")
         for mask in sorted((operation / "Masks").glob("img_*_class.png"))
         if mask.name.removesuffix("_class.png") not in known
     ]

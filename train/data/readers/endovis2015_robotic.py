@@ -2,9 +2,9 @@
 
     frames = open_frames("Segmentation_Robotic_Training/", task="binary")
 
-Two mask videos are of two tools: their union is taken. The masks are compressed as video, so their
-values are smeared: each is put to the nearest of 0 (background), 70 (manipulator) and 160 (shaft).
-A data set is a group and makes a fold.
+Two mask videos show two tools; their union is taken. Video compression changes the mask values, so
+each is rounded to the nearest of 0 (background), 70 (manipulator) and 160 (shaft). Each data set is
+a group and one fold.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.train.data.io.masks import check_size
-from trocar.train.data.io.video import frame_at, video_info
-from trocar.train.data.readers.common import folders, missing, strays
+from trocar.train.data.io.video import read_frame, video_info
+from trocar.train.data.readers.common import folders, misnamed_folders, missing_paths
 from trocar.train.data.readers.endovis2015 import BINARY_TABLE, PARTS_TABLE
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
@@ -47,7 +47,9 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
     datasets = _datasets(root)
     for dataset in datasets:
         items += _items(dataset, faults)
-    faults += strays({d.parent for d in datasets}, datasets, "Video.avi", named="DatasetN")
+    faults += misnamed_folders(
+        {d.parent for d in datasets}, datasets, "Video.avi", named="DatasetN"
+    )
     frames = FrameSet(
         name=NAME,
         root=root,
@@ -68,10 +70,10 @@ def read(item: Item, *, binary: bool = False) -> Sample:
         DataError: A video cannot be read, or sizes differ.
     """
     number = item.extra["frame"]
-    image = frame_at(item.image, number)
+    image = read_frame(item.image, number)
     mask: NDArray[np.uint8] = np.zeros(image.shape[:2], np.uint8)
     for path in item.extra["masks"]:
-        ids = snap(frame_at(path, number).max(axis=2))
+        ids = snap(read_frame(path, number).max(axis=2))
         check_size(image, ids, image_path=item.image, mask_path=path)
         mask = np.where(ids > 0, ids, mask)
     if binary:
@@ -80,7 +82,7 @@ def read(item: Item, *, binary: bool = False) -> Sample:
 
 
 def snap(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Class ids of smeared grey values: the nearest of 0, 70 and 160."""
+    """Class ids of compressed grey values, by the nearest of 0, 70 and 160."""
     return _IDS[np.digitize(values, _LIMITS)]
 
 
@@ -98,7 +100,7 @@ def _items(dataset: Path, faults: list[Fault]) -> list[Item]:
     if {p.name for p in there} & set(_TWO):
         there = [dataset / name for name in _TWO]
     needed = [video, *(there or [dataset / _ONE[0]])]
-    gone = missing(*needed)
+    gone = missing_paths(*needed)
     faults += gone
     if gone:
         return []

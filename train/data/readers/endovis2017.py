@@ -1,10 +1,10 @@
-"""EndoVis 2017: ``instrument_dataset_1..8`` of left frames and one mask folder an instrument.
+"""EndoVis 2017: ``instrument_dataset_1..8``, with left frames and a mask folder per instrument.
 
     frames = open_frames("endovis2017/train/", task="parts").fold(0)
 
-Frames of 1920x1080 are cut to the endoscope's view, rows 28..1051 and columns 320..1599. The masks
-of a frame are joined: in parts, 10 is shaft, 20 wrist, 30 claspers; the type comes from the mask
-folder's name. Some masks are RGB. Four folds are official.
+Frames of 1920x1080 are cropped to the view of the endoscope, rows 28..1051 and columns 320..1599.
+The masks of a frame are joined. Mask values are the parts: 10 shaft, 20 wrist, 30 claspers. The
+name of the mask folder gives the type. Some masks are RGB. The four folds are the official ones.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from trocar.train.data.io.masks import check_size, ids_from_values, opaque
 from trocar.train.data.readers.common import (
     BINARY_TABLE,
     folders,
-    missing,
-    pictures,
-    strays,
+    images_by_stem,
+    misnamed_folders,
+    missing_paths,
     table_of,
 )
 from trocar.train.data.readers.scan import Recognition, Scan
@@ -64,7 +64,7 @@ def recognise(root: Path) -> Recognition:
 
 
 def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -> Scan:
-    """Lists the left frames of all data sets; those without any ground truth are left out."""
+    """Lists the left frames of all data sets that have ground truth."""
     faults: list[Fault] = []
     items: list[Item] = []
     notes = []
@@ -72,11 +72,11 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
         if (dataset / "ground_truth").is_dir():
             items += _items(dataset, faults)
         elif dataset.parent.name != "test":
-            faults += missing(dataset / "ground_truth")
+            faults += missing_paths(dataset / "ground_truth")
         else:
             notes.append(f"{dataset.name} is left out: a test set without ground truth")
     places, named = {dataset.parent for dataset in _datasets(root)}, "instrument_dataset_N"
-    faults += strays(places, _datasets(root), "left_frames", named=named)
+    faults += misnamed_folders(places, _datasets(root), "left_frames", named=named)
     groups = {item.group for item in items}
     folds = tuple(tuple(f"instrument_dataset_{n}" for n in fold) for fold in FOLDS)
     frames = FrameSet(
@@ -95,10 +95,10 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
 
 
 def read(item: Item, *, task: str) -> Sample:
-    """Reads one frame, cuts it to the view, and joins its masks.
+    """Reads one frame, crops it to the view of the endoscope, and joins its masks.
 
     Raises:
-        DataError: A file cannot be read, or sizes or values are not the set's.
+        DataError: A file cannot be read, or a size or a value is wrong.
     """
     image = read_image(item.image)
     labels: NDArray[np.uint8] = np.zeros(image.shape[:2], np.uint8)
@@ -112,14 +112,14 @@ def read(item: Item, *, task: str) -> Sample:
     elif labels.shape != VIEW:
         raise DataError(
             f"{item.image} is {labels.shape[1]}x{labels.shape[0]}, "
-            "expected 1920x1080, or 1280x1024 where it is cut already",
+            "expected 1920x1080, or 1280x1024 if it is cropped already",
             remedy="download the frame again",
         )
     return Sample(name=item.name, image=image, mask=labels)
 
 
 def read_instances(item: Item, *, task: str) -> NDArray[np.uint8]:
-    """Numbers ``[H, W]`` uint8 of one frame's instruments, one a mask folder, cut to the view."""
+    """Instance numbers ``[H, W]`` uint8 of one frame, cropped; each mask folder is an instance."""
     numbers: NDArray[np.uint8] | None = None
     for number, (type_id, path) in enumerate(item.extra["masks"], 1):
         ids = _ids(_values(path), type_id, task, path)
@@ -131,7 +131,7 @@ def read_instances(item: Item, *, task: str) -> NDArray[np.uint8]:
 
 def _values(path: Path) -> NDArray[np.uint8]:
     values = opaque(read_raw_mask(path).values, path=path)
-    # Of the coloured masks, some repeat the value in all channels and some hold it in one.
+    # Some coloured masks have the value in all channels, others in one.
     return values if values.ndim == 2 else np.asarray(values.max(axis=2), np.uint8)
 
 
@@ -140,12 +140,14 @@ def _ids(values: NDArray[np.uint8], type_id: int, task: str, path: Path) -> NDAr
     if task == "parts":
         if not other:
             return ids_from_values(values, _PART_CODES, path=path)
-        # "Other" instruments have parts of their own: what is none of the three is not counted.
+        # "Other" instruments have other parts too: these are ignored.
         known = np.isin(values, list(_PART_CODES))
         ids = ids_from_values(np.where(known, values, np.uint8(0)), _PART_CODES, path=path)
         return np.where(known, ids, np.uint8(IGNORE_INDEX))
     if not other:
-        ids_from_values(values, _PART_CODES, path=path)  # refuses what is no part
+        ids_from_values(
+            values, _PART_CODES, path=path
+        )  # raises an error for values that are no part
     return np.asarray((values > 0) * np.uint8(1 if task == "binary" else type_id), np.uint8)
 
 
@@ -159,23 +161,27 @@ def _datasets(root: Path) -> list[Path]:
 
 
 def _items(dataset: Path, faults: list[Fault]) -> list[Item]:
-    frames = pictures(dataset / "left_frames")
+    frames = images_by_stem(dataset / "left_frames")
     if not frames:
-        faults.append(Fault(file=dataset / "left_frames", text="is missing or holds no frame"))
+        faults.append(Fault(file=dataset / "left_frames", text="is missing or has no frame"))
     tools: list[tuple[int, dict[str, Path]]] = []
     for folder in folders(dataset / "ground_truth", r"[^.].*"):
         kinds = [i for i, name in enumerate(TYPES, 1) if name.lower() in folder.name.lower()]
         if not kinds:
             known = ", ".join(TYPES)
-            faults.append(Fault(file=folder, text=f"names no instrument; known are {known}"))
+            faults.append(
+                Fault(file=folder, text=f"has a name without an instrument; known are {known}")
+            )
             continue
-        tools.append((kinds[0], pictures(folder)))
+        tools.append((kinds[0], images_by_stem(folder)))
         for stem in frames.keys() - tools[-1][1].keys():
-            faults.append(Fault(file=folder / f"{stem}.png", text="is missing: the frame's mask"))
+            faults.append(
+                Fault(file=folder / f"{stem}.png", text="is missing: the mask of the frame")
+            )
         for stem in tools[-1][1].keys() - frames.keys():
             faults.append(Fault(file=tools[-1][1][stem], text="is the mask of no frame"))
     if not tools:
-        faults.append(Fault(file=dataset / "ground_truth", text="holds no mask folder"))
+        faults.append(Fault(file=dataset / "ground_truth", text="has no mask folder"))
     return [
         Item(
             name=f"{dataset.name}/{stem}",

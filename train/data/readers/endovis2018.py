@@ -2,9 +2,9 @@
 
     frames = open_frames("endovis2018/", task="parts").subset("val")
 
-``repairs.zip``, where it lies beside the releases, overwrites labels. Sequences 2, 5, 9 and 15
-validate. The binary task counts shaft, wrist, clasper, suction and ultrasound probe as instrument;
-clamps, needle and thread are left there. The parts task ignores the two instruments without parts.
+Labels in ``repairs.zip`` beside the releases replace the original ones. Sequences 2, 5, 9 and 15
+validate. In the binary task, shaft, wrist, clasper, suction and ultrasound probe are instrument;
+clamps, needle and thread are background. The parts task ignores the instruments without parts.
 """
 
 from __future__ import annotations
@@ -12,25 +12,24 @@ from __future__ import annotations
 import functools
 import json
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import is_hidden, read_bytes, read_image
+from trocar.train.data.io.archives import member_names, read_archived_image
 from trocar.train.data.io.images import RawMask, read_raw_mask
 from trocar.train.data.io.masks import Colour, check_size, ids_from_colours, opaque
 from trocar.train.data.readers.common import (
     BINARY_TABLE,
     folders,
-    missing,
-    pictures,
-    strays,
+    images_by_stem,
+    misnamed_folders,
+    missing_paths,
     table_of,
 )
 from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group
@@ -80,7 +79,7 @@ def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) ->
     found = _sequences(root)
     for sequence in found:
         items += _items(sequence, repairs, faults)
-    faults += strays({s.parent for s in found}, found, "left_frames", named="seq_N")
+    faults += misnamed_folders({s.parent for s in found}, found, "left_frames", named="seq_N")
     used = sum("repair" in item.extra for item in items)
     codes = _codes(root, task, faults)
     groups = {item.group for item in items}
@@ -98,10 +97,10 @@ def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) ->
 
 
 def read(item: Item, *, codes: Mapping[Colour, int]) -> Sample:
-    """Reads one frame and its colour mask, the repaired one where there is one.
+    """Reads one frame and its colour mask, the repaired one if it exists.
 
     Raises:
-        DataError: A file cannot be read, or a colour is no class's.
+        DataError: A file cannot be read, or a colour belongs to no class.
     """
     image = read_image(item.image)
     assert item.mask is not None  # frames without label are faults
@@ -117,19 +116,7 @@ def _label(item: Item) -> tuple[RawMask, Path]:
     if repair is None:
         return read_raw_mask(item.mask), item.mask
     archive, member = repair
-    try:
-        with zipfile.ZipFile(archive) as pack:
-            data = pack.read(member)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"cannot read {member} of {archive}: {error}", remedy="download repairs.zip again"
-        ) from error
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise DataError(
-            f"{member} of {archive} cannot be decoded", remedy="download repairs.zip again"
-        )
-    return RawMask(values=cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)), archive / member
+    return RawMask(values=read_archived_image(archive, member)), archive / member
 
 
 def _rgb(raw: RawMask, path: Path) -> NDArray[np.uint8]:
@@ -161,7 +148,7 @@ def _check_table(file: Path, known: Mapping[Colour, str], faults: list[Fault]) -
         rows = json.loads(read_bytes(file))
         colours = [tuple(int(v) for v in row["color"][:3]) for row in rows]
     except (ValueError, KeyError, TypeError, DataError) as error:
-        faults.append(Fault(file=file, text=f"is no table of label colours: {error}"))
+        faults.append(Fault(file=file, text=f"is not a table of label colours: {error}"))
         return
     unknown = [str(colour) for colour in colours if colour not in known]
     if unknown:
@@ -172,14 +159,7 @@ def _repairs(root: Path) -> dict[tuple[str, str], tuple[Path, str]]:
     """Labels of ``repairs.zip`` by sequence and frame."""
     found: dict[tuple[str, str], tuple[Path, str]] = {}
     for archive in [*root.glob("repairs.zip"), *root.glob("*/repairs.zip")]:
-        try:
-            with zipfile.ZipFile(archive) as pack:
-                names = pack.namelist()
-        except (OSError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"{archive} cannot be read: {error}", remedy="download it again, or remove it"
-            ) from error
-        for name in names:
+        for name in member_names(archive):
             path = PurePosixPath(name)
             sequence = next((p for p in path.parts if re.fullmatch(r"seq_\d+", p)), None)
             if sequence and path.suffix == ".png" and "__MACOSX" not in path.parts:
@@ -188,7 +168,7 @@ def _repairs(root: Path) -> dict[tuple[str, str], tuple[Path, str]]:
 
 
 def _sequences(root: Path) -> list[Path]:
-    # Of folders that have not a release's name only what is labelled: others hold test frames.
+    # In folders that are not named like a release, only labelled sequences: others are for testing.
     releases = folders(root, r"miccai_challenge.*")
     others = [folder for folder in folders(root, r"[^._].*") if folder not in releases]
     return [
@@ -203,8 +183,8 @@ def _sequences(root: Path) -> list[Path]:
 def _items(
     sequence: Path, repairs: Mapping[tuple[str, str], tuple[Path, str]], faults: list[Fault]
 ) -> list[Item]:
-    faults += missing(sequence / "left_frames", sequence / "labels")
-    frames, labels = pictures(sequence / "left_frames"), pictures(sequence / "labels")
+    faults += missing_paths(sequence / "left_frames", sequence / "labels")
+    frames, labels = images_by_stem(sequence / "left_frames"), images_by_stem(sequence / "labels")
     items = []
     for stem, image in frames.items():
         repair = repairs.get((sequence.name, stem))

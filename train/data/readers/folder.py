@@ -1,19 +1,20 @@
-"""Image-and-mask folders: the layout to bring one's own frames in.
+"""Image-and-mask folders: the layout for your own frames.
 
     root/images/*.png  root/masks/*.png  root/classes.toml  [root/splits/{train,val,test}.txt]
     scan = folder.scan(Path("root"), task="", table=None)
 
-Stems match; sub-folders are allowed and their first one is then the group. ``dataset.toml`` may
-give a name, a regular expression whose first group is a frame's group, and a map of mask values:
+An image and its mask have the same stem. Sub-folders are allowed; the first one is the group.
+``dataset.toml`` can give a name, a regular expression whose first group is the group of a frame,
+and a map of mask values:
 
     name = "our theatre"
     group = "^(case[0-9]+)_"
     [values]
     38 = "grasper"
 
-``instances/`` beside ``masks/`` may tell instances apart: grey values, 0 for none, of equal stems.
-Another task ``T`` lies in ``masks_T/`` or ``T/``, with ``classes_T.toml``. A folder of images alone
-is an unlabelled set.
+``instances/`` beside ``masks/`` can give instance numbers: grey values, 0 for none, same stems.
+The masks of another task ``T`` are in ``masks_T/`` or ``T/``, with ``classes_T.toml``. A folder of
+images alone is an unlabelled set.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ UNLABELLED_TABLE = ClassTable.from_names(["background"])
 
 @dataclass(frozen=True, kw_only=True)
 class Codes:
-    """How the masks of a folder are coded.
+    """How to decode the masks of a folder.
 
     Attributes:
         table: The class table.
-        values: Class id by grey value where ``dataset.toml`` maps them; ``None``: values are ids.
+        values: Class id by grey value, as ``dataset.toml`` maps them; ``None``: values are ids.
     """
 
     table: ClassTable
@@ -72,26 +73,26 @@ class Codes:
 
 
 def recognise(root: Path) -> Recognition:
-    """An ``images/`` folder, or pictures and nothing else that looks like a layout."""
+    """An ``images/`` folder, or images without any other layout."""
     if (root / "images").is_dir():
         beside = [n for n in ("masks", "classes.toml", "splits") if (root / n).exists()]
         with_what = f" with {', '.join(beside)}" if beside else ", no masks: unlabelled"
         return Recognition(fits=True, why=f"there is a folder images/{with_what}")
     if not root.is_dir():
-        return Recognition(fits=False, why="it is no folder")
+        return Recognition(fits=False, why="it is not a folder")
     if (root / "masks").is_dir() and (root / "classes.toml").is_file():
         return Recognition(fits=True, why="there are masks/ and classes.toml")
     here = [f for f in list_images(root) if f.parent == root]
     if here:
-        return Recognition(fits=True, why=f"{len(here)} pictures and no masks: unlabelled")
-    return Recognition(fits=False, why="there is no folder images/ and no picture in it")
+        return Recognition(fits=True, why=f"{len(here)} images and no masks: unlabelled")
+    return Recognition(fits=False, why="there is no folder images/ and no image in it")
 
 
 def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan:
     """Lists the frames of a folder and its faults.
 
     Raises:
-        DataError: There are masks but no usable class table.
+        DataError: There are masks, but no usable class table.
     """
     suffix = f"_{task}" if task else ""
     masks = root / f"masks{suffix}"
@@ -108,7 +109,7 @@ def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan
     items = _items(root, images, masks if masks.is_dir() else None, settings, faults)
     splits = _splits(root, {item.name for item in items})
     if not items and not faults:
-        faults.append(Fault(file=images, text="there is no picture in it"))
+        faults.append(Fault(file=images, text="there is no image in it"))
     frames = FrameSet(
         name=str(settings.get("name", root.name)),
         root=root,
@@ -158,11 +159,11 @@ def _items(
 
 
 def _renamed_masks(root: Path, masks: Path) -> list[Fault]:
-    """A fault for a folder that is named as one of masks may be, where a labelled set has none."""
+    """A fault for a folder that could be the masks, if a labelled set has no mask folder."""
     if masks.is_dir() or not (root / "classes.toml").is_file():
         return []
     return [
-        Fault(file=folder, text=f"is it the masks? They are looked for in {masks.name}/")
+        Fault(file=folder, text=f"may hold the masks; rename it to {masks.name}/")
         for folder in sorted(root.iterdir())
         if folder.is_dir() and re.match(r"masks?\b|labels?\b|annot", folder.name.lower())
     ]
@@ -207,13 +208,13 @@ def _pattern(root: Path, settings: Mapping[str, Any]) -> re.Pattern[str] | None:
         pattern = re.compile(str(text))
     except re.error as error:
         raise DataError(
-            f"{root / 'dataset.toml'}: group is no regular expression: {error}",
-            remedy="mend it, or leave it out",
+            f"{root / 'dataset.toml'}: group is not a regular expression: {error}",
+            remedy="correct it, or remove it",
         ) from error
     if pattern.groups < 1:
         raise DataError(
             f"{root / 'dataset.toml'}: group {text!r} has no parentheses",
-            remedy='put the part that names the group in parentheses: "^(case[0-9]+)_"',
+            remedy='write parentheses around the part that is the group: "^(case[0-9]+)_"',
         )
     return pattern
 
@@ -234,7 +235,9 @@ def _splits(root: Path, names: set[str]) -> dict[str, tuple[str, ...]]:
             try:
                 lines = file.read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"cannot read {file}: {error}", remedy="save it as text") from error
+                raise DataError(
+                    f"cannot read {file}: {error}", remedy="save it as a UTF-8 text file"
+                ) from error
             listed = [line.strip() for line in lines]
             splits[split] = tuple(
                 _without_suffix(line, names) for line in listed if line and line[0] != "#"
@@ -268,7 +271,8 @@ def _codes(
     if table is None and masks.is_dir():
         raise DataError(
             f"{root} has masks but no class table {file.name}",
-            remedy=f'write {file.name}: one block a class, [[classes]] id = 0 name = "background"',
+            remedy=f"write {file.name}: one block per class, "
+            '[[classes]] id = 0 name = "background"',
         )
     table = table or UNLABELLED_TABLE
     values = settings.get("values")

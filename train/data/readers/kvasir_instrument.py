@@ -2,8 +2,8 @@
 
     frames = open_frames("kvasir-instrument/").subset("train")
 
-Masks hold 255 in channel 0. The official lists name 472 frames to train and 118 to test; which
-frames are of one patient is not known.
+The instrument is the value 255 of channel 0. The official lists have 472 frames for training and
+118 for testing; which frames show the same patient is not known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, opaque
-from trocar.train.data.readers.common import BINARY_TABLE, missing, pictures
+from trocar.train.data.readers.common import BINARY_TABLE, images_by_stem, missing_paths
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -37,8 +37,8 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
     """Lists the frames and the official split."""
     place = _place(root) or root
     lists = {"train": place / "train.txt", "test": place / "test.txt"}
-    faults = missing(place / "images", place / "masks", *lists.values())
-    images, masks = pictures(place / "images"), pictures(place / "masks")
+    faults = missing_paths(place / "images", place / "masks", *lists.values())
+    images, masks = images_by_stem(place / "images"), images_by_stem(place / "masks")
     items = []
     for stem, image in images.items():
         if stem in masks:
@@ -46,7 +46,7 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
         elif (place / "masks").is_dir():
             faults.append(Fault(file=image, text=f"has no mask masks/{stem}.png"))
     for stem in masks.keys() - images.keys():
-        faults.append(Fault(file=masks[stem], text="is the mask of no picture in images/"))
+        faults.append(Fault(file=masks[stem], text="is the mask of no image in images/"))
     splits = {split: _names(file) for split, file in lists.items() if file.is_file()}
     frames = FrameSet(
         name=NAME,
@@ -74,7 +74,7 @@ def read(item: Item) -> Sample:
     if odd.any():
         shown = ", ".join(str(v) for v in np.unique(first[odd])[:6])
         raise DataError(
-            f"{item.mask} holds {int(odd.sum())} pixels of neither 0 nor 255: {shown}",
+            f"{item.mask} has {int(odd.sum())} pixels with other values than 0 and 255: {shown}",
             remedy="download the mask again",
         )
     mask = (first > 0).astype(np.uint8)

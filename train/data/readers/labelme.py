@@ -1,4 +1,4 @@
-"""Instance polygons as LabelMe and CholecInstanceSeg write them: ``img_dir`` and ``ann_dir``.
+"""CholecInstanceSeg: instance polygons in LabelMe files, folders ``img_dir`` and ``ann_dir``.
 
 scan = labelme.scan(Path("cholec_instance_seg"), task="type", table=None)
 """
@@ -37,7 +37,7 @@ class Shape:
 
     Attributes:
         label: Its class name.
-        group: Shapes of the same label and group are parts of one instance; ``None``: not given.
+        group: Shapes with equal label and group are parts of one instance; ``None``: not given.
         points: ``[N, 2]`` float64, x and y in pixels.
     """
 
@@ -51,9 +51,9 @@ class Annotation:
     """A LabelMe file.
 
     Attributes:
-        image: Name of the picture as the file has it.
+        image: Name of the image as written in the file.
         size: Height and width in pixels.
-        shapes: In the order of the file; later ones lie on top.
+        shapes: In the order of the file; later shapes cover earlier ones.
     """
 
     image: str
@@ -70,7 +70,7 @@ def recognise(root: Path) -> Recognition:
 
 
 def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> Scan:
-    """Lists the frames of all clips; group is the video that the names state."""
+    """Lists the frames of all clips; the group is the video in the file name."""
     faults: list[Fault] = []
     items: list[Item] = []
     splits: dict[str, list[str]] = {}
@@ -79,11 +79,11 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
             items.append(item)
             if split:
                 splits.setdefault(split, []).append(item.name)
-    if splits:  # clips beside the splits would serve none
+    if splits:  # clips outside the split folders are in no split
         named = ", ".join(_SPLIT_FOLDERS)
         odd = {clip if clip.parent == root else clip.parent for s, clip in _clips(root) if not s}
         faults += [
-            Fault(file=folder, text=f"holds clips, but lies in no folder named {named}")
+            Fault(file=folder, text=f"holds clips, but is in no folder named {named}")
             for folder in sorted(odd)
         ]
     chosen = table or (BINARY_TABLE if task == "binary" else TYPE_TABLE)
@@ -108,7 +108,7 @@ def read(item: Item, *, table: ClassTable, binary: bool = False) -> Sample:
     """Reads one frame and fills its polygons.
 
     Raises:
-        DataError: A file cannot be read, a label is no class, or the sizes differ.
+        DataError: A file cannot be read, a label is not a class, or the sizes differ.
     """
     image = read_image(item.image)
     file = item.extra.get("annotation")
@@ -117,9 +117,9 @@ def read(item: Item, *, table: ClassTable, binary: bool = False) -> Sample:
     annotation = read_annotation(file)
     if annotation.size != image.shape[:2]:
         raise DataError(
-            f"{file} is for a picture of {annotation.size[1]}x{annotation.size[0]}, "
+            f"{file} is for an image of {annotation.size[1]}x{annotation.size[0]}, "
             f"{item.image.name} is {image.shape[1]}x{image.shape[0]}",
-            remedy="annotate the picture again at its own size",
+            remedy="annotate the image again at its own size",
         )
     return Sample(
         name=item.name, image=image, mask=fill(annotation, table, path=file, binary=binary)
@@ -129,10 +129,10 @@ def read(item: Item, *, table: ClassTable, binary: bool = False) -> Sample:
 def fill(
     annotation: Annotation, table: ClassTable, *, path: Path, binary: bool = False
 ) -> NDArray[np.uint8]:
-    """Class ids ``[H, W]`` uint8 of an annotation's polygons; later shapes lie on top.
+    """Class ids ``[H, W]`` uint8 of an annotation's polygons; later shapes cover earlier ones.
 
     Raises:
-        DataError: A label is no class of the table.
+        DataError: A label is not a class of the table.
     """
     mask = np.zeros(annotation.size, np.uint8)
     unknown: dict[str, int] = {}
@@ -148,14 +148,15 @@ def fill(
     if unknown:
         listed = ", ".join(f"{label!r} ({count} shapes)" for label, count in unknown.items())
         raise DataError(
-            f"{path} has labels that no class has: {listed}; classes are {', '.join(table.names)}",
-            remedy="mend the labels, or give a class table that has them",
+            f"{path} has labels that are not classes: {listed}; "
+            f"classes are {', '.join(table.names)}",
+            remedy="correct the labels, or pass a class table that has them",
         )
     return mask
 
 
 def instances(annotation: Annotation) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Each instance's label and ``[H, W]`` mask: shapes of one label and group joined."""
+    """Label and ``[H, W]`` mask of each instance; shapes of one label and group are joined."""
     made: dict[tuple[str, int], tuple[str, NDArray[np.uint8]]] = {}
     for key, shape in _by_instance(annotation):
         _, mask = made.setdefault(key, (shape.label, np.zeros(annotation.size, np.uint8)))
@@ -164,7 +165,7 @@ def instances(annotation: Annotation) -> list[tuple[str, NDArray[np.bool_]]]:
 
 
 def read_instances(item: Item) -> NDArray[np.uint16]:
-    """Instance numbers ``[H, W]`` uint16 of one frame, 0 = none; later shapes lie on top.
+    """Instance numbers ``[H, W]`` uint16 of one frame, 0 = none; later shapes cover earlier ones.
 
     Raises:
         DataError: The annotation cannot be read.
@@ -178,22 +179,22 @@ def read_instances(item: Item) -> NDArray[np.uint16]:
 
 
 def _by_instance(annotation: Annotation) -> Iterator[tuple[tuple[str, int], Shape]]:
-    """Shapes with what tells instances apart: a label and a group, or a number of their own."""
+    """Shapes with the key of their instance: label and group, or a number of their own."""
     for index, shape in enumerate(annotation.shapes):
         yield (shape.label, -1 - index if shape.group is None else shape.group), shape
 
 
 def fill_polygon(mask: NDArray[Any], points: NDArray[np.float64], value: int) -> None:
-    """Fills one polygon, its outline included, in place."""
+    """Fills one polygon with its outline, in place."""
     corners = np.round(points).astype(np.int32).reshape(-1, 1, 2)
     cv2.fillPoly(mask, [corners], value)
 
 
 def read_annotation(path: Path) -> Annotation:
-    """Reads a LabelMe file; rectangles become polygons, points and lines are refused.
+    """Reads a LabelMe file; rectangles become polygons, points and lines are an error.
 
     Raises:
-        DataError: It is no LabelMe file; the text says what is missing.
+        DataError: It is not a LabelMe file; the text says what is missing.
     """
     try:
         data = json.loads(read_bytes(path))
@@ -270,16 +271,16 @@ def _clip_items(root: Path, clip: Path, faults: list[Fault]) -> list[Item]:
             )
         )
     faults += [
-        Fault(file=file, text="is the annotation of no picture in img_dir/")
+        Fault(file=file, text="is the annotation of no image in img_dir/")
         for stem, file in annotations.items()
         if stem not in stems
     ]
     if not stems:
-        faults.append(Fault(file=clip / "img_dir", text="there is no picture in it"))
+        faults.append(Fault(file=clip / "img_dir", text="there is no image in it"))
     return items
 
 
 def _video(stem: str) -> str:
-    # Frames of one operation appear in several clips; t80_VID03_000150 is of video VID03.
+    # Frames of one operation are in several clips; t80_VID03_000150 belongs to video VID03.
     match = re.search(r"VID\d+", stem)
     return match.group(0) if match else ""

@@ -2,8 +2,8 @@
 
     frames = open_frames("robust-mis/Training/")
 
-In the instance mask 0 is background and each other value one instrument. The last two folders above
-a frame are its operation: a group.
+In the instance mask, 0 is background and each other value is one instrument. The last two folders
+above a frame are its operation, which is the group.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.pictures import is_hidden, read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey
-from trocar.train.data.readers.common import BINARY_TABLE, numbers_first
+from trocar.train.data.readers.common import BINARY_TABLE, numeric_key
 from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -28,17 +28,17 @@ _RAW, _INSTANCES = "raw.png", "instrument_instances.png"
 
 
 def recognise(root: Path) -> Recognition:
-    """Any folder below that holds ``instrument_instances.png``, or ``raw.png`` and the video."""
+    """A folder at any depth with ``instrument_instances.png``, or ``raw.png`` and the video."""
     for path in _frame_folders(root):
         return Recognition(fits=True, why=f"{path.name}/ holds {_RAW} or {_INSTANCES}")
     return Recognition(fits=False, why=f"there is no folder with {_RAW} and {_INSTANCES}")
 
 
 def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -> Scan:
-    """Lists the frames of all operations; the split is that of the folders Training, Testing."""
+    """Lists the frames of all operations; the folders Training and Testing are the splits."""
     faults: list[Fault] = []
     items = []
-    for folder in sorted(_frame_folders(root), key=lambda p: (p.parent, numbers_first(p))):
+    for folder in sorted(_frame_folders(root), key=lambda p: (p.parent, numeric_key(p))):
         gone = [name for name in (_RAW, _INSTANCES) if not (folder / name).is_file()]
         faults += [Fault(file=folder / name, text="is missing") for name in gone]
         if gone:
@@ -69,7 +69,7 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
 
 
 def read(item: Item) -> Sample:
-    """Reads one frame; every instance is the class instrument.
+    """Reads one frame; every instance belongs to the class instrument.
 
     Raises:
         DataError: A file cannot be read, or the sizes differ.

@@ -1,6 +1,6 @@
-"""What a reader finds in a folder: the frames, and everything that is wrong with them.
+"""What a reader finds in a folder: the frames, and all faults.
 
-scan = folder.scan(Path("our_theatre")); print(scan.why, scan.faults)
+scan = folder.scan(Path("our_theatre")); print(len(scan.frames), scan.faults)
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from trocar.train.data.sample import Fault, FrameSet, Item
 
 @dataclass(frozen=True, kw_only=True)
 class Recognition:
-    """Whether a folder has a reader's layout.
+    """Whether a folder has the layout of a reader.
 
     Attributes:
         fits: Whether it has.
-        why: What was found, or what was looked for in vain.
+        why: What was found, or what is missing.
     """
 
     fits: bool
@@ -34,8 +34,8 @@ class Scan:
 
     Attributes:
         frames: Its usable frames.
-        faults: What is wrong; a set with faults can be checked but not opened.
-        tasks: What the masks can tell apart, the default first; may be empty.
+        faults: A set with faults can be checked but not opened.
+        tasks: What the masks can distinguish, the default first; may be empty.
     """
 
     frames: FrameSet
@@ -47,24 +47,24 @@ class Reader(Protocol):
     """A layout; each module of `trocar.train.data.readers` is one.
 
     Attributes:
-        NAME: What the layout is called in messages.
-        TASKS: What its masks can tell apart, the default first.
+        NAME: Name of the layout in messages.
+        TASKS: What its masks can distinguish, the default first.
     """
 
     NAME: str
     TASKS: tuple[str, ...]
 
     def recognise(self, root: Path) -> Recognition:
-        """Looks at names only, so that it is quick."""
+        """Checks only names of files and folders, which is fast."""
 
     def scan(self, root: Path, *, task: str, table: ClassTable | None) -> Scan:
-        """Lists frames and faults; decodes no picture."""
+        """Lists frames and faults without decoding images."""
 
 
 def split_faults(
     items: Sequence[Item], splits: Mapping[str, Sequence[str]], *, root: Path
 ) -> list[Fault]:
-    """Finds empty splits, unknown and repeated names, and groups that lie in two splits."""
+    """Finds empty splits, unknown names, repeated names and groups that are in two splits."""
     groups = {item.name: item.group for item in items}
     faults: list[Fault] = []
     split_of_name: dict[str, str] = {}
@@ -78,7 +78,9 @@ def split_faults(
             if count > 1:
                 faults.append(Fault(file=where, text=f"names {name!r} {count} times"))
             if name not in groups:
-                faults.append(Fault(file=where, text=f"names {name!r}, and there is no such frame"))
+                faults.append(
+                    Fault(file=where, text=f"names {name!r}, which is not a frame of the set")
+                )
                 continue
             other = split_of_name.setdefault(name, split)
             if other != split:
@@ -108,9 +110,9 @@ def _split_file(root: Path, split: str) -> Path:
 def splits_by_group(
     items: Iterable[Item], *, val: Iterable[str] = (), test: Iterable[str] = ()
 ) -> dict[str, tuple[str, ...]]:
-    """Splits by whole groups: those named go to ``val`` and ``test``, all others to ``train``.
+    """Splits by group: the named groups are ``val`` and ``test``, all others ``train``.
 
-    Splits that would be empty are left out.
+    Empty splits are left out.
     """
     val_groups, test_groups = set(val), set(test)
     made: dict[str, list[str]] = {"train": [], "val": [], "test": []}

@@ -2,7 +2,7 @@
 
     frames = open_frames("uw-sinus-surgery-C-L/", task="binary").fold(0)
 
-Names are ``S`` or ``L``, the video, and the frame; a video is a group and makes a fold.
+A file name is ``S`` or ``L``, the video and the frame. Each video is a group and one fold.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import BINARY_TABLE, missing, pictures, strays
+from trocar.train.data.readers.common import (
+    BINARY_TABLE,
+    images_by_stem,
+    misnamed_folders,
+    missing_paths,
+)
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -37,14 +42,14 @@ def recognise(root: Path) -> Recognition:
 
 
 def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -> Scan:
-    """Lists the frames of both parts, or of the one that the task names."""
+    """Lists the frames of both parts, or of the part that is the task."""
     wanted = [task] if task in _PARTS else [p for p in _PARTS if (root / p).is_dir()]
     faults: list[Fault] = []
     items: list[Item] = []
     for part in wanted:
         items += _items(root / part, faults)
     parts = [root / part for part in _PARTS]
-    faults += strays([root], parts, "labels", named="cadaver or live")
+    faults += misnamed_folders([root], parts, "labels", named="cadaver or live")
     groups = tuple(dict.fromkeys(item.group for item in items))
     frames = FrameSet(
         name=NAME,
@@ -63,7 +68,7 @@ def read(item: Item) -> Sample:
     """Reads one frame and its label.
 
     Raises:
-        DataError: A file cannot be read, or the label holds other values than 0 and 1.
+        DataError: A file cannot be read, or the label has other values than 0 and 1.
     """
     image = read_image(item.image)
     assert item.mask is not None  # frames without label are faults
@@ -75,13 +80,15 @@ def read(item: Item) -> Sample:
 
 
 def _items(part: Path, faults: list[Fault]) -> list[Item]:
-    faults += missing(part / "images", part / "labels")
-    images, labels = pictures(part / "images"), pictures(part / "labels")
+    faults += missing_paths(part / "images", part / "labels")
+    images, labels = images_by_stem(part / "images"), images_by_stem(part / "labels")
     items = []
     for stem, image in images.items():
         match = re.fullmatch(r"([SL]\d+)_(\d+)", stem)
         if match is None:
-            faults.append(Fault(file=image, text="is not named S or L, video, _ and frame"))
+            faults.append(
+                Fault(file=image, text="has another name than S or L, video, _ and frame")
+            )
         elif stem not in labels:
             faults.append(Fault(file=image, text=f"has no label labels/{stem}.png"))
         else:
@@ -89,5 +96,5 @@ def _items(part: Path, faults: list[Fault]) -> list[Item]:
             group = f"{part.name}/{match.group(1)}"
             items.append(Item(name=name, image=image, mask=labels[stem], group=group))
     for stem in labels.keys() - images.keys():
-        faults.append(Fault(file=labels[stem], text="is the label of no picture in images/"))
+        faults.append(Fault(file=labels[stem], text="is the label of no image in images/"))
     return items

@@ -2,8 +2,8 @@
 
     frames = open_frames("surgical_tools/"); frames.items[0].extra["boxes"]
 
-A set without masks. Its boxes can be cut out as classes (`trocar.train.data.classification`) or as
-foregrounds for compositing (`trocar.train.data.compositing.matting`).
+A set without masks. Its boxes can be cropped to photographs (`trocar.train.data.classification`) or
+segmented for compositing (`trocar.train.data.compositing.matting`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_bytes, read_image
 from trocar.train.data.compositing.matting import read_boxes
-from trocar.train.data.readers.common import missing, pictures, strays
+from trocar.train.data.readers.common import images_by_stem, misnamed_folders, missing_paths
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -37,8 +37,8 @@ def recognise(root: Path) -> Recognition:
 
 
 def scan(root: Path, *, task: str = "presence", table: ClassTable | None = None) -> Scan:
-    """Lists the pictures of all splits and reads their boxes."""
-    faults = missing(root / "data.yaml")
+    """Lists the images of all splits and reads their boxes."""
+    faults = missing_paths(root / "data.yaml")
     if table is None:
         try:
             table = classification_table(read_names(root / "data.yaml"))
@@ -54,7 +54,7 @@ def scan(root: Path, *, task: str = "presence", table: ClassTable | None = None)
                 items.append(item)
                 splits.setdefault(split, []).append(item.name)
     named = ", ".join(_SPLITS)
-    faults += strays([root], [root / split for split in _SPLITS], "labels", named=named)
+    faults += misnamed_folders([root], [root / split for split in _SPLITS], "labels", named=named)
     frames = FrameSet(
         name=NAME,
         root=root,
@@ -68,7 +68,7 @@ def scan(root: Path, *, task: str = "presence", table: ClassTable | None = None)
 
 
 def read(item: Item) -> Sample:
-    """Reads one picture; there is no mask.
+    """Reads one image; there is no mask.
 
     Raises:
         DataError: It cannot be read.
@@ -80,7 +80,7 @@ def read_names(path: Path) -> list[str]:
     """Class names of a ``data.yaml``, as a list in one line or as a block.
 
     Raises:
-        DataError: It holds no names that can be read.
+        DataError: It has no readable names.
     """
     text = read_bytes(path).decode("utf-8", "replace")
     inline = re.search(r"^names:\s*([\[{].*?[\]}])\s*$", text, re.MULTILINE | re.DOTALL)
@@ -90,7 +90,7 @@ def read_names(path: Path) -> list[str]:
             return [str(n) for n in (value.values() if isinstance(value, dict) else value)]
     except (ValueError, SyntaxError) as error:
         raise DataError(
-            f"{path}: names is no list: {error}", remedy="write names: ['a', 'b']"
+            f"{path}: names is not a list: {error}", remedy="write names: ['a', 'b']"
         ) from error
     block = re.search(r"^names:\s*\n((?:\s+\S.*\n?|\s*-.*\n?)+)", text, re.MULTILINE)
     lines = block.group(1).splitlines() if block else []
@@ -101,7 +101,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def classification_table(names: list[str]) -> ClassTable:
-    """A table without background: id 0 is the first name."""
+    """A class table without background: id 0 is the first name."""
     return ClassTable(
         tuple(
             ClassRow(id=i, name=name, colour=default_colour(i + 1), instrument=True)
@@ -111,9 +111,9 @@ def classification_table(names: list[str]) -> ClassTable:
 
 
 def _items(folder: Path, table: ClassTable, faults: list[Fault]) -> list[Item]:
-    gone = missing(folder / "images", folder / "labels")
+    gone = missing_paths(folder / "images", folder / "labels")
     faults += gone
-    images = pictures(folder / "images")
+    images = images_by_stem(folder / "images")
     texts = {p.stem: p for p in sorted((folder / "labels").glob("*.txt"))}
     items = []
     for stem, image in images.items():
@@ -137,5 +137,5 @@ def _items(folder: Path, table: ClassTable, faults: list[Fault]) -> list[Item]:
         extra = {"boxes": tuple(boxes), "presence": presence}
         items.append(Item(name=f"{folder.name}/{stem}", image=image, extra=extra))
     for stem in texts.keys() - images.keys():
-        faults.append(Fault(file=texts[stem], text="are the boxes of no picture in images/"))
+        faults.append(Fault(file=texts[stem], text="are the boxes of no image in images/"))
     return items

@@ -1,6 +1,6 @@
-"""Looks through a whole data set and lists everything that is wrong with it.
+"""Checks a whole data set and lists all its faults.
 
-report = check("our_theatre/"); print(len(report.faults), report.shares)
+report = check_frames("our_theatre/"); print(len(report.faults), report.shares)
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from trocar.train.data.sample import Fault, FrameSet, Item
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What a data set holds, and what is wrong with it.
+    """The content and the faults of a data set.
 
     Attributes:
-        name: The set's name.
+        name: Name of the set.
         layout: Which layout was recognised and why.
-        task: What the masks tell apart.
-        tasks: What they can tell apart; empty where there is no choice.
-        folds: The groups that validate in each fold of the set's protocol.
-        instances: Whether the set tells instances apart.
+        task: What the masks distinguish.
+        tasks: The tasks that the set offers; empty if there is no choice.
+        folds: The validation groups of each fold of the set's protocol.
+        instances: Whether the set has instance numbers.
         classes: The class table.
         frames: Number of frames that could be read.
         labelled: Number of those with a mask.
@@ -41,10 +41,10 @@ class CheckReport:
         groups: Frames by group.
         pixels: ``[K]`` int64 pixels by class, over all masks that could be read.
         ignored: Pixels that are ignored (255).
-        counts: ``[K]`` int64 frames in which a class occurs; of a set of tool presences, the
-            frames in which the tool is present.
-        notes: What the reader remarks.
-        faults: Everything wrong, in the order of the files.
+        counts: ``[K]`` int64 frames that show a class; for a set of tool presences, the frames
+            in which the tool is present.
+        notes: Remarks of the reader.
+        faults: All faults, in the order of the files.
     """
 
     name: str
@@ -67,12 +67,12 @@ class CheckReport:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """``[K]`` shares of the pixels that are not ignored; zeros where there are no pixels."""
+        """``[K]`` fractions of the pixels that are not ignored; zeros if there are none."""
         total = int(self.pixels.sum())
         return self.pixels / total if total else np.zeros(len(self.pixels))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """Plain values, for JSON."""
         return {
             "name": self.name,
             "layout": self.layout,
@@ -101,14 +101,14 @@ class CheckReport:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _FrameCheck:
     size: tuple[int, int] | None = None
     labelled: bool = False
     histogram: NDArray[np.int64] | None = None
     fault: Fault | None = None
 
 
-def check(
+def check_frames(
     path: str | Path,
     *,
     table: ClassTable | None = None,
@@ -116,59 +116,59 @@ def check(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
-    """Reads every frame of a set; goes on after a fault.
+    """Reads every frame of a set, and continues after a fault.
 
     Args:
         path: The folder of the set.
-        table: Class table to read by where the set brings none.
-        task: What the masks shall tell apart, for sets that offer several.
+        table: Class table, for sets that have none.
+        task: What the masks distinguish, for sets with several tasks.
         workers: Threads that decode.
-        progress: Called with frames done and frames there are.
+        progress: Called with the number of frames done and the total.
 
     Raises:
-        DataError: No layout fits, or there is no class table: nothing could be checked.
+        DataError: No layout fits, or there is no class table, so nothing can be checked.
     """
     scan, layout = scan_frames(path, table=table, task=task)
     frames = scan.frames
-    seen: list[_Seen] = []
+    seen: list[_FrameCheck] = []
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        for one in pool.map(lambda item: _look(frames, item), frames.items):
+        for one in pool.map(lambda item: _check_frame(frames, item), frames.items):
             seen.append(one)
             if progress:
                 progress(len(seen), len(frames))
     return _report(scan, layout, seen)
 
 
-def _look(frames: FrameSet, item: Item) -> _Seen:
+def _check_frame(frames: FrameSet, item: Item) -> _FrameCheck:
     try:
         sample = frames.read(item)
     except TrocarError as error:
-        return _Seen(fault=_fault(item, error))
+        return _FrameCheck(fault=_fault(item, error))
     size = (sample.image.shape[0], sample.image.shape[1])
     if sample.mask is None:
-        return _Seen(size=size)
+        return _FrameCheck(size=size)
     if sample.mask.shape != size:
         text = (
             f"its mask is {sample.mask.shape[1]}x{sample.mask.shape[0]}, it is {size[1]}x{size[0]}"
         )
-        return _Seen(size=size, fault=Fault(file=item.image, text=text))
+        return _FrameCheck(size=size, fault=Fault(file=item.image, text=text))
     try:
         frames.instance_map(item, size)
     except TrocarError as error:
-        return _Seen(size=size, fault=_fault(item, error))
+        return _FrameCheck(size=size, fault=_fault(item, error))
     histogram = np.bincount(sample.mask.ravel(), minlength=256).astype(np.int64)
-    return _Seen(size=size, labelled=True, histogram=histogram)
+    return _FrameCheck(size=size, labelled=True, histogram=histogram)
 
 
 def _fault(item: Item, error: TrocarError) -> Fault:
-    # Messages of readers begin with the file: take it out rather than name it twice.
+    # Messages of readers begin with the file, which the fault names already.
     for file in (item.mask, item.image, item.extra.get("annotation")):
         if file is not None and error.message.startswith(f"{file} "):
             return Fault(file=Path(file), text=error.message.removeprefix(f"{file} "))
     return Fault(file=item.image, text=error.message)
 
 
-def _report(scan: Scan, layout: str, seen: list[_Seen]) -> CheckReport:
+def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:
     frames = scan.frames
     count = len(frames.table)
     histograms = [one.histogram for one in seen if one.histogram is not None]

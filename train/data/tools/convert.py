@@ -2,9 +2,8 @@
 
     import_frames(open_frames("cholec80/"), Path("frames"), workers=2)
 
-Frames are written one by one into ``.<name>.partial`` beside the output, each whole or not at all;
-the folder takes its name when the last one is there. A call that finds a partial folder of the same
-import goes on with it.
+Each frame is written atomically to the folder ``.<name>.partial`` beside the output. The folder is
+renamed after the last frame. A call that finds a partial folder of the same import continues it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import tomli_w
 
 from trocar.contract.bundle import check_output, write_atomic
 from trocar.contract.errors import DataError, SinkError
-from trocar.contract.pictures import encode_picture, write_picture
+from trocar.contract.pictures import write_picture
 from trocar.train.data.sample import FrameSet, Item
 
 FORMATS = ("png", "jpg")
@@ -39,25 +38,25 @@ def import_frames(
 ) -> int:
     """Writes ``images``, ``masks``, ``classes.toml``, ``splits`` and ``dataset.toml``.
 
-    Also ``instances``, where the set tells instances apart, numbered from 1 in each frame.
+    Also ``instances``, if the set has instance numbers; they count from 1 in each frame.
 
-    A frame's group becomes its folder. Sets without masks get ``presence.tsv`` where they say
-    which classes a frame shows.
+    The group of a frame becomes its folder. For sets without masks that list the classes of a
+    frame, ``presence.tsv`` is written.
 
     Args:
         frames: The set to convert.
         out: Folder to make.
         image_format: ``png``, or ``jpg`` (quality 95, smaller and lossy).
         workers: Threads that decode and encode.
-        progress: Called with frames done, those of an earlier call included, and frames there are.
+        progress: Called with the number of frames done, earlier calls included, and the total.
 
     Returns:
-        Number of frames that an earlier, interrupted call had written.
+        Number of frames written by an earlier, interrupted call.
 
     Raises:
         OutputExistsError: ``out`` exists.
-        DataError: A frame cannot be read, or another import lies half-done in the way.
-        SinkError: The disk is full or not writable; what is written stays for the next call.
+        DataError: A frame cannot be read, or the partial folder is of another import.
+        SinkError: The disk is full or not writable; the next call continues.
     """
     check_output(out)
     partial = out.parent / f".{out.name}.partial"
@@ -77,7 +76,7 @@ def import_frames(
 
 
 def target_name(item: Item) -> str:
-    """A frame's name in the converted set: its group's folder, then its name in one piece."""
+    """A frame's name in the converted set: the folder of its group, then its name."""
     flat = item.name.replace("/", "__")
     group = item.group.replace("/", "__")
     return f"{group}/{flat}" if group else flat
@@ -113,7 +112,7 @@ def _write_all(
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            stop.set()  # on a fault or Ctrl-C the other threads end after their frame
+            stop.set()  # after an error or Ctrl-C, the other threads end after their current frame
             for future in futures:
                 future.cancel()
     for future in futures:
@@ -122,7 +121,7 @@ def _write_all(
 
 
 def _runs(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Frames of one video stay together: decoding them in order is what is quick."""
+    """Runs of frames of one video, since decoding in order is fast."""
     run: list[Item] = []
     for item in items:
         if run and (item.image != run[-1].image or len(run) >= 2000):
@@ -138,10 +137,8 @@ def _write_one(frames: FrameSet, item: Item, partial: Path, image_format: str) -
     if sample.mask is not None:
         write_picture(partial / "masks" / f"{target_name(item)}.png", sample.mask)
         _write_instances(frames, item, sample.mask.shape, partial)
-    # The picture last: its presence says that the frame is whole.
-    write_atomic(
-        _picture(partial, item, image_format), encode_picture(sample.image, f".{image_format}")
-    )
+    # The image is written last: if it exists, the frame is complete.
+    write_picture(_picture(partial, item, image_format), sample.image)
 
 
 def _write_instances(frames: FrameSet, item: Item, size: tuple[int, int], partial: Path) -> None:
@@ -152,8 +149,8 @@ def _write_instances(frames: FrameSet, item: Item, size: tuple[int, int], partia
     present = present[present > 0]
     if len(present) > 255:
         raise DataError(
-            f"{item.name} of {frames.root} has {len(present)} instances, 255 are possible",
-            remedy="mend its instance map",
+            f"{item.name} of {frames.root} has {len(present)} instances, expected at most 255",
+            remedy="correct its instance map",
         )
     numbers = np.zeros(int(found.max()) + 1, np.uint8)
     numbers[present] = np.arange(1, len(present) + 1)
@@ -184,8 +181,8 @@ def _claim(partial: Path, state: dict[str, Any]) -> None:
     if file.is_file():
         if json.loads(file.read_text(encoding="utf-8")) != json.loads(json.dumps(state)):
             raise DataError(
-                f"{partial} holds the beginning of another import",
-                remedy="finish that one, or remove the folder",
+                f"{partial} is the partial result of another import",
+                remedy="finish the other import first, or remove the folder",
             )
         return
     write_atomic(file, json.dumps(state, indent=1).encode())

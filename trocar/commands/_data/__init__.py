@@ -1,1 +1,1 @@
-"""The commands of the group `trocar data`."""
+"""The commands of ``trocar data``, one file each."""

@@ -21,21 +21,21 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError, OutputExistsError
 from trocar.contract.pictures import write_picture
 from trocar.train.data.annotations.coco import (
-    pictures_from_coco,
+    images_from_coco,
     runs_from_text,
     text_from_runs,
 )
 from trocar.train.data.annotations.exchange import KINDS, export_labels, import_labels
 from trocar.train.data.annotations.regions import (
-    filled,
-    from_runs,
+    decode_runs,
+    encode_runs,
+    fill_polygons,
     polygons_of,
     regions_of,
-    runs_of,
 )
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import Item, Sample
-from trocar.train.data.tools.check import check
+from trocar.train.data.tools.check import check_frames
 from trocar.train.data.tools.convert import import_frames
 
 MASKS = arrays(np.uint8, (9, 12), elements=st.integers(0, 3))
@@ -48,10 +48,10 @@ def test_regions_polygons_and_runs_lose_nothing(mask: NDArray[np.uint8]) -> None
     for region in regions_of(mask):
         polygons = polygons_of(region.mask)
         assert all(len(polygon) >= 3 for polygon in polygons)
-        assert np.array_equal(filled(polygons, mask.shape), region.mask)
+        assert np.array_equal(fill_polygons(polygons, mask.shape), region.mask)
         again[region.mask] = region.class_id
-        runs = runs_of(region.mask.ravel())
-        assert np.array_equal(from_runs(runs, mask.size), region.mask.ravel())
+        runs = encode_runs(region.mask.ravel())
+        assert np.array_equal(decode_runs(runs, mask.size), region.mask.ravel())
         assert runs_from_text(text_from_runs(runs)) == runs
     assert np.array_equal(again, mask)
 
@@ -142,7 +142,7 @@ def test_annotations_of_missing_pictures_and_unknown_labels(ringed: Path, tmp_pa
     export_labels(open_frames(ringed), out, kind="coco")
     (ringed / "images" / "f1.png").unlink()
     table = ClassTable.from_names(["background", "grasper"])
-    with pytest.raises(DataError, match=r"f1\.png: is annotated and missing") as error:
+    with pytest.raises(DataError, match=r"f1\.png: is annotated, but missing") as error:
         import_labels(out, ringed / "images", tmp_path / "out", table=table)
     assert "'scissors'" in error.value.message
     coco = json.loads(out.read_text())
@@ -160,22 +160,22 @@ def test_coco_of_numbers_and_of_other_tools(tmp_path: Path) -> None:
         "annotations": [{"image_id": 7, "category_id": 4, "segmentation": rle}],
     }
     (tmp_path / "a.json").write_text(json.dumps(coco))
-    pictures, names = pictures_from_coco(tmp_path / "a.json")
+    pictures, names = images_from_coco(tmp_path / "a.json")
     assert names == ["hook"]
     assert pictures[0].masks[0].tolist() == [[False, True, False], [True, False, False]]
     coco["annotations"][0]["segmentation"] = {"size": [2, 3], "counts": [1, 2]}  # type: ignore[index]
     (tmp_path / "a.json").write_text(json.dumps(coco))
     with pytest.raises(DataError, match="cover 3 of 6"):
-        pictures_from_coco(tmp_path / "a.json")
+        images_from_coco(tmp_path / "a.json")
 
 
 def test_the_label_commands(ringed: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "labels.json")
-    first = CliRunner().invoke(data, ["labels-out", str(ringed), out, "--format", "coco-rle"])
+    first = CliRunner().invoke(data, ["export-labels", str(ringed), out, "--format", "coco-rle"])
     assert first.exit_code == 0, first.output
-    arguments = ["labels-in", out, str(ringed / "images"), str(tmp_path / "back")]
+    arguments = ["import-labels", out, str(ringed / "images"), str(tmp_path / "back")]
     assert CliRunner().invoke(data, arguments).exit_code == 0
-    assert check(tmp_path / "back").faults == ()
+    assert check_frames(tmp_path / "back").faults == ()
 
 
 # Conversion
@@ -230,7 +230,7 @@ def test_conversion_goes_on_after_an_interruption(tmp_path: Path) -> None:
     read.append("f2")
     assert import_frames(broken, out, workers=1) == done == 2
     assert sorted(read[1:]) == ["f2", "f3"]  # what was done is not read again
-    assert check(out).faults == ()
+    assert check_frames(out).faults == ()
     (tmp_path / ".other.partial").mkdir()
     (tmp_path / ".other.partial" / "import.json").write_text("{}")
     with pytest.raises(DataError, match="another import"):

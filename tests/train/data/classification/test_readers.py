@@ -13,7 +13,7 @@ import pytest
 
 from trocar.contract.crops import crop_window
 from trocar.contract.errors import ConfigError, DataError
-from trocar.train.data.classification.opening import open_training, with_splits
+from trocar.train.data.classification.open import open_photo_sets, with_splits
 from trocar.train.data.classification.readers import open_photos
 from trocar.train.data.classification.statistics import (
     check_duplicates,
@@ -22,7 +22,7 @@ from trocar.train.data.classification.statistics import (
     plot_tail,
     tail_counts,
 )
-from trocar.train.data.config import DataConfig, Paths
+from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.state.settings import RunConfig
 
 THREE = ("grasper", "scissors", "hook")
@@ -41,14 +41,14 @@ def test_class_folders_with_and_without_splits(photo_kit: ModuleType, tmp_path: 
     plain = open_photos(tmp_path / "b")
     assert plain.counts.tolist() == [2, 2, 2]
     assert not plain.splits
-    assert "1 files are no pictures" in plain.notes[0]
+    assert "1 files are not images" in plain.notes[0]
 
 
 def test_a_split_under_an_unknown_name_is_said(photo_kit: ModuleType, tmp_path: Path) -> None:
     photo_kit.write_folders(tmp_path / "a", dict.fromkeys(THREE, 1), split="train")
     photo_kit.write_folders(tmp_path / "a", dict.fromkeys(THREE, 1), split="vald", first=9)
     (tmp_path / "a" / "notes").mkdir()
-    with pytest.raises(DataError, match=r"vald: holds folders of classes.*train.*val") as refused:
+    with pytest.raises(DataError, match=r"vald: holds class folders.*train.*val") as refused:
         open_photos(tmp_path / "a")
     assert "notes" not in str(refused.value)
     photo_kit.write_yolo(tmp_path / "b", THREE, 1)
@@ -174,9 +174,9 @@ def test_splits_take_the_same_share_of_every_class(photo_kit: ModuleType, tmp_pa
 
 
 def test_classifiers_take_no_unlabelled_set(toy_folder: Path, make_classifier: Any) -> None:
-    paths = Paths(data=toy_folder, unlabelled=toy_folder)
+    paths = DatasetPaths(data=toy_folder, unlabelled=toy_folder)
     with pytest.raises(ConfigError, match="takes no --unlabelled"):
-        open_training(paths, DataConfig(), RunConfig(), make_classifier("classifier"))
+        open_photo_sets(paths, DataConfig(), RunConfig(), make_classifier("classifier"))
 
 
 def test_a_long_tail_falls_by_the_factor(photo_kit: ModuleType, tmp_path: Path) -> None:

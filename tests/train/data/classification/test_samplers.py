@@ -20,7 +20,7 @@ def test_pk_is_p_classes_of_k_photographs() -> None:
     sampler = PKSampler(LABELS, p=4, k=4, seed=0)
     met = set()
     for step in range(200):
-        drawn = sampler.draws(step).reshape(4, 4)
+        drawn = sampler.batch_indices(step).reshape(4, 4)
         classes = LABELS[drawn]
         assert (classes == classes[:, :1]).all()
         assert len(set(classes[:, 0].tolist())) == 4
@@ -34,7 +34,7 @@ def test_pk_is_p_classes_of_k_photographs() -> None:
 
 def test_pk_draws_classes_as_often_whatever_they_hold() -> None:
     sampler = PKSampler(LABELS, p=2, k=2, seed=1)
-    drawn = np.concatenate([LABELS[sampler.draws(step)[::2]] for step in range(1500)])
+    drawn = np.concatenate([LABELS[sampler.batch_indices(step)[::2]] for step in range(1500)])
     shares = np.bincount(drawn, minlength=6) / len(drawn)
     assert np.abs(shares - 1 / 6).max() < 0.03
 
@@ -51,17 +51,17 @@ def test_pk_refuses_what_it_cannot_give() -> None:
 def test_random_shows_each_photograph_once_a_pass() -> None:
     sampler = RandomSampler(LABELS, batch=5, seed=0)
     assert len(sampler) == 11
-    drawn = np.concatenate([sampler.draws(step) for step in range(22)])
+    drawn = np.concatenate([sampler.batch_indices(step) for step in range(22)])
     assert sorted(drawn[:55].tolist()) == list(range(55))
     assert sorted(drawn[55:].tolist()) == list(range(55))
     assert drawn[:55].tolist() != drawn[55:].tolist()
     only = RandomSampler(LABELS, batch=5, seed=0, within=np.array([2, 4]))
-    assert set(LABELS[np.concatenate([only.draws(s) for s in range(9)])].tolist()) == {2, 4}
+    assert set(LABELS[np.concatenate([only.batch_indices(s) for s in range(9)])].tolist()) == {2, 4}
 
 
 def test_balanced_shows_each_class_as_often() -> None:
     sampler = BalancedSampler(LABELS, batch=50, seed=0)
-    drawn = LABELS[np.concatenate([sampler.draws(step) for step in range(100)])]
+    drawn = LABELS[np.concatenate([sampler.batch_indices(step) for step in range(100)])]
     assert np.abs(np.bincount(drawn) / len(drawn) - 1 / 6).max() < 0.03
 
 
@@ -78,7 +78,7 @@ def test_episodes_are_n_ways_k_shots_and_share_no_photograph() -> None:
         assert set(episode.classes.tolist()) <= {0, 1, 2}
         every = np.concatenate([episode.support.ravel(), episode.query.ravel()])
         assert len(set(every.tolist())) == 15
-        assert np.array_equal(sampler.draws(number), every)
+        assert np.array_equal(sampler.batch_indices(number), every)
 
 
 def test_more_shots_than_any_class_has_is_refused() -> None:
@@ -100,8 +100,10 @@ def test_more_shots_than_any_class_has_is_refused() -> None:
 def test_a_step_is_known_by_its_number_and_the_seed(make: object) -> None:
     assert callable(make)
     a, b, other = make(3), make(3), make(4)
-    late = b.draws(40).tolist()
+    late = b.batch_indices(40).tolist()
     for step in range(40):
-        a.draws(step)
-    assert a.draws(40).tolist() == late
-    assert [other.draws(s).tolist() for s in range(5)] != [a.draws(s).tolist() for s in range(5)]
+        a.batch_indices(step)
+    assert a.batch_indices(40).tolist() == late
+    assert [other.batch_indices(s).tolist() for s in range(5)] != [
+        a.batch_indices(s).tolist() for s in range(5)
+    ]

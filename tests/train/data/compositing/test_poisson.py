@@ -21,6 +21,11 @@ from trocar.contract.errors import (
     OutputExistsError,
 )
 from trocar.contract.pictures import read_image, write_picture
+from trocar.train.data.compositing.foregrounds import (
+    Foreground,
+    cut_out,
+    foregrounds_from_frames,
+)
 from trocar.train.data.compositing.matting import (
     Box,
     chroma_key,
@@ -30,12 +35,9 @@ from trocar.train.data.compositing.matting import (
 )
 from trocar.train.data.compositing.poisson import (
     Composite,
-    Foreground,
     PlacementConfig,
-    cut_out,
-    foregrounds_from_frames,
+    draw_placement,
     paste,
-    place,
 )
 from trocar.train.data.compositing.write import read_foregrounds
 from trocar.train.data.io.images import read_raw_mask
@@ -136,7 +138,7 @@ def test_labels_of_the_background_stay_and_unlabelled_ones_are_ignored() -> None
     clean = paste(bare, front, unlabelled=0)
     assert clean.mask is not None
     assert set(np.unique(clean.mask).tolist()) == {0, 2}
-    with pytest.raises(ArgumentError, match="no way to clone"):
+    with pytest.raises(ArgumentError, match="not a cloning mode"):
         paste(bare, front, mode="both")
 
 
@@ -169,7 +171,7 @@ def test_an_instrument_that_enters_from_the_border_goes_on_doing_so() -> None:
     rng = np.random.default_rng(0)
     sides = set()
     for _ in range(40):
-        placed, shift = place(front, (90, 100), PlacementConfig(), rng)
+        placed, shift = draw_placement(front, (90, 100), PlacementConfig(), rng)
         out = paste(background(90, 100), placed, shift=shift)
         assert out.mask is not None
         touched = (bool(out.mask[:, 1].any()), bool(out.mask[:, -2].any()))
@@ -179,7 +181,7 @@ def test_an_instrument_that_enters_from_the_border_goes_on_doing_so() -> None:
 
 
 def test_composites_are_drawn_from_the_seed_alone() -> None:
-    whole = replace(foreground(), whole=True)
+    whole = replace(foreground(), is_complete=True)
     composite = Composite((foreground(), whole), PlacementConfig(chance=1.0))
     first = composite(background(), 5)
     again = composite(background(), 5)
@@ -211,7 +213,7 @@ def test_a_boxed_object_is_cut_out_of_a_plain_background() -> None:
     truth[50:62, 30:130] = truth[44:68, 110:130] = True
     got = found.mask == 2
     assert (got & truth).sum() / (got | truth).sum() > 0.9
-    assert found.whole
+    assert found.is_complete
     empty = np.full((120, 160, 3), 150, np.uint8)
     assert foreground_from_box(empty, BOX, class_id=1, name="e") is None
 
@@ -227,7 +229,7 @@ def yolo_folder(root: Path) -> Path:
 def test_box_files(tmp_path: Path) -> None:
     root = yolo_folder(tmp_path / "yolo")
     assert len(foregrounds_from_boxes(root, {3: 1})) == 3
-    with pytest.raises(DataError, match="could be cut out"):
+    with pytest.raises(DataError, match="could be segmented"):
         foregrounds_from_boxes(root, {4: 1})
     (root / "labels" / "p1.txt").write_text("3 0.5 0.5 0.2 0.2\n3 0.5 half 0.2 0.2\n")
     with pytest.raises(DataError, match=r"p1\.txt line 2 is '3 0\.5 half"):
@@ -277,7 +279,7 @@ def test_real_sources_of_instruments(samples: Path) -> None:
     assert table.names == ("background", "instrument")
     assert np.array_equal(screen[0].mask > 0, truth)  # the mask beside it is used
     assert screen[0].sides == (True, False, False, False)
-    tools, _ = read_foregrounds(samples / "surgical_tools", table=None, most=6)
+    tools, _ = read_foregrounds(samples / "surgical_tools", table=None, max_images=6)
     assert len(tools) >= 4
     frames = open_frames(samples / "cholec_instance_seg_sample")
     assert len(foregrounds_from_frames(frames)) == 23

@@ -17,7 +17,7 @@ from trocar.train.data.loader.batch_stream import (
     FrameDataset,
     Stream,
     StreamSpec,
-    loader,
+    data_loader,
     read_batch,
 )
 from trocar.train.data.loader.frame_cache import FrameCache, cached
@@ -71,8 +71,8 @@ def stream(**kwargs: int) -> Stream:
 
 
 def test_a_step_is_always_the_same_batch() -> None:
-    whole = list(stream().batches(last=6))
-    resumed = list(stream(cache_mb=1).batches(first=3, last=6, workers=2))
+    whole = list(stream().batches(stop=6))
+    resumed = list(stream(cache_mb=1).batches(start=3, stop=6, workers=2))
     assert len(resumed) == 3
     for expected, got in zip(whole[3:], resumed, strict=True):
         assert got["name"] == expected["name"]
@@ -89,7 +89,7 @@ def test_global_random_state_neither_matters_nor_changes() -> None:
     np.random.seed(0)  # noqa: NPY002
     before = torch.get_rng_state()
     first = stream().batch(5)
-    list(stream().batches(last=1))
+    list(stream().batches(stop=1))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
     np.random.seed(99)  # noqa: NPY002
@@ -105,8 +105,8 @@ def test_ranks_take_slices_of_the_same_global_batch() -> None:
 
 def test_every_frame_comes_once_before_any_comes_again() -> None:
     one = stream()
-    draws = [draw for step in range(7) for draw in one.draws(step)]
-    positions = [one.position(draw) for draw in draws]
+    draws = [draw for step in range(7) for draw in one.sample_indices(step)]
+    positions = [one.frame_index(draw) for draw in draws]
     for epoch in range(4):
         assert sorted(positions[7 * epoch : 7 * epoch + 7]) == list(range(7))
     assert positions[:7] != positions[7:14]
@@ -154,13 +154,13 @@ def test_before_sees_the_decoded_frame_and_the_draws_seed() -> None:
         return Sample(name="changed", image=sample.image * 0, mask=sample.mask)
 
     spec = StreamSpec(
-        frames=frame_set(), augment=Augment(NO_AUGMENT, (24, 32)), batch_size=2, before=before
+        frames=frame_set(), augment=Augment(NO_AUGMENT, (24, 32)), batch_size=2, pre_augment=before
     )
     one = Stream(spec, seed=0)
     batch = one.batch(1)
     assert batch["name"] == ["changed", "changed"]
     assert float(batch["image"].max()) == 0
-    assert seen == [((30, 40, 3), one.draw_seed(draw)) for draw in one.draws(1)]
+    assert seen == [((30, 40, 3), one.sample_seed(draw)) for draw in one.sample_indices(1)]
 
 
 def test_the_cache_is_shared_by_workers_and_bounded() -> None:
@@ -169,7 +169,9 @@ def test_the_cache_is_shared_by_workers_and_bounded() -> None:
     cache = FrameCache(len(frames), megabytes=1)
     dataset = FrameDataset(frames, Augment(NO_AUGMENT, (30, 40)), cache)
     plain = FrameDataset(frames, Augment(NO_AUGMENT, (30, 40)))
-    for batch in loader(dataset, [list(range(i, i + 50)) for i in range(0, 400, 50)], workers=2):
+    for batch in data_loader(
+        dataset, [list(range(i, i + 50)) for i in range(0, 400, 50)], workers=2
+    ):
         assert len(batch["name"]) == 50
     assert cache.used <= 1 << 20
     assert len(cache) == (1 << 20) // frame  # filled in the workers, seen here
@@ -325,7 +327,7 @@ def test_settings_do_not_disturb_each_others_draws() -> None:
 
 
 def test_augmentation_settings_are_checked_together() -> None:
-    with pytest.raises(ConfigError, match=r"scale .*; noise"):
+    with pytest.raises(ConfigError, match=r"noise .*; scale"):
         AugmentConfig(scale=(2, 1), noise=-1)
 
 

@@ -29,7 +29,7 @@ network = nn.Conv2d(3, 2, 1)
 optimiser = torch.optim.SGD(network.parameters(), lr=1e-6)
 
 def train(stream, steps):
-    for batch in stream.batches(last=steps):
+    for batch in stream.batches(stop=steps):
         loss = nn.functional.cross_entropy(network(batch["image"]), batch["mask"], ignore_index=255)
         optimiser.zero_grad(); loss.backward(); optimiser.step()
 

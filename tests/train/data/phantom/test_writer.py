@@ -82,7 +82,9 @@ def test_two_processes_write_the_files_of_one(tmp_path: Path) -> None:
     for workers in (1, 2):
         out = tmp_path / str(workers)
         done: list[int] = []
-        write_phantom(out, config, shares=(0.2, 0.0), workers=workers, progress=done.append)
+        write_phantom(
+            out, config, val_test_fractions=(0.2, 0.0), workers=workers, progress=done.append
+        )
         assert done == list(range(1, 10))
         files.append({p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()})
     assert len(files[0]) == 9 * 4 + 6
@@ -91,10 +93,12 @@ def test_two_processes_write_the_files_of_one(tmp_path: Path) -> None:
     assert splits == ["train.txt", "val.txt"]
 
 
-@pytest.mark.parametrize("shares", [(-0.1, 0.1), (0.5, 0.5)])
-def test_shares_leave_scenes_for_training(tmp_path: Path, shares: tuple[float, float]) -> None:
-    with pytest.raises(ConfigError, match="shares of val and test"):
-        write_phantom(tmp_path / "set", PhantomConfig(frames=9), shares=shares)
+@pytest.mark.parametrize("fractions", [(-0.1, 0.1), (0.5, 0.5)])
+def test_fractions_leave_scenes_for_training(
+    tmp_path: Path, fractions: tuple[float, float]
+) -> None:
+    with pytest.raises(ConfigError, match="fractions for val and test"):
+        write_phantom(tmp_path / "set", PhantomConfig(frames=9), val_test_fractions=fractions)
 
 
 def test_the_reader_finds_frames_groups_and_classes(folder: Path) -> None:
@@ -150,7 +154,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_video_of_odd_size_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be coded"):
+    with pytest.raises(ConfigError, match="cannot be encoded"):
         write_phantom(tmp_path / "set", PhantomConfig(frames=1, size=(65, 64)), video=True)
     with pytest.raises(ConfigError, match="masks"):
         write_phantom(tmp_path / "set", PhantomConfig(frames=1), masks="colours")

@@ -11,7 +11,7 @@ from data_helpers import image_and_mask_folder
 
 from trocar.contract.errors import DataError
 from trocar.train.data.readers import READERS, open_frames
-from trocar.train.data.tools.check import check
+from trocar.train.data.tools.check import check_frames
 
 BREAKS: dict[str, tuple[str, str]] = {
     # layout: what is removed, what the error names
@@ -26,7 +26,7 @@ BREAKS: dict[str, tuple[str, str]] = {
     "CholecInstanceSeg": ("val/**/*.json", r"2 faults\n.*VID07_000000\.png: has no ann_dir"),
     "Robust-MIS 2019": ("**/instrument_instances.png", r"4 faults\n.*instances\.png: is missing"),
     "YOLO boxes": ("valid/labels/*.txt", r"2 faults\n.*a0\.jpg: has no boxes"),
-    "class folders": ("test/scissors/*.png", r"1 fault\n.*scissors: holds no picture"),
+    "class folders": ("test/scissors/*.png", r"1 fault\n.*scissors: holds no image"),
     "image-and-mask folder": ("masks/f[02].png", r"4 faults\n.*f0\.png: has no mask"),
 }
 
@@ -45,7 +45,7 @@ def test_missing_masks_are_counted_and_named(
     with pytest.raises(DataError, match=words) as error:
         open_frames(root)
     assert "trocar data check" in error.value.remedy
-    assert len(check(root).faults) >= 1
+    assert len(check_frames(root).faults) >= 1
 
 
 RENAMES = {
@@ -137,7 +137,7 @@ def test_half_a_download_is_named(name: str, made: dict[str, Path], tmp_path: Pa
     )
     data = victim.read_bytes()
     victim.write_bytes(data[: len(data) // 2])
-    report = check(root)
+    report = check_frames(root)
     assert report.faults, victim
     assert any(victim.name in str(fault) for fault in report.faults), (victim, report.faults)
 

@@ -19,7 +19,7 @@ from trocar.contract.pictures import read_image, write_picture
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import ids_from_table
 from trocar.train.data.readers import open_frames
-from trocar.train.data.tools.check import CheckReport, check
+from trocar.train.data.tools.check import CheckReport, check_frames
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def only_fault(root: Path) -> str:
-    report = check(root)
+    report = check_frames(root)
     assert len(report.faults) == 1, report.faults
     return str(report.faults[0])
 
@@ -47,7 +47,7 @@ def test_frames_masks_and_splits_are_read(root: Path) -> None:
 
 
 def test_a_good_set_has_no_faults_and_right_counts(root: Path) -> None:
-    report = check(root)
+    report = check_frames(root)
     assert report.faults == ()
     expected = sum((np.bincount(labels(i).ravel(), minlength=3) for i in range(4)), np.zeros(3))
     assert report.pixels.tolist() == expected.tolist()
@@ -60,7 +60,7 @@ def test_a_good_set_has_no_faults_and_right_counts(root: Path) -> None:
 def test_missing_and_orphan_masks(root: Path) -> None:
     (root / "masks" / "f1.png").unlink()
     write_picture(root / "masks" / "extra.png", labels(0))
-    texts = [str(fault) for fault in check(root).faults]
+    texts = [str(fault) for fault in check_frames(root).faults]
     assert any("images/f1.png: has no mask masks/f1.png" in text for text in texts)
     assert any("masks/extra.png: is the mask of no image" in text for text in texts)
     with pytest.raises(DataError, match=r"\d faults\n.*f1\.png: has no mask"):
@@ -72,7 +72,7 @@ def test_unreadable_images_are_all_named(root: Path) -> None:
     (root / "images" / "f0.png").write_bytes(whole[: len(whole) // 2])
     (root / "images" / "f1.png").write_bytes(b"")
     (root / "images" / "f2.png").write_bytes(b"this is no picture, whatever its name says")
-    texts = {fault.file.name: fault.text for fault in check(root).faults}
+    texts = {fault.file.name: fault.text for fault in check_frames(root).faults}
     assert "truncated" in texts["f0.png"]
     assert "empty (0 bytes)" in texts["f1.png"]
     assert "cannot be decoded" in texts["f2.png"]
@@ -100,9 +100,9 @@ def test_unknown_values_are_named_with_their_pixels(root: Path) -> None:
     mask[2, :2] = 255  # ignored: no fault
     write_picture(root / "masks" / "f0.png", mask)
     text = only_fault(root)
-    assert "masks/f0.png: holds values that no class has: 7 (5 pixels), 200 (3 pixels)" in text
+    assert "masks/f0.png: has values that no class has: 7 (5 pixels), 200 (3 pixels)" in text
     frames = open_frames(root)
-    with pytest.raises(DataError, match=r"f0\.png holds values") as error:
+    with pytest.raises(DataError, match=r"f0\.png has values") as error:
         frames.read(frames.items[0])
     assert "dataset.toml" in error.value.remedy
 
@@ -169,9 +169,9 @@ def test_what_cannot_be_known_of_a_mask_is_refused(root: Path) -> None:
 def test_empty_splits_and_unknown_names(root: Path) -> None:
     (root / "splits" / "val.txt").write_text("\n")
     (root / "splits" / "test.txt").write_text("f9\nf0.png\n")
-    texts = [str(fault) for fault in check(root).faults]
+    texts = [str(fault) for fault in check_frames(root).faults]
     assert any("val.txt: split 'val' is empty" in text for text in texts)
-    assert any("test.txt: names 'f9', and there is no such frame" in text for text in texts)
+    assert any("test.txt: names 'f9', which is not a frame of the set" in text for text in texts)
     assert any("'f0' is in split 'train' too" in text for text in texts)
     with pytest.raises(DataError, match=r"'val' is empty"):
         open_frames(root)
@@ -218,7 +218,7 @@ def test_unlabelled_folders(tmp_path: Path, root: Path) -> None:
     assert frames.read(frames.items[0]).mask is None
     empty = tmp_path / "empty"
     (empty / "images").mkdir(parents=True)
-    with pytest.raises(DataError, match="there is no picture in it"):
+    with pytest.raises(DataError, match="there is no image in it"):
         open_frames(empty)
 
 
@@ -275,7 +275,7 @@ def test_the_command_lists_every_fault_and_fails(root: Path) -> None:
     [
         ("EndoVis 2017", ["task: binary; others by --task parts, type", "with instance maps"]),
         ("UW-Sinus", ["or takes --fold: 0: cadaver/S01; 1: cadaver/S02; 2: live/L01"]),
-        ("CholecSeg8k", ["training draws whole groups to validate"]),
+        ("CholecSeg8k", ["training draws whole groups for validation"]),
         ("Kvasir-Instrument", ["splits: train 4, test 1"]),
     ],
 )
@@ -288,7 +288,7 @@ def test_the_command_says_which_tasks_and_folds_there_are(
 
 
 def test_the_report_as_json(root: Path) -> None:
-    report: CheckReport = check(root)
+    report: CheckReport = check_frames(root)
     as_dict = report.to_dict()
     assert (as_dict["tasks"], as_dict["folds"], as_dict["instances"]) == ([], [], False)
     assert as_dict["classes"][1]["name"] == "grasper"

@@ -16,7 +16,7 @@ from trocar.train.data.combine import combine
 from trocar.train.data.phantom import PhantomConfig, write_phantom
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
-from trocar.train.data.tools.check import check
+from trocar.train.data.tools.check import check_frames
 from trocar.train.data.tools.convert import import_frames
 
 
@@ -52,7 +52,7 @@ def test_instances_are_read_and_kept_by_an_import(name: str, tmp_path: Path) -> 
     found = numbers_of(frames, place)
     values = np.unique(found[found > 0]).tolist()
     assert not expected or values == expected
-    assert check(tmp_path / "set", task=task).faults == ()
+    assert check_frames(tmp_path / "set", task=task).faults == ()
     import_frames(frames, tmp_path / "made", workers=1)
     made = open_frames(tmp_path / "made")
     source = frames.items[place]
@@ -83,7 +83,7 @@ def test_faulty_instance_maps_are_named(tmp_path: Path) -> None:
         write_picture(root / "instances" / f"f{i}.png", np.zeros((24, 32), np.uint8))
     assert open_frames(root).instances is not None
     write_picture(root / "instances" / "f2.png", np.zeros((12, 32), np.uint8))
-    faults = check(root).faults
+    faults = check_frames(root).faults
     assert [fault.file.name for fault in faults] == ["f2.png"]
     assert "32x12" in faults[0].text
     (root / "instances" / "f2.png").unlink()

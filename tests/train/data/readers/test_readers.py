@@ -14,7 +14,7 @@ from trocar.contract.pictures import write_picture
 from trocar.train.data.readers import open_frames, recognise, scan_frames
 from trocar.train.data.readers.endovis2015_robotic import snap
 from trocar.train.data.sample import FrameSet
-from trocar.train.data.tools.check import check
+from trocar.train.data.tools.check import check_frames
 
 
 def mask_of(frames: FrameSet, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -55,7 +55,7 @@ def test_endovis2015_rigid(made: dict[str, Path]) -> None:
     fold = frames.fold(1)
     assert {item.group for item in fold.subset("val")} == {"OP4"}
     assert {item.group for item in fold.subset("train")} == {"OP1"}
-    with pytest.raises(DataError, match="2 folds, number 2"):
+    with pytest.raises(DataError, match="2 folds, got fold 2"):
         frames.fold(2)
     binary = open_frames(made["EndoVis 2015 rigid"], task="binary")
     assert np.array_equal(mask_of(binary, "OP1/img_01"), plain > 0)
@@ -188,7 +188,7 @@ def test_cholec80_joins_on_frames_and_drops_the_phantom_row(made: dict[str, Path
     assert second.extra["phase"] == "Preparation"
     assert frames.items[2].extra["phase"] == "GallbladderDissection"
     assert frames.read(second).image.mean() == pytest.approx(75, abs=3)
-    report = check(made["Cholec80"])
+    report = check_frames(made["Cholec80"])
     assert report.counts.tolist() == [4, 0, 2, 0, 0, 0, 2]
     assert report.faults == ()
 
@@ -221,13 +221,13 @@ def test_sets_without_masks(made: dict[str, Path]) -> None:
     classes = open_frames(made["class folders"])
     assert classes.table.names == ("forceps", "scissors")
     assert classes.items[-1].extra["class"] == 1
-    assert check(made["class folders"]).counts.tolist() == [4, 4]
+    assert check_frames(made["class folders"]).counts.tolist() == [4, 4]
 
 
 def test_real_samples(samples: Path) -> None:
     frames = open_frames(samples / "cholec_instance_seg_sample")
     assert len(frames) == 10
-    report = check(samples / "cholec_instance_seg_sample")
+    report = check_frames(samples / "cholec_instance_seg_sample")
     assert report.faults == ()
     assert report.counts.tolist() == [10, 9, 6, 0, 0, 0, 0, 0]
     tools = open_frames(samples / "surgical_tools")

@@ -16,15 +16,15 @@ from trocar.commands.data import data
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError
 from trocar.train.data.combine import combine, mapped
-from trocar.train.data.io.video import frame_at, iterate, video_info
+from trocar.train.data.io.video import iterate_frames, read_frame, video_info
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
-from trocar.train.data.tools.check import check
+from trocar.train.data.tools.check import check_frames
 from trocar.train.data.tools.extract_frames import (
-    CutConfig,
-    cut_videos,
+    ExtractConfig,
+    extract,
     perceptual_hash,
-    warm_share,
+    red_fraction,
 )
 
 # Videos
@@ -48,7 +48,7 @@ def scenes(tmp_path: Path) -> Path:
 
 def test_cutting_leaves_out_black_outside_and_copies(tmp_path: Path) -> None:
     path = scenes(tmp_path)
-    counts = cut_videos([path], tmp_path / "pool", CutConfig(seconds=0.5))
+    counts = extract([path], tmp_path / "pool", ExtractConfig(seconds=0.5))
     # 16 frames are looked at: two of each scene, the second of each a copy.
     assert counts == {"taken": 5, "black": 2, "outside": 2, "copy": 7}
     frames = open_frames(tmp_path / "pool")
@@ -58,8 +58,15 @@ def test_cutting_leaves_out_black_outside_and_copies(tmp_path: Path) -> None:
     with Image.open(frames.items[0].image) as written:
         assert not written.info
     named = tmp_path / "named"
-    every = CutConfig(seconds=0, every=10, distance=-1, warm=0, black=0, keep_names=True)
-    assert cut_videos([path], named, every)["taken"] == 8
+    every = ExtractConfig(
+        seconds=0,
+        every=10,
+        max_hash_distance=-1,
+        min_red_fraction=0,
+        min_brightness=0,
+        keep_names=True,
+    )
+    assert extract([path], named, every)["taken"] == 8
     assert open_frames(named).groups == ("Smith_John",)
 
 
@@ -68,23 +75,23 @@ def test_videos_that_cannot_be_cut(tmp_path: Path) -> None:
     data_of = path.read_bytes()
     cases = {
         "empty.mp4": (b"", "empty"),
-        "short.mp4": (data_of[: len(data_of) // 2], "cannot be opened|breaks off"),
+        "short.mp4": (data_of[: len(data_of) // 2], "cannot be opened|is truncated"),
         "words.mp4": (b"no video at all", "cannot be opened"),
     }
     for name, (content, words) in cases.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=words):
-            cut_videos([path, tmp_path / name], tmp_path / "pool")
+            extract([path, tmp_path / name], tmp_path / "pool")
     with pytest.raises(DataError, match="there is no video"):
-        cut_videos([tmp_path / "nowhere.mp4"], tmp_path / "pool")
+        extract([tmp_path / "nowhere.mp4"], tmp_path / "pool")
     with pytest.raises(DataError, match=r"no frame of 1 videos is left: .*black"):
-        cut_videos([path], tmp_path / "pool", CutConfig(black=255))
+        extract([path], tmp_path / "pool", ExtractConfig(min_brightness=255))
     with pytest.raises(ConfigError, match="every"):
-        CutConfig(every=0)
+        ExtractConfig(every=0)
     assert not (tmp_path / "pool").exists()
-    result = CliRunner().invoke(data, ["frames", str(path), str(tmp_path / "pool")])
+    result = CliRunner().invoke(data, ["extract-frames", str(path), str(tmp_path / "pool")])
     assert result.exit_code == 0, (result.output, result.exception)
-    assert "took 5 frames" in result.output
+    assert "wrote 5 frames" in result.output
 
 
 def test_frames_by_number_in_any_order(tmp_path: Path) -> None:
@@ -93,18 +100,18 @@ def test_frames_by_number_in_any_order(tmp_path: Path) -> None:
     assert video_info(path).frames == 50
     assert video_info(path).size == (32, 48)
     for number in (3, 3, 40, 7):
-        assert frame_at(path, number).mean() == pytest.approx(4 * number, abs=3)
-    with pytest.raises(DataError, match="has 50 frames, number 50"):
-        frame_at(path, 50)
-    assert [n for n, _, _ in iterate(path, every=20)] == [0, 20, 40]
+        assert read_frame(path, number).mean() == pytest.approx(4 * number, abs=3)
+    with pytest.raises(DataError, match="has 50 frames, got frame number 50"):
+        read_frame(path, 50)
+    assert [n for n, _, _ in iterate_frames(path, every=20)] == [0, 20, 40]
 
 
 def test_real_frames_are_taken_for_inside(samples: Path) -> None:
     frames = open_frames(samples / "cholec_instance_seg_sample")
     images = [frames.read(item).image for item in frames]
-    assert min(warm_share(image) for image in images) > 0.6
+    assert min(red_fraction(image) for image in images) > 0.6
     photographs = open_frames(samples / "surgical_tools")
-    shares = [warm_share(photographs.read(item).image) for item in photographs.items[::200]]
+    shares = [red_fraction(photographs.read(item).image) for item in photographs.items[::200]]
     assert max(shares) < 0.15
     hashes = [perceptual_hash(image) for image in images]
     assert len(set(hashes)) == 10
@@ -134,16 +141,16 @@ def test_sets_are_joined_by_a_file(tmp_path: Path) -> None:
     assert sample.mask is not None
     expected = np.array([0, 0, 2], np.uint8)[labels(1)]
     assert np.array_equal(sample.mask, expected)
-    assert check(tmp_path / "mix.toml").faults == ()
+    assert check_frames(tmp_path / "mix.toml").faults == ()
     with pytest.raises(ConfigError, match="no tasks"):
         open_frames(tmp_path / "mix.toml", task="parts")
 
 
 def test_classes_that_are_mapped_to_nothing(tmp_path: Path) -> None:
     frames = open_frames(other_set(tmp_path / "two"))
-    with pytest.raises(DataError, match="nothing is said of liver, hook"):
+    with pytest.raises(DataError, match="no class is given for liver, hook"):
         mapped(frames, TABLE)
-    with pytest.raises(DataError, match=r"'hok' is not known.*'claw' is no class to map 'liver'"):
+    with pytest.raises(DataError, match=r"'hok' is not known.*'liver' is mapped to 'claw'"):
         mapped(frames, TABLE, classes={"hok": "grasper", "liver": "claw"}, others="background")
     ignored = mapped(frames, TABLE, classes={"liver": "ignore", "hook": "grasper"})
     mask = ignored.read(ignored.items[0]).mask

@@ -1,12 +1,12 @@
-"""Opens what a classifier is to learn from, and refuses sets that would spoil it.
+"""Opens the photographs of a classification run, and refuses sets that would spoil it.
 
-data = open_training(Paths(data=Path("tools")), DataConfig(), RunConfig(), method)
+data = open_photo_sets(DatasetPaths(data=Path("tools")), DataConfig(), RunConfig(), method)
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -14,30 +14,28 @@ from trocar.contract.errors import ConfigError, DataError
 from trocar.train.data.classification.readers import open_photos
 from trocar.train.data.classification.sample import PhotoSet
 from trocar.train.data.classification.statistics import check_duplicates
+from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.methods.protocol import Method, TrainData
+from trocar.train.state.settings import RunConfig
 
 
-def open_training(paths: Any, config: Any, run: Any, method: Method) -> TrainData:
+def open_photo_sets(
+    paths: DatasetPaths, config: DataConfig, run: RunConfig, method: Method
+) -> TrainData:
     """Opens the photographs of a run.
 
-    Args:
-        paths: `trocar.train.data.config.Paths`.
-        config: `trocar.train.data.config.DataConfig`.
-        run: `trocar.train.state.settings.RunConfig`.
-        method: The method that will train.
-
     Raises:
-        ConfigError: A set was named that classifiers have no use for.
+        ConfigError: A set was named that classifiers cannot use.
         DataError: The set is at fault; see `open_photos` and `check_duplicates`.
     """
     for name in ("unlabelled", "target"):
-        if getattr(paths, name, None) is not None:
+        if getattr(paths, name) is not None:
             raise ConfigError(f"{method.name} takes no --{name}", remedy=f"drop --{name}")
     photos = check_duplicates(with_splits(open_photos(paths.data), config.val_share, run.seed))
-    labelled = _share(photos.subset("train"), config.label_share, run.seed)
+    labelled = _subsampled(photos.subset("train"), config.label_share, run.seed)
     validation = photos.subset("val")
     if paths.validation is not None:
-        validation = _other(paths.validation, photos)
+        validation = _validation(paths.validation, photos)
     return TrainData(
         labelled=labelled,
         validation=validation,
@@ -50,7 +48,10 @@ def open_training(paths: Any, config: Any, run: Any, method: Method) -> TrainDat
 def with_splits(photos: PhotoSet, val: float, seed: int) -> PhotoSet:
     """Gives a set ``train`` and ``val`` splits where it has none, the same share of every class.
 
-    A class of one photograph stays in ``train`` whole.
+    The only photograph of a class stays in ``train``.
+
+    Raises:
+        DataError: No class has a photograph to spare for ``val``.
     """
     if photos.splits.get("train") and photos.splits.get("val"):
         return photos
@@ -64,8 +65,8 @@ def with_splits(photos: PhotoSet, val: float, seed: int) -> PhotoSet:
         chosen |= {pool.items[int(p)].name for p in members[:count]}
     if not chosen:
         raise DataError(
-            f"{photos.root} has one photograph a class: none is left to validate on",
-            remedy="add photographs, or name others with --validation",
+            f"{photos.root} has one photograph per class: none is left for validation",
+            remedy="add photographs, or pass another set to --validation",
         )
     splits = {
         "train": tuple(i.name for i in pool.items if i.name not in chosen),
@@ -73,19 +74,19 @@ def with_splits(photos: PhotoSet, val: float, seed: int) -> PhotoSet:
     }
     if photos.splits.get("test"):
         splits["test"] = photos.splits["test"]
-    note = f"{len(chosen)} photographs, {val:.0%} of every class, validate"
+    note = f"{len(chosen)} photographs, {val:.0%} of every class, are for validation"
     return replace(photos, splits=splits, notes=(*photos.notes, note))
 
 
-def _share(photos: PhotoSet, share: float, seed: int) -> PhotoSet:
+def _subsampled(photos: PhotoSet, share: float, seed: int) -> PhotoSet:
     if share >= 1:
         return photos
     count = max(round(share * len(photos)), 1)
     order = np.random.default_rng((seed, len(photos))).permutation(len(photos))
-    return photos.only(photos.items[int(place)].name for place in order[:count])
+    return photos.only(photos.items[int(index)].name for index in order[:count])
 
 
-def _other(path: Any, photos: PhotoSet) -> PhotoSet:
+def _validation(path: Path, photos: PhotoSet) -> PhotoSet:
     other = open_photos(path)
     if other.table.names != photos.table.names:
         raise DataError(

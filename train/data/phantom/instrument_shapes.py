@@ -1,6 +1,6 @@
-"""The instruments: for each type its shaft, wrist and jaws in units of the shaft's radius.
+"""Shapes of the instruments: shaft, wrist and jaws of each type, in radii of the shaft.
 
-ANATOMY["grasper"].jaws[0].outline
+INSTRUMENT_SHAPES["grasper"].jaws[0].outline
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Jaw:
     Attributes:
         outline: ``[n, 2]``: along the jaw from its hinge, and towards the opening side.
         hole: A window through it, like the outline, or ``None``.
-        swing: +1 or -1: which way it opens; 0: fixed.
+        swing: Direction in which it opens, +1 or -1; 0: fixed.
         thickness: Across the plane of the outline.
         tip: The point of the outline that counts as its tip.
         material: ``jaw`` or ``insert``.
@@ -35,13 +35,13 @@ class Jaw:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anatomy:
+class InstrumentShape:
     """One instrument type.
 
     Attributes:
         wrist: Profile ``(along, radius)`` of the piece between shaft and jaws.
         jaws: Working parts, the far one first.
-        opening: Greatest angle between the jaws and the axis, radians.
+        opening: Largest angle between the jaws and the axis, radians.
         collar: Profile of the shaft's last piece (insulation, ring), as ``wrist``.
         wrist_material: Its surface.
         slender: Factor on the shaft's radius.
@@ -91,17 +91,17 @@ def _pair(outline: Outline, tip: tuple[float, float], **more: object) -> tuple[J
     return lower, Jaw(outline=outline, hole=hole, swing=1, tip=tip, **more)  # type: ignore[arg-type]
 
 
-def _grasper() -> Anatomy:
+def _grasper() -> InstrumentShape:
     back = _points((0, 0.75), (1.2, 0.95), (4.6, 0.85), (5.6, 0.62), (5.95, 0.3), (5.9, 0.05))
     outline = np.concatenate([_teeth(0, 5.8, 0.0, 0.09, 12), back[::-1]])
-    return Anatomy(
+    return InstrumentShape(
         wrist=((0, 0.96), (0.5, 0.96), (0.7, 0.72), (2.6, 0.72), (3.4, 0.85)),
         jaws=_pair(outline, (5.9, 0.1), hole=_rounded(2.0, 5.0, 0.30, 0.62), thickness=0.85),
         opening=0.42,
     )
 
 
-def _scissors() -> Anatomy:
+def _scissors() -> InstrumentShape:
     outline = _points(
         (0, -0.1), (1.5, 0.02), (3.2, 0.22), (4.6, 0.62), (5.1, 0.9),
         (4.8, 0.98), (3.4, 0.80), (1.8, 0.72), (0.6, 0.8), (0, 0.7),
@@ -110,7 +110,7 @@ def _scissors() -> Anatomy:
         (0, 0.1), (1.5, 0.0), (3.2, 0.10), (4.5, 0.44), (5.0, 0.74),
         (4.2, -0.02), (3.0, -0.48), (1.6, -0.68), (0.6, -0.8), (0, -0.7),
     )  # fmt: skip
-    return Anatomy(
+    return InstrumentShape(
         wrist=((0, 0.96), (0.3, 0.96), (0.5, 0.86), (1.8, 0.80), (2.2, 0.9)),
         jaws=(
             Jaw(outline=lower, swing=-1, thickness=0.25, tip=(5.0, 0.74)),
@@ -120,12 +120,12 @@ def _scissors() -> Anatomy:
     )
 
 
-def _hook() -> Anatomy:
+def _hook() -> InstrumentShape:
     outline = _points(
         (0, -0.20), (2.1, -0.20), (2.5, -0.05), (2.6, 0.3), (2.5, 1.5),
         (2.3, 1.65), (2.12, 1.5), (2.12, 0.42), (1.9, 0.2), (0, 0.2),
     )  # fmt: skip
-    return Anatomy(
+    return InstrumentShape(
         wrist=((0, 0.92), (0.4, 0.92), (2.6, 0.42), (3.1, 0.36)),
         jaws=(Jaw(outline=outline, thickness=0.36, tip=(2.3, 1.55)),),
         opening=0.0,
@@ -133,22 +133,22 @@ def _hook() -> Anatomy:
     )
 
 
-def _needle_driver() -> Anatomy:
+def _needle_driver() -> InstrumentShape:
     back = _points((0, 0.85), (0.9, 1.0), (2.4, 0.72), (3.3, 0.46), (3.55, 0.2), (3.5, 0.03))
     outline = np.concatenate([_teeth(0, 3.4, 0.0, 0.06, 14), back[::-1]])
-    return Anatomy(
+    return InstrumentShape(
         wrist=((0, 1.0), (0.9, 1.0), (1.0, 0.82), (1.3, 0.82), (1.4, 1.0), (2.2, 0.9)),
         jaws=_pair(outline, (3.5, 0.1), thickness=0.9, material="insert"),
         opening=0.5,
     )
 
 
-def _clip_applier() -> Anatomy:
+def _clip_applier() -> InstrumentShape:
     outline = _points(
         (0, 0.1), (0.8, 0.12), (1.3, 0.75), (4.2, 0.72), (4.3, 0.35), (4.75, 0.35),
         (4.9, 0.6), (4.8, 1.25), (4.4, 1.4), (1.3, 1.32), (0.5, 1.0), (0, 0.9),
     )  # fmt: skip
-    return Anatomy(
+    return InstrumentShape(
         wrist=((0, 1.0), (2.6, 1.0), (2.7, 1.12), (3.2, 1.12)),
         jaws=_pair(outline, (4.8, 0.5), thickness=1.1),
         opening=0.2,
@@ -156,9 +156,9 @@ def _clip_applier() -> Anatomy:
     )
 
 
-def _suction() -> Anatomy:
+def _suction() -> InstrumentShape:
     end = _points((0, -0.62), (2.6, -0.62), (2.85, -0.4), (2.85, 0.4), (2.6, 0.62), (0, 0.62))
-    return Anatomy(
+    return InstrumentShape(
         wrist=((0, 0.66), (5.2, 0.62)),
         jaws=(
             Jaw(
@@ -173,7 +173,7 @@ def _suction() -> Anatomy:
     )
 
 
-ANATOMY: dict[str, Anatomy] = {
+INSTRUMENT_SHAPES: dict[str, InstrumentShape] = {
     "grasper": _grasper(),
     "scissors": _scissors(),
     "hook": _hook(),

@@ -1,0 +1,45 @@
+"""Convert a data set to an image-and-mask folder.
+
+trocar data import cholec80/ frames/
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trocar.console.progress import progress_bar
+
+
+@click.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--task", help="What the masks distinguish, for sets with several tasks.")
+@click.option(
+    "--format",
+    "image_format",
+    default="png",
+    show_default=True,
+    type=click.Choice(["png", "jpg"]),
+    help="Format of the images; jpg is smaller and lossy.",
+)
+@click.option("--workers", default=2, show_default=True, help="Threads that decode and encode.")
+def import_(source: Path, out: Path, task: str | None, image_format: str, workers: int) -> None:
+    """Convert the data set SOURCE to the new image-and-mask folder OUT.
+
+    After an interruption, run the same command again: it continues where it stopped.
+    """
+    from trocar.train.data.readers import scan_frames
+    from trocar.train.data.sample import raise_faults
+    from trocar.train.data.tools.convert import import_frames
+
+    scan, layout = scan_frames(source, task=task)
+    raise_faults(source, scan.faults)
+    click.echo(f"recognised {layout}", err=True)
+    with progress_bar("converting", total=len(scan.frames)) as bar:
+        earlier = import_frames(
+            scan.frames, out, image_format=image_format, workers=workers, progress=bar.update
+        )
+    again = f" ({earlier} of them in an earlier run)" if earlier else ""
+    click.echo(f"wrote {len(scan.frames)} frames{again} to {out}")

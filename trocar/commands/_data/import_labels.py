@@ -1,0 +1,32 @@
+"""Make a data set of corrected labels and their images.
+
+trocar data import-labels corrected.json theatre/images corrected/
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trocar.console.progress import progress_bar
+from trocar.contract.classes import ClassTable
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("images", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    help="Class table; by default the labels in the order of the file.",
+)
+def import_labels(source: Path, images: Path, out: Path, classes: Path | None) -> None:
+    """Make the new data set OUT of the labels SOURCE (COCO, CVAT or LabelMe) and their IMAGES."""
+    from trocar.train.data.annotations.exchange import import_labels as make_set
+
+    table = ClassTable.read(classes) if classes else None
+    with progress_bar("reading") as bar:
+        make_set(source, images, out, table=table, progress=bar.update)
+    click.echo(f"wrote {out}; next: trocar data check {out}")
