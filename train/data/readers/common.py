@@ -106,7 +106,7 @@ def pairs_by_stem(
         prefix: Put before each item's name, so that names stay unique over several folders.
         endings: What mask stems may have beyond the picture's, e.g. ``_mask``.
     """
-    faults += missing(images, masks)
+    faults += missing_paths(images, masks)
     mask_of = _by_relative_stem(masks, tuple(endings))
     image_of = _by_relative_stem(images, ())
     items = []

@@ -17,7 +17,7 @@ from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, ids_from_table
-from trocar.train.data.readers.common import folders, missing, pairs_by_stem
+from trocar.train.data.readers.common import folders, missing_paths, pairs_by_stem
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import SPLITS, Fault, FrameSet, Item, Sample
 
@@ -40,7 +40,7 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
     """Lists the pictures of all splits."""
     faults: list[Fault] = []
     if table is None:
-        faults += missing(root / "classes.toml")
+        faults += missing_paths(root / "classes.toml")
         try:
             table = ClassTable.read(root / "classes.toml")
         except DataError as error:
@@ -55,7 +55,7 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
             pairs = pairs_by_stem(images, masks, faults, prefix=f"{split}/", endings=_ENDINGS)
             items += pairs
             splits[split] = tuple(item.name for item in pairs)
-    faults += missing(root / "img_dir")
+    faults += missing_paths(root / "img_dir")
     faults += [
         Fault(file=folder, text=f"is no split; folders are named {', '.join(SPLITS)}")
         for part in ("img_dir", "ann_dir")

@@ -19,7 +19,7 @@ from trocar.contract.errors import DataError
 from trocar.contract.pictures import IMAGE_SUFFIXES, read_bytes, read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import missing, pictures
+from trocar.train.data.readers.common import images_by_stem, missing_paths
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -38,7 +38,7 @@ def recognise(root: Path) -> Recognition:
 
 def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> Scan:
     """Lists the cases that have a label."""
-    faults = missing(root / "labelsTr")
+    faults = missing_paths(root / "labelsTr")
     file = root / "dataset.json"
     codes: dict[int, int] = {}
     try:
@@ -118,9 +118,9 @@ def read_labels(path: Path) -> tuple[ClassTable, dict[int, int]]:
 
 
 def _items(images: Path, labels: Path, faults: list[Fault]) -> list[Item]:
-    label_of = pictures(labels)
+    label_of = images_by_stem(labels)
     items: list[Item] = []
-    for stem, image in pictures(images).items():
+    for stem, image in images_by_stem(images).items():
         match = _CHANNEL.match(stem)
         case, channel = (match["case"], match["channel"]) if match else (stem, "0000")
         if channel != "0000":

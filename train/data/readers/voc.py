@@ -21,7 +21,7 @@ from trocar.contract.errors import DataError
 from trocar.contract.pictures import read_bytes, read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, ids_from_table
-from trocar.train.data.readers.common import missing, pairs_by_stem
+from trocar.train.data.readers.common import missing_paths, pairs_by_stem
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -43,9 +43,9 @@ def recognise(root: Path) -> Recognition:
 
 def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> Scan:
     """Lists the pictures that have a mask; a picture without one is a fault."""
-    faults = missing(root / "JPEGImages", root / "SegmentationClass")
+    faults = missing_paths(root / "JPEGImages", root / "SegmentationClass")
     if table is None:
-        faults += missing(root / "labelmap.txt")
+        faults += missing_paths(root / "labelmap.txt")
         try:
             table = read_label_map(root / "labelmap.txt")
         except DataError as error:
