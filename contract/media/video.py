@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.media.clock import PresentationClock
+from trocar.contract.media.damage import Damage
 from trocar.contract.media.truncation import missing_bytes
 
 LOOKAHEAD = 64
@@ -35,28 +36,6 @@ HD_HEIGHT = 720
 
 _UNSTATED, _BT709 = 2, 1  # AVCOL_SPC_UNSPECIFIED, AVCOL_SPC_BT709
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
-
-
-@dataclass(kw_only=True)
-class Damage:
-    """What a decoder met that was not as it should be.
-
-    Attributes:
-        packets: Packets that the container marks as damaged or that no decoder takes.
-        frames: Frames that the decoder gave but marks as damaged.
-        missing: Frames that the time stamps leave room for and that did not come, in streams of
-            constant frame rate with damaged packets or frames; otherwise 0.
-        ends_early: Why the data end before the video does; empty for whole files.
-    """
-
-    packets: int = 0
-    frames: int = 0
-    missing: int = 0
-    ends_early: str = ""
-
-    def __bool__(self) -> bool:
-        """Whether anything was damaged or missing."""
-        return bool(self.packets or self.frames or self.missing or self.ends_early)
 
 
 @dataclass(frozen=True, kw_only=True)

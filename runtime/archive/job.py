@@ -18,7 +18,7 @@ from trocar.contract.bundle import MANIFEST, open_bundle, sha256_of
 from trocar.contract.errors import ConfigError, SourceError
 from trocar.runtime.archive.state import MARKER, Job, settings_of
 from trocar.runtime.pipeline.options import OutputOptions, RunOptions
-from trocar.runtime.sources.base import is_stream
+from trocar.runtime.sources.addresses import is_stream
 
 RESULTS = "results.jsonl"
 """Name of the JSON lines in a recording's folder, where no other is given."""

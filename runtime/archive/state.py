@@ -102,6 +102,8 @@ def settings_of(
         "limit": read.max_frames,
         "allow_truncated": read.source.allow_truncated,
     }
+    if read.source.stream is not None:
+        settings["video_stream"] = read.source.stream
     if "overlay" in outputs:
         settings |= {
             "codec": encoding.codec,

@@ -15,7 +15,7 @@ from trocar.contract.text import first_line
 from trocar.runtime.live.health import Health
 from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
-from trocar.runtime.sources.base import redacted
+from trocar.runtime.sources.addresses import redacted
 from trocar.runtime.telemetry.latency import Stages
 
 QUEUE_LENGTH = 4

@@ -26,7 +26,8 @@ from trocar.runtime.pipeline.frame_processor import FrameProcessor
 from trocar.runtime.pipeline.options import LiveOptions
 from trocar.runtime.pipeline.queues import LatestValue
 from trocar.runtime.sinks.base import FrameEvent, Sink
-from trocar.runtime.sources.base import Frame, Source, redacted
+from trocar.runtime.sources.addresses import redacted
+from trocar.runtime.sources.base import Frame, Source
 from trocar.runtime.telemetry.trace import Trace
 
 MAX_FAILURES = 3

@@ -20,7 +20,7 @@ from trocar.runtime.sinks.base import Sink
 from trocar.runtime.sinks.files import check_free
 from trocar.runtime.sinks.records import Csv, JsonLines, PngFolder
 from trocar.runtime.sinks.video import VideoSink
-from trocar.runtime.sources.base import is_stream
+from trocar.runtime.sources.addresses import is_stream
 from trocar.runtime.telemetry.latency import Stages
 from trocar.runtime.temporal.mask_smoothing import MaskSmoother
 from trocar.runtime.temporal.presence import Presence

@@ -5,9 +5,10 @@ counts = Counts(read=30, processed=30)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from trocar.contract.media.damage import Damage
 from trocar.runtime.telemetry.latency import Stages
 
 
@@ -41,12 +42,16 @@ class Summary:
         seconds: Wall time from the request of the first frame to the writing of the last one.
         stages: Durations by stage.
         size: ``(height, width)`` of the frames.
+        damage: What of the source was damaged or missing.
+        notes: What a person should know of the source.
     """
 
     counts: Counts
     seconds: float
     stages: Stages
     size: tuple[int, int]
+    damage: Damage = field(default_factory=Damage)
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -58,5 +63,7 @@ class Summary:
             "seconds": round(self.seconds, 3),
             "fps": round(self.counts.processed / self.seconds, 2) if self.seconds else 0.0,
             "size": list(self.size),
+            **self.damage.to_dict(),
+            "notes": list(self.notes),
             "stages_ms": self.stages.summary(),
         }

@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from time import monotonic_ns
 
 from trocar.contract.errors import SourceError
+from trocar.contract.media.damage import Damage
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.counters import Counts, Summary
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, Outputs
 from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
-from trocar.runtime.sources.base import Frame, Source
+from trocar.runtime.sources.base import Frame, ReportsDamage, Source
 from trocar.runtime.telemetry.latency import Stages
 
 QUEUE_LENGTH = 3
@@ -129,7 +130,15 @@ def run_lossless(
         run.frames.stop()
         source.close()
         reader.join(timeout=10)
-    return Summary(counts=run.counts, seconds=seconds, stages=processor.stages, size=run.size)
+    reports = source if isinstance(source, ReportsDamage) else None
+    return Summary(
+        counts=run.counts,
+        seconds=seconds,
+        stages=processor.stages,
+        size=run.size,
+        damage=Damage() if reports is None else reports.damage,
+        notes=() if reports is None else tuple(reports.notes),
+    )
 
 
 def _read(run: _Run, source: Source, stages: Stages, options: LosslessOptions) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
 from trocar.runtime.sinks.video import EncodeOptions
-from trocar.runtime.sources.base import SourceOptions, redacted
+from trocar.runtime.sources.addresses import redacted
+from trocar.runtime.sources.base import SourceOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from trocar.contract.errors import SinkError
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 from trocar.runtime.sinks.files import AtomicFile, sink_error
-from trocar.runtime.sources.base import is_stream, redacted
+from trocar.runtime.sources.addresses import is_stream, redacted
 
 _CLOCK = 90_000
 _FORMATS = {"udp": "mpegts", "tcp": "mpegts", "srt": "mpegts", "rtsp": "rtsp", "rtmp": "flv"}

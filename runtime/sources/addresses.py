@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+REDACTED = "***"
+"""What `redacted` writes in place of a secret."""
+
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _FILE_URLS = ("file://",)
 # An address within a text, up to white space or a quotation mark.
@@ -51,8 +54,8 @@ def _without_secrets(scheme: str, address: str) -> str:
     path, mark, query = rest.partition("?")
     if scheme.lower().startswith("rtmp"):
         path = _without_stream_key(path)
-    path = "/".join("***" if _LONE_KEY.fullmatch(part) else part for part in path.split("/"))
-    return f"{'***@' if user else ''}{host}{path}{mark}{query}{tail}"
+    path = "/".join(REDACTED if _LONE_KEY.fullmatch(part) else part for part in path.split("/"))
+    return f"{REDACTED + '@' if user else ''}{host}{path}{mark}{query}{tail}"
 
 
 def _split(address: str) -> tuple[str, str, str]:

@@ -7,18 +7,14 @@ A capture card needs a class with the attributes and methods of `Source`, nothin
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-_URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_FILE_URLS = ("file://",)
-REDACTED = "***"
-"""What `redacted` writes in place of a secret."""
+from trocar.contract.media.damage import Damage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +75,26 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class ReportsDamage(Protocol):
+    """A source that counts what was damaged; the others count as undamaged.
+
+    Attributes:
+        damage: What was damaged so far; complete when the frames have ended.
+        notes: What a person should know of the source: HDR, replaced time stamps, other streams.
+    """
+
+    @property
+    def damage(self) -> Damage:
+        """What was damaged so far."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know of the source."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
     """How sources are opened.
@@ -88,7 +104,8 @@ class SourceOptions:
         format: Name of the FFmpeg input format, where it cannot be guessed (``v4l2``).
         timeout_s: Seconds without data after which a stream counts as lost.
         low_latency: Whether to decode for latency instead of throughput.
-        allow_truncated: Whether a file that ends before its header says so is accepted.
+        allow_truncated: Whether a truncated file is accepted.
+        stream: Which of several video streams, from 0; ``None``: the one that FFmpeg prefers.
         fps: Frames a second of an image folder.
         options: Passed to FFmpeg unchanged.
     """
@@ -98,24 +115,9 @@ class SourceOptions:
     timeout_s: float = 5.0
     low_latency: bool = False
     allow_truncated: bool = False
+    stream: int | None = None
     fps: float = 25.0
     options: tuple[tuple[str, str], ...] = ()
 
 
 DEFAULTS = SourceOptions()
-
-
-def is_stream(address: str) -> bool:
-    """Whether an address is a live stream or a camera, not a file."""
-    is_url = bool(_URL.match(address)) and not address.startswith(_FILE_URLS)
-    return is_url or address.startswith("/dev/video")
-
-
-def redacted(text: str) -> str:
-    """The text with user names, passwords and tokens of addresses replaced by `REDACTED`."""
-    text = re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]+@", rf"\1{REDACTED}@", text)
-    return re.sub(
-        r"(?i)([?&;](?:[^=&\s]*(?:token|key|pass|passwd|password|pwd|secret|auth|sig)[^=&\s]*)=)[^&\s:]+",
-        rf"\1{REDACTED}",
-        text,
-    )

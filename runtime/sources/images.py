@@ -10,12 +10,15 @@ from pathlib import Path
 from time import monotonic_ns
 
 from trocar.contract.errors import DataError, SourceError
-from trocar.contract.pictures import IMAGE_SUFFIXES, read_image
+from trocar.contract.pictures import IMAGE_SUFFIXES, decode_images, read_bytes
+from trocar.contract.text import natural_key
 from trocar.runtime.sources.base import Frame
 
 
 class ImageFolder:
-    """The images of a folder in the order of their names, or one image.
+    """The images of a folder in the order of the numbers in their names, or one image file.
+
+    A file that holds several images (TIFF pages, animations) gives all of them, in order.
 
     Args:
         path: A folder, or one image file.
@@ -36,6 +39,7 @@ class ImageFolder:
                 for file in path.iterdir()
                 if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
             )
+            self._files.sort(key=natural_key)
         else:
             self._files = [path]
         if not self._files:
@@ -52,21 +56,24 @@ class ImageFolder:
         Raises:
             SourceError: An image cannot be read; the message names it.
         """
-        for index, file in enumerate(self._files):
-            if self._closed:
-                return
+        index = 0
+        for file in self._files:
             started = monotonic_ns()
             try:
-                image = read_image(file)
+                images = decode_images(read_bytes(file), source=str(file))
             except DataError as error:
                 raise SourceError(error.message, remedy=error.remedy) from error
-            yield Frame(
-                image=image,
-                index=index,
-                time=index / (self.fps or 25.0),
-                captured_ns=started,
-                decode_ms=(monotonic_ns() - started) / 1e6,
-            )
+            for image in images:
+                if self._closed:
+                    return
+                yield Frame(
+                    image=image,
+                    index=index,
+                    time=index / (self.fps or 25.0),
+                    captured_ns=started,
+                    decode_ms=(monotonic_ns() - started) / 1e6 / len(images),
+                )
+                index += 1
 
     def close(self) -> None:
         """Stops."""

@@ -14,7 +14,8 @@ from time import monotonic_ns
 from typing import Protocol
 
 from trocar.contract.errors import SourceError, TrocarError
-from trocar.runtime.sources.base import Frame, Source, redacted
+from trocar.runtime.sources.addresses import redacted
+from trocar.runtime.sources.base import Frame, Source
 
 
 class ConnectionListener(Protocol):

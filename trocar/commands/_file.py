@@ -76,6 +76,9 @@ def _metrics(summary: Summary, name: str, *, prometheus: bool) -> bytes:
     counters = {
         "frames_read_total": summary.counts.read,
         "frames_analysed_total": summary.counts.processed,
+        "packets_damaged_total": summary.damage.packets,
+        "frames_damaged_total": summary.damage.frames,
+        "frames_missing_total": summary.damage.missing,
     }
     stream = StreamMetrics(name=name, stages=summary.stages, counters=counters)
     return prometheus_text([stream]).encode()

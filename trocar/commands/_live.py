@@ -31,7 +31,8 @@ from trocar.runtime.pipeline.assemble import (
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.options import InputOptions, RunOptions, check_stream_outputs
 from trocar.runtime.sinks.base import Sink
-from trocar.runtime.sources.base import Source, is_stream, redacted
+from trocar.runtime.sources.addresses import is_stream, redacted
+from trocar.runtime.sources.base import Source
 from trocar.runtime.sources.iterator import RealtimeSource
 from trocar.runtime.sources.open import open_source
 from trocar.runtime.sources.reconnect import ReconnectingSource

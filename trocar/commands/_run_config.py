@@ -24,7 +24,7 @@ from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError
 from trocar.contract.toml import read_toml
 from trocar.runtime.sinks.files import check_free, sink_error
-from trocar.runtime.sources.base import REDACTED, redacted
+from trocar.runtime.sources.addresses import REDACTED, redacted
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -76,7 +76,13 @@ _GROUPS = (
         click.option(
             "--allow-truncated",
             is_flag=True,
-            help="Accept a file that is shorter than its header states.",
+            help="Use the frames of a truncated file.",
+        ),
+        click.option(
+            "--video-stream",
+            type=click.IntRange(0),
+            metavar="N",
+            help="Which of several video streams of a file, from 0. [default: FFmpeg's choice]",
         ),
         click.option("--realtime", is_flag=True, help="Read a file at its own frame rate."),
         click.option(

@@ -20,7 +20,8 @@ from trocar.runtime.pipeline.options import (
     RunOptions,
 )
 from trocar.runtime.sinks.video import EncodeOptions
-from trocar.runtime.sources.base import SourceOptions, is_stream
+from trocar.runtime.sources.addresses import is_stream
+from trocar.runtime.sources.base import SourceOptions
 
 Mode = Literal["file", "live", "archive"]
 
@@ -132,6 +133,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
                 format=flags["format"],
                 timeout_s=flags["timeout"],
                 allow_truncated=flags["allow_truncated"],
+                stream=flags["video_stream"],
             ),
             max_frames=flags["max_frames"],
             realtime=flags["realtime"],

@@ -135,6 +135,11 @@ def print_summary(summary: Summary, *, source: str) -> None:
     screen.print(latency_table(summary.stages))
     counts = summary.counts
     rate = counts.processed / summary.seconds if summary.seconds else 0.0
+    for note in summary.notes:
+        screen.print(f"note: {escape(source)} {escape(note)}", highlight=False, soft_wrap=True)
+    if summary.damage:
+        text = ": ".join(t for t in (summary.damage.text, summary.damage.ends_early) if t)
+        screen.print(f"damaged: {escape(source)}: {escape(text)}", highlight=False, soft_wrap=True)
     losses = "".join(
         f", {number} {word}"
         for number, word in (

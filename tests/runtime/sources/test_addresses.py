@@ -62,6 +62,7 @@ FORMS = [
         "https://h/live/***/index.m3u8",
     ),
     ("udp://239.0.0.1:1234", "udp://239.0.0.1:1234"),
+    ("/data/video@home.mp4", "/data/video@home.mp4"),
     ("file:///data/key=1/a.mp4", "file:///data/key=1/a.mp4"),
     ("/recordings/user=bob/key.mp4", "/recordings/user=bob/key.mp4"),
 ]

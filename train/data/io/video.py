@@ -1,4 +1,4 @@
-"""Frames of videos, by number or in order.
+"""Frames of videos, by number or in order, decoded as `trocar run` decodes them.
 
 for number, seconds, frame in iterate_frames(Path("op.mp4")): ...
 frame = read_frame(Path("op.mp4"), 250)   # [H, W, 3] uint8 RGB
@@ -12,14 +12,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
-from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
+from trocar.contract.media.video import VideoDecoder
+from trocar.contract.text import first_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,10 @@ def video_info(path: Path) -> VideoInfo:
     Raises:
         DataError: It cannot be opened, or has no video track.
     """
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
-        frames = int(stream.frames)
-        if not frames and container.duration and rate:
-            frames = round(container.duration / 1_000_000 * rate)
-        return VideoInfo(frames=frames, rate=rate, size=(int(stream.height), int(stream.width)))
+    with _open(path) as decoder:
+        return VideoInfo(
+            frames=decoder.estimated_frames or 0, rate=decoder.fps or 0.0, size=decoder.size
+        )
 
 
 def iterate_frames(path: Path, *, every: int = 1) -> Iterator[tuple[int, float, NDArray[np.uint8]]]:
@@ -63,21 +60,25 @@ def iterate_frames(path: Path, *, every: int = 1) -> Iterator[tuple[int, float, 
         DataError: It cannot be opened, has no video track, or is truncated; the frames before
             the break have been yielded by then.
     """
-    number = 0
-    with _open(path) as container:
-        container.streams.video[0].thread_type = "AUTO"
+    count = 0
+    with _open(path) as decoder:
         try:
-            for frame in container.decode(video=0):
-                if number % every == 0:
-                    yield number, float(frame.time or 0.0), frame.to_ndarray(format="rgb24")
-                number += 1
-        except FFmpegError as error:
+            for frame in decoder.frames():
+                if frame.index % every == 0:
+                    yield frame.index, frame.time, frame.image
+                count += 1
+        except (av.FFmpegError, OSError) as error:
             raise DataError(
-                f"{path} is truncated or damaged after frame {number}: {error}",
+                f"{path} is truncated or damaged after frame {count}: {first_line(error)}",
                 remedy="copy the video again, or trim it before that frame",
             ) from error
-    if not number:
+    if not count:
         raise DataError(f"{path} has no frames", remedy="copy the video again")
+    if decoder.damage.ends_early:
+        raise DataError(
+            f"{path} is truncated after frame {count}: {decoder.damage.ends_early}",
+            remedy="copy the video again, or trim it before that frame",
+        )
 
 
 def read_frame(path: Path, number: int) -> NDArray[np.uint8]:
@@ -122,19 +123,17 @@ def _cursor(path: Path, _process: int, _thread: int) -> _Cursor:
     return _Cursor(path)
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> VideoDecoder:
     if not path.is_file():
         raise DataError(f"there is no video {path}", remedy="check the path")
     if not path.stat().st_size:
         raise DataError(f"{path} is empty (0 bytes)", remedy="copy or download the video again")
     try:
-        container = av.open(str(path))
-    except (FFmpegError, OSError) as error:
+        return VideoDecoder(str(path))
+    except LookupError as error:
+        raise DataError(f"{path} {error}", remedy="pass a video, not a sound file") from error
+    except (av.FFmpegError, OSError) as error:
         raise DataError(
-            f"{path} cannot be opened as a video: {error}",
+            f"{path} cannot be opened as a video: {first_line(error)}",
             remedy="copy it again, or convert it to MP4",
         ) from error
-    if not container.streams.video:
-        container.close()
-        raise DataError(f"{path} has no video track", remedy="pass a video, not a sound file")
-    return container
