@@ -133,7 +133,7 @@ def _monitor(
             self._report()
             return not stop.is_set()
 
-        def _tell(self) -> None:
+        def _report(self) -> None:
             if on_progress is not None:
                 on_progress("engine", self.done, max(self.total, self.done))
 

@@ -152,7 +152,7 @@ def test_a_level_that_a_version_lacks_is_refused_in_words() -> None:
     options = EngineOptions(
         flavour="tensorrt", profile=PROFILE, hardware_compatibility="same-capability"
     )
-    with pytest.raises(BackendError, match=r"TensorRT 10\.0.* knows no compatibility") as caught:
+    with pytest.raises(BackendError, match=r"TensorRT 10\.0.* has no hardware compatibility level") as caught:
         configured("10.0", options)
     assert "ampere-and-later" in caught.value.remedy
     config, _ = configured("11.1", options)
@@ -207,11 +207,11 @@ def test_the_log_keeps_the_cause_and_knows_memory() -> None:
     trt = Library("11.1")
     log = Log(trt)
     log.sink.log("Severity.WARNING", "just a word")
-    assert log.last() == "it gave no reason"
+    assert log.first_error() == "it gave no reason"
     log.sink.log("Severity.ERROR", "Tactic Device request: Out of memory\n  in layer 3")
     log.sink.log("Severity.INTERNAL_ERROR", "later")
-    assert log.last() == "Tactic Device request: Out of memory in layer 3"
-    assert log.tells_of_memory()
+    assert log.first_error() == "Tactic Device request: Out of memory in layer 3"
+    assert log.mentions_memory()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
