@@ -225,3 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
