@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from trocar.contract.classes import ClassTable
 from trocar.contract.config import from_mapping
 from trocar.contract.manifest import InputSpec
-from trocar.train.data.config import DataConfig, Paths
+from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.open import open_data
 from trocar.train.methods import find_method
 from trocar.train.methods.protocol import ModelSpec, Progress, TrainData, accepted_data
@@ -148,12 +148,12 @@ def make_independent(subject: Subject) -> None:
 
 
 @pytest.fixture(scope="session")
-def open_sets(toy: Paths, toy_folder: Any) -> Callable[..., TrainData]:
+def open_sets(toy: DatasetPaths, toy_folder: Any) -> Callable[..., TrainData]:
     """Opens the toy sets of a method's task that the method takes."""
 
     def opened(method: Any, run: RunConfig) -> TrainData:
         if method.task == "classification":
-            return open_data(Paths(data=toy_folder), DataConfig(), run, method)
+            return open_data(DatasetPaths(data=toy_folder), DataConfig(), run, method)
         accepted = accepted_data(method)
         paths = replace(
             toy,
