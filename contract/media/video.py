@@ -88,7 +88,7 @@ class VideoDecoder:
 
     Raises:
         av.FFmpegError: It cannot be opened.
-        LookupError: It holds no video stream, or no such one; the message lists what there is.
+        LookupError: It contains no video stream, or no such one; the message lists what there is.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class VideoDecoder:
         ]
         if not streams:
             kinds = sorted({stream.type for stream in self._container.streams}) or ["nothing"]
-            raise LookupError(f"holds no video, only {', '.join(kinds)}")
+            raise LookupError(f"contains no video, only {', '.join(kinds)}")
         if number is None:
             best = self._container.streams.best("video")
             stream = best if best in streams else streams[0]
@@ -220,7 +220,7 @@ class VideoDecoder:
         elif 0 <= number < len(streams):
             stream = streams[number]
         else:
-            raise LookupError(f"holds no video stream number {number}, only {_listed(streams)}")
+            raise LookupError(f"contains no video stream number {number}, only {_listed(streams)}")
         transfer = _HDR_TRANSFERS.get(int(stream.codec_context.color_trc or 0))
         if transfer:
             self.notes.append(

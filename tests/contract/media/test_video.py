@@ -203,7 +203,7 @@ def test_several_streams_are_told_and_can_be_chosen(tmp_path: Path) -> None:
     numbers, _, decoder = decoded(path, stream=1)
     assert numbers == list(range(200, 200 + COUNT))
     assert decoder.notes == []
-    with pytest.raises(LookupError, match="holds no video stream number 2, only 0: h264"):
+    with pytest.raises(LookupError, match="contains no video stream number 2, only 0: h264"):
         VideoDecoder(str(path), stream=2)
 
 
