@@ -287,7 +287,7 @@ def _digest(content: Content) -> str:
 
 def _write_content(root: Path, name: str, content: Content) -> str:
     if not is_safe_name(name):
-        raise BundleError(f"{name!r} leaves the bundle, or is not a plain name", remedy="use a plain relative name")
+        raise BundleError(f"{name!r} leaves the bundle", remedy="use a plain relative name")
     file = root / name
     file.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, Path):
