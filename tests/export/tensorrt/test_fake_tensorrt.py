@@ -152,7 +152,9 @@ def test_a_level_that_a_version_lacks_is_refused_in_words() -> None:
     options = EngineOptions(
         flavour="tensorrt", profile=PROFILE, hardware_compatibility="same-capability"
     )
-    with pytest.raises(BackendError, match=r"TensorRT 10\.0.* has no hardware compatibility level") as caught:
+    with pytest.raises(
+        BackendError, match=r"TensorRT 10\.0.* has no hardware compatibility level"
+    ) as caught:
         configured("10.0", options)
     assert "ampere-and-later" in caught.value.remedy
     config, _ = configured("11.1", options)
