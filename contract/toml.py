@@ -1,4 +1,7 @@
-"""Reads TOML with an error that names the file, on every Python that Trocar supports."""
+"""Reads TOML with an error that names the file, on every Python that Trocar supports.
+
+settings = read_toml(Path("recipe.toml"))
+"""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _faults_of_value(
     parameter: click.Parameter, context: click.Context, value: object
 ) -> list[str]:
     values = value if isinstance(value, (list, tuple)) else [value]
-    metavar = parameter.metavar or ""
+    metavar = (parameter.metavar or "").strip("[]")
     # Alternatives in capitals, such as FILE|URL, are no choices.
     choices = metavar.split("|") if "|" in metavar and metavar.islower() else []
     faults = []

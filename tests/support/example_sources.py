@@ -22,7 +22,8 @@ Kind = Literal["python", "shell", "broken"]
 
 _SHELL = re.compile(r"^\$? ?(?:[A-Z_]+=\S+ )*(trocar [a-z-]|(?:\S*/)?python3? \S|torchrun \S)")
 _CODE = re.compile(
-    r"^(@?[A-Za-z_][\w.]*\(|(from|import|raise) \w|[A-Za-z_]\w*(, \w+)* = [^`]|(with|for|if) .*:)"
+    r"^(@?[A-Za-z_][\w.]*\(|(from|import|raise|class) \w|[A-Z_]+\[\""
+    r"|[A-Za-z_]\w*(, \w+)* = [^`]|(with|for|if) .*:)"
 )
 
 
