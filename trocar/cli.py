@@ -6,9 +6,6 @@ trocar train supervised data/ --out runs/first
 
 from __future__ import annotations
 
-import ast
-import difflib
-import importlib
 import os
 import sys
 from pathlib import Path
@@ -17,6 +14,7 @@ import click
 
 from trocar import __version__
 from trocar.commands import HELP_SECTIONS
+from trocar.commands._by_file import CommandsByFile, command_files, summary_of
 from trocar.contract.errors import InterruptedByUserError, MissingExtraError, TrocarError
 
 _COMMANDS = Path(__file__).parent / "commands"
@@ -45,7 +43,7 @@ _EXTRA_OF_MODULE = {
 
 def command_names() -> list[str]:
     """Names of the commands: the files of ``trocar/commands``, with dashes; imports none."""
-    return sorted(path.stem.replace("_", "-") for path in _COMMANDS.glob("[a-z]*.py"))
+    return list(command_files(_COMMANDS))
 
 
 def help_sections() -> dict[str, list[str]]:
@@ -59,22 +57,15 @@ def help_sections() -> dict[str, list[str]]:
     return {title: group for title, group in sections.items() if group}
 
 
-def summary_of(name: str) -> str:
-    """First line of a command's file; read from its source, not imported."""
-    path = _COMMANDS / f"{name.replace('-', '_')}.py"
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or name
-    return text.splitlines()[0]
-
-
 def find_command(name: str) -> click.Command:
-    """Imports the command of that name: the function named like its file.
+    """Imports the command of that name, one of `command_names`.
 
     Raises:
         ModuleNotFoundError: A package that it needs is not installed.
     """
-    stem = name.replace("-", "_")
-    command: click.Command = getattr(importlib.import_module(f"trocar.commands.{stem}"), stem)
-    return mark_optional(command)
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
 
 
 def mark_optional(command: click.Command) -> click.Command:
@@ -102,42 +93,31 @@ def _lacks_default(option: click.Option) -> bool:
     return not says and option.to_info_dict()["default"] in (None, ())
 
 
-class CommandsByFile(click.Group):
-    """A group whose commands are the files of ``trocar/commands``, imported when called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the commands."""
-        return command_names()
+class CommandsBySection(CommandsByFile):
+    """The commands of ``trocar/commands``, listed by section in `trocar --help`."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports the command.
+        """Imports one command and marks its optional options.
 
         Raises:
             ModuleNotFoundError: A package that it needs is not installed.
         """
-        return find_command(cmd_name) if cmd_name in command_names() else None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Adds the nearest known names to click's error on an unknown command."""
-        names = command_names()
-        if args and args[0] not in names and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], names, n=2)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            ctx.fail(f"There is no command {args[0]!r}.{hint}")
-        return super().resolve_command(ctx, args)
+        command = super().get_command(ctx, cmd_name)
+        return None if command is None else mark_optional(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the commands by section without importing any of them."""
-        width = max(map(len, command_names()))
+        files = command_files(_COMMANDS)
+        width = max(map(len, files))
         for title, names in help_sections().items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(width), summary_of(name)) for name in names])
+                formatter.write_dl([(name.ljust(width), summary_of(files[name])) for name in names])
 
 
-@click.command(
-    cls=CommandsByFile,
+@click.group(
+    cls=CommandsBySection,
+    folder=_COMMANDS,
+    package="trocar.commands",
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, prog_name="trocar")

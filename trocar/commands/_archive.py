@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from trocar.commands._run_request import RunRequest
-from trocar.console.run import progress_bar
+from trocar.console.run import frame_progress
 from trocar.runtime.archive.run import run_archive
 from trocar.runtime.archive.state import Outcome
 from trocar.runtime.pipeline.offline import Progress
@@ -40,7 +40,7 @@ class _Terminal:
 
     def progress(self, recording: Path) -> AbstractContextManager[Progress]:
         """A progress bar."""
-        return progress_bar(recording.name)
+        return frame_progress(recording.name)
 
     def recording_finished(self, outcome: Outcome, number: int, total: int) -> None:
         """Prints the outcome of a recording."""

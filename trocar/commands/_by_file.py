@@ -33,7 +33,7 @@ class CommandsByFile(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the commands, sorted; imports none of them."""
-        return sorted(self._files())
+        return list(self._files())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Imports one command; ``None`` where there is none of that name.
@@ -62,14 +62,19 @@ class CommandsByFile(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands without importing any of them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _summary(file)) for name, file in self._files().items()])
+            formatter.write_dl([(name, summary_of(file)) for name, file in self._files().items()])
 
     def _files(self) -> dict[str, Path]:
-        """Files by command name, sorted by name."""
-        files = sorted(self._folder.glob("[a-z]*.py"))
-        return {file.stem.rstrip("_").replace("_", "-"): file for file in files}
+        return command_files(self._folder)
 
 
-def _summary(file: Path) -> str:
+def command_files(folder: Path) -> dict[str, Path]:
+    """Files of a folder by the names of the commands that they hold, sorted by name."""
+    files = sorted(folder.glob("[a-z]*.py"))
+    return {file.stem.rstrip("_").replace("_", "-"): file for file in files}
+
+
+def summary_of(file: Path) -> str:
+    """First docstring line of a command's file; read from its source, not imported."""
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or file.stem
     return text.splitlines()[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from trocar.commands._run_request import RunRequest
-from trocar.console.run import print_summary, progress_bar
+from trocar.console.run import frame_progress, print_summary
 from trocar.contract.bundle import write_atomic
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.assemble import (
@@ -46,7 +46,7 @@ def run_file(request: RunRequest) -> Summary:
     except BaseException:
         source.close()
         raise
-    with session, progress_bar(Path(source.name).name) as progress:
+    with session, frame_progress(Path(source.name).name) as progress:
         classifier = open_second_stage(options.model)
         summary = run_lossless(
             make_frame_processor(session, options.model, live=False, classifier=classifier),

@@ -1,4 +1,4 @@
-"""``trocar train METHOD DATA --out RUN``: one command for each method, found by file name.
+"""Train a network by one of the methods.
 
 trocar train supervised data/ --out runs/first --steps 500
 """

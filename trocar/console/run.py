@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
+from trocar.console.progress import progress_bar
 from trocar.contract.bundle import Bundle
 from trocar.contract.engines import engine_fitness, engines_of
 from trocar.contract.errors import MissingExtraError
@@ -32,7 +25,7 @@ from trocar.runtime.telemetry.latency import Stages
 if TYPE_CHECKING:
     from trocar.runtime.benchmark import BenchmarkRow
     from trocar.runtime.live.stream import LiveStream
-    from trocar.runtime.pipeline.counters import Counts, Summary
+    from trocar.runtime.pipeline.counters import Summary
     from trocar.runtime.pipeline.offline import Progress as Report
 
 _ORDER = (
@@ -59,35 +52,10 @@ def console() -> Console:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Report]:
-    """A bar with frames, rate and time left; nothing where the output is not a terminal."""
-    screen = console()
-    if not screen.is_terminal:
-        yield _no_progress
-        return
-    bar = Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} frames/s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=screen,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(title, total=None, rate="–")
-
-        def report(counts: Counts, total: int | None) -> None:
-            elapsed = bar.tasks[0].elapsed or 0
-            rate = f"{counts.processed / elapsed:.1f}" if elapsed > 0.5 else "–"
-            bar.update(task, completed=counts.processed, total=total, rate=rate)
-
-        yield report
-
-
-def _no_progress(counts: Counts, total: int | None) -> None:
-    """Draws nothing."""
+def frame_progress(title: str) -> Iterator[Report]:
+    """A bar with frames, rate and time left, as a callback of a run."""
+    with progress_bar(title, unit="frames") as bar:
+        yield lambda counts, total: bar.update(counts.processed, total)
 
 
 def latency_table(stages: Stages) -> Table:

@@ -210,7 +210,10 @@ def _no_images(kit: ModuleType, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (_truncated, r"cut.mp4 is truncated: it ends after \d+ frames: \d+ bytes are missing at its end"),
+        (
+            _truncated,
+            r"cut.mp4 is truncated: it ends after \d+ frames: \d+ bytes are missing",
+        ),
         (_headless, "cannot open"),
         (_empty, r"empty.mp4 is empty \(0 bytes\)"),
         (_audio, "contains no video, only audio"),
