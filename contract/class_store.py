@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import BundleError
-from trocar.contract.strict_json import parse_json
+from trocar.contract.text.strict_json import parse_json
 
 ENROLL = "enroll.onnx"
 """Graph of a bundle: ``features`` ``[S,F]`` and ``membership`` ``[S,K]`` to the class tensors."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 
 IGNORE_INDEX = 255
 """Label value of pixels that losses and metrics ignore."""

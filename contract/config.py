@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 
 from trocar.contract.config_values import convert_value
 from trocar.contract.errors import ConfigError
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from trocar.contract.classes import MAX_CLASSES, ClassTable
 from trocar.contract.errors import BundleError, DataError, VersionError
-from trocar.contract.strict_json import parse_json
+from trocar.contract.text.strict_json import parse_json
 
 SCHEMA_VERSION = (1, 0)
 """Major, minor. An unknown major is refused; unknown fields of a newer minor are ignored."""

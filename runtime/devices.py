@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from trocar.contract.errors import ArgumentError, BackendError
-from trocar.contract.gpu import query_driver
+from trocar.contract.tensorrt.gpu import query_driver
 
 
 @dataclass(frozen=True)

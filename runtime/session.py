@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
-from trocar.contract.engines import FLAVOURS, engines_of, files_of_engine
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
 from trocar.contract.results import FrameResult
+from trocar.contract.tensorrt.engines import FLAVOURS, engines_of, files_of_engine
 from trocar.runtime.backends import Backend, HasManifest, engine_selection, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
 from trocar.runtime.frames import check_frame, shrink

@@ -20,7 +20,7 @@ from typing import Any
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError, TrainingError
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 from trocar.train.methods import find_method
 from trocar.train.recipes import recipe_path
 from trocar.train.run import TrainRequest

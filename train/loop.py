@@ -23,7 +23,7 @@ from torch import Tensor
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import InterruptedByUserError, TrainingError
 from trocar.contract.manifest import InputSpec
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.train.data.loader.worker_pool import feed
 from trocar.train.devices import any_rank, make_fabric, mean_over_ranks, out_of_memory
 from trocar.train.methods.protocol import Batch, ModelSpec

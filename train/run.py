@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trocar.contract.config import fields_of, from_mapping, to_mapping, unknown
 from trocar.contract.errors import ConfigError
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 from trocar.train.methods import find_method
 
 if TYPE_CHECKING:

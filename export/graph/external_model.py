@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trocar.contract.errors import ArgumentError, CheckpointError, ConfigError
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.export.graph.frame_graph import Normalised
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import Manifest, OutputSpec
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec
 from trocar.export.graph.model_file import (
     OPSET,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import Manifest
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.export.graph.model_file import (
     OPSET,
     check_input,

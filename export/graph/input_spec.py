@@ -27,7 +27,7 @@ from trocar.contract.manifest import (
     InputSpec,
     Manifest,
 )
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError, BundleError
 from trocar.contract.manifest import METADATA_KEY, Manifest, OutputSpec
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from trocar.contract.bundle import replaced_folder
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import OutputExistsError
-from trocar.contract.label_maps import enlarge
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.label_maps import enlarge
+from trocar.contract.media.pictures import write_picture
 from trocar.export.parity.types import Frame, FrameMismatch
 
 PANEL_WIDTH = 480

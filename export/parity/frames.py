@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import IMAGE_SUFFIXES, decode_unchanged, read_bytes, read_image
+from trocar.contract.media.pictures import IMAGE_SUFFIXES, decode_unchanged, read_bytes, read_image
 from trocar.export.parity.types import Frame, GateFrame
 
 

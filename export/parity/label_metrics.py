@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.label_maps import Counts, Labels
+from trocar.contract.media.label_maps import Counts, Labels
 
 
 def boundary_counts(first: Labels, second: Labels, *, classes: int, tolerance: int) -> Counts:

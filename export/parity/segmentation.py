@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
-from trocar.contract.label_maps import (
+from trocar.contract.manifest import Manifest
+from trocar.contract.media.label_maps import (
     Counts,
     Labels,
     confusion_matrix,
@@ -22,7 +23,6 @@ from trocar.contract.label_maps import (
     enlarge,
     iou_per_class,
 )
-from trocar.contract.manifest import Manifest
 from trocar.export.parity.label_metrics import boundary_counts, boundary_f, missed_components
 from trocar.export.parity.limits import Limits
 from trocar.export.parity.types import Comparison, Failure, FrameMismatch, FrameOutputs, Json

@@ -18,15 +18,15 @@ from types import ModuleType
 from typing import Any
 
 from trocar.contract.bundle import write_atomic
-from trocar.contract.engines import (
+from trocar.contract.errors import ArgumentError, BackendError, ConfigError, SinkError
+from trocar.contract.tensorrt.engines import (
     FLAVOURS,
     EngineSidecar,
     Profile,
     import_library,
     platform_tag,
 )
-from trocar.contract.errors import ArgumentError, BackendError, ConfigError, SinkError
-from trocar.contract.gpu import Gpu, find_gpu
+from trocar.contract.tensorrt.gpu import Gpu, find_gpu
 from trocar.export.tensorrt.inspector import engine_precision, network_layers, precision_of
 from trocar.export.tensorrt.progress import Log, run_build
 

@@ -18,10 +18,16 @@ import cv2
 import numpy as np
 
 from trocar.contract.bundle import GOLDEN, MODEL, Bundle, Content, open_bundle, update_bundle
-from trocar.contract.engines import FOLDER, EngineSidecar, Profile, engines_of, files_of_engine
 from trocar.contract.errors import ConfigError
-from trocar.contract.gpu import find_gpu
 from trocar.contract.manifest import Manifest
+from trocar.contract.tensorrt.engines import (
+    FOLDER,
+    EngineSidecar,
+    Profile,
+    engines_of,
+    files_of_engine,
+)
+from trocar.contract.tensorrt.gpu import find_gpu
 from trocar.export.gate import OnProgress, OpenModel, temp_dir_beside, write_file
 from trocar.export.golden import golden_npz
 from trocar.export.graph.model_file import with_logits_output

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from trocar.contract.bundle import GOLDEN, MODEL, Bundle, open_bundle, replaced_folder
-from trocar.contract.engines import EngineSidecar, engines_of
 from trocar.contract.errors import BundleError, OutputExistsError
 from trocar.contract.manifest import Manifest
+from trocar.contract.tensorrt.engines import EngineSidecar, engines_of
 from trocar.export.parity.types import Frame
 from trocar.export.triton.config import EnumValue, Message, TritonOptions, output_config, pbtxt
 from trocar.export.triton.ensemble import write_ensemble
@@ -166,7 +166,7 @@ from pathlib import Path
 
 import tritonclient.grpc as triton
 
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 
 frame = read_image(Path(sys.argv[1]))[None]  # [1, H, W, 3] uint8 RGB
 client = triton.InferenceServerClient("localhost:8001")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trocar.contract.errors import BackendError, ConfigError, MissingExtraError
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.runtime.archive.state import Job, Outcome
 from trocar.runtime.archive.worker import Worker, process
 from trocar.runtime.devices import usable_cores

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from trocar.contract.errors import SourceError
-from trocar.contract.pictures import IMAGE_SUFFIXES
+from trocar.contract.media.pictures import IMAGE_SUFFIXES
 from trocar.runtime.pipeline.options import RunOptions
 from trocar.runtime.sinks.files import sink_error
 

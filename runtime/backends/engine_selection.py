@@ -8,7 +8,8 @@ An engine is never rebuilt here: only engines that were verified at export are r
 from __future__ import annotations
 
 from trocar.contract.bundle import MODEL, Bundle
-from trocar.contract.engines import (
+from trocar.contract.errors import BackendError
+from trocar.contract.tensorrt.engines import (
     EngineEnvironment,
     EngineSidecar,
     Shape,
@@ -18,8 +19,7 @@ from trocar.contract.engines import (
     platform_tag,
     rebuild_command,
 )
-from trocar.contract.errors import BackendError
-from trocar.contract.gpu import find_gpu
+from trocar.contract.tensorrt.gpu import find_gpu
 from trocar.runtime.devices import device_from_text, require_cuda
 
 

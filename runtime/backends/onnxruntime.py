@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import METADATA_KEY, Manifest
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.runtime.backends.base import BackendOptions
 from trocar.runtime.backends.cuda_graph import CudaGraphCache
 from trocar.runtime.devices import Device, device_from_text, require_cuda, usable_cores

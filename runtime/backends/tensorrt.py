@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import MODEL, sha256_of
-from trocar.contract.engines import EngineSidecar, import_library, rebuild_command
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
+from trocar.contract.tensorrt.engines import EngineSidecar, import_library, rebuild_command
 from trocar.runtime.backends.base import BackendOptions, refuse_options
 from trocar.runtime.backends.cuda_driver import Driver, PycudaDriver
 from trocar.runtime.devices import device_from_text, require_cuda

@@ -19,7 +19,7 @@ from trocar.contract.bundle import Bundle
 from trocar.contract.class_store import ENROLL, ClassStore
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 
 UNKNOWN = "unknown"
 """Reserved name: a classifier's result below its threshold."""

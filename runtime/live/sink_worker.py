@@ -11,7 +11,7 @@ import contextlib
 import threading
 from time import monotonic_ns
 
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.runtime.live.health import Health
 from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo

@@ -14,7 +14,7 @@ from time import monotonic_ns
 
 from trocar.contract.errors import ArgumentError, TrocarError
 from trocar.contract.results import FrameResult
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.frames import check_frame
 from trocar.runtime.live.deadline import Deadline

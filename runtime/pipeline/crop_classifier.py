@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.crops import crop_window
 from trocar.contract.errors import BundleError
 from trocar.contract.manifest import Manifest
+from trocar.contract.media.crops import crop_window
 from trocar.contract.results import Classified, FrameResult, Instrument
 from trocar.runtime.enrolment.classes import UNKNOWN
 from trocar.runtime.frames import shrink

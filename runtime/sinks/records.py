@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from trocar.contract.errors import OutputExistsError
-from trocar.contract.label_maps import enlarge
-from trocar.contract.pictures import encode_picture
+from trocar.contract.media.label_maps import enlarge
+from trocar.contract.media.pictures import encode_picture
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 from trocar.runtime.sinks.files import AtomicFile, sink_error
 

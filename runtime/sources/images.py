@@ -10,8 +10,8 @@ from pathlib import Path
 from time import monotonic_ns
 
 from trocar.contract.errors import DataError, SourceError
-from trocar.contract.pictures import IMAGE_SUFFIXES, decode_images, read_bytes
-from trocar.contract.text import natural_key
+from trocar.contract.media.pictures import IMAGE_SUFFIXES, decode_images, read_bytes
+from trocar.contract.text.words import natural_key
 from trocar.runtime.sources.base import Frame
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trocar.contract.errors import SourceError
-from trocar.contract.pictures import IMAGE_SUFFIXES
+from trocar.contract.media.pictures import IMAGE_SUFFIXES
 from trocar.runtime.sources.addresses import is_stream
 from trocar.runtime.sources.base import DEFAULTS, Source, SourceOptions
 from trocar.runtime.sources.images import ImageFolder

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.pictures import write_picture
 
 TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
 

@@ -13,7 +13,7 @@ from data_helpers import TABLE, image_and_mask_folder, picture
 from numpy.typing import NDArray
 from PIL import Image
 
-from trocar.contract.pictures import encode_picture, write_picture
+from trocar.contract.media.pictures import encode_picture, write_picture
 
 Frame = NDArray[np.uint8]
 

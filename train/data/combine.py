@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.config import unknown
 from trocar.contract.errors import DataError
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 from trocar.train.data.sample import SPLITS, FrameSet, Item, Sample
 
 IGNORE = "ignore"

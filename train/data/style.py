@@ -23,7 +23,7 @@ from torch import Tensor
 
 from trocar.contract.config import unknown
 from trocar.contract.errors import ArgumentError, ConfigError, DataError
-from trocar.contract.pictures import IMAGE_SUFFIXES, read_image
+from trocar.contract.media.pictures import IMAGE_SUFFIXES, read_image
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample, raise_faults
 
 Style = Literal["fourier", "reinhard", "histogram", "none"]

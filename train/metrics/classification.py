@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.label_maps import ratio
+from trocar.contract.media.label_maps import ratio
 
 Floats = NDArray[np.floating]
 Ids = NDArray[np.int64]

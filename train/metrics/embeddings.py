@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.manifest import Manifest
-from trocar.contract.pictures import encode_picture
+from trocar.contract.media.pictures import encode_picture
 from trocar.train.data.classification.streams import PhotoStore
 from trocar.train.methods.protocol import ModelSpec
 from trocar.train.metrics.classification import classification_scores, unknown_threshold

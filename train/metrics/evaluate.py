@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trocar.contract.label_maps import enlarge
+from trocar.contract.media.label_maps import enlarge
 from trocar.train.data.sample import FrameSet, Sample
 from trocar.train.data.transforms import resize_eval
 from trocar.train.metrics.segmentation import SegmentationScores

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ArgumentError
-from trocar.contract.label_maps import Counts, confusion_matrix, dice_per_class, iou_per_class
+from trocar.contract.media.label_maps import Counts, confusion_matrix, dice_per_class, iou_per_class
 
 
 def checked_confusion(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from trocar.contract.config import require, unknown
 from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.manifest import InputSpec
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.train.networks.class_prototypes import CentroidEnroller, unit
 from trocar.train.networks.encoder_weights import read_weights
 

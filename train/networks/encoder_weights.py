@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError, DataError
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 
 DILATING = (
     "timm-mobilenetv3_small_100",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
-from trocar.contract.pictures import encode_picture
+from trocar.contract.media.pictures import encode_picture
 
 Image = NDArray[np.uint8]
 SheetRow = tuple[str, Image, "Image | None", Image]

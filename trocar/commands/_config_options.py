@@ -21,7 +21,7 @@ import click
 
 from trocar.commands._types import SizeType
 from trocar.contract.config import FieldSpec, fields_of, from_mapping
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

@@ -22,7 +22,7 @@ from trocar.commands._help import grouped
 from trocar.contract.bundle import write_atomic
 from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 from trocar.runtime.sinks.files import check_free, sink_error
 from trocar.runtime.sources.addresses import REDACTED, redacted
 

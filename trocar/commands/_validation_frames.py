@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trocar.contract.config import fields_of
 from trocar.contract.errors import ConfigError, TrocarError
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.pictures import write_picture
 
 if TYPE_CHECKING:
     from trocar.train.data.classification.sample import PhotoSet
@@ -56,7 +56,7 @@ def write_validation_frames(run: Path, out: Path, *, max_frames: int) -> int:
 def _open_validation(run: Path) -> FrameSet | PhotoSet:
     """The validation set on which a run was scored, opened with the run's own settings."""
     from trocar.contract.config import from_mapping
-    from trocar.contract.toml import read_toml
+    from trocar.contract.text.toml import read_toml
     from trocar.train.data.config import DataConfig, DatasetPaths
     from trocar.train.data.open import open_data
     from trocar.train.state.checkpoint import checkpoint_in, load_method

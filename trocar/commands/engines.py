@@ -13,7 +13,7 @@ import click
 from trocar.commands._help import GroupedCommand
 
 if TYPE_CHECKING:
-    from trocar.contract.engines import EngineSidecar
+    from trocar.contract.tensorrt.engines import EngineSidecar
 
 
 @click.group()
@@ -28,7 +28,7 @@ def engines() -> None:
 def prune(model: Path, everything: bool, device: str) -> None:
     """Remove the engines of MODEL that do not fit this machine, and print the reasons."""
     from trocar.contract.bundle import open_bundle
-    from trocar.contract.engines import engine_fitness, engines_of
+    from trocar.contract.tensorrt.engines import engine_fitness, engines_of
     from trocar.export.tensorrt.bundle_engines import prune_engines
     from trocar.runtime.backends.engine_selection import environment_here
     from trocar.runtime.devices import device_from_text, require_cuda

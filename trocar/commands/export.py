@@ -28,9 +28,9 @@ from trocar.commands._validation_frames import validation_frames_of
 from trocar.console.export import print_engine, print_report
 from trocar.console.progress import progress_bar
 from trocar.contract.bundle import check_output, open_bundle
-from trocar.contract.engines import FLAVOURS, EngineSidecar
 from trocar.contract.errors import OutputExistsError
 from trocar.contract.manifest import Manifest
+from trocar.contract.tensorrt.engines import FLAVOURS, EngineSidecar
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.gate import ExportOptions, OnProgress
 from trocar.export.parity.types import ParityReport

@@ -23,7 +23,7 @@ from trocar.commands._models import open_model
 from trocar.console.export import print_report
 from trocar.console.progress import progress_bar
 from trocar.contract.errors import ConfigError
-from trocar.contract.pictures import read_bytes
+from trocar.contract.media.pictures import read_bytes
 from trocar.export.bundle import bundle_from_onnx
 from trocar.export.graph.input_spec import read_spec
 

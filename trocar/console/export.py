@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trocar.contract.engines import EngineSidecar
+    from trocar.contract.tensorrt.engines import EngineSidecar
     from trocar.export.parity.types import ParityReport
 
 

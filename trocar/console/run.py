@@ -17,8 +17,8 @@ from rich.text import Text
 
 from trocar.console.progress import progress_bar
 from trocar.contract.bundle import Bundle
-from trocar.contract.engines import engine_fitness, engines_of
 from trocar.contract.errors import MissingExtraError
+from trocar.contract.tensorrt.engines import engine_fitness, engines_of
 from trocar.runtime.backends.engine_selection import environment_here
 from trocar.runtime.telemetry.latency import Stages
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 from trocar.doctor.finding import Finding
 from trocar.doctor.machine import check_cameras, check_disk, check_driver, check_python
 from trocar.doctor.packages import (

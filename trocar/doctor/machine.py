@@ -10,7 +10,7 @@ import platform
 import shutil
 from pathlib import Path
 
-from trocar.contract.gpu import query_driver
+from trocar.contract.tensorrt.gpu import query_driver
 from trocar.doctor.finding import Finding
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from trocar.contract.engines import LIBRARIES
+from trocar.contract.tensorrt.engines import LIBRARIES
 from trocar.doctor.finding import Finding
 from trocar.doctor.machine import check_driver
 from trocar.doctor.probe import can_load, cpu_flags, last_line, run_python, version_of

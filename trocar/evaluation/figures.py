@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
-from trocar.contract.label_maps import enlarge
+from trocar.contract.media.label_maps import enlarge
 from trocar.contract.results import FrameResult
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 

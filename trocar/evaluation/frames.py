@@ -15,7 +15,7 @@ import numpy as np
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ConfigError, DataError
-from trocar.contract.pictures import decode_unchanged, read_bytes
+from trocar.contract.media.pictures import decode_unchanged, read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import MANIFEST
 from trocar.contract.errors import BundleError, CheckpointError
-from trocar.contract.label_maps import enlarge
 from trocar.contract.manifest import Manifest
+from trocar.contract.media.label_maps import enlarge
 
 Infer = Callable[[NDArray[np.uint8]], "dict[str, NDArray[Any]]"]
 """Frames uint8 ``[N, H, W, 3]`` RGB to the graph's outputs by name."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trocar.contract.bundle import write_atomic
-from trocar.contract.pictures import encode_picture
+from trocar.contract.media.pictures import encode_picture
 from trocar.evaluation.figures import comparison
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.label_maps import confusion_matrix, iou_per_class
+from trocar.contract.media.label_maps import confusion_matrix, iou_per_class
 from trocar.evaluation.frames import LabelledFrame
 from trocar.evaluation.metrics.bootstrap import interval
 from trocar.evaluation.metrics.shape_scores import ShapeScores

@@ -19,7 +19,7 @@ import numpy as np
 from trocar.contract.bundle import MANIFEST
 from trocar.contract.classes import IGNORE_INDEX
 from trocar.contract.errors import ConfigError
-from trocar.contract.label_maps import enlarge
+from trocar.contract.media.label_maps import enlarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import write_atomic
-from trocar.contract.pictures import encode_picture
+from trocar.contract.media.pictures import encode_picture
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1c2430; --soft: #5b6675; --line: #dde2e8; --accent: #0072b2; }

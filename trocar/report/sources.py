@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 from trocar.evaluation.output import EVALUATION
 
 

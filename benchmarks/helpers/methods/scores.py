@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trocar.contract.classes import IGNORE_INDEX
-from trocar.contract.label_maps import enlarge
+from trocar.contract.media.label_maps import enlarge
 from trocar.cuda_kernels import glcm_entropy, offsets_from
 from trocar.export.parity.label_metrics import boundary_counts, boundary_f
 from trocar.train.data.sample import FrameSet

@@ -14,7 +14,7 @@ from torch import nn
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.manifest import InputSpec
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 from trocar.export.graph.frame_graph import Normalised
 from trocar.export.parity.types import GateFrame
 from trocar.train.data.phantom import PhantomConfig, phantom_frames

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from trocar.contract.pictures import encode_picture
+from trocar.contract.media.pictures import encode_picture
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from trocar.commands.data import data
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 from trocar.train.data.annotations.exchange import KINDS
 from trocar.train.data.compositing.poisson import Mode
 from trocar.train.data.phantom import PHANTOM_DOMAINS

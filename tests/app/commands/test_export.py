@@ -18,8 +18,8 @@ from torch import nn
 from trocar.commands.export import export
 from trocar.commands.import_onnx import import_onnx
 from trocar.contract.bundle import open_bundle
-from trocar.contract.engines import engines_of
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError, TrocarError
+from trocar.contract.tensorrt.engines import engines_of
 
 Run = Callable[..., Result]
 

@@ -14,7 +14,7 @@ from trocar.commands._run_config import config_text, read_config
 from trocar.commands._run_request import request_from
 from trocar.commands.run import run
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 
 EVERY_FLAG: dict[str, Any] = {
     "model": "m.trocar",

@@ -19,7 +19,7 @@ from trocar.commands.compare import overrides
 from trocar.commands.train import train
 from trocar.contract.config import fields_of
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.open import open_data
 from trocar.train.methods import find_method, method_names

@@ -11,8 +11,8 @@ import pytest
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ArgumentError, DataError
-from trocar.contract.label_maps import enlarge
 from trocar.contract.manifest import InputSpec, Manifest
+from trocar.contract.media.label_maps import enlarge
 from trocar.evaluation.frames import LabelledFrame
 from trocar.evaluation.metrics.bootstrap import interval, paired
 from trocar.evaluation.model import Predictor

@@ -15,7 +15,7 @@ from trocar.console.export import print_report
 from trocar.contract.bundle import open_bundle
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ParityError
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.gate import ExportOptions
 from trocar.export.graph.frame_graph import Normalised

@@ -17,13 +17,6 @@ from onnx import helper
 
 from trocar.commands.export import export
 from trocar.contract.bundle import open_bundle
-from trocar.contract.engines import (
-    LIBRARIES,
-    EngineLibrary,
-    EngineSidecar,
-    Profile,
-    engines_of,
-)
 from trocar.contract.errors import (
     ArgumentError,
     BackendError,
@@ -31,8 +24,15 @@ from trocar.contract.errors import (
     MissingExtraError,
     ParityError,
 )
-from trocar.contract.gpu import Gpu, find_gpu
 from trocar.contract.manifest import Manifest
+from trocar.contract.tensorrt.engines import (
+    LIBRARIES,
+    EngineLibrary,
+    EngineSidecar,
+    Profile,
+    engines_of,
+)
+from trocar.contract.tensorrt.gpu import Gpu, find_gpu
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.gate import ExportOptions
 from trocar.export.parity.types import GateFrame, Infer

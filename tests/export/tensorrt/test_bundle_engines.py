@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from trocar.contract.engines import (
+from trocar.contract.errors import BundleError, VersionError
+from trocar.contract.tensorrt.engines import (
     EngineEnvironment,
     EngineSidecar,
     Profile,
@@ -15,7 +16,6 @@ from trocar.contract.engines import (
     platform_tag,
     rebuild_command,
 )
-from trocar.contract.errors import BundleError, VersionError
 
 PROFILE = Profile(minimum=(1, 480, 640), optimum=(1, 1080, 1920), maximum=(4, 1080, 1920))
 BUILT = EngineSidecar(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trocar.contract.engines import Profile
 from trocar.contract.errors import BackendError
+from trocar.contract.tensorrt.engines import Profile
 from trocar.export.tensorrt.build import EngineOptions, _configure, _save_timing_cache
 from trocar.export.tensorrt.inspector import network_layers, precision_in_inspection, precision_of
 from trocar.export.tensorrt.progress import Log, run_build

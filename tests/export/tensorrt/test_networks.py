@@ -12,8 +12,13 @@ from export_helpers import frames_of, manifest_of
 from torch import nn
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.engines import EngineEnvironment, EngineSidecar, Profile, engine_fitness
 from trocar.contract.manifest import Manifest
+from trocar.contract.tensorrt.engines import (
+    EngineEnvironment,
+    EngineSidecar,
+    Profile,
+    engine_fitness,
+)
 from trocar.export.graph.body import class_dependent_nodes
 from trocar.export.graph.frame_graph import Normalised
 from trocar.export.graph.from_torch import onnx_from_network

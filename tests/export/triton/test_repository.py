@@ -13,8 +13,8 @@ from export_helpers import SIZE, Classifier, manifest_of, run_onnx, scene
 from torch import nn
 
 from trocar.contract.bundle import MODEL, open_bundle, write_bundle
-from trocar.contract.engines import Profile
 from trocar.contract.errors import BundleError, ConfigError, OutputExistsError
+from trocar.contract.tensorrt.engines import Profile
 from trocar.export.bundle import export_bundle
 from trocar.export.graph.frame_graph import Normalised
 from trocar.export.parity.types import GateFrame
@@ -169,7 +169,7 @@ def test_a_plan_is_served_with_its_own_shapes(
     from dataclasses import replace
 
     from trocar.contract.bundle import update_bundle
-    from trocar.contract.engines import engines_of, files_of_engine
+    from trocar.contract.tensorrt.engines import engines_of, files_of_engine
     from trocar.export.tensorrt.build import EngineOptions
     from trocar.export.tensorrt.bundle_engines import add_engines
 

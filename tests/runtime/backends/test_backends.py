@@ -20,9 +20,9 @@ from places import ROOT
 from trocar.commands.benchmark import benchmark
 from trocar.commands.inspect import inspect
 from trocar.contract.bundle import MODEL, open_bundle, update_bundle
-from trocar.contract.engines import EngineSidecar, Profile
 from trocar.contract.errors import ArgumentError, BackendError, BundleError
-from trocar.contract.gpu import Gpu
+from trocar.contract.tensorrt.engines import EngineSidecar, Profile
+from trocar.contract.tensorrt.gpu import Gpu
 from trocar.runtime import Session
 from trocar.runtime.backends import engine_selection as engines
 from trocar.runtime.backends.tensorrt import TensorRtBackend

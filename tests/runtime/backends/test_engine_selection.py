@@ -15,8 +15,8 @@ import onnxruntime
 import pytest
 
 from trocar.contract.bundle import GOLDEN, MODEL, open_bundle, update_bundle
-from trocar.contract.engines import EngineSidecar, Profile
 from trocar.contract.errors import BackendError, ParityError
+from trocar.contract.tensorrt.engines import EngineSidecar, Profile
 from trocar.runtime import Session
 from trocar.runtime.backends import tensorrt
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trocar.contract.errors import SourceError
-from trocar.contract.pictures import encode_picture, write_picture
+from trocar.contract.media.pictures import encode_picture, write_picture
 from trocar.runtime.sources.images import ImageFolder
 
 

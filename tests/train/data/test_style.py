@@ -12,7 +12,7 @@ from skimage import color, exposure
 from torch import Tensor
 
 from trocar.contract.errors import ArgumentError, ConfigError, DataError
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.pictures import write_picture
 from trocar.train.data import style
 from trocar.train.data.readers.folder import scan
 from trocar.train.data.sample import FrameSet

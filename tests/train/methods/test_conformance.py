@@ -32,7 +32,7 @@ from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.config import from_mapping
 from trocar.contract.errors import ConfigError, InterruptedByUserError
 from trocar.contract.manifest import InputSpec
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.reference import run_bytes, torch_reference
 from trocar.train.data.config import DataConfig

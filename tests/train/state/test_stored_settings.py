@@ -15,7 +15,7 @@ import torch
 from trocar.contract.config import fields_of, to_mapping
 from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import InputSpec
-from trocar.contract.toml import read_toml
+from trocar.contract.text.toml import read_toml
 from trocar.train.loop import train
 from trocar.train.methods import find_method
 from trocar.train.methods.protocol import ModelSpec

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_bytes
+from trocar.contract.media.pictures import read_bytes
 from trocar.train.data.annotations.regions import (
     AnnotatedImage,
     decode_runs,

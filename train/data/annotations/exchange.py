@@ -14,7 +14,7 @@ from typing import Any
 from trocar.contract.bundle import check_output, replaced_folder, write_atomic
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError, SinkError
-from trocar.contract.pictures import list_images, read_bytes, read_image, write_picture
+from trocar.contract.media.pictures import list_images, read_bytes, read_image, write_picture
 from trocar.train.data.annotations.coco import coco_from_images, images_from_coco
 from trocar.train.data.annotations.cvat import cvat_from_images, images_from_cvat
 from trocar.train.data.annotations.regions import (

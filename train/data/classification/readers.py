@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import IMAGE_SUFFIXES, is_hidden, list_images
+from trocar.contract.media.pictures import IMAGE_SUFFIXES, is_hidden, list_images
 from trocar.train.data.classification.sample import Box, Photo, PhotoSet, photo_table
 from trocar.train.data.io.archives import member_names
 from trocar.train.data.readers.labelme import read_annotation

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.contract.crops import crop_window
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_image
+from trocar.contract.media.crops import crop_window
+from trocar.contract.media.pictures import read_image
 from trocar.train.data.io.archives import read_archived_image
 
 Box = tuple[float, float, float, float]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError, DataError
-from trocar.contract.pictures import read_bytes, write_picture
+from trocar.contract.media.pictures import read_bytes, write_picture
 from trocar.train.data.classification.sample import Photo, PhotoSet
 from trocar.train.data.io.archives import read_member
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import list_images, read_bytes, read_image
+from trocar.contract.media.pictures import list_images, read_bytes, read_image
 from trocar.train.data.compositing.foregrounds import Foreground
 
 TISSUE = (150, 95, 85)

@@ -15,7 +15,7 @@ import tomli_w
 from trocar.contract.bundle import check_output, replaced_folder
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ConfigError, DataError
-from trocar.contract.pictures import IMAGE_SUFFIXES, read_image, write_picture
+from trocar.contract.media.pictures import IMAGE_SUFFIXES, read_image, write_picture
 from trocar.train.data.compositing.foregrounds import Foreground, foregrounds_from_frames
 from trocar.train.data.compositing.matting import foreground_from_chroma, foregrounds_from_boxes
 from trocar.train.data.compositing.poisson import Composite, PlacementConfig

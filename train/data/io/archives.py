@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import decode_image
+from trocar.contract.media.pictures import decode_image
 
 _REMEDY = "copy or download the archive again"
 

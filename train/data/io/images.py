@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import (
+from trocar.contract.media.pictures import (
     PNG_SIGNATURE,
     check_whole,
     decode_unchanged,

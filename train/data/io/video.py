@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.video import VideoDecoder
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 
 
 @dataclass(frozen=True, kw_only=True)

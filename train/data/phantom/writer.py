@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ConfigError, OutputExistsError, SinkError
-from trocar.contract.pictures import encode_picture
+from trocar.contract.media.pictures import encode_picture
 from trocar.train.data.phantom.config import (
     PhantomConfig,
     PhantomFrame,

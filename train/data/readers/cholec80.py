@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_bytes
+from trocar.contract.media.pictures import read_bytes
 from trocar.train.data.io.video import read_frame, video_info
 from trocar.train.data.readers.common import missing_paths
 from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group

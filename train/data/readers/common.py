@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.contract.pictures import IMAGE_SUFFIXES, is_hidden, list_images
+from trocar.contract.media.pictures import IMAGE_SUFFIXES, is_hidden, list_images
 from trocar.train.data.sample import Fault, Item
 
 BINARY_TABLE = ClassTable.from_names(["background", "instrument"])

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
 from trocar.train.data.readers.common import misnamed_folders

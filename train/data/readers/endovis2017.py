@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, ids_from_values, opaque
 from trocar.train.data.readers.common import (

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import is_hidden, read_bytes, read_image
+from trocar.contract.media.pictures import is_hidden, read_bytes, read_image
 from trocar.train.data.io.archives import member_names, read_archived_image
 from trocar.train.data.io.images import RawMask, read_raw_mask
 from trocar.train.data.io.masks import Colour, check_size, ids_from_colours, opaque

@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import is_hidden, list_images, read_image
-from trocar.contract.toml import read_toml
+from trocar.contract.media.pictures import is_hidden, list_images, read_image
+from trocar.contract.text.toml import read_toml
 from trocar.train.data.io.images import RawMask, read_raw_mask
 from trocar.train.data.io.masks import (
     as_single_channel,

@@ -14,7 +14,7 @@ import numpy as np
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, opaque
 from trocar.train.data.readers.common import BINARY_TABLE, images_by_stem, missing_paths

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import list_images, read_bytes, read_image
+from trocar.contract.media.pictures import list_images, read_bytes, read_image
 from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, ids_from_table
 from trocar.train.data.readers.common import folders, missing_paths, pairs_by_stem

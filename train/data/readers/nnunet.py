@@ -16,7 +16,7 @@ from typing import Any
 
 from trocar.contract.classes import IGNORE_INDEX, ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import IMAGE_SUFFIXES, read_bytes, read_image
+from trocar.contract.media.pictures import IMAGE_SUFFIXES, read_bytes, read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
 from trocar.train.data.readers.common import images_by_stem, missing_paths

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.pictures import is_hidden, read_image
+from trocar.contract.media.pictures import is_hidden, read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey
 from trocar.train.data.readers.common import BINARY_TABLE, numeric_key

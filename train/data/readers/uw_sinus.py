@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.pictures import read_image
+from trocar.contract.media.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
 from trocar.train.data.readers.common import (

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_bytes, read_image
+from trocar.contract.media.pictures import read_bytes, read_image
 from trocar.train.data.compositing.matting import read_boxes
 from trocar.train.data.readers.common import images_by_stem, misnamed_folders, missing_paths
 from trocar.train.data.readers.scan import Recognition, Scan

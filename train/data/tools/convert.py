@@ -21,7 +21,7 @@ import tomli_w
 
 from trocar.contract.bundle import check_output, write_atomic
 from trocar.contract.errors import DataError, SinkError
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.pictures import write_picture
 from trocar.train.data.sample import FrameSet, Item
 
 FORMATS = ("png", "jpg")

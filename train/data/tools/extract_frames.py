@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from trocar.contract.bundle import check_output, replaced_folder, write_atomic
 from trocar.contract.config import Range, check_ranges
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.pictures import write_picture
 from trocar.train.data.io.video import iterate_frames, video_info
 
 REASONS = ("black", "outside", "copy")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trocar.commands.data import data
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError, OutputExistsError
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.pictures import write_picture
 from trocar.train.data.annotations.coco import (
     images_from_coco,
     runs_from_text,

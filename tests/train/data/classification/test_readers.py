@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from trocar.contract.crops import crop_window
 from trocar.contract.errors import ConfigError, DataError
+from trocar.contract.media.crops import crop_window
 from trocar.train.data.classification.open import open_photo_sets, with_splits
 from trocar.train.data.classification.readers import open_photos
 from trocar.train.data.classification.statistics import (

@@ -20,7 +20,7 @@ from trocar.contract.errors import (
     DataError,
     OutputExistsError,
 )
-from trocar.contract.pictures import read_image, write_picture
+from trocar.contract.media.pictures import read_image, write_picture
 from trocar.train.data.compositing.foregrounds import (
     Foreground,
     cut_out,

@@ -11,7 +11,7 @@ import pytest
 from data_helpers import picture
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import encode_picture
+from trocar.contract.media.pictures import encode_picture
 from trocar.train.data.io.archives import member_names, read_archived_image, read_member
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.pictures import write_picture
 
 FRAMES, SIDE, MEGABYTES = 60, 1024, 160  # 60 frames take 240 MB decoded
 

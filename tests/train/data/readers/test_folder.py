@@ -15,7 +15,7 @@ from PIL import Image
 from trocar.commands.data import data
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import read_image, write_picture
+from trocar.contract.media.pictures import read_image, write_picture
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import ids_from_table
 from trocar.train.data.readers import open_frames, scan_frames

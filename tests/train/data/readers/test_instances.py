@@ -11,7 +11,7 @@ import pytest
 from data_helpers import image_and_mask_folder
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.pictures import write_picture
 from trocar.train.data.combine import combine
 from trocar.train.data.phantom import PhantomConfig, write_phantom
 from trocar.train.data.readers import open_frames

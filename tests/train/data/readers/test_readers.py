@@ -11,7 +11,7 @@ import pytest
 from data_helpers import picture
 
 from trocar.contract.errors import ConfigError, DataError
-from trocar.contract.pictures import write_picture
+from trocar.contract.media.pictures import write_picture
 from trocar.train.data.readers import open_frames, recognise, scan_frames
 from trocar.train.data.readers.endovis2015_robotic import snap
 from trocar.train.data.sample import FrameSet

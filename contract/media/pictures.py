@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import DataError
-from trocar.contract.text import natural_key
+from trocar.contract.text.words import natural_key
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from trocar.contract.errors import DataError
-from trocar.contract.pictures import (
+from trocar.contract.media.pictures import (
     decode_image,
     decode_images,
     decode_unchanged,

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trocar.contract.label_maps import (
+from trocar.contract.media.label_maps import (
     confusion_matrix,
     dice_per_class,
     enlarge,
     iou_per_class,
 )
-from trocar.contract.text import first_line
+from trocar.contract.text.words import first_line
 
 
 def test_counts_and_ratios_by_hand() -> None:

@@ -1,0 +1,1 @@
+"""Text: words for people, strict JSON, TOML."""
