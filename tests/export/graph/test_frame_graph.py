@@ -132,7 +132,7 @@ def test_a_branch_on_data_is_named_with_its_line() -> None:
             y = super().forward(x)
             return y * 2 if y.sum() > 0 else y
 
-    with pytest.raises(ArgumentError, match=r"test_graph\.py:\d+ in forward"):
+    with pytest.raises(ArgumentError, match=r"test_frame_graph\.py:\d+ in forward"):
         onnx_from_network(Branch(3, 3, 1).eval(), manifest_of((16, 16)))
 
 
