@@ -25,16 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.media.clock import PresentationClock
+from trocar.contract.media.conversion import Deinterlacer, rgb_from_frame
 from trocar.contract.media.damage import Damage
 from trocar.contract.media.truncation import missing_bytes
 
 LOOKAHEAD = 64
 """Packets that are read before the first is decoded, to tell what their time stamps mean."""
 
-HD_HEIGHT = 720
-"""From this height on, video that does not state its colour matrix is taken as BT.709."""
-
-_UNSTATED, _BT709 = 2, 1  # AVCOL_SPC_UNSPECIFIED, AVCOL_SPC_BT709
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
 
 
@@ -163,7 +160,7 @@ class VideoDecoder:
             ),
         )
         counts = _Counts()
-        deinterlacer: _Deinterlacer | None = None
+        deinterlacer: Deinterlacer | None = None
         # The deinterlacer holds frames back, so times and pictures wait for each other.
         times: deque[tuple[float, int]] = deque()
         for captured, packet in self._packets(ahead, fault, source):
@@ -174,7 +171,7 @@ class VideoDecoder:
                     self.damage.frames += 1
                 times.append((clock.time_of(_seconds(frame.pts, frame.time_base)), captured))
                 if frame.interlaced_frame and deinterlacer is None:
-                    deinterlacer = _Deinterlacer()
+                    deinterlacer = Deinterlacer()
                 shown = [frame] if deinterlacer is None else deinterlacer.push(frame)
                 for picture in shown:
                     yield self._shown(picture, *times.popleft(), counts)
@@ -309,79 +306,6 @@ class VideoDecoder:
             self.notes.append(f"{clock.corrections} of its time stamps went back and were replaced")
         if clock.restarts:
             self.notes.append(f"its clock started again {clock.restarts} times; time goes on")
-
-
-def rgb_from_frame(frame: Any) -> NDArray[np.uint8]:
-    """A frame of PyAV as contiguous ``[H, W, 3]`` uint8 RGB, upright.
-
-    Video that does not state its colour matrix is taken as BT.709 from `HD_HEIGHT` on and as BT.601
-    below, as players do (ITU-R BT.709 and BT.601 are the standards of HD and SD production).
-    """
-    unstated = int(frame.colorspace) == _UNSTATED and frame.format.name != "rgb24"
-    matrix = _BT709 if unstated and frame.height >= HD_HEIGHT else None
-    plain = frame.reformat(format="rgb24", src_colorspace=matrix)
-    plane = plain.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(plain.height, plane.line_size)
-    image = rows[:, : plain.width * 3].reshape(plain.height, plain.width, 3)
-    turns = round((frame.rotation or 0) / 90) % 4
-    if turns:
-        image = np.rot90(image, turns)
-    return np.ascontiguousarray(image)
-
-
-class _Deinterlacer:
-    """FFmpeg's bwdif filter: one whole frame for each interlaced one, one frame late."""
-
-    def __init__(self) -> None:
-        self._graph: Any = None
-        self._form: tuple[Any, ...] = ()
-        self._pushed = 0
-
-    def push(self, frame: Any) -> list[Any]:
-        """Gives the frames that are ready; at a change of size also those that were held back."""
-        form = (frame.width, frame.height, frame.format.name)
-        ready = []
-        if form != self._form:
-            ready = self.flush()
-            self._build(frame)
-            self._form = form
-        # The filter wants rising numbers and returns them; real times are kept outside.
-        frame.pts, frame.time_base = self._pushed, Fraction(1, 25)
-        self._pushed += 1
-        self._source.push(frame)
-        return ready + self._pull()
-
-    def flush(self) -> list[Any]:
-        """Gives the frames that are held back; the next frame begins anew."""
-        if self._graph is None:
-            return []
-        self._source.push(None)
-        ready = self._pull()
-        self._graph = None
-        return ready
-
-    def _build(self, frame: Any) -> None:
-        graph = av.filter.Graph()
-        self._source = graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format.name,
-            time_base=Fraction(1, 25),
-        )
-        scan = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-        self._sink = graph.add("buffersink")
-        self._source.link_to(scan)
-        scan.link_to(self._sink)
-        graph.configure()
-        self._graph = graph
-
-    def _pull(self) -> list[Any]:
-        ready = []
-        while True:
-            try:
-                ready.append(self._sink.pull())
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return ready
 
 
 def _follows_decoding(packets: list[Any], *, reorders: bool) -> bool:

@@ -39,7 +39,7 @@ class NetworkWithClasses(Protocol):
 
     enroller: nn.Module
 
-    def class_data(self) -> Mapping[str, Tensor]:
+    def class_prototypes(self) -> Mapping[str, Tensor]:
         """Class tensors by the name of their input."""
 
     def support_features(self) -> tuple[Tensor, Tensor]:

@@ -40,8 +40,11 @@ from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progres
 from trocar.train.metrics.classification import interval, unknown_threshold
 from trocar.train.metrics.embeddings import classifier_manifest, draw_predictions, run_over
 from trocar.train.networks.class_prototypes import membership_of
-from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
-from trocar.train.networks.few_shot_baselines import local_descriptor_logits, prototype_logits
+from trocar.train.networks.few_shot.baselines import (
+    local_descriptor_logits,
+    prototype_logits,
+)
+from trocar.train.networks.few_shot.network import FewShotNetwork, FewShotNetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)

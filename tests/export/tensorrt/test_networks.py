@@ -40,7 +40,7 @@ def resnet50() -> tuple[nn.Module, Manifest]:
 
 
 def few_shot() -> tuple[nn.Module, Manifest]:
-    from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
+    from trocar.train.networks.few_shot.network import FewShotNetwork, FewShotNetworkConfig
 
     manifest = manifest_of((48, 48), task="classification", table=TABLE)
     config = FewShotNetworkConfig(size=(48, 48))

@@ -15,9 +15,11 @@ from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import InputSpec
 from trocar.train.networks.class_prototypes import membership_of, unit
 from trocar.train.networks.conv_modules import ConvModules
-from trocar.train.networks.few_shot import FewShotNetwork, FewShotNetworkConfig
-from trocar.train.networks.few_shot_baselines import local_descriptor_logits, prototype_logits
-from trocar.train.networks.local_comparison import (
+from trocar.train.networks.few_shot.baselines import (
+    local_descriptor_logits,
+    prototype_logits,
+)
+from trocar.train.networks.few_shot.local_comparison import (
     Fusion,
     argmax_region,
     compare,
@@ -26,6 +28,7 @@ from trocar.train.networks.local_comparison import (
     region_attention,
     support_similarities,
 )
+from trocar.train.networks.few_shot.network import FewShotNetwork, FewShotNetworkConfig
 
 OWNERS = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
 

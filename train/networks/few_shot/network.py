@@ -4,7 +4,7 @@
     classes = network.prototypes_from(support_features, membership)      # ClassPrototypes
     logits = network.compare(query_features, classes)                    # [Q,K]
 
-Shapes: see `trocar.train.networks.local_comparison`.
+Shapes: see `trocar.train.networks.few_shot.local_comparison`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trocar.contract.config import require
 from trocar.contract.manifest import InputSpec
 from trocar.train.networks.class_prototypes import membership_of
 from trocar.train.networks.conv_modules import CHANNELS, ConvModules
-from trocar.train.networks.local_comparison import (
+from trocar.train.networks.few_shot.local_comparison import (
     NAMES,
     ClassPrototypes,
     Fusion,

@@ -1,0 +1,1 @@
+"""The few-shot network, its baselines and the local comparison."""
