@@ -62,6 +62,18 @@ def test_the_losses_are_those_of_the_formulas(
     assert float(terms["support"].detach()) == pytest.approx(support, rel=1e-3)
 
 
+@pytest.mark.parametrize("whole_map", [True, False])
+def test_the_global_part_is_the_whole_map_or_its_mean(
+    make_subject: Callable[..., Subject], whole_map: bool
+) -> None:
+    network = make_subject("few-shot", whole_map=whole_map).method.network
+    channels, cells = network.shape
+    assert cells > 1
+    prototypes = network.prototypes_from(torch.rand(3, channels, cells), torch.eye(3))
+    size = channels * cells if whole_map else channels
+    assert prototypes.descriptions.shape == (3, size + channels)
+
+
 def test_one_shot_has_no_loss_of_supports(make_subject: Callable[..., Subject]) -> None:
     assert set(make_subject("few-shot", shots=1).losses()) == {"query"}
 

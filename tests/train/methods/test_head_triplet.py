@@ -99,6 +99,17 @@ def test_the_soft_margin_is_softplus_of_the_gap() -> None:
     assert float(batch_hard(vectors, labels, margin=None)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_an_anchor_beyond_the_margin_costs_nothing() -> None:
+    vectors, labels = torch.tensor([[0.0], [0.1], [9.0], [10.0]]), torch.tensor([0, 0, 1, 1])
+    assert float(batch_hard(vectors, labels, margin=0.3)) == 0
+    # Anchor 2 alone is within a margin of 8: its positive at 1, its negative at 8.9.
+    expected = [max(8 + p - n, 0) for p, n in ((0.1, 9), (0.1, 8.9), (1, 8.9), (1, 9.9))]
+    assert sorted(expected)[:3] == [0, 0, 0]
+    assert float(batch_hard(vectors, labels, margin=8.0)) == pytest.approx(
+        np.mean(expected), abs=1e-5
+    )
+
+
 def test_a_copy_of_the_anchor_is_no_positive() -> None:
     vectors = torch.tensor([[0.0], [0.0], [2.0], [1.5]])
     labels = torch.tensor([0, 0, 0, 1])

@@ -184,6 +184,16 @@ def test_vat_has_float64s_direction_where_the_published_step_is_lost(
     assert cosine(direction(network, features, 1e-6), direction(exact, fine, 1e-6)) < 0.9
 
 
+def test_vat_moves_every_sample_by_a_length_of_two(
+    network: Segmenter, scene: tuple[Tensor, Tensor]
+) -> None:
+    with torch.no_grad():
+        features = network.eval().encode(scene[0])
+    for before, after in zip(features, p.vat(features, main_of(network, features)), strict=True):
+        lengths = (after - before).flatten(1).norm(dim=1)
+        assert lengths == pytest.approx(torch.full((4,), 2.0), rel=1e-3)
+
+
 def test_vat_leaves_the_decoder_as_it_was(network: Segmenter, scene: tuple[Tensor, Tensor]) -> None:
     network.train()
     features = network.encode(scene[0])
