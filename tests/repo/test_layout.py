@@ -13,10 +13,8 @@ from places import ROOT
 PACKAGES = ("contract", "train", "export", "runtime", "cuda_kernels", "trocar")
 MOST = 9
 ONE_OF_A_KIND = {
-    "contract": "one format or one shared function a file; every package imports them by name",
     "train/data/phantom": "one part of the scene a file",
     "train/data/readers": "one data set layout a file, found by file name",
-    "train/methods": "one training method a file, found by file name",
     "trocar/commands": "one command a file, found by file name",
 }
 

@@ -71,13 +71,15 @@ def _faults(
         # A mention in prose may name an option without its value.
         partial = not complete and "requires an argument" in error.format_message()
         return [] if partial else [error.format_message()]
+    # Help needs no arguments, and a configuration file may hold them.
+    words_that_complete = {"--help", "-h", "--config"}
     faults = []
     for parameter in command.get_params(context):
         value = values.get(parameter.name)
         given = value not in (None, ()) and "UNSET" not in repr(value)
         if given:
             faults += _faults_of_value(parameter, context, value)
-        elif parameter.required and complete and "--help" not in words and "-h" not in words:
+        elif parameter.required and complete and not words_that_complete & set(words):
             faults.append(f"{parameter.human_readable_name} is missing")
     return faults
 
