@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trocar.contract.errors import SourceError
 from trocar.contract.media.pictures import encode_picture, write_picture
@@ -32,3 +33,14 @@ def test_a_truncated_image_is_an_error_of_the_source(tmp_path: Path, suffix: str
     with pytest.raises(SourceError, match=f"cut{suffix} is truncated") as caught:
         list(ImageFolder(tmp_path).frames())
     assert caught.value.remedy
+
+
+def test_numbers_without_padding_and_files_of_several_images(tmp_path: Path) -> None:
+    for index in (1, 2, 10, 11):
+        write_picture(tmp_path / f"f{index}.png", noise(index))
+    pages = [Image.fromarray(noise(seed)) for seed in (3, 4)]
+    pages[0].save(tmp_path / "f3.tif", save_all=True, append_images=pages[1:])
+    frames = list(ImageFolder(tmp_path).frames())
+    order = [next(s for s in range(12) if np.array_equal(f.image, noise(s))) for f in frames]
+    assert order == [1, 2, 3, 4, 10, 11]
+    assert [frame.index for frame in frames] == list(range(6))
