@@ -226,7 +226,7 @@ def test_sets_that_spoil_a_run_are_refused(toy: DatasetPaths, tmp_path: Path) ->
     leak = tmp_path / "leak"
     leak.mkdir()
     shutil.copy(toy.data / "images" / "f11.png", leak / "other_name.png")
-    with pytest.raises(DataError, match="validation frames too"):
+    with pytest.raises(DataError, match="also labelled validation frames"):
         opened(replace(labelled, unlabelled=leak), "cross-consistency")
     other = tmp_path / "other"
     shutil.copytree(toy.data, other)

@@ -74,7 +74,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no weights file"):
         make_encoder("resnet18", weights=str(tmp_path / "gone.pth"))
     (tmp_path / "bad.pth").write_bytes(b"no weights")
-    with pytest.raises(DataError, match="holds no readable weights"):
+    with pytest.raises(DataError, match="has no readable weights"):
         make_encoder("resnet18", weights=str(tmp_path / "bad.pth"))
 
 
