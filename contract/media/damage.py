@@ -15,8 +15,8 @@ class Damage:
     Attributes:
         packets: Packets that the container marks as damaged or that no decoder takes.
         frames: Frames that the decoder gave but marks as damaged.
-        missing: Frames that the time stamps leave room for and that did not come, in streams of
-            constant frame rate with damaged packets or frames; otherwise 0.
+        missing: Frames that the time stamps leave room for and that did not come: in video of
+            constant frame rate that is MPEG-TS or MPEG-PS, or has damaged packets or frames.
         ends_early: Why the data end before the video does; empty for whole files.
     """
 

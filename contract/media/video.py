@@ -32,6 +32,7 @@ from trocar.contract.media.truncation import missing_bytes
 LOOKAHEAD = 64
 """Packets that are read before the first is decoded, to tell what their time stamps mean."""
 
+_LOSSY_FORMATS = ("mpegts", "mpeg")
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
 
 
@@ -299,7 +300,10 @@ class VideoDecoder:
             self.damage.ends_early = f"{lacking} bytes are missing at its end"
         elif counts.last_packet_damaged:
             self.damage.ends_early = "its last packet is damaged"
-        if self.damage and self.fps and counts.regular_steps >= 0.9 * (counts.frames - 1):
+        # Broadcast streams lose data without a mark; in other containers a gap may be meant.
+        lossy = self._container.format.name in _LOSSY_FORMATS
+        regular = counts.regular_steps >= 0.9 * (counts.frames - 1)
+        if (self.damage or lossy) and self.fps and regular:
             due = round(counts.last_time * self.fps) + 1
             self.damage.missing = max(0, due - counts.frames)
         if clock.corrections:
