@@ -16,6 +16,7 @@ import numpy as np
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import Manifest, OutputSpec
 from trocar.contract.text.words import first_line
+from trocar.export.graph.imported.canonical_nodes import add_prefix
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec
 from trocar.export.graph.model_file import (
     OPSET,
@@ -64,7 +65,7 @@ def attach_processing(
     before = preprocessing_graph(model, external)
     behind = postprocessing_graph(model, external.spec, output_names[0], outputs)
     try:
-        model = onnx.compose.add_prefix(model, _PREFIX, rename_nodes=False)
+        add_prefix(model.graph, _PREFIX)
         model = onnx.compose.merge_models(
             before, model, io_map=[(before.graph.output[0].name, _PREFIX + input_name)]
         )

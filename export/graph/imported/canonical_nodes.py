@@ -210,6 +210,26 @@ class _Builder:
         return value
 
 
+def add_prefix(graph: GraphProto, prefix: str) -> None:
+    """Puts a prefix before every tensor name of a graph and of its subgraphs, in place.
+
+    `onnx.compose.add_prefix` leaves out what a subgraph reads from the graph around it.
+    """
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = prefix + value.name
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = prefix + sparse.values.name
+    del graph.quantization_annotation[:]
+    for node in graph.node:
+        node.input[:] = [name and prefix + name for name in node.input]
+        node.output[:] = [name and prefix + name for name in node.output]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                add_prefix(attribute.g, prefix)
+            for inner in attribute.graphs:
+                add_prefix(inner, prefix)
+
+
 def _producer(graph: GraphProto, name: str, passing: Sequence[str]) -> NodeProto | None:
     """The node that makes a tensor, behind nodes that only pass its values on."""
     producers = {output: node for node in graph.node for output in node.output}

@@ -7,6 +7,7 @@ stated_precision(onnx.load_model_from_string(data))      # "fp32", "fp16" or "in
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,5 +149,6 @@ def _tensors(model: ModelProto) -> list:
 
 
 def _words(error: Exception) -> str:
-    """ONNX Runtime's own words without its numbering."""
-    return first_line(error, limit=300).rpartition(" : ")[2]
+    """ONNX Runtime's own words without its numbering and its source lines."""
+    words = first_line(error, limit=3000).rpartition(" : ")[2]
+    return re.sub(r"^.*?\.cc:\d+ .*?\) ", "", words)[:300]
