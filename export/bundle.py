@@ -38,6 +38,7 @@ from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.graph.imported.canonical import canonical_network
 from trocar.export.graph.input_spec import ExternalModel
 from trocar.export.graph.model_file import load, with_logits_output
+from trocar.export.parity.limits import Limits
 from trocar.export.parity.types import Frame, GateFrame, ParityReport
 from trocar.export.reference import original_reference, torch_reference
 
@@ -180,6 +181,8 @@ def bundle_from_onnx(
         network = canonical_network(data, external, source=source, images=images)
         wrapped, manifest = attach_processing(network.data, network.external, source=source)
         infer = original_reference(network)
+        if chosen.precision == "fp32" and chosen.limits in (None, Limits.of("fp32")):
+            chosen = replace(chosen, limits=Limits.of(network.rounding))
     if manifest.precision != "fp32" and chosen.precision != "fp32":
         raise ArgumentError(
             f"{source} is {manifest.precision} already and cannot be converted to "

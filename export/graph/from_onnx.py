@@ -198,13 +198,29 @@ def with_current_opset(model: ModelProto, source: str) -> ModelProto:
     if version >= 18:
         return model
     try:
-        return onnx.version_converter.convert_version(model, OPSET)
+        converted = onnx.version_converter.convert_version(model, OPSET)
+        if version < 11:
+            _keep_old_resizes(converted)
+        return converted
     except Exception as error:
         raise ArgumentError(
             f"{source} has operator set {version} and cannot be converted to {OPSET}: "
             f"{first_line(error, limit=200)}",
             remedy=f"export it again with operator set 18 or later, best {OPSET}",
         ) from error
+
+
+def _keep_old_resizes(model: ModelProto) -> None:
+    """Before operator set 11 a resize was asymmetric; the converter leaves that out."""
+    import onnx
+
+    modes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            kept = [attribute for attribute in node.attribute if attribute.name not in modes]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in modes.items())
 
 
 def _with_manifest(
