@@ -24,6 +24,8 @@ LABEL_LOGIT = 20.0
 """Logit of the class of a label map; the others are 0, so the confidence is 1."""
 
 SIGMOIDS = ("Sigmoid", "HardSigmoid")
+LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization")
+"""Operators whose values are logits, also where all of them happen to be in 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +155,8 @@ def _channels_last(shape: tuple[int, ...], classes: int, task: str, name: str) -
 
 def _kind(value: NDArray[Any], channels: int, channels_last: bool, ops: Collection[str]) -> Kind:
     in_unit_range = value.min() >= -1e-3 and value.max() <= 1 + 1e-3
+    if any(op in LINEAR for op in ops):
+        return "one_logit" if channels == 1 else "logits"
     if channels == 1:
         return "one_probability" if in_unit_range else "one_logit"
     axis = -1 if channels_last else 1
