@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trocar.contract.bundle import GOLDEN, MODEL, PARITY, open_bundle
-from trocar.contract.errors import BundleError
+from trocar.contract.errors import ArgumentError, BundleError
 from trocar.contract.manifest import Manifest
 from trocar.export.cpu_session import infer_on_cpu
 from trocar.export.gate import (
@@ -35,8 +35,10 @@ from trocar.export.gate import (
 )
 from trocar.export.graph.from_onnx import attach_processing, has_frame_input
 from trocar.export.graph.from_torch import onnx_from_network
+from trocar.export.graph.imported.canonical import canonical_network
 from trocar.export.graph.input_spec import ExternalModel
 from trocar.export.graph.model_file import load, with_logits_output
+from trocar.export.parity.limits import Limits
 from trocar.export.parity.types import Frame, GateFrame, ParityReport
 from trocar.export.reference import original_reference, torch_reference
 
@@ -165,21 +167,33 @@ def bundle_from_onnx(
     Raises:
         ParityError: As `export_bundle`.
         ArgumentError: The file does not fit the frame-in graph; see
-            `trocar.export.graph.from_onnx`.
+            `trocar.export.graph.imported.canonical` and `trocar.export.graph.from_onnx`.
     """
     chosen = options or ExportOptions()
     check_target(out, chosen)
-    wrapped, manifest = attach_processing(data, external, source=source)
+    named = with_names(frames)
     if has_frame_input(data):
+        wrapped, manifest = attach_processing(data, external, source=source)
         # A frame-in file needs no preprocessing outside of it: it is its own reference.
         infer = infer_on_cpu(with_logits_output(wrapped))
     else:
-        infer = original_reference(data, external)
+        images = [frame.image for frame in named]
+        network = canonical_network(data, external, source=source, images=images)
+        wrapped, manifest = attach_processing(network.data, network.external, source=source)
+        infer = original_reference(network)
+        if chosen.precision == "fp32" and chosen.limits in (None, Limits.of("fp32")):
+            chosen = replace(chosen, limits=Limits.of(network.rounding))
+    if manifest.precision != "fp32" and chosen.precision != "fp32":
+        raise ArgumentError(
+            f"{source} is {manifest.precision} already and cannot be converted to "
+            f"{chosen.precision}",
+            remedy="leave --precision out, or give the float32 file",
+        )
     return verify_and_write(
         wrapped,
         manifest,
         out,
-        frames=with_names(frames),
+        frames=named,
         open_model=open_model,
         reference=Reference(infer, "the ONNX file as it was given"),
         options=chosen,

@@ -105,7 +105,9 @@ def verify_and_write(
         ParityError: A limit does not hold; only the images of the mismatches are written.
         TrocarError: See `convert` and `write_bundle`.
     """
-    target = replace(manifest, precision=options.precision)
+    # A file from elsewhere can be of a lower precision already; nothing is converted then.
+    stated = options.precision if options.precision != "fp32" else manifest.precision
+    target = replace(manifest, precision=stated)
     with temp_dir_beside(out) as folder:
 
         def evaluate_candidate(candidate: bytes) -> _Evaluation:
@@ -118,6 +120,7 @@ def verify_and_write(
                 limits=options.limits or Limits.of(options.precision),
                 folder=folder,
                 on_progress=on_progress,
+                emulate=options.precision == "fp16",
             )
 
         conversion = convert(
@@ -144,7 +147,7 @@ def verify_and_write(
             **result.report.extra,
             "conversion": conversion.about,
             "onnx_sha256": hashlib.sha256(model).hexdigest(),
-            "onnx_bytes": {"fp32": len(data), options.precision: len(model)},
+            "onnx_bytes": {manifest.precision: len(data), stated: len(model)},
             "milliseconds": {
                 reference.name: median_milliseconds(reference.infer, golden),
                 "exported": median_milliseconds(result.model, golden),
@@ -175,6 +178,7 @@ def _evaluate(
     limits: Limits,
     folder: Path,
     on_progress: OnProgress,
+    emulate: bool,
 ) -> _Evaluation:
     """Runs one candidate beside the reference."""
     extended = with_logits_output(candidate)
@@ -190,7 +194,7 @@ def _evaluate(
         names=(reference.name, "the exported model"),
         on_progress=lambda done, total: on_progress("gate", done, total),
     )
-    if manifest.precision == "fp16":
+    if emulate:
         report, mismatches = add_float16_emulation(
             report,
             mismatches,

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from trocar.contract.manifest import Manifest
-from trocar.export.cpu_session import open_cpu_session
-from trocar.export.graph.input_spec import ExternalModel, ModelSpec
+from trocar.export.graph.imported.canonical import CanonicalNetwork
+from trocar.export.graph.imported.onnx_input import prepare_image
 from trocar.export.graph.model_file import LOGITS
 from trocar.export.parity.types import Frame, Infer, Output, Outputs
 
@@ -43,21 +42,17 @@ def torch_reference(network: nn.Module, manifest: Manifest) -> Infer:
     return infer
 
 
-def original_reference(data: bytes, external: ExternalModel) -> Infer:
+def original_reference(network: CanonicalNetwork) -> Infer:
     """Runs an ONNX file as it was given, one frame at a time.
 
-    OpenCV and NumPy prepare the frames, so wrong preprocessing in the exported graph shows as a
-    difference.
+    OpenCV and NumPy prepare the frames and read the outputs, so a wrong graph around the file
+    shows as a difference.
     """
-    spec = external.spec
-    session = open_cpu_session(data)
-    name = session.get_inputs()[0].name
-    outputs = [output.name for output in session.get_outputs()]
-    wanted = [spec.output or outputs[0], *([spec.embedding] if spec.embedding else [])]
+    spec = network.external.spec
 
     def infer(frames: Frame) -> Outputs:
-        results = [session.run(wanted, {name: _prepared(frame, spec)}) for frame in frames]
-        first = np.concatenate([result[0] for result in results]).astype(np.float32)
+        results = [network.original(prepare_image(frame, spec)) for frame in frames]
+        first = np.concatenate([result[0] for result in results])
         if spec.task == "classification":
             scores: dict[str, Output] = {"scores": first}
             if spec.embedding:
@@ -69,13 +64,3 @@ def original_reference(data: bytes, external: ExternalModel) -> Infer:
         return {"labels": first.argmax(1).astype(np.uint8), LOGITS: first}
 
     return infer
-
-
-def _prepared(frame: Frame, spec: ModelSpec) -> NDArray[np.float32]:
-    image = cv2.resize(frame.astype(np.float32), (spec.width, spec.height))
-    if spec.normalise:
-        mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
-        image = (image / 255 - mean) / std
-    if spec.channels == "bgr":
-        image = image[..., ::-1]
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)

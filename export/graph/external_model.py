@@ -10,20 +10,19 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trocar.contract.errors import ArgumentError, CheckpointError, ConfigError
+from trocar.contract.errors import ArgumentError, ConfigError
 from trocar.contract.text.words import first_line
 from trocar.export.graph.frame_graph import Normalised
+from trocar.export.graph.imported.checkpoint import load_weights
+from trocar.export.graph.imported.output_form import OutputForm
+from trocar.export.graph.imported.torch_output import find_output, probe_network, to_logits
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec
-
-_NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
-_PREFIXES = ("module.", "_orig_mod.")
 
 
 def load_external_network(module: str, weights: Path | None, external: ExternalModel) -> nn.Module:
@@ -41,32 +40,60 @@ def load_external_network(module: str, weights: Path | None, external: ExternalM
     Raises:
         ConfigError: ``module`` cannot be imported or called.
         CheckpointError: The weights cannot be read safely or do not fit.
+        ArgumentError: The network fails on the size of the spec, or its output does not fit the
+            class table; see `trocar.export.graph.imported.torch_output`.
     """
     network = _make(module)
     if weights is not None:
         load_weights(network, weights)
-    inner: nn.Module = LogitsAdapter(network, external.spec).eval()
-    if external.spec.normalise:
-        return Normalised(inner, external.manifest.input, channels=external.spec.channels).eval()
-    return BgrInput(inner).eval() if external.spec.channels == "bgr" else inner
+    network = network.cpu().float().eval()
+    classes = len(external.manifest.classes)
+    raw = _with_input(ChosenOutput(network, external.spec.output, external.spec), external)
+    form = probe_network(raw, external.spec, classes=classes, module=module)
+    return _with_input(LogitsAdapter(network, external.spec, form, classes), external)
+
+
+class ChosenOutput(nn.Module):
+    """Takes one tensor, as it is, from the output of an external network."""
+
+    def __init__(self, network: nn.Module, name: str, spec: ModelSpec) -> None:
+        super().__init__()
+        self.network = network
+        self.name = name
+        self.spec = spec
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``[N,3,h,w]`` to the tensor that the spec names."""
+        return find_output(self.network(image), self.name, others=(self.spec.embedding,))
 
 
 class LogitsAdapter(nn.Module):
-    """Takes the logits from the output of an external network and resizes them to its input."""
+    """Takes the logits from the output of an external network and resizes them to its input.
 
-    def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
+    Args:
+        network: The network.
+        spec: Names its outputs.
+        form: What the output with the logits or scores means.
+        classes: Rows of the class table.
+    """
+
+    def __init__(self, network: nn.Module, spec: ModelSpec, form: OutputForm, classes: int) -> None:
         super().__init__()
         self.network = network
         self.spec = spec
+        self.form = form
+        self.classes = classes
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """``[N,3,h,w]`` to logits ``[N,K,h,w]``, or scores and embedding."""
         output: object = self.network(image)
-        logits = _find_tensor(output, self.spec.output, ("out", "logits"))
+        value = find_output(output, self.spec.output, others=(self.spec.embedding,))
         if self.spec.task == "classification":
+            logits = to_logits(value.flatten(1), self.form, self.classes)
             if not self.spec.embedding:
                 return logits
-            return logits, _find_tensor(output, self.spec.embedding, ()).flatten(1)
+            return logits, find_output(output, self.spec.embedding).flatten(1)
+        logits = to_logits(value, self.form, self.classes)
         if tuple(logits.shape[-2:]) != tuple(image.shape[-2:]):
             logits = functional.interpolate(
                 logits, size=image.shape[-2:], mode="bilinear", align_corners=False
@@ -87,50 +114,12 @@ class BgrInput(nn.Module):
         return output
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Loads a state dictionary; no code in the file is run.
-
-    Raises:
-        CheckpointError: It is missing, no state dictionary, or does not fit the network.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: object = load_file(str(path))
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except ModuleNotFoundError:
-        raise
-    except Exception as error:
-        raise CheckpointError(
-            f"cannot read {path} as tensors alone: {first_line(error, limit=200)}",
-            remedy="save it as torch.save(model.state_dict(), file) or as safetensors; a pickled "
-            "model is never loaded, since loading it would run its code",
-        ) from error
-    for key in _NESTED:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(
-            f"{path} holds a {type(state).__name__}, expected a state dictionary",
-            remedy="save it as torch.save(model.state_dict(), file)",
-        )
-    plain = {_without_prefix(str(name)): value for name, value in state.items()}
-    try:
-        missing, unexpected = network.load_state_dict(plain, strict=False)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:4]]
-        raise CheckpointError(
-            f"{path} does not fit the network: {'; '.join(lines)}",
-            remedy="name the factory that makes the network these weights are of",
-        ) from error
-    if missing or unexpected:
-        raise CheckpointError(
-            f"{path} does not fit the network: missing {_few(missing)}, unexpected "
-            f"{_few(unexpected)}",
-            remedy="name the factory that makes the network these weights are of",
-        )
+def _with_input(network: nn.Module, external: ExternalModel) -> nn.Module:
+    """Normalisation and order of channels before a network."""
+    spec = external.spec
+    if spec.normalise:
+        return Normalised(network, external.manifest.input, channels=spec.channels).eval()
+    return BgrInput(network).eval() if spec.channels == "bgr" else network.eval()
 
 
 def _make(module: str) -> nn.Module:
@@ -165,44 +154,20 @@ def _make(module: str) -> nn.Module:
             f"{module} could not be called without arguments: {error}",
             remedy="write a function without arguments that returns the network, and name it",
         ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"{module} failed: {type(error).__name__}: {first_line(error)}",
+            remedy="correct the function, so that it returns the network",
+        ) from error
     if not isinstance(network, nn.Module):
         raise ConfigError(
             f"{module} returned a {type(network).__name__}, expected a torch.nn.Module",
             remedy="name a function without arguments that returns the network",
         )
-    return network
-
-
-def _find_tensor(output: object, name: str, usual: tuple[str, ...]) -> Tensor:
-    """The tensor of that name or number in what a network returned; else one of a usual name."""
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping):
-        for key in (name, *usual) if name else usual:
-            found = output.get(key)
-            if isinstance(found, Tensor):
-                return found
+    if isinstance(network, torch.jit.ScriptModule):
         raise ArgumentError(
-            f"the network returns a mapping with {sorted(map(str, output))}, expected "
-            f"{name or ' or '.join(usual)!r} in it",
-            remedy='name the output in the input spec: output = "…"',
+            f"{module} returned a TorchScript module; only the network in Python can be exported",
+            remedy="name a factory that makes the network in Python, or make an ONNX file of it "
+            "(torch.onnx.export with dynamo=False) and use `trocar import-onnx`",
         )
-    if isinstance(output, (tuple, list)):
-        index = int(name) if name.isdigit() else 0
-        chosen = output[index] if index < len(output) else None
-        if isinstance(chosen, Tensor):
-            return chosen
-    raise ArgumentError(
-        f"the network returns a {type(output).__name__} in which no logits were found",
-        remedy='name the output in the input spec (output = "out", or "0" for the first)',
-    )
-
-
-def _without_prefix(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _few(names: list[str]) -> str:
-    return f"{len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+    return network

@@ -16,6 +16,7 @@ import numpy as np
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import Manifest, OutputSpec
 from trocar.contract.text.words import first_line
+from trocar.export.graph.imported.canonical_nodes import add_prefix
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec
 from trocar.export.graph.model_file import (
     OPSET,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _PREFIX = "external_"
 """Stands before every tensor name of the external model, so that no name occurs twice."""
 
-_RESIZE = 'mode = "linear", coordinate_transformation_mode = "half_pixel", axes = [2, 3]'
+_RESIZE = 'mode = "linear", coordinate_transformation_mode = "half_pixel"'
 
 
 def attach_processing(
@@ -54,7 +55,7 @@ def attach_processing(
     """
     import onnx
 
-    model = _with_current_opset(load(data, source=source), source)
+    model = with_current_opset(load(data, source=source), source)
     _name_nodes(model)
     if _has_frame_input(model):
         return _with_manifest(model, external, source)
@@ -64,7 +65,7 @@ def attach_processing(
     before = preprocessing_graph(model, external)
     behind = postprocessing_graph(model, external.spec, output_names[0], outputs)
     try:
-        model = onnx.compose.add_prefix(model, _PREFIX, rename_nodes=False)
+        add_prefix(model.graph, _PREFIX)
         model = onnx.compose.merge_models(
             before, model, io_map=[(before.graph.output[0].name, _PREFIX + input_name)]
         )
@@ -97,7 +98,7 @@ def preprocessing_graph(model: ModelProto, external: ExternalModel) -> ModelProt
     lines = [
         f"converted = Cast <to = 1> ({name})",
         "planes = Transpose <perm = [0, 3, 1, 2]> (converted)",
-        f"resized = Resize <{_RESIZE}> (planes, , , size)",
+        *_resize(model, "planes", "resized", "size"),
     ]
     if spec.normalise:
         lines += ["centred = Sub (resized, mean)", "normalised = Mul (centred, scale)"]
@@ -137,7 +138,7 @@ def postprocessing_graph(
     size = (spec.height, spec.width)
     shape = f"batch, {size[0]}, {size[1]}"
     resize = _sides(model, logits) != size
-    first = f"full = Resize <{_RESIZE}> (small, , , out_size)" if resize else ""
+    first = " ".join(_resize(model, "small", "full", "out_size")) if resize else ""
     text = f"""{header}
         trocar (float[batch, classes, h, w] {"small" if resize else "full"})
             => (uint8[{shape}] labels, float16[{shape}] confidence)
@@ -153,6 +154,18 @@ def postprocessing_graph(
             confidence = Cast <to = 10> (share)
         }}"""
     return _finished(onnx.parser.parse_model(text))
+
+
+def _resize(model: ModelProto, source: str, result: str, size: str) -> list[str]:
+    """Resizes the last two dimensions; ``size`` names a tensor with height and width."""
+    if not any(node.op_type.endswith("QuantizeLinear") for node in model.graph.node):
+        return [f"{result} = Resize <{_RESIZE}, axes = [2, 3]> ({source}, , , {size})"]
+    # ONNX Runtime cannot load quantised graphs in which a Resize has axes and sizes.
+    return [
+        f"{result}_kept = Shape <start = 0, end = 2> ({source})",
+        f"{result}_sizes = Concat <axis = 0> ({result}_kept, {size})",
+        f"{result} = Resize <{_RESIZE}> ({source}, , , {result}_sizes)",
+    ]
 
 
 def _finished(model: ModelProto) -> ModelProto:
@@ -173,20 +186,41 @@ def has_frame_input(data: bytes) -> bool:
     return _has_frame_input(onnx.load_model_from_string(data))
 
 
-def _with_current_opset(model: ModelProto, source: str) -> ModelProto:
+def with_current_opset(model: ModelProto, source: str) -> ModelProto:
+    """The model in operator set 18 or later.
+
+    Raises:
+        ArgumentError: It cannot be converted.
+    """
     import onnx
 
     version = _opset(model)
     if version >= 18:
         return model
     try:
-        return onnx.version_converter.convert_version(model, OPSET)
+        converted = onnx.version_converter.convert_version(model, OPSET)
+        if version < 11:
+            _keep_old_resizes(converted)
+        return converted
     except Exception as error:
         raise ArgumentError(
             f"{source} has operator set {version} and cannot be converted to {OPSET}: "
             f"{first_line(error, limit=200)}",
             remedy=f"export it again with operator set 18 or later, best {OPSET}",
         ) from error
+
+
+def _keep_old_resizes(model: ModelProto) -> None:
+    """Before operator set 11 a resize was asymmetric; the converter leaves that out."""
+    import onnx
+
+    modes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            kept = [attribute for attribute in node.attribute if attribute.name not in modes]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in modes.items())
 
 
 def _with_manifest(
@@ -277,7 +311,12 @@ def _has_frame_input(model: ModelProto) -> bool:
     import onnx
 
     inputs = model.graph.input
-    return bool(inputs) and inputs[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    if not inputs or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.UINT8:
+        return False
+    # A network that takes uint8 images of its own size is no frame-in graph.
+    names = {output.name for output in model.graph.output}
+    sides = _shape(inputs[0])[1:3]
+    return "labels" in names or all(isinstance(side, str) or side == 0 for side in sides)
 
 
 def _opset(model: ModelProto) -> int:

@@ -22,9 +22,10 @@ from trocar.commands._help import GroupedCommand, grouped
 from trocar.commands._models import open_model
 from trocar.console.export import print_report
 from trocar.console.progress import progress_bar
+from trocar.contract.bundle import open_bundle
 from trocar.contract.errors import ConfigError
-from trocar.contract.media.pictures import read_bytes
 from trocar.export.bundle import bundle_from_onnx
+from trocar.export.graph.imported.onnx_source import read_onnx
 from trocar.export.graph.input_spec import read_spec
 
 
@@ -70,7 +71,7 @@ def import_onnx(
         options = replace(options, calibration=images)
     with progress_bar() as bar:
         report = bundle_from_onnx(
-            read_bytes(source),
+            read_onnx(source),
             external,
             out,
             source=str(source),
@@ -80,3 +81,8 @@ def import_onnx(
             on_progress=bar.update_stage,
         )
     print_report(report, out)
+    if open_bundle(out).manifest.source.get("output") == "labels":
+        click.echo(
+            f"{source} returns labels, no logits: the gate compared labels, and the confidence of "
+            "every pixel is 1"
+        )

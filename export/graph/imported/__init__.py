@@ -1,0 +1,1 @@
+"""Models of other origin: their files, their outputs, and what their outputs mean."""
