@@ -117,6 +117,7 @@ def images_from_cvat(path: Path, *, skip_lines: bool = False) -> Annotations:
         names=tuple(dict.fromkeys([*names, *used])),
         faults=tuple(found.faults),
         notes=found.notes(),
+        lines=found.lines,
     )
 
 
@@ -126,6 +127,7 @@ class _Found:
 
     path: Path
     skip_lines: bool
+    lines: int = 0
     faults: list[Fault] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
@@ -167,6 +169,7 @@ class _Found:
             text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             self.faults.append(Fault(file=self.path, text=f"{where}, a {tag}: {text}"))
             return None
+        self.lines += tag in LINES
         if tag in UNREAD or (tag in LINES and not self.skip_lines):
             text = f"{where}: a {tag} of {label!r} has no area that can be filled"
             self.faults.append(Fault(file=self.path, text=text))

@@ -116,7 +116,8 @@ def import_labels(
     ids = {**SPECIAL_LABELS, **{row.name: row.id for row in table}}
     found, faults, notes = find_pictures(annotations.images, images, source=source)
     labels = [_unknown_labels(annotated, ids, table, source) for annotated in annotations.images]
-    _refuse(source, [*annotations.faults, *faults, *(fault for each in labels for fault in each)])
+    every = [*annotations.faults, *faults, *(fault for each in labels for fault in each)]
+    _refuse(source, every, lines=annotations.lines if not skip_lines else 0)
     with replaced_folder(out) as folder:
         for number, picture in enumerate(found, 1):
             image = read_image(picture.file)
@@ -184,14 +185,15 @@ def _unknown_labels(
     ]
 
 
-def _refuse(source: Path, faults: Sequence[Fault]) -> None:
+def _refuse(source: Path, faults: Sequence[Fault], *, lines: int) -> None:
     """Raises one error with all faults."""
     if not faults:
         return
     shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
     more = f"\n  … and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    skip = "; --skip-lines leaves lines out" if lines else ""
     raise DataError(
         f"{source} cannot be imported: {count}{shown}{more}",
-        remedy="correct the named annotations and pictures, then run the same command again",
+        remedy=f"correct the named annotations and pictures, then run the same command again{skip}",
     )

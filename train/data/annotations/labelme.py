@@ -211,7 +211,13 @@ def images_from_labelme(
         for kind, where in left_out.items()
         if where
     )
-    return Annotations(images=tuple(images), names=tuple(names), faults=tuple(faults), notes=notes)
+    return Annotations(
+        images=tuple(images),
+        names=tuple(names),
+        faults=tuple(faults),
+        notes=notes,
+        lines=len(left_out.get("lines", ())),
+    )
 
 
 def labelme_from_image(annotated: AnnotatedImage) -> str:
@@ -305,4 +311,4 @@ def _pixels(text: object, label: str) -> NDArray[np.bool_]:
     except binascii.Error as error:
         raise ValueError(f"a mask of {label!r} is no base64 text: {error}") from error
     values = decode_unchanged(data, source=f"the mask of {label!r}")
-    return np.asarray((values if values.ndim == 2 else values[..., 0]) > 0, bool)
+    return np.not_equal(values if values.ndim == 2 else values[..., 0], 0)

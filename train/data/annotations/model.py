@@ -82,12 +82,14 @@ class Annotations:
         names: Class names in the order of the file.
         faults: All that cannot be read.
         notes: What was read in a way that the user should know.
+        lines: Number of lines, which have no area.
     """
 
     images: tuple[AnnotatedImage, ...]
     names: tuple[str, ...]
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
+    lines: int = 0
 
 
 def label_map_of(annotated: AnnotatedImage, ids: Mapping[str, int]) -> NDArray[np.uint8]:
