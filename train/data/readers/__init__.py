@@ -28,6 +28,7 @@ from trocar.train.data.readers import (
     uw_sinus,
     voc,
     yolo,
+    yolo_polygons,
 )
 from trocar.train.data.readers.scan import Reader, Recognition, Scan, split_faults
 from trocar.train.data.sample import FrameSet, raise_faults
@@ -39,6 +40,7 @@ READERS: tuple[Reader, ...] = (
     endovis2017,
     endovis2018,
     cholecseg8k,
+    yolo_polygons,
     kvasir_instrument,
     uw_sinus,
     cholec80,
