@@ -311,4 +311,5 @@ def _pixels(text: object, label: str) -> NDArray[np.bool_]:
     except binascii.Error as error:
         raise ValueError(f"a mask of {label!r} is no base64 text: {error}") from error
     values = decode_unchanged(data, source=f"the mask of {label!r}")
-    return np.not_equal(values if values.ndim == 2 else values[..., 0], 0)
+    first = np.asarray(values if values.ndim == 2 else values[..., 0])
+    return np.asarray(np.not_equal(first, 0), np.bool_)

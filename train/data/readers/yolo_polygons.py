@@ -114,7 +114,7 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
             items.append(item)
             if place.split:
                 splits.setdefault(place.split, []).append(item.name)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if without:
         text = f"{len(without)} images have no text file, so they show no instrument"
         notes = (f"{text}: {listed(without)}",)
