@@ -28,6 +28,7 @@ TRAIN = [
     "tensorboard>=2.16",
     "matplotlib>=3.8",
     "pillow>=10",
+    "pycocotools>=2.0.8",
     "pyyaml>=6.0",
 ]
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]

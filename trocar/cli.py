@@ -30,6 +30,7 @@ _EXTRA_OF_MODULE = {
     "tensorboard": "train",
     "matplotlib": "train",
     "PIL": "train",
+    "pycocotools": "train",
     "yaml": "train",
     "onnx": "export",
     "onnxscript": "export",

@@ -4,24 +4,30 @@
     unseen = unseen_frames(test, source["trained_on"])
 
 The record holds short digests instead of names: bundles are passed on, and file names may identify
-patients. A digest depends on a frame's name in its set and on the size of its file in bytes, so a
-frame that was converted to another format counts as another frame.
+patients. A frame has two: one of its name in its set and the size of its file, and one of the
+file's content, which knows the frame under another name. A frame that was converted to another
+format counts as another frame. Frames within videos are known by name alone.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from trocar.train.data.sample import FrameSet, Item
+from trocar.contract.media.pictures import IMAGE_SUFFIXES
+from trocar.train.data.sample import Fault, FrameSet, Item
 
-_BYTES = 5  # with 10 000 training frames, one new frame in 100 million matches by chance
+_BYTES = 5  # with 10 000 training frames, one new frame in 50 million matches by chance
+_ENDS = 1 << 16
+_UNCOMPRESSED = (".bmp", ".tif", ".tiff")
 
 
 def fingerprint(sets: Iterable[FrameSet]) -> str:
-    """Digests of the frames of several sets, as text: seven characters for each frame."""
-    digests = {_digest(item) for frames in sets for item in frames}
+    """Digests of the frames of several sets, as text: about thirteen characters for each frame."""
+    digests = {digest for frames in sets for item in frames for digest in _digests(item)}
     return base64.b85encode(b"".join(sorted(digests))).decode()
 
 
@@ -34,13 +40,77 @@ def unseen_frames(frames: FrameSet, trained_on: str) -> FrameSet:
     """
     data = base64.b85decode(trained_on)
     known = {data[i : i + _BYTES] for i in range(0, len(data), _BYTES)}
-    seen = {item.name: item.group for item in frames if _digest(item) in known}
+    seen = {
+        item.name: item.group
+        for item in frames
+        if known and any(digest in known for digest in _digests(item))
+    }
     groups = {group for group in seen.values() if group}
     return frames.only(
         item.name for item in frames if item.name not in seen and item.group not in groups
     )
 
 
-def _digest(item: Item) -> bytes:
+def equal_pictures(frames: FrameSet) -> tuple[list[Fault], int]:
+    """Pictures of different splits that are equal, byte for byte, under different names.
+
+    Only files of equal size are read.
+
+    Returns:
+        A fault for each such picture, and the number of other pictures that are equal to an
+        earlier one.
+    """
+    split_of = {name: split for split, names in frames.splits.items() for name in names}
+    by_size: dict[int, list[Item]] = {}
+    for path, item in {item.image: item for item in frames if _is_picture(item)}.items():
+        by_size.setdefault(path.stat().st_size, []).append(item)
+    faults: list[Fault] = []
+    others = 0
+    for items in by_size.values():
+        first: dict[bytes, Item] = {}
+        for item in items if len(items) > 1 else ():
+            other = first.setdefault(_content(item.image), item)
+            if other is item or other.image.resolve() == item.image.resolve():
+                continue
+            here, there = split_of.get(item.name), split_of.get(other.name)
+            if here and there and here != there:
+                text = (
+                    f"leakage: is of split {here!r} and equal, byte for byte, to {other.image} of "
+                    f"split {there!r}"
+                )
+                faults.append(Fault(file=item.image, text=text))
+            else:
+                others += 1
+    return faults, others
+
+
+def _is_picture(item: Item) -> bool:
+    return item.image.suffix.lower() in IMAGE_SUFFIXES and item.image.is_file()
+
+
+def _digests(item: Item) -> Iterator[bytes]:
+    """The digest of a frame's name and size, then that of its content."""
     size = item.image.stat().st_size if item.image.is_file() else 0
-    return hashlib.blake2b(f"{item.name}\0{size}".encode(), digest_size=_BYTES).digest()
+    yield hashlib.blake2b(f"{item.name}\0{size}".encode(), digest_size=_BYTES).digest()
+    if size and _is_picture(item):
+        yield _content(item.image)[:_BYTES]
+
+
+def _content(path: Path) -> bytes:
+    """A digest of a picture's content.
+
+    Of a compressed picture it covers the size, the beginning and the end: a difference anywhere
+    changes the size or the checksums at the end of a PNG, and shifts the data of a JPEG.
+    """
+    made = hashlib.blake2b()
+    size = path.stat().st_size
+    made.update(str(size).encode())
+    with path.open("rb") as file:
+        if size <= 2 * _ENDS or path.suffix.lower() in _UNCOMPRESSED:
+            while block := file.read(1 << 20):
+                made.update(block)
+        else:
+            made.update(file.read(_ENDS))
+            file.seek(-_ENDS, os.SEEK_END)
+            made.update(file.read())
+    return made.digest()

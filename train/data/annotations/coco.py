@@ -1,12 +1,18 @@
-"""COCO instance annotations, as polygons or run lengths.
+"""COCO instance annotations, as polygons, run lengths or boxes.
 
-text = coco_from_images(images, names, rle=True); images = images_from_coco(path)
+    text = coco_from_images(images, names, rle=True); annotations = images_from_coco(path)
+
+Polygons of other tools are filled by the rule of COCO, as ``pycocotools`` fills them. Polygons that
+Trocar wrote run through pixel centres and include their outline; ``info.contributor`` marks such a
+file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +21,23 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import read_bytes
-from trocar.train.data.annotations.regions import (
+from trocar.train.data.annotations.model import (
     AnnotatedImage,
+    Annotations,
+    Draw,
+    DrawnMasks,
+    listed,
+)
+from trocar.train.data.annotations.regions import (
+    check_runs,
     decode_runs,
     encode_runs,
     fill_polygons,
     polygons_of,
 )
+from trocar.train.data.sample import Fault
+
+CONTRIBUTOR = "Trocar"
 
 
 def coco_from_images(
@@ -58,42 +74,94 @@ def coco_from_images(
                     "segmentation": _rle(mask) if rle else _polygons(mask),
                 }
             )
-    return json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    info = {"contributor": CONTRIBUTOR, "description": "polygons run through pixel centres"}
+    return json.dumps(
+        {"info": info, "images": images, "annotations": annotations, "categories": categories}
+    )
 
 
-def images_from_coco(path: Path) -> tuple[list[AnnotatedImage], list[str]]:
-    """Reads COCO JSON: polygons, and run lengths as text or as numbers.
+def images_from_coco(path: Path) -> Annotations:
+    """Reads COCO JSON: polygons, boxes, and run lengths as text or as numbers.
+
+    An annotation with a box and no region is filled as its box; a note counts these.
 
     Returns:
-        The images in order of their ids, and the category names.
+        The images in the order of the file, the category names in order of their ids, and all
+        faults, each with the id of its annotation.
 
     Raises:
-        DataError: It is not a COCO file, or an annotation names an unknown image or category.
+        DataError: It is not a COCO file.
     """
     try:
         data = json.loads(read_bytes(path))
         names = {int(c["id"]): str(c["name"]) for c in data["categories"]}
-        of_image: dict[int, list[dict[str, Any]]] = {int(i["id"]): [] for i in data["images"]}
-        for annotation in data["annotations"]:
-            of_image[int(annotation["image_id"])].append(annotation)
-        annotated_images = []
-        for image in data["images"]:
-            size = (int(image["height"]), int(image["width"]))
-            found = of_image[int(image["id"])]
-            annotated_images.append(
-                AnnotatedImage(
-                    file_name=str(image["file_name"]),
-                    size=size,
-                    labels=tuple(names[int(a["category_id"])] for a in found),
-                    masks=tuple(_mask(a["segmentation"], size) for a in found),
-                )
-            )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        images = {int(image["id"]): image for image in data["images"]}
+        sizes = {key: (int(i["height"]), int(i["width"])) for key, i in images.items()}
+        files = {key: str(image["file_name"]) for key, image in images.items()}
+        rows = [(int(a["image_id"]), int(a["category_id"]), a) for a in data["annotations"]]
+        info = data.get("info")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is not a COCO annotation: {text}", remedy="export the annotation again"
         ) from error
-    return annotated_images, [names[i] for i in sorted(names)]
+    found = _Found(path=path, own=isinstance(info, dict) and info.get("contributor") == CONTRIBUTOR)
+    for what, ids in (("images", data["images"]), ("categories", data["categories"])):
+        for key, count in Counter(int(one["id"]) for one in ids).items():
+            if count > 1:
+                found.fault(f"has {count} {what} with the id {key}")
+    labels: dict[int, list[str]] = {key: [] for key in images}
+    draws: dict[int, list[Draw]] = {key: [] for key in images}
+    extents: dict[int, _Extent] = {key: _Extent() for key in images}
+    for number, (image, category, annotation) in enumerate(rows):
+        name = f"annotation {annotation.get('id', f'number {number + 1}')}"
+        if image not in images:
+            found.fault(f"{name} belongs to image {image}, which the file does not list")
+            continue
+        where = f"{name} of {files[image]} (image {image})"
+        if category not in names:
+            known = listed([f"{key} {label}" for key, label in sorted(names.items())])
+            found.fault(f"{where} has category {category}; categories are {known}")
+            continue
+        draw = found.draw(annotation, where, name, sizes[image], extents[image])
+        if draw is not None:
+            labels[image].append(names[category])
+            draws[image].append(draw)
+    return Annotations(
+        images=tuple(
+            AnnotatedImage(
+                file_name=files[key],
+                size=sizes[key],
+                labels=tuple(labels[key]),
+                masks=DrawnMasks(sizes[key], tuple(draws[key])),
+                key=f"image {key}",
+                extent=extents[key].bounds,
+            )
+            for key in images
+        ),
+        names=tuple(names[key] for key in sorted(names)),
+        faults=tuple(found.faults),
+        notes=found.notes(),
+    )
+
+
+def fill_polygons_coco(
+    polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """The union ``[H, W]`` of polygons by the rule of COCO and YOLO, as ``pycocotools`` fills them.
+
+    Args:
+        polygons: ``[N, 2]`` x and y, N at least 3; (0, 0) is the corner of the first pixel.
+        size: Height and width in pixels.
+    """
+    from pycocotools import mask as coco
+
+    if not polygons:
+        return np.zeros(size, bool)
+    flat = [np.asarray(polygon, np.float64).ravel().tolist() for polygon in polygons]
+    merged = coco.merge(coco.frPyObjects(flat, *size))
+    runs = runs_from_text(merged["counts"].decode("ascii"))
+    return decode_runs(runs, size[0] * size[1]).reshape(size, order="F")
 
 
 def text_from_runs(runs: Sequence[int]) -> str:
@@ -144,12 +212,112 @@ def _polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
     return [[int(v) for v in polygon.ravel()] for polygon in polygons_of(mask)]
 
 
-def _mask(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
-    if isinstance(segmentation, dict):
-        if tuple(segmentation["size"]) != size:
-            raise ValueError(f"run lengths are for {segmentation['size']}, the image is {size}")
-        counts = segmentation["counts"]
-        runs = runs_from_text(counts) if isinstance(counts, str) else [int(v) for v in counts]
-        return decode_runs(runs, size[0] * size[1]).reshape(size, order="F")
-    polygons = [np.asarray(flat, np.float64).reshape(-1, 2) for flat in segmentation]
-    return fill_polygons(polygons, size)
+@dataclass
+class _Extent:
+    """The bounds of the polygons of an image."""
+
+    low: NDArray[np.float64] | None = None
+    high: NDArray[np.float64] | None = None
+    fixed: bool = False
+
+    def add(self, points: NDArray[np.float64]) -> None:
+        low, high = points.min(0), points.max(0)
+        self.low = low if self.low is None else np.minimum(self.low, low)
+        self.high = high if self.high is None else np.maximum(self.high, high)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float] | None:
+        if self.fixed or self.low is None or self.high is None:
+            return None
+        return (*map(float, self.low), *map(float, self.high))  # type: ignore[return-value]
+
+
+@dataclass
+class _Found:
+    """The faults and remarks of one file, while its annotations are read."""
+
+    path: Path
+    own: bool
+    faults: list[Fault] = field(default_factory=list)
+    boxes: list[str] = field(default_factory=list)
+    thin: list[str] = field(default_factory=list)
+
+    def fault(self, text: str) -> None:
+        self.faults.append(Fault(file=self.path, text=text))
+
+    def draw(
+        self,
+        annotation: Mapping[str, Any],
+        where: str,
+        name: str,
+        size: tuple[int, int],
+        extent: _Extent,
+    ) -> Draw | None:
+        """The function that draws a region, or ``None`` and a fault."""
+        try:
+            segmentation = annotation.get("segmentation")
+            if isinstance(segmentation, dict):
+                extent.fixed = True
+                return _runs(segmentation, size)
+            polygons = [_points(flat) for flat in segmentation or []]
+            if any(len(polygon) < 3 for polygon in polygons):
+                self.thin.append(name.removeprefix("annotation "))
+            polygons = [polygon for polygon in polygons if len(polygon) >= 3]
+            if not segmentation:
+                polygons = [_box(annotation.get("bbox"))]
+                self.boxes.append(name.removeprefix("annotation "))
+            for polygon in polygons:
+                extent.add(polygon)
+            fill = fill_polygons if self.own and segmentation else fill_polygons_coco
+            return lambda size: fill(polygons, size)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            self.fault(f"{where}: {text}")
+            return None
+
+    def notes(self) -> tuple[str, ...]:
+        notes = []
+        if self.boxes:
+            notes.append(
+                f"{len(self.boxes)} annotations have a box and no region; the boxes are filled: "
+                f"{listed(self.boxes)}"
+            )
+        if self.thin:
+            notes.append(
+                f"{len(self.thin)} annotations have polygons of one or two points, which have no "
+                f"area and are left out: {listed(self.thin)}"
+            )
+        return tuple(notes)
+
+
+def _points(flat: Any) -> NDArray[np.float64]:
+    points = np.asarray(flat, np.float64)
+    if points.ndim != 1 or len(points) % 2:
+        raise ValueError(f"a polygon has {points.size} numbers, expected x and y in turn")
+    if not np.isfinite(points).all():
+        raise ValueError("a polygon has a coordinate that is no number")
+    return points.reshape(-1, 2)
+
+
+def _box(box: Any) -> NDArray[np.float64]:
+    if not box:
+        raise ValueError("has neither a segmentation nor a bbox")
+    x, y, width, height = (float(value) for value in box)
+    if not (width > 0 and height > 0):
+        raise ValueError(f"has no segmentation, and a bbox of {width:g}x{height:g}")
+    return np.array([(x, y), (x, y + height), (x + width, y + height), (x + width, y)])
+
+
+def _runs(segmentation: Mapping[str, Any], size: tuple[int, int]) -> Draw:
+    written = tuple(int(value) for value in segmentation["size"])
+    if written != size:
+        raise ValueError(f"run lengths are for {list(written)}, the image is {list(size)}")
+    counts = segmentation["counts"]
+    runs = runs_from_text(counts) if isinstance(counts, str) else [int(v) for v in counts]
+    check_runs(runs, size[0] * size[1])
+    packed = np.asarray(runs, np.int32)
+
+    def draw(size: tuple[int, int]) -> NDArray[np.bool_]:
+        return decode_runs(packed, size[0] * size[1]).reshape(size, order="F")
+
+    return draw

@@ -6,27 +6,28 @@ import_labels(Path("labels.json"), Path("images"), Path("corrected"))
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from trocar.contract.bundle import check_output, replaced_folder, write_atomic
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError, SinkError
-from trocar.contract.media.pictures import list_images, read_bytes, read_image, write_picture
+from trocar.contract.media.pictures import read_bytes, read_image, write_picture
 from trocar.train.data.annotations.coco import coco_from_images, images_from_coco
 from trocar.train.data.annotations.cvat import cvat_from_images, images_from_cvat
-from trocar.train.data.annotations.regions import (
+from trocar.train.data.annotations.find import find_pictures
+from trocar.train.data.annotations.labelme import images_from_labelme, labelme_from_image
+from trocar.train.data.annotations.model import (
+    SPECIAL_LABELS,
     AnnotatedImage,
+    Annotations,
     label_map_of,
-    polygons_of,
-    regions_of,
 )
-from trocar.train.data.readers.labelme import instances, read_annotation
-from trocar.train.data.sample import Fault, FrameSet, raise_faults
+from trocar.train.data.annotations.regions import regions_of
+from trocar.train.data.sample import Fault, FrameSet
 
 KINDS = ("coco", "coco-rle", "labelme", "cvat", "cvat-rle")
+_SHOWN = 100
 
 
 def export_labels(
@@ -79,47 +80,65 @@ def import_labels(
     out: Path,
     *,
     table: ClassTable | None = None,
+    skip_lines: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Makes an image-and-mask folder from annotations and their images.
+
+    The masks of one image are drawn when they are written, so memory does not grow with the set.
 
     Args:
         source: COCO JSON, CVAT XML, a LabelMe file, or a folder of LabelMe files.
         images: Folder of the images, which are found by name.
         out: Folder to make; it is written completely or not at all.
         table: Class table; default: background and the labels in the order of the file.
+        skip_lines: Whether lines, which have no area, are left out; otherwise each is a fault.
         progress: Called with the number of images done and the total.
+
+    Returns:
+        Remarks on what was read in a way that the user should know.
 
     Raises:
         OutputExistsError: ``out`` exists.
-        DataError: The annotation is malformed, an image is missing or of another size, or a label
-            is not a class; all such faults at once.
+        DataError: The annotation is malformed, an image is missing or of another size, two images
+            have one name, or a label is not a class; all such faults at once.
         SinkError: It cannot be written.
     """
     check_output(out)
-    annotated_images, names = read_annotations(source)
+    annotations = read_annotations(source, skip_lines=skip_lines)
+    if not annotations.images and not annotations.faults:
+        raise DataError(
+            f"{source} has no annotated image", remedy="export the task again, with its images"
+        )
+    no_classes = {"background", *SPECIAL_LABELS}
+    names = list(dict.fromkeys(name for name in annotations.names if name not in no_classes))
     table = table or ClassTable.from_names(["background", *names])
-    ids = {row.name: row.id for row in table}
-    found, faults = _files(annotated_images, images, ids, source)
-    raise_faults(source, faults)
+    ids = {**SPECIAL_LABELS, **{row.name: row.id for row in table}}
+    found, faults, notes = find_pictures(annotations.images, images, source=source)
+    labels = [_unknown_labels(annotated, ids, table, source) for annotated in annotations.images]
+    every = [*annotations.faults, *faults, *(fault for each in labels for fault in each)]
+    _refuse(source, every, lines=annotations.lines if not skip_lines else 0)
     with replaced_folder(out) as folder:
-        for number, (annotated, file) in enumerate(zip(annotated_images, found, strict=True), 1):
-            image = read_image(file)
-            if image.shape[:2] != annotated.size:
+        for number, picture in enumerate(found, 1):
+            image = read_image(picture.file)
+            size = picture.annotated.size
+            if image.shape[:2] != size:
                 raise DataError(
-                    f"{file} is {image.shape[1]}x{image.shape[0]}, its annotation is for "
-                    f"{annotated.size[1]}x{annotated.size[0]}",
+                    f"{picture.file} is {image.shape[1]}x{image.shape[0]}, its annotation is for "
+                    f"{size[1]}x{size[0]}",
                     remedy="annotate the image at its own size",
                 )
-            stem = Path(annotated.file_name).with_suffix("")
-            write_picture(folder / "masks" / f"{stem}.png", label_map_of(annotated, ids))
-            write_atomic(folder / "images" / f"{stem}{file.suffix}", read_bytes(file))
+            labels_path = folder / "masks" / f"{picture.stem}.png"
+            write_picture(labels_path, label_map_of(picture.annotated, ids))
+            copy = folder / "images" / f"{picture.stem}{picture.file.suffix}"
+            write_atomic(copy, read_bytes(picture.file))
             if progress:
-                progress(number, len(annotated_images))
+                progress(number, len(found))
         table.write(folder / "classes.toml")
+    return (*annotations.notes, *notes)
 
 
-def read_annotations(source: Path) -> tuple[list[AnnotatedImage], list[str]]:
+def read_annotations(source: Path, *, skip_lines: bool = False) -> Annotations:
     """Reads annotations; the suffix and the content decide the format.
 
     Raises:
@@ -129,38 +148,13 @@ def read_annotations(source: Path) -> tuple[list[AnnotatedImage], list[str]]:
         files = sorted(source.rglob("*.json"))
         if not files:
             raise DataError(f"{source} has no .json file", remedy="pass a folder of LabelMe files")
-        return _labelme(files, source)
+        return images_from_labelme(files, source, skip_lines=skip_lines)
     if source.suffix.lower() == ".xml":
-        return images_from_cvat(source)
+        return images_from_cvat(source, skip_lines=skip_lines)
     text = read_bytes(source)
     if b'"shapes"' in text and b'"annotations"' not in text:
-        return _labelme([source], source.parent)
+        return images_from_labelme([source], source.parent, skip_lines=skip_lines)
     return images_from_coco(source)
-
-
-def labelme_from_image(annotated: AnnotatedImage) -> str:
-    """LabelMe JSON text; the polygons of one region have the same ``group_id``."""
-    shapes = [
-        {
-            "label": label,
-            "points": [[float(x), float(y)] for x, y in polygon],
-            "group_id": number,
-            "shape_type": "polygon",
-            "flags": {},
-        }
-        for number, (label, mask) in enumerate(zip(annotated.labels, annotated.masks, strict=True))
-        for polygon in polygons_of(mask)
-    ]
-    data: dict[str, Any] = {
-        "version": "5.0.0",
-        "flags": {},
-        "shapes": shapes,
-        "imagePath": annotated.file_name,
-        "imageData": None,
-        "imageHeight": annotated.size[0],
-        "imageWidth": annotated.size[1],
-    }
-    return json.dumps(data)
 
 
 def _annotated_images(
@@ -180,42 +174,26 @@ def _annotated_images(
             progress(number, len(frames))
 
 
-def _labelme(files: list[Path], root: Path) -> tuple[list[AnnotatedImage], list[str]]:
-    annotated_images = []
-    names: dict[str, None] = {}
-    for file in files:
-        annotation = read_annotation(file)
-        found = instances(annotation)
-        names.update(dict.fromkeys(label for label, _ in found))
-        # LabelMe's path is relative to its own file; here the image is found by its name.
-        suffix = Path(annotation.image).suffix or ".png"
-        annotated_images.append(
-            AnnotatedImage(
-                file_name=file.relative_to(root).with_suffix(suffix).as_posix(),
-                size=annotation.size,
-                labels=tuple(label for label, _ in found),
-                masks=tuple(mask for _, mask in found),
-            )
-        )
-    return annotated_images, list(names)
+def _unknown_labels(
+    annotated: AnnotatedImage, ids: Mapping[str, int], table: ClassTable, source: Path
+) -> list[Fault]:
+    name = f"{annotated.file_name}{f' ({annotated.key})' if annotated.key else ''}"
+    known = ", ".join(table.names)
+    return [
+        Fault(file=source, text=f"{name} has the label {label!r}; classes are {known}")
+        for label in sorted(set(annotated.labels) - ids.keys())
+    ]
 
 
-def _files(
-    annotated_images: list[AnnotatedImage], images: Path, ids: dict[str, int], source: Path
-) -> tuple[list[Path], list[Fault]]:
-    by_stem = {f.relative_to(images).with_suffix("").as_posix(): f for f in list_images(images)}
-    found: list[Path] = []
-    faults: list[Fault] = []
-    for annotated in annotated_images:
-        stem = Path(annotated.file_name).with_suffix("").as_posix()
-        file = by_stem.get(stem)
-        if file is None or ".." in Path(stem).parts or Path(stem).is_absolute():
-            faults.append(
-                Fault(file=images / annotated.file_name, text="is annotated, but missing")
-            )
-        else:
-            found.append(file)
-        for label in sorted(set(annotated.labels) - ids.keys()):
-            text = f"{annotated.file_name} has the label {label!r}; classes are {', '.join(ids)}"
-            faults.append(Fault(file=source, text=text))
-    return found, faults
+def _refuse(source: Path, faults: Sequence[Fault], *, lines: int) -> None:
+    """Raises one error with all faults."""
+    if not faults:
+        return
+    shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
+    more = f"\n  … and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    skip = "; --skip-lines leaves lines out" if lines else ""
+    raise DataError(
+        f"{source} cannot be imported: {count}{shown}{more}",
+        remedy=f"correct the named annotations and pictures, then run the same command again{skip}",
+    )

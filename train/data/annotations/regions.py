@@ -35,23 +35,6 @@ class Region:
     area: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnnotatedImage:
-    """The annotation of one image, in the form that all formats share.
-
-    Attributes:
-        file_name: Name of the image.
-        size: Height and width in pixels.
-        labels: Class name of each region.
-        masks: ``[H, W]`` bool of each region; later regions cover earlier ones.
-    """
-
-    file_name: str
-    size: tuple[int, int]
-    labels: tuple[str, ...]
-    masks: tuple[NDArray[np.bool_], ...]
-
-
 def regions_of(mask: NDArray[np.uint8]) -> list[Region]:
     """The 8-connected regions of all classes except background, by class, then top to bottom."""
     found = []
@@ -108,14 +91,6 @@ def fill_polygons(
     return mask.astype(bool)
 
 
-def label_map_of(annotated: AnnotatedImage, ids: dict[str, int]) -> NDArray[np.uint8]:
-    """Class ids ``[H, W]`` uint8 of an annotated image; later regions cover earlier ones."""
-    mask = np.zeros(annotated.size, np.uint8)
-    for label, region in zip(annotated.labels, annotated.masks, strict=True):
-        mask[region] = ids[label]
-    return mask
-
-
 def encode_runs(flat: NDArray[np.bool_]) -> list[int]:
     """Run lengths of a flat mask; the first run is outside the mask."""
     edges = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0))
@@ -123,14 +98,24 @@ def encode_runs(flat: NDArray[np.bool_]) -> list[int]:
     return [int(v) for v in np.diff(bounds)]
 
 
-def decode_runs(runs: Sequence[int], count: int) -> NDArray[np.bool_]:
+def check_runs(runs: Sequence[int] | NDArray[np.integer], count: int) -> None:
+    """Refuses run lengths that do not cover an image.
+
+    Raises:
+        ValueError: Their sum is not ``count``, or one is negative.
+    """
+    total = int(sum(runs))
+    if total != count or any(run < 0 for run in runs):
+        raise ValueError(f"run lengths cover {total} of {count} pixels")
+
+
+def decode_runs(runs: Sequence[int] | NDArray[np.integer], count: int) -> NDArray[np.bool_]:
     """The flat mask of run lengths.
 
     Raises:
         ValueError: Their sum is not ``count``, or one is negative.
     """
-    if sum(runs) != count or any(run < 0 for run in runs):
-        raise ValueError(f"run lengths cover {sum(runs)} of {count} pixels")
+    check_runs(runs, count)
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs)
 

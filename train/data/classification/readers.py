@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import IMAGE_SUFFIXES, is_hidden, list_images
+from trocar.train.data.annotations.labelme import read_annotation
+from trocar.train.data.annotations.model import SPECIAL_LABELS
 from trocar.train.data.classification.sample import Box, Photo, PhotoSet, photo_table
 from trocar.train.data.io.archives import member_names
-from trocar.train.data.readers.labelme import read_annotation
 from trocar.train.data.sample import Fault, FrameSet, Item, raise_faults
 
 SPLIT_FOLDERS = {
@@ -225,6 +226,8 @@ def _polygon_boxes(path: Path, min_pixels: int) -> list[tuple[str, Box]]:
     height, width = annotation.size
     parts: dict[tuple[str, object], list[NDArray[np.float64]]] = {}
     for number, shape in enumerate(annotation.shapes):
+        if shape.label in SPECIAL_LABELS:
+            continue
         key = (shape.label, shape.group if shape.group is not None else f"#{number}")
         parts.setdefault(key, []).append(shape.points)
     boxes: list[tuple[str, Box]] = []

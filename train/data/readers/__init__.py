@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from trocar.contract.classes import ClassTable
+from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError, DataError
+from trocar.contract.text.toml import read_toml
 from trocar.train.data.combine import open_combination
 from trocar.train.data.readers import (
     cholec80,
@@ -25,9 +27,12 @@ from trocar.train.data.readers import (
     mmseg,
     nnunet,
     robust_mis,
+    sar_rarp50,
+    unread,
     uw_sinus,
     voc,
     yolo,
+    yolo_polygons,
 )
 from trocar.train.data.readers.scan import Reader, Recognition, Scan, split_faults
 from trocar.train.data.sample import FrameSet, raise_faults
@@ -39,6 +44,8 @@ READERS: tuple[Reader, ...] = (
     endovis2017,
     endovis2018,
     cholecseg8k,
+    sar_rarp50,
+    yolo_polygons,
     kvasir_instrument,
     uw_sinus,
     cholec80,
@@ -51,13 +58,24 @@ READERS: tuple[Reader, ...] = (
     class_folders,
     folder,
 )
+LAYOUTS: dict[str, Reader] = {
+    reader.__name__.rpartition(".")[2].replace("_", "-"): reader  # type: ignore[attr-defined]
+    for reader in READERS
+}
+"""The readers by the names that ``--layout`` and ``layout`` in ``dataset.toml`` take."""
 
 
-def recognise(path: str | Path) -> tuple[Reader, Recognition]:
-    """Recognises the layout of a folder.
+def recognise(path: str | Path, *, layout: str | None = None) -> tuple[Reader, Recognition]:
+    """Recognises the layout of a folder, or takes the one that is named.
+
+    Args:
+        path: The folder.
+        layout: A key of `LAYOUTS`; by default ``layout`` of the folder's ``dataset.toml``, or the
+            first layout that fits.
 
     Raises:
         DataError: ``path`` does not exist, or no layout fits; the text lists the layouts tried.
+        ConfigError: There is no such layout.
     """
     root = Path(path)
     if not root.exists():
@@ -66,6 +84,18 @@ def recognise(path: str | Path) -> tuple[Reader, Recognition]:
         raise DataError(
             f"{root} is a file, expected the folder of a data set",
             remedy="unpack archives; extract frames of videos with `trocar data extract-frames`",
+        )
+    settings = root / "dataset.toml"
+    source = "--layout"
+    if layout is None and settings.is_file():
+        layout, source = read_toml(settings).get("layout"), f"layout in {settings}"
+    if layout is not None:
+        return _named(str(layout), source)
+    arrangement = unread.find(root)
+    if arrangement is not None:
+        raise DataError(
+            f"{root} is {arrangement.name}, which is known and not read",
+            remedy=arrangement.remedy,
         )
     tried = []
     for reader in READERS:
@@ -79,18 +109,30 @@ def recognise(path: str | Path) -> tuple[Reader, Recognition]:
     )
 
 
+def _named(layout: str, source: str) -> tuple[Reader, Recognition]:
+    if layout not in LAYOUTS:
+        raise ConfigError(
+            f"the layout {unknown(layout, LAYOUTS)}", remedy=f"choose one of {', '.join(LAYOUTS)}"
+        )
+    return LAYOUTS[layout], Recognition(fits=True, why=f"chosen by {source}")
+
+
 def scan_frames(
-    path: str | Path, *, table: ClassTable | None = None, task: str | None = None
+    path: str | Path,
+    *,
+    table: ClassTable | None = None,
+    task: str | None = None,
+    layout: str | None = None,
 ) -> tuple[Scan, str]:
     """Lists the frames and faults of a set; the text says which layout was recognised and why.
 
     Raises:
         DataError: No layout fits, or the set cannot be listed.
-        ConfigError: The set has no such task.
+        ConfigError: The set has no such task, or there is no such layout.
     """
     if Path(path).is_file() and Path(path).suffix == ".toml":
         return _scan_combination(Path(path), task)
-    reader, found = recognise(path)
+    reader, found = recognise(path, layout=layout)
     chosen = reader.TASKS[0] if task is None else task
     if chosen not in reader.TASKS and reader.NAME != folder.NAME:
         raise ConfigError(
@@ -116,7 +158,11 @@ def _scan_combination(path: Path, task: str | None) -> tuple[Scan, str]:
 
 
 def open_frames(
-    path: str | Path, *, table: ClassTable | None = None, task: str | None = None
+    path: str | Path,
+    *,
+    table: ClassTable | None = None,
+    task: str | None = None,
+    layout: str | None = None,
 ) -> FrameSet:
     """Opens a data set by its layout.
 
@@ -124,12 +170,13 @@ def open_frames(
         path: The folder of the set, or the TOML file of a combination of sets.
         table: Class table, where the set has none or another one is wanted.
         task: What the masks distinguish, for sets with several tasks.
+        layout: A key of `LAYOUTS`, instead of the layout that is recognised.
 
     Raises:
         DataError: No layout fits, or the set has faults; the text has the first ones and their
             number.
-        ConfigError: The set has no such task.
+        ConfigError: The set has no such task, or there is no such layout.
     """
-    scan, _ = scan_frames(path, table=table, task=task)
+    scan, _ = scan_frames(path, table=table, task=task, layout=layout)
     raise_faults(Path(path), scan.faults)
     return scan.frames

@@ -1,4 +1,4 @@
-"""Class folders: ``split/class_name/*.jpg``, for classification.
+"""Class folders: ``split/class_name/*.jpg`` or ``class_name/*.jpg``, for classification.
 
 frames = open_frames("tools_by_class/"); frames.items[0].extra["class"]
 """
@@ -16,24 +16,35 @@ from trocar.train.data.sample import Fault, FrameSet, Item
 
 NAME = "class folders"
 TASKS: tuple[str, ...] = ("class",)
-_SPLITS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
+_SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 _NOT_CLASSES = {"images", "masks", "labels", "annotations", "left_frames", "ground_truth"}
 
 
 def recognise(root: Path) -> Recognition:
-    """Split folders whose sub-folders hold images and are not named like a layout's parts."""
-    for split in _SPLITS:
-        classes = _classes(root / split)
+    """Split folders whose sub-folders hold images, or class folders that all hold images.
+
+    Folders that are named like a layout's parts are no classes.
+    """
+    for split in _split_folders(root):
+        classes = _classes(split)
         if len(classes) > 1 and any(images_by_stem(c) for c in classes[:3]):
-            return Recognition(fits=True, why=f"{split}/ of {len(classes)} folders of images")
-    return Recognition(fits=False, why="there is no train/ of class folders of images")
+            return Recognition(fits=True, why=f"{split.name}/ of {len(classes)} folders of images")
+    classes = folders(root, r"[^.].*")
+    alone = len(classes) > 1 and classes == _classes(root) and not _split_folders(root)
+    if alone and all(images_by_stem(c) for c in classes) and not images_by_stem(root):
+        return Recognition(fits=True, why=f"{len(classes)} folders of images, no splits")
+    return Recognition(fits=False, why="there are no class folders of images")
 
 
 def scan(root: Path, *, task: str = "class", table: ClassTable | None = None) -> Scan:
     """Lists the images of all splits; classes are the folders of any split, sorted by name."""
     faults: list[Fault] = []
-    by_split = {s: _classes(root / s) for s in _SPLITS if (root / s).is_dir()}
-    faults += _renamed(root, by_split)
+    by_split = {folder.name: _classes(folder) for folder in _split_folders(root)}
+    faults += _renamed(root, by_split) if by_split else []
+    by_split = by_split or {"": _classes(root)}
     names = sorted({folder.name for classes in by_split.values() for folder in classes})
     table = table or classification_table(names)
     items: list[Item] = []
@@ -49,10 +60,11 @@ def scan(root: Path, *, task: str = "class", table: ClassTable | None = None) ->
             class_id = table[folder.name].id
             presence = tuple(int(i == class_id) for i in range(len(table)))
             for stem, image in found.items():
-                name = f"{split}/{folder.name}/{stem}"
+                name = f"{split}/{folder.name}/{stem}".lstrip("/")
                 extra = {"class": class_id, "presence": presence}
                 items.append(Item(name=name, image=image, extra=extra))
-                splits.setdefault(_SPLITS[split], []).append(name)
+                if split:
+                    splits.setdefault(_SPLITS[split.lower()], []).append(name)
     frames = FrameSet(
         name=root.name,
         root=root,
@@ -72,20 +84,25 @@ def _renamed(root: Path, by_split: Mapping[str, Sequence[Path]]) -> list[Fault]:
     faults = [
         Fault(file=folder, text=f"holds class folders, but is not named {', '.join(_SPLITS)}")
         for folder in folders(root, r"[^.].*")
-        if folder.name not in _SPLITS and {f.name for f in _classes(folder)} & every
+        if folder.name.lower() not in _SPLITS and {f.name for f in _classes(folder)} & every
     ]
-    expected = classes.get("train", set())
+    train = next((split for split in classes if _SPLITS[split.lower()] == "train"), "train")
+    expected = classes.get(train, set())
     for split, there in classes.items():
         # Splits with disjoint classes or fewer classes are allowed: other protocols use them.
         if there & expected and there - expected and expected - there:
             lacks = ", ".join(sorted(expected - there))
             faults += [
                 Fault(
-                    file=root / split / name, text=f"is not a class of train/; {lacks} is missing"
+                    file=root / split / name, text=f"is not a class of {train}/; {lacks} is missing"
                 )
                 for name in sorted(there - expected)
             ]
     return faults
+
+
+def _split_folders(root: Path) -> list[Path]:
+    return [folder for folder in folders(root, r"[^.].*") if folder.name.lower() in _SPLITS]
 
 
 def _classes(split: Path) -> list[Path]:

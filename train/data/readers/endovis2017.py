@@ -5,11 +5,14 @@
 Frames of 1920x1080 are cropped to the view of the endoscope, rows 28..1051 and columns 320..1599.
 The masks of a frame are joined. Mask values are the parts: 10 shaft, 20 wrist, 30 claspers. The
 name of the mask folder gives the type. Some masks are RGB. The four folds are the official ones.
+Also read: the cropped arrangement of TernausNet, ``images``, ``binary_masks`` (255),
+``parts_masks`` (times 85) and ``instruments_masks`` (times 32).
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,7 @@ from trocar.train.data.readers.common import (
     images_by_stem,
     misnamed_folders,
     missing_paths,
+    pairs_by_stem,
     table_of,
 )
 from trocar.train.data.readers.scan import Recognition, Scan
@@ -53,6 +57,12 @@ FOLDS = ((1, 3), (2, 5), (4, 8), (6, 7))
 FULL, VIEW = (1080, 1920), (1024, 1280)
 _CROP = np.s_[28:1052, 320:1600]
 _PART_CODES = {0: 0, 10: 1, 20: 2, 30: 3}
+# The arrangement that TernausNet's prepare_data.py leaves: mask folder and values of each task.
+_CROPPED = {
+    "binary": ("binary_masks", {0: 0, 255: 1}),
+    "parts": ("parts_masks", {85 * i: i for i in range(4)}),
+    "type": ("instruments_masks", {32 * i: i for i in range(len(TYPES) + 1)}),
+}
 
 
 def recognise(root: Path) -> Recognition:
@@ -68,8 +78,12 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
     faults: list[Fault] = []
     items: list[Item] = []
     notes = []
+    cropped = False
     for dataset in _datasets(root):
-        if (dataset / "ground_truth").is_dir():
+        if (dataset / "binary_masks").is_dir():
+            cropped = True
+            items += _cropped_items(dataset, task, faults)
+        elif (dataset / "ground_truth").is_dir():
             items += _items(dataset, faults)
         elif dataset.parent.name != "test":
             faults += missing_paths(dataset / "ground_truth")
@@ -89,7 +103,7 @@ def scan(root: Path, *, task: str = "binary", table: ClassTable | None = None) -
         notes=tuple(notes),
         task=task,
         folds=folds if {group for fold in folds for group in fold} <= groups else (),
-        instances=functools.partial(read_instances, task=task),
+        instances=None if cropped else functools.partial(read_instances, task=task),
     )
     return Scan(frames=frames, faults=tuple(faults))
 
@@ -101,6 +115,11 @@ def read(item: Item, *, task: str) -> Sample:
         DataError: A file cannot be read, or a size or a value is wrong.
     """
     image = read_image(item.image)
+    if item.mask is not None and "masks" not in item.extra:
+        values = _values(item.mask)
+        check_size(image, values, image_path=item.image, mask_path=item.mask)
+        ids = ids_from_values(values, _CROPPED[task][1], path=item.mask)
+        return Sample(name=item.name, image=image, mask=ids)
     labels: NDArray[np.uint8] = np.zeros(image.shape[:2], np.uint8)
     for type_id, path in item.extra["masks"]:
         values = _values(path)
@@ -158,6 +177,13 @@ def _datasets(root: Path) -> list[Path]:
         *folders(root / "train", pattern),
         *folders(root / "test", pattern),
     ]
+
+
+def _cropped_items(dataset: Path, task: str, faults: list[Fault]) -> list[Item]:
+    masks = dataset / _CROPPED[task][0]
+    prefix = f"{dataset.name}/"
+    items = pairs_by_stem(dataset / "images", masks, faults, prefix=prefix)
+    return [replace(item, group=dataset.name) for item in items]
 
 
 def _items(dataset: Path, faults: list[Fault]) -> list[Item]:

@@ -6,20 +6,23 @@ scan = labelme.scan(Path("cholec_instance_seg"), task="type", table=None)
 from __future__ import annotations
 
 import functools
-import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.media.pictures import list_images, read_bytes, read_image
+from trocar.contract.media.pictures import list_images, read_image
+from trocar.train.data.annotations.labelme import (
+    Annotation,
+    by_instance,
+    draw_shape,
+    read_annotation,
+)
+from trocar.train.data.annotations.model import SPECIAL_LABELS
 from trocar.train.data.readers.scan import Recognition, Scan, splits_by_group
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -29,36 +32,6 @@ INSTRUMENTS = ("grasper", "hook", "irrigator", "clipper", "bipolar", "scissors",
 TYPE_TABLE = ClassTable.from_names(["background", *INSTRUMENTS])
 BINARY_TABLE = ClassTable.from_names(["background", "instrument"])
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """One polygon.
-
-    Attributes:
-        label: Its class name.
-        group: Shapes with equal label and group are parts of one instance; ``None``: not given.
-        points: ``[N, 2]`` float64, x and y in pixels.
-    """
-
-    label: str
-    group: int | None
-    points: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Annotation:
-    """A LabelMe file.
-
-    Attributes:
-        image: Name of the image as written in the file.
-        size: Height and width in pixels.
-        shapes: In the order of the file; later shapes cover earlier ones.
-    """
-
-    image: str
-    size: tuple[int, int]
-    shapes: tuple[Shape, ...]
 
 
 def recognise(root: Path) -> Recognition:
@@ -129,7 +102,9 @@ def read(item: Item, *, table: ClassTable, binary: bool = False) -> Sample:
 def fill(
     annotation: Annotation, table: ClassTable, *, path: Path, binary: bool = False
 ) -> NDArray[np.uint8]:
-    """Class ids ``[H, W]`` uint8 of an annotation's polygons; later shapes cover earlier ones.
+    """Class ids ``[H, W]`` uint8 of an annotation's shapes; later shapes cover earlier ones.
+
+    LabelMe's ``__ignore__`` is 255, and ``_background_`` is 0.
 
     Raises:
         DataError: A label is not a class of the table.
@@ -137,14 +112,16 @@ def fill(
     mask = np.zeros(annotation.size, np.uint8)
     unknown: dict[str, int] = {}
     for shape in annotation.shapes:
-        if binary:
+        if shape.label in SPECIAL_LABELS:
+            class_id = SPECIAL_LABELS[shape.label]
+        elif binary:
             class_id = 1
         elif shape.label in table.names:
             class_id = table[shape.label].id
         else:
             unknown[shape.label] = unknown.get(shape.label, 0) + 1
             continue
-        fill_polygon(mask, shape.points, class_id)
+        draw_shape(mask, shape, class_id)
     if unknown:
         listed = ", ".join(f"{label!r} ({count} shapes)" for label, count in unknown.items())
         raise DataError(
@@ -153,15 +130,6 @@ def fill(
             remedy="correct the labels, or pass a class table that has them",
         )
     return mask
-
-
-def instances(annotation: Annotation) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Label and ``[H, W]`` mask of each instance; shapes of one label and group are joined."""
-    made: dict[tuple[str, int], tuple[str, NDArray[np.uint8]]] = {}
-    for key, shape in _by_instance(annotation):
-        _, mask = made.setdefault(key, (shape.label, np.zeros(annotation.size, np.uint8)))
-        fill_polygon(mask, shape.points, 1)
-    return [(label, mask.astype(bool)) for label, mask in made.values()]
 
 
 def read_instances(item: Item) -> NDArray[np.uint16]:
@@ -173,55 +141,12 @@ def read_instances(item: Item) -> NDArray[np.uint16]:
     annotation = read_annotation(item.extra["annotation"])
     numbers: dict[tuple[str, int], int] = {}
     made = np.zeros(annotation.size, np.uint16)
-    for key, shape in _by_instance(annotation):
-        fill_polygon(made, shape.points, numbers.setdefault(key, len(numbers) + 1))
+    for key, shape in by_instance(annotation):
+        if shape.label in SPECIAL_LABELS:
+            draw_shape(made, shape, 0)
+            continue
+        draw_shape(made, shape, numbers.setdefault(key, len(numbers) + 1))
     return made
-
-
-def _by_instance(annotation: Annotation) -> Iterator[tuple[tuple[str, int], Shape]]:
-    """Shapes with the key of their instance: label and group, or a number of their own."""
-    for index, shape in enumerate(annotation.shapes):
-        yield (shape.label, -1 - index if shape.group is None else shape.group), shape
-
-
-def fill_polygon(mask: NDArray[Any], points: NDArray[np.float64], value: int) -> None:
-    """Fills one polygon with its outline, in place."""
-    corners = np.round(points).astype(np.int32).reshape(-1, 1, 2)
-    cv2.fillPoly(mask, [corners], value)
-
-
-def read_annotation(path: Path) -> Annotation:
-    """Reads a LabelMe file; rectangles become polygons, points and lines are an error.
-
-    Raises:
-        DataError: It is not a LabelMe file; the text says what is missing.
-    """
-    try:
-        data = json.loads(read_bytes(path))
-        height, width = int(data["imageHeight"]), int(data["imageWidth"])
-        shapes = tuple(_shape(shape) for shape in data["shapes"])
-        return Annotation(image=str(data.get("imagePath", "")), size=(height, width), shapes=shapes)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise DataError(
-            f"{path} is not a LabelMe annotation: {text}", remedy="export the annotation again"
-        ) from error
-
-
-def _shape(data: dict[str, Any]) -> Shape:
-    points = np.asarray(data["points"], np.float64).reshape(-1, 2)
-    kind = data.get("shape_type", "polygon")
-    if kind == "rectangle" and len(points) == 2:
-        (x0, y0), (x1, y1) = points
-        points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    elif kind != "polygon":
-        raise ValueError(f"a shape is a {kind}, expected a polygon or rectangle")
-    if len(points) < 3:
-        raise ValueError(f"a polygon of {data['label']!r} has {len(points)} points, needs 3")
-    group = data.get("group_id")
-    return Shape(
-        label=str(data["label"]), group=None if group is None else int(group), points=points
-    )
 
 
 def _clips(root: Path) -> list[tuple[str, Path]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import TrocarError
+from trocar.train.data.leakage import equal_pictures
 from trocar.train.data.readers import scan_frames
 from trocar.train.data.readers.scan import Scan
 from trocar.train.data.sample import Fault, FrameSet, Item
@@ -113,6 +114,7 @@ def check_frames(
     *,
     table: ClassTable | None = None,
     task: str | None = None,
+    layout: str | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
@@ -122,13 +124,15 @@ def check_frames(
         path: The folder of the set.
         table: Class table, for sets that have none.
         task: What the masks distinguish, for sets with several tasks.
+        layout: A key of `LAYOUTS`, instead of the layout that is recognised.
         workers: Threads that decode.
         progress: Called with the number of frames done and the total.
 
     Raises:
         DataError: No layout fits, or there is no class table, so nothing can be checked.
+        ConfigError: The set has no such task, or there is no such layout.
     """
-    scan, layout = scan_frames(path, table=table, task=task)
+    scan, recognised = scan_frames(path, table=table, task=task, layout=layout)
     frames = scan.frames
     seen: list[_FrameCheck] = []
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
@@ -136,7 +140,7 @@ def check_frames(
             seen.append(one)
             if progress:
                 progress(len(seen), len(frames))
-    return _report(scan, layout, seen)
+    return _report(scan, recognised, seen)
 
 
 def _check_frame(frames: FrameSet, item: Item) -> _FrameCheck:
@@ -170,6 +174,11 @@ def _fault(item: Item, error: TrocarError) -> Fault:
 
 def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:
     frames = scan.frames
+    equal, repeated = equal_pictures(frames)
+    notes = frames.notes
+    if repeated:
+        text = f"{repeated} pictures are equal, byte for byte, to another one under another name"
+        notes = (*notes, text)
     count = len(frames.table)
     histograms = [one.histogram for one in seen if one.histogram is not None]
     total, within = np.zeros(256, np.int64), np.zeros(count, np.int64)
@@ -205,6 +214,6 @@ def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:
         pixels=total[:count],
         ignored=ignored,
         counts=within,
-        notes=frames.notes,
-        faults=(*scan.faults, *odd, *(one.fault for one in seen if one.fault is not None)),
+        notes=notes,
+        faults=(*scan.faults, *odd, *equal, *(one.fault for one in seen if one.fault is not None)),
     )

@@ -24,10 +24,16 @@ from trocar.contract.errors import DataError
     type=click.Path(path_type=Path),
     help="Class table, for sets that have none of their own.",
 )
+@click.option("--layout", help="Layout to read, e.g. folder; by default it is recognised.")
 @click.option("--workers", default=2, show_default=True, help="Threads that decode.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(
-    folder: Path, task: str | None, classes: Path | None, workers: int, as_json: bool
+    folder: Path,
+    task: str | None,
+    classes: Path | None,
+    layout: str | None,
+    workers: int,
+    as_json: bool,
 ) -> None:
     """List what the data set FOLDER holds, and every fault in it.
 
@@ -38,7 +44,9 @@ def check(
 
     table = ClassTable.read(classes) if classes else None
     with progress_bar("reading") as bar:
-        report = check_frames(folder, table=table, task=task, workers=workers, progress=bar.update)
+        report = check_frames(
+            folder, table=table, task=task, layout=layout, workers=workers, progress=bar.update
+        )
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     else:

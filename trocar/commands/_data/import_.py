@@ -16,6 +16,7 @@ from trocar.console.progress import progress_bar
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--task", help="What the masks distinguish, for sets with several tasks.")
+@click.option("--layout", help="Layout to read, e.g. folder; by default it is recognised.")
 @click.option(
     "--format",
     "image_format",
@@ -25,7 +26,14 @@ from trocar.console.progress import progress_bar
     help="Format of the images; jpg is smaller and lossy.",
 )
 @click.option("--workers", default=2, show_default=True, help="Threads that decode and encode.")
-def import_(source: Path, out: Path, task: str | None, image_format: str, workers: int) -> None:
+def import_(
+    source: Path,
+    out: Path,
+    task: str | None,
+    layout: str | None,
+    image_format: str,
+    workers: int,
+) -> None:
     """Convert the data set SOURCE to the new image-and-mask folder OUT.
 
     After an interruption, run the same command again: it continues where it stopped.
@@ -34,9 +42,9 @@ def import_(source: Path, out: Path, task: str | None, image_format: str, worker
     from trocar.train.data.sample import raise_faults
     from trocar.train.data.tools.convert import import_frames
 
-    scan, layout = scan_frames(source, task=task)
+    scan, recognised = scan_frames(source, task=task, layout=layout)
     raise_faults(source, scan.faults)
-    click.echo(f"recognised {layout}", err=True)
+    click.echo(f"recognised {recognised}", err=True)
     with progress_bar("converting", total=len(scan.frames)) as bar:
         earlier = import_frames(
             scan.frames, out, image_format=image_format, workers=workers, progress=bar.update

@@ -22,11 +22,22 @@ from trocar.contract.classes import ClassTable
     type=click.Path(path_type=Path),
     help="Class table; by default the labels in the order of the file.",
 )
-def import_labels(source: Path, images: Path, out: Path, classes: Path | None) -> None:
+@click.option(
+    "--skip-lines",
+    is_flag=True,
+    help="Leave out lines, which have no area; otherwise they are faults.",
+)
+def import_labels(
+    source: Path, images: Path, out: Path, classes: Path | None, skip_lines: bool
+) -> None:
     """Make the new data set OUT of the labels SOURCE (COCO, CVAT or LabelMe) and their IMAGES."""
     from trocar.train.data.annotations.exchange import import_labels as make_set
 
     table = ClassTable.read(classes) if classes else None
     with progress_bar("reading") as bar:
-        make_set(source, images, out, table=table, progress=bar.update)
+        notes = make_set(
+            source, images, out, table=table, skip_lines=skip_lines, progress=bar.update
+        )
+    for note in notes:
+        click.echo(f"note: {note}")
     click.echo(f"wrote {out}; next: trocar data check {out}")

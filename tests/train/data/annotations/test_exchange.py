@@ -160,13 +160,13 @@ def test_coco_of_numbers_and_of_other_tools(tmp_path: Path) -> None:
         "annotations": [{"image_id": 7, "category_id": 4, "segmentation": rle}],
     }
     (tmp_path / "a.json").write_text(json.dumps(coco))
-    pictures, names = images_from_coco(tmp_path / "a.json")
-    assert names == ["hook"]
-    assert pictures[0].masks[0].tolist() == [[False, True, False], [True, False, False]]
+    annotations = images_from_coco(tmp_path / "a.json")
+    assert annotations.names == ("hook",)
+    assert annotations.images[0].masks[0].tolist() == [[False, True, False], [True, False, False]]
     coco["annotations"][0]["segmentation"] = {"size": [2, 3], "counts": [1, 2]}  # type: ignore[index]
     (tmp_path / "a.json").write_text(json.dumps(coco))
-    with pytest.raises(DataError, match="cover 3 of 6"):
-        images_from_coco(tmp_path / "a.json")
+    (fault,) = images_from_coco(tmp_path / "a.json").faults
+    assert "annotation number 1 of a.png (image 7): run lengths cover 3 of 6" in fault.text
 
 
 def test_the_label_commands(ringed: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_masks_near_their_values_are_read_where_that_is_asked(root: Path, form: 
     values = '[values]\n0 = "background"\n255 = "instrument"\n'
     (root / "dataset.toml").write_text(values)
     frames = open_frames(root)
-    with pytest.raises(DataError, match="holds values that no class has"):
+    with pytest.raises(DataError, match="has values that no class has"):
         frames.read(frames.items[0])
     (root / "dataset.toml").write_text("nearest = true\n" + values)
     frames = open_frames(root)
