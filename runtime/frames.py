@@ -5,7 +5,7 @@ frame = check_frame(array)      # [H, W, 3] uint8
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -52,8 +52,8 @@ def shrink(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     """
     if frame.shape[:2] == (height, width):
         return frame
-    resized: NDArray[np.uint8] = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
-    return resized
+    resized = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cast("NDArray[np.uint8]", resized)
 
 
 def _check(frame: NDArray[Any], ndim: int, shape: str) -> None:

@@ -88,7 +88,8 @@ def decode_image(data: bytes, *, source: str) -> NDArray[np.uint8]:
             remedy="save each as a file of its own; trocar run takes them as frames of a film",
         )
     decoded = _decoded(data, _READ_AS_RGB or cv2.IMREAD_COLOR, source)
-    return np.asarray(decoded if _READ_AS_RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+    rgb = decoded if _READ_AS_RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return np.asarray(rgb, np.uint8)
 
 
 def decode_images(data: bytes, *, source: str) -> list[NDArray[np.uint8]]:
@@ -99,7 +100,7 @@ def decode_images(data: bytes, *, source: str) -> list[NDArray[np.uint8]]:
     """
     check_whole(data, source=source)
     good = False
-    pages: Sequence[NDArray[np.uint8]] = ()
+    pages: Sequence[cv2.typing.MatLike] = ()
     if data:
         good, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if not good or not len(pages):
@@ -211,7 +212,7 @@ def _may_hold_several(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"ANIM" in data[:64]
 
 
-def _decoded(data: bytes, mode: int, source: str) -> NDArray[np.generic]:
+def _decoded(data: bytes, mode: int, source: str) -> cv2.typing.MatLike:
     check_whole(data, source=source)
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
     if decoded is None:

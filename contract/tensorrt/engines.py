@@ -21,6 +21,7 @@ from typing import Any
 from trocar.contract.bundle import Bundle
 from trocar.contract.errors import BundleError, MissingExtraError
 from trocar.contract.manifest import check_schema
+from trocar.contract.text.strict_json import parse_json
 
 FOLDER = "engines"
 
@@ -154,10 +155,11 @@ class EngineSidecar:
 
         Raises:
             VersionError: Unknown major schema version.
-            BundleError: It is not JSON, or fields are missing or of the wrong type.
+            BundleError: It is not strict JSON (`parse_json`), or fields are missing or of the wrong
+                type.
         """
         try:
-            data = json.loads(text)
+            data = parse_json(text)
         except (ValueError, RecursionError) as error:
             raise BundleError(f"{source} is not JSON: {error}", remedy=_REBUILD) from error
         if not isinstance(data, dict):

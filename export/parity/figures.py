@@ -68,7 +68,8 @@ def mismatch_image(mismatch: FrameMismatch, table: ClassTable) -> Frame:
     """Three panels side by side, ``[H,1448,3]`` uint8 RGB."""
     scale = PANEL_WIDTH / mismatch.image.shape[1]
     size = (max(1, round(mismatch.image.shape[0] * scale)), PANEL_WIDTH)
-    image = cv2.resize(mismatch.image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(mismatch.image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    image = np.asarray(resized, np.uint8)
     first, second = enlarge(mismatch.reference, size), enlarge(mismatch.candidate, size)
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) // 2
     differs = _dilated(first != second)
@@ -77,7 +78,7 @@ def mismatch_image(mismatch: FrameMismatch, table: ClassTable) -> Frame:
     panels = [
         _titled(_overlaid(image, first, table), f"reference: {mismatch.name}"),
         _titled(_overlaid(image, second, table), "exported"),
-        _titled(grey, f"{count} of {mismatch.reference.size} pixels differ"),
+        _titled(np.asarray(grey, np.uint8), f"{count} of {mismatch.reference.size} pixels differ"),
     ]
     gap = np.full((panels[0].shape[0], 4, 3), 255, np.uint8)
     return np.hstack([panels[0], gap, panels[1], gap, panels[2]])

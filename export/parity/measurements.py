@@ -34,7 +34,7 @@ def fast_resize_drift(
         small = cv2.resize(frame.image, size, interpolation=cv2.INTER_LINEAR)
         key = "labels" if manifest.task == "segmentation" else "scores"
         in_graph, outside = (
-            model(np.asarray(image)[None])[key][0] for image in (frame.image, small)
+            model(np.asarray(image, np.uint8)[None])[key][0] for image in (frame.image, small)
         )
         if key == "scores":
             in_graph, outside = np.asarray(in_graph.argmax()), np.asarray(outside.argmax())

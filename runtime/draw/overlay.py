@@ -6,6 +6,7 @@ image = Painter(table).draw(frame, result)      # [H, W, 3] uint8 RGB
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -120,7 +121,9 @@ class Painter:
             if fx1 <= fx0 or fy1 <= fy0:
                 continue
             smooth = cv2.resize(mask[y0:y1, x0:x1], (fx1 - fx0, fy1 - fy0))
-            self._painters[row.id].paint(picture[fy0:fy1, fx0:fx1], smooth, line)
+            self._painters[row.id].paint(
+                picture[fy0:fy1, fx0:fx1], cast("NDArray[np.uint8]", smooth), line
+            )
         return shown
 
     def _box(
@@ -210,9 +213,10 @@ def _status(picture: NDArray[np.uint8], text: str, unit: float, *, alarm: bool) 
         text_mask(text, round(12 * unit)), pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0
     )
     colour = (255, 150, 90) if alarm else (235, 235, 235)
-    sprite_from_mask(coverage, colour, background_gain=TEXT_BACKGROUND_GAIN).blit(
-        picture, 0, picture.shape[0] - coverage.shape[0]
+    sprite = sprite_from_mask(
+        cast("NDArray[np.uint8]", coverage), colour, background_gain=TEXT_BACKGROUND_GAIN
     )
+    sprite.blit(picture, 0, picture.shape[0] - coverage.shape[0])
 
 
 def _bright(colour: tuple[int, int, int]) -> Colour:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -59,7 +60,8 @@ def sprite_from_mask(
     """
     channels = cv2.merge([coverage] * 3)
     return Sprite(
-        cv2.LUT(channels, _colour_table(colour)), cv2.LUT(channels, _alpha_table(background_gain))
+        cast("NDArray[np.uint8]", cv2.LUT(channels, _colour_table(colour))),
+        cast("NDArray[np.uint8]", cv2.LUT(channels, _alpha_table(background_gain))),
     )
 
 
@@ -78,7 +80,8 @@ def tip_sprite(colour: Colour, unit: float) -> Sprite:
         cv2.circle(canvas, centre, radius, colour, max(1, round(1.2 * unit)), cv2.LINE_AA)
         cv2.circle(canvas, centre, max(1, round(1.6 * unit)), white, -1, cv2.LINE_AA)
     # The difference between the two backgrounds is the background's share.
-    return Sprite(on_black, cv2.bitwise_not(cv2.subtract(on_white, on_black)))
+    share = cv2.bitwise_not(cv2.subtract(on_white, on_black))
+    return Sprite(on_black, cast("NDArray[np.uint8]", share))
 
 
 class RegionPainter:

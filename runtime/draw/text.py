@@ -6,7 +6,7 @@ paste(image, coloured_text(text_mask("grasper", 16), (0, 0, 0), (255, 255, 255))
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -50,8 +50,8 @@ def coloured_text(
 ) -> NDArray[np.uint8]:
     """``[h, w, 3]`` uint8 RGB: a coverage mask ``[h, w]`` in one colour on another."""
     channels = cv2.merge([mask] * 3)
-    image: NDArray[np.uint8] = cv2.LUT(channels, _mix_table(foreground, background))
-    return image
+    image = cv2.LUT(channels, _mix_table(foreground, background))
+    return cast("NDArray[np.uint8]", image)
 
 
 @functools.lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -160,4 +160,5 @@ def connected_components(
     # uint16 labels are faster: fewer bytes, and OpenCV starts no threads for small images.
     fits_uint16 = ((h + 1) // 2) * ((w + 1) // 2) < 0xFFFF
     label_type = cv2.CV_16U if fits_uint16 else cv2.CV_32S
-    return cv2.connectedComponents(mask.view(np.uint8), connectivity=8, ltype=label_type)
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8, ltype=label_type)
+    return count, cast("NDArray[np.uint16] | NDArray[np.int32]", labels)

@@ -12,7 +12,7 @@ import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import cv2
@@ -200,18 +200,15 @@ class VideoSink:
         height, width = self._size
         if image.shape[:2] != (height, width):
             image = _fitted(image, height, width)
-        planes: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
-        return planes
+        return cast("NDArray[np.uint8]", cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420))
 
 
 def _fitted(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """The image at another size: one row or column more, or scaled with black bars."""
     h, w = image.shape[:2]
     if 0 <= height - h <= 1 and 0 <= width - w <= 1:
-        padded: NDArray[np.uint8] = cv2.copyMakeBorder(
-            image, 0, height - h, 0, width - w, cv2.BORDER_REPLICATE
-        )
-        return padded
+        padded = cv2.copyMakeBorder(image, 0, height - h, 0, width - w, cv2.BORDER_REPLICATE)
+        return cast("NDArray[np.uint8]", padded)
     scale = min(height / h, width / w)
     size = (min(width, max(1, round(w * scale))), min(height, max(1, round(h * scale))))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -59,7 +59,9 @@ class MaskSmoother:
         mask = is_delayed.view(np.uint8)
         smoothed = labels.copy()
         cv2.copyTo(before, mask, smoothed)
-        self._delayed_frames = cv2.multiply(cv2.add(delayed, 1), mask)
+        # The mask is 0 or 1: this counts its pixels up and sets the others to 0.
+        count = cv2.multiply(cv2.add(delayed, mask), mask)
+        self._delayed_frames = cast("NDArray[np.uint8]", count)
         self._labels = smoothed
         return {**outputs, "labels": smoothed}
 

@@ -36,6 +36,7 @@ from trocar.contract.errors import ArgumentError
 _THREAD = threading.local()
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 _STRIP = 32  # rows; a float32 strip of this height fits into the processor's cache
+_Pixels = NDArray[np.uint8 | np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,7 @@ class Augment:
         moved = cv2.warpAffine(
             image, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
         )
-        tensor = planes(photometric(moved, self.config, rng), out=pixels)
+        tensor = planes(photometric(np.asarray(moved, np.uint8), self.config, rng), out=pixels)
         if mask is None:
             return tensor, None
         labels = cv2.warpAffine(
@@ -156,7 +157,7 @@ class Augment:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(IGNORE_INDEX,),
         )
-        return tensor, _ids(labels, ids)
+        return tensor, _ids(np.asarray(labels, np.uint8), ids)
 
 
 def resize_eval(
@@ -235,10 +236,10 @@ def resize_mask(
     """Resizes labels by the nearest pixel centre: ``[h, w]`` int64."""
     if mask is None:
         return None
-    labels = mask
+    labels: cv2.typing.MatLike = mask
     if mask.shape != size:
         labels = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-    return _ids(labels, out)
+    return _ids(np.asarray(labels, np.uint8), out)
 
 
 def draw_warp(
@@ -287,7 +288,7 @@ def photometric(
     view look like a dark shaft.
     """
     draws = _PhotometricDraws.random(rng)
-    result: NDArray[np.generic] = image
+    result: _Pixels = image
     for operation in OPERATIONS:
         result = operation(result, config, draws)
     clipped = np.asarray(result, np.float32)
@@ -323,9 +324,7 @@ class _PhotometricDraws:
         )
 
 
-def _tone(
-    image: NDArray[np.generic], config: AugmentConfig, draws: _PhotometricDraws
-) -> NDArray[np.generic]:
+def _tone(image: _Pixels, config: AugmentConfig, draws: _PhotometricDraws) -> _Pixels:
     """Exposure and contrast, by a table of the 256 grey levels; 0 stays 0."""
     light = np.arange(256) / 255 * (1 + draws.brightness * config.brightness)
     light = np.minimum(light, 1.0)
@@ -335,9 +334,7 @@ def _tone(
     return np.asarray(cv2.LUT(image, table), np.float32)
 
 
-def _colour(
-    image: NDArray[np.generic], config: AugmentConfig, draws: _PhotometricDraws
-) -> NDArray[np.generic]:
+def _colour(image: _Pixels, config: AugmentConfig, draws: _PhotometricDraws) -> _Pixels:
     """Saturation and hue, by one ``[3, 3]`` map of RGB."""
     spread = 1 + draws.saturation * config.saturation
     grey = np.tile(_LUMA, (3, 1))
@@ -352,17 +349,13 @@ def _colour(
     return np.asarray(cv2.transform(image, matrix), np.float32)
 
 
-def _blur(
-    image: NDArray[np.generic], config: AugmentConfig, draws: _PhotometricDraws
-) -> NDArray[np.generic]:
+def _blur(image: _Pixels, config: AugmentConfig, draws: _PhotometricDraws) -> _Pixels:
     if draws.blur >= config.blur:
         return image
     return np.asarray(cv2.GaussianBlur(image, (0, 0), draws.deviation), np.float32)
 
 
-def _noise(
-    image: NDArray[np.generic], config: AugmentConfig, draws: _PhotometricDraws
-) -> NDArray[np.generic]:
+def _noise(image: _Pixels, config: AugmentConfig, draws: _PhotometricDraws) -> _Pixels:
     """Noise that is the same in all channels: sensors have most noise in brightness."""
     if not config.noise:
         return image
@@ -374,6 +367,6 @@ def _noise(
     return result
 
 
-_Operation = Callable[[NDArray[np.generic], AugmentConfig, _PhotometricDraws], NDArray[np.generic]]
+_Operation = Callable[[_Pixels, AugmentConfig, _PhotometricDraws], _Pixels]
 OPERATIONS: tuple[_Operation, ...] = (_tone, _colour, _blur, _noise)
 """The photometric operations in their order."""

@@ -81,7 +81,8 @@ def logits_of(value: NDArray[Any], form: OutputForm, *, classes: int) -> NDArray
     if form.kind == "labels":
         labels = label_planes(value)
         hot = labels[:, None] == np.arange(classes).reshape(1, classes, 1, 1)
-        return hot.astype(np.float32) * np.float32(LABEL_LOGIT)
+        logits: NDArray[np.float32] = np.asarray(hot, np.float32) * np.float32(LABEL_LOGIT)
+        return logits
     value = value.astype(np.float32)
     if form.channels_last:
         value = np.moveaxis(value, -1, 1)

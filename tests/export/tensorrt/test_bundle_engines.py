@@ -162,3 +162,22 @@ def test_no_json_is_refused() -> None:
     for text in ("", "[]", "nonsense"):
         with pytest.raises(BundleError):
             EngineSidecar.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["NaN", "-Infinity", str(2**53), '"\\ud800"', "[" * 200 + "]" * 200],
+    ids=["not a number", "infinity", "large integer", "half a pair", "nesting"],
+)
+def test_a_sidecar_is_strict_json(value: str) -> None:
+    # The C++ runtime refuses the same documents.
+    assert json.loads(value) is not None
+    text = BUILT.to_json().replace("{", f'{{"of a later release": {value}, ', 1)
+    with pytest.raises(BundleError, match="is not JSON"):
+        EngineSidecar.from_json(text)
+
+
+def test_a_sidecar_is_in_utf8() -> None:
+    assert EngineSidecar.from_json(BUILT.to_json().encode()) == BUILT
+    with pytest.raises(BundleError, match="is not JSON"):
+        EngineSidecar.from_json(BUILT.to_json().encode("utf-16"))

@@ -66,7 +66,7 @@ def polygons_of(mask: NDArray[np.bool_]) -> list[Polygon]:
         if parent >= 0:
             continue
         if child < 0:
-            polygons.append(_at_least_three(contour.reshape(-1, 2)))
+            polygons.append(_at_least_three(np.asarray(contour.reshape(-1, 2), np.int32)))
             continue
         x, _, w, _ = cv2.boundingRect(contours[child])
         outer = np.zeros(mask.shape, np.uint8)

@@ -141,15 +141,16 @@ def foreground_from_box(
     if not (marks == cv2.GC_PR_FGD).any():
         return None
     thin = np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD))
-    # GrabCut initialises its clusters from OpenCV's global random generator.
+    # GrabCut initialises its clusters from OpenCV's global random generator. It reads no rectangle
+    # when it starts from a mask.
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65), np.float64), np.zeros((1, 65), np.float64)
-    cv2.grabCut(image, marks, None, *models, rounds, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(image, marks, (0, 0, 0, 0), *models, rounds, cv2.GC_INIT_WITH_MASK)
     solid = np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD))
     # GrabCut's smoothness term removes shanks of a few pixels. Initial foreground that is
     # connected to the result is added again.
     joined = cv2.morphologyEx((solid | thin).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5)))
-    region = _largest(joined, share=0.25)
+    region = _largest(np.asarray(joined, np.uint8), share=0.25)
     share = float(region.sum()) / (w * h)
     ys, xs = np.nonzero(region)
     if not 0.03 < share < 0.7 or max(np.ptp(ys) / h, np.ptp(xs) / w) < 0.6:

@@ -276,8 +276,10 @@ def _resized(foreground: Foreground, zoom: float) -> Foreground:
     how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
     return replace(
         foreground,
-        image=cv2.resize(foreground.image, size, interpolation=how),
-        mask=cv2.resize(foreground.mask, size, interpolation=cv2.INTER_NEAREST_EXACT),
+        image=np.asarray(cv2.resize(foreground.image, size, interpolation=how), np.uint8),
+        mask=np.asarray(
+            cv2.resize(foreground.mask, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
+        ),
     )
 
 
@@ -287,7 +289,9 @@ def _turned(foreground: Foreground, angle: float, zoom: float) -> Foreground:
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, zoom)
     matrix[:, 2] += ((side - width) / 2, (side - height) / 2)
     image, mask = (
-        cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=border)
+        np.asarray(
+            cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=border), np.uint8
+        )
         for picture, flags, border in (
             (foreground.image, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE),
             (foreground.mask, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),

@@ -71,8 +71,8 @@ class Camera:
             size=size,
             difficulty=difficulty,
             window=window,
-            shroud=cv2.merge([np.round(255 * shroud).astype(np.uint8)] * 3),
-            opening=cv2.merge([np.where(window > 0.5, 255, 0).astype(np.uint8)] * 3),
+            shroud=_grey(np.round(255 * shroud).astype(np.uint8)),
+            opening=_grey(np.where(window > 0.5, 255, 0).astype(np.uint8)),
             grain=(_laid_out(np.maximum(grain, 0), size), _laid_out(np.maximum(-grain, 0), size)),
             plume=(plume * 0.5 + 0.5).astype(np.float32),
             smoke=Drift.random(rng, middle=thick, size=0.7 * thick + 1e-3, speed=0.5),
@@ -119,7 +119,7 @@ class Camera:
             shift: How far the image moves during the exposure, pixels.
         """
         height, width = self.size
-        picture = self._scattered(frame, time)
+        picture: cv2.typing.MatLike = self._scattered(frame, time)
         smear = streak(shift)
         if smear is not None:
             picture = cv2.filter2D(picture, -1, smear, borderType=cv2.BORDER_REPLICATE)
@@ -134,8 +134,7 @@ class Camera:
         x, y = (int(self.rng.integers(NOISE_TILE)) for _ in range(2))
         more, less = (grain[y : y + height, x : x + width] for grain in self.grain)
         picture = cv2.subtract(cv2.add(picture, more), less)
-        result: NDArray[np.uint8] = cv2.LUT(picture, self._curve(time))
-        return result
+        return np.asarray(cv2.LUT(picture, self._curve(time)), np.uint8)
 
     def _scattered(self, frame: NDArray[np.uint8], time: float) -> NDArray[np.uint8]:
         """The round view, with scattered light around overexposed areas, and smoke.
@@ -144,7 +143,8 @@ class Camera:
         """
         height, width = self.size
         small = cv2.resize(frame, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
-        bright = cv2.subtract(small, (205.0,) * 4).astype(np.float32)
+        # OpenCV reads four float64 numbers as one value per channel.
+        bright = cv2.subtract(small, np.full(4, 205.0)).astype(np.float32)
         veil = 2.2 * blur(bright, width / 160) + 2.0 * blur(bright, width / 60)
         veil *= np.float32(0.2 + 0.5 * self.difficulty)
         amount = self.smoke(time)
@@ -163,8 +163,7 @@ class Camera:
         veil = cv2.resize(np.clip(veil, 0, 255).astype(np.uint8), (width, height))
         # Outside the round view no light is scattered.
         veil = cv2.bitwise_and(veil, self.opening)
-        result: NDArray[np.uint8] = cv2.add(picture, veil)
-        return result
+        return np.asarray(cv2.add(picture, veil), np.uint8)
 
     def _curve(self, time: float) -> NDArray[np.uint8]:
         """Exposure, white balance and contrast as one table ``[1, 256, 3]``."""
@@ -189,8 +188,13 @@ def _grain(rng: np.random.Generator) -> Field:
 def _laid_out(tile: Field, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The tile repeated over an area one tile larger than the frame."""
     rounded = np.round(np.minimum(tile, 255)).astype(np.uint8)
-    result: NDArray[np.uint8] = cv2.copyMakeBorder(rounded, 0, size[0], 0, size[1], cv2.BORDER_WRAP)
-    return result
+    result = cv2.copyMakeBorder(rounded, 0, size[0], 0, size[1], cv2.BORDER_WRAP)
+    return np.asarray(result, np.uint8)
+
+
+def _grey(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The plane ``[H, W]`` as three equal channels."""
+    return np.asarray(cv2.merge([plane] * 3), np.uint8)
 
 
 def _window(rng: np.random.Generator, domain: Domain, size: tuple[int, int]) -> Field:

@@ -60,8 +60,8 @@ def blur(image: Field, sigma: float) -> Field:
     if sigma <= 0.3:
         return image
     if sigma <= 3:
-        near: Field = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-        return near
+        near = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        return np.asarray(near, np.float32)
     factor = min(int(sigma / 1.5), 16)
     height, width = image.shape[:2]
     small = cv2.resize(
@@ -70,22 +70,22 @@ def blur(image: Field, sigma: float) -> Field:
         interpolation=cv2.INTER_AREA,
     )
     small = cv2.GaussianBlur(small, (0, 0), sigma / factor, borderType=cv2.BORDER_REPLICATE)
-    wide: Field = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    return wide
+    wide = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(wide, np.float32)
 
 
 def moved(image: Field, dx: float, dy: float) -> Field:
     """The image shifted right and down by pixels, its border repeated."""
     place = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
     size = (image.shape[1], image.shape[0])
-    result: Field = cv2.warpAffine(image, place, size, borderMode=cv2.BORDER_REPLICATE)
-    return result
+    result = cv2.warpAffine(image, place, size, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(result, np.float32)
 
 
 def mix(low: Field, high: Field | np.float32, share: Field) -> Field:
     """Mixes ``low`` (share 0) and ``high`` (share 1); the share needs no channel axis."""
     if low.ndim == 3 and share.ndim == 2:
-        share = cv2.merge([share, share, share])
+        share = np.asarray(cv2.merge([share, share, share]), np.float32)
     result: Field = low + (high - low) * share
     return result
 

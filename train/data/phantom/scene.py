@@ -115,7 +115,7 @@ class Scene:
                 layers.append((number, layer, self._speed(rig, time)))
         light = self._shadowed(light, layers)
         lit = cv2.resize(cv2.merge([light * c for c in self.domain.light]), (width, height))
-        frame = cv2.multiply(tissue, lit, dtype=cv2.CV_8U)
+        frame = np.asarray(cv2.multiply(tissue, lit, dtype=cv2.CV_8U), np.uint8)
         types = np.zeros((height, width), np.uint8)
         parts, instances = np.zeros_like(types), np.zeros_like(types)
         for number, layer, shift in layers:
@@ -138,7 +138,7 @@ class Scene:
         """What the instruments reflect: the lit field on a coarse grid."""
         height, width = self.config.size
         grid = (width // 16, height // 16)
-        lamp = cv2.resize(light, grid, interpolation=cv2.INTER_AREA)
+        lamp = np.asarray(cv2.resize(light, grid, interpolation=cv2.INTER_AREA), np.float32)
         mirror = cv2.resize(tissue, grid, interpolation=cv2.INTER_AREA).astype(np.float32)
         mirror = cv2.GaussianBlur(mirror, (0, 0), 1.2) * lamp[..., None]
         return Environment(
@@ -163,10 +163,11 @@ class Scene:
         map_x = c * x - s * y + np.float32(move["x"] + self.canvas.shape[1] / 2) + sway[..., 0]
         map_y = s * x + c * y + np.float32(move["y"] + self.canvas.shape[0] / 2) + sway[..., 1]
         grid = cv2.resize(np.dstack([map_x, map_y]), (width, height))
-        seen: NDArray[np.uint8] = cv2.remap(
+        # A map of two channels needs no second one, but the stub takes no None.
+        seen = cv2.remap(  # type: ignore[call-overload]
             self.canvas, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
         )
-        return seen
+        return np.asarray(seen, np.uint8)
 
     def _speed(self, rig: Rig, time: float) -> tuple[float, float]:
         """How far a tip moves in the image during the exposure, pixels."""

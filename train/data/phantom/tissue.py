@@ -59,10 +59,10 @@ def make_tissue(
     draw_strands(rng, layers.albedo, layers.height, layers.gloss)
     shade, miss, wet = _light(rng, layers, domain)
     size = (shape[1], shape[0])
-    albedo = cv2.resize(layers.albedo, size, interpolation=cv2.INTER_LINEAR)
-    albedo = draw_vessels(rng, albedo, layers.vessels, domain)
+    large = cv2.resize(layers.albedo, size, interpolation=cv2.INTER_LINEAR)
+    albedo = draw_vessels(rng, np.asarray(large, np.float32), layers.vessels, domain)
     fields = cv2.resize(cv2.merge([shade, miss, wet]), size, interpolation=cv2.INTER_LINEAR)
-    shade, miss, wet = cv2.split(fields)
+    shade, miss, wet = (np.asarray(field, np.float32) for field in cv2.split(fields))
     # Capillaries and pores, which are too fine for a relief.
     fine = smooth_noise(rng, shape, cells=shape[1] / 4)
     shade *= 1 + 0.045 * fine
@@ -71,10 +71,9 @@ def make_tissue(
     canvas = cv2.add(canvas, cv2.merge([glint, glint, glint]))
     # The exposure control of the camera.
     gain = domain.brightness / max(float(cv2.mean(cv2.resize(canvas, (64, 64)))[0]), 1.0)
-    result: NDArray[np.uint8] = cv2.multiply(
-        canvas, (float(np.clip(gain, 0.6, 1.7)),) * 4, dtype=cv2.CV_8U
-    )
-    return result
+    # OpenCV reads four float64 numbers as one value per channel.
+    factors = np.full(4, np.clip(gain, 0.6, 1.7))
+    return np.asarray(cv2.multiply(canvas, factors, dtype=cv2.CV_8U), np.uint8)
 
 
 def _wall(rng: np.random.Generator, domain: Domain, shape: tuple[int, int]) -> Layers:

@@ -39,9 +39,9 @@ def draw_vessels(rng: np.random.Generator, albedo: Field, density: Field, domain
             place = trunk[int(rng.integers(2, 22))]
             twig = wander(rng, (place[0], place[1]), steps=14, step=columns / 100, bend=0.2)
             _tapered(ink, twig, width * 0.5, int(rng.uniform(80, 180)))
-    ink = cv2.GaussianBlur(ink, (3, 3), 0.7)
+    soft = cv2.GaussianBlur(ink, (3, 3), 0.7)
     share = cv2.resize(density, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    share = cv2.multiply(share, ink, scale=0.72 / 255, dtype=cv2.CV_32F)
+    share = cv2.multiply(share, soft, scale=0.72 / 255, dtype=cv2.CV_32F)
     return mix(albedo, np.array(domain.vessel, np.float32), np.minimum(share, 0.8))
 
 
