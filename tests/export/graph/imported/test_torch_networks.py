@@ -18,6 +18,7 @@ from trocar.contract.bundle import open_bundle
 from trocar.contract.errors import ArgumentError, CheckpointError, ConfigError, TrocarError
 from trocar.export.bundle import export_bundle
 from trocar.export.graph.external_model import load_external_network
+from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.graph.imported.checkpoint import load_weights
 from trocar.export.graph.imported.torch_output import find_output, named_tensors
 from trocar.export.graph.input_spec import ExternalModel
@@ -98,7 +99,7 @@ def test_the_named_output_is_taken_and_no_other(
         got = logits_of(Tiny(tail), external(output=name), monkeypatch)
         np.testing.assert_allclose(got, WANTED, rtol=1e-4, atol=1e-3)
     for name in bad:
-        with pytest.raises(ArgumentError, match="it returns .*float32") as caught:
+        with pytest.raises(ArgumentError, match=r"it returns .*float32") as caught:
             made(Tiny(tail), external(output=name), monkeypatch)
         assert "output = " in caught.value.remedy
 
@@ -136,7 +137,7 @@ def test_one_channel_is_two_classes(tail: object, monkeypatch: pytest.MonkeyPatc
     got = softmax(logits_of(Tiny(tail, kernel), external(2), monkeypatch))
     share = 1 / (1 + np.exp(WANTED[..., 0].astype(float) - WANTED[..., 1]))
     np.testing.assert_allclose(got[..., 1], share, atol=1e-4)
-    with pytest.raises(ArgumentError, match="has 1 channels .* has 3 classes"):
+    with pytest.raises(ArgumentError, match=r"has 1 channels .* has 3 classes"):
         made(Tiny(tail, kernel), external(3), monkeypatch)
 
 
@@ -185,6 +186,27 @@ def test_faults_of_the_network_are_errors_in_words(
     with pytest.raises(ArgumentError, match=words) as caught:
         made(network, external(height=height), monkeypatch)
     assert caught.value.remedy
+
+
+class Windows(Tiny):
+    """Divides into windows, and counts the images with a division of Python."""
+
+    def forward(self, image: Tensor) -> object:
+        y = super().forward(image)
+        _, classes, height, width = y.shape
+        rows = y.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 4, 5, 1)
+        rows = rows.reshape(-1, 8, 8, classes)
+        count = int(rows.shape[0] / (height * width / 64))
+        y = rows.view(count, height // 8, width // 8, 8, 8, -1).permute(0, 5, 1, 3, 2, 4)
+        return y.reshape(count, -1, height, width)
+
+
+def test_a_batch_that_becomes_a_constant_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = external()
+    network = made(Windows(), model, monkeypatch)
+    with pytest.raises(ArgumentError, match=r"the batch became a constant at \S*Reshape") as caught:
+        onnx_from_network(network, model.manifest)
+    assert "-1 stand for the batch" in caught.value.remedy
 
 
 @pytest.mark.filterwarnings("ignore")
