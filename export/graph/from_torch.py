@@ -11,12 +11,14 @@ from __future__ import annotations
 import ast
 import copy
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import Manifest
 from trocar.contract.text.words import first_line
+from trocar.export.cpu_session import open_cpu_session
 from trocar.export.graph.model_file import (
     OPSET,
     check_input,
@@ -87,7 +89,36 @@ def onnx_from_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Ma
     write_manifest(model, exported)
     onnx.checker.check_model(model, full_check=True)
     check_input(model, source="the exported graph")
-    return model.SerializeToString(), exported
+    data = model.SerializeToString()
+    _check_batches(data, sample.shape)
+    return data, exported
+
+
+def _check_batches(data: bytes, sample: Sequence[int]) -> None:
+    """Runs the graph on one frame and on three: it was traced with two.
+
+    Raises:
+        ArgumentError: A layer holds the batch of the trace as a constant.
+    """
+    import numpy as np
+    import onnxruntime
+
+    session = open_cpu_session(data)
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    for batch in (1, 3):
+        frames = np.zeros((batch, *sample[1:]), np.uint8)
+        try:
+            session.run(None, {session.get_inputs()[0].name: frames}, options)
+        except Exception as error:
+            found = re.search(r"Name:'([^']+)'", str(error))
+            layer = found[1].removeprefix("network.") if found else "a layer without a name"
+            raise ArgumentError(
+                f"the network was traced with {sample[0]} frames and its graph fails on {batch}: "
+                f"the batch became a constant at {layer}",
+                remedy="take sizes from x.shape without int() or float(), and let -1 stand for the "
+                "batch in reshapes",
+            ) from error
 
 
 def _unsupported(error: Exception, graph: nn.Module, sample: Tensor) -> ArgumentError:

@@ -80,7 +80,7 @@ def to_logits(value: Tensor, form: OutputForm, classes: int) -> Tensor:
     if form.kind == "one_probability":
         value = torch.cat([1 - value, value], 1)
     if form.kind in ("probabilities", "one_probability"):
-        value = value.clamp(MIN_PROBABILITY, 1).log()
+        value = value.clamp(min=MIN_PROBABILITY).log()
     return value
 
 

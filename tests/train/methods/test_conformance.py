@@ -34,7 +34,8 @@ from trocar.contract.errors import ConfigError, InterruptedByUserError
 from trocar.contract.manifest import InputSpec
 from trocar.contract.text.toml import read_toml
 from trocar.export.graph.from_torch import onnx_from_network
-from trocar.export.reference import run_bytes, torch_reference
+from trocar.export.cpu_session import infer_on_cpu
+from trocar.export.reference import torch_reference
 from trocar.train.data.config import DataConfig
 from trocar.train.loop import train
 from trocar.train.methods import find_method, method_names
@@ -203,7 +204,7 @@ def test_the_deployable_network_exports_and_matches(name: str, make_subject: Mak
     image = next(iter(subject.batch.values()))["image"][:2]
     frames = image.round().permute(0, 2, 3, 1).to(torch.uint8).numpy()
     expected = torch_reference(network, complete)(frames)
-    result = run_bytes(content)(frames)
+    result = infer_on_cpu(content)(frames)
     if manifest.task == "segmentation":
         assert result["labels"].shape == (2, *image.shape[2:])
         assert (result["labels"] == expected["labels"]).mean() > 0.999
