@@ -267,6 +267,28 @@ def yolo(root: Path) -> Path:
     return root
 
 
+def yolo_polygons(root: Path) -> Path:
+    for number, split in enumerate(("train", "val")):
+        for i in range(2):
+            image = picture(10 * number + i, 24, 36)
+            write_picture(root / "images" / split / f"a{i}.png", image)
+            (root / "labels" / split).mkdir(parents=True, exist_ok=True)
+            row = f"{i} 0.1 0.1 0.9 0.1 0.5 0.8\n"
+            (root / "labels" / split / f"a{i}.txt").write_text(row)
+    (root / "data.yaml").write_text("train: images/train\nnames:\n  0: hook\n  1: grasper\n")
+    return root
+
+
+def sar_rarp50(root: Path) -> Path:
+    for number, clip in enumerate(("train1/video_01", "test/video_41")):
+        for i in range(2):
+            image = picture(10 * number + i, 24, 36)
+            write_picture(root / clip / "rgb" / f"{60 * i:09d}.png", image)
+            ids = boxes((1, 2, 9), 24, 36)
+            write_picture(root / clip / "segmentation" / f"{60 * i:09d}.png", ids)
+    return root
+
+
 def class_folders(root: Path) -> Path:
     for split in ("train", "test"):
         for name in ("forceps", "scissors"):
@@ -325,6 +347,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "CholecInstanceSeg": cholec_instance_seg,
     "Robust-MIS 2019": robust_mis,
     "YOLO boxes": yolo,
+    "YOLO polygons": yolo_polygons,
+    "SAR-RARP50": sar_rarp50,
     "class folders": class_folders,
     "Pascal VOC masks": voc,
     "nnU-Net": nnunet,

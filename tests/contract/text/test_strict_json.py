@@ -11,8 +11,8 @@ import pytest
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import BundleError
 from trocar.contract.manifest import InputSpec, Manifest
-from trocar.contract.text.strict_json import MAX_DEPTH, MAX_INTEGER, parse_json
 from trocar.contract.text import strict_json
+from trocar.contract.text.strict_json import MAX_DEPTH, MAX_INTEGER, parse_json
 
 MANIFEST = Manifest(
     name="toy",

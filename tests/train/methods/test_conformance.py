@@ -33,8 +33,8 @@ from trocar.contract.config import from_mapping
 from trocar.contract.errors import ConfigError, InterruptedByUserError
 from trocar.contract.manifest import InputSpec
 from trocar.contract.text.toml import read_toml
-from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.cpu_session import infer_on_cpu
+from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.reference import torch_reference
 from trocar.train.data.config import DataConfig
 from trocar.train.loop import train

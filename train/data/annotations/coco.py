@@ -38,6 +38,7 @@ from trocar.train.data.annotations.regions import (
 from trocar.train.data.sample import Fault
 
 CONTRIBUTOR = "Trocar"
+_FARTHEST = 1e6
 
 
 def coco_from_images(
@@ -100,7 +101,7 @@ def images_from_coco(path: Path) -> Annotations:
         files = {key: str(image["file_name"]) for key, image in images.items()}
         rows = [(int(a["image_id"]), int(a["category_id"]), a) for a in data["annotations"]]
         info = data.get("info")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is not a COCO annotation: {text}", remedy="export the annotation again"
@@ -270,7 +271,7 @@ class _Found:
                 extent.add(polygon)
             fill = fill_polygons if self.own and segmentation else fill_polygons_coco
             return lambda size: fill(polygons, size)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             self.fault(f"{where}: {text}")
             return None
@@ -294,9 +295,15 @@ def _points(flat: Any) -> NDArray[np.float64]:
     points = np.asarray(flat, np.float64)
     if points.ndim != 1 or len(points) % 2:
         raise ValueError(f"a polygon has {points.size} numbers, expected x and y in turn")
-    if not np.isfinite(points).all():
-        raise ValueError("a polygon has a coordinate that is no number")
+    _check_limits(points)
     return points.reshape(-1, 2)
+
+
+def _check_limits(numbers: NDArray[np.float64]) -> None:
+    """Refuses coordinates that are no pixels; filling such a polygon would need all memory."""
+    odd = numbers[~(np.abs(numbers) < _FARTHEST)]
+    if odd.size:
+        raise ValueError(f"has the coordinate {odd[0]:g}, expected pixels of the image")
 
 
 def _box(box: Any) -> NDArray[np.float64]:
@@ -305,6 +312,7 @@ def _box(box: Any) -> NDArray[np.float64]:
     x, y, width, height = (float(value) for value in box)
     if not (width > 0 and height > 0):
         raise ValueError(f"has no segmentation, and a bbox of {width:g}x{height:g}")
+    _check_limits(np.array([x, y, width, height]))
     return np.array([(x, y), (x, y + height), (x + width, y + height), (x + width, y)])
 
 

@@ -115,6 +115,8 @@ class _Index:
     def files(self, annotated: AnnotatedImage) -> list[Path]:
         """The pictures that a name fits: with suffix before without, whole names before tails."""
         path = Path(annotated.file_name.replace("\\", "/"))
+        if not path.name:
+            return []
         for parts in (path.parts, path.with_suffix("").parts):
             if parts in self._by_parts:
                 return self._by_parts[parts]

@@ -29,11 +29,12 @@ TABLE = table_of(["background", *NAMES], instruments=[n for n in NAMES if n != "
 
 
 def recognise(root: Path) -> Recognition:
-    """Folders ``video_N`` with ``segmentation``, here or below ``train*`` and ``test*``."""
-    found = [video for _, video in _videos(root) if (video / "segmentation").is_dir()]
+    """``video_N`` with ``rgb`` or ``segmentation``, here or below ``train*`` and ``test*``."""
+    parts = ("rgb", "segmentation")
+    found = [v for _, v in _videos(root) if any((v / part).is_dir() for part in parts)]
     if found:
-        return Recognition(fits=True, why=f"{len(found)} folders video_N with segmentation/")
-    return Recognition(fits=False, why="there is no folder video_N with segmentation/")
+        return Recognition(fits=True, why=f"{len(found)} folders video_N with rgb/, segmentation/")
+    return Recognition(fits=False, why="there is no folder video_N with rgb/ and segmentation/")
 
 
 def scan(root: Path, *, task: str = "scene", table: ClassTable | None = None) -> Scan:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from trocar.train.data.readers import yolo_polygons
 from trocar.train.data.readers.common import folders, images_by_stem
 
 
@@ -50,4 +51,12 @@ def find(root: Path) -> Unread | None:
                 remedy="move each imageNN.png to images/NN.png and maskNN.png to masks/NN.png, "
                 'write classes.toml, and map 255 in dataset.toml: [values] 255 = "colon"',
             )
+    texts = (root / "labels").rglob("*.txt")
+    boxes = (root / "images").is_dir() and not (root / "masks").is_dir() and any(texts)
+    if boxes and not yolo_polygons.recognise(root).fits:
+        return Unread(
+            name="a set of YOLO boxes as Ultralytics arranges it",
+            remedy="move images/train and labels/train to train/images and train/labels, and so "
+            "for the other splits",
+        )
     return None

@@ -101,10 +101,12 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         region(3, 1, segmentation=[SQUARE[:-1]]),
         region(4, 1, segmentation=[]),
         region(5, 1, segmentation=[], bbox=[3, 3, 0, 4]),
+        region(6, 1, segmentation=[[*SQUARE[:-1], 1e12]]),
+        region(7, 1, segmentation=[[*SQUARE[:-1], float("nan")]]),
     ]
     file = coco(tmp_path, {1: "0.png", 2: "1.png"}, rows)
     (tmp_path / "images" / "1.png").unlink()
-    with pytest.raises(DataError, match="6 faults") as error:
+    with pytest.raises(DataError, match="8 faults") as error:
         import_labels(file, tmp_path / "images", tmp_path / "out")
     for words in (
         "annotation 1 belongs to image 9, which the file does not list",
@@ -112,6 +114,8 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         "annotation 3 of 0.png (image 1): a polygon has 7 numbers",
         "annotation 4 of 0.png (image 1): has neither a segmentation nor a bbox",
         "annotation 5 of 0.png (image 1): has no segmentation, and a bbox of 0x4",
+        "annotation 6 of 0.png (image 1): has the coordinate 1e+12",
+        "annotation 7 of 0.png (image 1): has the coordinate nan",
         "1.png: is annotated, but missing",
     ):
         assert words in error.value.message

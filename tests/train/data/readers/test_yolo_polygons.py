@@ -32,7 +32,8 @@ def yolo_set(root: Path, layout: str, rows: tuple[str, ...] = ROWS) -> Path:
                 "roboflow": (root / folder / "images", root / folder / "labels"),
             }
             images, labels = places[layout]
-            write_picture(images / f"{number}.png", picture(number, H, W))
+            seed = number + 10 * (folder == "train")
+            write_picture(images / f"{number}.png", picture(seed, H, W))
             labels.mkdir(parents=True, exist_ok=True)
             (labels / f"{number}.txt").write_text(text)
     (root / "data.yaml").write_text("train: a\nval: b\nnc: 2\nnames: ['grasper', 'hook']\n")
@@ -101,8 +102,11 @@ def test_lines_that_are_no_polygons_are_all_named(tmp_path: Path) -> None:
 
 
 def test_boxes_stay_boxes(tmp_path: Path) -> None:
-    root = yolo_set(tmp_path, "roboflow", ("0 0.5 0.5 0.2 0.2\n", "1 0.5 0.5 0.2 0.2\n"))
+    root = yolo_set(tmp_path / "set", "roboflow", ("0 0.5 0.5 0.2 0.2\n", "1 0.5 0.5 0.2 0.2\n"))
     assert recognise(root)[0] is yolo
+    other = yolo_set(tmp_path / "other", "ultralytics", ("0 0.5 0.5 0.2 0.2\n",))
+    with pytest.raises(DataError, match="a set of YOLO boxes as Ultralytics arranges it"):
+        open_frames(other)
 
 
 def test_a_set_without_names_is_refused(tmp_path: Path) -> None:
