@@ -109,7 +109,7 @@ class Painter:
         margin_x, margin_y = 1 + int(line / sx), 1 + int(line / sy)
         for row in self._table.rows[1:]:
             # Not cv2.compare: it fails where the labels are a single cell.
-            mask = cv2.inRange(labels, row.id, row.id)  # type: ignore[call-overload]
+            mask = cv2.inRange(labels, row.id, row.id)
             if not cv2.countNonZero(mask):
                 continue
             shown[row.id] = row.name
