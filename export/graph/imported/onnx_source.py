@@ -17,7 +17,7 @@ from trocar.contract.text.words import first_line
 from trocar.export.cpu_session import open_cpu_session
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, TensorProto
     from onnxruntime import InferenceSession
 
 QUANTISED = (
@@ -131,9 +131,9 @@ def stated_precision(model: ModelProto) -> str:
     return "bf16" if onnx.TensorProto.BFLOAT16 in types else "fp32"
 
 
-def _tensors(model: ModelProto) -> list:
+def _tensors(model: ModelProto) -> list[TensorProto]:
     """Every constant tensor: of the graph, of its constants and of subgraphs."""
-    found = []
+    found: list[TensorProto] = []
     graphs = [model.graph]
     while graphs:
         graph = graphs.pop()
