@@ -81,7 +81,8 @@ def logits_of(value: NDArray[Any], form: OutputForm, *, classes: int) -> NDArray
     if form.kind == "labels":
         labels = label_planes(value)
         hot = labels[:, None] == np.arange(classes).reshape(1, classes, 1, 1)
-        return np.multiply(hot, LABEL_LOGIT, dtype=np.float32)
+        certain: NDArray[np.float32] = hot.astype(np.float32) * np.float32(LABEL_LOGIT)
+        return certain
     scores: NDArray[np.float32] = value.astype(np.float32)
     if form.channels_last:
         scores = np.moveaxis(scores, -1, 1)
