@@ -110,8 +110,14 @@ def _load_safely(path: Path) -> object:
     scalar = np.float64(0).__reduce__()[0]
     array = np.zeros(1).__reduce__()[0]
     kinds = {type(np.dtype(t)) for t in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "bool")}
-    safe: list[Any] = [argparse.Namespace, collections.defaultdict, collections.Counter]
-    safe += [np.dtype, np.ndarray, scalar, array, *kinds, list, dict, int, float]
+    safe: list[Any] = [
+        argparse.Namespace,
+        collections.defaultdict,
+        collections.Counter,
+        np.dtype,
+        np.ndarray,
+    ]
+    safe += [scalar, array, *kinds, list, dict, int, float]
     with torch.serialization.safe_globals(safe):
         return torch.load(path, map_location="cpu", weights_only=True)
 

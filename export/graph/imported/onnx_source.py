@@ -133,7 +133,7 @@ def stated_precision(model: ModelProto) -> str:
 
 def _tensors(model: ModelProto) -> list[TensorProto]:
     """Every constant tensor: of the graph, of its constants and of subgraphs."""
-    found = []
+    found: list[TensorProto] = []
     graphs = [model.graph]
     while graphs:
         graph = graphs.pop()

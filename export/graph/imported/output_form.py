@@ -81,18 +81,18 @@ def logits_of(value: NDArray[Any], form: OutputForm, *, classes: int) -> NDArray
     if form.kind == "labels":
         labels = label_planes(value)
         hot = labels[:, None] == np.arange(classes).reshape(1, classes, 1, 1)
-        logits: NDArray[np.float32] = np.asarray(hot, np.float32) * np.float32(LABEL_LOGIT)
-        return logits
-    value = value.astype(np.float32)
+        certain: NDArray[np.float32] = hot.astype(np.float32) * np.float32(LABEL_LOGIT)
+        return certain
+    scores: NDArray[np.float32] = value.astype(np.float32)
     if form.channels_last:
-        value = np.moveaxis(value, -1, 1)
+        scores = np.moveaxis(scores, -1, 1)
     if form.kind == "one_logit":
-        return np.concatenate([np.zeros_like(value), value], 1)
+        return np.concatenate([np.zeros_like(scores), scores], 1)
     if form.kind == "one_probability":
-        value = np.concatenate([1 - value, value], 1)
+        scores = np.concatenate([1 - scores, scores], 1)
     if form.kind in ("probabilities", "one_probability"):
-        value = np.log(np.clip(value, MIN_PROBABILITY, 1), dtype=np.float32)
-    return value
+        scores = np.log(np.clip(scores, MIN_PROBABILITY, 1), dtype=np.float32)
+    return scores
 
 
 def label_planes(value: NDArray[Any]) -> NDArray[np.int64]:

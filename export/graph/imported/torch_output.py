@@ -1,6 +1,6 @@
 """The output of a PyTorch network of other origin: which tensor it is and what it means.
 
-tensor = find_output(network(image), "main")
+tensor = find_output({"main": torch.zeros(1, 3, 8, 8)}, "main")
 form = probe_network(run, spec, classes=3, module="mypackage.nets:make")
 """
 

@@ -21,6 +21,7 @@ EVERY_FLAG: dict[str, Any] = {
     "source": ["a.mp4", "b.mp4"],
     "hwaccel": "cuda",
     "format": "v4l2",
+    "video_stream": 1,
     "allow_truncated": True,
     "realtime": True,
     "max_frames": 7,

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from trocar.commands.train import train
+from trocar.train.state.job import Job
 from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.leakage import unseen_frames
 from trocar.train.data.loader.batch_stream import Out, SampleDataset
@@ -82,7 +83,7 @@ def test_training_on_a_fold_reads_no_video_that_validates(
     monkeypatch.setattr(SampleDataset, "read_into", reading)
     monkeypatch.setattr(supervised, "evaluate_segmentation", evaluating)
     flags = [
-        *("--fold", "2", "--out", tmp_path / "run", "--size", "64,80", "--encoder", "tu-lcnet_050"),
+        *("--fold", "2", "--out", tmp_path / "run", "--size", "80x64", "--encoder", "tu-lcnet_050"),
         *("--decoder-channels", "16", "--batch-size", "4", "--steps", "3", "--workers", "0"),
         *("--device", "cpu"),
     ]
@@ -100,11 +101,12 @@ def test_training_on_a_fold_reads_no_video_that_validates(
 def test_training_says_which_videos_validate_where_it_draws_them(
     sinus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trocar.train.loop.train", lambda job: {})
+    jobs: list[Job] = []
+    monkeypatch.setattr("trocar.train.loop.train", lambda job: jobs.append(job) or {})
     done = CliRunner().invoke(train, ["supervised", str(sinus), "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     validation = open_data(
         DatasetPaths(data=sinus), DataConfig(), RunConfig(), find_method("supervised")
     )
     (held,) = validation.validation.groups
-    assert f"note: groups {held} validate" in done.output
+    assert f"groups {held} validate" in jobs[0].data.labelled.notes
