@@ -57,7 +57,10 @@ def find_pictures(
     for annotated in annotated_images:
         files = index.files(annotated)
         if not files:
-            if annotated.frame is None or annotated.labels:
+            if annotated.frame == 0 and index.counts_from_one:
+                text = "pictures count from 1, the frames of the annotation from 0: rename them"
+                faults.append(Fault(file=images, text=text))
+            elif annotated.frame is None or annotated.labels:
                 text = "is annotated, but missing"
                 faults.append(Fault(file=images / annotated.file_name, text=text))
             continue
@@ -111,6 +114,11 @@ class _Index:
             digits = re.findall(r"\d+", file.stem)
             if digits:
                 self._by_number.setdefault(int(digits[-1]), []).append(file)
+
+    @property
+    def counts_from_one(self) -> bool:
+        """Whether the smallest last number of the names is 1."""
+        return min(self._by_number, default=0) == 1
 
     def files(self, annotated: AnnotatedImage) -> list[Path]:
         """The pictures that a name fits: with suffix before without, whole names before tails."""

@@ -164,6 +164,14 @@ def test_tracks_without_a_picture_or_with_two_are_refused(tmp_path: Path) -> Non
         import_labels(file, tmp_path / "images", tmp_path / "other")
 
 
+def test_pictures_that_count_from_one_are_not_taken_for_frames_from_zero(tmp_path: Path) -> None:
+    body = f'<track id="0" label="hook">{box(1, 2)}{box(2, 4, outside=1)}</track>'
+    names = [f"frame_{i:06d}.png" for i in (1, 2, 3)]
+    file = cvat(tmp_path, body, names, "<task><size>3</size></task>")
+    with pytest.raises(DataError, match="pictures count from 1"):
+        import_labels(file, tmp_path / "images", tmp_path / "out")
+
+
 def test_a_file_without_images_or_tracks_is_refused(tmp_path: Path) -> None:
     file = cvat(tmp_path, "", ["a.png"])
     with pytest.raises(DataError, match="has no annotated image"):
