@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from trocar.commands.train import train
-from trocar.train.state.job import Job
 from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.leakage import unseen_frames
 from trocar.train.data.loader.batch_stream import Out, SampleDataset
@@ -21,6 +20,7 @@ from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
 from trocar.train.methods import find_method, supervised
 from trocar.train.state.checkpoint import read_checkpoint
+from trocar.train.state.job import Job
 from trocar.train.state.settings import RunConfig
 
 VIDEOS = {"cadaver/S01", "cadaver/S02", "live/L01", "live/L02"}  # each a fold, in this order
