@@ -230,7 +230,8 @@ def cholec_instance_seg(root: Path) -> Path:
         video_name = clip.split("_")[0]
         for i in range(2):
             stem = f"t50_{video_name}_{i:06d}"
-            write_picture(root / split / clip / "img_dir" / f"{stem}.png", picture(i, 60, 80))
+            image = picture(10 * int(video_name[3:]) + i, 60, 80)
+            write_picture(root / split / clip / "img_dir" / f"{stem}.png", image)
             square = [[10, 10], [30, 10], [30, 30], [10, 30]]
             far = [[50, 40], [70, 40], [70, 50], [50, 50]]
             shapes = [
@@ -249,7 +250,7 @@ def robust_mis(root: Path) -> Path:
     for kind, operation in (("Training/Proctocolectomy", "1"), ("Testing/Sigmoid", "3")):
         for n in (100, 250):
             folder = root / kind / operation / str(n)
-            write_picture(folder / "raw.png", picture(n, 54, 96))
+            write_picture(folder / "raw.png", picture(n + int(operation), 54, 96))
             write_picture(folder / "instrument_instances.png", boxes((0, 1, 2), 54, 96))
             (folder / "10s_video.zip").write_bytes(b"PK")
     return root

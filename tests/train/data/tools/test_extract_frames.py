@@ -15,6 +15,7 @@ from PIL import Image
 from trocar.commands.data import data
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError
+from trocar.contract.media.pictures import write_picture
 from trocar.train.data.combine import combine, mapped
 from trocar.train.data.io.video import iterate_frames, read_frame, video_info
 from trocar.train.data.readers import open_frames
@@ -129,6 +130,8 @@ def other_set(root: Path) -> Path:
 def test_sets_are_joined_by_a_file(tmp_path: Path) -> None:
     image_and_mask_folder(tmp_path / "one")
     other_set(tmp_path / "two")
+    for number in range(4):  # other pictures than those of the first set
+        write_picture(tmp_path / "two" / "images" / f"f{number}.png", picture(10 + number))
     (tmp_path / "mix.toml").write_text(
         '[[sets]]\npath = "one"\n[[sets]]\npath = "two"\nsplit = "train"\nothers = "background"\n'
         '[sets.classes]\nhook = "scissors"\n'
