@@ -101,6 +101,7 @@ class VideoDecoder:
         stream: int | None = None,
     ) -> None:
         self.damage = Damage()
+        self._is_sideways = False
         self.notes: list[str] = []
         self._file = Path(place) if Path(place).is_file() else None
         # A name such as "a:b.mp4" would be taken for an address of the protocol "a".
@@ -128,8 +129,9 @@ class VideoDecoder:
 
     @property
     def pixel_aspect(self) -> Fraction:
-        """Width of a pixel divided by its height; 1 where the file does not say."""
-        return Fraction(self._stream.sample_aspect_ratio or 1) or Fraction(1)
+        """Width of a pixel divided by its height in upright frames; 1 where the file is silent."""
+        stated = Fraction(self._stream.sample_aspect_ratio or 1) or Fraction(1)
+        return 1 / stated if self._is_sideways else stated
 
     @property
     def estimated_frames(self) -> int | None:
@@ -289,6 +291,7 @@ class VideoDecoder:
             step = (time - counts.last_time) * self.fps
             counts.regular_steps += abs(step - round(step)) < 0.1
         counts.last_time = time
+        self._is_sideways = round((picture.rotation or 0) / 90) % 2 == 1
         counts.frames += 1
         return DecodedFrame(
             picture=picture, index=counts.frames - 1, time=time, captured_ns=captured

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from fractions import Fraction
 from time import monotonic_ns
 
 from trocar.contract.errors import SourceError
@@ -25,7 +26,7 @@ from trocar.runtime.pipeline.counters import Counts, Summary
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, Outputs
 from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
-from trocar.runtime.sources.base import Frame, ReportsDamage, Source
+from trocar.runtime.sources.base import Frame, HasPixelAspect, ReportsDamage, Source
 from trocar.runtime.telemetry.latency import Stages
 
 QUEUE_LENGTH = 3
@@ -207,7 +208,14 @@ def _write(run: _Run, source: Source, sinks: Sequence[Sink], stages: Stages) -> 
     try:
         while (event := run.events.get()) is not None:
             if not run.opened:
-                info = StreamInfo(name=source.name, size=run.size, fps=source.fps or 25.0)
+                info = StreamInfo(
+                    name=source.name,
+                    size=run.size,
+                    fps=source.fps or 25.0,
+                    pixel_aspect=source.pixel_aspect
+                    if isinstance(source, HasPixelAspect)
+                    else Fraction(1),
+                )
                 for sink in sinks:
                     sink.open(info)
                 run.opened = True

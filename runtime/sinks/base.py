@@ -14,6 +14,7 @@ is ``direct``: a live recording has its name from the start, so that it survives
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from threading import Lock
 from time import monotonic_ns
 from typing import Protocol
@@ -34,11 +35,13 @@ class StreamInfo:
         name: Name of the source.
         size: ``(height, width)`` of the first frame.
         fps: Nominal frames a second.
+        pixel_aspect: Width of a pixel divided by its height; players stretch the picture by it.
     """
 
     name: str
     size: tuple[int, int]
     fps: float
+    pixel_aspect: Fraction = Fraction(1)
 
 
 @dataclass(eq=False)

@@ -91,7 +91,8 @@ class VideoSink:
             OutputExistsError: The file exists and may not be replaced.
             SinkError: The file, the network or the encoder is not available.
         """
-        target = self._address if self._output is None else str(self._output.prepare())
+        # A name such as "live:1.mp4" would be taken for an address of the protocol "live".
+        target = self._address if self._output is None else f"file:{self._output.prepare()}"
         # 4:2:0 has one colour sample for two by two pixels: odd sizes grow by one.
         self._size = (info.size[0] + info.size[0] % 2, info.size[1] + info.size[1] % 2)
         mp4 = Path(self._address).suffix.lower() in {".mp4", ".m4v", ".mov"} and not self._network
@@ -131,6 +132,8 @@ class VideoSink:
             ) from error
         stream.height, stream.width = self._size
         stream.pix_fmt = "yuv420p"
+        if info.pixel_aspect != 1:
+            stream.sample_aspect_ratio = info.pixel_aspect
         context = stream.codec_context
         context.time_base = Fraction(1, _CLOCK)
         context.thread_count = options.threads

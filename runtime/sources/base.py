@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -92,6 +93,20 @@ class ReportsDamage(Protocol):
     @property
     def notes(self) -> Sequence[str]:
         """What a person should know of the source."""
+        ...
+
+
+@runtime_checkable
+class HasPixelAspect(Protocol):
+    """A source whose pixels need not be square; those of the others are.
+
+    Attributes:
+        pixel_aspect: Width of a pixel divided by its height, e.g. 64/45 in PAL video.
+    """
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel divided by its height."""
         ...
 
 

@@ -9,6 +9,7 @@ shows, in order, with times that never go back. Frames are 8-bit RGB whatever th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from time import monotonic_ns
 from typing import Any
 
@@ -46,6 +47,11 @@ class VideoSource:
     def size(self) -> tuple[int, int]:
         """``(height, width)`` as the stream's header states it, before rotation."""
         return self._decoder.size
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel divided by its height in upright frames; 1 where the file is silent."""
+        return self._decoder.pixel_aspect
 
     @property
     def damage(self) -> Damage:

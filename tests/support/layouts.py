@@ -197,7 +197,10 @@ def uw_sinus(root: Path) -> Path:
             for i in range(2):
                 name = f"{letter}{v:02d}_{i:04d}"
                 (root / part / "images").mkdir(parents=True, exist_ok=True)
-                write_picture(root / part / "images" / f"{name}.jpg", picture(100 * ord(letter) + 10 * v + i, 48, 48))
+                write_picture(
+                    root / part / "images" / f"{name}.jpg",
+                    picture(100 * ord(letter) + 10 * v + i, 48, 48),
+                )
                 write_picture(root / part / "labels" / f"{name}.png", boxes((0, 1), 48, 48))
     return root
 

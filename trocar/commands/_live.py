@@ -16,7 +16,7 @@ import click
 from trocar.commands._run_request import RunRequest
 from trocar.console.run import console, live_table, print_summary
 from trocar.contract.bundle import write_atomic
-from trocar.contract.errors import ConfigError
+from trocar.contract.errors import ConfigError, SinkError
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.health import Health, StateChange
 from trocar.runtime.live.monitor.server import Monitor
@@ -98,11 +98,15 @@ def run_live(request: RunRequest) -> list[Summary]:
             monitor.start()
             click.echo(f"live page: {monitor.address}", err=True)
         summaries = _watch(run, monitor, options)
+    failed = []
     for stream, summary in zip(streams, summaries, strict=True):
         print_summary(summary, source=stream.source.name)
-        for worker in stream.sink_workers:
-            if worker.failed:
-                click.echo(f"failed {worker.sink.name}: {worker.failed}", err=True)
+        failed += [f"{w.sink.name}: {w.failed}" for w in stream.sink_workers if w.failed]
+    if failed:
+        raise SinkError(
+            f"{len(failed)} output(s) failed during the run: {'; '.join(failed)}",
+            remedy="the other outputs are complete; see the reason of each, and run it again",
+        )
     return summaries
 
 

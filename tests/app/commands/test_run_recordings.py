@@ -1,18 +1,20 @@
-"""What `trocar run` says of damaged recordings, and that tracks survive wrong clocks."""
+"""Recordings as they are: damage, wrong clocks, pixels that are not square, names with colons."""
 
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
 import av
 import numpy as np
 import pytest
-from numbered_videos import write
+from numbered_videos import numbered, write
 from prometheus_client.parser import text_string_to_metric_families
 
 from trocar.cli import main
+from trocar.contract.errors import SinkError
 from trocar.contract.media.damage import Damage
 
 PYRAMID = {"bf": "3", "x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0"}
@@ -80,3 +82,43 @@ def test_one_instrument_stays_one_track_in_avi_with_b_frames(
     assert settled[0]
     assert all(tracks == settled[0] for tracks in settled)
     assert "time stamps went back and were replaced" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rotation", "expected"), [(0, Fraction(64, 45)), (90, Fraction(45, 64))])
+def test_the_overlay_keeps_the_shape_of_pixels(
+    tiny_bundle: Path, tmp_path: Path, rotation: int, expected: Fraction
+) -> None:
+    video = tmp_path / "pal.mp4"
+    with av.open(str(video), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 96, 160, "yuv420p"
+        stream.sample_aspect_ratio = Fraction(64, 45)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for index in range(5):
+            frame = av.VideoFrame.from_ndarray(numbered(index), format="rgb24")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    run(tiny_bundle, video, "--overlay", tmp_path / "o.mp4")
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == expected
+
+
+@pytest.mark.parametrize("name", ["live:1.mp4", "100%d.mp4", 'it\'s "so".mp4'])
+@pytest.mark.parametrize("live", [False, True])
+def test_outputs_may_have_names_that_look_like_addresses(
+    tiny_bundle: Path, video: Path, tmp_path: Path, name: str, live: bool
+) -> None:
+    options = ("--live", "--seconds", "1") if live else ("--max-frames", "5")
+    run(tiny_bundle, video, "--overlay", tmp_path / name, *options)
+    with av.open(f"file:{tmp_path / name}") as container:
+        assert next(container.decode(video=0)).width == 160
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+
+
+def test_a_live_recording_that_cannot_be_made_is_an_error(
+    tiny_bundle: Path, video: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(tiny_bundle, video, "--live", "--overlay", tmp_path / "o.webm", "--seconds", "2")
+    assert stopped.value.code == SinkError.code
