@@ -45,6 +45,9 @@ def ids_from_table(raw: RawMask, table: ClassTable, *, path: Path) -> NDArray[np
             return values
         return ids_from_values(values, identity(table), path=path)
     single = as_single_channel(values)
+    means_white = any(row.colour == (255, 255, 255) for row in table)
+    if means_white and single is not None and set(np.unique(single)) <= {0, 255}:
+        single = None  # Black and white of a colour mask, not "ignored".
     if single is not None and int(single[single != IGNORE_INDEX].max(initial=0)) < len(table):
         return ids_from_values(single, identity(table), path=path)
     return ids_from_colours(values, {row.colour: row.id for row in table}, path=path)

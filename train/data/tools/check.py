@@ -188,16 +188,6 @@ def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:
     for item in frames.items:
         within += np.asarray(item.extra.get("presence", np.zeros(count)), np.int64)
     good = [one for one in seen if one.fault is None]
-    ignored = int(total[IGNORE_INDEX])
-    unseen = [row.name for row in frames.table if row.id and not total[row.id]]
-    odd: tuple[Fault, ...] = ()
-    if histograms and ignored and len(unseen) == count - 1 > 0:
-        text = (
-            f"no pixel is of {', '.join(unseen[:4])}, and {ignored} pixels are 255, which is read "
-            "as ignored; where 255 means a class, map it in dataset.toml: [values] "
-            f'255 = "{unseen[0]}"'
-        )
-        odd = (Fault(file=frames.root, text=text),)
     return CheckReport(
         name=frames.name,
         layout=layout,
@@ -212,8 +202,46 @@ def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:
         splits={split: len(names) for split, names in frames.splits.items()},
         groups=dict(Counter(item.group for item in frames.items if item.group)),
         pixels=total[:count],
-        ignored=ignored,
+        ignored=int(total[IGNORE_INDEX]),
         counts=within,
         notes=notes,
-        faults=(*scan.faults, *odd, *equal, *(one.fault for one in seen if one.fault is not None)),
+        faults=(
+            *scan.faults,
+            *_class_faults(frames, seen, total),
+            *equal,
+            *(one.fault for one in seen if one.fault is not None),
+        ),
     )
+
+
+def _class_faults(
+    frames: FrameSet, seen: list[_FrameCheck], total: NDArray[np.int64]
+) -> list[Fault]:
+    """Faults of what the masks show: only ignored pixels, or a validation split without classes."""
+    faults: list[Fault] = []
+    count = len(frames.table)
+    shows = {
+        item.name: bool(one.histogram[1:count].any())
+        for item, one in zip(frames.items, seen, strict=True)
+        if one.histogram is not None
+    }
+    if count < 2 or not shows:
+        return faults
+    unseen = [row.name for row in frames.table if row.id and not total[row.id]]
+    ignored = int(total[IGNORE_INDEX])
+    if ignored and len(unseen) == count - 1:
+        text = (
+            f"no pixel is of {', '.join(unseen[:4])}, and {ignored} pixels are 255, which is read "
+            "as ignored; where 255 means a class, map it in dataset.toml: [values] "
+            f'255 = "{unseen[0]}"'
+        )
+        faults.append(Fault(file=frames.root, text=text))
+    elif any(shows.values()):
+        labelled = [name for name in frames.splits.get("val", ()) if name in shows]
+        if labelled and not any(shows[name] for name in labelled):
+            text = (
+                f"none of the {len(labelled)} frames of split 'val' shows a class of the table: "
+                "every score on them is 0 or undefined; put frames with instruments into it"
+            )
+            faults.append(Fault(file=frames.root, text=text))
+    return faults

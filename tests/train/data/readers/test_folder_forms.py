@@ -150,3 +150,23 @@ def test_ids_with_gaps_are_told_the_way_out(root: Path) -> None:
     )
     with pytest.raises(DataError, match=r"ids are \[0, 3, 17\].*dataset\.toml: \[values\] 17 ="):
         open_frames(root)
+
+
+def test_white_of_a_colour_table_is_the_class_and_not_ignored(root: Path) -> None:
+    for file in (root / "masks").glob("*.png"):
+        white = (read_raw_mask(file).values > 0).astype(np.uint8) * 255
+        write_picture(file, np.repeat(white[..., None], 3, 2))
+    (root / "classes.toml").write_text(
+        '[[classes]]\nid = 0\nname = "background"\ncolour = [0, 0, 0]\n'
+        '[[classes]]\nid = 1\nname = "tool"\ncolour = [255, 255, 255]\ninstrument = true\n'
+    )
+    report = check_frames(root)
+    assert report.faults == ()
+    assert report.ignored == 0
+    assert report.pixels[1] > 0
+
+
+def test_a_validation_split_without_classes_is_a_fault(root: Path) -> None:
+    write_picture(root / "masks" / "f3.png", np.zeros((24, 32), np.uint8))
+    (fault,) = check_frames(root).faults
+    assert "none of the 1 frames of split 'val' shows a class of the table" in fault.text
