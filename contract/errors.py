@@ -1,4 +1,4 @@
-"""One hierarchy of errors for every room, with the status codes that the C interface shares.
+"""One hierarchy of errors for every package, with the status codes that the C interface shares.
 
 Messages follow three beats: what happened; got and expected; what to do next.
 

@@ -31,7 +31,7 @@ def test_labels_agree_at_every_size_and_batch_from_one_file(
     assert got["labels"].shape == (batch, 96, 128)
     assert got["labels"].dtype == np.uint8
     assert got["confidence"].dtype == np.float16
-    assert len(np.unique(labels)) >= 2, "a frame of one class would prove nothing"
+    assert len(np.unique(labels)) >= 2, "a frame of one class would show nothing"
     assert (got["labels"] == labels).mean() >= 0.999
     np.testing.assert_allclose(got["confidence"], confidence, atol=2e-3)
 
@@ -67,16 +67,16 @@ def test_the_file_holds_its_manifest_and_no_trace_of_the_machine(small_onnx: byt
 def test_the_twin_is_the_same_graph_with_logits(
     small: nn.Module, small_onnx: bytes, tmp_path: Path
 ) -> None:
-    twin = with_logits_output(small_onnx)
-    onnx.checker.check_model(onnx.load_model_from_string(twin), full_check=True)
-    (tmp_path / "twin.onnx").write_bytes(twin)
+    with_logits = with_logits_output(small_onnx)
+    onnx.checker.check_model(onnx.load_model_from_string(with_logits), full_check=True)
+    (tmp_path / "with_logits.onnx").write_bytes(with_logits)
     frames = np.stack([scene(i, 130, 170) for i in range(2)])
-    got = run_onnx(tmp_path / "twin.onnx")(frames)
+    got = run_onnx(tmp_path / "with_logits.onnx")(frames)
     with torch.no_grad():
         logits = FrameGraph(small, manifest_of(), with_logits=True)(torch.from_numpy(frames))[2]
     np.testing.assert_allclose(got["logits"], logits.numpy(), atol=1e-3)
     assert (got["logits"].argmax(1) == got["labels"]).all()
-    assert [o.name for o in read_manifest(load(twin)).outputs][-1] == "logits"
+    assert [o.name for o in read_manifest(load(with_logits)).outputs][-1] == "logits"
 
 
 def test_a_classifier_gives_scores_and_embedding(tmp_path: Path) -> None:
