@@ -121,7 +121,11 @@ class HeadTriplet:
             sampler, unit_size = (
                 PKSampler(labels, p=p, k=config.k, seed=seed + 1, within=within), config.k,
             )  # fmt: skip
-        total = PKSampler(labels, p=config.p, k=config.k, seed=seed)
+        classes = len(np.unique(labels))
+        p = min(config.p, classes)
+        if p < config.p:
+            self.notes.append(f"P is {p}, the number of classes, instead of {config.p}")
+        total = PKSampler(labels, p=p, k=config.k, seed=seed)
         return {
             "head": self._stream(data, sampler, "head", unit_size),
             "total": self._stream(data, total, "total", config.k),

@@ -165,6 +165,16 @@ def test_ties_at_the_boundary_of_the_head_set_are_noted(
     assert "taken in" in note
 
 
+def test_more_classes_a_batch_than_there_are_become_all_classes(
+    make_classifier: Callable[..., Any],
+    open_photos: Callable[..., Any],
+    make_photo_run: Callable[..., Any],
+) -> None:
+    method, streams, _ = built(make_classifier, open_photos, make_photo_run(), p=16)
+    assert streams["total"].sampler.p == 4
+    assert "P is 4, the number of classes, instead of 16" in method.notes
+
+
 def test_head_batches_hold_head_classes_and_total_batches_all(
     make_classifier: Callable[..., Any],
     open_photos: Callable[..., Any],

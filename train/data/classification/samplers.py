@@ -114,12 +114,12 @@ class PKSampler:
         if p > len(self.classes):
             raise ConfigError(
                 f"P is {p}, but there are {len(self.classes)} classes to draw from",
-                remedy=f"set P to {len(self.classes)} or less",
+                remedy=f"set --p to {len(self.classes)} or less",
             )
         if k > largest:
             raise ConfigError(
                 f"K is {k}, but the largest class has {largest} photograph(s)",
-                remedy=f"set K to {largest} or less, or add photographs",
+                remedy=f"set --k to {largest} or less, or add photographs",
             )
         self.p, self.k, self.seed, self.count = p, k, seed, len(indices)
 
