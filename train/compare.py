@@ -11,7 +11,6 @@ print(table([comparison.collect(entry.name, 3, "iou_mean", "best") for entry in 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError, TrainingError
+from trocar.contract.text.outside_json import load_json
 from trocar.contract.text.toml import read_toml
 from trocar.train.methods import find_method
 from trocar.train.recipes import recipe_path
@@ -146,7 +146,7 @@ class Comparison:
                     f"the run in {file.parent} did not finish",
                     remedy="read its output, then call the same command again to continue",
                 )
-            metrics = json.loads(file.read_text(encoding="utf-8"))
+            metrics = load_json(file.read_text(encoding="utf-8"))
             scored = metrics[which]["scores"]
             if scored.get(metric) is None:
                 raise ConfigError(

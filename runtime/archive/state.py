@@ -21,6 +21,7 @@ from typing import Any
 
 from trocar.contract.errors import SourceError
 from trocar.contract.media.pictures import IMAGE_SUFFIXES
+from trocar.contract.text.outside_json import load_json
 from trocar.runtime.pipeline.options import RunOptions
 from trocar.runtime.sinks.files import sink_error
 
@@ -151,7 +152,7 @@ def reason_to_process(job: Job, recording: Path) -> str:
     """
     folder = folder_of(job.out, recording)
     try:
-        marker = json.loads((folder / MARKER).read_bytes())
+        marker = load_json((folder / MARKER).read_bytes())
         outputs = {name: int(size) for name, size in marker["outputs"].items()}
         if marker["recording"] != fingerprint(recording):
             return "the recording has changed"

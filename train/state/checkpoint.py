@@ -30,6 +30,7 @@ from trocar.contract.errors import (
     VersionError,
 )
 from trocar.contract.manifest import InputSpec, Manifest
+from trocar.contract.text.outside_json import load_json
 from trocar.train.methods import find_method
 from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.stored_settings import current_settings
@@ -140,7 +141,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             remedy="for encoder weights use --encoder-weights; for a run name its .ckpt file",
         )
     try:
-        document = json.loads(text)
+        document = load_json(text)
         _check_schema(document.get("schema"), path)
         if metadata.get("sha256") != _digest(text, tensors):
             raise IntegrityError(

@@ -18,6 +18,7 @@ from typing import Any
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import OutputExistsError, SinkError
+from trocar.contract.text.outside_json import load_json
 from trocar.train.state.checkpoint import BEST, LAST
 
 CONFIG, COMMAND, HISTORY, METRICS = "config.toml", "command.txt", "history.jsonl", "metrics.json"
@@ -82,7 +83,7 @@ class RunFolder:
         if (self.path / HISTORY).is_file():
             for text in (self.path / HISTORY).read_text(encoding="utf-8").splitlines():
                 try:
-                    lines.append(json.loads(text))
+                    lines.append(load_json(text))
                 except ValueError:
                     break
         return lines

@@ -6,7 +6,6 @@ print(run.history[-1]["step"])
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import read_image
+from trocar.contract.text.outside_json import load_json
 from trocar.evaluation.output import EVALUATION
 
 
@@ -112,7 +112,7 @@ def read_run(path: Path) -> Run:
     lines = []
     for line in history.read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(line))
+            lines.append(load_json(line))
         except ValueError:
             # A run that was killed may have an incomplete last line.
             continue
@@ -147,7 +147,7 @@ def read_latency(path: Path) -> dict[str, dict[str, float]]:
         DataError: The file has another content.
     """
     try:
-        stages = json.loads(path.read_text(encoding="utf-8"))[0]["stages_ms"]
+        stages = load_json(path.read_text(encoding="utf-8"))[0]["stages_ms"]
         return {str(stage): dict(values) for stage, values in stages.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
@@ -163,7 +163,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: It is missing or is no JSON object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read {path}: {error}", remedy="repeat the command that wrote it"

@@ -1,4 +1,5 @@
-// Chooses the engine of a bundle that fits this machine, by the rules of contract/tensorrt/engines.py.
+// Chooses the engine of a bundle that fits this machine, by the rules of
+// contract/tensorrt/engines.py.
 #pragma once
 
 #include <string>

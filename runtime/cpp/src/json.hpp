@@ -2,8 +2,9 @@
 //
 //     Json document = parse_json(text);   document.find("name")->text
 //
-// It accepts the same documents as contract/text/strict_json.py: no byte order mark, no lone surrogate,
-// at most 100 levels, integers from -(2^53 - 1) to 2^53 - 1. Of equal keys the last one counts.
+// It accepts the same documents as contract/text/strict_json.py: no byte order mark, no lone
+// surrogate, at most 100 levels, integers from -(2^53 - 1) to 2^53 - 1. Of equal keys the last one
+// counts.
 #pragma once
 
 #include <string>

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import read_bytes
+from trocar.contract.text.outside_json import load_json
 from trocar.train.data.annotations.model import (
     AnnotatedImage,
     Annotations,
@@ -94,7 +95,7 @@ def images_from_coco(path: Path) -> Annotations:
         DataError: It is not a COCO file.
     """
     try:
-        data = json.loads(read_bytes(path))
+        data = load_json(read_bytes(path))
         names = {int(c["id"]): str(c["name"]) for c in data["categories"]}
         images = {int(image["id"]): image for image in data["images"]}
         sizes = {key: (int(i["height"]), int(i["width"])) for key, i in images.items()}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import decode_unchanged, read_bytes
+from trocar.contract.text.outside_json import load_json
 from trocar.train.data.annotations.model import (
     AnnotatedImage,
     Annotations,
@@ -105,7 +106,7 @@ def parse_annotation(path: Path) -> Annotation:
         DataError: It is not a LabelMe file.
     """
     try:
-        data = json.loads(read_bytes(path))
+        data = load_json(read_bytes(path))
         height, width = int(data["imageHeight"]), int(data["imageWidth"])
         rows = list(data["shapes"])
         image = str(data.get("imagePath", ""))

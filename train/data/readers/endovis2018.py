@@ -10,7 +10,6 @@ clamps, needle and thread are background. The parts task ignores the instruments
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import is_hidden, read_bytes, read_image
+from trocar.contract.text.outside_json import load_json
 from trocar.train.data.io.archives import member_names, read_archived_image
 from trocar.train.data.io.images import RawMask, read_raw_mask
 from trocar.train.data.io.masks import Colour, check_size, ids_from_colours, opaque
@@ -145,7 +145,7 @@ def _codes(root: Path, task: str, faults: list[Fault]) -> dict[Colour, int]:
 
 def _check_table(file: Path, known: Mapping[Colour, str], faults: list[Fault]) -> None:
     try:
-        rows = json.loads(read_bytes(file))
+        rows = load_json(read_bytes(file))
         colours = [tuple(int(v) for v in row["color"][:3]) for row in rows]
     except (ValueError, KeyError, TypeError, DataError) as error:
         faults.append(Fault(file=file, text=f"is not a table of label colours: {error}"))

@@ -9,7 +9,6 @@ lie in separate files (``_0000``, ``_0001``) and volumes are refused.
 from __future__ import annotations
 
 import functools
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from trocar.contract.classes import IGNORE_INDEX, ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import IMAGE_SUFFIXES, read_bytes, read_image
+from trocar.contract.text.outside_json import load_json
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
 from trocar.train.data.readers.common import images_by_stem, missing_paths
@@ -90,7 +90,7 @@ def read_labels(path: Path) -> tuple[ClassTable, dict[int, int]]:
         DataError: It is no JSON, or its labels are regions or no numbers.
     """
     try:
-        document: Any = json.loads(read_bytes(path))
+        document: Any = load_json(read_bytes(path))
     except ValueError as error:
         raise DataError(f"is no JSON: {error}", remedy="copy the file again") from error
     labels = document.get("labels") if isinstance(document, dict) else None

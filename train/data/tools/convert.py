@@ -22,6 +22,7 @@ import tomli_w
 from trocar.contract.bundle import check_output, write_atomic
 from trocar.contract.errors import DataError, SinkError
 from trocar.contract.media.pictures import write_picture
+from trocar.contract.text.outside_json import load_json
 from trocar.train.data.sample import FrameSet, Item
 
 FORMATS = ("png", "jpg")
@@ -179,7 +180,7 @@ def _state(frames: FrameSet, image_format: str) -> dict[str, Any]:
 def _claim(partial: Path, state: dict[str, Any]) -> None:
     file = partial / _STATE
     if file.is_file():
-        if json.loads(file.read_text(encoding="utf-8")) != json.loads(json.dumps(state)):
+        if load_json(file.read_text(encoding="utf-8")) != load_json(json.dumps(state)):
             raise DataError(
                 f"{partial} is the partial result of another import",
                 remedy="finish the other import first, or remove the folder",
