@@ -50,7 +50,7 @@ def _without_secrets(scheme: str, address: str) -> str:
     user, host, rest = _split(stripped)
     if scheme.lower().startswith("file"):
         return address
-    rest = _PARAMETER.sub(r"\1=***", rest)
+    rest = _PARAMETER.sub(rf"\1={REDACTED}", rest)
     path, mark, query = rest.partition("?")
     if scheme.lower().startswith("rtmp"):
         path = _without_stream_key(path)
@@ -64,17 +64,15 @@ def _split(address: str) -> tuple[str, str, str]:
     authority = re.split(r"[/?#]", address, maxsplit=1)[0]
     if "@" in authority or not _HOST_AND_PORT.match(authority):
         # A password may hold any of the separators: the last @ ends it.
-        where = before_query if "@" in before_query else address
-        user, at, _ = where.rpartition("@")
-        after = address[len(user) + len(at) :]
-        host = re.split(r"[/?#]", after, maxsplit=1)[0]
-        return user, host, after[len(host) :]
-    if "@" in before_query.partition("/")[2] and not _is_plain_host(authority):
-        user, at, _ = before_query.rpartition("@")
-        after = address[len(user) + len(at) :]
-        host = re.split(r"[/?#]", after, maxsplit=1)[0]
-        return user, host, after[len(host) :]
-    return "", authority, address[len(authority) :]
+        searched = before_query if "@" in before_query else address
+    elif not _is_plain_host(authority):
+        searched = before_query
+    else:
+        searched = ""
+    user, at, _ = searched.rpartition("@")
+    after = address[len(user) + len(at) :]
+    host = re.split(r"[/?#]", after, maxsplit=1)[0]
+    return user, host, after[len(host) :]
 
 
 def _is_plain_host(authority: str) -> bool:
@@ -85,4 +83,4 @@ def _is_plain_host(authority: str) -> bool:
 def _without_stream_key(path: str) -> str:
     """RTMP: ``/application/key``; the key is whatever follows the application."""
     parts = path.split("/")
-    return "/".join(parts[:2]) + ("/***" if len(parts) > 2 and any(parts[2:]) else "")
+    return "/".join(parts[:2]) + (f"/{REDACTED}" if any(parts[2:]) else "")

@@ -22,6 +22,19 @@ from trocar.train.methods import find_method
 from trocar.train.methods.protocol import ModelSpec, Progress, TrainData
 from trocar.train.state.settings import RunConfig
 
+__all__ = [
+    "few_bundle",
+    "make_classifier",
+    "make_photo_run",
+    "open_photos",
+    "photo_folder",
+    "photo_kit",
+    "plain_bundle",
+    "seg_bundle",
+    "tail_bundle",
+    "toy_folder",
+]
+
 SMALL: dict[str, dict[str, Any]] = {
     "classifier": {"size": (32, 32), "backbone": "test_resnet", "embedding_size": 16},
     "head-triplet": {
