@@ -10,8 +10,9 @@ deinterlaced, turned ones are turned upright. Times never go back (`trocar.contr
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -102,6 +103,9 @@ class VideoDecoder:
     ) -> None:
         self.damage = Damage()
         self._is_sideways = False
+        self._guard = threading.Lock()
+        self._is_reading = False
+        self._is_closed = False
         self.notes: list[str] = []
         self._file = Path(place) if Path(place).is_file() else None
         # A name such as "a:b.mp4" would be taken for an address of the protocol "a".
@@ -144,16 +148,26 @@ class VideoDecoder:
         length = self._container.duration
         return round(length / 1e6 * self.fps) if length and self.fps else None
 
-    def frames(self, *, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[DecodedFrame]:
-        """Decodes to the end.
-
-        Args:
-            is_wanted: Asked before each packet; ends the iteration when it says no.
+    def frames(self) -> Iterator[DecodedFrame]:
+        """Decodes to the end, or until `close` is called.
 
         Raises:
             av.FFmpegError, OSError: The data cannot be read any further. Frames that could be
                 decoded have been given by then.
         """
+        with self._guard:
+            if self._is_closed:
+                return
+            self._is_reading = True
+        try:
+            yield from self._frames()
+        finally:
+            with self._guard:
+                self._is_reading = False
+                if self._is_closed:
+                    self._container.close()
+
+    def _frames(self) -> Iterator[DecodedFrame]:
         source = self._container.demux(self._stream)
         ahead, fault = self._look_ahead(source)
         clock = PresentationClock(
@@ -167,7 +181,7 @@ class VideoDecoder:
         # The deinterlacer holds frames back, so times and pictures wait for each other.
         times: deque[tuple[float, int]] = deque()
         for captured, packet in self._packets(ahead, fault, source):
-            if not is_wanted():
+            if self._is_closed:
                 return
             for frame in self._decode(packet, clock, counts):
                 if frame.is_corrupt:
@@ -184,8 +198,15 @@ class VideoDecoder:
         self._finish(clock, counts)
 
     def close(self) -> None:
-        """Frees the file. Not while another thread is inside `frames`."""
-        self._container.close()
+        """Ends the reading and frees the file; any thread may call it, more than once.
+
+        FFmpeg's structures may not be freed while a thread uses them, nor by two threads at once:
+        where a thread is inside `frames`, it frees them with its next packet.
+        """
+        with self._guard:
+            self._is_closed = True
+            if not self._is_reading:
+                self._container.close()
 
     def __enter__(self) -> VideoDecoder:
         """Gives itself."""

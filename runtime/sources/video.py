@@ -38,7 +38,6 @@ class VideoSource:
         self.live = is_stream(address)
         self._options = options
         self._closed = False
-        self._reading = False
         self._decoder = _open(address, self.name, options, live=self.live)
         self.fps: float | None = self._decoder.fps
         self.total: int | None = None if self.live else self._decoder.estimated_frames
@@ -69,28 +68,21 @@ class VideoSource:
         Raises:
             SourceError: No frame can be decoded, the file is truncated, or a live stream ended.
         """
-        self._reading = True
         try:
             yield from self._read()
         finally:
-            self._reading = False
             self._decoder.close()
 
     def close(self) -> None:
-        """Stops. A thread that reads returns with its next packet, or after the timeout.
-
-        FFmpeg's structures may not be freed while a thread uses them, so the reading thread closes
-        the container.
-        """
+        """Stops. A thread that reads returns with its next packet, or after the timeout."""
         self._closed = True
-        if not self._reading:
-            self._decoder.close()
+        self._decoder.close()
 
     def _read(self) -> Iterator[Frame]:
         count = 0
         fault: Exception | None = None
         waited = monotonic_ns()
-        decoded = self._decoder.frames(is_wanted=lambda: not self._closed)
+        decoded = self._decoder.frames()
         while not self._closed:
             try:
                 frame = next(decoded, None)

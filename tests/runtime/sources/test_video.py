@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -40,3 +43,52 @@ def test_a_camera_stand_in_is_opened_by_its_format() -> None:
     assert av.format.ContainerFormat("v4l2", "r").name
     with pytest.raises(SourceError, match=r"/dev/video97 as a stream"):
         open_source("/dev/video97")
+
+
+class _SlowToClose:
+    """FFmpeg's container, slow to free; counts who frees it and who reads it at the same time."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        self.busy = 0
+        self.overlaps = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def demux(self, stream: Any) -> Any:
+        for packet in self._container.demux(stream):
+            self.busy += 1
+            yield packet
+            self.busy -= 1
+
+    def close(self) -> None:
+        self.overlaps += self.busy > 0
+        self.busy += 1
+        time.sleep(0.05)
+        self.busy -= 1
+        self._container.close()
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.02])
+def test_a_file_is_freed_by_one_thread_at_a_time(video: Path, delay_s: float) -> None:
+    """The thread that reads stops by itself while another closes, as after a failed output."""
+    source = VideoSource(str(video))
+    container = _SlowToClose(source._decoder._container)
+    source._decoder._container = container
+    stops = threading.Event()
+
+    def read() -> None:
+        for frame in source.frames():
+            if frame.index == 2:
+                stops.set()
+                break
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    stops.wait()
+    time.sleep(delay_s)
+    source.close()
+    reader.join()
+    assert container.overlaps == 0
+    assert list(source.frames()) == []
