@@ -76,6 +76,26 @@ def endovis2015_robotic(root: Path) -> Path:
     return root
 
 
+def endovis2015_robotic_testing(root: Path, *, above: bool = False) -> Path:
+    """Films in ``DatasetN``, their masks in ``GT/DatasetN`` beside them or in the folder above."""
+    films = root / "Testing" if above else root
+    frames = [picture(i, 48, 64) for i in range(3)]
+    left, right = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64, 3), np.uint8)
+    left[16:32, :16], left[16:32, 16:32] = 160, 70
+    right[24:40, 24:] = 160  # covers eight columns of the left manipulator
+    for name, masks in (
+        (
+            "Dataset1",
+            {"Left_Instrument_Segmentation": left, "Right_Instrument_Segmentation": right},
+        ),
+        ("Dataset5", {"Segmentation": left}),
+    ):
+        video(films / name / "Video.avi", frames)
+        for stem, mask in masks.items():
+            video(root / "GT" / name / f"{stem}.avi", [mask] * 3)
+    return root
+
+
 def endovis2017(root: Path, datasets: Sequence[int] = (1, 7)) -> Path:
     for n in datasets:
         folder = root / "train" / f"instrument_dataset_{n}"

@@ -77,6 +77,34 @@ def test_endovis2015_robotic_snaps_and_joins(made: dict[str, Path]) -> None:
     assert np.abs(back.astype(int) - picture(1, 576, 720)).mean() < 6
 
 
+@pytest.mark.parametrize("above", [False, True])
+def test_endovis2015_robotic_reads_masks_of_the_testing_folder(above: bool, tmp_path: Path) -> None:
+    root = layouts.endovis2015_robotic_testing(tmp_path / "set", above=above)
+    frames = open_frames(root)
+    assert frames.groups == ("Dataset1", "Dataset5")
+    assert len(frames) == 6
+    two, one = frames.items[1], frames.items[4]
+    mask = frames.read(two).mask
+    assert mask is not None
+    assert [mask[20, 8], mask[20, 28], mask[28, 28], mask[4, 4]] == [1, 2, 1, 0]
+    numbers = frames.instance_map(two, (48, 64))
+    assert numbers is not None
+    assert [numbers[20, 8], numbers[20, 28], numbers[28, 28], numbers[4, 4]] == [1, 1, 2, 0]
+    single = frames.instance_map(one, (48, 64))
+    assert single is not None
+    assert np.unique(single).tolist() == [0, 1]
+
+
+def test_endovis2015_robotic_names_a_mask_video_that_neither_place_has(tmp_path: Path) -> None:
+    root = layouts.endovis2015_robotic_testing(tmp_path / "set")
+    (root / "GT" / "Dataset5" / "Segmentation.avi").unlink()
+    (root / "GT" / "Dataset1" / "Left_Instrument_Segmentation.avi").unlink()
+    with pytest.raises(DataError, match="2 faults") as error:
+        open_frames(root)
+    assert "GT/Dataset1/Left_Instrument_Segmentation.avi: is missing" in error.value.message
+    assert "Dataset5/Segmentation.avi: is missing, and GT/Dataset5 holds no" in error.value.message
+
+
 def test_endovis2017_crops_joins_and_names(made: dict[str, Path]) -> None:
     root = made["EndoVis 2017"]
     parts = mask_of(open_frames(root, task="parts"), "instrument_dataset_1/frame000")
