@@ -76,20 +76,20 @@ def endovis2015_robotic(root: Path) -> Path:
     return root
 
 
-def endovis2015_robotic_testing(root: Path, *, above: bool = False) -> Path:
+def endovis2015_robotic_testing(
+    root: Path, *, above: bool = False, size: tuple[int, int] = (48, 64)
+) -> Path:
     """Films in ``DatasetN``, their masks in ``GT/DatasetN`` beside them or in the folder above."""
     films = root / "Testing" if above else root
-    frames = [picture(i, 48, 64) for i in range(3)]
-    left, right = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64, 3), np.uint8)
-    left[16:32, :16], left[16:32, 16:32] = 160, 70
-    right[24:40, 24:] = 160  # covers eight columns of the left manipulator
-    for name, masks in (
-        (
-            "Dataset1",
-            {"Left_Instrument_Segmentation": left, "Right_Instrument_Segmentation": right},
-        ),
-        ("Dataset5", {"Segmentation": left}),
-    ):
+    height, width = size
+    frames = [picture(i, height, width) for i in range(3)]
+    left, right = np.zeros((*size, 3), np.uint8), np.zeros((*size, 3), np.uint8)
+    rows, quarter = slice(height // 3, height // 2), width // 4
+    left[rows, :quarter], left[rows, quarter : 2 * quarter] = 160, 70
+    # Covers the last eighth of the width of the left manipulator, its lower half.
+    right[5 * height // 12 : 5 * height // 6, 3 * width // 8 :] = 160
+    two = {"Left_Instrument_Segmentation": left, "Right_Instrument_Segmentation": right}
+    for name, masks in (("Dataset1", two), ("Dataset5", {"Segmentation": left})):
         video(films / name / "Video.avi", frames)
         for stem, mask in masks.items():
             video(root / "GT" / name / f"{stem}.avi", [mask] * 3)

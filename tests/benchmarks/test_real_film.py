@@ -1,0 +1,210 @@
+"""The measures of ``benchmarks/real_film.py``: tracking scores, masks of instruments, truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pytest
+from benchmark_helpers import benchmark_helper
+
+from trocar.contract.classes import ClassRow, ClassTable
+from trocar.contract.errors import DataError
+from trocar.contract.results import FrameResult
+from trocar.runtime.locate.instruments import locate
+from trocar.runtime.sources.base import Frame
+from trocar.runtime.temporal.tracking import Tracker, TrackOptions
+
+tracking = benchmark_helper("films.tracking_scores")
+masks = benchmark_helper("films.masks")
+truth = benchmark_helper("films.truth")
+measure = benchmark_helper("films.measure")
+report = benchmark_helper("films.report")
+
+
+def frame(true: list[int], found: list[int], overlap: list[list[float]]) -> object:
+    return tracking.TrackedFrame(
+        truth=tuple(true),
+        found=tuple(found),
+        overlap=np.array(overlap, float).reshape(len(true), len(found)),
+    )
+
+
+def test_a_perfect_track_scores_one() -> None:
+    scores = tracking.tracking_scores([frame([1, 2], [8, 7], [[0, 1], [1, 0]])] * 3)
+    assert scores == {"HOTA": 1, "DetA": 1, "AssA": 1, "IDF1": 1, "switches": 0}
+
+
+def test_one_instrument_with_two_identities() -> None:
+    # Each id is right in two of four frames: its association is 2 / (4 + 2 - 2).
+    film = [frame([1], [5], [[1]])] * 2 + [frame([1], [6], [[1]])] * 2
+    scores = tracking.tracking_scores(film)
+    assert scores["DetA"] == 1
+    assert scores["AssA"] == pytest.approx(0.5)
+    assert scores["HOTA"] == pytest.approx(math.sqrt(0.5))
+    assert scores["IDF1"] == pytest.approx(2 * 2 / (4 + 4))
+    assert scores["switches"] == 1
+
+
+def test_overlap_counts_by_alpha_and_false_alarms_lower_detection() -> None:
+    # 0.62 reaches the 12 alphas 0.05 to 0.60 of 19; one of three found instruments is false.
+    film = [frame([1], [5], [[0.62]]), frame([1], [5, 9], [[0.62, 0]])]
+    scores = tracking.tracking_scores(film)
+    assert scores["DetA"] == pytest.approx(12 / 19 * 2 / 3)
+    assert scores["HOTA"] == pytest.approx(12 / 19 * math.sqrt(2 / 3))
+    assert scores["IDF1"] == pytest.approx(2 * 2 / (2 + 3))
+
+
+def test_a_gap_is_no_switch_and_a_swap_is_two() -> None:
+    gap = [frame([1], [5], [[1]]), frame([1], [], []), frame([1], [5], [[1]])]
+    assert tracking.switches(gap) == 0
+    swap = [frame([1, 2], [5, 6], [[0.9, 0], [0, 0.9]]), frame([1, 2], [6, 5], [[1, 0], [0, 1]])]
+    assert tracking.switches(swap) == 2
+    # A pair that still overlaps by half is kept, although another id now overlaps more.
+    kept = [frame([1], [5], [[1]]), frame([1], [5, 6], [[0.5, 0.5]])]
+    assert tracking.switches(kept) == 0
+    assert tracking.switches([frame([1], [5], [[0.4]]), frame([1], [6], [[0.9]])]) == 0
+
+
+def test_a_film_without_truth_has_no_score() -> None:
+    scores = tracking.tracking_scores([frame([], [4], [])])
+    assert math.isnan(scores["HOTA"])
+    assert math.isnan(scores["IDF1"])
+    assert scores["switches"] == 0
+    missed = tracking.tracking_scores([frame([1], [], [])])
+    assert (missed["HOTA"], missed["IDF1"]) == (0, 0)
+
+
+PARTS = ClassTable(
+    (
+        ClassRow(id=0, name="background", colour=(0, 0, 0)),
+        ClassRow(id=1, name="shaft", colour=(1, 1, 1), instrument=True, part="shaft", type="tool"),
+        ClassRow(id=2, name="jaw", colour=(2, 2, 2), instrument=True, part="jaw", type="tool"),
+    )
+)
+
+
+def located(labels: np.ndarray, table: ClassTable, scale: int) -> list[np.ndarray]:
+    size = labels.shape[0] * scale, labels.shape[1] * scale
+    found = locate(labels, None, table, size)
+    got = masks.masks_of_found(labels, found, table, frame_size=size)
+    assert [int(mask.sum()) for mask in got] == [round(one.area / scale**2) for one in found]
+    return got
+
+
+def test_masks_of_instruments_leave_out_specks_and_keep_parts_together() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:18, :30], labels[10:18, 30:40] = 1, 2
+    labels[40:50, 20:80] = 1
+    labels[44:46, 40:42] = 0  # a hole with a speck in it, inside the box of the second instrument
+    labels[2:4, 70:72] = 1  # too small to be an instrument
+    first, second = sorted(located(labels, PARTS, 3), key=lambda mask: mask.sum())
+    assert np.array_equal(first, (labels > 0) & (np.arange(60) < 30)[:, None] & ~speck(labels))
+    assert np.array_equal(second, (labels > 0) & (np.arange(60) >= 30)[:, None])
+
+
+def speck(labels: np.ndarray) -> np.ndarray:
+    here = np.zeros(labels.shape, bool)
+    here[2:4, 70:72] = True
+    return here
+
+
+def test_masks_of_nested_boxes() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[:50, :10], labels[40:50, :70] = 1, 1  # an L, whose box holds the other instrument
+    labels[10:20, 40:60] = 1
+    got = located(labels, PARTS, 2)
+    assert np.array_equal(got[0] | got[1], labels > 0)
+    assert not (got[0] & got[1]).any()
+    assert got[1][15, 50]
+
+
+def test_two_instruments_that_touch_are_separated_near_their_axes() -> None:
+    labels = np.zeros((80, 100), np.uint8)
+    for row in range(80):
+        for start, slope in ((10, 0.5), (86, -0.5)):
+            column = round(start + slope * row)
+            labels[row, column : column + 8] = 1
+    labels[78:, :] = 0
+    size = labels.shape
+    found = locate(labels, None, PARTS, size)
+    got = masks.masks_of_found(labels, found, PARTS, frame_size=size)
+    assert not any((a & b).any() for i, a in enumerate(got) for b in got[:i])
+    assert np.array_equal(np.logical_or.reduce(got), labels > 0)
+    for mask, one in zip(got, found, strict=True):
+        assert mask.sum() == pytest.approx(one.area, rel=0.15)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("films")
+    return layouts.endovis2015_robotic_testing(root, size=(96, 128))
+
+
+def test_a_perfect_model_has_no_error(films: Path) -> None:
+    two, one = truth.open_films(films)
+    assert (two.name, one.name) == ("Dataset1", "Dataset5")
+    for film, count in ((two, 2), (one, 1)):
+        figures = measured(film, lambda mask: mask)
+        assert figures["true_count"] == figures["found_count"] == count
+        assert figures["missed"] == figures["added"] == figures["switches"] == 0
+        assert figures["iou_binary"] == 1
+        assert figures["flicker_percent"] == 0
+        assert figures["tips_true"] == figures["tips_measured"] > 0
+        assert figures["identities"] == count
+    # Alone, an instrument is located on the same pixels as in the truth.
+    assert (figures["tip_percent"], figures["entry_percent"]) == (0, 0)
+
+
+def test_what_is_wrong_is_counted(films: Path) -> None:
+    one = truth.open_films(films, ["Dataset5"])[0]
+    alarm = measured(one, with_alarm)
+    assert (alarm["missed"], alarm["added"]) == (0, 3)
+    assert alarm["count_difference"] == alarm["count_error"] == 1
+    assert alarm["right_of_found"] == 0.5
+    blind = measured(one, np.zeros_like)
+    assert (blind["missed"], blind["added"]) == (3, 0)
+    assert blind["tip_percent"] is None
+    assert blind["iou_binary"] == 0
+    assert "–" in report.markdown([{"model": "m", "film": "f", **blind}])
+
+
+def with_alarm(mask: np.ndarray) -> np.ndarray:
+    changed = mask.copy()
+    changed[70:90, 90:] = 1
+    return changed
+
+
+def measured(film: object, change: Callable[[np.ndarray], np.ndarray]) -> dict[str, object]:
+    """The figures of a model that returns the true labels, changed."""
+    table = truth.joined_table(film.frames.table)
+    tracker = Tracker(TrackOptions(min_hits=1))
+
+    def process(frame: Frame) -> FrameResult:
+        mask = change(film.frames.read(film.items[frame.index]).mask)
+        result = FrameResult(
+            frame_id=frame.index,
+            time=frame.time,
+            captured_ns=0,
+            age_ms=0,
+            frame_size=mask.shape,
+            labels=mask,
+            instruments=locate(mask, None, table, mask.shape),
+        )
+        return tracker.apply(frame, result)
+
+    result = measure.measure_film(film, process, table, pictures=2)
+    sheet = report.contact_sheet(result.shown, table)
+    assert sheet.shape == (480 + 6, 4 * 640 + 12, 3)
+    return result.figures
+
+
+def test_films_that_cannot_be_measured_are_refused(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no film Dataset9") as error:
+        truth.open_films(films, ["Dataset9"])
+    assert "Dataset1, Dataset5" in error.value.remedy
+    with pytest.raises(DataError, match="no instances"):
+        truth.open_films(layouts.kvasir_instrument(tmp_path))
