@@ -3,6 +3,7 @@
 trocar evaluate model.trocar data/ --split test
 trocar evaluate runs/a data/ --against runs/b
 trocar evaluate runs/fold0 endovis2017/ --fold 0
+trocar evaluate model.trocar data/ --negative without_instruments.mp4
 trocar evaluate tools.trocar photos/ --many 20 --few 5
 """
 
@@ -20,6 +21,12 @@ from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import OutputExistsError
 from trocar.evaluation.frames import VIDEO, VIDEO_MASKS, EvaluationFrames, open_evaluation_frames
 from trocar.evaluation.model import Predictor, open_predictor
+from trocar.evaluation.negative import (
+    NegativeFrames,
+    NegativeScores,
+    negative_frames,
+    negative_scores,
+)
 from trocar.evaluation.output import EVALUATION, write_evaluation
 from trocar.evaluation.request import EvaluationRequest
 
@@ -64,6 +71,14 @@ if TYPE_CHECKING:
         help="Also simulate a live run at FPS frames a second and score the displayed masks.  "
         "[default: no live run]",
     ),
+    click.option(
+        "--negative",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="FILM|FOLDER",
+        help="Also count false alarms on a film or a folder of frames without instruments; may be "
+        "repeated.  [default: none]",
+    ),
 )
 @grouped(
     "Classification",
@@ -102,7 +117,8 @@ def evaluate(out: Path | None, overwrite: bool, **settings: Any) -> None:
 
     Segmentation: IoU and Dice per class, binary and mean, the challenge protocols, normalised
     surface Dice, matched regions, tool presence, calibration, and 95 % intervals by bootstrap over
-    videos; over all frames and per video.
+    videos; over all frames and per video. --negative adds what the model reports where there is no
+    instrument.
 
     Classification: accuracy, macro-F1, accuracy of many-, medium- and few-shot classes by the
     counts of the data's train split, and the scores of each class.
@@ -142,6 +158,8 @@ def _evaluate_segmentation(
         fold=request.fold,
         trained_on=[str(model.manifest.source.get("trained_on", "")) for model in models],
     )
+    # Opened first: a wrong path should not be found out after an hour of scoring.
+    opened = _open_negatives(predictor, request)
     extra: dict[str, Any] = {}
     if request.streaming is not None:
         live = streaming_scores(request.model, frames, fps=request.streaming)
@@ -149,16 +167,44 @@ def _evaluate_segmentation(
         print_streaming(extra["streaming"])
     evaluation = _score(predictor, frames, request.model, request.tolerance)
     print_scores(evaluation, predictor, frames)
+    negative = _score_negatives(predictor, opened, request.model)
     if second is not None and request.against is not None:
         other = _score(second, frames, request.against, request.tolerance)
         differences = compare(evaluation, other)
         print_comparison(differences, first=request.model, second=request.against)
         extra["against"] = comparison_to_dict(request.against, differences)
+        others = _score_negatives(second, _open_negatives(second, request), request.against)
+        extra["against"]["negative"] = [one.to_dict() for one in others]
     if out is not None:
         with replaced_folder(out) as folder:
             write_evaluation(
-                folder, evaluation, predictor, frames=frames, model=request.model, extra=extra
+                folder,
+                evaluation,
+                predictor,
+                frames=frames,
+                model=request.model,
+                negative=negative,
+                extra=extra,
             )
+
+
+def _open_negatives(predictor: Predictor, request: EvaluationRequest) -> list[NegativeFrames]:
+    return [negative_frames(path, predictor.manifest.classes) for path in request.negative]
+
+
+def _score_negatives(
+    predictor: Predictor, opened: list[NegativeFrames], model: Path
+) -> list[NegativeScores]:
+    """False alarms of a model on each ``--negative``; prints them."""
+    from trocar.console.evaluation import print_negative
+
+    found = []
+    for negative in opened:
+        with progress_bar(f"{model} on {negative.path}", total=negative.count) as bar:
+            found.append(negative_scores(predictor, negative, progress=bar.advance))
+    if found:
+        print_negative(found, model)
+    return found
 
 
 def _score(

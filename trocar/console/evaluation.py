@@ -6,7 +6,7 @@ print_scores(evaluation, predictor, frames)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trocar.evaluation.frames import EvaluationFrames
     from trocar.evaluation.metrics.bootstrap import PairedDifference
     from trocar.evaluation.model import Predictor
+    from trocar.evaluation.negative import NegativeScores
     from trocar.evaluation.scoring import Evaluation
 
 _GROUP_SCORES = ("iou_binary", "iou_mean", "challenge_iou", "isi_iou", "pq")
@@ -73,6 +74,25 @@ def print_streaming(scores: Mapping[str, Any]) -> None:
         f"  frames analysed {scores['analysed']}, without a mask {scores['without_mask']}",
         highlight=False,
     )
+
+
+def print_negative(found: Sequence[NegativeScores], model: Path) -> None:
+    """Prints the false alarms of a model on films and folders without instruments."""
+    console = Console()
+    console.print(f"false alarms of {model} where there is no instrument:", highlight=False)
+    table = number_table(
+        "negative", "frames", "alarms/minute", "frames with alarms", "area %", "largest %"
+    )
+    for one in found:
+        table.add_row(
+            escape(str(one.path)),
+            str(one.frames),
+            f"{one.alarms_per_minute:.1f}",
+            f"{100 * one.frames_with_alarms:.1f} %",
+            f"{one.area_percent:.3f}",
+            f"{one.largest_percent:.3f}",
+        )
+    console.print(table)
 
 
 def print_model(console: Console, predictor: Predictor, data: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from trocar.contract.bundle import MANIFEST
 from trocar.contract.errors import BundleError, CheckpointError
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.label_maps import enlarge
+
+if TYPE_CHECKING:
+    from trocar.runtime.session import Session
 
 Infer = Callable[[NDArray[np.uint8]], "dict[str, NDArray[Any]]"]
 """Frames uint8 ``[N, H, W, 3]`` RGB to the graph's outputs by name."""
@@ -33,6 +36,7 @@ class Predictor:
         backend: Library that runs it; ``torch`` for checkpoints.
         device: e.g. ``cpu``.
         precision: e.g. ``fp32``.
+        opened: The bundle's session; ``None`` for checkpoints.
     """
 
     manifest: Manifest
@@ -40,6 +44,13 @@ class Predictor:
     backend: str
     device: str
     precision: str
+    opened: Session | None = None
+
+    def session(self) -> Session:
+        """The model as the runtime takes it, to locate and track instruments."""
+        from trocar.runtime.session import Session
+
+        return self.opened or Session(_Checkpoint(self), self.manifest)
 
     def metadata(self, path: Path) -> dict[str, Any]:
         """JSON-ready description of the model; ``path`` is the path that it was opened from."""
@@ -98,7 +109,7 @@ def open_predictor(path: Path, *, device: str = "cpu", task: str | None = None) 
 
 
 def _from_bundle(path: Path, device: str) -> Predictor:
-    from trocar.runtime import Session
+    from trocar.runtime.session import Session
 
     session = Session.open(path, device=device)
     return Predictor(
@@ -107,7 +118,24 @@ def _from_bundle(path: Path, device: str) -> Predictor:
         backend=session.backend,
         device=session.device,
         precision=session.precision,
+        opened=session,
     )
+
+
+class _Checkpoint:
+    """A predictor as a backend of the runtime."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.name = predictor.backend
+        self.device = predictor.device
+        self.precision = predictor.precision
+        self._infer = predictor.infer
+
+    def infer(self, frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return self._infer(frames)
+
+    def close(self) -> None:
+        pass
 
 
 def _from_run(path: Path, device: str) -> Predictor:

@@ -11,19 +11,24 @@ import math
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from trocar.contract.bundle import write_atomic
+from trocar.contract.media.label_maps import enlarge
 from trocar.contract.media.pictures import encode_picture
 from trocar.evaluation.figures import comparison
 
 if TYPE_CHECKING:
+    from trocar.contract.classes import ClassTable
     from trocar.evaluation.frames import EvaluationFrames
     from trocar.evaluation.model import Predictor
+    from trocar.evaluation.negative import NegativeScores
     from trocar.evaluation.scoring import Evaluation, FrameScore
 
 EVALUATION = "evaluation.json"
@@ -38,6 +43,7 @@ def write_evaluation(
     frames: EvaluationFrames,
     model: Path,
     extra: Mapping[str, Any],
+    negative: Sequence[NegativeScores] = (),
 ) -> None:
     """Writes all scores and the images of the frames that `pick_frames` names.
 
@@ -48,6 +54,7 @@ def write_evaluation(
         frames: The frames that were scored.
         model: Path of the model, for the document.
         extra: Further JSON-ready parts of the document.
+        negative: False alarms on films and folders without instruments.
     """
     picked = pick_frames(evaluation.frames)
     files = {
@@ -59,18 +66,40 @@ def write_evaluation(
         labels, _ = predictor.predict(frame.image)
         image = comparison(frame.image, frame.mask, labels, evaluation.table)
         write_atomic(folder / files[frame.name], encode_picture(image, ".jpg", quality=88))
+    alarms = _write_alarms(folder, negative, evaluation.table)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "model": predictor.metadata(model),
         "data": {"path": str(frames.path), "split": frames.split, "frames": frames.count},
         "command": command_line(),
         "environment": environment(),
-        "pictures": {kind: [files[name] for name in names] for kind, names in picked.items()},
-        "pictured": {file: name for name, file in files.items()},
+        "pictures": {
+            **{kind: [files[name] for name in names] for kind, names in picked.items()},
+            **({"negative": list(alarms)} if alarms else {}),
+        },
+        "pictured": {**{file: name for name, file in files.items()}, **alarms},
         **evaluation.to_dict(),
+        **({"negative": [one.to_dict() for one in negative]} if negative else {}),
         **extra,
     }
     (folder / EVALUATION).write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def _write_alarms(
+    folder: Path, negative: Sequence[NegativeScores], table: ClassTable
+) -> dict[str, str]:
+    """Writes the frame with the largest false area of each film; what each file shows, by file."""
+    shown = {}
+    for number, one in enumerate(negative, 1):
+        if one.worst is not None:
+            index, image, labels = one.worst
+            size = image.shape[:2]
+            nothing = np.zeros(size, np.uint8)
+            picture = comparison(image, nothing, enlarge(labels, size), table)
+            file = f"negative_{number}.jpg"
+            write_atomic(folder / file, encode_picture(picture, ".jpg", quality=88))
+            shown[file] = f"{one.path}, frame {index}"
+    return shown
 
 
 def pick_frames(frames: tuple[FrameScore, ...], count: int = 3) -> dict[str, list[str]]:

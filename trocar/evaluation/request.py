@@ -28,6 +28,7 @@ class EvaluationRequest:
         tolerance: Of the normalised surface Dice, in pixels of the frame.
         many: Classes with more training photographs than this are many-shot.
         few: Classes with at most this many training photographs are few-shot.
+        negative: Films or folders without instruments, for the negative control.
     """
 
     model: Path
@@ -42,6 +43,7 @@ class EvaluationRequest:
     tolerance: float = 2.0
     many: int = 100
     few: int = 20
+    negative: tuple[Path, ...] = ()
 
     def check_classification(self) -> None:
         """Refuses settings that a classifier does not use.
@@ -54,6 +56,7 @@ class EvaluationRequest:
             "--streaming": self.streaming is not None,
             "--task": self.task is not None,
             "--fold": self.fold is not None,
+            "--negative": bool(self.negative),
         }
         faults = [f"{flag} is for segmentation models" for flag, on in given.items() if on]
         if self.few > self.many:

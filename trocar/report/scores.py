@@ -63,10 +63,14 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
         "<h3>Every score by its exact name</h3>",
         columns(("score", "value"), others),
         table(("interval", "ends"), intervals) if intervals else "",
+        *_negative(data.get("negative", [])),
         *_groups(data.get("groups", {})),
         *_against(model, data.get("against")),
     )
-    blocks = []
+    blocks = [
+        figure(image, f"largest false area, {name}: frame, truth, prediction")
+        for image, name in found.alarms()
+    ]
     for kind in ("worst", "median", "best"):
         blocks += [
             figure(image, f"{kind} frame {i}{details}: frame, truth, prediction")
@@ -138,6 +142,26 @@ def _groups(groups: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     names = list(next(iter(groups.values())))
     rows = [(group, *(known(scores[name]) for name in names)) for group, scores in groups.items()]
     return ["<h3>Per video</h3>", table(("video", *names), rows)]
+
+
+def _negative(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    shown = {
+        "path": "film or folder",
+        "frames": "frames",
+        "alarms_per_minute": "alarms a minute",
+        "frames_with_alarms": "share of frames with alarms",
+        "instruments_per_frame": "instruments a frame",
+        "area_percent": "area, % of the frame",
+        "largest_percent": "largest, %",
+        "pixels_percent": "pixels labelled, %",
+    }
+    return [
+        "<h3>Negative control: pictures without instruments</h3>",
+        "<p>Every instrument that is reported here is a false alarm.</p>",
+        table(list(shown.values()), [[row[name] for name in shown] for row in rows]),
+    ]
 
 
 def _against(model: Mapping[str, Any], against: Mapping[str, Any] | None) -> list[str]:

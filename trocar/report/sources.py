@@ -96,6 +96,13 @@ class EvaluationFile:
             images.append((read_image(path), details))
         return images
 
+    def alarms(self) -> list[tuple[NDArray[np.uint8], str]]:
+        """Images of the negative control, and what each shows; raises as `images` does."""
+        pictured = self.data.get("pictured", {})
+        files = self.data.get("pictures", {}).get("negative", [])
+        paths = [(self.folder / Path(file).name, str(pictured.get(file, ""))) for file in files]
+        return [(read_image(path), shown) for path, shown in paths if path.is_file()]
+
 
 def read_run(path: Path) -> Run:
     """Reads a run folder.

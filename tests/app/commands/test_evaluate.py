@@ -226,3 +226,83 @@ def test_the_report_opens_offline_in_a_browser(run, bundle, data, tmp_path) -> N
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert "<h2>Data set" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def tissue(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames of tissue alone; a blue box lies in frames 2, 3 and 5."""
+    root = tmp_path_factory.mktemp("tissue")
+    for i in range(6):
+        frame = np.full((*SIZE, 3), (150, 50, 45), np.uint8)
+        if i in (2, 3, 5):
+            frame[20:36, 30:50] = (60, 70, 210)
+        cv2.imwrite(str(root / f"{i}.png"), frame[..., ::-1])
+    return root
+
+
+def test_false_alarms_are_counted_where_there_is_no_instrument(
+    run, bundle, data, tissue, tmp_path, capsys
+) -> None:
+    film = tmp_path / "film.mp4"
+    with av.open(str(film), "w") as video:
+        stream = video.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        plain = np.full((*SIZE, 3), (150, 50, 45), np.uint8)
+        for _ in range(5):
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(plain, format="rgb24")))
+        video.mux(stream.encode())
+    out = tmp_path / "e"
+    assert run("evaluate", bundle, data, "--negative", tissue, "--negative", film,
+               "--against", bundle, "--out", out) == 0  # fmt: skip
+    found = json.loads((out / "evaluation.json").read_text())
+    alarms, silent = found["negative"]
+    assert found["against"]["negative"] == found["negative"]
+    assert (alarms["frames"], alarms["seconds"], alarms["alarms"]) == (6, 0.24, 2)
+    assert alarms["alarms_per_minute"] == pytest.approx(2 / 0.24 * 60, abs=0.01)
+    assert alarms["frames_with_alarms"] == alarms["instruments_per_frame"] == 0.5
+    share = 100 * 16 * 20 / (64 * 80)
+    assert alarms["largest_percent"] == pytest.approx(share, rel=0.15)
+    assert alarms["area_percent"] == pytest.approx(share / 2, rel=0.15)
+    assert alarms["pixels_percent"] == pytest.approx(share / 2, rel=0.15)
+    assert (silent["frames"], silent["seconds"], silent["alarms"]) == (5, 0.5, 0)
+    assert silent["alarms_per_minute"] == silent["area_percent"] == 0
+    shown = capsys.readouterr().out
+    assert "500.0" in shown
+    assert "50.0 %" in shown
+    assert found["pictures"]["negative"] == ["negative_1.jpg"]
+    assert found["pictured"]["negative_1.jpg"] == f"{tissue}, frame 2"
+    page = tmp_path / "report.html"
+    assert run("report", "--evaluation", out, "--out", page) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "Negative control" in text
+    assert f"largest false area, {tissue}, frame 2" in text
+
+
+def test_a_labelled_set_without_instruments_is_a_negative_control(
+    run, bundle, tiny, tissue, data, tmp_path
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(tissue, root / "images")
+    (root / "masks").mkdir()
+    for file in (root / "images").iterdir():
+        cv2.imwrite(str(root / "masks" / file.name), np.zeros(SIZE, np.uint8))
+    tiny.tiny_table().write(root / "classes.toml")
+    out = tmp_path / "e"
+    assert run("evaluate", bundle, data, "--negative", root, "--out", out) == 0
+    assert json.loads((out / "evaluation.json").read_text())["negative"][0]["alarms"] == 2
+
+
+def test_pictures_that_are_no_negative_control_are_refused(
+    run, bundle, data, tmp_path, capsys
+) -> None:
+    out = tmp_path / "e"
+    for negative, code, words in (
+        (data, 3, r"frame 0 has \d+ pixels labelled as an instrument"),
+        (tmp_path / "none.mp4", 13, "does not exist"),
+        ("/dev/video0", 2, "is a camera or a stream"),
+    ):
+        assert run("evaluate", bundle, data, "--negative", negative, "--out", out) == code
+        error = capsys.readouterr().err.replace("\n", " ")
+        assert re.search(words, error), error
+        assert "no instrument can be seen" in error
+        assert not out.exists()
