@@ -10,7 +10,8 @@ Names. ``iou_<class>``, ``dice_<class>``: over the pixels of all frames together
 ``dice_mean``: their mean over classes without background; ``cumulative_iou`` is the same number as
 ``iou_mean`` under its protocol's name. ``iou_binary``, ``dice_binary``: background against all the
 rest. ``challenge_iou``, ``isi_iou``, ``mc_iou``: from per-frame IoU, see
-`SegmentationScores.result`.
+`SegmentationScores.result`. ``false_alarm_rate``, ``false_alarm_area``: of frames whose truth shows
+no instrument, the share with an alarm and the mean share of pixels that are labelled as one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from numpy.typing import NDArray
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ArgumentError
 from trocar.contract.media.label_maps import Counts, confusion_matrix, dice_per_class, iou_per_class
+
+MIN_ALARM_AREA = 0.0005
+"""Share of a frame's pixels from which on labels of instruments count as a false alarm; it is the
+share from which on the runtime locates an instrument."""
 
 
 def checked_confusion(
@@ -76,12 +81,18 @@ class SegmentationScores:
         self.table = table
         self.matrix: Counts = np.zeros((len(table), len(table)), dtype=np.int64)
         self._frames: list[tuple[NDArray[np.float64], NDArray[np.bool_]]] = []
+        self._instruments = [row.id for row in table if row.instrument]
+        self._false_areas: list[float] = []
 
     def add(self, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> None:
         """Counts one frame; see `checked_confusion` for arguments and errors."""
         frame = checked_confusion(truth, predicted, classes=len(self.table))
         self.matrix += frame
         self._frames.append((iou_per_class(frame)[1:], frame.sum(1)[1:] > 0))
+        shown = frame[self._instruments].sum()
+        if self._instruments and not shown and frame.any() and IGNORE_INDEX not in truth:
+            false = frame[:, self._instruments].sum()
+            self._false_areas.append(float(false / frame.sum()))
 
     def result(self) -> dict[str, float]:
         """Every score by name, 0..1; NaN where there was nothing to score.
@@ -91,6 +102,9 @@ class SegmentationScores:
         frames that have any. ``isi_iou``: the same over classes in truth or prediction, so that a
         false class counts 0. ``mc_iou``: per class the mean of its per-frame IoU over frames where
         truth or prediction show it; mean over classes.
+
+        ``false_alarm_rate`` and ``false_alarm_area`` are there only if there are frames without
+        instruments; frames with ignored pixels do not count, for these may hide one.
         """
         iou, dice = iou_per_class(self.matrix), dice_per_class(self.matrix)
         two = binary(self.matrix)
@@ -109,6 +123,10 @@ class SegmentationScores:
             scores["mc_iou"] = _mean(_mean(row) for row in by_class)
         else:
             scores["mc_iou"] = math.nan
+        if self._false_areas:
+            areas = np.array(self._false_areas)
+            scores["false_alarm_rate"] = float((areas >= MIN_ALARM_AREA).mean())
+            scores["false_alarm_area"] = float(areas.mean())
         return scores
 
 

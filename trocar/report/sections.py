@@ -14,7 +14,7 @@ from trocar.report.page import Page, code, escape, table, tiles
 from trocar.report.page import plots as side_by_side
 from trocar.report.sources import Run
 
-_CURVE_SCORES = ("iou_binary", "iou_mean", "accuracy", "macro_f1")
+_CURVE_SCORES = ("iou_binary", "iou_mean", "accuracy", "macro_f1", "false_alarm_rate")
 
 
 def curves(page: Page, runs: Sequence[Run]) -> None:
@@ -40,7 +40,7 @@ def curves(page: Page, runs: Sequence[Run]) -> None:
                 ylabel="score (0..1)",
             ),
         )
-    page.section("Training", _run_table(runs), side_by_side(*charts))
+    page.section("Training", _run_table(runs), _false_alarms(runs), side_by_side(*charts))
 
 
 def best_by(run: Run) -> str:
@@ -67,6 +67,19 @@ def _run_table(runs: Sequence[Run]) -> str:
         )
     head = ("run", "method", "steps", "best step", "best by", "score", "seconds", "device")
     return table(head, rows)
+
+
+def _false_alarms(runs: Sequence[Run]) -> str:
+    """What the best checkpoint reports on validation frames without instruments."""
+    rows = []
+    for run in runs:
+        scores = run.metrics.get("best", {}).get("scores", {})
+        if scores.get("false_alarm_rate") is not None:
+            rows.append((run.name, scores["false_alarm_rate"], 100 * scores["false_alarm_area"]))
+    if not rows:
+        return ""
+    head = ("run", "frames with a false alarm", "area, % of the frame")
+    return "<h3>Validation frames without instruments</h3>" + table(head, rows)
 
 
 def parity(page: Page, manifest: Manifest, report: Mapping[str, Any]) -> None:

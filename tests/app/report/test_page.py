@@ -11,7 +11,8 @@ import numpy as np
 
 from trocar.evaluation.figures import outlined
 from trocar.report.page import Page, columns, table
-from trocar.report.sources import read_evaluation
+from trocar.report.sections import curves
+from trocar.report.sources import Run, read_evaluation
 
 
 def test_regions_have_lines_of_both_extremes_round_them() -> None:
@@ -64,3 +65,18 @@ def test_pictures_say_which_frame_they_show(tmp_path: Path) -> None:
     found = read_evaluation(tmp_path)
     assert [details for _, details in found.images("worst")] == [", op1/3, iou_mean 0.250"]
     assert [details for _, details in found.images("best")] == [""]  # of an older evaluation
+
+
+def test_training_shows_false_alarms_where_the_validation_set_has_empty_frames() -> None:
+    def shown(scores: dict[str, float]) -> str:
+        page = Page("title")
+        best = {"step": 3, "scores": scores}
+        history = ({"step": 3, "scores": scores},)
+        curves(page, [Run(name="a", metrics={"best": best}, history=history, command="")])
+        return page.html()
+
+    with_alarms = shown({"iou_mean": 0.5, "false_alarm_rate": 0.25, "false_alarm_area": 0.0125})
+    assert "Validation frames without instruments" in with_alarms
+    assert "0.2500" in with_alarms
+    assert "1.2500" in with_alarms  # percent of the frame
+    assert "Validation frames without" not in shown({"iou_mean": 0.5})

@@ -117,3 +117,37 @@ def test_wrong_maps_are_refused() -> None:
         checked_confusion(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), classes=2)
     with pytest.raises(ArgumentError, match=r"ids 0\.\.7"):
         checked_confusion(np.array([[0, 7]], np.uint8), np.zeros((1, 2), np.uint8), classes=3)
+
+
+def test_false_alarms_on_frames_without_instruments() -> None:
+    empty = np.zeros((40, 50), np.uint8)
+    alarm, shown = empty.copy(), empty.copy()
+    alarm[:4, :10], shown[:10] = 2, 1
+    hidden = empty.copy()
+    hidden[20:, 20:] = 255
+    scores = SegmentationScores(TABLE)
+    for truth, predicted in (
+        (empty, alarm),
+        (empty, empty),
+        (empty, empty),
+        (shown, alarm),
+        (hidden, alarm),
+    ):
+        scores.add(truth, predicted)
+    result = scores.result()
+    # One of three empty frames, 40 of 2000 pixels; the frame with ignored pixels may hide one.
+    assert result["false_alarm_rate"] == pytest.approx(1 / 3)
+    assert result["false_alarm_area"] == pytest.approx(40 / 2000 / 3)
+    assert "false_alarm_rate" not in scores_of(([[0, 1]], [[0, 1]]))
+
+
+def test_a_speck_is_no_false_alarm() -> None:
+    empty = np.zeros((100, 100), np.uint8)
+    speck = empty.copy()
+    speck[0, :4] = 1  # 0.04 % of the frame; the runtime drops less than 0.05 %
+    scores = SegmentationScores(TABLE)
+    scores.add(empty, speck)
+    assert scores.result()["false_alarm_rate"] == 0
+    speck[0, :5] = 1
+    scores.add(empty, speck)
+    assert scores.result()["false_alarm_rate"] == 0.5
