@@ -19,6 +19,9 @@ from trocar.train.methods import find_method
 if TYPE_CHECKING:
     from trocar.train.methods.protocol import Method
 
+EARLIER_SETTINGS: Mapping[str, Any] = {"border": 0.0, "empty_frames": "as-drawn"}
+"""Settings that runs of 0.1 do not state, with what those runs did."""
+
 _USED_BY_PHOTOGRAPHS = frozenset({"val_share", "label_share"})
 
 
@@ -212,7 +215,7 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
             remedy=f"resume it with `trocar train {stated}`, or choose another --out",
         )
     unused = _unused_settings(method.name)
-    values = current_settings(method.name, values)
+    values = {**EARLIER_SETTINGS, **current_settings(method.name, values)}
     return {name: value for name, value in values.items() if name not in unused}
 
 

@@ -25,6 +25,11 @@ class DataConfig:
             unlabelled frames use the others without their labels; other methods leave them out.
         augmentation: Augmentation of the training frames and their labels: full, light (for
             short runs) or none. Classifiers have an augmentation of their own.
+        border: Probability that a border is pasted round a training frame: a round or octagonal
+            view, or bars, on black, noisy or grey surroundings. Labels outside of the view become
+            background. By default that of the augmentation.
+        empty_frames: Frames without instruments: in-every-batch draws at least one into every
+            batch, where the training set has some; as-drawn treats them like all others.
         composite: Probability that instruments are cloned into a labelled training frame (Poisson
             image editing).
         composite_from: Source of these instruments, as for `trocar data composite`; by default
@@ -36,12 +41,18 @@ class DataConfig:
     fold: Annotated[int | None, Range(0)] = None
     label_share: Annotated[float, Range(0, 1, open_low=True)] = 1.0
     augmentation: Literal["full", "light", "none"] = "full"
+    border: Annotated[float | None, Range(0, 1)] = None
+    empty_frames: Literal["in-every-batch", "as-drawn"] = "in-every-batch"
     composite: Annotated[float, Range(0, 1)] = 0.0
     composite_from: Path | None = None
 
     def __post_init__(self) -> None:
         check_ranges(
             self,
+            (
+                not (self.border and self.augmentation == "none"),
+                f"border is {self.border}, but augmentation is none",
+            ),
             (
                 self.composite_from is None or self.composite > 0,
                 "composite_from is given, but composite, the probability, is 0",

@@ -9,6 +9,7 @@ classes. `open_data` chooses by the method's task.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from trocar.train.data.compositing.poisson import Composite, PlacementConfig
 from trocar.train.data.compositing.write import read_foregrounds
 from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.leakage import fingerprint
+from trocar.train.data.loader.empty_frames import frames_without_instruments
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.splits import with_splits
@@ -63,6 +65,7 @@ def open_frame_sets(
     validation = frames.subset("val").labelled()
     if paths.validation is not None:
         validation = _validation(paths.validation, config, labelled)
+    labelled, empty = _empty_frames(labelled, config)
     unlabelled = _unlabelled(paths.unlabelled, "--unlabelled", labelled, validation)
     if unlabelled is None and rest is not None and "unlabelled" in accepted_data(method):
         unlabelled = rest
@@ -80,8 +83,21 @@ def open_frame_sets(
         seed=run.seed,
         cache_mb=run.cache_mb,
         augmentation=config.augmentation,
+        border=config.border,
+        empty=empty,
         pre_augment=_composite(config, labelled),
     )
+
+
+def _empty_frames(labelled: FrameSet, config: DataConfig) -> tuple[FrameSet, tuple[int, ...]]:
+    """The labelled frames with a note, and the indices of those that every batch gets some of."""
+    if config.empty_frames == "as-drawn":
+        return labelled, ()
+    empty = frames_without_instruments(labelled)
+    if not empty:
+        return labelled, ()
+    note = f"{len(empty)} frames without instruments: every batch has some of them"
+    return replace(labelled, notes=(*labelled.notes, note)), empty
 
 
 def training_fingerprint(data: TrainData) -> str:

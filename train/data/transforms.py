@@ -6,10 +6,11 @@ The operations, in this order:
 
 1. warp: flips, zoom, rotation and shift as one affine map, for image and mask alike; it also
    resizes to the network's size (`draw_warp`);
-2. tone: exposure and contrast as one table of 256 grey levels;
-3. colour: saturation and hue as one linear map of RGB;
-4. blur: Gaussian;
-5. noise: Gaussian, the same in all channels.
+2. border: what surrounds the view of an endoscope (`trocar.train.data.borders`);
+3. tone: exposure and contrast as one table of 256 grey levels;
+4. colour: saturation and hue as one linear map of RGB;
+5. blur: Gaussian;
+6. noise: Gaussian, the same in all channels.
 
 `NO_AUGMENT` only resizes, exactly as the exported graph does (`resize_eval`).
 """
@@ -32,6 +33,7 @@ from torch import Tensor
 from trocar.contract.classes import IGNORE_INDEX
 from trocar.contract.config import Range, check_ranges
 from trocar.contract.errors import ArgumentError
+from trocar.train.data.borders import draw_border
 
 _THREAD = threading.local()
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
@@ -55,6 +57,8 @@ class AugmentConfig:
         hue: Largest rotation of the hue in degrees.
         blur: Probability of a Gaussian blur with a standard deviation of 0.5 to 1.5 pixels.
         noise: Largest standard deviation of the Gaussian noise in grey levels.
+        border: Probability of a pasted border: a round or octagonal view, or bars; labels outside
+            of the view become background.
     """
 
     flip_horizontal: Annotated[float, Range(0, 1)] = 0.5
@@ -68,6 +72,7 @@ class AugmentConfig:
     hue: Annotated[float, Range(0, 180)] = 8.0
     blur: Annotated[float, Range(0, 1)] = 0.15
     noise: Annotated[float, Range(0)] = 6.0
+    border: Annotated[float, Range(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -135,7 +140,8 @@ class Augment:
 
         Returns:
             Image ``[3, h, w]`` float32 0..255 RGB, mask ``[h, w]`` int64. Pixels from outside the
-            frame are black in the image and 255 (ignored) in the mask.
+            frame are black in the image and 255 (ignored) in the mask; those outside of a pasted
+            view are background.
         """
         rng = np.random.default_rng(seed)
         warp = draw_warp(self.config, image.shape[:2], self.size, rng)
@@ -143,21 +149,32 @@ class Augment:
         if warp is None:
             return resize_eval(image, self.size, out=pixels), resize_mask(mask, self.size, out=ids)
         height, width = self.size
-        moved = cv2.warpAffine(
-            image, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+        moved = np.asarray(
+            cv2.warpAffine(
+                image, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+            ),
+            np.uint8,
         )
-        tensor = planes(photometric(np.asarray(moved, np.uint8), self.config, rng), out=pixels)
+        border = draw_border(
+            self.config.border, self.size, aspect=image.shape[1] / image.shape[0], seed=seed
+        )
+        if border is not None:
+            moved = border.paste(moved)
+        tensor = planes(photometric(moved, self.config, rng), out=pixels)
         if mask is None:
             return tensor, None
-        labels = cv2.warpAffine(
-            mask,
-            warp,
-            (width, height),
-            flags=cv2.INTER_NEAREST,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(IGNORE_INDEX,),
+        labels = np.asarray(
+            cv2.warpAffine(
+                mask,
+                warp,
+                (width, height),
+                flags=cv2.INTER_NEAREST,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=(IGNORE_INDEX,),
+            ),
+            np.uint8,
         )
-        return tensor, _ids(np.asarray(labels, np.uint8), ids)
+        return tensor, _ids(labels if border is None else border.clear(labels), ids)
 
 
 def resize_eval(

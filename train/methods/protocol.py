@@ -79,6 +79,8 @@ class TrainData:
         world: Number of processes.
         cache_mb: Memory for decoded frames, in MB.
         augmentation: ``full``, ``light`` or ``none``, see `trocar.train.data.transforms`.
+        border: Probability of a pasted border; ``None`` for that of the augmentation.
+        empty: Indices of labelled frames without instruments, of which every batch gets some.
         pre_augment: Change of a labelled training frame before augmentation, e.g. compositing;
             called with the sample and its seed.
     """
@@ -93,6 +95,8 @@ class TrainData:
     world: int = 1
     cache_mb: int = 0
     augmentation: str = "full"
+    border: float | None = None
+    empty: tuple[int, ...] = ()
     pre_augment: Callable[[Any, int], Any] | None = None
 
 

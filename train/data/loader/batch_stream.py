@@ -22,11 +22,11 @@ from typing import TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from trocar.contract.errors import ArgumentError, DataError
+from trocar.train.data.loader.empty_frames import BatchDraws
 from trocar.train.data.loader.frame_cache import FrameCache, cached
 from trocar.train.data.loader.shared_memory import (
     PREFETCH,
@@ -70,6 +70,8 @@ class StreamSpec:
         labelled: Whether batches have masks.
         pre_augment: A change of the decoded frame before augmentation; ``None`` for none.
         cache_mb: Memory for decoded frames in MB; 0 disables the cache.
+        empty: Indices of frames without instruments. Every batch has some of them, as many as
+            their share of the set, at least one; they lie at its beginning.
     """
 
     frames: FrameSet
@@ -78,6 +80,7 @@ class StreamSpec:
     labelled: bool = True
     pre_augment: PreAugment | None = None
     cache_mb: int = 0
+    empty: tuple[int, ...] = ()
 
 
 class Stream:
@@ -105,11 +108,12 @@ class Stream:
         self.cache = (
             FrameCache(len(spec.frames), megabytes=spec.cache_mb) if spec.cache_mb else None
         )
+        self.draws = BatchDraws.split(len(spec.frames), spec.empty, spec.batch_size)
         self.dataset = SampleDataset(self)
 
     def __len__(self) -> int:
         """Steps of an epoch; an incomplete last batch counts as one."""
-        return -(-len(self.spec.frames) // self.spec.batch_size)
+        return self.draws.steps
 
     @property
     def batch_bytes(self) -> int:
@@ -123,9 +127,12 @@ class Stream:
         return list(range(start, start + share))
 
     def frame_index(self, sample_index: int) -> int:
-        """The frame of a sample: in an epoch, every frame comes exactly once."""
-        epoch, position = divmod(sample_index, len(self.spec.frames))
-        return int(_order(self.seed, epoch, len(self.spec.frames))[position])
+        """The frame of a sample: in an epoch, every frame comes exactly once.
+
+        With `StreamSpec.empty` this holds for the frames with and those without instruments, each
+        for itself.
+        """
+        return self.draws.frame_index(sample_index, self.seed)
 
     def sample_seed(self, sample_index: int) -> int:
         """The seed of a sample's augmentation."""
@@ -239,11 +246,6 @@ def read_batch(dataset: SampleDataset | FrameDataset, indices: Sequence[int]) ->
     if all(mask is not None for _, mask, _, _ in read):
         batch["mask"] = masks
     return batch
-
-
-@functools.lru_cache(maxsize=8)
-def _order(seed: tuple[int, int], epoch: int, count: int) -> NDArray[np.int64]:
-    return np.random.default_rng((*seed, epoch)).permutation(count)
 
 
 def _check(spec: StreamSpec, rank: int, world: int) -> None:

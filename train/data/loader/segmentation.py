@@ -5,6 +5,8 @@ stream = frames_stream(data, data.labelled, size=(256, 320), name="labelled")
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trocar.train.data.loader.batch_stream import Stream, StreamSpec
 from trocar.train.data.sample import FrameSet
 from trocar.train.data.transforms import AUGMENTATIONS, Augment, AugmentConfig
@@ -30,12 +32,18 @@ def frames_stream(
         labelled: Whether batches carry masks; such streams composite where the run asks for it.
         augment: ``None`` for the run's augmentation.
     """
+    chosen = augment or AUGMENTATIONS[data.augmentation]
+    if augment is None and data.border is not None and data.border != chosen.border:
+        chosen = replace(chosen, border=data.border)
+    # A method may draw from the labelled frames in another style; their order is the same.
+    is_labelled = labelled and len(frames) == len(data.labelled)
     spec = StreamSpec(
         frames=frames,
-        augment=Augment(augment or AUGMENTATIONS[data.augmentation], size),
+        augment=Augment(chosen, size),
         batch_size=data.batch_size,
         labelled=labelled,
         pre_augment=data.pre_augment if labelled else None,
         cache_mb=data.cache_mb,
+        empty=data.empty if is_labelled else (),
     )
     return Stream(spec, seed=data.seed, name=name, rank=data.rank, world=data.world)
