@@ -48,9 +48,10 @@ def test_bars_lie_at_their_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     by_name = {shape.__name__: shape for shape in VIEWS}
     for name, axis in (("_letterbox", 1), ("_pillarbox", 0)):
         for view in views(by_name[name], monkeypatch):
-            lines = (view if axis == 1 else view.T).astype(int)
-            # Whole rows, to the frame's border; edges are drawn smoothly, to a few levels.
-            assert (abs(lines - lines[:, :1]) <= 8).all(), name
+            lines = view if axis == 1 else view.T
+            # Whole rows, to the frame's border, but for two rows of each smooth edge.
+            whole = (lines == 255).all(1) | (lines == 0).all(1)
+            assert whole.sum() >= len(lines) - 4, name
     missing = [int((v[:, [0, -1]] == 0).all(0).sum()) for v in views(VIEWS[3], monkeypatch)]
     assert set(missing) >= {1, 2}  # a bar on one side alone, or on both
     rounds = views(by_name["_round"], monkeypatch)
