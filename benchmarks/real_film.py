@@ -83,6 +83,7 @@ def run(given: argparse.Namespace) -> None:
 
 def measure(model: Path, film: Any, given: argparse.Namespace, *, sheets: Path | None) -> Any:
     """Figures of one model on one film; writes the contact sheet."""
+    from helpers.films.masks import groups_of
     from helpers.films.measure import measure_film
     from helpers.films.report import contact_sheet
 
@@ -95,7 +96,10 @@ def measure(model: Path, film: Any, given: argparse.Namespace, *, sheets: Path |
         if session.manifest.task != "segmentation":
             raise ConfigError(f"{model} is a classifier", remedy="name a segmentation model")
         processor = make_frame_processor(session, options, live=given.live)
-        measured = measure_film(film, processor, session.classes, max_frames=given.max_frames)
+        groups = groups_of(session.classes, session.options)
+        measured = measure_film(
+            film, processor, session.classes, groups, max_frames=given.max_frames
+        )
         if sheets is not None:
             sheets.mkdir(parents=True, exist_ok=True)
             sheet = contact_sheet(measured.shown, session.classes)

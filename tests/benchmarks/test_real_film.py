@@ -14,7 +14,7 @@ from benchmark_helpers import benchmark_helper
 from trocar.contract.classes import ClassRow, ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.results import FrameResult
-from trocar.runtime.locate.instruments import locate
+from trocar.runtime.locate.instruments import DEFAULTS, locate
 from trocar.runtime.sources.base import Frame
 from trocar.runtime.temporal.tracking import Tracker, TrackOptions
 
@@ -87,10 +87,14 @@ PARTS = ClassTable(
 )
 
 
+def groups(table: ClassTable) -> dict[int, frozenset[int]]:
+    return masks.groups_of(table, DEFAULTS)
+
+
 def located(labels: np.ndarray, table: ClassTable, scale: int) -> list[np.ndarray]:
     size = labels.shape[0] * scale, labels.shape[1] * scale
     found = locate(labels, None, table, size)
-    got = masks.masks_of_found(labels, found, table, frame_size=size)
+    got = masks.masks_of_found(labels, found, groups(table), frame_size=size)
     assert [int(mask.sum()) for mask in got] == [round(one.area / scale**2) for one in found]
     return got
 
@@ -131,7 +135,7 @@ def test_two_instruments_that_touch_are_separated_near_their_axes() -> None:
     labels[78:, :] = 0
     size = labels.shape
     found = locate(labels, None, PARTS, size)
-    got = masks.masks_of_found(labels, found, PARTS, frame_size=size)
+    got = masks.masks_of_found(labels, found, groups(PARTS), frame_size=size)
     assert not any((a & b).any() for i, a in enumerate(got) for b in got[:i])
     assert np.array_equal(np.logical_or.reduce(got), labels > 0)
     for mask, one in zip(got, found, strict=True):
@@ -196,7 +200,7 @@ def measured(film: object, change: Callable[[np.ndarray], np.ndarray]) -> dict[s
         )
         return tracker.apply(frame, result)
 
-    result = measure.measure_film(film, process, table, pictures=2)
+    result = measure.measure_film(film, process, table, groups(table), pictures=2)
     sheet = report.contact_sheet(result.shown, table)
     assert sheet.shape == (480 + 6, 4 * 640 + 12, 3)
     return result.figures

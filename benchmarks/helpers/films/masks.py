@@ -1,6 +1,7 @@
 """The pixels of each located instrument, and of each true one.
 
-masks = masks_of_found(result.labels, result.instruments, table, frame_size=result.frame_size)
+masks = masks_of_found(result.labels, result.instruments, groups_of(session.classes, session.options),
+                       frame_size=result.frame_size)
 
 A result states boxes, areas and axes, not pixels. They are found again from the label map: a
 connected region belongs to the instrument whose box contains it, the smallest such box first, until
@@ -10,7 +11,7 @@ pixels go to the instrument whose axis is nearest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,11 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.results import Instrument
+from trocar.runtime.locate.instruments import instrument_groups
 
 Mask = NDArray[np.bool_]
+Groups = Mapping[int, frozenset[int]]
+"""Class ids of an instrument by the class id that it is reported with."""
 
 
 @dataclass
@@ -40,10 +44,15 @@ class _Open:
     mask: Mask
 
 
+def groups_of(table: ClassTable, options: Any) -> Groups:
+    """The class ids that form each kind of instrument; ``options`` are those of the session."""
+    return {group.class_id: frozenset(group.ids) for group in instrument_groups(table, options)}
+
+
 def masks_of_found(
     labels: NDArray[np.uint8],
     instruments: Sequence[Instrument],
-    table: ClassTable,
+    groups: Groups,
     *,
     frame_size: tuple[int, int],
 ) -> list[Mask]:
@@ -59,7 +68,7 @@ def masks_of_found(
                 round(one.box[2] / sx),
                 round(one.box[3] / sy),
             ),
-            ids=_ids_of(one, table),
+            ids=groups[one.class_id],
             missing=round(one.area / (sx * sy)),
             mask=np.zeros(labels.shape, bool),
         )
@@ -68,16 +77,6 @@ def masks_of_found(
     for ids in {one.ids for one in wanted}:
         _share(labels, [one for one in wanted if one.ids == ids], ids, scale=(sx, sy))
     return [one.mask for one in wanted]
-
-
-def _ids_of(instrument: Instrument, table: ClassTable) -> frozenset[int]:
-    """Class ids of an instrument: rows with a part and the same type are one instrument."""
-    own = table[instrument.class_id]
-    if not (own.type and own.part):
-        return frozenset({own.id})
-    return frozenset(
-        row.id for row in table if row.instrument and row.part and row.type == own.type
-    )
 
 
 def _share(

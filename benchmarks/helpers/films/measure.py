@@ -1,6 +1,6 @@
 """Runs a model over a labelled film as `trocar run` does, and measures what it reports.
 
-figures = measure_film(film, processor, classes, pictures=8).figures
+figures = measure_film(film, processor, classes, groups).figures
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from helpers.films.masks import masks_of_found, overlaps, shrink_labels
+from helpers.films.masks import Groups, masks_of_found, overlaps, shrink_labels
 from helpers.films.tracking_scores import MIN_OVERLAP, TrackedFrame, tracking_scores
 from helpers.films.truth import Film, TrueInstrument, joined_table, located_truth
 from numpy.typing import NDArray
@@ -69,6 +69,7 @@ def measure_film(
     film: Film,
     process: Process,
     classes: ClassTable,
+    groups: Groups,
     *,
     max_frames: int | None = None,
     pictures: int = 8,
@@ -79,6 +80,7 @@ def measure_film(
         film: Its frames and truth.
         process: From frame to result, with all state of a stream.
         classes: The model's class table.
+        groups: See `helpers.films.masks.groups_of`.
         max_frames: Frames after which to stop; ``None`` measures all.
         pictures: Frames that are kept for the contact sheet, at equal distances.
     """
@@ -103,7 +105,7 @@ def measure_film(
         truth = located_truth(mask, instances, table, label_size=result.labels.shape)
         _count_pixels(tally, mask, film.frames.table, result.labels, classes)
         before = _count_flicker(tally, before, shrink_labels(mask, result.labels.shape), result)
-        _count_instruments(tally, truth, result, classes)
+        _count_instruments(tally, truth, result, groups)
         if number in picked:
             shown.append(Shown(image=frame.image, result=result, truth=truth))
     size = result.frame_size
@@ -145,11 +147,11 @@ def _count_flicker(
 
 
 def _count_instruments(
-    tally: _Tally, truth: list[TrueInstrument], result: FrameResult, classes: ClassTable
+    tally: _Tally, truth: list[TrueInstrument], result: FrameResult, groups: Groups
 ) -> None:
     found, labels = result.instruments, result.labels
     assert labels is not None
-    masks = masks_of_found(labels, found, classes, frame_size=result.frame_size)
+    masks = masks_of_found(labels, found, groups, frame_size=result.frame_size)
     overlap = overlaps([one.mask for one in truth], masks)
     tally.true_counts.append(len(truth))
     tally.found_counts.append(len(found))
