@@ -1,7 +1,7 @@
 """The pixels of each located instrument, and of each true one.
 
-masks = masks_of_found(result.labels, result.instruments, groups_of(session.classes, session.options),
-                       frame_size=result.frame_size)
+groups = groups_of(session.classes, session.options)
+masks = masks_of_found(result.labels, result.instruments, groups, frame_size=result.frame_size)
 
 A result states boxes, areas and axes, not pixels. They are found again from the label map: a
 connected region belongs to the instrument whose box contains it, the smallest such box first, until
