@@ -154,3 +154,13 @@ def test_settings_without_effect_in_a_run_of_0_1_are_passed_over(tmp_path: Path)
         'method = "classifier"\naugmentation = "full"\ncomposite = 0.0\nembedding = 8\n'
     )
     assert settings_of_run(config, find_method("classifier")) == {"embedding_size": 8}
+
+
+def test_a_run_of_0_1_draws_as_it_did(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('method = "supervised"\nsteps = 7\n')
+    stored = settings_of_run(config, find_method("supervised"))
+    assert stored == {"border": 0.0, "empty_frames": "as-drawn", "steps": 7}
+    config.write_text('method = "supervised"\nborder = 0.4\nempty_frames = "in-every-batch"\n')
+    stored = settings_of_run(config, find_method("supervised"))
+    assert stored == {"border": 0.4, "empty_frames": "in-every-batch"}
