@@ -20,13 +20,13 @@ from trocar.console.progress import progress_bar
 from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import OutputExistsError
 from trocar.evaluation.frames import VIDEO, VIDEO_MASKS, EvaluationFrames, open_evaluation_frames
-from trocar.evaluation.model import Predictor, open_predictor
-from trocar.evaluation.negative import (
+from trocar.evaluation.metrics.negative import (
     NegativeFrames,
     NegativeScores,
     negative_frames,
     negative_scores,
 )
+from trocar.evaluation.model import Predictor, open_predictor
 from trocar.evaluation.output import EVALUATION, write_evaluation
 from trocar.evaluation.request import EvaluationRequest
 

@@ -19,8 +19,8 @@ from trocar.evaluation.metrics.shape_scores import class_columns
 if TYPE_CHECKING:
     from trocar.evaluation.frames import EvaluationFrames
     from trocar.evaluation.metrics.bootstrap import PairedDifference
+    from trocar.evaluation.metrics.negative import NegativeScores
     from trocar.evaluation.model import Predictor
-    from trocar.evaluation.negative import NegativeScores
     from trocar.evaluation.scoring import Evaluation
 
 _GROUP_SCORES = ("iou_binary", "iou_mean", "challenge_iou", "isi_iou", "pq")

@@ -27,8 +27,8 @@ from trocar.evaluation.figures import comparison
 if TYPE_CHECKING:
     from trocar.contract.classes import ClassTable
     from trocar.evaluation.frames import EvaluationFrames
+    from trocar.evaluation.metrics.negative import NegativeScores
     from trocar.evaluation.model import Predictor
-    from trocar.evaluation.negative import NegativeScores
     from trocar.evaluation.scoring import Evaluation, FrameScore
 
 EVALUATION = "evaluation.json"

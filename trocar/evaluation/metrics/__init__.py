@@ -1,1 +1,1 @@
-"""Metrics that need nothing but arrays: shapes, presence, bootstrap intervals."""
+"""Metrics from arrays: shapes, presence, bootstrap intervals; and the negative control."""
