@@ -11,7 +11,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +21,7 @@ from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
+from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult
 from trocar.contract.tensorrt.engines import FLAVOURS, engines_of, files_of_engine
 from trocar.runtime.backends import Backend, HasManifest, engine_selection, open_backend
@@ -178,16 +178,16 @@ class Session:
             frame: ``[H, W, 3]`` uint8 RGB.
             frame_id: Number of the frame in its stream, from 0.
             time: Presentation time in seconds.
-            captured_ns: `time.monotonic_ns` at its capture; default: now.
+            captured_ns: `trocar.contract.media.clock.now_ns` at its capture; default: now.
             view: The endoscope's field of view; default: the full frame.
 
         Raises:
             ArgumentError: The frame is of another type or shape.
             BackendError: The backend failed.
         """
-        started = monotonic_ns()
+        started = now_ns()
         outputs = self.infer(self.prepare(frame)[None])
-        inferred = monotonic_ns()
+        inferred = now_ns()
         return self.result(
             {name: value[0] for name, value in outputs.items()},
             (frame.shape[0], frame.shape[1]),
@@ -216,7 +216,7 @@ class Session:
             frame_size: ``(height, width)`` of the frame.
             frame_id: Number of the frame in its stream, from 0.
             time: Presentation time in seconds.
-            captured_ns: `time.monotonic_ns` at its capture.
+            captured_ns: `trocar.contract.media.clock.now_ns` at its capture.
             view: The endoscope's field of view; default: the full frame.
             stages_ms: Times of earlier stages in milliseconds, by name.
 
@@ -230,13 +230,13 @@ class Session:
                 f"{self.backend} returned {', '.join(outputs)}, expected labels",
                 remedy="export the bundle again",
             )
-        started = monotonic_ns()
+        started = now_ns()
         instruments = (
             ()
             if labels is None
             else locate(labels, confidence, self.classes, frame_size, self.options, view=view)
         )
-        ended = monotonic_ns()
+        ended = now_ns()
         return FrameResult(
             frame_id=frame_id,
             time=time,

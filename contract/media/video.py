@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +24,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.media.clock import PresentationClock
+from trocar.contract.media.clock import PresentationClock, now_ns
 from trocar.contract.media.conversion import Deinterlacer, rgb_from_frame
 from trocar.contract.media.damage import Damage
 from trocar.contract.media.truncation import missing_bytes
@@ -45,7 +44,7 @@ class DecodedFrame:
         picture: FFmpeg's frame; `rgb_from_frame` converts it.
         index: Counts frames from 0.
         time: Seconds from the first frame; larger than the time of the frame before.
-        captured_ns: `time.monotonic_ns` when its packet was read.
+        captured_ns: `trocar.contract.media.clock.now_ns` when its packet was read.
     """
 
     picture: av.VideoFrame
@@ -256,7 +255,7 @@ class VideoDecoder:
             return ahead, None
         try:
             for packet in source:
-                ahead.append((monotonic_ns(), packet))
+                ahead.append((now_ns(), packet))
                 if len(ahead) == LOOKAHEAD:
                     break
         except (av.FFmpegError, OSError) as error:
@@ -270,7 +269,7 @@ class VideoDecoder:
         if fault is not None:
             raise fault
         for packet in source:
-            yield monotonic_ns(), packet
+            yield now_ns(), packet
 
     def _decode(self, packet: Any, clock: PresentationClock, counts: _Counts) -> list[Any]:
         """Frames of one packet; a damaged packet is counted and passed over."""

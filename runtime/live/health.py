@@ -11,7 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic_ns
+
+from trocar.contract.media.clock import now_ns
 
 STATES = ("LIVE", "DEGRADED", "STALE", "FAULT")
 """From good to bad.
@@ -26,7 +27,7 @@ class StateChange:
     """A change of state.
 
     Attributes:
-        at_ns: `time.monotonic_ns`.
+        at_ns: `trocar.contract.media.clock.now_ns`.
         state: The new state, one of `STATES`.
         reasons: Its reasons, the worst first.
     """
@@ -55,7 +56,7 @@ class Health:
 
     def set(self, name: str, state: str, reason: str, *, seconds: float | None = None) -> None:
         """Sets a condition, for good or for some seconds; it replaces one of the same name."""
-        until = None if seconds is None else monotonic_ns() / 1e9 + seconds
+        until = None if seconds is None else now_ns() / 1e9 + seconds
         with self._lock:
             self._conditions[name] = (state, reason, until)
         self._notify()
@@ -76,7 +77,7 @@ class Health:
 
     def refresh(self) -> None:
         """Removes conditions whose seconds are over."""
-        now = monotonic_ns() / 1e9
+        now = now_ns() / 1e9
         with self._lock:
             for name, (_, _, until) in list(self._conditions.items()):
                 if until is not None and now >= until:
@@ -117,7 +118,7 @@ class Health:
             if names == self._last:
                 return
             self._last = names
-            change = StateChange(monotonic_ns(), state, reasons)
+            change = StateChange(now_ns(), state, reasons)
             self.changes.append(change)
         if self._on_change is not None:
             self._on_change(change)

@@ -15,12 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic_ns
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.contract.media.clock import now_ns
 from trocar.runtime.frames import shrink
 from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.counters import Summary
@@ -64,13 +64,13 @@ class LiveRun:
         self._frames: LatestPerStream[Frame] = LatestPerStream(len(self.streams))
         self._stop = threading.Event()
         self._inference_started_ns: int | None = None
-        self._started_ns = monotonic_ns()
+        self._started_ns = now_ns()
         self._max_batch = max(stream.options.max_batch for stream in self.streams)
         self._model = threading.Thread(target=self._run_model, name="trocar-model", daemon=True)
 
     def start(self) -> None:
         """Starts all threads."""
-        self._started_ns = monotonic_ns()
+        self._started_ns = now_ns()
         self._model.start()
         for number, stream in enumerate(self.streams):
             stream.start(partial(self._deliver, number))
@@ -109,7 +109,7 @@ class LiveRun:
         self._model.join(timeout=max(s.options.watchdog_s for s in self.streams))
         for stream in self.streams:
             stream.stop()
-        seconds = (monotonic_ns() - self._started_ns) / 1e9
+        seconds = (now_ns() - self._started_ns) / 1e9
         return [
             Summary(
                 counts=stream.counts,
@@ -149,7 +149,7 @@ class LiveRun:
             limit = stream.options.watchdog_s
             stream.health.update(
                 "watchdog",
-                started is not None and (monotonic_ns() - started) / 1e9 > limit,
+                started is not None and (now_ns() - started) / 1e9 > limit,
                 "FAULT",
                 f"the model has not answered for over {limit:g} s",
             )
@@ -158,7 +158,7 @@ class LiveRun:
         while not self._stop.is_set():
             taken = self._frames.take(self._max_batch, timeout=0.2)
             for batch in self._batches(taken):
-                self._inference_started_ns = monotonic_ns()
+                self._inference_started_ns = now_ns()
                 self._run_batch(batch)
                 self._inference_started_ns = None
 
@@ -179,7 +179,7 @@ class LiveRun:
         return list(groups.values())
 
     def _run_batch(self, batch: list[_BatchItem]) -> None:
-        started = monotonic_ns()
+        started = now_ns()
         try:
             images = batch[0][2][None] if len(batch) == 1 else np.stack([b[2] for b in batch])
             outputs = self._session.infer(images)
@@ -189,7 +189,7 @@ class LiveRun:
             # A model that fails at once must not turn this thread into a busy loop.
             time.sleep(0.01)
             return
-        inferred = monotonic_ns()
+        inferred = now_ns()
         infer_ms = (inferred - started) / 1e6
         for index, (stream, frame, _) in enumerate(batch):
             item: dict[str, Any] = {name: value[index] for name, value in outputs.items()}
@@ -200,7 +200,7 @@ class LiveRun:
                 continue
             stream.publish(frame, result, started_ns=started)
         if self._trace is not None:
-            ended = monotonic_ns()
+            ended = now_ns()
             numbers = [frame.index for _, frame, _ in batch]
             self._trace.span(
                 "infer", thread="model", start_ns=started, end_ns=inferred, frames=numbers

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from time import monotonic_ns
 
+from trocar.contract.media.clock import now_ns
 from trocar.contract.text.words import first_line
 from trocar.runtime.live.health import Health
 from trocar.runtime.pipeline.queues import BoundedQueue
@@ -65,7 +65,7 @@ class SinkWorker:
                 self._health.clear(self._condition)
             return
         self.dropped += 1
-        now = monotonic_ns()
+        now = now_ns()
         if self._full_since is None:
             self._full_since = now
         elif now - self._full_since > LAGGING_AFTER_NS:
@@ -103,13 +103,13 @@ class SinkWorker:
                         StreamInfo(name=self.sink.name, size=(height, width), fps=self._fps)
                     )
                     self._opened = True
-                started = monotonic_ns()
+                started = now_ns()
                 drawn_before = event.draw_ms
                 self.sink.write(event)
                 drawn = event.draw_ms - drawn_before
                 if drawn > 0:
                     self._stages.record("draw", drawn)
-                self._stages.record("sink", (monotonic_ns() - started) / 1e6 - max(0.0, drawn))
+                self._stages.record("sink", (now_ns() - started) / 1e6 - max(0.0, drawn))
                 self.written += 1
             if self._opened:
                 self.sink.close()

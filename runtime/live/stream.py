@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic_ns
 
 from trocar.contract.errors import ArgumentError, TrocarError
+from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult
 from trocar.contract.text.words import first_line
 from trocar.runtime.draw.overlay import Painter
@@ -62,7 +62,7 @@ class LiveStream:
             ``written``, the model's thread the others.
         latest: The newest result. Written by the model's thread.
         deadline: Counts late results. Written by the model's thread.
-        last_frame_ns: `time.monotonic_ns` of the last frame. Written by the capture thread.
+        last_frame_ns: `now_ns` of the last frame. Written by the capture thread.
         ended: Set when the source has no more frames.
         sink_workers: One for each sink.
     """
@@ -86,7 +86,7 @@ class LiveStream:
         self.deadline = Deadline(options.deadline_ms, shed_load=options.shed_load)
         self.stages = processor.stages
         self.latest: FrameResult | None = None
-        self.last_frame_ns = monotonic_ns()
+        self.last_frame_ns = now_ns()
         self.ended = threading.Event()
         self._painter = painter
         self._trace = trace
@@ -130,7 +130,7 @@ class LiveStream:
         Args:
             frame: The frame that was analysed.
             result: Its result.
-            started_ns: `time.monotonic_ns` when the model started on it.
+            started_ns: `trocar.contract.media.clock.now_ns` when the model started on it.
         """
         self._failures = 0
         self.health.clear("model")
@@ -167,7 +167,7 @@ class LiveStream:
     def check_timeouts(self) -> None:
         """Updates the conditions that depend on time alone; called several times a second."""
         self.health.refresh()
-        now = monotonic_ns()
+        now = now_ns()
         silent = (now - self.last_frame_ns) / 1e9 > self.options.stale_after_s
         self.health.update(
             "frames",
@@ -207,7 +207,7 @@ class LiveStream:
             self.counts.dropped += 1
             self.health.set("frame", "DEGRADED", f"bad frame: {error.message}", seconds=2)
             return
-        self.last_frame_ns = monotonic_ns()
+        self.last_frame_ns = now_ns()
         if not self._started:
             self._started = True
             self.health.set("start", "STALE", "waiting for the first result")
@@ -215,14 +215,12 @@ class LiveStream:
         if self._to_show.put(frame) is not None:
             self.counts.dropped += 1
             if self._trace is not None:
-                self._trace.instant(
-                    "drop", thread="capture", at_ns=monotonic_ns(), frame=frame.index
-                )
+                self._trace.instant("drop", thread="capture", at_ns=now_ns(), frame=frame.index)
         if frame.index % self.deadline.level.frame_stride == 0:
             deliver(frame)
 
     def _check_image(self, frame: Frame) -> None:
-        faults = self._check.update(frame.image, monotonic_ns() / 1e9)
+        faults = self._check.update(frame.image, now_ns() / 1e9)
         for name in faults ^ self._image_faults:
             self.health.update(name, name in faults, "DEGRADED", _IMAGE_FAULTS[name])
         self._image_faults = faults
@@ -238,7 +236,7 @@ class LiveStream:
             # Read before the result, so that LIVE is never shown without a result.
             state = self.health.state
             latest = self.latest
-            now = monotonic_ns()
+            now = now_ns()
             age = 0.0 if latest is None else (now - latest.captured_ns) / 1e6
             visible = latest is not None and age <= self.options.max_age_ms
             event = FrameEvent(
@@ -255,7 +253,7 @@ class LiveStream:
                 if worker.sink.wants_every_frame:
                     worker.offer(event)
             self.counts.written += 1
-            done = monotonic_ns()
+            done = now_ns()
             if latest is not None:
                 self.stages.record("mask age", age)
             self.stages.record("display", (done - frame.captured_ns) / 1e6)

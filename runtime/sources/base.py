@@ -26,7 +26,7 @@ class Frame:
         image: ``[H, W, 3]`` uint8 RGB.
         index: Number of the decoded frame, from 0.
         time: Presentation time in seconds, from the stream where it has one.
-        captured_ns: `time.monotonic_ns` when its data reached this process.
+        captured_ns: `trocar.contract.media.clock.now_ns` when its data reached this process.
         decode_ms: Milliseconds of decoding and colour conversion.
     """
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sized
-from time import monotonic_ns
 from typing import Any
 
 from numpy.typing import NDArray
 
+from trocar.contract.media.clock import now_ns
 from trocar.runtime.frames import check_frame
 from trocar.runtime.sources.base import Frame, Source
 
@@ -47,11 +47,11 @@ class IteratorSource:
         Raises:
             ArgumentError: A frame has the wrong type or shape.
         """
-        started = monotonic_ns()
+        started = now_ns()
         for index, image in enumerate(self._images):
             if self._closed:
                 return
-            now = monotonic_ns()
+            now = now_ns()
             nominal = self.fps is not None and not self.live
             yield Frame(
                 image=check_frame(image),
@@ -88,13 +88,13 @@ class RealtimeSource:
         for frame in self._source.frames():
             due = frame.time / self._speed
             if begun is None:
-                begun = monotonic_ns() - round(due * 1e9)
-            time.sleep(max(0.0, due - (monotonic_ns() - begun) / 1e9))
+                begun = now_ns() - round(due * 1e9)
+            time.sleep(max(0.0, due - (now_ns() - begun) / 1e9))
             yield Frame(
                 image=frame.image,
                 index=frame.index,
                 time=frame.time,
-                captured_ns=monotonic_ns(),
+                captured_ns=now_ns(),
                 decode_ms=frame.decode_ms,
             )
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from time import monotonic_ns
 from typing import Protocol
 
 from trocar.contract.errors import SourceError, TrocarError
+from trocar.contract.media.clock import now_ns
 from trocar.runtime.sources.addresses import redacted
 from trocar.runtime.sources.base import Frame, Source
 
@@ -86,7 +86,7 @@ class ReconnectingSource:
         index = 0
         failures = 0
         clock = 0.0
-        wall = monotonic_ns()
+        wall = now_ns()
         while not self._stop.is_set():
             reason = "the stream ended"
             try:
@@ -96,13 +96,13 @@ class ReconnectingSource:
                 for frame in self._current.frames():
                     if base is None:
                         # Time continues by as much as passed without frames.
-                        gap = 0.0 if index == 0 else (monotonic_ns() - wall) / 1e9
+                        gap = 0.0 if index == 0 else (now_ns() - wall) / 1e9
                         base = clock + gap - frame.time
                         if failures or index:
                             self._listener.connection_restored()
                         failures = 0
                     clock = max(clock, frame.time + base)
-                    wall = monotonic_ns()
+                    wall = now_ns()
                     yield replace(frame, index=index, time=clock)
                     index += 1
             except TrocarError as error:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from time import monotonic_ns
 from typing import Any
 
 import av
 
 from trocar.contract.errors import SourceError
+from trocar.contract.media.clock import now_ns
 from trocar.contract.media.damage import Damage
 from trocar.contract.media.video import VideoDecoder
 from trocar.runtime.sources.addresses import is_stream, redacted
@@ -81,7 +81,7 @@ class VideoSource:
     def _read(self) -> Iterator[Frame]:
         count = 0
         fault: Exception | None = None
-        waited = monotonic_ns()
+        waited = now_ns()
         decoded = self._decoder.frames()
         while not self._closed:
             try:
@@ -92,7 +92,7 @@ class VideoSource:
             if frame is None:
                 break
             image = frame.image
-            now = monotonic_ns()
+            now = now_ns()
             yield Frame(
                 image=image,
                 index=frame.index,
@@ -101,7 +101,7 @@ class VideoSource:
                 decode_ms=(now - max(waited, frame.captured_ns)) / 1e6,
             )
             count += 1
-            waited = monotonic_ns()
+            waited = now_ns()
         if not self._closed:
             self._check_end(count, fault)
 
