@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sized
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 from trocar.contract.media.clock import now_ns
 from trocar.runtime.frames import check_frame
 from trocar.runtime.sources.base import Frame, Source
+
+LONGEST_WAIT_S = 1.0
+"""Seconds (two frames where that is longer) by which a frame may be early or late before a
+recording's pace is set anew."""
 
 
 class IteratorSource:
@@ -83,20 +88,22 @@ class RealtimeSource:
         self.total = source.total
 
     def frames(self) -> Iterator[Frame]:
-        """Waits until each frame is due; its capture time is the moment when it is passed on."""
+        """Waits until each frame is due; its capture time is the moment when it is passed on.
+
+        A gap of more than `LONGEST_WAIT_S` in the recording's time stamps is not waited for. After
+        a stop that is longer (a slow disk, a process that was halted) it plays on at its speed; a
+        camera would not deliver the past either.
+        """
         begun: int | None = None
+        longest = max(LONGEST_WAIT_S, 2 / self.fps if self.fps else 0.0)
         for frame in self._source.frames():
-            due = frame.time / self._speed
-            if begun is None:
-                begun = now_ns() - round(due * 1e9)
-            time.sleep(max(0.0, due - (now_ns() - begun) / 1e9))
-            yield Frame(
-                image=frame.image,
-                index=frame.index,
-                time=frame.time,
-                captured_ns=now_ns(),
-                decode_ms=frame.decode_ms,
-            )
+            due_ns = round(frame.time / self._speed * 1e9)
+            ahead = 0.0 if begun is None else (begun + due_ns - now_ns()) / 1e9
+            if begun is None or abs(ahead) > longest:
+                begun = now_ns() - due_ns
+            else:
+                time.sleep(max(0.0, ahead))
+            yield replace(frame, captured_ns=now_ns())
 
     def close(self) -> None:
         """Stops."""
