@@ -11,8 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from trocar.contract.media.clock import now_ns
+from trocar.runtime.live.dispatcher import Dispatcher
 
 STATES = ("LIVE", "DEGRADED", "STALE", "FAULT")
 """From good to bad.
@@ -41,7 +43,8 @@ class Health:
     """Conditions by name; the worst of them is the state. Several threads may call it.
 
     Args:
-        on_change: Called with every change, from the thread that caused it.
+        on_change: Called with every change, in order, from a thread of its own: what it does, how
+            long it takes and what it raises concerns nobody else.
 
     Attributes:
         changes: The last 200 changes, oldest first.
@@ -51,6 +54,7 @@ class Health:
         self._conditions: dict[str, tuple[str, str, float | None]] = {}
         self._lock = threading.Lock()
         self._on_change = on_change
+        self._dispatcher: Dispatcher | None = None
         self._last: tuple[str, tuple[str, ...]] = ("LIVE", ())
         self.changes: deque[StateChange] = deque(maxlen=200)
 
@@ -92,6 +96,13 @@ class Health:
         """The source delivers frames again."""
         self.clear("source")
 
+    def finish(self, *, timeout_s: float = 2.0) -> None:
+        """Waits, so long at most, until the listener has heard of all changes so far."""
+        with self._lock:
+            dispatcher, self._dispatcher = self._dispatcher, None
+        if dispatcher is not None:
+            dispatcher.finish(timeout_s=timeout_s)
+
     @property
     def state(self) -> str:
         """The worst state of all conditions; LIVE without any."""
@@ -120,5 +131,8 @@ class Health:
             self._last = names
             change = StateChange(now_ns(), state, reasons)
             self.changes.append(change)
-        if self._on_change is not None:
-            self._on_change(change)
+            # Within the lock, so that the listener hears of changes in their order.
+            if self._on_change is not None:
+                if self._dispatcher is None:
+                    self._dispatcher = Dispatcher("events")
+                self._dispatcher.post(partial(self._on_change, change))

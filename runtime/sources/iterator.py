@@ -6,15 +6,16 @@ source = IteratorSource([np.zeros((720, 1280, 3), np.uint8)], fps=25.0)
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from trocar.contract.media.clock import now_ns
+from trocar.contract.media.damage import Damage
 from trocar.runtime.frames import check_frame
-from trocar.runtime.sources.base import Frame, Source
+from trocar.runtime.sources.base import Frame, ReportsDamage, Source
 
 LONGEST_WAIT_S = 1.0
 """Seconds (two frames where that is longer) by which a frame may be early or late before a
@@ -86,6 +87,16 @@ class RealtimeSource:
         self.name = source.name
         self.fps = None if source.fps is None else source.fps * speed
         self.total = source.total
+
+    @property
+    def damage(self) -> Damage:
+        """What was damaged so far."""
+        return self._source.damage if isinstance(self._source, ReportsDamage) else Damage()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know of the recording."""
+        return self._source.notes if isinstance(self._source, ReportsDamage) else ()
 
     def frames(self) -> Iterator[Frame]:
         """Waits until each frame is due; its capture time is the moment when it is passed on.

@@ -8,14 +8,15 @@ Frame numbers continue across connections. Time goes on by what has really passe
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from trocar.contract.errors import SourceError, TrocarError
+from trocar.contract.media.damage import Damage
 from trocar.contract.text.words import first_line
 from trocar.runtime.sources.addresses import redacted
-from trocar.runtime.sources.base import Frame, Source
+from trocar.runtime.sources.base import Frame, ReportsDamage, Source
 from trocar.runtime.sources.source_clock import ContinuousTime
 
 
@@ -52,6 +53,8 @@ class ReconnectingSource:
 
     Attributes:
         reconnects: Attempts to connect again so far.
+        damage: What was damaged in all connections so far; complete when the frames have ended.
+        notes: What a person should know of the last connection.
     """
 
     live = True
@@ -70,6 +73,8 @@ class ReconnectingSource:
         self.name = redacted(name)
         self.fps: float | None = None
         self.reconnects = 0
+        self.damage = Damage()
+        self.notes: Sequence[str] = ()
         self._listener = listener or _NoListener()
         self._opener = opener
         self._initial_pause = initial_pause_s
@@ -115,6 +120,7 @@ class ReconnectingSource:
             finally:
                 if source is not None:
                     source.close()
+                    self._add_report(source)
             if self._stop.is_set():
                 return
             failures += 1
@@ -135,6 +141,12 @@ class ReconnectingSource:
             current = self._current
         if current is not None:
             current.close()
+
+    def _add_report(self, source: Source) -> None:
+        if isinstance(source, ReportsDamage):
+            self.damage.packets += source.damage.packets
+            self.damage.frames += source.damage.frames
+            self.notes = source.notes
 
     def _took(self, source: Source) -> bool:
         """Makes the source the current one; false when `close` was called while it was opened."""
