@@ -113,6 +113,16 @@ class Health:
         """The reasons of all conditions, the worst first."""
         return self._current()[1]
 
+    def has(self, name: str) -> bool:
+        """Whether there is a condition of that name."""
+        with self._lock:
+            return name in self._conditions
+
+    def reasons_of(self, state: str) -> tuple[str, ...]:
+        """The reasons of that state alone."""
+        with self._lock:
+            return tuple(r for s, r, _ in self._conditions.values() if s == state)
+
     def _current(self) -> tuple[str, tuple[str, ...]]:
         with self._lock:
             conditions = sorted(
