@@ -26,8 +26,9 @@ from trocar.contract.results import FrameResult
 from trocar.contract.tensorrt.engines import FLAVOURS, engines_of, files_of_engine
 from trocar.runtime.backends import Backend, HasManifest, engine_selection, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
-from trocar.runtime.frames import check_frame, shrink
+from trocar.runtime.frames import check_frame, is_finite, shrink
 from trocar.runtime.golden import golden_margin, replay
+from trocar.runtime.in_use import InUse
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import DEFAULTS, LocateOptions, locate
 
@@ -56,6 +57,7 @@ class Session:
         fast_resize: bool = False,
     ) -> None:
         self._backend = backend
+        self._in_use = InUse(backend.close)
         self.manifest = manifest
         self.bundle = bundle
         self.golden = golden
@@ -149,8 +151,22 @@ class Session:
         return self._backend.precision
 
     def infer(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """The graph's outputs for uint8 ``[N, H, W, 3]`` RGB frames, by name."""
-        return self._backend.infer(frames)
+        """The graph's outputs for uint8 ``[N, H, W, 3]`` RGB frames, by name.
+
+        Raises:
+            BackendError: The session is closed, or the model gave numbers that are not finite.
+        """
+        with self._in_use.using() as usable:
+            if not usable:
+                raise BackendError("the session is closed", remedy="open the bundle again")
+            outputs = self._backend.infer(frames)
+        for name, values in outputs.items():
+            if not is_finite(values):
+                raise BackendError(
+                    f"the model's output {name!r} holds numbers that are not finite (NaN)",
+                    remedy="export the checkpoint again, in fp32 if this bundle is fp16",
+                )
+        return outputs
 
     def prepare(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The input of the graph for a frame: the frame, or a resized copy.
@@ -282,8 +298,8 @@ class Session:
         return enrolled
 
     def close(self) -> None:
-        """Frees the model; the session may not be used afterwards."""
-        self._backend.close()
+        """Frees the model, as soon as no thread is in it; no frame is accepted afterwards."""
+        self._in_use.close()
 
     def __enter__(self) -> Session:
         return self

@@ -8,10 +8,10 @@ stand, or far from its own seconds, has an old state before it.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from trocar.contract.media.clock import now_ns
+from trocar.contract.text.strict_json import without_nan
 from trocar.runtime.live.activity import Activity
 from trocar.runtime.live.stream import LiveStream
 
@@ -83,21 +83,6 @@ def stream_state(stream: LiveStream) -> dict[str, Any]:
         ],
     }
     return {name: without_nan(value) for name, value in state.items()}
-
-
-def without_nan(value: Any) -> Any:
-    """The same data with ``None`` in place of numbers that JSON cannot hold.
-
-    >>> without_nan({"a": [1.5, float("nan"), float("inf")]})
-    {'a': [1.5, None, None]}
-    """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_nan(item) for item in value]
-    return value
 
 
 def _activity(activity: Activity) -> dict[str, float]:

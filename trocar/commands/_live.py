@@ -19,13 +19,13 @@ from trocar.console.live import END_S, LiveTerminal
 from trocar.console.run import live_table, print_summary
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import BackendError, ConfigError, SinkError, SourceError
+from trocar.contract.text.strict_json import without_nan
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.dispatcher import Dispatcher
 from trocar.runtime.live.health import Health, StateChange
 from trocar.runtime.live.monitor.feed import Feed
 from trocar.runtime.live.monitor.server import Monitor
 from trocar.runtime.live.run import LiveRun
-from trocar.runtime.live.state import without_nan
 from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.assemble import (
     make_frame_processor,
