@@ -75,5 +75,5 @@ class Dispatcher:
     def _make(self, call: Callable[[], object]) -> None:
         try:
             call()
-        except Exception:
+        except BaseException:  # Also a call that wants to end the program.
             self.failed += 1

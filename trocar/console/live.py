@@ -38,7 +38,7 @@ class LiveTerminal:
     """
 
     def __init__(self, table: Callable[[], RenderableType] | None = None) -> None:
-        self._console = Console(file=_own_stderr(), stderr=True, soft_wrap=False)
+        self._console = _PlainConsole(file=_own_stderr(), stderr=True, soft_wrap=False)
         self._table = table
         self._live: Any = None
         shows_table = table is not None and self._console.is_terminal
@@ -99,6 +99,18 @@ class LiveTerminal:
         live, self._live = self._live, None
         if live is not None:
             live.stop()
+
+
+class _PlainConsole(Console):
+    """A console that leaves the standard output alone when its own reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Is called for an error of writing; the daemon drops what could not be written.
+
+        Raises:
+            BrokenPipeError: Always.
+        """
+        raise BrokenPipeError
 
 
 class _Descriptor(io.TextIOBase):
