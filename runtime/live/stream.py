@@ -14,12 +14,16 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trocar.contract.errors import TrocarError
 from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult
 from trocar.contract.text.words import first_line
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.frames import check_frame
+from trocar.runtime.live._region_limit import RegionLimit
 from trocar.runtime.live._thread_checks import (
     ModelSpeed,
     ModelThread,
@@ -121,6 +125,7 @@ class LiveStream:
         self._to_show: LatestValue[Frame] = LatestValue()
         self._unshown_ns: int | None = None
         self._failures = 0
+        self._regions = RegionLimit(options.max_regions)
         self._speed = ModelSpeed(self.health, max_age_ms=options.max_age_ms)
         self._image_faults: frozenset[str] = frozenset()
         self._threads: list[threading.Thread] = []
@@ -187,6 +192,18 @@ class LiveStream:
         for worker in self.sink_workers:
             if not worker.sink.wants_every_frame:
                 worker.offer(event)
+
+    def limited(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A label map without its smallest regions where there are more than ``max_regions``."""
+        limited, count = self._regions.apply(labels)
+        self.health.update(
+            "regions",
+            count > 0,
+            "DEGRADED",
+            f"the mask falls apart: the smallest of its regions are left out, above "
+            f"{self.options.max_regions}",
+        )
+        return limited
 
     def model_failed(self, error: BaseException) -> None:
         """Counts a frame on which the model raised; after `MAX_FAILURES` no mask is shown."""
