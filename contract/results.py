@@ -101,7 +101,7 @@ class FrameResult:
     Attributes:
         frame_id: Number of the decoded frame, from 0.
         time: Presentation time in the stream, in seconds.
-        captured_ns: `time.monotonic_ns` when the frame reached this process.
+        captured_ns: `trocar.contract.media.clock.now_ns` when the frame reached this process.
         age_ms: Milliseconds from capture until the result was ready.
         frame_size: ``(height, width)`` of the frame.
         labels: ``[h, w]`` uint8 class ids at network size; ``None`` for classifiers.

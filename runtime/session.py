@@ -11,7 +11,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
@@ -22,12 +21,14 @@ from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.manifest import Manifest
+from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult
 from trocar.contract.tensorrt.engines import FLAVOURS, engines_of, files_of_engine
 from trocar.runtime.backends import Backend, HasManifest, engine_selection, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
-from trocar.runtime.frames import check_frame, shrink
+from trocar.runtime.frames import check_frame, is_finite, shrink
 from trocar.runtime.golden import golden_margin, replay
+from trocar.runtime.in_use import InUse
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import DEFAULTS, LocateOptions, locate
 
@@ -56,6 +57,7 @@ class Session:
         fast_resize: bool = False,
     ) -> None:
         self._backend = backend
+        self._in_use = InUse(backend.close)
         self.manifest = manifest
         self.bundle = bundle
         self.golden = golden
@@ -149,8 +151,22 @@ class Session:
         return self._backend.precision
 
     def infer(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """The graph's outputs for uint8 ``[N, H, W, 3]`` RGB frames, by name."""
-        return self._backend.infer(frames)
+        """The graph's outputs for uint8 ``[N, H, W, 3]`` RGB frames, by name.
+
+        Raises:
+            BackendError: The session is closed, or the model gave numbers that are not finite.
+        """
+        with self._in_use.using() as usable:
+            if not usable:
+                raise BackendError("the session is closed", remedy="open the bundle again")
+            outputs = self._backend.infer(frames)
+        for name, values in outputs.items():
+            if not is_finite(values):
+                raise BackendError(
+                    f"the model's output {name!r} holds numbers that are not finite (NaN)",
+                    remedy="export the checkpoint again, in fp32 if this bundle is fp16",
+                )
+        return outputs
 
     def prepare(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The input of the graph for a frame: the frame, or a resized copy.
@@ -178,16 +194,16 @@ class Session:
             frame: ``[H, W, 3]`` uint8 RGB.
             frame_id: Number of the frame in its stream, from 0.
             time: Presentation time in seconds.
-            captured_ns: `time.monotonic_ns` at its capture; default: now.
+            captured_ns: `trocar.contract.media.clock.now_ns` at its capture; default: now.
             view: The endoscope's field of view; default: the full frame.
 
         Raises:
             ArgumentError: The frame is of another type or shape.
             BackendError: The backend failed.
         """
-        started = monotonic_ns()
+        started = now_ns()
         outputs = self.infer(self.prepare(frame)[None])
-        inferred = monotonic_ns()
+        inferred = now_ns()
         return self.result(
             {name: value[0] for name, value in outputs.items()},
             (frame.shape[0], frame.shape[1]),
@@ -216,7 +232,7 @@ class Session:
             frame_size: ``(height, width)`` of the frame.
             frame_id: Number of the frame in its stream, from 0.
             time: Presentation time in seconds.
-            captured_ns: `time.monotonic_ns` at its capture.
+            captured_ns: `trocar.contract.media.clock.now_ns` at its capture.
             view: The endoscope's field of view; default: the full frame.
             stages_ms: Times of earlier stages in milliseconds, by name.
 
@@ -230,13 +246,13 @@ class Session:
                 f"{self.backend} returned {', '.join(outputs)}, expected labels",
                 remedy="export the bundle again",
             )
-        started = monotonic_ns()
+        started = now_ns()
         instruments = (
             ()
             if labels is None
             else locate(labels, confidence, self.classes, frame_size, self.options, view=view)
         )
-        ended = monotonic_ns()
+        ended = now_ns()
         return FrameResult(
             frame_id=frame_id,
             time=time,
@@ -282,8 +298,8 @@ class Session:
         return enrolled
 
     def close(self) -> None:
-        """Frees the model; the session may not be used afterwards."""
-        self._backend.close()
+        """Frees the model, as soon as no thread is in it; no frame is accepted afterwards."""
+        self._in_use.close()
 
     def __enter__(self) -> Session:
         return self

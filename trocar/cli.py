@@ -6,6 +6,7 @@ trocar train supervised data/ --out runs/first
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -158,9 +159,11 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _fail(error: TrocarError) -> None:
-    click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True)
-    if error.remedy:
-        click.echo(f"  → {error.remedy}", err=True)
+    # Nobody may read the standard error any more; the exit code still tells.
+    with contextlib.suppress(OSError):
+        click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True)
+        if error.remedy:
+            click.echo(f"  → {error.remedy}", err=True)
     sys.exit(error.code)
 
 

@@ -1,4 +1,4 @@
-"""Presentation times that never go back, whatever a container says.
+"""Presentation times that never go back, whatever a container says; a clock that never stands.
 
 clock = PresentationClock(fps=25.0)
 clock.expect(0.04)             # a packet's time stamp, as packets arrive
@@ -8,6 +8,30 @@ clock.time_of(0.04)            # 0.0: the first frame's time
 from __future__ import annotations
 
 import heapq
+import time
+
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def _boot_ns() -> int:
+    """Nanoseconds since the machine started, asleep or not where the system counts."""
+    if _BOOT_CLOCK is None:
+        return time.monotonic_ns()
+    return time.clock_gettime_ns(_BOOT_CLOCK)
+
+
+_OFFSET_NS = time.monotonic_ns() - _boot_ns()
+
+
+def now_ns() -> int:
+    """Monotonic nanoseconds that go on while the machine is suspended (Linux).
+
+    It equals `time.monotonic_ns` until the machine is suspended for the first time after the
+    program's start. From then on it is ahead by the time of the suspension, so that nothing from
+    before it looks new.
+    """
+    return _boot_ns() + _OFFSET_NS
+
 
 JUMP_S = 1.0
 """A larger step back is another recording that begins; a smaller one is a wrong time stamp."""

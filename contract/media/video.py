@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
@@ -25,13 +24,16 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.media.clock import PresentationClock
+from trocar.contract.media.clock import PresentationClock, now_ns
 from trocar.contract.media.conversion import Deinterlacer, rgb_from_frame
 from trocar.contract.media.damage import Damage
 from trocar.contract.media.truncation import missing_bytes
 
 LOOKAHEAD = 64
 """Packets that are read before the first is decoded, to tell what their time stamps mean."""
+
+Arrivals = Callable[[Iterator[Any]], Iterator[tuple[int, Any]]]
+"""Takes packets as they are read; gives those to decode, each with the time of its capture."""
 
 _LOSSY_FORMATS = ("mpegts", "mpeg")
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
@@ -45,7 +47,8 @@ class DecodedFrame:
         picture: FFmpeg's frame; `rgb_from_frame` converts it.
         index: Counts frames from 0.
         time: Seconds from the first frame; larger than the time of the frame before.
-        captured_ns: `time.monotonic_ns` when its packet was read.
+        captured_ns: `trocar.contract.media.clock.now_ns` of its capture, see ``arrivals`` of
+            `VideoDecoder`.
     """
 
     picture: av.VideoFrame
@@ -80,6 +83,8 @@ class VideoDecoder:
         hwaccel: A hardware accelerator of PyAV.
         low_delay: Decode for latency instead of throughput.
         stream: Which of several video streams, from 0; ``None``: the one that FFmpeg calls best.
+        arrivals: Tells when each packet was captured, and may pass packets over; default: when it
+            was read.
 
     Attributes:
         damage: What was damaged so far; complete when `frames` has ended.
@@ -100,8 +105,10 @@ class VideoDecoder:
         hwaccel: Any = None,
         low_delay: bool = False,
         stream: int | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self.damage = Damage()
+        self._arrivals = arrivals or _as_they_are_read
         self._is_sideways = False
         self._guard = threading.Lock()
         self._is_reading = False
@@ -256,7 +263,7 @@ class VideoDecoder:
             return ahead, None
         try:
             for packet in source:
-                ahead.append((monotonic_ns(), packet))
+                ahead.append((now_ns(), packet))
                 if len(ahead) == LOOKAHEAD:
                     break
         except (av.FFmpegError, OSError) as error:
@@ -269,8 +276,7 @@ class VideoDecoder:
         yield from ahead
         if fault is not None:
             raise fault
-        for packet in source:
-            yield monotonic_ns(), packet
+        yield from self._arrivals(source)
 
     def _decode(self, packet: Any, clock: PresentationClock, counts: _Counts) -> list[Any]:
         """Frames of one packet; a damaged packet is counted and passed over."""
@@ -346,6 +352,11 @@ def _follows_decoding(packets: list[Any], *, reorders: bool) -> bool:
     known = [stamp for stamp in stamps if stamp is not None]
     rising = all(a < b for a, b in pairwise(known))
     return bool(reorders) and len(known) > 1 and rising
+
+
+def _as_they_are_read(packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    for packet in packets:
+        yield now_ns(), packet
 
 
 def _seconds(stamp: int | None, base: Fraction | None) -> float | None:

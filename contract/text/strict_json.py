@@ -6,6 +6,7 @@ parse_json('{"height": 512}')      # {"height": 512}
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 MAX_DEPTH = 100
@@ -42,6 +43,21 @@ def parse_json(text: str | bytes) -> Any:
         if not level:
             return data
     raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+
+
+def without_nan(value: Any) -> Any:
+    """The same data with ``None`` in place of numbers that JSON cannot hold.
+
+    >>> without_nan({"a": [1.5, float("nan"), float("inf")]})
+    {'a': [1.5, None, None]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return value
 
 
 def _refuse_constant(name: str) -> None:

@@ -11,7 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic_ns
+from functools import partial
+
+from trocar.contract.media.clock import now_ns
+from trocar.runtime.live.dispatcher import Dispatcher
 
 STATES = ("LIVE", "DEGRADED", "STALE", "FAULT")
 """From good to bad.
@@ -26,7 +29,7 @@ class StateChange:
     """A change of state.
 
     Attributes:
-        at_ns: `time.monotonic_ns`.
+        at_ns: `trocar.contract.media.clock.now_ns`.
         state: The new state, one of `STATES`.
         reasons: Its reasons, the worst first.
     """
@@ -40,7 +43,8 @@ class Health:
     """Conditions by name; the worst of them is the state. Several threads may call it.
 
     Args:
-        on_change: Called with every change, from the thread that caused it.
+        on_change: Called with every change, in order, from a thread of its own: what it does, how
+            long it takes and what it raises concerns nobody else.
 
     Attributes:
         changes: The last 200 changes, oldest first.
@@ -50,12 +54,13 @@ class Health:
         self._conditions: dict[str, tuple[str, str, float | None]] = {}
         self._lock = threading.Lock()
         self._on_change = on_change
+        self._dispatcher: Dispatcher | None = None
         self._last: tuple[str, tuple[str, ...]] = ("LIVE", ())
         self.changes: deque[StateChange] = deque(maxlen=200)
 
     def set(self, name: str, state: str, reason: str, *, seconds: float | None = None) -> None:
         """Sets a condition, for good or for some seconds; it replaces one of the same name."""
-        until = None if seconds is None else monotonic_ns() / 1e9 + seconds
+        until = None if seconds is None else now_ns() / 1e9 + seconds
         with self._lock:
             self._conditions[name] = (state, reason, until)
         self._notify()
@@ -76,7 +81,7 @@ class Health:
 
     def refresh(self) -> None:
         """Removes conditions whose seconds are over."""
-        now = monotonic_ns() / 1e9
+        now = now_ns() / 1e9
         with self._lock:
             for name, (_, _, until) in list(self._conditions.items()):
                 if until is not None and now >= until:
@@ -91,6 +96,13 @@ class Health:
         """The source delivers frames again."""
         self.clear("source")
 
+    def finish(self, *, timeout_s: float = 2.0) -> None:
+        """Waits, so long at most, until the listener has heard of all changes so far."""
+        with self._lock:
+            dispatcher, self._dispatcher = self._dispatcher, None
+        if dispatcher is not None:
+            dispatcher.finish(timeout_s=timeout_s)
+
     @property
     def state(self) -> str:
         """The worst state of all conditions; LIVE without any."""
@@ -100,6 +112,16 @@ class Health:
     def reasons(self) -> tuple[str, ...]:
         """The reasons of all conditions, the worst first."""
         return self._current()[1]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a condition of that name."""
+        with self._lock:
+            return name in self._conditions
+
+    def reasons_of(self, state: str) -> tuple[str, ...]:
+        """The reasons of that state alone."""
+        with self._lock:
+            return tuple(r for s, r, _ in self._conditions.values() if s == state)
 
     def _current(self) -> tuple[str, tuple[str, ...]]:
         with self._lock:
@@ -117,7 +139,10 @@ class Health:
             if names == self._last:
                 return
             self._last = names
-            change = StateChange(monotonic_ns(), state, reasons)
+            change = StateChange(now_ns(), state, reasons)
             self.changes.append(change)
-        if self._on_change is not None:
-            self._on_change(change)
+            # Within the lock, so that the listener hears of changes in their order.
+            if self._on_change is not None:
+                if self._dispatcher is None:
+                    self._dispatcher = Dispatcher("events")
+                self._dispatcher.post(partial(self._on_change, change))

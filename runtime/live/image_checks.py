@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
+from trocar.runtime.live._stillness import Stillness
 
 MIN_BRIGHTNESS = 14
 """Mean of the brightest channel, 0..255, below which a frame is black."""
@@ -29,7 +30,8 @@ class ImageQualityCheck:
 
     Args:
         frozen_after_s: Seconds of identical frames, bit for bit, after which the stream is frozen;
-            the noise of a camera never repeats.
+            the noise of a camera never repeats. What an encoder changes in a frozen picture is
+            recognised too, more slowly (`trocar.runtime.live._stillness`).
         outside_after_s: Seconds below `MIN_RED_FRACTION` after which the camera is out of body.
 
     Raises:
@@ -47,6 +49,7 @@ class ImageQualityCheck:
         self._outside_after = outside_after_s
         self._last: NDArray[np.uint8] | None = None
         self._same_since: float | None = None
+        self._stillness = Stillness()
         self._outside_since: float | None = None
 
     def update(self, image: NDArray[np.uint8], now_s: float) -> frozenset[str]:
@@ -71,6 +74,8 @@ class ImageQualityCheck:
             (self._same_since if self._same_since is not None else now_s) if same else None
         )
         if self._same_since is not None and now_s - self._same_since >= self._frozen_after:
+            faults.add("frozen")
+        if self._stillness.update(small.astype(np.int16), now_s):
             faults.add("frozen")
         outside = "black" not in faults and red_fraction(small) < MIN_RED_FRACTION
         if not outside:

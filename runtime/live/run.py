@@ -15,32 +15,36 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic_ns
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.contract.media.clock import now_ns
+from trocar.contract.media.damage import Damage
+from trocar.contract.text.words import first_line
 from trocar.runtime.frames import shrink
-from trocar.runtime.live.stream import LiveStream
+from trocar.runtime.live._thread_checks import ModelThread
+from trocar.runtime.live.stream import EVENT_S, LiveStream
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.queues import LatestPerStream
 from trocar.runtime.session import Session
-from trocar.runtime.sources.base import Frame
+from trocar.runtime.sources.addresses import redacted
+from trocar.runtime.sources.base import Frame, ReportsDamage
 from trocar.runtime.telemetry.prometheus import StreamMetrics
 from trocar.runtime.telemetry.trace import Trace
 
 CHECK_INTERVAL_S = 0.1
-"""Seconds between two checks of timeouts."""
+"""Seconds between two checks of the watchdog."""
 
 REPORT_EVERY = 3
-"""Checks between two calls of the report function."""
+"""Check intervals between two calls of the report function."""
 
 _BatchItem = tuple[LiveStream, Frame, NDArray[np.uint8]]
 
 
 class LiveRun:
-    """The model's thread, and the check of timeouts of all streams.
+    """The model's thread, and the watchdog of all streams, which has a thread of its own.
 
     Args:
         session: The model.
@@ -63,15 +67,20 @@ class LiveRun:
         self._trace = trace
         self._frames: LatestPerStream[Frame] = LatestPerStream(len(self.streams))
         self._stop = threading.Event()
-        self._inference_started_ns: int | None = None
-        self._started_ns = monotonic_ns()
+        self._model_thread = ModelThread()
+        for stream in self.streams:
+            stream.model = self._model_thread
+        self._started_ns = now_ns()
         self._max_batch = max(stream.options.max_batch for stream in self.streams)
         self._model = threading.Thread(target=self._run_model, name="trocar-model", daemon=True)
+        self._watchdog = threading.Thread(target=self._watch, name="trocar-watchdog", daemon=True)
 
     def start(self) -> None:
         """Starts all threads."""
-        self._started_ns = monotonic_ns()
+        self._started_ns = now_ns()
         self._model.start()
+        self._model_thread.thread = self._model
+        self._watchdog.start()
         for number, stream in enumerate(self.streams):
             stream.start(partial(self._deliver, number))
 
@@ -87,14 +96,13 @@ class LiveRun:
         Args:
             stop: Set by the caller to end the wait.
             seconds: Longest time; ``None``: no limit.
-            report: Called about three times a second.
+            report: Called about three times a second, from this thread; nothing else waits for it.
         """
         ends = None if seconds is None else time.monotonic() + seconds
         checks = 0
         while not all(stream.ended.is_set() for stream in self.streams):
             if (stop is not None and stop.is_set()) or (ends and time.monotonic() >= ends):
                 break
-            self._check_timeouts()
             if report is not None and checks % REPORT_EVERY == 0:
                 report(self)
             checks += 1
@@ -104,18 +112,25 @@ class LiveRun:
         """Ends all threads; returns a summary of each stream."""
         for stream in self.streams:
             stream.source.close()
+        self._model_thread.thread = None
         self._stop.set()
         self._frames.close()
         self._model.join(timeout=max(s.options.watchdog_s for s in self.streams))
         for stream in self.streams:
             stream.stop()
-        seconds = (monotonic_ns() - self._started_ns) / 1e9
+        seconds = (now_ns() - self._started_ns) / 1e9
         return [
             Summary(
                 counts=stream.counts,
                 seconds=seconds,
                 stages=stream.stages,
                 size=(0, 0) if stream.latest is None else stream.latest.frame_size,
+                damage=stream.source.damage
+                if isinstance(stream.source, ReportsDamage)
+                else Damage(),
+                notes=tuple(stream.source.notes)
+                if isinstance(stream.source, ReportsDamage)
+                else (),
             )
             for stream in self.streams
         ]
@@ -133,6 +148,10 @@ class LiveRun:
                     "frames_analysed_total": stream.counts.processed,
                     "results_late_total": stream.counts.missed,
                     "frames_failed_total": stream.counts.failed,
+                    "frames_damaged_total": stream.counts.damaged,
+                    "input_late_seconds": 0.0
+                    if stream.newest is None
+                    else stream.newest.arrival.late_ms / 1000,
                     "live": float(stream.health.state == "LIVE"),
                 },
             )
@@ -142,25 +161,28 @@ class LiveRun:
     def _deliver(self, number: int, frame: Frame) -> None:
         self._frames.put(number, frame)
 
-    def _check_timeouts(self) -> None:
-        started = self._inference_started_ns
-        for stream in self.streams:
-            stream.check_timeouts()
-            limit = stream.options.watchdog_s
-            stream.health.update(
-                "watchdog",
-                started is not None and (monotonic_ns() - started) / 1e9 > limit,
-                "FAULT",
-                f"the model has not answered for over {limit:g} s",
-            )
+    def _watch(self) -> None:
+        while not self._stop.wait(CHECK_INTERVAL_S):
+            for stream in self.streams:
+                try:
+                    stream.check()
+                except Exception as error:
+                    text = f"the state cannot be checked: {redacted(first_line(error))}"
+                    stream.health.set("check", "DEGRADED", text, seconds=EVENT_S)
 
     def _run_model(self) -> None:
         while not self._stop.is_set():
             taken = self._frames.take(self._max_batch, timeout=0.2)
-            for batch in self._batches(taken):
-                self._inference_started_ns = monotonic_ns()
-                self._run_batch(batch)
-                self._inference_started_ns = None
+            try:
+                for batch in self._batches(taken):
+                    self._model_thread.busy_since_ns = now_ns()
+                    self._run_batch(batch)
+                    self._model_thread.busy_since_ns = None
+            except Exception as error:
+                # Whatever it is: the streams are told, and the next frames get their turn.
+                self._model_thread.busy_since_ns = None
+                for number, _ in taken:
+                    self.streams[number].model_failed(error)
 
     def _batches(self, taken: list[tuple[int, Frame]]) -> list[list[_BatchItem]]:
         """Groups frames of equal size, in the order in which they were taken."""
@@ -179,7 +201,7 @@ class LiveRun:
         return list(groups.values())
 
     def _run_batch(self, batch: list[_BatchItem]) -> None:
-        started = monotonic_ns()
+        started = now_ns()
         try:
             images = batch[0][2][None] if len(batch) == 1 else np.stack([b[2] for b in batch])
             outputs = self._session.infer(images)
@@ -189,18 +211,20 @@ class LiveRun:
             # A model that fails at once must not turn this thread into a busy loop.
             time.sleep(0.01)
             return
-        inferred = monotonic_ns()
+        inferred = now_ns()
         infer_ms = (inferred - started) / 1e6
         for index, (stream, frame, _) in enumerate(batch):
             item: dict[str, Any] = {name: value[index] for name, value in outputs.items()}
             try:
+                if "labels" in item:
+                    item["labels"] = stream.limited(item["labels"])
                 result = stream.processor.postprocess(frame, item, infer_ms=infer_ms)
             except Exception as error:
                 stream.model_failed(error)
                 continue
             stream.publish(frame, result, started_ns=started)
         if self._trace is not None:
-            ended = monotonic_ns()
+            ended = now_ns()
             numbers = [frame.index for _, frame, _ in batch]
             self._trace.span(
                 "infer", thread="model", start_ns=started, end_ns=inferred, frames=numbers

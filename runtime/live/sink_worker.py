@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from time import monotonic_ns
 
+from trocar.contract.media.clock import now_ns
 from trocar.contract.text.words import first_line
+from trocar.runtime.live.activity import Activity
 from trocar.runtime.live.health import Health
 from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
@@ -19,8 +20,13 @@ from trocar.runtime.sources.addresses import redacted
 from trocar.runtime.telemetry.latency import Stages
 
 QUEUE_LENGTH = 4
-LAGGING_AFTER_NS = 2_000_000_000
-"""Nanoseconds with a full queue after which the sink counts as lagging."""
+IDLE_AFTER_S = 2.0
+"""Seconds without a written event, while events wait, after which a sink does not keep up."""
+
+LOST_SHARE = 0.2
+"""Share of the events of the last seconds above which a sink that drops them does not keep up."""
+
+_FEWEST = 10
 
 
 class SinkWorker:
@@ -36,6 +42,7 @@ class SinkWorker:
         written: Events that the sink took.
         dropped: Events that found the queue full or the sink failed.
         failed: Why the sink was removed; empty while it works.
+        activity: What it wrote and dropped of late.
     """
 
     def __init__(self, sink: Sink, health: Health, stages: Stages, *, fps: float) -> None:
@@ -47,31 +54,39 @@ class SinkWorker:
         self._health = health
         self._stages = stages
         self._queue: BoundedQueue[FrameEvent] = BoundedQueue(QUEUE_LENGTH)
-        self._full_since: int | None = None
+        self.activity = Activity()
         self._opened = False
         self._thread = threading.Thread(
             target=self._work, name=f"trocar-sink-{sink.name}", daemon=True
         )
         self._thread.start()
 
+    @property
+    def opened(self) -> bool:
+        """Whether the sink has been opened, which happens with the first event."""
+        return self._opened
+
     def offer(self, event: FrameEvent) -> None:
         """Queues an event, or counts it as dropped; never waits."""
-        if self.failed:
+        if self.failed or not self._queue.offer(event):
             self.dropped += 1
+            self.activity.lost()
+
+    def check(self) -> None:
+        """Reports a sink that writes nothing, or loses much of what it is given."""
+        if self.failed:
             return
-        if self._queue.offer(event):
-            if self._full_since is not None:
-                self._full_since = None
-                self._health.clear(self._condition)
+        written, lost = self.activity.window
+        offered = written + lost
+        name = self.sink.name
+        if len(self._queue) and self.activity.idle_s > IDLE_AFTER_S:
+            reason = f"output {name} has written nothing for over {IDLE_AFTER_S:g} s"
+        elif offered >= _FEWEST and lost > LOST_SHARE * offered:
+            reason = f"output {name} does not keep up: it loses {lost / offered:.0%} of its frames"
+        else:
+            self._health.clear(self._condition)
             return
-        self.dropped += 1
-        now = monotonic_ns()
-        if self._full_since is None:
-            self._full_since = now
-        elif now - self._full_since > LAGGING_AFTER_NS:
-            self._health.set(
-                self._condition, "DEGRADED", f"output {self.sink.name} does not keep up"
-            )
+        self._health.set(self._condition, "DEGRADED", reason)
 
     def finish(self, *, timeout: float = 5.0) -> bool:
         """Lets the sink write the queued events and ends it.
@@ -103,14 +118,15 @@ class SinkWorker:
                         StreamInfo(name=self.sink.name, size=(height, width), fps=self._fps)
                     )
                     self._opened = True
-                started = monotonic_ns()
+                started = now_ns()
                 drawn_before = event.draw_ms
                 self.sink.write(event)
                 drawn = event.draw_ms - drawn_before
                 if drawn > 0:
                     self._stages.record("draw", drawn)
-                self._stages.record("sink", (monotonic_ns() - started) / 1e6 - max(0.0, drawn))
+                self._stages.record("sink", (now_ns() - started) / 1e6 - max(0.0, drawn))
                 self.written += 1
+                self.activity.done()
             if self._opened:
                 self.sink.close()
                 self.sink.commit()

@@ -3,20 +3,34 @@
     stream = LiveStream(source, processor, painter=painter, sinks=sinks)
 
 Three threads use it. One captures: it reads the source and checks the frames. One displays: it
-passes frames to the sinks. The third is the model's, which serves all streams.
+passes frames to the sinks. The third is the model's, which serves all streams. A fourth, or whoever
+asks for the state, checks what these three produce. None of them waits for a sink, a terminal or a
+client.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic_ns
+from dataclasses import replace
 
-from trocar.contract.errors import ArgumentError, TrocarError
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import TrocarError
+from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult
 from trocar.contract.text.words import first_line
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.frames import check_frame
+from trocar.runtime.live._region_limit import RegionLimit
+from trocar.runtime.live._thread_checks import (
+    ModelSpeed,
+    ModelThread,
+    check_display,
+    check_model,
+)
+from trocar.runtime.live.activity import Activity
 from trocar.runtime.live.deadline import Deadline
 from trocar.runtime.live.health import Health
 from trocar.runtime.live.image_checks import ImageQualityCheck
@@ -27,11 +41,19 @@ from trocar.runtime.pipeline.options import LiveOptions
 from trocar.runtime.pipeline.queues import LatestValue
 from trocar.runtime.sinks.base import FrameEvent, Sink
 from trocar.runtime.sources.addresses import redacted
-from trocar.runtime.sources.base import Frame, Source
+from trocar.runtime.sources.base import PROMPT, Frame, Source
+from trocar.runtime.sources.source_clock import ContinuousTime
+from trocar.runtime.telemetry.latency import Stages
 from trocar.runtime.telemetry.trace import Trace
 
 MAX_FAILURES = 3
 """Failures of the model in a row after which no mask is shown and the state is FAULT."""
+
+HOLD_S = 0.5
+"""Seconds for which the state of a picture without a mask, or of a late one, is kept."""
+
+EVENT_S = 3.0
+"""Seconds for which a single event (damage, a step of the clock) makes a stream DEGRADED."""
 
 _IMAGE_FAULTS = {
     "black": "the image is black",
@@ -58,13 +80,18 @@ class LiveStream:
         health: Its state and the reasons. Any thread may call it.
         stages: Durations by stage. Any thread may call it.
         counts: Numbers of frames; ``read`` = ``written`` (shown) + ``dropped`` once the stream has
-            ended. The capture thread writes ``read`` and ``dropped``, the display thread
-            ``written``, the model's thread the others.
+            ended. The capture thread writes ``read``, ``dropped`` and ``damaged``, the display
+            thread ``written``, the model's thread the others.
+        captured: What was captured of late.
+        shown: What was passed to the sinks of late.
+        analysed: What went through the model of late.
         latest: The newest result. Written by the model's thread.
         deadline: Counts late results. Written by the model's thread.
-        last_frame_ns: `time.monotonic_ns` of the last frame. Written by the capture thread.
+        last_frame_ns: `now_ns` when the last frame came. Written by the capture thread.
+        newest: The frame that came last; ``None`` before the first. Written by the capture thread.
         ended: Set when the source has no more frames.
         sink_workers: One for each sink.
+        model: What is known of the model's thread. Set by `LiveRun`.
     """
 
     def __init__(
@@ -83,17 +110,23 @@ class LiveStream:
         self.options = options
         self.health = Health() if health is None else health
         self.counts = Counts()
+        self.captured, self.shown, self.analysed = Activity(), Activity(), Activity()
         self.deadline = Deadline(options.deadline_ms, shed_load=options.shed_load)
-        self.stages = processor.stages
+        self.stages: Stages = processor.stages
         self.latest: FrameResult | None = None
-        self.last_frame_ns = monotonic_ns()
+        self.last_frame_ns = now_ns()
+        self.newest: Frame | None = None
         self.ended = threading.Event()
+        self.model = ModelThread()
         self._painter = painter
         self._trace = trace
         self._check = ImageQualityCheck()
+        self._time = ContinuousTime()
         self._to_show: LatestValue[Frame] = LatestValue()
-        self._started = False
+        self._unshown_ns: int | None = None
         self._failures = 0
+        self._regions = RegionLimit(options.max_regions)
+        self._speed = ModelSpeed(self.health, max_age_ms=options.max_age_ms)
         self._image_faults: frozenset[str] = frozenset()
         self._threads: list[threading.Thread] = []
         fps = source.fps or 25.0
@@ -121,19 +154,26 @@ class LiveStream:
         self.source.close()
         for thread in self._threads:
             thread.join(timeout=max(2.0, self.options.watchdog_s))
+        if self._to_show.get(timeout=0.0) is not None:
+            self.counts.dropped += 1
         for worker in self.sink_workers:
             worker.finish()
 
     def publish(self, frame: Frame, result: FrameResult, *, started_ns: int) -> None:
         """Takes a finished result; called by the model's thread.
 
+        A result of a frame that is of another size than the newest one is dropped.
+
         Args:
             frame: The frame that was analysed.
             result: Its result.
-            started_ns: `time.monotonic_ns` when the model started on it.
+            started_ns: `now_ns` when the model started on it.
         """
         self._failures = 0
         self.health.clear("model")
+        self.analysed.done()
+        if self.newest is not None and self.newest.image.shape != frame.image.shape:
+            return
         self.counts.processed += 1
         self.stages.record("wait", (started_ns - frame.captured_ns) / 1e6)
         self.stages.record("age", result.age_ms)
@@ -146,12 +186,24 @@ class LiveStream:
                 f"load is shed: {level}",
             )
         self.counts.missed = self.deadline.missed
+        self._speed.record(result.age_ms - frame.arrival.late_ms)
         self.latest = result
-        self.health.clear("start")
         event = FrameEvent(frame=frame, result=result, painter=self._painter)
         for worker in self.sink_workers:
             if not worker.sink.wants_every_frame:
                 worker.offer(event)
+
+    def limited(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A label map without its smallest regions where there are more than ``max_regions``."""
+        limited, count = self._regions.apply(labels)
+        self.health.update(
+            "regions",
+            count > 0,
+            "DEGRADED",
+            f"the mask falls apart: the smallest of its regions are left out, above "
+            f"{self.options.max_regions}",
+        )
+        return limited
 
     def model_failed(self, error: BaseException) -> None:
         """Counts a frame on which the model raised; after `MAX_FAILURES` no mask is shown."""
@@ -162,34 +214,48 @@ class LiveStream:
             self.latest = None
             self.health.set("model", "FAULT", f"the model fails: {text}")
         else:
-            self.health.set("model", "DEGRADED", f"the model failed on a frame: {text}", seconds=3)
+            self.health.set(
+                "model", "DEGRADED", f"the model failed on a frame: {text}", seconds=EVENT_S
+            )
 
-    def check_timeouts(self) -> None:
-        """Updates the conditions that depend on time alone; called several times a second."""
+    def check(self) -> None:
+        """Updates the conditions that depend on time alone.
+
+        The watchdog calls it several times a second, and so does whoever shows the state: it is
+        true even if the watchdog has no time.
+        """
         self.health.refresh()
-        now = monotonic_ns()
+        now = now_ns()
+        running = not self.ended.is_set()
         silent = (now - self.last_frame_ns) / 1e9 > self.options.stale_after_s
         self.health.update(
             "frames",
-            self.counts.read > 0 and silent and not self.ended.is_set(),
+            running and silent and self.newest is not None,
             "STALE",
             f"no new frame for over {self.options.stale_after_s:g} s",
         )
-        latest = self.latest
-        old = latest is None or (now - latest.captured_ns) / 1e6 > max(
-            self.options.max_age_ms, self.options.stale_after_s * 1000
+        if running and silent and self.latest is not None:
+            # What is on display grows old with it; it stays so until a new picture has a mask.
+            self._no_mask()
+        shows = not self._threads or self._threads[1].is_alive()
+        check_display(
+            self.health,
+            alive=shows or not running,
+            unshown_ns=self._unshown_ns if running else None,
+            limit_s=self.options.stale_after_s,
         )
-        self.health.update(
-            "mask",
-            self.counts.processed > 0 and old and not silent,
-            "STALE",
-            "no mask new enough to be shown",
-        )
+        check_model(self.health, self.model, limit_s=self.options.watchdog_s)
+        for worker in self.sink_workers:
+            worker.check()
 
     def _capture(self, deliver: Callable[[Frame], None]) -> None:
         try:
             for frame in self.source.frames():
-                self._accept(frame, deliver)
+                try:
+                    self._accept(frame, deliver)
+                except Exception as error:
+                    self.counts.dropped += 1
+                    self._report_bad_frame(first_line(error))
         except TrocarError as error:
             self.health.connection_lost(redacted(error.message))
         except Exception as error:
@@ -199,30 +265,52 @@ class LiveStream:
             self._to_show.close()
 
     def _accept(self, frame: Frame, deliver: Callable[[Frame], None]) -> None:
-        self.counts.read += 1
+        self.counts.read += 1 + frame.arrival.skipped
+        self.counts.dropped += frame.arrival.skipped
         self.stages.record("decode", frame.decode_ms)
-        try:
-            check_frame(frame.image)
-        except ArgumentError as error:
-            self.counts.dropped += 1
-            self.health.set("frame", "DEGRADED", f"bad frame: {error.message}", seconds=2)
-            return
-        self.last_frame_ns = monotonic_ns()
-        if not self._started:
-            self._started = True
+        check_frame(frame.image)
+        steps = self._time.steps
+        frame = replace(frame, time=self._time.time_of(frame.time, frame.captured_ns))
+        self._check_arrival(frame, stepped=self._time.steps > steps)
+        self.last_frame_ns = now_ns()
+        self.captured.done()
+        if self.newest is None:
             self.health.set("start", "STALE", "waiting for the first result")
+        self.newest = frame
         self._check_image(frame)
+        if self._unshown_ns is None:
+            self._unshown_ns = now_ns()
         if self._to_show.put(frame) is not None:
             self.counts.dropped += 1
             if self._trace is not None:
-                self._trace.instant(
-                    "drop", thread="capture", at_ns=monotonic_ns(), frame=frame.index
-                )
+                self._trace.instant("drop", thread="capture", at_ns=now_ns(), frame=frame.index)
         if frame.index % self.deadline.level.frame_stride == 0:
             deliver(frame)
 
+    def _report_bad_frame(self, text: str) -> None:
+        self.health.set("frame", "DEGRADED", f"bad frame: {redacted(text)}", seconds=2)
+
+    def _check_arrival(self, frame: Frame, *, stepped: bool) -> None:
+        """What the source's clock and its decoder tell of a frame."""
+        arrival = frame.arrival
+        if arrival is not PROMPT:
+            self.stages.record("input", arrival.late_ms)
+        limit = self.options.max_age_ms
+        if arrival.late_ms > limit:
+            text = f"frames come more than {limit:g} ms late"
+            self.health.set("late", "STALE", text, seconds=HOLD_S)
+        if arrival.skipped:
+            text = "frames are passed over: the decoder does not keep up"
+            self.health.set("skipped", "DEGRADED", text, seconds=EVENT_S)
+        if arrival.damaged:
+            self.counts.damaged += arrival.damaged
+            self.health.set("damage", "DEGRADED", "data of the source are damaged", seconds=EVENT_S)
+        if stepped or arrival.clock_steps:
+            text = "the source's clock stepped; time goes on"
+            self.health.set("clock", "DEGRADED", text, seconds=EVENT_S)
+
     def _check_image(self, frame: Frame) -> None:
-        faults = self._check.update(frame.image, monotonic_ns() / 1e9)
+        faults = self._check.update(frame.image, now_ns() / 1e9)
         for name in faults ^ self._image_faults:
             self.health.update(name, name in faults, "DEGRADED", _IMAGE_FAULTS[name])
         self._image_faults = faults
@@ -235,34 +323,54 @@ class LiveStream:
                 if self._to_show.exhausted:
                     return
                 continue
-            # Read before the result, so that LIVE is never shown without a result.
-            state = self.health.state
-            latest = self.latest
-            now = monotonic_ns()
-            age = 0.0 if latest is None else (now - latest.captured_ns) / 1e6
-            visible = latest is not None and age <= self.options.max_age_ms
-            event = FrameEvent(
-                frame=frame,
-                result=latest,
-                painter=self._painter,
-                fresh=latest is not None and latest is not last,
-                visible=visible,
-                status=self._status(state, age if visible else None),
-                alarm=state != "LIVE",
-            )
-            last = latest
-            for worker in self.sink_workers:
-                if worker.sink.wants_every_frame:
-                    worker.offer(event)
-            self.counts.written += 1
-            done = monotonic_ns()
-            if latest is not None:
-                self.stages.record("mask age", age)
-            self.stages.record("display", (done - frame.captured_ns) / 1e6)
-            if self._trace is not None:
-                self._trace.span(
-                    "show", thread="show", start_ns=now, end_ns=done, frame=frame.index
-                )
+            self._unshown_ns = None
+            try:
+                last = self._show(frame, last)
+            except Exception as error:
+                self.counts.dropped += 1
+                self._report_bad_frame(first_line(error))
+
+    def _show(self, frame: Frame, last: FrameResult | None) -> FrameResult | None:
+        """Passes a frame with the newest result to the sinks; returns that result."""
+        latest = self.latest
+        now = now_ns()
+        age = 0.0 if latest is None else (now - latest.captured_ns) / 1e6
+        visible = (
+            latest is not None
+            and age <= self.options.max_age_ms
+            # Boxes are in pixels of their own frame.
+            and latest.frame_size == frame.image.shape[:2]
+        )
+        if visible:
+            self.health.clear("start")
+        elif last is not None or latest is not None:
+            self._no_mask()
+        # Read after the mask was looked at, so that LIVE is never shown without one.
+        state = self.health.state
+        event = FrameEvent(
+            frame=frame,
+            result=latest,
+            painter=self._painter,
+            fresh=latest is not None and latest is not last,
+            visible=visible,
+            status=self._status(state, age if visible else None),
+            alarm=state != "LIVE",
+        )
+        for worker in self.sink_workers:
+            if worker.sink.wants_every_frame:
+                worker.offer(event)
+        self.counts.written += 1
+        self.shown.done()
+        done = now_ns()
+        if latest is not None:
+            self.stages.record("mask age", age)
+        self.stages.record("display", (done - frame.captured_ns) / 1e6)
+        if self._trace is not None:
+            self._trace.span("show", thread="show", start_ns=now, end_ns=done, frame=frame.index)
+        return latest
+
+    def _no_mask(self) -> None:
+        self.health.set("mask", "STALE", "no mask new enough to be shown", seconds=HOLD_S)
 
     def _status(self, state: str, age_ms: float | None) -> str:
         if not self.options.status:

@@ -23,6 +23,7 @@ class Counts:
         dropped: Frames that were decoded and not shown (live).
         missed: Results that were ready after the deadline (live).
         failed: Frames on which the model raised an error (live).
+        damaged: Damaged packets and frames of the source (live).
     """
 
     read: int = 0
@@ -31,6 +32,7 @@ class Counts:
     dropped: int = 0
     missed: int = 0
     failed: int = 0
+    damaged: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from time import monotonic_ns
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.session import Session
@@ -101,18 +101,18 @@ class FrameProcessor:
         Returns:
             The outputs of the frame, and the milliseconds that the model took.
         """
-        started = monotonic_ns()
+        started = now_ns()
         outputs = self.session.infer(self.session.prepare(frame.image)[None])
-        return {n: v[0] for n, v in outputs.items()}, (monotonic_ns() - started) / 1e6
+        return {n: v[0] for n, v in outputs.items()}, (now_ns() - started) / 1e6
 
     def postprocess(self, frame: Frame, outputs: Outputs, *, infer_ms: float) -> FrameResult:
         """Makes the result from the model's outputs; frames must come in order."""
         times: dict[str, float] = {"infer": infer_ms}
         view = None if self._view_finder is None else self._view_finder.update(frame.image)
         if self._smoother is not None:
-            started = monotonic_ns()
+            started = now_ns()
             outputs = self._smoother.smooth(outputs, frame.time)
-            times["smooth"] = (monotonic_ns() - started) / 1e6
+            times["smooth"] = (now_ns() - started) / 1e6
         result = self.session.result(
             outputs,
             (frame.image.shape[0], frame.image.shape[1]),
@@ -124,11 +124,11 @@ class FrameProcessor:
         )
         times = dict(result.stages_ms)
         for processor in self._post_processors:
-            started = monotonic_ns()
+            started = now_ns()
             result = processor.apply(frame, result)
-            times[processor.name] = (monotonic_ns() - started) / 1e6
+            times[processor.name] = (now_ns() - started) / 1e6
         for stage, ms in times.items():
             self.stages.record(stage, ms)
         if frame.decode_ms:
             times = {"decode": frame.decode_ms, **times}
-        return replace(result, age_ms=(monotonic_ns() - frame.captured_ns) / 1e6, stages_ms=times)
+        return replace(result, age_ms=(now_ns() - frame.captured_ns) / 1e6, stages_ms=times)

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
-from time import monotonic_ns
 
 from trocar.contract.errors import SourceError
+from trocar.contract.media.clock import now_ns
 from trocar.contract.media.damage import Damage
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.counters import Counts, Summary
@@ -98,7 +98,7 @@ def run_lossless(
         KeyboardInterrupt: The user stopped the run.
     """
     run = _Run()
-    started = monotonic_ns()
+    started = now_ns()
     reader = threading.Thread(
         target=_read,
         args=(run, source, processor.stages, options),
@@ -116,7 +116,7 @@ def run_lossless(
         writer.join()
         if run.error is not None:
             raise run.error
-        seconds = (monotonic_ns() - started) / 1e9
+        seconds = (now_ns() - started) / 1e9
         for sink in sinks:
             sink.close()
         for sink in sinks:
@@ -144,11 +144,11 @@ def run_lossless(
 
 def _read(run: _Run, source: Source, stages: Stages, options: LosslessOptions) -> None:
     try:
-        begun = monotonic_ns()
+        begun = now_ns()
         for frame in source.frames():
             if not run.counts.read:
                 run.size = (frame.image.shape[0], frame.image.shape[1])
-                begun = monotonic_ns() - round(frame.time * 1e9)
+                begun = now_ns() - round(frame.time * 1e9)
             elif frame.image.shape[:2] != run.size:
                 raise SourceError(
                     f"{source.name} changes its frame size at frame {frame.index}: from "
@@ -159,7 +159,7 @@ def _read(run: _Run, source: Source, stages: Stages, options: LosslessOptions) -
             run.counts.read += 1
             stages.record("decode", frame.decode_ms)
             if options.realtime:
-                time.sleep(max(0.0, frame.time - (monotonic_ns() - begun) / 1e9))
+                time.sleep(max(0.0, frame.time - (now_ns() - begun) / 1e9))
             if not run.frames.put(frame) or run.counts.read == options.max_frames:
                 break
         run.frames.close()
@@ -180,12 +180,12 @@ def _infer(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="trocar-infer")
     try:
         while run.error is None:
-            waited = monotonic_ns()
+            waited = now_ns()
             exhausted = run.frames.exhausted
             # The timeout lets Ctrl-C through: Python delivers signals between waits.
             frame = None if exhausted else run.frames.get(timeout=0.5)
             if frame is not None:
-                processor.stages.record("wait", (monotonic_ns() - waited) / 1e6)
+                processor.stages.record("wait", (now_ns() - waited) / 1e6)
                 pending.append((frame, pool.submit(processor.infer, frame)))
             elif not exhausted:
                 continue
@@ -219,10 +219,10 @@ def _write(run: _Run, source: Source, sinks: Sequence[Sink], stages: Stages) -> 
                 for sink in sinks:
                     sink.open(info)
                 run.opened = True
-            started = monotonic_ns()
+            started = now_ns()
             for sink in sinks:
                 sink.write(event)
-            done = monotonic_ns()
+            done = now_ns()
             if event.draw_ms:
                 stages.record("draw", event.draw_ms)
             if sinks:

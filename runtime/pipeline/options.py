@@ -160,6 +160,8 @@ class LiveOptions:
         watchdog_s: Seconds without an answer after which the model is in FAULT.
         status: Whether the overlay carries a line with state and age.
         max_batch: Frames of different streams that go through the model in one batch.
+        max_regions: Connected regions of a mask above which the smallest are left out and the
+            stream is DEGRADED; 0 for no limit.
         seconds: Seconds after which the run ends; ``None`` runs until all streams end.
     """
 
@@ -170,6 +172,7 @@ class LiveOptions:
     watchdog_s: float = 5.0
     status: bool = True
     max_batch: int = 4
+    max_regions: int = 256
     seconds: float | None = None
 
     def __post_init__(self) -> None:
@@ -182,6 +185,7 @@ class LiveOptions:
             (self.stale_after_s > 0, f"stale_after_s is {self.stale_after_s}, expected above 0"),
             (self.watchdog_s > 0, f"watchdog_s is {self.watchdog_s}, expected above 0"),
             (self.max_batch >= 1, f"max_batch is {self.max_batch}, expected 1 or more"),
+            (self.max_regions >= 0, f"max_regions is {self.max_regions}, expected 0 or more"),
         )
         if self.shed_load and self.deadline_ms is None:
             raise ConfigError(

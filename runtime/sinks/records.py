@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from trocar.contract.errors import OutputExistsError
 from trocar.contract.media.label_maps import enlarge
 from trocar.contract.media.pictures import encode_picture
+from trocar.contract.text.strict_json import without_nan
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 from trocar.runtime.sinks.files import AtomicFile, sink_error
 
@@ -79,7 +80,8 @@ class JsonLines(_TextFile):
     def write(self, event: FrameEvent) -> None:
         """Writes one line."""
         if event.result is not None:
-            line = json.dumps(event.result.to_dict(), ensure_ascii=False, separators=(",", ":"))
+            data = without_nan(event.result.to_dict())
+            line = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
             with self._writing() as file:
                 file.write(line + "\n")
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import SinkError
+from trocar.runtime.in_use import InUse
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 from trocar.runtime.sinks.files import AtomicFile, sink_error
 from trocar.runtime.sources.addresses import is_stream, redacted
@@ -80,6 +81,7 @@ class VideoSink:
             else AtomicFile(Path(self._address), overwrite=overwrite, direct=live)
         )
         self._container: Any = None
+        self._in_use = InUse(self._free)
         self._stream: Any = None
         self._size = (0, 0)
         self._last = -1
@@ -103,6 +105,7 @@ class VideoSink:
             if self._live:
                 # What is encoded is on disk at once, not in a buffer that a crash would lose.
                 settings["flush_packets"] = "1"
+        self._in_use = InUse(self._free)
         try:
             self._container = av.open(
                 target,
@@ -159,7 +162,9 @@ class VideoSink:
         self._last = stamp
         frame.pts = stamp
         frame.time_base = Fraction(1, _CLOCK)
-        self._mux(frame)
+        with self._in_use.using() as usable:
+            if usable:
+                self._mux(frame)
 
     def close(self) -> None:
         """Flushes the encoder and ends the file.
@@ -167,15 +172,16 @@ class VideoSink:
         Raises:
             SinkError: The disk is full.
         """
-        if self._container is None:
-            return
-        if self._last >= 0:
-            self._mux(None)
-        container, self._container = self._container, None
-        try:
-            container.close()
-        except (av.FFmpegError, OSError) as error:
-            raise sink_error(self.name, error) from error
+        with self._in_use.using() as usable:
+            if not usable or self._container is None:
+                return
+            if self._last >= 0:
+                self._mux(None)
+            container, self._container = self._container, None
+            try:
+                container.close()
+            except (av.FFmpegError, OSError) as error:
+                raise sink_error(self.name, error) from error
 
     def commit(self) -> None:
         """Gives the file its final name."""
@@ -183,7 +189,15 @@ class VideoSink:
             self._output.commit()
 
     def discard(self) -> None:
-        """Removes the unfinished file; a live recording is finished and stays."""
+        """Removes the unfinished file; a live recording is finished and stays.
+
+        While another thread encodes, the file is closed by that thread, after its frame.
+        """
+        self._in_use.close()
+        if self._output is not None and self._container is None:
+            self._output.discard()
+
+    def _free(self) -> None:
         container, self._container = self._container, None
         if container is not None:
             with contextlib.suppress(Exception):

@@ -19,6 +19,28 @@ from trocar.contract.media.damage import Damage
 
 
 @dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """How a frame of a live source came; the counts are those since the frame before.
+
+    Attributes:
+        late_ms: How much later than the source's clock says it reached this process: time in
+            queues of the sender, the network and this machine. ``captured_ns`` accounts for it.
+        skipped: Frames that were passed over because the decoder was behind.
+        damaged: Damaged packets and frames.
+        clock_steps: How often the source's clock stepped.
+    """
+
+    late_ms: float = 0.0
+    skipped: int = 0
+    damaged: int = 0
+    clock_steps: int = 0
+
+
+PROMPT = Arrival()
+"""In time and whole: frames of sources that tell nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """One decoded frame.
 
@@ -26,8 +48,11 @@ class Frame:
         image: ``[H, W, 3]`` uint8 RGB.
         index: Number of the decoded frame, from 0.
         time: Presentation time in seconds, from the stream where it has one.
-        captured_ns: `time.monotonic_ns` when its data reached this process.
+        captured_ns: `trocar.contract.media.clock.now_ns` when it was captured: when its data
+            reached this process, less its lateness where the source's clock tells it. Equal to
+            `time.monotonic_ns` on a machine that was not suspended.
         decode_ms: Milliseconds of decoding and colour conversion.
+        arrival: How it came.
     """
 
     image: NDArray[np.uint8]
@@ -35,6 +60,7 @@ class Frame:
     time: float
     captured_ns: int
     decode_ms: float = 0.0
+    arrival: Arrival = PROMPT
 
 
 class Source(Protocol):

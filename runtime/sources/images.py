@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic_ns
 
 from trocar.contract.errors import DataError, SourceError
+from trocar.contract.media.clock import now_ns
 from trocar.contract.media.pictures import IMAGE_SUFFIXES, decode_images, read_bytes
 from trocar.contract.text.words import natural_key
 from trocar.runtime.sources.base import Frame
@@ -58,7 +58,7 @@ class ImageFolder:
         """
         index = 0
         for file in self._files:
-            started = monotonic_ns()
+            started = now_ns()
             try:
                 images = decode_images(read_bytes(file), source=str(file))
             except DataError as error:
@@ -71,7 +71,7 @@ class ImageFolder:
                     index=index,
                     time=index / (self.fps or 25.0),
                     captured_ns=started,
-                    decode_ms=(monotonic_ns() - started) / 1e6 / len(images),
+                    decode_ms=(now_ns() - started) / 1e6 / len(images),
                 )
                 index += 1
 

@@ -6,14 +6,20 @@ source = IteratorSource([np.zeros((720, 1280, 3), np.uint8)], fps=25.0)
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sized
-from time import monotonic_ns
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
+from trocar.contract.media.clock import now_ns
+from trocar.contract.media.damage import Damage
 from trocar.runtime.frames import check_frame
-from trocar.runtime.sources.base import Frame, Source
+from trocar.runtime.sources.base import Frame, ReportsDamage, Source
+
+LONGEST_WAIT_S = 1.0
+"""Seconds (two frames where that is longer) by which a frame may be early or late before a
+recording's pace is set anew."""
 
 
 class IteratorSource:
@@ -47,11 +53,11 @@ class IteratorSource:
         Raises:
             ArgumentError: A frame has the wrong type or shape.
         """
-        started = monotonic_ns()
+        started = now_ns()
         for index, image in enumerate(self._images):
             if self._closed:
                 return
-            now = monotonic_ns()
+            now = now_ns()
             nominal = self.fps is not None and not self.live
             yield Frame(
                 image=check_frame(image),
@@ -82,21 +88,33 @@ class RealtimeSource:
         self.fps = None if source.fps is None else source.fps * speed
         self.total = source.total
 
+    @property
+    def damage(self) -> Damage:
+        """What was damaged so far."""
+        return self._source.damage if isinstance(self._source, ReportsDamage) else Damage()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know of the recording."""
+        return self._source.notes if isinstance(self._source, ReportsDamage) else ()
+
     def frames(self) -> Iterator[Frame]:
-        """Waits until each frame is due; its capture time is the moment when it is passed on."""
+        """Waits until each frame is due; its capture time is the moment when it is passed on.
+
+        A gap of more than `LONGEST_WAIT_S` in the recording's time stamps is not waited for. After
+        a stop that is longer (a slow disk, a process that was halted) it plays on at its speed; a
+        camera would not deliver the past either.
+        """
         begun: int | None = None
+        longest = max(LONGEST_WAIT_S, 2 / self.fps if self.fps else 0.0)
         for frame in self._source.frames():
-            due = frame.time / self._speed
-            if begun is None:
-                begun = monotonic_ns() - round(due * 1e9)
-            time.sleep(max(0.0, due - (monotonic_ns() - begun) / 1e9))
-            yield Frame(
-                image=frame.image,
-                index=frame.index,
-                time=frame.time,
-                captured_ns=monotonic_ns(),
-                decode_ms=frame.decode_ms,
-            )
+            due_ns = round(frame.time / self._speed * 1e9)
+            ahead = 0.0 if begun is None else (begun + due_ns - now_ns()) / 1e9
+            if begun is None or abs(ahead) > longest:
+                begun = now_ns() - due_ns
+            else:
+                time.sleep(max(0.0, ahead))
+            yield replace(frame, captured_ns=now_ns())
 
     def close(self) -> None:
         """Stops."""

@@ -2,20 +2,22 @@
 
     source = ReconnectingSource(lambda: open_source("rtsp://camera/1"), name="camera")
 
-Frame numbers continue across connections, and time never decreases.
+Frame numbers continue across connections. Time goes on by what has really passed.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from time import monotonic_ns
 from typing import Protocol
 
 from trocar.contract.errors import SourceError, TrocarError
+from trocar.contract.media.damage import Damage
+from trocar.contract.text.words import first_line
 from trocar.runtime.sources.addresses import redacted
-from trocar.runtime.sources.base import Frame, Source
+from trocar.runtime.sources.base import Frame, ReportsDamage, Source
+from trocar.runtime.sources.source_clock import ContinuousTime
 
 
 class ConnectionListener(Protocol):
@@ -51,6 +53,8 @@ class ReconnectingSource:
 
     Attributes:
         reconnects: Attempts to connect again so far.
+        damage: What was damaged in all connections so far; complete when the frames have ended.
+        notes: What a person should know of the last connection.
     """
 
     live = True
@@ -69,12 +73,15 @@ class ReconnectingSource:
         self.name = redacted(name)
         self.fps: float | None = None
         self.reconnects = 0
+        self.damage = Damage()
+        self.notes: Sequence[str] = ()
         self._listener = listener or _NoListener()
         self._opener = opener
         self._initial_pause = initial_pause_s
         self._max_pause = max_pause_s
         self._max_attempts = max_attempts
         self._stop = threading.Event()
+        self._guard = threading.Lock()
         self._current: Source | None = None
 
     def frames(self) -> Iterator[Frame]:
@@ -85,31 +92,35 @@ class ReconnectingSource:
         """
         index = 0
         failures = 0
-        clock = 0.0
-        wall = monotonic_ns()
+        clock = ContinuousTime()
         while not self._stop.is_set():
             reason = "the stream ended"
+            source: Source | None = None
             try:
-                self._current = self._opener()
-                self.fps = self._current.fps
-                base: float | None = None
-                for frame in self._current.frames():
-                    if base is None:
-                        # Time continues by as much as passed without frames.
-                        gap = 0.0 if index == 0 else (monotonic_ns() - wall) / 1e9
-                        base = clock + gap - frame.time
-                        if failures or index:
-                            self._listener.connection_restored()
-                        failures = 0
-                    clock = max(clock, frame.time + base)
-                    wall = monotonic_ns()
-                    yield replace(frame, index=index, time=clock)
+                source = self._opener()
+                if not self._took(source):
+                    return
+                self.fps = source.fps
+                clock.reconnected()
+                is_first = True
+                for frame in source.frames():
+                    if self._stop.is_set():
+                        return
+                    if is_first and (failures or index):
+                        self._listener.connection_restored()
+                    is_first, failures = False, 0
+                    yield replace(
+                        frame, index=index, time=clock.time_of(frame.time, frame.captured_ns)
+                    )
                     index += 1
             except TrocarError as error:
                 reason = redacted(error.message)
+            except Exception as error:  # Whatever a driver or a decoder raises is a lost source.
+                reason = redacted(first_line(error))
             finally:
-                if self._current is not None:
-                    self._current.close()
+                if source is not None:
+                    source.close()
+                    self._add_report(source)
             if self._stop.is_set():
                 return
             failures += 1
@@ -124,8 +135,21 @@ class ReconnectingSource:
             self._stop.wait(pause)
 
     def close(self) -> None:
-        """Stops; no further attempt is made."""
-        self._stop.set()
-        current = self._current
+        """Stops; no further attempt is made, and a source that is being opened is closed."""
+        with self._guard:
+            self._stop.set()
+            current = self._current
         if current is not None:
             current.close()
+
+    def _add_report(self, source: Source) -> None:
+        if isinstance(source, ReportsDamage):
+            self.damage.packets += source.damage.packets
+            self.damage.frames += source.damage.frames
+            self.notes = source.notes
+
+    def _took(self, source: Source) -> bool:
+        """Makes the source the current one; false when `close` was called while it was opened."""
+        with self._guard:
+            self._current = source
+            return not self._stop.is_set()

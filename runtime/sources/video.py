@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from time import monotonic_ns
 from typing import Any
 
 import av
 
 from trocar.contract.errors import SourceError
+from trocar.contract.media.clock import now_ns
 from trocar.contract.media.damage import Damage
 from trocar.contract.media.video import VideoDecoder
 from trocar.runtime.sources.addresses import is_stream, redacted
-from trocar.runtime.sources.base import DEFAULTS, Frame, SourceOptions
+from trocar.runtime.sources.base import DEFAULTS, PROMPT, Arrival, Frame, SourceOptions
+from trocar.runtime.sources.live_packets import LivePackets
+
+SHOWN_BEHIND_NS = 100_000_000
+"""While packets are queued, a frame that is older is not converted if one was this time ago."""
 
 
 class VideoSource:
@@ -38,7 +42,8 @@ class VideoSource:
         self.live = is_stream(address)
         self._options = options
         self._closed = False
-        self._decoder = _open(address, self.name, options, live=self.live)
+        self._packets = LivePackets() if self.live else None
+        self._decoder = _open(address, self.name, options, arrivals=self._packets)
         self.fps: float | None = self._decoder.fps
         self.total: int | None = None if self.live else self._decoder.estimated_frames
 
@@ -81,7 +86,8 @@ class VideoSource:
     def _read(self) -> Iterator[Frame]:
         count = 0
         fault: Exception | None = None
-        waited = monotonic_ns()
+        waited = given = now_ns()
+        before = PROMPT
         decoded = self._decoder.frames()
         while not self._closed:
             try:
@@ -91,19 +97,47 @@ class VideoSource:
                 break
             if frame is None:
                 break
-            image = frame.image
-            now = monotonic_ns()
+            count += 1
+            packets = self._packets
+            if packets is None:
+                image = frame.image
+                captured_ns, arrived_ns, arrival = now_ns(), frame.captured_ns, PROMPT
+            else:
+                if self._is_behind(frame.captured_ns, given):
+                    packets.skipped += 1
+                    continue
+                image = frame.image
+                captured_ns, arrived_ns = frame.captured_ns, packets.arrived_ns
+                total = self._arrival_so_far(packets)
+                arrival, before = _difference(total, before), total
+            given = now_ns()
             yield Frame(
                 image=image,
                 index=frame.index,
                 time=frame.time,
-                captured_ns=frame.captured_ns if self.live else now,
-                decode_ms=(now - max(waited, frame.captured_ns)) / 1e6,
+                captured_ns=captured_ns,
+                decode_ms=(given - max(waited, arrived_ns)) / 1e6,
+                arrival=arrival,
             )
-            count += 1
-            waited = monotonic_ns()
+            waited = now_ns()
         if not self._closed:
             self._check_end(count, fault)
+
+    def _is_behind(self, captured_ns: int, given_ns: int) -> bool:
+        """Whether newer packets wait, and the picture moves on without this frame."""
+        assert self._packets is not None
+        now = now_ns()
+        old = now - captured_ns > SHOWN_BEHIND_NS
+        return self._packets.queued and old and now - given_ns < SHOWN_BEHIND_NS
+
+    def _arrival_so_far(self, packets: LivePackets) -> Arrival:
+        damage = self._decoder.damage
+        return Arrival(
+            late_ms=packets.late_ns / 1e6,
+            skipped=packets.skipped,
+            damaged=damage.packets + damage.frames,
+            clock_steps=packets.clock.steps,
+        )
 
     def _check_end(self, read: int, fault: Exception | None) -> None:
         reason = f": {_reason(fault)}" if fault else ""
@@ -125,7 +159,19 @@ class VideoSource:
             )
 
 
-def _open(address: str, name: str, options: SourceOptions, *, live: bool) -> VideoDecoder:
+def _difference(total: Arrival, before: Arrival) -> Arrival:
+    return Arrival(
+        late_ms=total.late_ms,
+        skipped=total.skipped - before.skipped,
+        damaged=total.damaged - before.damaged,
+        clock_steps=total.clock_steps - before.clock_steps,
+    )
+
+
+def _open(
+    address: str, name: str, options: SourceOptions, *, arrivals: LivePackets | None
+) -> VideoDecoder:
+    live = arrivals is not None
     settings = dict(options.options)
     if address.startswith("rtsp"):
         settings.setdefault("rtsp_transport", "tcp")
@@ -148,6 +194,7 @@ def _open(address: str, name: str, options: SourceOptions, *, live: bool) -> Vid
             hwaccel=hwaccel,
             low_delay=live or options.low_latency,
             stream=options.stream,
+            arrivals=arrivals,
         )
     except LookupError as error:
         raise SourceError(

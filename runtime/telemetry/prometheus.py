@@ -32,6 +32,8 @@ _HELP = {
     "frames_analysed_total": "Frames that went through the model.",
     "results_late_total": "Results that were ready after the deadline.",
     "frames_failed_total": "Frames on which the model raised an error.",
+    "frames_damaged_total": "Damaged packets and frames of the source.",
+    "input_late_seconds": "How late the last frame came by the source's clock.",
     "live": "1 while the state is LIVE, else 0.",
 }
 

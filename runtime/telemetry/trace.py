@@ -13,12 +13,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from trocar.contract.errors import SinkError
+from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.sinks.files import check_free, sink_error
+
+CAPACITY = 20_000
+"""Events that wait to be written at most."""
+
+CLOSE_S = 5.0
+"""Seconds for which closing waits for the disk."""
 
 
 class Trace:
     """Writes Chrome's trace event format, one event at a time; a truncated file still opens.
+
+    A thread of its own writes, so that a slow disk delays none of the threads that are traced.
 
     Args:
         path: The file.
@@ -26,6 +34,7 @@ class Trace:
 
     Attributes:
         failed: Whether writing failed; later events are then ignored.
+        lost: Events that came faster than they could be written.
 
     Raises:
         OutputExistsError: The file exists and may not be replaced.
@@ -42,8 +51,11 @@ class Trace:
         self.path = path
         self._lock = threading.Lock()
         self._threads: dict[str, int] = {}
-        self._first = True
         self.failed = False
+        self.lost = 0
+        self._events: BoundedQueue[dict[str, Any]] = BoundedQueue(CAPACITY)
+        self._writer = threading.Thread(target=self._write, name="trocar-trace", daemon=True)
+        self._writer.start()
         self._event({"name": "process_name", "ph": "M", "pid": 1, "args": {"name": "trocar"}})
 
     def span(self, name: str, *, thread: str, start_ns: int, end_ns: int, **args: Any) -> None:
@@ -75,10 +87,9 @@ class Trace:
         )
 
     def close(self) -> None:
-        """Ends the list of events and closes the file."""
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            self._file.write("\n]\n")
-            self._file.close()
+        """Writes what is queued, for some seconds at most, and ends the file."""
+        self._events.close()
+        self._writer.join(CLOSE_S)
 
     def __enter__(self) -> Trace:
         return self
@@ -110,13 +121,20 @@ class Trace:
         return number
 
     def _event(self, event: dict[str, Any]) -> None:
-        text = json.dumps(event, separators=(",", ":"))
-        with self._lock:
-            if self.failed or self._file.closed:
-                return
+        self.lost += not self._events.offer(event)
+
+    def _write(self) -> None:
+        before = "[\n"
+        while (event := self._events.get()) is not None:
+            if self.failed:
+                continue
             try:
-                self._file.write(("[\n" if self._first else ",\n") + text)
-            except (OSError, SinkError):
+                self._file.write(before + json.dumps(event, separators=(",", ":")))
+            except (OSError, ValueError):
                 # A trace that cannot be written does not stop the run.
                 self.failed = True
-            self._first = False
+            before = ",\n"
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write("\n]\n")
+        with contextlib.suppress(OSError, ValueError):
+            self._file.close()

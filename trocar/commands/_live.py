@@ -8,17 +8,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import click
+from rich.console import Console
 
 from trocar.commands._run_request import RunRequest
-from trocar.console.run import console, live_table, print_summary
+from trocar.console.live import END_S, LiveTerminal
+from trocar.console.run import live_table, print_summary
 from trocar.contract.bundle import write_atomic
-from trocar.contract.errors import ConfigError, SinkError
+from trocar.contract.errors import BackendError, ConfigError, SinkError, SourceError
+from trocar.contract.text.strict_json import without_nan
 from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.live.dispatcher import Dispatcher
 from trocar.runtime.live.health import Health, StateChange
+from trocar.runtime.live.monitor.feed import Feed
 from trocar.runtime.live.monitor.server import Monitor
 from trocar.runtime.live.run import LiveRun
 from trocar.runtime.live.stream import LiveStream
@@ -39,12 +44,16 @@ from trocar.runtime.sources.reconnect import ReconnectingSource
 from trocar.runtime.telemetry.prometheus import prometheus_text
 from trocar.runtime.telemetry.trace import Trace
 
+METRICS_S = 0.3
+"""Seconds between two writings of the metrics."""
+
 
 def run_live(request: RunRequest) -> list[Summary]:
     """Runs streams live until they end, the time is over, or the user stops the run.
 
     Raises:
-        TrocarError: The run cannot start. Later faults are states of the stream, not errors.
+        TrocarError: The run cannot start. Later faults are states of the stream; those that remain
+            at the end, and outputs that failed, are errors when everything else is written.
     """
     options = request.options
     check_stream_outputs(options.output, len(request.sources))
@@ -53,8 +62,10 @@ def run_live(request: RunRequest) -> list[Summary]:
         make_sinks(options.output.numbered(number), live=True)
         for number in range(len(request.sources))
     ]
+    streams: list[LiveStream] = []
     with contextlib.ExitStack() as stack:
-        reporters = [_StateReporter(redacted(address)) for address in request.sources]
+        terminal = stack.enter_context(LiveTerminal(lambda: live_table(streams)))
+        reporters = [_StateReporter(redacted(address), terminal) for address in request.sources]
         healths = [Health(reporter) for reporter in reporters]
         sources = [
             _open(address, options.input, health)
@@ -74,7 +85,6 @@ def run_live(request: RunRequest) -> list[Summary]:
         if request.serve is not None:
             monitor = Monitor(*request.serve, token=request.token)
             stack.callback(monitor.stop)
-        streams = []
         for source, files, health in zip(sources, sinks, healths, strict=True):
             feeds: list[Sink] = [] if monitor is None else [monitor.feed(source.name)]
             streams.append(
@@ -95,62 +105,103 @@ def run_live(request: RunRequest) -> list[Summary]:
             )
         run = LiveRun(session, streams, trace=trace)
         if monitor is not None:
+            for stream, feed in zip(streams, monitor.feeds.values(), strict=True):
+                feed.update(stream)
             monitor.start()
-            click.echo(f"live page: {monitor.address}", err=True)
+            terminal.line(f"live page: {monitor.address}")
         summaries = _watch(run, monitor, options)
-    failed = []
-    for stream, summary in zip(streams, summaries, strict=True):
-        print_summary(summary, source=stream.source.name)
-        failed += [f"{w.sink.name}: {w.failed}" for w in stream.sink_workers if w.failed]
-    if failed:
-        raise SinkError(
-            f"{len(failed)} output(s) failed during the run: {'; '.join(failed)}",
-            remedy="the other outputs are complete; see the reason of each, and run it again",
-        )
+        for health in healths:
+            health.finish()
+        terminal.end_table()
+        for stream, summary in zip(streams, summaries, strict=True):
+            terminal.call(partial(_print_summary, summary, stream.source.name))
+    _check_end(streams)
     return summaries
 
 
 def _watch(run: LiveRun, monitor: Monitor | None, options: RunOptions) -> list[Summary]:
-    """Runs until the end; publishes the state to the page, the metrics file and the terminal."""
-    metrics = options.output.metrics
-
-    def publish(run: LiveRun) -> None:
-        text = prometheus_text(run.metrics())
-        if monitor is not None:
-            for stream, feed in zip(run.streams, monitor.feeds.values(), strict=True):
-                feed.update(stream)
-            monitor.set_metrics(text)
-        if metrics is not None:
-            # A full disk costs this file and does not end the run.
-            with contextlib.suppress(OSError):
-                write_atomic(metrics, _metrics_file(run, text, metrics))
-        if draw is not None:
-            draw(run)
-
+    """Runs until the end; publishes the state to the page and the metrics file meanwhile."""
+    publishers = []
+    if monitor is not None:
+        publishers.append(
+            lambda: monitor.set_metrics(prometheus_text(run.metrics())),
+        )
+    if options.output.metrics is not None:
+        publishers.append(partial(_write_metrics, run, options.output.metrics))
+    # Each has a thread of its own: a disk that hangs costs the file and nothing else.
+    daemons = [Dispatcher("metrics", every=(METRICS_S, publish)) for publish in publishers]
     run.start()
-    with _terminal() as draw:
-        try:
-            run.wait(seconds=options.live.seconds, report=publish)
-        finally:
-            summaries = run.stop()
-            publish(run)
+    try:
+        run.wait(seconds=options.live.seconds)
+    finally:
+        summaries = run.stop()
+        for daemon, publish in zip(daemons, publishers, strict=True):
+            daemon.post(publish)
+            daemon.finish(timeout_s=END_S)
     return summaries
 
 
-def _metrics_file(run: LiveRun, text: str, path: Path) -> bytes:
+def _print_summary(summary: Summary, name: str, screen: Console) -> None:
+    print_summary(summary, source=name, screen=screen)
+
+
+def _check_end(streams: Sequence[LiveStream]) -> None:
+    """Makes what went wrong an error, after everything has been written.
+
+    Raises:
+        SinkError: An output failed, or was never made because no frame came.
+        SourceError: A source was lost at the end.
+        BackendError: The model failed at the end.
+    """
+    workers = [worker for stream in streams for worker in stream.sink_workers]
+    failed = [f"{worker.sink.name}: {worker.failed}" for worker in workers if worker.failed]
+    failed += [
+        f"{worker.sink.name}: it was never made, because there was nothing to write"
+        for worker in workers
+        if not worker.failed and not worker.opened and not isinstance(worker.sink, Feed)
+    ]
+    faults = {
+        redacted(stream.source.name): reason
+        for stream in streams
+        if (reason := "; ".join(stream.health.reasons_of("FAULT")))
+    }
+    told = "; ".join(f"{name}: {reason}" for name, reason in faults.items())
+    if failed:
+        raise SinkError(
+            f"{len(failed)} output(s) failed during the run: {'; '.join(failed)}"
+            + (f"; at the end: {told}" if told else ""),
+            remedy="the other outputs are complete; see the reason of each, and run it again",
+        )
+    if any(stream.health.has("source") for stream in streams):
+        raise SourceError(
+            f"the run ended without its source: {told}",
+            remedy="check the sender and the network; what was written before is complete",
+        )
+    if faults:
+        raise BackendError(
+            f"the run ended in FAULT: {told}",
+            remedy="see the first message of the fault above; try another --device or --backend",
+        )
+
+
+def _write_metrics(run: LiveRun, path: Path) -> None:
+    write_atomic(path, _metrics_file(run, path))
+
+
+def _metrics_file(run: LiveRun, path: Path) -> bytes:
     if path.suffix == ".prom":
-        return text.encode()
+        return prometheus_text(run.metrics()).encode()
     data = [
         {
             "stream": stream.source.name,
             "state": stream.health.state,
             "reasons": list(stream.health.reasons),
             "counts": vars(stream.counts),
-            "stages_ms": stream.stages.summary(),
+            "stages_ms": without_nan(stream.stages.summary()),
         }
         for stream in run.streams
     ]
-    return json.dumps(data, indent=1).encode()
+    return json.dumps(data, indent=1, allow_nan=False).encode()
 
 
 def _check_metrics(metrics: Path | None) -> None:
@@ -173,24 +224,13 @@ def _open(address: str, options: InputOptions, health: Health) -> Source:
 class _StateReporter:
     """Prints changes of state, and records them in the trace."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, terminal: LiveTerminal) -> None:
         self.trace: Trace | None = None
         self._name = name
+        self._terminal = terminal
 
     def __call__(self, change: StateChange) -> None:
         reasons = f": {'; '.join(change.reasons)}" if change.reasons else ""
-        click.echo(f"[{self._name}] {change.state}{reasons}", err=True)
+        self._terminal.line(f"[{self._name}] {change.state}{reasons}")
         if self.trace is not None:
             self.trace.instant(change.state, thread="state", at_ns=change.at_ns, reasons=reasons)
-
-
-@contextlib.contextmanager
-def _terminal() -> Iterator[Callable[[LiveRun], None] | None]:
-    screen = console()
-    if not screen.is_terminal:
-        yield None
-        return
-    from rich.live import Live
-
-    with Live(console=screen, refresh_per_second=4, transient=True) as live:
-        yield lambda run: live.update(live_table(run.streams))

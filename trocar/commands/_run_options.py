@@ -179,6 +179,12 @@ _GROUPS = (
             help="Hide masks older than this, in ms.",
         ),
         click.option(
+            "--max-regions",
+            type=click.IntRange(0),
+            default=LiveOptions.max_regions,
+            help="Leave out the smallest regions of a mask above this number; 0: none.",
+        ),
+        click.option(
             "--deadline-ms",
             type=float,
             help="Longest time from capture to result; later results are counted. [default: none]",

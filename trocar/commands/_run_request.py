@@ -154,6 +154,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
         ),
         live=LiveOptions(
             max_age_ms=flags["max_age"],
+            max_regions=flags["max_regions"],
             deadline_ms=flags["deadline_ms"],
             shed_load=flags["shed_load"],
             seconds=flags["seconds"],

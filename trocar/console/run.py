@@ -5,7 +5,6 @@ console().print(latency_table(Stages()))
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from trocar.runtime.pipeline.offline import Progress as Report
 
 _ORDER = (
+    "input",
     "decode",
     "wait",
     "infer",
@@ -97,9 +97,9 @@ def live_table(streams: Sequence[LiveStream]) -> Table:
     return table
 
 
-def print_summary(summary: Summary, *, source: str) -> None:
-    """Prints the table of latencies, and one line of counts."""
-    screen = console()
+def print_summary(summary: Summary, *, source: str, screen: Console | None = None) -> None:
+    """Prints the table of latencies, and one line of counts; default: on the standard error."""
+    screen = screen or console()
     screen.print(latency_table(summary.stages))
     counts = summary.counts
     rate = counts.processed / summary.seconds if summary.seconds else 0.0
@@ -114,6 +114,7 @@ def print_summary(summary: Summary, *, source: str) -> None:
             (counts.dropped, "dropped"),
             (counts.missed, "late"),
             (counts.failed, "failed"),
+            (counts.damaged, "damaged packets or frames"),
         )
         if number
     )
@@ -123,7 +124,7 @@ def print_summary(summary: Summary, *, source: str) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    sys.stderr.flush()
+    screen.file.flush()
 
 
 def bundle_tables(bundle: Bundle) -> list[Table]:

@@ -13,17 +13,17 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
-from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
 from trocar.contract.media.pictures import encode_picture
+from trocar.contract.text.words import first_line
+from trocar.runtime.live.state import stream_state
+from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
-
-if TYPE_CHECKING:
-    from trocar.runtime.live.stream import LiveStream
+from trocar.runtime.sources.addresses import redacted
 
 WIDTH = 1280
 """Largest width that is sent, in pixels."""
@@ -38,16 +38,14 @@ class Feed:
 
     Args:
         name: Name of the stream.
-
-    Attributes:
-        state: What ``/state.json`` returns of the stream.
     """
 
     wants_every_frame = True
 
     def __init__(self, name: str) -> None:
         self.name = "page"
-        self.state: dict[str, Any] = {"name": name}
+        self._stream_name = name
+        self._stream: LiveStream | None = None
         self._changed = threading.Condition()
         self._jpeg: bytes | None = None
         self._number = 0
@@ -55,11 +53,9 @@ class Feed:
         self._closed = False
         self._wanted = True
         self._ages: deque[tuple[float, float]] = deque(maxlen=_HISTORY)
-        self._rates: deque[int] = deque(maxlen=60)
 
     def write(self, event: FrameEvent) -> None:
         """Compresses and stores the overlay if a client wants it."""
-        self._rates.append(monotonic_ns())
         if event.fresh and event.result is not None:
             self._ages.append(
                 (round(event.result.stages_ms.get("infer", 0.0), 2), round(event.result.age_ms, 2))
@@ -116,47 +112,19 @@ class Feed:
                 self._watchers -= 1
 
     def update(self, stream: LiveStream) -> None:
-        """Takes the state of a stream."""
-        result = stream.latest
-        counts = stream.counts
-        rates = list(self._rates)
-        span = (rates[-1] - rates[0]) / 1e9 if len(rates) > 1 else 0.0
-        self.state = {
-            "name": stream.source.name,
-            "state": stream.health.state,
-            "reasons": list(stream.health.reasons),
-            "fps": round((len(rates) - 1) / span, 1) if span else 0.0,
-            "counts": {
-                "read": counts.read,
-                "shown": counts.written,
-                "dropped": counts.dropped,
-                "analysed": counts.processed,
-                "late": counts.missed,
-                "failed": counts.failed,
-            },
-            "instruments": []
-            if result is None
-            else [instrument.to_dict() for instrument in result.instruments],
-            "present": [] if result is None or result.present is None else list(result.present),
-            "model": ""
-            if result is None
-            else f"{result.backend} on {result.device}, {result.precision}",
-            "stages": stream.stages.summary(),
-            "ages": list(self._ages),
-            "outputs": [
-                {
-                    "name": worker.sink.name,
-                    "written": worker.written,
-                    "dropped": worker.dropped,
-                    "failed": worker.failed,
-                }
-                for worker in stream.sink_workers
-            ],
-            "events": [
-                {"state": change.state, "reasons": list(change.reasons)}
-                for change in list(stream.health.changes)[-8:]
-            ],
-        }
+        """Takes the stream whose state is told, at each request anew."""
+        self._stream = stream
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What ``/state.json`` returns of the stream: true at the moment of the call."""
+        if self._stream is None:
+            return {"name": self._stream_name}
+        try:
+            return {**stream_state(self._stream), "ages": list(self._ages)}
+        except Exception as error:
+            reason = f"the state cannot be told: {redacted(first_line(error))}"
+            return {"name": self._stream_name, "state": "FAULT", "reasons": [reason]}
 
     def open(self, info: StreamInfo) -> None:
         """Does nothing: the first overlay needs no preparation."""

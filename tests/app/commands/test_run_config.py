@@ -47,6 +47,7 @@ EVERY_FLAG: dict[str, Any] = {
     "live": True,
     "stream": ["udp://127.0.0.1:1", "udp://127.0.0.1:2"],
     "max_age": 100.0,
+    "max_regions": 9,
     "deadline_ms": 33.0,
     "shed_load": True,
     "timeout": 2.5,

@@ -16,6 +16,7 @@ def test_the_worst_condition_is_the_state() -> None:
     health.clear("b")
     health.set("a", "DEGRADED", "something is amiss")
     health.clear("a")
+    health.finish()
     assert [c.state for c in changes] == ["DEGRADED", "FAULT", "DEGRADED", "LIVE"]
     health.set("c", "DEGRADED", "for a moment", seconds=0.0)
     health.refresh()

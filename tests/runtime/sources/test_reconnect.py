@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -78,3 +80,104 @@ def test_frames_are_numbered_on_and_time_never_decreases() -> None:
     assert [frame.index for frame in frames] == list(range(5))
     times = [frame.time for frame in frames]
     assert times == sorted(times)
+
+
+class Raises(Broken):
+    """Fails with an error that is none of Trocar's, as drivers and decoders do."""
+
+    def frames(self) -> Iterator[Frame]:
+        yield from _frames(2)
+        raise RuntimeError("rtsp://me:pw@host: the driver went away")
+
+
+class Endless(Broken):
+    """Delivers frames until it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.given = 0
+
+    def frames(self) -> Iterator[Frame]:
+        while not self.closed:
+            self.given += 1
+            yield from _frames(1)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _frames(count: int, *, start_s: float = 0.0, captured_s: float = 0.0) -> Iterator[Frame]:
+    for i in range(count):
+        yield Frame(
+            image=None,  # type: ignore[arg-type]
+            index=i,
+            time=start_s + i / 25,
+            captured_ns=round((captured_s + i / 25) * 1e9),
+        )
+
+
+def test_every_error_of_the_source_leads_to_a_new_attempt() -> None:
+    listener = Listener()
+    source = ReconnectingSource(
+        lambda: Raises(0),
+        name="x",
+        listener=listener,
+        initial_pause_s=0.001,
+        max_attempts=0,
+    )
+    with pytest.raises(SourceError, match="the driver went away") as caught:
+        list(source.frames())
+    assert "pw" not in caught.value.message
+
+
+def test_every_error_of_opening_leads_to_a_new_attempt() -> None:
+    def fail() -> Broken:
+        raise ZeroDivisionError
+
+    source = ReconnectingSource(fail, name="x", initial_pause_s=0.001, max_attempts=2)
+    with pytest.raises(SourceError, match="3 attempts failed; the last error: ZeroDivisionError"):
+        list(source.frames())
+
+
+def test_closing_while_it_is_opened_closes() -> None:
+    opening, opened = threading.Event(), threading.Event()
+    inner = Endless()
+
+    def slow_to_open() -> Endless:
+        opening.set()
+        opened.wait(30)
+        return inner
+
+    source = ReconnectingSource(slow_to_open, name="x")
+    frames: list[Frame] = []
+    reader = threading.Thread(target=lambda: frames.extend(source.frames()))
+    reader.start()
+    opening.wait(30)
+    source.close()
+    opened.set()
+    reader.join(30)
+    assert not reader.is_alive()
+    assert inner.closed
+    assert inner.given == 0
+
+
+@pytest.mark.parametrize("second_s", [0.0, 500.0])
+def test_time_goes_on_by_what_passed_between_connections(second_s: float) -> None:
+    class Part(Broken):
+        def __init__(self, start_s: float, captured_s: float) -> None:
+            self._at = start_s, captured_s
+
+        def frames(self) -> Iterator[Frame]:
+            yield from _frames(10, start_s=self._at[0], captured_s=self._at[1])
+
+    parts = iter([Part(0.0, 100.0), Part(second_s, 107.0)])
+    source = ReconnectingSource(
+        lambda: next(parts), name="x", initial_pause_s=0.001, max_attempts=2
+    )
+    frames = []
+    with pytest.raises(SourceError):
+        frames.extend(source.frames())
+    times = [frame.time for frame in frames]
+    assert all(a < b for a, b in pairwise(times))
+    assert times[10] == pytest.approx(7.0)
+    assert times[19] == pytest.approx(7.36)

@@ -1,0 +1,115 @@
+"""A camera with an encoder, in a process of its own: H.264 in MPEG-TS over UDP.
+
+    python -m helpers.live.sender udp://127.0.0.1:5000 --fps 50
+
+The true time of capture is in every picture (`bar_code`). Orders come by the standard input, one a
+line: ``off SECONDS`` stops sending, ``restart`` begins a new stream whose clock starts at 0,
+``lose COUNT`` leaves out so many datagrams, ``freeze SECONDS`` repeats one picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import queue
+import socket
+import sys
+import threading
+import time
+from fractions import Fraction
+from typing import Any
+
+import av
+from helpers.live.bar_code import stamp
+from helpers.live.scenes import scene
+
+_DATAGRAM = 1316
+
+
+class Wire(io.RawIOBase):
+    """Sends what is written as datagrams, and loses some when told."""
+
+    def __init__(self, port: int) -> None:
+        self.losing = 0
+        self._port = port
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Sends the bytes."""
+        view = memoryview(data)
+        for start in range(0, len(view), _DATAGRAM):
+            if self.losing:
+                self.losing -= 1
+                continue
+            self._socket.sendto(view[start : start + _DATAGRAM], ("127.0.0.1", self._port))
+        return len(view)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--gop", type=int, default=25)
+    given = parser.parse_args()
+    orders: queue.Queue[list[str]] = queue.Queue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            orders.put(line.split())
+        orders.put(["end"])
+
+    threading.Thread(target=listen, daemon=True).start()
+    wire = Wire(given.port)
+    pictures = [scene(index, 240, 320) for index in range(40)]
+    while _send(wire, pictures, orders, given.fps, given.gop):
+        pass
+
+
+def _send(
+    wire: Wire, pictures: list[Any], orders: queue.Queue[list[str]], fps: int, gop: int
+) -> bool:
+    """One stream, until it is ended or restarted; whether another one follows."""
+    container = av.open(
+        wire, "w", format="mpegts", options={"flush_packets": "1"}, buffer_size=_DATAGRAM
+    )
+    options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "g": str(gop)}
+    stream: Any = container.add_stream("libx264", rate=fps, options=options)
+    stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+    begun = time.monotonic()
+    frozen_until = 0.0
+    frozen: Any = None
+    index = 0
+    while True:
+        try:
+            order = orders.get_nowait()
+        except queue.Empty:
+            order = []
+        if order[:1] == ["end"]:
+            return False
+        if order[:1] == ["restart"]:
+            return True
+        if order[:1] == ["off"]:
+            time.sleep(float(order[1]))
+        if order[:1] == ["lose"]:
+            wire.losing = int(order[1])
+        if order[:1] == ["freeze"]:
+            frozen_until, frozen = time.monotonic() + float(order[1]), None
+        index = max(index + 1, int((time.monotonic() - begun) * fps))
+        time.sleep(max(0.0, begun + index / fps - time.monotonic()))
+        image = pictures[index % len(pictures)].copy()
+        stamp(image, time.monotonic_ns() // 1_000_000)
+        if time.monotonic() < frozen_until:
+            frozen = image if frozen is None else frozen
+            image = frozen
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+        frame.pts, frame.time_base = index, Fraction(1, fps)
+        for packet in stream.encode(frame):
+            container.mux(packet)
+
+
+if __name__ == "__main__":
+    main()

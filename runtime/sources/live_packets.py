@@ -1,0 +1,97 @@
+"""Reads the packets of a live stream: when each was captured, and what is passed over when behind.
+
+    packets = LivePackets()
+    for captured_ns, packet in packets(container.demux(stream)): ...
+
+A decoder that is too slow would show the past, ever longer ago. When packets come more than
+`MAX_BEHIND_NS` late and more of them are queued, the queue is read without decoding, and decoding
+goes on at its last key frame. Nothing is passed over where no key frame is queued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trocar.contract.media.clock import now_ns
+from trocar.runtime.sources.source_clock import SourceClock
+
+WAITED_NS = 1_000_000
+"""Nanoseconds that reading a packet takes at least when the reader had to wait for it."""
+
+MAX_BEHIND_NS = 500_000_000
+"""Lateness from which on queued packets are passed over up to the last key frame."""
+
+CAUGHT_UP_NS = 100_000_000
+"""Lateness below which the newest packet has been reached."""
+
+_MOST_HELD = 3000
+
+
+class LivePackets:
+    """The packets of one connection, with their capture times.
+
+    Attributes:
+        clock: The sender's clock.
+        late_ns: Lateness of the packet that was given last.
+        arrived_ns: `trocar.contract.media.clock.now_ns` when it was read.
+        queued: Whether it was read without waiting: more packets may be queued.
+        skipped: Packets that were passed over so far.
+    """
+
+    def __init__(self) -> None:
+        self.clock = SourceClock()
+        self.late_ns = 0
+        self.arrived_ns = 0
+        self.queued = False
+        self.skipped = 0
+
+    def __call__(self, packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+        """Gives each packet with the time of its capture: its arrival minus its lateness."""
+        while (read := self._read(packets)) is not None:
+            held = [read]
+            fault: Exception | None = None
+            if read[1] > MAX_BEHIND_NS and self.queued:
+                fault = self._read_queue(packets, held)
+            for captured_ns, late_ns, packet in held:
+                self.late_ns = late_ns
+                yield captured_ns, packet
+            if fault is not None:
+                raise fault
+
+    def _read(self, packets: Iterator[Any]) -> tuple[int, int, Any] | None:
+        begun = now_ns()
+        packet = next(packets, None)
+        if packet is None:
+            return None
+        self.arrived_ns = now_ns()
+        self.queued = self.arrived_ns - begun < WAITED_NS
+        late_ns = self.clock.arrived(_stamp(packet), self.arrived_ns, waited=not self.queued)
+        return self.arrived_ns - late_ns, late_ns, packet
+
+    def _read_queue(
+        self, packets: Iterator[Any], held: list[tuple[int, int, Any]]
+    ) -> Exception | None:
+        """Reads what is queued into ``held``, and drops what precedes its last key frame."""
+        fault: Exception | None = None
+        try:
+            while self.queued and held[-1][1] > CAUGHT_UP_NS and len(held) < _MOST_HELD:
+                read = self._read(packets)
+                if read is None:
+                    break
+                held.append(read)
+        except Exception as error:
+            # What was read before is given first.
+            fault = error
+        key = max((n for n, item in enumerate(held) if item[2].is_keyframe), default=0)
+        self.skipped += key
+        del held[:key]
+        return fault
+
+
+def _stamp(packet: Any) -> float | None:
+    """Seconds; time stamps of decoding first, because they rise from packet to packet."""
+    stamp = packet.pts if packet.dts is None else packet.dts
+    if stamp is None or packet.time_base is None or packet.size == 0:
+        return None
+    return float(stamp * packet.time_base)
