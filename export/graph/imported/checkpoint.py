@@ -106,7 +106,7 @@ def read_checkpoint(path: Path) -> object:
     except (ModuleNotFoundError, CheckpointError):
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def state_of(content: object, path: Path) -> dict[str, Tensor]:
@@ -155,7 +155,8 @@ def _load_safely(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
+def unreadable(path: Path, error: Exception) -> CheckpointError:
+    """The error for a checkpoint that PyTorch refuses to read safely; names the refused type."""
     if not path.is_file():
         return CheckpointError(f"there is no file {path}", remedy="correct --weights")
     if "TorchScript" in str(error) or "constants.pkl" in str(error):

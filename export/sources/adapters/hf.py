@@ -8,6 +8,7 @@ Size and normalisation are those of ``preprocessor_config.json``, class names th
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from torch import nn
 
 from trocar.contract.errors import ArgumentError, CheckpointError
 from trocar.contract.text.words import first_line
+from trocar.export.graph.imported.checkpoint import unreadable
 from trocar.export.sources.files import library, read_object, sides, triple
 from trocar.export.sources.types import Found, SourceRequest, Triple
 
@@ -117,6 +119,8 @@ def _load(transformers: Any, kind: Any, folder: Path) -> nn.Module:
                 attn_implementation="eager",
                 output_loading_info=True,
             )
+        except pickle.UnpicklingError as error:
+            raise unreadable(_weights(folder), error) from error
         except (OSError, RuntimeError, TypeError, ValueError, ImportError) as error:
             raise CheckpointError(
                 f"{folder} cannot be loaded: {first_line(error)}",

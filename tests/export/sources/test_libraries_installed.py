@@ -100,7 +100,7 @@ def test_smp_checkpoint_with_two_names_and_one_channel(tmp_path: Path) -> None:
     wanted = own_scores(network, normalised(resized(64, 96)))[0]
     np.testing.assert_allclose(scores[1] - scores[0], wanted, **CLOSE)
     values["classes"] = table(tmp_path)
-    with pytest.raises(CheckpointError, match="weights of 1 channel; the class table has 3"):
+    with pytest.raises(CheckpointError, match=r"weights of 1 channel; the class table has 3"):
         opened("smp", tmp_path / "last.ckpt", **values)
     with pytest.raises(ArgumentError, match="did you mean Unet|there is no architecture"):
         opened("smp", tmp_path / "last.ckpt", **{**values, "architecture": "unett"})
@@ -146,7 +146,7 @@ def test_timm_folder(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     config["model_args"] = {"checkpoint_path": "evil.pth"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ArgumentError, match="checkpoint_path = 'evil.pth', which would load"):
+    with pytest.raises(ArgumentError, match=r"checkpoint_path = 'evil\.pth', which would load"):
         opened("timm", tmp_path)
 
 
