@@ -41,7 +41,6 @@ def read(request: SourceRequest) -> Found:
     """
     folder = request.path
     config = read_object(folder / "config.json")
-    transformers = library("transformers", "transformers")
     if config.get("auto_map"):
         raise ArgumentError(
             f"{folder}/config.json names code of its own (auto_map), which would be run",
@@ -49,6 +48,7 @@ def read(request: SourceRequest) -> Found:
         )
     name = request.architecture or str((config.get("architectures") or [""])[0])
     task = _task(name, folder)
+    transformers = library("transformers", "transformers")
     kind = getattr(transformers, name, None)
     if not isinstance(kind, type):
         raise ArgumentError(

@@ -42,6 +42,9 @@ def read(request: SourceRequest) -> Found:
         metadata = read_object(request.path / "configs" / "metadata.json")
     weights = request.weights or _weights(request.path)
     name, arguments = _network_of(config)
+    _check_output(config)
+    prepared = read_preprocessing(config)
+    inputs, outputs = _formats(metadata)
     nets = library(_NETS, "monai")
     kind = getattr(nets, name, None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
@@ -49,9 +52,6 @@ def read(request: SourceRequest) -> Found:
             f"{config.path} names the network {name!r}, which {_NETS} does not have",
             remedy="write a function that makes the network and pass --module PACKAGE:FUNCTION",
         )
-    _check_output(config)
-    prepared = read_preprocessing(config)
-    inputs, outputs = _formats(metadata)
 
     def load(classes: int) -> nn.Module:
         try:

@@ -51,6 +51,7 @@ def read(request: SourceRequest) -> Found:
     names = _names(dataset, folder)
     kind, arguments = _architecture(plan, name, folder)
     _check_input(plans, plan, dataset, folder)
+    prepare = _normalisation(plans, plan, folder)
     architectures = library(_PACKAGE, "dynamic-network-architectures")
 
     def load(classes: int) -> nn.Module:
@@ -77,7 +78,7 @@ def read(request: SourceRequest) -> Found:
         architecture=f"nnU-Net {kind}",
         weights=weights,
         size=_size(plan, arguments),
-        prepare=_normalisation(plans, plan, folder),
+        prepare=prepare,
         names=names,
         notes=(
             "nnU-Net averages overlapping patches and mirrored predictions, and cuts black borders "

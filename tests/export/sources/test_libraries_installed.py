@@ -102,7 +102,9 @@ def test_smp_checkpoint_with_two_names_and_one_channel(tmp_path: Path) -> None:
     values["classes"] = table(tmp_path)
     with pytest.raises(CheckpointError, match=r"weights of 1 channel; the class table has 3"):
         opened("smp", tmp_path / "last.ckpt", **values)
-    with pytest.raises(ArgumentError, match="did you mean Unet|there is no architecture"):
+    with pytest.raises(
+        ArgumentError, match=r"there is no architecture of .* named 'unett'; did you mean unet"
+    ):
         opened("smp", tmp_path / "last.ckpt", **{**values, "architecture": "unett"})
 
 
