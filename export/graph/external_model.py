@@ -46,11 +46,33 @@ def load_external_network(module: str, weights: Path | None, external: ExternalM
     network = _make(module)
     if weights is not None:
         load_weights(network, weights)
+    return adapt_network(network, external, name=module)
+
+
+def adapt_network(
+    network: nn.Module, external: ExternalModel, *, name: str, prepare: nn.Module | None = None
+) -> nn.Module:
+    """Adapts input and output of a network, after running it on made-up images.
+
+    Args:
+        network: Takes images as its spec states, returns whatever it returns.
+        external: Its input spec and manifest.
+        name: The network's name, for errors.
+        prepare: Takes ``[N,3,h,w]`` float32 0..255 and normalises it, where the mean and standard
+            deviation of the spec cannot say how; ``None`` for those of the spec.
+
+    Returns:
+        A module that takes ``[N,3,h,w]`` float32 RGB 0..255.
+
+    Raises:
+        ArgumentError: See `trocar.export.graph.imported.torch_output`.
+    """
     network = network.cpu().float().eval()
     classes = len(external.manifest.classes)
-    raw = _with_input(ChosenOutput(network, external.spec.output, external.spec), external)
-    form = probe_network(raw, external.spec, classes=classes, module=module)
-    return _with_input(LogitsAdapter(network, external.spec, form, classes), external)
+    chosen = ChosenOutput(network, external.spec.output, external.spec)
+    raw = _with_input(chosen, external, prepare)
+    form = probe_network(raw, external.spec, classes=classes, module=name)
+    return _with_input(LogitsAdapter(network, external.spec, form, classes), external, prepare)
 
 
 class ChosenOutput(nn.Module):
@@ -114,9 +136,28 @@ class BgrInput(nn.Module):
         return output
 
 
-def _with_input(network: nn.Module, external: ExternalModel) -> nn.Module:
+class Prepared(nn.Module):
+    """Puts a normalisation that depends on the image in front of a network."""
+
+    def __init__(self, prepare: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.prepare = prepare
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """``[N,3,h,w]`` RGB 0..255 to the network's own output."""
+        output: Tensor | tuple[Tensor, ...] = self.network(self.prepare(image))
+        return output
+
+
+def _with_input(
+    network: nn.Module, external: ExternalModel, prepare: nn.Module | None
+) -> nn.Module:
     """Normalisation and order of channels before a network."""
     spec = external.spec
+    if prepare is not None:
+        inner = BgrInput(network) if spec.channels == "bgr" else network
+        return Prepared(prepare, inner).eval()
     if spec.normalise:
         return Normalised(network, external.manifest.input, channels=spec.channels).eval()
     return BgrInput(network).eval() if spec.channels == "bgr" else network.eval()

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trocar.commands._gate_options import GateRequest
+from trocar.commands._source_options import source_request
 from trocar.contract.bundle import MANIFEST
 from trocar.contract.errors import ConfigError
 from trocar.export.tensorrt.build import EngineOptions
 from trocar.export.tensorrt.bundle_engines import profile_of
+
+if TYPE_CHECKING:
+    from trocar.export.sources.types import SourceRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,7 @@ class ExportRequest:
         weights: Its state dictionary.
         input_spec: Its input spec.
         classes: Its class table.
+        origin: ``source`` as a network of another library; ``None`` without ``--from``.
     """
 
     source: Path | None
@@ -47,6 +52,7 @@ class ExportRequest:
     weights: Path | None
     input_spec: Path | None
     classes: Path | None
+    origin: SourceRequest | None = None
 
     @classmethod
     def from_flags(cls, flags: Mapping[str, Any]) -> ExportRequest:
@@ -60,6 +66,7 @@ class ExportRequest:
             gate=GateRequest.from_flags(flags),
             engines=_engine_options(flags),
             classes=flags["classes"],
+            origin=source_request(flags),
             **{name: flags[name] for name in names},
         )
         faults = list(request._faults())
@@ -75,7 +82,9 @@ class ExportRequest:
     @property
     def is_conversion(self) -> bool:
         """Whether ``source`` is a bundle."""
-        return self.source is not None and (self.source / MANIFEST).is_file()
+        if self.source is None or self.origin is not None:
+            return False
+        return (self.source / MANIFEST).is_file()
 
     @property
     def bundle(self) -> Path:
@@ -95,15 +104,16 @@ class ExportRequest:
             yield f"{self.source} is not a bundle: engines go into a bundle, name one with --out"
         if self.module is not None and self.input_spec is None:
             yield "--module needs --input-spec FILE, which states what the network takes"
-        if self.weights is not None and self.module is None:
-            yield "--weights is for --module only"
+        if self.weights is not None and self.module is None and self.origin is None:
+            yield "--weights is for --module and --from only"
         if self.in_place:
             if self.gate.options.precision != "fp32":
                 yield "--precision makes another bundle: name it with --out"
             return
         if self.out is None:
             yield "--out is missing: name the bundle to write"
-        if self.gate.frames is None and (self.source is None or self.is_conversion):
+        has_own_frames = self.source is not None and self.origin is None and not self.is_conversion
+        if self.gate.frames is None and not has_own_frames:
             yield "--frames is missing: the parity gate needs frames with instruments in view"
         yield from self.gate.faults()
 

@@ -23,6 +23,7 @@ from trocar.commands._gate_options import (
     gate_options,
 )
 from trocar.commands._help import GroupedCommand, grouped
+from trocar.commands._source_options import load_source, source_options
 from trocar.commands._types import SizeType
 from trocar.commands._validation_frames import validation_frames_of
 from trocar.console.export import print_engine, print_report
@@ -117,6 +118,7 @@ from trocar.export.tensorrt.bundle_engines import add_engines
         help="Classifier for the instruments that SOURCE finds: makes an ensemble.",
     ),
 )
+@source_options
 @grouped(
     "Networks that were not trained with Trocar",
     click.option(
@@ -128,7 +130,7 @@ from trocar.export.tensorrt.bundle_engines import add_engines
         "--weights",
         type=PATH,
         metavar="FILE",
-        help="State dictionary for --module; no code in it is run.",
+        help="State dictionary for --module or --from; no code in it is run.",
     ),
     click.option(
         "--input-spec",
@@ -136,11 +138,14 @@ from trocar.export.tensorrt.bundle_engines import add_engines
         metavar="FILE",
         help="TOML file that states what --module takes: size, normalisation, channels, task.",
     ),
-    click.option("--classes", type=PATH, metavar="FILE", help="Class table (TOML) for --module."),
+    click.option(
+        "--classes", type=PATH, metavar="FILE", help="Class table (TOML) for --module or --from."
+    ),
 )
 def export(**flags: Any) -> None:
     """Export SOURCE (a run folder, checkpoint or float32 bundle) to a verified bundle.
 
+    With --from, SOURCE is a network of another library.
     The exported model is compared with the network in PyTorch on real frames. If they differ
     beyond the limits, no bundle is written. For a run folder the frames are those of its own
     validation set, unless --frames is given.
@@ -244,6 +249,8 @@ def _frames_of(request: ExportRequest) -> Iterator[Path | None]:
 
 
 def _load_network(request: ExportRequest) -> tuple[Any, Manifest]:
+    if request.origin is not None:
+        return load_source(request.origin)
     if request.module is None:
         assert request.source is not None
         return _models.load_network(request.source)

@@ -7,6 +7,7 @@ load_weights(network, Path("last.ckpt"))
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ NESTED = (
     "model",
     "net",
     "network",
+    "network_weights",
     "weights",
 )
 """Keys under which trainers keep a state dictionary; averaged weights (EMA) come first."""
@@ -46,11 +48,26 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         CheckpointError: It is missing, no state dictionary, or does not fit the network.
     """
-    state = read_state(path)
-    own = set(network.state_dict())
-    plain = _fitted(state, own, path)
+    load_state(network, read_state(path), path)
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Loads the tensors of a checkpoint that was read with `read_state`.
+
+    Args:
+        network: The network, changed in place.
+        state: The tensors; a prefix that stands before all of the network's names is removed.
+        path: The checkpoint, for errors.
+
+    Raises:
+        CheckpointError: The tensors do not fit the network.
+    """
+    plain = fitted_state(state, set(network.state_dict()), path)
     try:
-        missing, unexpected = network.load_state_dict(plain, strict=False)
+        with warnings.catch_warnings():
+            # Some libraries warn of tensors that do not fit; here they are an error below.
+            warnings.simplefilter("ignore")
+            missing, unexpected = network.load_state_dict(plain, strict=False)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:4]]
         raise CheckpointError(
@@ -71,18 +88,34 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: It is missing, needs code to be run, or holds no state dictionary.
     """
-    state: object
+    return state_of(read_checkpoint(path), path)
+
+
+def read_checkpoint(path: Path) -> object:
+    """What a checkpoint holds: tensors, numbers, text and containers of them.
+
+    Raises:
+        CheckpointError: It is missing, or needs code to be run.
+    """
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(str(path))
-        else:
-            state = _load_safely(path)
+            return load_file(str(path))
+        return _load_safely(path)
     except (ModuleNotFoundError, CheckpointError):
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
+
+
+def state_of(content: object, path: Path) -> dict[str, Tensor]:
+    """The state dictionary in what a checkpoint holds.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    state = content
     while isinstance(state, Mapping):
         inner = [state[key] for key in NESTED if isinstance(state.get(key), Mapping)]
         if not inner:
@@ -122,7 +155,8 @@ def _load_safely(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
+def unreadable(path: Path, error: Exception) -> CheckpointError:
+    """The error for a checkpoint that PyTorch refuses to read safely; names the refused type."""
     if not path.is_file():
         return CheckpointError(f"there is no file {path}", remedy="correct --weights")
     if "TorchScript" in str(error) or "constants.pkl" in str(error):
@@ -144,7 +178,7 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
     )
 
 
-def _fitted(state: Mapping[str, Tensor], own: set[str], path: Path) -> dict[str, Tensor]:
+def fitted_state(state: Mapping[str, Tensor], own: set[str], path: Path) -> dict[str, Tensor]:
     """The state with the network's names: a prefix that stands before all of them is removed."""
     plain = {_without_prefix(name): value for name, value in state.items()}
     plain = {name: v for name, v in plain.items() if name in own or name not in COUNTERS}

@@ -141,7 +141,7 @@ def run_network(run: Callable[[Tensor], Tensor], image: Tensor, module: str) -> 
     except Exception as error:
         raise ArgumentError(
             f"{module} failed on an image {shape}: {first_line(error)}",
-            remedy="correct height and width in the input spec, or the network",
+            remedy="correct the size of the input (in the input spec, or --size), or the network",
         ) from error
 
 

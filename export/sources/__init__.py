@@ -1,0 +1,1 @@
+"""Networks of other libraries, found from the files that those libraries write."""

@@ -1,0 +1,1 @@
+"""One source a file, found by file name: ``smp.py`` is ``trocar export --from smp``."""
