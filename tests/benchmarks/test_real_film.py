@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import layouts
@@ -140,6 +141,15 @@ def test_two_instruments_that_touch_are_separated_near_their_axes() -> None:
     assert np.array_equal(np.logical_or.reduce(got), labels > 0)
     for mask, one in zip(got, found, strict=True):
         assert mask.sum() == pytest.approx(one.area, rel=0.15)
+
+
+def test_an_instrument_that_the_tracker_gave_another_class_keeps_its_pixels() -> None:
+    table = ClassTable.from_names(["background", "grasper", "hook"])
+    labels = np.zeros((40, 60), np.uint8)
+    labels[10:16, :30], labels[28:34, 20:] = 1, 2
+    found = tuple(replace(one, class_id=1) for one in locate(labels, None, table, labels.shape))
+    got = masks.masks_of_found(labels, found, groups(table), frame_size=labels.shape)
+    assert [int(mask.sum()) for mask in got] == [180, 240]
 
 
 @pytest.fixture(scope="module")

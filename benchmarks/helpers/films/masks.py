@@ -76,6 +76,13 @@ def masks_of_found(
     ]
     for ids in {one.ids for one in wanted}:
         _share(labels, [one for one in wanted if one.ids == ids], ids, scale=(sx, sy))
+    # The tracker may report another class than that of the pixels in this frame.
+    renamed = [one for one in wanted if not one.mask.any()]
+    if renamed:
+        taken = np.logical_or.reduce([one.mask for one in wanted])
+        free = np.where(taken, 0, labels).astype(np.uint8)
+        every = frozenset(index for ids in groups.values() for index in ids)
+        _share(free, renamed, every, scale=(sx, sy))
     return [one.mask for one in wanted]
 
 

@@ -23,6 +23,8 @@ from trocar.contract.media.label_maps import enlarge
 from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.sources.base import Frame
 
+_NETWORK = ("decode", "infer")
+
 Process = Callable[[Frame], FrameResult]
 
 
@@ -40,6 +42,7 @@ class _Tally:
     """What is counted over a film."""
 
     seconds: list[float] = field(default_factory=list)
+    after_network_ms: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     true_counts: list[int] = field(default_factory=list)
     found_counts: list[int] = field(default_factory=list)
@@ -95,6 +98,8 @@ def measure_film(
         started = perf_counter()
         result = process(frame)
         tally.seconds.append(perf_counter() - started)
+        stages = result.stages_ms.items()
+        tally.after_network_ms.append(sum(ms for name, ms in stages if name not in _NETWORK))
         tally.times.append(frame.time)
         item = film.items[frame.index]
         mask = film.frames.read(item).mask
@@ -221,6 +226,7 @@ def _figures(tally: _Tally, diagonal: float) -> dict[str, Any]:
         "entries_true": tally.true_entries,
         "iou_binary": _round(tally.both / max(1, tally.either), 4),
         "flicker_percent": _round(100 * tally.changed / max(1, tally.still)),
+        "after_network_ms": _round(float(np.median(tally.after_network_ms)), 2),
         "frames_per_second": _round(frames / sum(tally.seconds), 1),
     }
 

@@ -38,6 +38,7 @@ ROWS = (
     ("entries measured of true ones", "{entries_measured} of {entries_true}"),
     ("binary IoU", "{iou_binary}"),
     ("flicker, % of still pixels", "{flicker_percent}"),
+    ("ms a frame after the network, median", "{after_network_ms}"),
     ("frames a second", "{frames_per_second}"),
 )
 """Words and figures of the table's rows."""
