@@ -297,7 +297,7 @@ class LiveStream:
             self.stages.record("input", arrival.late_ms)
         limit = self.options.max_age_ms
         if arrival.late_ms > limit:
-            text = f"frames come more than {limit:g} ms late"
+            text = f"frames come more than {limit:g} ms late by the source's clock"
             self.health.set("late", "STALE", text, seconds=HOLD_S)
         if arrival.skipped:
             text = "frames are passed over: the decoder does not keep up"

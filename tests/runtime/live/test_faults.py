@@ -71,7 +71,7 @@ def test_what_comes_late_is_old_in_every_age(session: Session, kit: ModuleType) 
         until=analysed(5),
     )
     assert "LIVE" not in states(stream)
-    assert "frames come more than 300 ms late" in reasons(stream)
+    assert "frames come more than 300 ms late by the source's clock" in reasons(stream)
     assert not any(event.visible for event in events if event.result is not None)
     assert summary.counts.missed == summary.counts.processed > 5
     for stage in ("input", "age", "mask age", "display"):
