@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fault_soak import Sender
 from helpers.live.bar_code import read_stamp
+from helpers.live.faults import Sender
 from soak import make_model
 
 from trocar.contract.media.video import VideoDecoder
