@@ -85,7 +85,7 @@ def test_damage_skipped_frames_and_steps_of_the_clock_are_told(
     session: Session, kit: ModuleType
 ) -> None:
     def change(frame: Frame) -> Frame:
-        arrival = Arrival(damaged=2, skipped=7) if frame.index == 20 else frame.arrival
+        arrival = Arrival(damaged=2, skipped=70) if frame.index == 20 else frame.arrival
         back = 13.0 if frame.index >= 40 else 0.0
         return replace(frame, arrival=arrival, time=frame.time - back)
 
@@ -93,7 +93,7 @@ def test_damage_skipped_frames_and_steps_of_the_clock_are_told(
     (stream,), (summary,) = live(
         session, Changed(kit.Camera(frames=80), change), sinks=[Callback(events.append)]
     )
-    assert summary.counts.read == 87 == summary.counts.written + summary.counts.dropped
+    assert summary.counts.read == 150 == summary.counts.written + summary.counts.dropped
     assert summary.counts.damaged == 2
     assert {
         "data of the source are damaged",
