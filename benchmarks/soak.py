@@ -129,9 +129,7 @@ def main() -> None:
 
 
 def soak(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    model = folder / "model.trocar"
-    # In another process, so that torch is not part of the measured memory.
-    subprocess.run([sys.executable, "-c", _MAKE, str(model)], cwd=HERE, check=True)
+    model = make_model(folder)
     # The first run creates the threads and files that libraries use until the process ends.
     live(model, folder / "warm.jsonl", fps=given.fps, frames=200, seconds=0.0)
     threads = threading.active_count()
@@ -181,6 +179,13 @@ def soak(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
             f"file descriptors left over: {opened}": opened <= 0,
         },
     }
+
+
+def make_model(folder: Path) -> Path:
+    """A small bundle, made in another process: torch is not part of the measured memory."""
+    model = folder / "model.trocar"
+    subprocess.run([sys.executable, "-c", _MAKE, str(model)], cwd=HERE, check=True)
+    return model
 
 
 @dataclass(frozen=True, kw_only=True)

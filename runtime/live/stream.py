@@ -55,6 +55,9 @@ HOLD_S = 0.5
 EVENT_S = 3.0
 """Seconds for which a single event (damage, a step of the clock) makes a stream DEGRADED."""
 
+SKIPPED_SHARE = 0.1
+"""Share of the frames of the last seconds above which a decoder that passes them over is told."""
+
 _IMAGE_FAULTS = {
     "black": "the image is black",
     "frozen": "the image is frozen",
@@ -237,6 +240,13 @@ class LiveStream:
         if running and silent and self.latest is not None:
             # What is on display grows old with it; it stays so until a new picture has a mask.
             self._no_mask()
+        came, skipped = self.captured.window
+        self.health.update(
+            "skipped",
+            skipped > SKIPPED_SHARE * (came + skipped),
+            "DEGRADED",
+            "frames are passed over: the decoder does not keep up",
+        )
         shows = not self._threads or self._threads[1].is_alive()
         check_display(
             self.health,
@@ -297,11 +307,10 @@ class LiveStream:
             self.stages.record("input", arrival.late_ms)
         limit = self.options.max_age_ms
         if arrival.late_ms > limit:
-            text = f"frames come more than {limit:g} ms late"
+            text = f"frames come more than {limit:g} ms late by the source's clock"
             self.health.set("late", "STALE", text, seconds=HOLD_S)
         if arrival.skipped:
-            text = "frames are passed over: the decoder does not keep up"
-            self.health.set("skipped", "DEGRADED", text, seconds=EVENT_S)
+            self.captured.lost(arrival.skipped)
         if arrival.damaged:
             self.counts.damaged += arrival.damaged
             self.health.set("damage", "DEGRADED", "data of the source are damaged", seconds=EVENT_S)

@@ -148,6 +148,7 @@ class SourceOptions:
         allow_truncated: Whether a truncated file is accepted.
         stream: Which of several video streams, from 0; ``None``: the one that FFmpeg prefers.
         fps: Frames a second of an image folder.
+        source_clock: Whether a stream's time stamps are a clock that tells how late its data come.
         options: Passed to FFmpeg unchanged.
     """
 
@@ -158,6 +159,7 @@ class SourceOptions:
     allow_truncated: bool = False
     stream: int | None = None
     fps: float = 25.0
+    source_clock: bool = True
     options: tuple[tuple[str, str], ...] = ()
 
 

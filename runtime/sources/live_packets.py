@@ -31,6 +31,9 @@ _MOST_HELD = 3000
 class LivePackets:
     """The packets of one connection, with their capture times.
 
+    Args:
+        trusts_clock: Whether time stamps tell when a packet was sent; otherwise none is late.
+
     Attributes:
         clock: The sender's clock.
         late_ns: Lateness of the packet that was given last.
@@ -39,7 +42,8 @@ class LivePackets:
         skipped: Packets that were passed over so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, trusts_clock: bool = True) -> None:
+        self._trusts_clock = trusts_clock
         self.clock = SourceClock()
         self.late_ns = 0
         self.arrived_ns = 0
@@ -67,6 +71,8 @@ class LivePackets:
         self.arrived_ns = now_ns()
         self.queued = self.arrived_ns - begun < WAITED_NS
         late_ns = self.clock.arrived(_stamp(packet), self.arrived_ns, waited=not self.queued)
+        if not self._trusts_clock:
+            late_ns = 0
         return self.arrived_ns - late_ns, late_ns, packet
 
     def _read_queue(

@@ -42,7 +42,7 @@ class VideoSource:
         self.live = is_stream(address)
         self._options = options
         self._closed = False
-        self._packets = LivePackets() if self.live else None
+        self._packets = LivePackets(trusts_clock=options.source_clock) if self.live else None
         self._decoder = _open(address, self.name, options, arrivals=self._packets)
         self.fps: float | None = self._decoder.fps
         self.total: int | None = None if self.live else self._decoder.estimated_frames

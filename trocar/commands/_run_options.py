@@ -179,6 +179,11 @@ _GROUPS = (
             help="Hide masks older than this, in ms.",
         ),
         click.option(
+            "--no-source-clock",
+            is_flag=True,
+            help="Count ages from the arrival: time stamps of the source are no clock.",
+        ),
+        click.option(
             "--max-regions",
             type=click.IntRange(0),
             default=LiveOptions.max_regions,

@@ -25,10 +25,10 @@ from trocar.runtime.sources.base import SourceOptions
 
 Mode = Literal["file", "live", "archive"]
 
-_NOT_IN_FILE_MODE = ("serve", "trace", "deadline_ms", "seconds")
+_NOT_IN_FILE_MODE = ("serve", "trace", "deadline_ms", "seconds", "no_source_clock")
 _NOT_IN_ARCHIVE_MODE = (
     *("live", "stream", "serve", "trace", "metrics", "deadline_ms", "shed_load", "no_reconnect"),
-    *("seconds", "realtime"),
+    *("seconds", "realtime", "no_source_clock"),
 )
 
 
@@ -134,6 +134,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
                 timeout_s=flags["timeout"],
                 allow_truncated=flags["allow_truncated"],
                 stream=flags["video_stream"],
+                source_clock=not flags["no_source_clock"],
             ),
             max_frames=flags["max_frames"],
             realtime=flags["realtime"],

@@ -154,6 +154,7 @@ def _own_stderr() -> TextIO:
     A standard error that was replaced (tests) or closed is taken as it is.
     """
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        if sys.stderr is sys.__stderr__ and sys.stderr.fileno() == 2:
+        real = sys.__stderr__
+        if real is not None and sys.stderr is real and real.fileno() == 2:
             return _Descriptor(os.dup(2))  # type: ignore[return-value]
     return sys.stderr if sys.stderr is not None else io.StringIO()

@@ -48,6 +48,7 @@ EVERY_FLAG: dict[str, Any] = {
     "stream": ["udp://127.0.0.1:1", "udp://127.0.0.1:2"],
     "max_age": 100.0,
     "max_regions": 9,
+    "no_source_clock": True,
     "deadline_ms": 33.0,
     "shed_load": True,
     "timeout": 2.5,

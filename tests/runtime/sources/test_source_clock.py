@@ -175,3 +175,10 @@ def test_a_decoder_that_keeps_up_gets_every_packet(monkeypatch: pytest.MonkeyPat
     numbers, oldest, _ = sender.oldest(packets, decode_s=0.03)
     assert numbers == list(range(300))
     assert oldest < 0.05
+
+
+def test_time_stamps_that_are_no_clock_make_nothing_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender, packets = Sender(monkeypatch, packets=100, gop=12), LivePackets(trusts_clock=False)
+    numbers, _, honest = sender.oldest(packets, decode_s=0.08)
+    assert numbers == list(range(100))
+    assert not honest

@@ -5,13 +5,16 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+from numbered_videos import write
 
 from trocar.contract.errors import SourceError
+from trocar.contract.media.video import VideoDecoder
 from trocar.runtime.sources.base import SourceOptions
 from trocar.runtime.sources.open import open_source
 from trocar.runtime.sources.video import VideoSource
@@ -92,3 +95,18 @@ def test_a_file_is_freed_by_one_thread_at_a_time(video: Path, delay_s: float) ->
     reader.join()
     assert container.overlaps == 0
     assert list(source.frames()) == []
+
+
+def test_an_interlaced_stream_goes_on_when_its_size_changes(tmp_path: Path) -> None:
+    """A scope is plugged in: the next pictures are larger; the deinterlacer begins anew."""
+    sizes = [(64, 96), (96, 128), (64, 96)]
+    parts = [
+        write(tmp_path / f"{i}.ts", range(12), codec="mpeg2video", interlaced=True, size=size)
+        for i, size in enumerate(sizes)
+    ]
+    stream = tmp_path / "all.ts"
+    stream.write_bytes(b"".join(part.read_bytes() for part in parts))
+    decoder = VideoDecoder(str(stream), low_delay=True)
+    frames = [(frame.image.shape[:2], frame.time) for frame in decoder.frames()]
+    assert [size for size, _ in frames] == [size for size in sizes for _ in range(12)]
+    assert all(a[1] < b[1] for a, b in pairwise(frames))

@@ -1,0 +1,152 @@
+"""Faults of live runs: senders that misbehave by order, a model that fails, and who chooses.
+
+sender = Sender(25); sender.order("off 2.0"); sender.stop()
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trocar.runtime.session import Session
+
+BENCHMARKS = Path(__file__).resolve().parents[2]
+
+MARGIN_S = 1.0
+"""Seconds after a fault's effect within which a change is explained by it."""
+
+
+@dataclass
+class Fault:
+    """What was put in.
+
+    Attributes:
+        kind: See `Injector`.
+        stream: Number of the stream; ``None``: all.
+        begin: `time.monotonic`.
+        end: When its effect is over.
+    """
+
+    kind: str
+    stream: int | None
+    begin: float
+    end: float
+
+    def explains(self, stream: int, moment: float) -> bool:
+        """Whether a change of that stream at that moment may come of it."""
+        mine = self.stream in (None, stream)
+        return mine and self.begin - 0.1 <= moment <= self.end + MARGIN_S
+
+
+@dataclass
+class Switches:
+    """What is broken now; the wrapped parts look at it."""
+
+    model_raises_until: float = 0.0
+    model_slow_until: float = 0.0
+    decoder_slow_until: float = 0.0
+    terminal_stalls_until: float = 0.0
+
+
+class FaultyModel:
+    """The session, whose model raises or is slow when told."""
+
+    def __init__(self, session: Session, switches: Switches) -> None:
+        self._session = session
+        self._switches = switches
+
+    def infer(self, frames: np.ndarray) -> dict[str, Any]:
+        """Runs the model, or fails."""
+        now = time.monotonic()
+        if now < self._switches.model_raises_until:
+            raise RuntimeError("out of memory")
+        if now < self._switches.model_slow_until:
+            time.sleep(0.5)
+        return self._session.infer(frames)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+class Sender:
+    """One camera with its encoder."""
+
+    def __init__(self, fps: int) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        command = [sys.executable, "-m", "helpers.live.sender", str(self.port), "--fps", str(fps)]
+        self._process = subprocess.Popen(
+            [*command, "--gop", str(max(1, fps // 2))],
+            cwd=BENCHMARKS,
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+
+    def order(self, text: str) -> None:
+        """Gives an order, see `helpers.live.sender`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(text + "\n")
+        self._process.stdin.flush()
+
+    def stop(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=20)
+
+
+class Injector:
+    """Chooses faults from a seed and puts them in, one after the other."""
+
+    def __init__(self, seed: int, senders: list[Sender], switches: Switches) -> None:
+        self.faults: list[Fault] = []
+        self._random = random.Random(seed)
+        self._senders = senders
+        self._switches = switches
+
+    def inject(self) -> float:
+        """Puts one in; returns the seconds until the next."""
+        kinds = (
+            *("off", "restart", "lose", "freeze"),
+            *("decoder_slow", "model_raises", "model_slow", "terminal"),
+        )
+        kind = self._random.choice(kinds)
+        number = self._random.randrange(len(self._senders))
+        sender, seconds, now = self._senders[number], self._random.uniform(1.0, 3.0), 0.0
+        tail = 0.0
+        if kind == "off":
+            sender.order(f"off {seconds:.2f}")
+            # The source is opened again: its timeout, a pause, and FFmpeg's probing.
+            tail = 4.0
+        elif kind == "restart":
+            sender.order("restart")
+            seconds, tail = 0.0, 1.5
+        elif kind == "lose":
+            sender.order(f"lose {self._random.randrange(1, 60)}")
+            seconds, tail = 0.5, 1.0
+        elif kind == "freeze":
+            sender.order(f"freeze {seconds + 4:.2f}")
+            seconds += 4
+        else:
+            until = time.monotonic() + seconds
+            if kind == "decoder_slow":
+                self._switches.decoder_slow_until, tail = until, 2.0
+            elif kind == "model_raises":
+                self._switches.model_raises_until = until
+            elif kind == "model_slow":
+                self._switches.model_slow_until, tail = until, 0.6
+            else:
+                self._switches.terminal_stalls_until = until
+        now = time.monotonic()
+        everyone = kind in ("decoder_slow", "model_raises", "model_slow", "terminal")
+        self.faults.append(Fault(kind, None if everyone else number, now, now + seconds + tail))
+        return seconds + tail + self._random.uniform(1.5, 3.0)
