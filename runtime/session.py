@@ -76,6 +76,7 @@ class Session:
         graphs: bool | None = None,
         options: LocateOptions = DEFAULTS,
         fast_resize: bool = False,
+        trust: str | Path | None = None,
     ) -> Session:
         """Opens a bundle, or a bare ``.onnx`` file that contains its manifest.
 
@@ -96,13 +97,17 @@ class Session:
             options: What counts as an instrument.
             fast_resize: Whether frames are resized with OpenCV before the graph. Faster on a CPU,
                 not exactly equal (see `trocar.runtime.frames.shrink`).
+            trust: PEM file with a public key or certificates; the bundle must be signed by it and
+                unchanged (see `trocar.contract.signatures`). ``None`` looks at no signature.
 
         Raises:
+            IntegrityError: ``trust`` was named and the bundle is not signed by it.
             BundleError: There is no bundle, or it is incomplete; also `IntegrityError` and
                 `VersionError`.
             BackendError: Device, backend, precision or another option is not available.
             ParityError: The golden frame's result differs.
         """
+
         def open_model(model: Path, manifest: Manifest | None, data: bytes) -> Backend:
             return open_backend(
                 backend,
@@ -118,6 +123,11 @@ class Session:
 
         file = Path(path)
         if file.suffix == ".onnx" and file.is_file():
+            if trust is not None:
+                raise BundleError(
+                    f"{file} is a bare model, which cannot be signed",
+                    remedy="open the signed bundle",
+                )
             opened, manifest = _open_model_file(file, open_model)
             session = cls(opened, manifest, options=options, fast_resize=fast_resize)
             size = manifest.input.height, manifest.input.width
@@ -125,6 +135,10 @@ class Session:
             check_outputs(outputs, manifest, source=str(file))
             return session
         bundle = open_bundle(file)
+        if trust is not None:
+            from trocar.contract.signatures.signed_bundle import verify_bundle
+
+            verify_bundle(bundle, trust)
         model = _model_of(bundle, backend=backend, device=device, precision=precision)
         return cls(
             _open_verified(bundle, model, open_model),
