@@ -1,10 +1,11 @@
 """What a signature says: an in-toto statement in a DSSE envelope, as OpenSSF model signing has it.
 
 statement = statement_of("model", hashes, manifest_sha256=digest)
-envelope = envelope_of(statement, signature, material)
+text = envelope_json(statement, signature, hint=hint)
 
-Sources: https://github.com/in-toto/attestation (Statement v1), https://github.com/secure-systems-lab
-(DSSE v1), https://github.com/sigstore/model-transparency (predicate model_signing/signature/v1.0).
+Sources: https://github.com/in-toto/attestation (Statement v1),
+https://github.com/secure-systems-lab/dsse (DSSE v1), and
+https://github.com/sigstore/model-transparency (predicate model_signing/signature/v1.0).
 """
 
 from __future__ import annotations

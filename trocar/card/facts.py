@@ -18,6 +18,8 @@ from trocar.report.sources import read_evaluation
 
 NOT_STATED = "not stated"
 
+_GATE_TRUTH = "labelled frames of the parity gate, which may be of the training or validation set"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stated:
@@ -125,7 +127,7 @@ def _gate_scores(parity: Mapping[str, Any]) -> list[Score]:
         if isinstance(numbers.get(name), (int, float))
     ]
     truth = (parity.get("truth") or {}).get("candidate") or {}
-    on = "labelled frames of the parity gate"
+    on = _GATE_TRUTH
     for key, value in truth.items():
         if isinstance(value, (int, float)):
             scores.append(Score(name=key, value=float(value), on=on))

@@ -86,8 +86,8 @@ def _scores(facts: Facts) -> str:
 
 def _limits(facts: Facts) -> str:
     lines = [f"- {note}" for note in facts.parity.get("notes") or ()]
-    if not any(score.on.startswith("labelled") or "split" in score.on for score in facts.scores):
-        lines.append("- No score against labelled frames is known.")
+    if not any(", split " in score.on for score in facts.scores):
+        lines.append("- No evaluation on a test set is known.")
     lines.append("- Other hospitals, cameras, instruments and procedures than those of the data.")
     return "\n".join(lines)
 
