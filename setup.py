@@ -33,6 +33,7 @@ TRAIN = [
 ]
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
 RAY = ["ray>=2.40"]
+SIGNING = ["cryptography>=45"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
 EXTRAS = {
     "train": TRAIN,
@@ -41,11 +42,13 @@ EXTRAS = {
     "rtx": ["tensorrt_rtx>=1.1"],
     "openvino": ["openvino>=2025.0"],
     "ray": RAY,
+    "signing": SIGNING,
     "docs": DOCS,
     "dev": [
         *TRAIN,
         *EXPORT,
         *RAY,
+        *SIGNING,
         *DOCS,
         "build>=1.2",
         "cmake>=3.25",

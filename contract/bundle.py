@@ -6,7 +6,9 @@
 
 A bundle is a folder with ``manifest.json``, ``model.onnx``, ``golden.npz``, ``parity.json``, for
 classifiers the centroids or enrolled classes, and ``engines/``. Files that the manifest does not
-list are ignored: a crash during `update_bundle` can leave such a file, but no broken bundle.
+list are ignored, and no runtime reads them: a crash during `update_bundle` can leave such a file,
+but no broken bundle. The manifest itself is compared with its copies, see
+`trocar.contract.integrity.guard`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from trocar.contract.errors import (
     OutputExistsError,
     SinkError,
 )
+from trocar.contract.integrity.guard import check_guard, exported_text, with_guard
+from trocar.contract.integrity.manifest_hash import manifest_sha256
 from trocar.contract.manifest import Manifest, is_safe_name
 
 MANIFEST = "manifest.json"
@@ -44,18 +48,29 @@ class Bundle:
     Attributes:
         path: The folder.
         manifest: Its manifest, ``files`` included.
+        sha256: Hash of ``manifest.json``; covers every file. See `manifest_sha256`.
     """
 
     path: Path
     manifest: Manifest
+    sha256: str = ""
 
     @property
     def model(self) -> Path:
         """Path of ``model.onnx``."""
         return self.path / MODEL
 
+    def exported(self) -> Manifest | None:
+        """The manifest at export, before classes were enrolled; ``None`` without a copy of it.
+
+        Raises:
+            BundleError: ``model.onnx`` cannot be read, or its copy is malformed.
+        """
+        text = exported_text(self.read(MODEL))
+        return None if text is None else Manifest.from_json(text, source=str(self.model))
+
     def read(self, name: str) -> bytes:
-        """Reads one listed file and checks its hash again.
+        """Reads one listed file and checks the hash of the bytes that it returns.
 
         Raises:
             BundleError: The manifest does not list it, or it cannot be read.
@@ -66,6 +81,11 @@ class Bundle:
             raise BundleError(
                 f"{self.path} has no {name}; it has {', '.join(sorted(self.manifest.files))}",
                 remedy="name one of these, or export the bundle again with that file",
+            )
+        if not (self.path / name).is_file():
+            raise BundleError(
+                f"{self.path} is incomplete: {name} is missing",
+                remedy="copy the bundle again from where it was made",
             )
         try:
             data = (self.path / name).read_bytes()
@@ -79,11 +99,13 @@ class Bundle:
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Opens a bundle and checks the hash of every file that its manifest lists.
+    """Opens a bundle; checks the hash of every listed file, and the manifest against its copies.
 
     Raises:
-        BundleError: It is not a bundle, or a listed file is missing or unreadable.
-        IntegrityError: A file's SHA-256 is not the manifest's.
+        BundleError: It is not a bundle, a listed file is missing or unreadable, or the manifest
+            does not fit the graph.
+        IntegrityError: A file's SHA-256 is not the manifest's, or the manifest is not the one that
+            was exported.
         VersionError: Its schema is of another major version.
     """
     root = Path(path)
@@ -94,14 +116,18 @@ def open_bundle(path: str | Path) -> Bundle:
             remedy="name the folder that `trocar export` wrote",
         )
     try:
-        manifest = Manifest.from_json(document.read_bytes(), source=str(document))
+        text = document.read_bytes()
+        manifest = Manifest.from_json(text, source=str(document))
     except OSError as error:
         raise BundleError(f"cannot read {document}: {error}", remedy="check the disk") from error
     if MODEL not in manifest.files:
         raise BundleError(
             f"{document} lists no {MODEL}", remedy="copy the bundle again, or export it again"
         )
+    bundle = Bundle(root, manifest, manifest_sha256(text))
     for name, digest in manifest.files.items():
+        if name == MODEL:
+            continue
         file = root / name
         if not file.is_file():
             raise BundleError(
@@ -116,7 +142,8 @@ def open_bundle(path: str | Path) -> Bundle:
             ) from error
         if actual != digest:
             raise _hash_differs(root, name)
-    return Bundle(root, manifest)
+    check_guard(text, manifest, bundle.read(MODEL), source=str(root), read=bundle.read)
+    return bundle
 
 
 def write_bundle(
@@ -131,7 +158,8 @@ def write_bundle(
     Args:
         path: Folder to make; by convention it ends with ``.trocar``.
         manifest: Its ``files`` are replaced by the hashes of what is written.
-        files: Content by relative name.
+        files: Content by relative name. ``model.onnx`` gets the manifest's copy and hash in its
+            metadata if it does not have them.
         overwrite: Replace a bundle that exists; another folder is never replaced.
 
     Raises:
@@ -141,10 +169,14 @@ def write_bundle(
     target = Path(path)
     check_output(target, overwrite=overwrite)
     with replaced_folder(target) as temporary:
-        hashes = {name: _write_content(temporary, name, content) for name, content in files.items()}
+        guarded = dict(files)
+        if MODEL in files:
+            guarded[MODEL] = with_guard(_bytes_of(files[MODEL]), manifest)
+        hashes = {name: _write_content(temporary, name, data) for name, data in guarded.items()}
         complete = replace(manifest, files=dict(sorted(hashes.items())))
-        (temporary / MANIFEST).write_text(complete.to_json(), encoding="utf-8")
-    return Bundle(target, complete)
+        text = complete.to_json()
+        (temporary / MANIFEST).write_text(text, encoding="utf-8")
+    return Bundle(target, complete, manifest_sha256(text))
 
 
 def update_bundle(
@@ -167,7 +199,8 @@ def update_bundle(
         manifest: The manifest to write instead (its ``files`` are computed); default: as it was.
 
     Raises:
-        BundleError: A name has other content already, or leaves the bundle.
+        BundleError: A name has other content already, or leaves the bundle; or ``manifest`` differs
+            from what was exported in more than the classes.
         SinkError: The disk is full or not writable; the bundle is as it was.
     """
     removed = set(remove)
@@ -187,7 +220,11 @@ def update_bundle(
                 _write_content(bundle.path, name, content)
             files[name] = digest
         complete = replace(manifest or bundle.manifest, files=dict(sorted(files.items())))
-        write_atomic(bundle.path / MANIFEST, complete.to_json().encode())
+        text = complete.to_json()
+        updated = Bundle(bundle.path, complete, manifest_sha256(text))
+        model = bundle.read(MODEL)
+        check_guard(text, complete, model, source=str(bundle.path), read=updated.read)
+        write_atomic(bundle.path / MANIFEST, text.encode())
     except OSError as error:
         _unlink(written)
         raise SinkError(
@@ -198,7 +235,7 @@ def update_bundle(
         _unlink(written)
         raise
     _unlink(bundle.path / name for name in removed if name not in files)
-    return Bundle(bundle.path, complete)
+    return updated
 
 
 def check_output(target: Path, *, overwrite: bool = False) -> None:
@@ -283,6 +320,10 @@ def sha256_of(path: Path) -> str:
 
 def _digest(content: Content) -> str:
     return sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
+
+
+def _bytes_of(content: Content) -> bytes:
+    return content.read_bytes() if isinstance(content, Path) else content
 
 
 def _write_content(root: Path, name: str, content: Content) -> str:

@@ -52,6 +52,8 @@ class ClassStore:
         inputs: float32 tensors ``[K,…]`` by input name; the first dimension is the class.
         changed: Whether the tensors differ from the defaults in ``model.onnx``.
         previous: File of the classes before the last change; empty if there was no change.
+        table: Rows of the class table, as `ClassTable.to_dicts` writes them, which guard the one in
+            the manifest; empty for the classes at export.
     """
 
     names: tuple[str, ...]
@@ -62,16 +64,19 @@ class ClassStore:
     inputs: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     changed: bool = False
     previous: str = ""
+    table: tuple[Mapping[str, Any], ...] = ()
 
     def to_bytes(self) -> bytes:
         """An uncompressed ``.npz``; equal stores give equal bytes."""
-        metadata = {
+        metadata: dict[str, Any] = {
             "names": self.names,
             "trained": self.trained,
             "digests": self.digests,
             "changed": self.changed,
             "previous": self.previous,
         }
+        if self.table:
+            metadata["classes"] = self.table
         text = json.dumps(metadata, sort_keys=True, ensure_ascii=False).encode()
         arrays: dict[str, Any] = {
             "about": np.frombuffer(text, np.uint8),
@@ -112,6 +117,7 @@ class ClassStore:
                 },
                 changed=metadata["changed"],
                 previous=metadata["previous"],
+                table=tuple(metadata.get("classes", ())),
             )
             faults = store._faults()
         except _MALFORMED as error:
@@ -151,4 +157,7 @@ def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     for name, kind in (("changed", bool), ("previous", str)):
         if not isinstance(metadata[name], kind):
             raise ValueError(f"{name} is not {kind.__name__}")
+    rows = metadata.get("classes", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("classes is not a list of rows")
     return metadata

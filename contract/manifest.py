@@ -5,7 +5,7 @@
 
 The JSON document is stored twice: as ``manifest.json`` of a bundle, with the SHA-256 of every file,
 and without the hashes in the metadata of ``model.onnx`` under `METADATA_KEY`, so that the bare file
-can be run too.
+can be run too. The copy's own hash stands beside it; see `trocar.contract.integrity.guard`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ SCHEMA_VERSION = (1, 0)
 """Major, minor. An unknown major is refused; unknown fields of a newer minor are ignored."""
 
 METADATA_KEY = "trocar_manifest"
+
+HASH_KEY = "trocar_manifest_sha256"
+"""Key of the copy's hash, see `trocar.contract.integrity.manifest_hash.guarded_sha256`."""
 
 TASKS = ("segmentation", "classification")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")

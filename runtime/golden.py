@@ -16,13 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import BundleError, ParityError
-from trocar.contract.manifest import Manifest
+from trocar.contract.manifest import MAX_NETWORK_SIDE, Manifest
 from trocar.runtime.backends import Backend
 
 _REQUIRED = {
     "segmentation": ("frame", "labels", "margin"),
     "classification": ("frame", "scores", "margin"),
 }
+MIN_COMPARED = 0.05
+"""Smallest share of the golden frame's pixels that must lie above the margin. Below it the frame
+proves too little, and the bundle is refused."""
+
+MAX_SIDE = 32768
+"""Longest side of a golden frame in pixels."""
+
 BF16_MARGIN = 1.0
 """Margin in logits that bfloat16 arithmetic (8 bits of precision) needs in a float32 graph."""
 
@@ -48,24 +55,93 @@ def replay(
             above 1. Every result is compared.
 
     Raises:
-        BundleError: ``golden.npz`` lacks an array.
+        BundleError: ``golden.npz`` lacks an array, its labels are not in the class table, or it
+            compares fewer than `MIN_COMPARED` of its pixels.
         ParityError: A pixel above the margin, or the class of an image, differs.
     """
     golden = read_golden(data, manifest.task)
-    outputs = backend.infer(np.repeat(golden["frame"][None], batch, axis=0))
     limit = manifest.golden_margin if margin is None else margin
-    is_compared = golden["margin"] > limit
-    for index in range(batch):
-        if manifest.task == "segmentation":
+    if manifest.task == "segmentation":
+        is_compared = golden["margin"] > limit
+        _check_share(is_compared, limit)
+        _check_labels(golden["labels"], manifest, source="golden.npz")
+    outputs = backend.infer(np.repeat(golden["frame"][None], batch, axis=0))
+    check_shapes(outputs, manifest.task, source=_described(backend))
+    if manifest.task == "segmentation":
+        for index in range(batch):
             _compare_labels(outputs, golden, is_compared, backend, index)
-        elif bool(is_compared):
-            got, expected = int(outputs["scores"][index].argmax()), int(golden["scores"].argmax())
-            if got != expected:
-                raise ParityError(
-                    f"{_described(backend)} gives the golden frame class {got}, the exporter class "
-                    f"{expected}",
-                    remedy=_REMEDY,
-                )
+        _check_labels(outputs["labels"], manifest, source=_described(backend))
+        return
+    scores = golden["scores"]
+    if not float(scores.max()) - float(scores.min()) > limit:
+        raise BundleError(
+            f"the golden image proves nothing: no two of its scores differ by more than {limit:g}",
+            remedy="train longer and export again, or export at a higher precision",
+        )
+    for index in range(batch):
+        _compare_scores(outputs["scores"][index], golden["scores"], limit, backend)
+
+
+def check_outputs(
+    outputs: Mapping[str, NDArray[Any]], manifest: Manifest, *, source: str
+) -> None:
+    """Refuses a model whose outputs do not fit the class table.
+
+    Args:
+        outputs: The graph's outputs by name, batch first.
+        manifest: The model's.
+        source: Name used in error messages.
+
+    Raises:
+        BundleError: A label is not in the table, or there are more or fewer scores than classes.
+    """
+    check_shapes(outputs, manifest.task, source=source)
+    if manifest.task == "segmentation":
+        _check_labels(outputs["labels"], manifest, source=source)
+        return
+    scores = outputs["scores"]
+    if scores.shape[1] != len(manifest.classes):
+        raise BundleError(
+            f"{source} returns scores {list(scores.shape)}, but the class table has "
+            f"{len(manifest.classes)} classes",
+            remedy="export the bundle again",
+        )
+
+
+def check_shapes(outputs: Mapping[str, NDArray[Any]], task: str, *, source: str) -> None:
+    """Refuses outputs that are not ``labels [N, h, w]`` uint8, or ``scores [N, K]``.
+
+    Raises:
+        BundleError: The main output is missing, or is of another type or shape; or the second one
+            does not fit it.
+    """
+    name, other = ("labels", "confidence") if task == "segmentation" else ("scores", "embedding")
+    main = outputs.get(name)
+    if main is None:
+        raise BundleError(f"{source} returned no {name}", remedy="export the bundle again")
+    rank = 3 if task == "segmentation" else 2
+    is_byte = main.dtype == np.uint8
+    fits = main.ndim == rank and main.size > 0 and is_byte == (task == "segmentation")
+    if task == "segmentation":
+        fits = fits and max(main.shape[1:]) <= MAX_NETWORK_SIDE
+    if not fits:
+        raise BundleError(
+            f"{source} returned {name} {main.dtype} {list(main.shape)}, of the wrong type or shape",
+            remedy="export the bundle again",
+        )
+    second = outputs.get(other)
+    if second is None:
+        return
+    if task == "segmentation":
+        fits = second.shape == main.shape
+    else:
+        fits = second.ndim == 2 and second.dtype != np.uint8
+    if not fits:
+        raise BundleError(
+            f"{source} returned {other} {second.dtype} {list(second.shape)}, which does not fit "
+            f"{name} {list(main.shape)}",
+            remedy="export the bundle again",
+        )
 
 
 def golden_margin(manifest: Manifest, precision: str) -> float:
@@ -82,6 +158,9 @@ def read_golden(data: bytes, task: str) -> dict[str, NDArray[Any]]:
         BundleError: It is truncated, or arrays are missing or of the wrong type or shape.
     """
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("it is compressed")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             golden = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -99,12 +178,74 @@ def read_golden(data: bytes, task: str) -> dict[str, NDArray[Any]]:
             f"the golden frame is {frame.dtype} {list(frame.shape)}, expected uint8 [H, W, 3]",
             remedy="export the bundle again",
         )
-    if task == "segmentation" and golden["labels"].shape != golden["margin"].shape:
+    if max(frame.shape) > MAX_SIDE:
         raise BundleError(
-            "golden.npz holds labels and margins of different sizes",
+            f"the golden frame is {list(frame.shape)}, expected sides of at most {MAX_SIDE}",
             remedy="export the bundle again",
         )
+    faults = _array_faults(golden, task)
+    if faults:
+        raise BundleError(
+            f"golden.npz contains {'; '.join(faults)}", remedy="export the bundle again"
+        )
     return golden
+
+
+def _array_faults(golden: Mapping[str, NDArray[Any]], task: str) -> list[str]:
+    """What the arrays are not; the C++ runtime refuses the same."""
+    margin = golden["margin"]
+    if margin.dtype.kind != "f":
+        return ["margins that are not numbers"]
+    if not np.isfinite(margin).all():
+        return ["margins that are not finite"]
+    if task == "segmentation":
+        labels = golden["labels"]
+        if labels.dtype != np.uint8 or labels.shape != margin.shape or labels.size == 0:
+            return ["labels and margins of different sizes, or labels that are not uint8"]
+        return []
+    scores = golden["scores"]
+    if scores.dtype.kind != "f" or scores.size == 0 or margin.size != 1:
+        return ["scores that are not numbers"]
+    return [] if np.isfinite(scores).all() else ["scores that are not finite"]
+
+
+def _check_share(is_compared: NDArray[np.bool_], limit: float) -> None:
+    """Refuses a golden frame that proves too little."""
+    count, share = int(is_compared.sum()), float(is_compared.mean())
+    if share < MIN_COMPARED:
+        raise BundleError(
+            f"the golden frame proves too little: {count} of {is_compared.size} pixels have a "
+            f"margin above {limit:g}, expected at least {MIN_COMPARED:.0%}",
+            remedy="train longer and export again, or export at a higher precision",
+        )
+
+
+def _check_labels(labels: NDArray[Any], manifest: Manifest, *, source: str) -> None:
+    highest = int(labels.max(initial=0))
+    if highest >= len(manifest.classes):
+        raise BundleError(
+            f"{source} has label {highest}, but the class table ends at "
+            f"{len(manifest.classes) - 1}",
+            remedy="export the bundle again with the class table of the training",
+        )
+
+
+def _compare_scores(
+    scores: NDArray[Any], expected: NDArray[Any], limit: float, backend: Backend
+) -> None:
+    """Refuses a class whose score at export was more than the margin below the best one."""
+    if len(scores) != len(expected):
+        raise ParityError(
+            f"{_described(backend)} returned {len(scores)} scores for the golden frame, expected "
+            f"{len(expected)}",
+            remedy="export the bundle again",
+        )
+    got, best = int(scores.argmax()), int(expected.argmax())
+    if float(expected[best]) - float(expected[got]) > limit:
+        raise ParityError(
+            f"{_described(backend)} gives the golden frame class {got}, the exporter class {best}",
+            remedy=_REMEDY,
+        )
 
 
 def _compare_labels(

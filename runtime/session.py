@@ -7,7 +7,6 @@ with Session.open("model.trocar") as session:
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +16,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
+from trocar.contract.bundle import GOLDEN, MODEL, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
-from trocar.contract.errors import BackendError, BundleError
+from trocar.contract.errors import BackendError, BundleError, DataError
+from trocar.contract.integrity.guard import check_guard, exported_text
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
+from trocar.contract.media.pictures import read_bytes
 from trocar.contract.results import FrameResult
 from trocar.contract.tensorrt.engines import FLAVOURS, engines_of, files_of_engine
-from trocar.runtime.backends import Backend, HasManifest, engine_selection, open_backend
+from trocar.runtime.backends import Backend, engine_selection, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
 from trocar.runtime.frames import check_frame, is_finite, shrink
-from trocar.runtime.golden import golden_margin, replay
+from trocar.runtime.golden import check_outputs, golden_margin, replay
 from trocar.runtime.in_use import InUse
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import DEFAULTS, LocateOptions, locate
 
-_OpenModel = Callable[[Path, Manifest | None], Backend]
+_OpenModel = Callable[[Path, Manifest | None, bytes], Backend]
 
 
 class Session:
@@ -77,11 +78,13 @@ class Session:
         graphs: bool | None = None,
         options: LocateOptions = DEFAULTS,
         fast_resize: bool = False,
+        trust: str | Path | None = None,
     ) -> Session:
         """Opens a bundle, or a bare ``.onnx`` file that contains its manifest.
 
-        Every hash of a bundle is checked and its golden frame is replayed, which also warms the
-        model up. A bare file is warmed up with a black frame.
+        Every hash of a bundle is checked, its manifest is compared with its copies, and its golden
+        frame is replayed, which also warms the model up. A bare file is warmed up with a black
+        frame. What runs are the bytes that were checked; no file is read a second time.
 
         Args:
             path: The bundle's folder, or the ``.onnx`` file.
@@ -96,30 +99,48 @@ class Session:
             options: What counts as an instrument.
             fast_resize: Whether frames are resized with OpenCV before the graph. Faster on a CPU,
                 not exactly equal (see `trocar.runtime.frames.shrink`).
+            trust: PEM file with a public key or certificates; the bundle must be signed by it and
+                unchanged (see `trocar.contract.signatures`). ``None`` looks at no signature.
 
         Raises:
+            IntegrityError: ``trust`` was named and the bundle is not signed by it.
             BundleError: There is no bundle, or it is incomplete; also `IntegrityError` and
                 `VersionError`.
             BackendError: Device, backend, precision or another option is not available.
             ParityError: The golden frame's result differs.
         """
-        open_model: _OpenModel = functools.partial(
-            open_backend,
-            backend,
-            device=device,
-            precision=precision,
-            threads=threads,
-            spinning=spinning,
-            graphs=graphs,
-        )
+
+        def open_model(model: Path, manifest: Manifest | None, data: bytes) -> Backend:
+            return open_backend(
+                backend,
+                model,
+                manifest,
+                device=device,
+                precision=precision,
+                threads=threads,
+                spinning=spinning,
+                graphs=graphs,
+                data=data,
+            )
+
         file = Path(path)
         if file.suffix == ".onnx" and file.is_file():
+            if trust is not None:
+                raise BundleError(
+                    f"{file} is a bare model, which cannot be signed",
+                    remedy="open the signed bundle",
+                )
             opened, manifest = _open_model_file(file, open_model)
             session = cls(opened, manifest, options=options, fast_resize=fast_resize)
             size = manifest.input.height, manifest.input.width
-            session.infer(np.zeros((1, *size, 3), np.uint8))
+            outputs = session.infer(np.zeros((1, *size, 3), np.uint8))
+            check_outputs(outputs, manifest, source=str(file))
             return session
         bundle = open_bundle(file)
+        if trust is not None:
+            from trocar.contract.signatures.signed_bundle import verify_bundle
+
+            verify_bundle(bundle, trust)
         model = _model_of(bundle, backend=backend, device=device, precision=precision)
         return cls(
             _open_verified(bundle, model, open_model),
@@ -318,20 +339,27 @@ class _Model:
     """What of a bundle is run, and how its golden frame is replayed.
 
     Attributes:
-        path: ``model.onnx`` or an engine.
+        name: ``model.onnx`` or an engine.
         golden: Name of the golden frame's file.
         batch: How often the golden frame is repeated in its batch.
     """
 
-    path: Path
+    name: str
     golden: str
     batch: int
 
 
 def _open_model_file(file: Path, open_model: _OpenModel) -> tuple[Backend, Manifest]:
     """Opens a bare ``.onnx`` file; its manifest comes from its metadata."""
-    backend = open_model(file, None)
-    manifest = backend.manifest if isinstance(backend, HasManifest) else None
+    try:
+        data = read_bytes(file)
+    except DataError as error:
+        raise BundleError(error.message, remedy=error.remedy) from error
+    text = exported_text(data)
+    manifest = None if text is None else Manifest.from_json(text, source=str(file))
+    if text is not None and manifest is not None:
+        check_guard(text, manifest, data, source=str(file))
+    backend = open_model(file, manifest, data)
     if manifest is None:
         backend.close()
         raise BundleError(
@@ -344,12 +372,12 @@ def _open_model_file(file: Path, open_model: _OpenModel) -> tuple[Backend, Manif
 def _model_of(bundle: Bundle, *, backend: str, device: str, precision: str | None) -> _Model:
     """The graph, or for a TensorRT backend the engine that fits this machine."""
     if backend not in FLAVOURS:
-        return _Model(path=bundle.model, golden=GOLDEN, batch=1)
+        return _Model(name=MODEL, golden=GOLDEN, batch=1)
     name = engine_selection.find_engine(bundle, flavour=backend, device=device, precision=precision)
     # An engine for one frame size has a golden frame of that size.
     _, _, engine_golden = files_of_engine(name)
     return _Model(
-        path=bundle.path / name,
+        name=name,
         golden=engine_golden if engine_golden in bundle.manifest.files else GOLDEN,
         batch=engines_of(bundle)[name].profile.minimum[0],
     )
@@ -357,12 +385,17 @@ def _model_of(bundle: Bundle, *, backend: str, device: str, precision: str | Non
 
 def _open_verified(bundle: Bundle, model: _Model, open_model: _OpenModel) -> Backend:
     """Opens the model, replays the golden frame, and hands over enrolled classes."""
-    backend = open_model(model.path, bundle.manifest)
+    data = bundle.read(model.name)
+    backend = open_model(bundle.path / model.name, bundle.manifest, data)
     try:
         margin = golden_margin(bundle.manifest, backend.precision)
         golden = bundle.read(model.golden)
         replay(backend, bundle.manifest, golden, margin=margin, batch=model.batch)
         set_classes(backend, bundle)
+        if bundle.manifest.task == "classification":
+            size = bundle.manifest.input.height, bundle.manifest.input.width
+            outputs = backend.infer(np.zeros((model.batch, *size, 3), np.uint8))
+            check_outputs(outputs, bundle.manifest, source=str(bundle.path))
     except BaseException:
         backend.close()
         raise

@@ -40,6 +40,7 @@ _EXTRA_OF_MODULE = {
     "cuda": "gpu",
     "tensorrt_rtx": "rtx",
     "openvino": "openvino",
+    "cryptography": "signing",
 }
 
 

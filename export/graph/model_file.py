@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError, BundleError
+from trocar.contract.integrity.guard import guard_entries
 from trocar.contract.manifest import METADATA_KEY, Manifest, OutputSpec
 from trocar.contract.text.words import first_line
 
@@ -64,13 +65,14 @@ def read_manifest(model: ModelProto, *, source: str = "model.onnx") -> Manifest:
 
 
 def write_manifest(model: ModelProto, manifest: Manifest) -> None:
-    """Puts the manifest, without file hashes, into an ONNX model's metadata."""
-    others = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
+    """Puts the manifest, without file hashes, and its hash into an ONNX model's metadata."""
+    guard = guard_entries(manifest)
+    others = [entry for entry in model.metadata_props if entry.key not in guard]
     del model.metadata_props[:]
     model.metadata_props.extend(others)
-    entry = model.metadata_props.add()
-    entry.key = METADATA_KEY
-    entry.value = manifest.without_files().to_json()
+    for key, text in guard.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, text
 
 
 def with_logits_output(data: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """Names of the libraries whose networks can be exported.
 
-"smp" in origins()
+names = origins()                # ("hf", "monai", …)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an adapter is asked and what it answers.
 
-    found = Found(task="segmentation", load=load, size=(512, 640), names=("background", "grasper"))
+request = SourceRequest(origin="smp", path=Path("my_model"), size=(512, 640))
 
 An adapter is a module with the function ``read(request: SourceRequest) -> Found``.
 """

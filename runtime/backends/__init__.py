@@ -50,6 +50,7 @@ def open_backend(
     threads: int | None = None,
     spinning: bool | None = None,
     graphs: bool | None = None,
+    data: bytes | None = None,
 ) -> Backend:
     """Opens a model with the named backend, or raises; there is no fallback.
 
@@ -62,6 +63,7 @@ def open_backend(
         threads: CPU threads; default: one per usable core.
         spinning: Whether idle threads spin.
         graphs: Whether CUDA graphs are recorded.
+        data: The model's bytes, if they were read and checked already.
 
     Raises:
         BackendError: Unknown backend, or an option that the backend does not support.
@@ -73,7 +75,12 @@ def open_backend(
             f"backend {unknown(name, BACKENDS)}", remedy=f"use one of {', '.join(BACKENDS)}"
         )
     options = BackendOptions(
-        device=device, precision=precision, threads=threads, spinning=spinning, graphs=graphs
+        device=device,
+        precision=precision,
+        threads=threads,
+        spinning=spinning,
+        graphs=graphs,
+        data=data,
     )
     try:
         module = importlib.import_module(f"trocar.runtime.backends.{_MODULES[name]}")

@@ -7,7 +7,7 @@ if isinstance(backend, TakesInputs): backend.set_inputs(tensors)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -87,6 +87,8 @@ class BackendOptions:
             where other threads decode and encode on the same cores.
         graphs: ``onnxruntime`` and ``tensorrt``: whether CUDA graphs are recorded and replayed.
             ``None`` for the backend's default.
+        data: The model's bytes, if their hash was checked; ``None`` reads the file. So what runs is
+            what was checked, whatever happens to the file meanwhile.
     """
 
     device: str = "cpu"
@@ -94,6 +96,7 @@ class BackendOptions:
     threads: int | None = None
     spinning: bool | None = None
     graphs: bool | None = None
+    data: bytes | None = field(default=None, repr=False)
 
 
 def refuse_options(backend: str, **options: bool | None) -> None:

@@ -181,8 +181,9 @@ def _require_cuda_provider(device: Device) -> None:
 
 
 def _cuda_or_cpu_session(model: Path, device: Device, options: BackendOptions) -> Any:
-    if not model.is_file():
-        raise BundleError(f"there is no model at {model}", remedy="check the path")
+    data = options.data
+    if data is None:
+        data = _read(model)
     settings = _session_options(
         threads=options.threads or usable_cores(), spinning=options.spinning is not False
     )
@@ -193,7 +194,7 @@ def _cuda_or_cpu_session(model: Path, device: Device, options: BackendOptions) -
             provider_options["enable_cuda_graph"] = "1"
         providers.insert(0, (_CUDA, provider_options))
     try:
-        return _load(model, settings, providers, source=str(model))
+        return _load(data, settings, providers, source=str(model))
     except BundleError as error:
         if not options.graphs:
             raise
@@ -201,6 +202,15 @@ def _cuda_or_cpu_session(model: Path, device: Device, options: BackendOptions) -
             f"CUDA graphs were requested, but {error.message}",
             remedy="leave --cuda-graph out, or check the model with `trocar inspect`",
         ) from error
+
+
+def _read(model: Path) -> bytes:
+    if not model.is_file():
+        raise BundleError(f"there is no model at {model}", remedy="check the path")
+    try:
+        return model.read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot read {model}: {error}", remedy="copy the file again") from error
 
 
 def _session_options(*, threads: int, spinning: bool = True) -> Any:

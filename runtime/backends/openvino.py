@@ -8,6 +8,7 @@ graph's own precision.
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,11 @@ def open_model(
             f"{options.device} was requested, but backend openvino runs on the CPU here",
             remedy="pass --device cpu, or use another backend",
         )
-    if not model.is_file():
+    if options.data is None and not model.is_file():
         raise BundleError(f"there is no model at {model}", remedy="check the path")
     core = openvino.Core()
     try:
-        graph = core.read_model(model)
+        graph = core.read_model(model if options.data is None else io.BytesIO(options.data))
     except Exception as error:
         raise BundleError(
             f"OpenVINO {openvino.__version__} cannot load {model}: {_last_line(error)}",

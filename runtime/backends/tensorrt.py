@@ -9,6 +9,7 @@ shape. From the second frame of a shape on, copies and kernels are one CUDA grap
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import MODEL, sha256_of
-from trocar.contract.errors import BackendError, BundleError
+from trocar.contract.errors import BackendError, BundleError, IntegrityError
 from trocar.contract.manifest import Manifest
 from trocar.contract.tensorrt.engines import EngineSidecar, import_library, rebuild_command
 from trocar.runtime.backends.base import BackendOptions, refuse_options
@@ -233,7 +234,7 @@ def open_model(
             f"there is no engine with its sidecar at {model}",
             remedy="build one with `trocar export BUNDLE --engine …`",
         )
-    sidecar = EngineSidecar.from_json(beside.read_bytes(), source=str(beside))
+    sidecar = _sidecar(beside, manifest)
     if options.precision not in (None, sidecar.precision_found):
         raise BackendError(
             f"precision {options.precision} was requested, but {model.name} computes in "
@@ -244,7 +245,7 @@ def open_model(
     driver = PycudaDriver(device.index)
     try:
         with driver.current():
-            engine = _load(trt, model, sidecar)
+            engine = _load(trt, model, sidecar, options.data)
         return TensorRtBackend(
             engine,
             driver,
@@ -259,13 +260,25 @@ def open_model(
         raise
 
 
-def _load(trt: Any, model: Path, sidecar: EngineSidecar) -> Any:
+def _sidecar(file: Path, manifest: Manifest | None) -> EngineSidecar:
+    """The sidecar of an engine, whose bytes have the hash that the manifest lists, if any."""
+    data = file.read_bytes()
+    listed = None if manifest is None else manifest.files.get(f"{file.parent.name}/{file.name}")
+    if listed is not None and hashlib.sha256(data).hexdigest() != listed:
+        raise IntegrityError(
+            f"{file} differs from what was exported: its SHA-256 is not the manifest's",
+            remedy="copy the bundle again from where it was made",
+        )
+    return EngineSidecar.from_json(data, source=str(file))
+
+
+def _load(trt: Any, model: Path, sidecar: EngineSidecar, data: bytes | None) -> Any:
     logger = trt.Logger(trt.Logger.ERROR)
     runtime = trt.Runtime(logger)
     if sidecar.version_compatible:
         # Such an engine contains the lean runtime of the version that built it.
         runtime.engine_host_code_allowed = True
-    engine = runtime.deserialize_cuda_engine(model.read_bytes())
+    engine = runtime.deserialize_cuda_engine(model.read_bytes() if data is None else data)
     if engine is None:
         raise BackendError(
             f"{sidecar.flavour} {trt.__version__} does not load {model.name}",

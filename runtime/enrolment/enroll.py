@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import Bundle, open_bundle, update_bundle
 from trocar.contract.class_store import ClassStore
-from trocar.contract.classes import MAX_CLASSES
+from trocar.contract.classes import MAX_CLASSES, ClassTable
 from trocar.contract.errors import BackendError, BundleError, DataError
 from trocar.runtime.backends import Backend, TakesInputs, open_backend
 from trocar.runtime.enrolment.classes import (
@@ -162,7 +162,7 @@ def undo(path: str | Path) -> Bundle:
     metadata["state"] = store.previous
     manifest = replace(
         bundle.manifest,
-        classes=class_table(earlier.names, bundle.manifest.classes),
+        classes=_table_of(earlier, bundle),
         extra={**bundle.manifest.extra, "classification": metadata},
     )
     return update_bundle(bundle, remove=[undone], manifest=manifest)
@@ -324,12 +324,13 @@ def _write(bundle: Bundle, store: ClassStore) -> Bundle:
     """Writes the classes into the bundle atomically; earlier states are kept for `undo`."""
     metadata = dict(bundle.manifest.extra["classification"])
     before = str(metadata["state"])
-    store = replace(store, previous=before)
+    table = class_table(store.names, bundle.manifest.classes)
+    store = replace(store, previous=before, table=tuple(table.to_dicts()))
     name = store.file_name()
     metadata["state"] = name
     manifest = replace(
         bundle.manifest,
-        classes=class_table(store.names, bundle.manifest.classes),
+        classes=table,
         extra={**bundle.manifest.extra, "classification": metadata},
     )
     if open_bundle(bundle.path).manifest != bundle.manifest:
@@ -343,6 +344,16 @@ def _write(bundle: Bundle, store: ClassStore) -> Bundle:
         remove=_expired_states(bundle, before),
         manifest=manifest,
     )
+
+
+def _table_of(store: ClassStore, bundle: Bundle) -> ClassTable:
+    """The class table that belongs to stored classes."""
+    if store.table:
+        return ClassTable.from_dicts(store.table)
+    exported = None if store.changed else bundle.exported()
+    if exported is not None:
+        return exported.classes
+    return class_table(store.names, bundle.manifest.classes)
 
 
 def _expired_states(bundle: Bundle, state: str) -> list[str]:

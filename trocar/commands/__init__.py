@@ -7,7 +7,7 @@ HELP_SECTIONS = {
     "Start": ("demo", "doctor"),
     "Data": ("data", "prelabel"),
     "Train and evaluate": ("train", "compare", "evaluate", "report"),
-    "Export": ("export", "import-onnx", "engines", "inspect"),
+    "Export": ("export", "import-onnx", "engines", "inspect", "card", "sign", "verify"),
     "Run": ("run", "benchmark", "enroll"),
 }
 """Order of `trocar --help`. A command that is not named here is listed in the section "Other"."""

@@ -1,7 +1,7 @@
 """Flags of ``trocar export --from LIBRARY``, and what they make.
 
-@source_options
-def command(**flags): request = source_request(flags)
+request = source_request(flags)
+network, manifest = load_source(request)
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError, BundleError, DataError
+from trocar.contract.integrity.onnx_file import QUANTISED
 from trocar.contract.media.pictures import read_bytes
 from trocar.contract.text.words import first_line
 from trocar.export.cpu_session import open_cpu_session
@@ -19,17 +20,6 @@ from trocar.export.cpu_session import open_cpu_session
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
     from onnxruntime import InferenceSession
-
-QUANTISED = (
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-)
-"""Operators that a quantised file has."""
 
 MAX_BYTES = 2**31 - 1
 """Largest ONNX file that holds its own weights."""

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "error.hpp"
+#include "guard.hpp"
 #include "sha256.hpp"
 
 namespace trocar::detail {
@@ -72,7 +73,9 @@ Bundle open_bundle(const std::string &path) {
                      "name the folder that `trocar export` wrote");
     Bundle bundle;
     bundle.root = path;
-    bundle.manifest = read_manifest(read_file(document), document);
+    const std::string text = read_file(document);
+    bundle.manifest = read_manifest(text, document);
+    bundle.sha256 = manifest_sha256(text);
     if (bundle.manifest.files.count(model_name) == 0)
         bundle_error(document + " does not list " + model_name);
     for (const auto &[name, digest] : bundle.manifest.files) {
@@ -84,8 +87,9 @@ Bundle open_bundle(const std::string &path) {
         else if (name == bundle.manifest.class_state)
             bundle.classes = std::move(data);
     }
+    check_guard(text, bundle.manifest, bundle.model, &bundle.classes, path);
     const std::string &state = bundle.manifest.class_state;
-    if (!bundle.manifest.segmentation && !state.empty() && bundle.manifest.files.count(state) == 0)
+    if (bundle.manifest.enrollable && bundle.manifest.files.count(state) == 0)
         bundle_error(path + " contains no " + state, "export the bundle again with what you need");
     if (bundle.manifest.files.count(golden_name) == 0)
         bundle_error(path + " contains no " + golden_name,

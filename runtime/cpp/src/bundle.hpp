@@ -9,6 +9,7 @@ namespace trocar::detail {
 
 struct Bundle {
     std::string root;
+    std::string sha256;  // of manifest.json; covers every file
     Manifest manifest;
     std::string model;    // bytes of model.onnx, the very ones that were hashed
     std::string golden;   // bytes of golden.npz

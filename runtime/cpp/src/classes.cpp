@@ -38,16 +38,21 @@ struct Metadata {
         }
         const Json &all = list(data, "names", Kind::text);
         std::set<std::string> seen;
-        for (const Json &name : all.items) seen.insert(name.text);
+        for (const Json &name : all.items) {
+            seen.insert(name.text);
+            guard.names.push_back(name.text);
+        }
         classes = all.items.size();
         if (seen.size() != classes || list(data, "trained", Kind::boolean).items.size() != classes)
             malformed("names repeat, or names and origins differ in number");
         photographs = list(data, "digests", Kind::text).items.size();
-        changed = member(data, "changed", Kind::boolean).boolean;
+        guard.changed = member(data, "changed", Kind::boolean).boolean;
         member(data, "previous", Kind::text);
+        if (data.find("classes") != nullptr && !list(data, "classes", Kind::object).items.empty())
+            guard.table = canonical_json(*data.find("classes"));
     }
     std::size_t classes = 0, photographs = 0;
-    bool changed = false;
+    ClassGuard guard;
 
   private:
     static const Json &member(const Json &data, const char *name, Kind kind) {
@@ -90,19 +95,26 @@ Input input_from(const std::string &name, const Array &array, std::size_t classe
     return input;
 }
 
+Metadata metadata_of(const std::map<std::string, Array> &arrays) {
+    const Array &text = array_of(arrays, "about");
+    if (text.dtype != "|u1") malformed("about is not a text");
+    Metadata metadata{std::string(text.data)};
+    check_rows(arrays, metadata);
+    return metadata;
+}
+
 }  // namespace
+
+ClassGuard class_guard(const std::string &file) { return metadata_of(read_npz(file)).guard; }
 
 std::vector<Input> enrolled_classes(const std::string &file) {
     const auto arrays = read_npz(file);
-    const Array &text = array_of(arrays, "about");
-    if (text.dtype != "|u1") malformed("about is not a text");
-    const Metadata metadata(std::string(text.data));
-    check_rows(arrays, metadata);
+    const Metadata metadata = metadata_of(arrays);
     std::vector<Input> inputs;
     for (const auto &[name, array] : arrays)
         if (std::string_view(name).substr(0, prefix.size()) == prefix)
             inputs.push_back(input_from(name, array, metadata.classes));
-    if (!metadata.changed) inputs.clear();
+    if (!metadata.guard.changed) inputs.clear();
     return inputs;
 }
 

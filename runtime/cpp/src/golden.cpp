@@ -1,5 +1,8 @@
 #include "golden.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 #include "error.hpp"
 #include "half.hpp"
 
@@ -23,6 +26,12 @@ double real(const Tensor &tensor, std::size_t index) {
     return static_cast<const std::uint8_t *>(tensor.data)[index] / 255.0;
 }
 
+bool is_finite(const Array &array) {
+    for (std::size_t i = 0; i < array.count(); ++i)
+        if (!std::isfinite(array.real(i))) return false;
+    return true;
+}
+
 }  // namespace
 
 Golden::Golden(const std::string &file, bool segmentation)
@@ -34,13 +43,14 @@ Golden::Golden(const std::string &file, bool segmentation)
         frame.count() == 0 || frame.shape[0] > 32768 || frame.shape[1] > 32768)
         bundle_error("the golden frame is " + frame.dtype + " " + shape_text(frame.shape) +
                      ", expected uint8 [H, W, 3]");
-    if (!arrays_["margin"].is_real())
-        bundle_error("golden.npz contains margins that are not numbers");
+    if (!arrays_["margin"].is_real() || !is_finite(arrays_["margin"]))
+        bundle_error("golden.npz contains margins that are not finite numbers");
     if (segmentation &&
-        (arrays_["labels"].dtype != "|u1" || arrays_["labels"].shape != arrays_["margin"].shape))
+        (arrays_["labels"].dtype != "|u1" || arrays_["labels"].shape != arrays_["margin"].shape ||
+         arrays_["labels"].count() == 0))
         bundle_error("golden.npz contains labels and margins of different sizes");
     if (!segmentation && (!arrays_["scores"].is_real() || arrays_["scores"].count() == 0 ||
-                          arrays_["margin"].count() != 1))
+                          arrays_["margin"].count() != 1 || !is_finite(arrays_["scores"])))
         bundle_error("golden.npz contains scores that are not numbers");
 }
 
@@ -51,6 +61,40 @@ const std::uint8_t *Golden::rgb() const {
 int Golden::height() const { return static_cast<int>(arrays_.at("frame").shape[0]); }
 
 int Golden::width() const { return static_cast<int>(arrays_.at("frame").shape[1]); }
+
+void Golden::check(double min_margin, std::size_t classes) const {
+    const char *remedy = "train longer and export again, or export at a higher precision";
+    if (!segmentation_) {
+        const Array &scores = arrays_.at("scores");
+        double lowest = scores.real(0);
+        double highest = lowest;
+        for (std::size_t i = 1; i < scores.count(); ++i) {
+            lowest = std::min(lowest, scores.real(i));
+            highest = std::max(highest, scores.real(i));
+        }
+        if (!(highest - lowest > min_margin))
+            bundle_error("the golden image proves nothing: its scores differ by less than the margin",
+                         remedy);
+        return;
+    }
+    const Array &margin = arrays_.at("margin");
+    const Array &labels = arrays_.at("labels");
+    const double limit = margin.rounded(min_margin);
+    std::size_t compared = 0;
+    int highest = 0;
+    for (std::size_t i = 0; i < margin.count(); ++i) {
+        if (margin.real(i) > limit) ++compared;
+        highest = std::max<int>(highest, static_cast<std::uint8_t>(labels.data[i]));
+    }
+    if (static_cast<double>(compared) / static_cast<double>(margin.count()) < min_compared)
+        bundle_error("the golden frame proves too little: " + std::to_string(compared) + " of " +
+                         std::to_string(margin.count()) +
+                         " pixels have a margin above the limit, expected at least 5%",
+                     remedy);
+    if (static_cast<std::size_t>(highest) >= classes)
+        bundle_error("golden.npz has label " + std::to_string(highest) +
+                     ", but the class table ends at " + std::to_string(classes - 1));
+}
 
 void Golden::compare(const Outputs &outputs, double min_margin, const std::string &backend) const {
     const Array &margin = arrays_.at("margin");
@@ -77,13 +121,19 @@ void Golden::compare(const Outputs &outputs, double min_margin, const std::strin
                             " of " + std::to_string(labels.count()) +
                             " pixels of the golden frame that are not near-ties, expected 0",
                         remedy);
-    } else if (margin.real(0) > limit) {
+    } else {
         const Array &scores = arrays_.at("scores");
+        if (outputs.scores->per_frame() != scores.count())
+            throw Error(TROCAR_ERROR_PARITY,
+                        backend + " returned " + std::to_string(outputs.scores->per_frame()) +
+                            " scores for the golden frame, expected " +
+                            std::to_string(scores.count()),
+                        "export the bundle again");
         const std::size_t got = largest(outputs.scores->per_frame(),
                                         [&](std::size_t i) { return real(*outputs.scores, i); });
         const std::size_t expected =
             largest(scores.count(), [&](std::size_t i) { return scores.real(i); });
-        if (got != expected)
+        if (scores.real(expected) - scores.real(got) > min_margin)
             throw Error(TROCAR_ERROR_PARITY,
                         backend + " gives the golden frame class " + std::to_string(got) +
                             ", the exporter class " + std::to_string(expected),

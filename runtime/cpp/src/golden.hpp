@@ -10,6 +10,9 @@
 
 namespace trocar::detail {
 
+/// Smallest share of the golden frame's pixels that must lie above the margin.
+inline constexpr double min_compared = 0.05;
+
 class Golden {
   public:
     /// Reads `golden.npz`, which must outlive this. Throws Error with TROCAR_ERROR_BUNDLE for
@@ -19,6 +22,9 @@ class Golden {
     const std::uint8_t *rgb() const;
     int height() const;
     int width() const;
+    /// Throws Error with TROCAR_ERROR_BUNDLE where less than `min_compared` lies above
+    /// `min_margin`, or a label is not of a table of `classes` rows.
+    void check(double min_margin, std::size_t classes) const;
     /// Compares all that has a logit margin above `min_margin`. Throws Error with
     /// TROCAR_ERROR_PARITY for a difference; `backend` describes what was compared.
     void compare(const Outputs &outputs, double min_margin, const std::string &backend) const;

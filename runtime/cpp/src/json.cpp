@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <locale>
+#include <map>
 #include <new>
 #include <sstream>
 #include <stdexcept>
@@ -126,7 +127,8 @@ class Reader {
             skip_digits();
             value.kind = Json::Kind::real;
         }
-        value.number = to_double(std::string(text_.substr(start, at_ - start)));
+        value.text = std::string(text_.substr(start, at_ - start));
+        value.number = to_double(value.text);
         if (value.is(Json::Kind::integer) && std::abs(value.number) > max_json_integer)
             fail("an integer is beyond 2^53 - 1");
     }
@@ -283,6 +285,71 @@ const Json *Json::find(std::string_view name) const {
 }
 
 Json parse_json(std::string_view text) { return Reader(text).document(); }
+
+namespace {
+
+void write_text(std::string_view text, std::string &out) {
+    constexpr const char *digits = "0123456789abcdef";
+    out += '"';
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20) {
+            out += "\\u00";
+            out += digits[byte >> 4];
+            out += digits[byte & 15];
+            continue;
+        }
+        if (c == '"' || c == '\\') out += '\\';
+        out += c;
+    }
+    out += '"';
+}
+
+void write_canonical(const Json &value, std::string &out) {
+    switch (value.kind) {
+        case Json::Kind::null:
+            out += "null";
+            return;
+        case Json::Kind::boolean:
+            out += value.boolean ? "true" : "false";
+            return;
+        case Json::Kind::integer:
+        case Json::Kind::real:
+            out += value.text;
+            return;
+        case Json::Kind::text:
+            write_text(value.text, out);
+            return;
+        case Json::Kind::array:
+            out += '[';
+            for (const Json &item : value.items) {
+                if (&item != &value.items.front()) out += ',';
+                write_canonical(item, out);
+            }
+            out += ']';
+            return;
+        case Json::Kind::object:
+            break;
+    }
+    std::map<std::string_view, const Json *> last;
+    for (const auto &[name, member] : value.members) last[name] = &member;
+    out += '{';
+    for (const auto &[name, member] : last) {
+        if (out.back() != '{') out += ',';
+        write_text(name, out);
+        out += ':';
+        write_canonical(*member, out);
+    }
+    out += '}';
+}
+
+}  // namespace
+
+std::string canonical_json(const Json &value) {
+    std::string out;
+    write_canonical(value, out);
+    return out;
+}
 
 std::string quoted(std::string_view text) {
     std::string out = "'";

@@ -20,7 +20,7 @@ struct Json {
     Kind kind = Kind::null;
     bool boolean = false;
     double number = 0;  // of integer and real; infinite if it is too large for a double
-    std::string text;   // UTF-8
+    std::string text;   // UTF-8; of a number its characters in the document
     std::vector<Json> items;
     std::vector<std::pair<std::string, Json>> members;  // in order, equal keys included
 
@@ -38,6 +38,11 @@ inline constexpr double max_json_integer = 9007199254740991.0;
 
 /// Throws std::invalid_argument with the byte offset.
 Json parse_json(std::string_view text);
+
+/// The canonical form of a document, of which hashes are made: no white space; members sorted by
+/// the bytes of their names, of equal names the last one; numbers as the document writes them.
+/// contract/text/canonical_json.py makes the same.
+std::string canonical_json(const Json &value);
 
 /// A text in quotes, for messages; at most 120 bytes of it.
 std::string quoted(std::string_view text);

@@ -234,8 +234,10 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
     }
     if (const Json *extra = data.find("extra"))
         if (const Json *about = member(*extra, "classification", Kind::object))
-            if (const Json *state = member(*about, "state", Kind::text))
+            if (const Json *state = member(*about, "state", Kind::text)) {
+                manifest.enrollable = !manifest.segmentation;
                 manifest.class_state = state->text;
+            }
     const Json &input = *data.find("input");
     manifest.input_name = input.find("name")->text;
     manifest.height = static_cast<int>(input.find("height")->number);

@@ -40,6 +40,7 @@ struct Manifest {
     std::vector<OutputSpec> outputs;
     std::string precision;
     double golden_margin = 0;
+    bool enrollable = false;                   // whether it names a file of classes
     std::string class_state;                   // file of a classifier's classes; may be empty
     std::map<std::string, std::string> files;  // SHA-256 by relative name
 };

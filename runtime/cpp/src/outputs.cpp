@@ -22,13 +22,13 @@ std::string shape_text(const std::vector<std::int64_t> &shape) {
 }
 
 Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segmentation,
-                     const std::string &backend) {
+                     const std::string &backend, trocar_status code) {
     const Outputs outputs{find(tensors, "labels"), find(tensors, "confidence"),
                           find(tensors, "scores"), find(tensors, "embedding")};
     const char *name = segmentation ? "labels" : "scores";
     const Tensor *main = segmentation ? outputs.labels : outputs.scores;
     if (main == nullptr)
-        throw Error(TROCAR_ERROR_BACKEND, backend + " returned no " + std::string(name),
+        throw Error(code, backend + " returned no " + std::string(name),
                     "export the bundle again");
     const std::size_t rank = segmentation ? 3 : 2;
     const bool fits = main->shape.size() == rank && main->shape[0] == count &&
@@ -36,7 +36,7 @@ Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segment
                       (!segmentation ||
                        (main->shape[1] <= max_network_side && main->shape[2] <= max_network_side));
     if (!fits)
-        throw Error(TROCAR_ERROR_BACKEND,
+        throw Error(code,
                     backend + " returned " + name + " " + shape_text(main->shape) +
                         " of the wrong type or shape",
                     "export the bundle again");
@@ -46,7 +46,7 @@ Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segment
                                          : other->shape.size() == 2 && other->shape[0] == count &&
                                                other->type != Type::byte;
     if (!other_fits)
-        throw Error(TROCAR_ERROR_BACKEND,
+        throw Error(code,
                     backend + " returned " + other->name + " " + shape_text(other->shape) +
                         ", expected a shape that fits " + name + " " + shape_text(main->shape),
                     "export the bundle again");

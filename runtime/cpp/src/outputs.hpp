@@ -17,10 +17,9 @@ struct Outputs {
     const Tensor *embedding = nullptr;
 };
 
-/// Throws Error with TROCAR_ERROR_BACKEND where the main output is missing, or one does not fit
-/// `count` frames.
+/// Throws Error with `code` where the main output is missing, or one does not fit `count` frames.
 Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segmentation,
-                     const std::string &backend);
+                     const std::string &backend, trocar_status code);
 
 /// A shape in words, e.g. [1, 4, 5].
 std::string shape_text(const std::vector<std::int64_t> &shape);

@@ -1,10 +1,12 @@
 #include "session.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 #include "classes.hpp"
 #include "error.hpp"
 #include "golden.hpp"
+#include "guard.hpp"
 #include "open.hpp"
 #include "results.hpp"
 
@@ -39,12 +41,17 @@ Session::Session(const std::string &path, const OpenOptions &options)
 }
 
 void Session::open_model_file(const std::string &path) {
-    backend_ = open_graph(read_file(path), options_);
-    const std::string text = backend_->metadata();
+    const std::string model = read_file(path);
+    backend_ = open_graph(model, options_);
+    // A graph that this reader does not know may still carry a manifest for ONNX Runtime.
+    std::string text = exported_text(model);
+    const bool is_guarded = !text.empty();
+    if (!is_guarded) text = backend_->metadata();
     if (text.empty())
         bundle_error(path + " contains no Trocar manifest",
                      "name the bundle's folder, or make a bundle with `trocar import-onnx`");
     manifest_ = read_manifest(text, path);
+    if (is_guarded) check_guard(text, manifest_, model, nullptr, path);
     precision_ = manifest_.precision;
 }
 
@@ -93,16 +100,32 @@ void Session::describe(trocar_info &info) const {
     info.library = library_.c_str();
 }
 
-Outputs Session::infer(const std::uint8_t *rgb, int count, int height, int width) {
+Outputs Session::infer(const std::uint8_t *rgb, int count, int height, int width,
+                       trocar_status code) {
     return outputs_from(backend_->run(rgb, count, height, width), count, manifest_.segmentation,
-                        options_.backend);
+                        options_.backend, code);
+}
+
+void Session::check_labels(const Outputs &outputs) const {
+    if (!manifest_.segmentation) return;
+    const auto *labels = static_cast<const std::uint8_t *>(outputs.labels->data);
+    const std::size_t count =
+        static_cast<std::size_t>(outputs.labels->shape[0]) * outputs.labels->per_frame();
+    const int highest = *std::max_element(labels, labels + count);
+    if (highest >= static_cast<int>(manifest_.classes.size()))
+        bundle_error("the graph returns label " + std::to_string(highest) +
+                     ", but the class table ends at " +
+                     std::to_string(manifest_.classes.size() - 1));
 }
 
 void Session::replay(const std::string &file) {
     const Golden golden(file, manifest_.segmentation);
-    const Outputs outputs = infer(golden.rgb(), 1, golden.height(), golden.width());
+    golden.check(manifest_.golden_margin, manifest_.classes.size());
+    const Outputs outputs =
+        infer(golden.rgb(), 1, golden.height(), golden.width(), TROCAR_ERROR_BUNDLE);
     golden.compare(outputs, manifest_.golden_margin,
                    options_.backend + " on " + device_ + " (" + precision_ + ")");
+    check_labels(outputs);
     golden_ = true;
 }
 
@@ -110,15 +133,20 @@ void Session::warm_up() {
     if (!golden_) {
         const std::vector<std::uint8_t> black(static_cast<std::size_t>(manifest_.height) *
                                               static_cast<std::size_t>(manifest_.width) * 3);
-        const Outputs outputs = infer(black.data(), 1, manifest_.height, manifest_.width);
-        (void)outputs;
+        check_labels(
+            infer(black.data(), 1, manifest_.height, manifest_.width, TROCAR_ERROR_BUNDLE));
     }
     // The sizes of these outputs are known after a run only.
     if (!manifest_.segmentation) {
         const std::vector<std::uint8_t> black(static_cast<std::size_t>(manifest_.height) *
                                               static_cast<std::size_t>(manifest_.width) * 3);
-        const Outputs outputs = infer(black.data(), 1, manifest_.height, manifest_.width);
+        const Outputs outputs =
+            infer(black.data(), 1, manifest_.height, manifest_.width, TROCAR_ERROR_BUNDLE);
         scores_ = static_cast<int>(outputs.scores->per_frame());
+        if (scores_ != static_cast<int>(manifest_.classes.size()))
+            bundle_error("the graph returns " + std::to_string(scores_) +
+                         " scores, but the class table has " +
+                         std::to_string(manifest_.classes.size()) + " classes");
         if (outputs.embedding != nullptr)
             embedding_ = static_cast<int>(outputs.embedding->per_frame());
     } else {

@@ -29,7 +29,10 @@ class Session {
     void open_model_file(const std::string &path);
     void open_bundle_folder(const std::string &path);
     void check_precision() const;
-    Outputs infer(const std::uint8_t *rgb, int count, int height, int width);
+    /// `code` is the status of outputs that do not fit: BUNDLE while opening.
+    Outputs infer(const std::uint8_t *rgb, int count, int height, int width,
+                  trocar_status code = TROCAR_ERROR_BACKEND);
+    void check_labels(const Outputs &outputs) const;
     void replay(const std::string &golden);
     void warm_up();
     const std::uint8_t *packed(const std::vector<trocar_frame> &frames);

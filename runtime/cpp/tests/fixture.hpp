@@ -76,12 +76,16 @@ inline std::vector<std::uint8_t> picture(int height, int width) {
 
 /// `more` is put in as it is: further members, each with a comma behind it.
 inline std::string manifest(const std::string &task, const std::string &files, int height,
-                            int width, const std::string &more = "") {
+                            int width, const std::string &more = "", int enrolled = 0) {
+    std::string rows = R"({"id": 0, "name": "background"},
+  {"id": 1, "name": "grasper", "instrument": true, "colour": [1, 2, 3], "type": "t"},
+  {"id": 2, "name": "scissors", "instrument": true})";
+    for (int i = 0; i < enrolled; ++i)
+        rows = (i == 0 ? "" : rows + ", ") + R"({"id": )" + std::to_string(i) +
+               R"(, "name": "class )" + std::to_string(i) + "\"}";
     return "{" + more + R"("schema": "1.0", "name": "test", "task": ")" + task +
            R"(", "method": "none", "precision": "fp32", "golden_margin": 0.5, "outputs": [],
- "classes": [{"id": 0, "name": "background"},
-  {"id": 1, "name": "grasper", "instrument": true, "colour": [1, 2, 3], "type": "t"},
-  {"id": 2, "name": "scissors", "instrument": true}],
+ "classes": [)" + rows + R"(],
  "input": {"name": "frame", "height": )" +
            std::to_string(height) + R"(, "width": )" + std::to_string(width) +
            R"(, "mean": [0, 0, 0], "std": [1, 1, 1]}, "files": {)" + files + "}}";
@@ -168,13 +172,18 @@ inline std::string write_bundle(const std::filesystem::path &path, const std::st
     write_file(path / "golden.npz", golden);
     std::string files = hash("model.onnx", model) + ", " + hash("golden.npz", golden);
     std::string extra;
+    // Once in the names of the state, for each of its classes.
+    int enrolled = 0;
     if (!classes.empty()) {
+        if (classes.find("\"changed\": true") != std::string::npos)
+            for (std::size_t at = 0; (at = classes.find("\"class ", at)) != std::string::npos; ++at)
+                ++enrolled;
         write_file(path / "classes.npz", classes);
         files += ", " + hash("classes.npz", classes);
         extra = R"("extra": {"classification": {"state": "classes.npz"}}, )";
     }
     write_file(path / "manifest.json", manifest(segmentation ? "segmentation" : "classification",
-                                                files, height, width, extra));
+                                                files, height, width, extra, enrolled));
     return path.string();
 }
 

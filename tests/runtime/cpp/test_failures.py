@@ -11,10 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from trocar.contract.bundle import GOLDEN, MODEL, open_bundle, sha256_of, update_bundle
-from trocar.contract.errors import TrocarError
+from trocar.contract.errors import BundleError, TrocarError
+from trocar.contract.integrity.manifest_hash import guarded_sha256
 from trocar.runtime.session import Session
 
 
@@ -55,6 +57,59 @@ def wrong_labels(bundle: Path, *, margin: float) -> None:
     golden_with(bundle, labels=labels, margin=margins)
 
 
+def document_of(bundle: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())
+    return document
+
+
+def text_with(bundle: Path, old: str, new: str) -> None:
+    text = (bundle / "manifest.json").read_text()
+    assert text.count(old) == 1
+    (bundle / "manifest.json").write_text(text.replace(old, new))
+
+
+def row_with(bundle: Path, index: int, **changes: Any) -> None:
+    rows = document_of(bundle)["classes"]
+    rows[index] |= changes
+    manifest_with(bundle, classes=rows)
+
+
+def input_with(bundle: Path, **changes: Any) -> dict[str, Any]:
+    return dict(document_of(bundle)["input"]) | changes
+
+
+def metadata_with(bundle: Path, **entries: str | None) -> None:
+    model = onnx.load(bundle / MODEL)
+    kept = [entry for entry in model.metadata_props if entry.key not in entries]
+    values = {entry.key: entry.value for entry in kept}
+    values |= {key: text for key, text in entries.items() if text is not None}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, values)
+    replaced(bundle, MODEL, model.SerializeToString())
+
+
+def re_exported(bundle: Path, **changes: Any) -> None:
+    """What an exporter with a fault would write: manifest, copy and hash agree."""
+    manifest_with(bundle, **changes)
+    copy = json.dumps(document_of(bundle) | {"files": {}})
+    metadata_with(bundle, trocar_manifest=copy, trocar_manifest_sha256=guarded_sha256(copy))
+
+
+def external_constant(bundle: Path) -> None:
+    model = onnx.load(bundle / MODEL)
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "weight")
+    (bundle / "weights.bin").write_bytes(weight.raw_data)
+    onnx.external_data_helper.set_external_data(weight, "weights.bin", 0, len(weight.raw_data))
+    weight.ClearField("raw_data")
+    replaced(bundle, MODEL, model.SerializeToString())
+
+
+def few_margins(bundle: Path, share: float) -> None:
+    margin = np.zeros(64 * 80, np.float32)
+    margin[: int(share * margin.size)] = 1
+    golden_with(bundle, margin=margin.reshape(64, 80))
+
+
 CASES: dict[str, tuple[int, Callable[[Path], object]]] = {
     "whole": (0, lambda b: None),
     "model changed": (5, lambda b: flipped(b, MODEL)),
@@ -91,7 +146,55 @@ CASES: dict[str, tuple[int, Callable[[Path], object]]] = {
         0,
         lambda b: golden_with(b, margin=np.load(b / GOLDEN)["margin"].astype(np.float64)),
     ),
-    "unknown field": (0, lambda b: manifest_with(b, novelty=1)),
+    "unknown field": (5, lambda b: manifest_with(b, novelty=1)),
+    "unknown field, in the copy too": (0, lambda b: re_exported(b, novelty=1)),
+    "names swapped": (5, lambda b: row_with(b, 1, name="scissor")),
+    "instrument off": (5, lambda b: row_with(b, 1, instrument=False)),
+    "other input name": (5, lambda b: manifest_with(b, input=input_with(b, name="image"))),
+    "other precision": (5, lambda b: manifest_with(b, precision="fp16")),
+    "larger margin": (5, lambda b: manifest_with(b, golden_margin=0.0011)),
+    "a number written otherwise": (5, lambda b: text_with(b, "0.001", "1e-3")),
+    "white space": (0, lambda b: manifest_with(b)),
+    "hash in the model wrong": (5, lambda b: metadata_with(b, trocar_manifest_sha256="0" * 64)),
+    "hash in the model missing": (0, lambda b: metadata_with(b, trocar_manifest_sha256=None)),
+    "copy in the model is no JSON": (5, lambda b: metadata_with(b, trocar_manifest="{")),
+    "no copy in the model": (
+        0,
+        lambda b: metadata_with(b, trocar_manifest=None, trocar_manifest_sha256=None),
+    ),
+    "precision is not the graph's": (4, lambda b: re_exported(b, precision="fp16")),
+    "input is not the graph's": (4, lambda b: re_exported(b, input=input_with(b, name="image"))),
+    "output is not the graph's": (
+        4,
+        lambda b: re_exported(b, outputs=[{"name": "label", "dtype": "uint8", "shape": []}]),
+    ),
+    "output of another type": (
+        4,
+        lambda b: re_exported(b, outputs=[{"name": "labels", "dtype": "int64", "shape": []}]),
+    ),
+    "another task": (4, lambda b: re_exported(b, task="classification")),
+    "table too short": (4, lambda b: re_exported(b, classes=document_of(b)["classes"][:2])),
+    "margin above every pixel": (4, lambda b: re_exported(b, golden_margin=1e9)),
+    "constants in another file": (4, external_constant),
+    "golden labels not in the table": (
+        4,
+        lambda b: golden_with(b, labels=np.full((64, 80), 3, np.uint8)),
+    ),
+    "golden labels of int64": (
+        4,
+        lambda b: golden_with(b, labels=np.load(b / GOLDEN)["labels"].astype(np.int64)),
+    ),
+    "golden margin of integers": (4, lambda b: golden_with(b, margin=np.ones((64, 80), np.int32))),
+    "golden margin not finite": (
+        4,
+        lambda b: golden_with(b, margin=np.full((64, 80), np.nan, np.float32)),
+    ),
+    "golden frame compares 4 % of the pixels": (4, lambda b: few_margins(b, 0.04)),
+    "golden frame compares 6 % of the pixels": (0, lambda b: few_margins(b, 0.06)),
+    "golden frame too large": (
+        4,
+        lambda b: golden_with(b, frame=np.zeros((1, 32769, 3), np.uint8)),
+    ),
 }
 
 
@@ -119,12 +222,14 @@ def test_same_code(
 def test_a_compressed_golden_frame_is_refused(
     cpp: ModuleType, library: str, tiny_bundle: Path, onnxruntime_library: str, tmp_path: Path
 ) -> None:
-    """Python's reader inflates it; the contract says uncompressed, and C++ holds to it."""
+    """The contract says uncompressed: a reader of little code must be able to read it."""
     bundle = tmp_path / "b.trocar"
     shutil.copytree(tiny_bundle, bundle)
     golden_with(bundle, compressed=True)
     with pytest.raises(cpp.TrocarFailure, match="compressed"):
         cpp.Session(library, str(bundle), library=onnxruntime_library)
+    with pytest.raises(BundleError, match="compressed"):
+        Session.open(bundle, threads=1)
 
 
 @pytest.mark.parametrize(

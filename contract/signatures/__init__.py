@@ -1,0 +1,1 @@
+"""Detached signatures of bundles in the format of OpenSSF model signing."""
