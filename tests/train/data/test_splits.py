@@ -196,5 +196,5 @@ def test_a_validation_split_without_instruments_is_refused(tmp_path: Path) -> No
         opened(root)
     assert "--validation" in error.value.remedy
     alone = write_set(tmp_path / "alone", dict.fromkeys("0123", False))
-    with pytest.raises(DataError, match="none of the 3 frames .* to train on"):
+    with pytest.raises(DataError, match=r"none of the 3 frames .* to train on"):
         opened(alone)

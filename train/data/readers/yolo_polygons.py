@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import list_images, read_image
-from trocar.train.data.annotations.coco import fill_polygons_coco
 from trocar.train.data.annotations.model import listed
+from trocar.train.data.annotations.regions import fill_polygons_coco
 from trocar.train.data.readers.common import missing_paths
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.readers.yolo import read_names
