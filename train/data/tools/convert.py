@@ -25,6 +25,7 @@ from trocar.train.data.io.partial import PartialSet, content_digest, resumable_s
 from trocar.train.data.sample import FrameSet, Item
 
 FORMATS = ("png", "jpg")
+_STABLE = (str, int, float, tuple)  # Values whose text is the same in every process.
 
 
 def import_frames(
@@ -160,8 +161,8 @@ def _done(made: PartialSet, item: Item, image_format: str) -> bool:
 
 def _digest(item: Item) -> str:
     """A digest of what a frame is made of; of a frame of a video, its number and the video's."""
-    beside = [value for key, value in sorted(item.extra.items()) if isinstance(value, Path)]
-    words = [f"{key}={value}" for key, value in sorted(item.extra.items())]
+    beside = [value for _, value in sorted(item.extra.items()) if isinstance(value, Path)]
+    words = [f"{k}={v}" for k, v in sorted(item.extra.items()) if isinstance(v, _STABLE)]
     files = [item.image, *([item.mask] if item.mask else []), *beside]
     return content_digest([item.name, *words, *(_content(file) for file in files)])
 
