@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import read_bytes
-from trocar.contract.text.outside_json import load_json
+from trocar.contract.text.outside_json import load_json, whole
 from trocar.train.data.annotations.model import (
     AnnotatedImage,
     Annotations,
@@ -106,11 +106,17 @@ def images_from_coco(path: Path) -> Annotations:
     """
     try:
         data = load_json(read_bytes(path))
-        names = {int(c["id"]): str(c["name"]) for c in data["categories"]}
-        images = {int(image["id"]): image for image in data["images"]}
-        sizes = {key: (int(i["height"]), int(i["width"])) for key, i in images.items()}
+        names = {whole(c["id"], "a category id"): str(c["name"]) for c in data["categories"]}
+        images = {whole(image["id"], "an image id"): image for image in data["images"]}
+        sizes = {
+            key: (whole(i["height"], "a height"), whole(i["width"], "a width"))
+            for key, i in images.items()
+        }
         files = {key: str(image["file_name"]) for key, image in images.items()}
-        rows = [(int(a["image_id"]), int(a["category_id"]), a) for a in data["annotations"]]
+        rows = [
+            (whole(a["image_id"], "an image_id"), whole(a["category_id"], "a category_id"), a)
+            for a in data["annotations"]
+        ]
         info = data.get("info")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -121,7 +127,7 @@ def images_from_coco(path: Path) -> Annotations:
     apart = info.get("contributor") != CONTRIBUTOR or info.get("instances") is True
     found = _Found(path=path, centres=info.get("description") == _CENTRES)
     for what, ids in (("images", data["images"]), ("categories", data["categories"])):
-        for key, count in Counter(int(one["id"]) for one in ids).items():
+        for key, count in Counter(whole(one["id"], "an id") for one in ids).items():
             if count > 1:
                 found.fault(f"has {count} {what} with the id {key}")
     labels: dict[int, list[str]] = {key: [] for key in images}
@@ -268,11 +274,13 @@ def _box(box: Any) -> NDArray[np.float64]:
 
 
 def _runs(segmentation: Mapping[str, Any], size: tuple[int, int]) -> Draw:
-    written = tuple(int(value) for value in segmentation["size"])
+    written = tuple(whole(value, "a size") for value in segmentation["size"])
     if written != size:
         raise ValueError(f"run lengths are for {list(written)}, the image is {list(size)}")
     counts = segmentation["counts"]
-    runs = runs_from_text(counts) if isinstance(counts, str) else [int(v) for v in counts]
+    runs = (
+        runs_from_text(counts) if isinstance(counts, str) else [whole(v, "a run") for v in counts]
+    )
     check_runs(runs, size[0] * size[1])
     packed = np.asarray(runs, np.int32)
 

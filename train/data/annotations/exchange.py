@@ -120,7 +120,7 @@ def import_labels(
         )
     no_classes = {"background", *SPECIAL_LABELS}
     names = list(dict.fromkeys(name for name in annotations.names if name not in no_classes))
-    table = table or ClassTable.from_names(["background", *names])
+    table = table or _table(names, source)
     ids = {**SPECIAL_LABELS, **{row.name: row.id for row in table}}
     found, faults, notes = find_pictures(
         annotations.images, images, source=source, progress=progress
@@ -138,6 +138,15 @@ def import_labels(
         made.keep_only({picture.stem for picture in found})
         table.write(made.folder / "classes.toml")
     return (*annotations.notes, *notes, *note)
+
+
+def _table(names: Sequence[str], source: Path) -> ClassTable:
+    try:
+        return ClassTable.from_names(["background", *names])
+    except DataError as error:
+        raise DataError(
+            f"{source}: {error.message}", remedy="correct the labels, or pass --classes"
+        ) from error
 
 
 def _write_picture(

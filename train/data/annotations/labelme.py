@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import decode_unchanged, read_bytes
-from trocar.contract.text.outside_json import load_json
+from trocar.contract.text.outside_json import load_json, whole
 from trocar.train.data.annotations.model import (
     AnnotatedImage,
     Annotations,
@@ -30,6 +30,7 @@ from trocar.train.data.annotations.regions import check_coordinates, polygons_of
 from trocar.train.data.sample import Fault
 
 LINES = ("line", "linestrip")
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 _INSTANCES = "instances"  # Of Trocar's own files: whether a group of shapes is one instance.
 _POINTS = ("point", "points")
 # X-AnyLabeling writes turned rectangles as "rotation", LabelMe as "oriented_rectangle".
@@ -110,10 +111,11 @@ def parse_annotation(path: Path) -> Annotation:
     """
     try:
         data = load_json(read_bytes(path))
-        height, width = int(data["imageHeight"]), int(data["imageWidth"])
+        height = whole(data["imageHeight"], "imageHeight")
+        width = whole(data["imageWidth"], "imageWidth")
         rows = list(data["shapes"])
         image = str(data.get("imagePath", ""))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _MALFORMED as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is not a LabelMe annotation: {text}", remedy="export the annotation again"
@@ -131,7 +133,7 @@ def parse_annotation(path: Path) -> Annotation:
                 points.append(str(row["label"]))
             else:
                 shapes.append(_shape(row, kind))
-        except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+        except (*_MALFORMED, DataError) as error:
             text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             faults.append(f"shape {number}: {text}")
     return Annotation(
@@ -317,7 +319,7 @@ def _shape(data: dict[str, Any], kind: str) -> Shape:
     group = data.get("group_id")
     return Shape(
         label=label,
-        group=None if group is None else int(group),
+        group=None if group is None else whole(group, "group_id"),
         points=points,
         kind=kind if kind in ("circle", "mask") else "polygon",
         pixels=pixels,

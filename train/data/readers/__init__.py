@@ -143,7 +143,8 @@ def recognise(path: str | Path, *, layout: str | None = None) -> tuple[Reader, R
 def _named(layout: str, source: str) -> tuple[Reader, Recognition]:
     if layout not in LAYOUTS:
         raise ConfigError(
-            f"the layout {unknown(layout, LAYOUTS)}", remedy=f"choose one of {', '.join(LAYOUTS)}"
+            f"{source}: the layout {unknown(layout, LAYOUTS)}",
+            remedy=f"choose one of {', '.join(LAYOUTS)}",
         )
     return LAYOUTS[layout], Recognition(fits=True, why=f"chosen by {source}")
 

@@ -70,7 +70,8 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
         items += listed
         if split:
             splits[split] = tuple(item.name for item in listed)
-    classes = table or drawn.table_of_labels(names)
+    first = next((file for _, file, _ in _places(root)), root)
+    classes = table or drawn.table_of_labels(names, file=first)
     faults += [
         Fault(file=root, text=f"has the category {name!r}, which is no class of the table")
         for name in names
@@ -119,7 +120,7 @@ def _item(
     if path.is_absolute() or ".." in path.parts or not path.name:
         faults.append(Fault(file=file, text=f"names {annotated.file_name!r}, no file below it"))
         return None
-    if not image.is_file():
+    if not _is_file(image):
         faults.append(Fault(file=image, text=f"is missing; {file.name} names it"))
         return None
     name = path.with_suffix("").as_posix()
@@ -129,6 +130,13 @@ def _item(
         group=path.parts[0] if len(path.parts) > 1 else "",
         extra={"source": file, "annotated": annotated},
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # A name that is too long for a file.
+        return False
 
 
 def _repeated(items: list[Item], file: Path) -> list[Fault]:

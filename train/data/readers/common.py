@@ -11,7 +11,13 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
-from trocar.contract.media.pictures import IMAGE_SUFFIXES, is_hidden, list_images, read_image
+from trocar.contract.media.pictures import (
+    IMAGE_SUFFIXES,
+    is_hidden,
+    list_images,
+    read_bytes,
+    read_image,
+)
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_nearest, ids_from_values
 from trocar.train.data.sample import Fault, Item, Sample
@@ -169,6 +175,30 @@ def class_table_beside(root: Path, given: ClassTable | None, faults: list[Fault]
         missing = "is missing: one block per class, [[classes]] id = 0 name = ..."
         faults.append(Fault(file=file, text=error.message if file.is_file() else missing))
         return ClassTable.from_names(["background"])
+
+
+def table_from_names(names: Iterable[str], *, file: Path) -> ClassTable:
+    """A class table of names that a file gives.
+
+    Raises:
+        DataError: A name is empty, unprintable or repeated; the text names the file.
+    """
+    try:
+        return ClassTable.from_names(names)
+    except DataError as error:
+        raise DataError(f"{file}: {error.message}", remedy="correct the names") from error
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file, with or without byte order mark.
+
+    Raises:
+        DataError: It cannot be read, is empty, or is no UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text: {error}", remedy="save it as UTF-8") from error
 
 
 def _by_relative_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:

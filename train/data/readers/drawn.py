@@ -9,6 +9,7 @@ The reader puts the annotated image into ``extra["annotated"]`` and its file int
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from trocar.train.data.annotations.model import (
     AnnotatedImage,
     maps_of,
 )
+from trocar.train.data.readers.common import table_from_names
 from trocar.train.data.sample import Item, Sample
 
 
@@ -40,7 +42,7 @@ def read(item: Item, *, table: ClassTable) -> Sample:
             f"for {annotated.size[1]}x{annotated.size[0]}",
             remedy="annotate the picture at its own size",
         )
-    labels, _ = maps_of(annotated.sized(size), class_ids(table))
+    labels, _ = maps_of(annotated.sized(size), _known(item, table))
     return Sample(name=item.name, image=image, mask=labels)
 
 
@@ -60,7 +62,18 @@ def instances(item: Item, *, table: ClassTable) -> NDArray[np.uint8]:
     if annotated.size == (0, 0):
         image = read_image(item.image)
         annotated = annotated.sized((image.shape[0], image.shape[1]))
-    return maps_of(annotated, class_ids(table))[1]
+    return maps_of(annotated, _known(item, table))[1]
+
+
+def _known(item: Item, table: ClassTable) -> Mapping[str, int]:
+    ids = class_ids(table)
+    odd = sorted(set(item.extra["annotated"].labels) - ids.keys())
+    if odd:
+        raise DataError(
+            f"{item.extra['source']} has the label {odd[0]!r}, expected {', '.join(table.names)}",
+            remedy="correct the labels, or pass a class table that has them",
+        )
+    return ids
 
 
 def class_ids(table: ClassTable) -> Mapping[str, int]:
@@ -68,7 +81,11 @@ def class_ids(table: ClassTable) -> Mapping[str, int]:
     return {**SPECIAL_LABELS, **{row.name: row.id for row in table}}
 
 
-def table_of_labels(names: list[str]) -> ClassTable:
-    """Background, then the labels in their order, each a type of instrument."""
+def table_of_labels(names: list[str], *, file: Path) -> ClassTable:
+    """Background, then the labels in their order.
+
+    Raises:
+        DataError: A label is no name for a class; the text names the file.
+    """
     plain = [name for name in dict.fromkeys(names) if name not in ("background", *SPECIAL_LABELS)]
-    return ClassTable.from_names(["background", *plain])
+    return table_from_names(["background", *plain], file=file)

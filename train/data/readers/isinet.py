@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import list_images, read_bytes, read_image
-from trocar.contract.text.outside_json import load_json
+from trocar.contract.text.outside_json import load_json, whole
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, opaque
 from trocar.train.data.readers.common import BINARY_TABLE, missing_paths
@@ -135,10 +135,8 @@ def _names(root: Path, faults: list[Fault], notes: list[str]) -> dict[int, str]:
         return dict(enumerate(TYPES, 1))
     try:
         rows = load_json(read_bytes(files[0]))
-        named = {row["classid"]: str(row["name"]) for row in rows}
-        odd = [number for number in named if type(number) is not int]
-        if odd:
-            raise ValueError(f"class ids {odd[:3]} are no whole numbers")
+        named = {whole(row["classid"], "a classid"): str(row["name"]) for row in rows}
+        ClassTable.from_names(["background", *named.values()])
         return {number: named[number] for number in sorted(named) if number in _NUMBERS}
     except (ValueError, KeyError, TypeError, DataError) as error:
         text = f"is no list of classes with classid and name: {error}"

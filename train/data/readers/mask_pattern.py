@@ -96,7 +96,9 @@ def pairs(
             faults.append(Fault(file=file, text=f"has the same name as {image_of[name].name}"))
         elif not mask.is_file():
             where = mask.relative_to(root) if mask.is_relative_to(root) else mask
-            faults.append(Fault(file=file, text=f"has no mask {where.as_posix()}"))
+            faults.append(
+                Fault(file=file, text=f"has no mask {where.as_posix()}, which dataset.toml names")
+            )
         elif user.setdefault(mask, file) != file:
             faults.append(Fault(file=file, text=f"has the same mask as {user[mask].name}"))
         else:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import decode_unchanged, list_images, read_bytes
-from trocar.contract.text.outside_json import load_json
+from trocar.contract.text.outside_json import load_json, whole
 from trocar.train.data.annotations.model import AnnotatedImage, Draw, DrawnMasks
 from trocar.train.data.annotations.regions import check_coordinates
 from trocar.train.data.readers import drawn
@@ -36,6 +36,7 @@ from trocar.train.data.sample import SPLITS, Fault, FrameSet, Item
 NAME = "Supervisely"
 TASKS: tuple[str, ...] = ("type",)
 _MOST_BYTES = 64 << 20
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
         DataError: ``meta.json`` cannot be read.
     """
     names = _class_names(root / "meta.json")
-    classes = table or drawn.table_of_labels(names)
+    classes = table or drawn.table_of_labels(names, file=root / "meta.json")
     faults: list[Fault] = []
     items: list[Item] = []
     splits: dict[str, tuple[str, ...]] = {}
@@ -111,7 +112,7 @@ def _datasets(root: Path) -> list[Path]:
 def _class_names(path: Path) -> list[str]:
     try:
         return [str(one["title"]) for one in load_json(read_bytes(path))["classes"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _MALFORMED as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is not the meta.json of a Supervisely project: {text}",
@@ -163,9 +164,9 @@ def parse_annotation(
     faults: list[Fault] = []
     try:
         data = load_json(read_bytes(path))
-        size = (_whole(data["size"]["height"]), _whole(data["size"]["width"]))
+        size = (whole(data["size"]["height"], "height"), whole(data["size"]["width"], "width"))
         objects = list(data["objects"])
-    except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+    except (*_MALFORMED, DataError) as error:
         return None, [Fault(file=path, text=f"is no Supervisely annotation: {_text(error)}")]
     labels: list[str] = []
     draws: list[Draw] = []
@@ -176,7 +177,7 @@ def parse_annotation(
                 raise ValueError(f"has the class {label!r}; classes are {', '.join(ids)}")
             draws.append(_draw(one))
             labels.append(label)
-        except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+        except (*_MALFORMED, DataError) as error:
             faults.append(Fault(file=path, text=f"object {number}: {_text(error)}"))
     annotated = AnnotatedImage(
         file_name=path.name.removesuffix(".json"),
@@ -191,7 +192,7 @@ def parse_annotation(
 def _draw(data: Mapping[str, Any]) -> Draw:
     kind = data["geometryType"]
     if kind == "bitmap":
-        x, y = (_whole(value) for value in data["bitmap"]["origin"])
+        x, y = (whole(value, "an origin") for value in data["bitmap"]["origin"])
         check_coordinates(np.array([x, y], np.float64))
         return _Bitmap((x, y), _pixels(data["bitmap"]["data"]))
     if kind == "polygon":
@@ -225,12 +226,6 @@ def _pixels(text: object) -> NDArray[np.bool_]:
     if values.ndim == 3 and values.shape[2] != 4:
         raise ValueError(f"a bitmap has {values.shape[2]} channels, expected 1 or 4")
     return np.asarray(np.not_equal(values if values.ndim == 2 else values[..., 3], 0), np.bool_)
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int:
-        raise ValueError(f"has {value!r}, expected a whole number")
-    return value
 
 
 def _text(error: Exception) -> str:
