@@ -94,6 +94,7 @@ WRONG_TYPES = {
         [10**400, 1], [2, 2], [3, 1]])),
     "a size of CVAT beyond memory": ("CVAT", parser_targets.CVAT.replace(
         b'width="36"', b'width="999999999"')),
+    "an encoding that nobody knows": ("CVAT", parser_targets.CVAT.replace(b"utf-8", b"utf-6")),
     "text is no flag": ("class table", b'[[classes]]\nid = 0\nname = "b"\ninstrument = "false"\n'),
     "1.9 is no colour": ("class table", b'[[classes]]\nid = 0\nname = "b"\ncolour = [1.9, 0, 0]\n'),
     "true is no grey": ("class table", b'[[classes]]\nid = 0\nname = "b"\ngrey = true\n'),

@@ -114,7 +114,7 @@ def images_from_cvat(path: Path, *, skip_lines: bool = False) -> Annotations:
         images = [found.image(image) for image in root.iter("image")]
         tracks = list(root.iter("track"))
         images += found.frames(root, tracks) if tracks else []
-    except (ET.ParseError, ValueError, KeyError, TypeError) as error:
+    except (ET.ParseError, ValueError, LookupError, TypeError, OverflowError) as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is not a CVAT annotation: {text}",
