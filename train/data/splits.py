@@ -43,7 +43,7 @@ def with_splits(frames: FrameSet, *, val: float = 0.2, seed: int = 0) -> FrameSe
     first = next(draws)
     chosen, note = next((draw for draw in chain([first], draws) if _usable(pool, draw[0])), first)
     if chosen != first[0]:
-        note += ": those drawn first show no class of the table, or all that show one"
+        note += " (with those drawn first, one side would show no class)"
     kept = [item for item in pool.items if item.name not in chosen]
     equal = shared_pictures(pool.only(i.name for i in kept), pool.only(chosen))
     left_out = {item.name for item, _ in equal}

@@ -181,7 +181,10 @@ def test_frames_without_instruments_do_not_validate(tmp_path: Path) -> None:
     frames = write_set(tmp_path / "frames", {f"{i}": i < 4 for i in range(8)})
     data = opened(frames)
     assert names(data.validation) == {"2", "3"}
-    assert data.labelled.notes[0].startswith("no groups are known: 2 frames, 2 to 3, validate: ")
+    assert data.labelled.notes == (
+        "no groups are known: 2 frames, 2 to 3, validate (with those drawn first, one side would "
+        "show no class)",
+    )
     for shown in "abc":
         videos = write_set(
             tmp_path / shown, {f"{v}/{i}": v in (shown, "d") for v in "abcd" for i in range(3)}

@@ -4,7 +4,7 @@
 
 Bitmaps, polygons and rectangles are read; what has no area is a fault. Polygons are filled as
 Supervisely fills them: outline included, holes cut out with theirs. Each object is one instance.
-Data sets named train, val and test are splits; others are groups.
+Data sets named train, val and test are splits; several others are groups.
 """
 
 from __future__ import annotations
@@ -87,8 +87,10 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
     items: list[Item] = []
     splits: dict[str, tuple[str, ...]] = {}
     datasets = _datasets(root)
+    # A project of one data set says nothing of videos or patients.
+    grouped = len(datasets) > 1 and not {folder.name for folder in datasets} <= set(SPLITS)
     for folder in datasets:
-        found = _items(folder, drawn.class_ids(classes), faults)
+        found = _items(folder, drawn.class_ids(classes), faults, grouped=grouped)
         items += found
         splits[folder.name] = tuple(item.name for item in found)
     frames = FrameSet(
@@ -120,7 +122,9 @@ def _class_names(path: Path) -> list[str]:
         ) from error
 
 
-def _items(folder: Path, ids: Mapping[str, int], faults: list[Fault]) -> list[Item]:
+def _items(
+    folder: Path, ids: Mapping[str, int], faults: list[Fault], *, grouped: bool
+) -> list[Item]:
     faults += missing_paths(folder / "img", folder / "ann")
     files = {f.name.removesuffix(".json"): f for f in sorted((folder / "ann").glob("*.json"))}
     items = []
@@ -137,7 +141,7 @@ def _items(folder: Path, ids: Mapping[str, int], faults: list[Fault]) -> list[It
                 Item(
                     name=f"{folder.name}/{image.stem}",
                     image=image,
-                    group="" if folder.name in SPLITS else folder.name,
+                    group=folder.name if grouped else "",
                     extra={"source": file, "annotated": annotated},
                 )
             )

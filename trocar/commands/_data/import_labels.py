@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from trocar.commands._data import told_to_go_on
 from trocar.console.progress import progress_bar
 from trocar.contract.classes import ClassTable
 
@@ -48,7 +49,7 @@ def import_labels(
     from trocar.train.data.annotations.exchange import import_labels as make_set
 
     table = ClassTable.read(classes) if classes else None
-    with progress_bar("reading") as bar:
+    with told_to_go_on(), progress_bar("reading") as bar:
         notes = make_set(
             source,
             images,

@@ -200,3 +200,22 @@ def test_an_import_of_labels_goes_on_where_it_stopped(
     assert np.array_equal(second.read(second.items[1]).image, picture(77))
     for one, other in zip(first, second, strict=True):
         assert np.array_equal(first.read(one).mask, second.read(other).mask)
+
+
+def test_an_interrupted_command_says_that_it_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = image_and_mask_folder(tmp_path / "set")
+    export_labels(open_frames(root), tmp_path / "labels.json", kind="coco")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exchange, "_write_picture", stop)
+    monkeypatch.setattr("trocar.train.data.tools.convert._write_one", stop)
+    labels = ["import-labels", str(tmp_path / "labels.json"), str(root / "images")]
+    for words in (labels, ["import", str(root)]):
+        done = CliRunner().invoke(data, [*words, str(tmp_path / "out")])
+        assert done.exit_code != 0
+        assert "the same command continues" in done.output
+        assert not list(tmp_path.glob("*out*"))  # nothing was finished

@@ -66,6 +66,13 @@ def test_supervisely_bitmaps_polygons_and_rectangles(tmp_path: Path) -> None:
     for name in ("train/a0", "train/a1"):  # a grey bitmap, and one with an alpha channel
         assert np.array_equal(mask_of(frames, name), expected)
         assert np.array_equal(instances_of(frames, name), numbers)
+    assert frames.groups == ()
+    (tmp_path / "val").rename(tmp_path / "operation 2")
+    several = open_frames(tmp_path)
+    assert several.groups == ("train", "operation 2")
+    assert several.splits == {}
+    shutil.rmtree(tmp_path / "operation 2")
+    assert open_frames(tmp_path).groups == ()
 
 
 @pytest.mark.parametrize(
