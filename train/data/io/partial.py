@@ -128,7 +128,11 @@ def _claim(folder: Path, state: Mapping[str, Any]) -> dict[str, str]:
     """Begins a partial folder, or gives what is done in one of the same import."""
     file = folder / _STATE
     if not file.is_file():
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists() and any(folder.iterdir()):
+            raise DataError(
+                f"{folder} is in the way: it is no partial result of an import",
+                remedy="remove or rename it",
+            )
         write_atomic(file, json.dumps(state, indent=1).encode())
         return {}
     if load_json(file.read_text(encoding="utf-8")) != load_json(json.dumps(state)):

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from trocar.commands.data import data
-from trocar.contract.errors import SinkError
+from trocar.contract.errors import DataError, SinkError
 from trocar.contract.media.pictures import write_picture
 from trocar.train.data.annotations import exchange
 from trocar.train.data.annotations.exchange import export_labels, import_labels
 from trocar.train.data.annotations.labelme import Shape, draw_shape
 from trocar.train.data.annotations.regions import edge_polygons_of, polygons_of, regions_of
 from trocar.train.data.readers import open_frames
+from trocar.train.data.tools.convert import import_frames
 
 MASKS = arrays(np.uint8, (9, 12), elements=st.integers(0, 2))
 COORDINATES = st.floats(-20, 60)
@@ -219,3 +220,12 @@ def test_an_interrupted_command_says_that_it_can_go_on(
         assert done.exit_code != 0
         assert "the same command continues" in done.output
         assert not list(tmp_path.glob("*out*"))  # nothing was finished
+
+
+def test_a_folder_of_somebody_else_is_not_written_into(tmp_path: Path) -> None:
+    root = image_and_mask_folder(tmp_path / "set")
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial" / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"\.out\.partial is in the way"):
+        import_frames(open_frames(root), tmp_path / "out")
+    assert (tmp_path / ".out.partial" / "notes.txt").read_text() == "mine"
