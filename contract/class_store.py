@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,10 @@ _MALFORMED = (
     OSError,
     EOFError,
     RecursionError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    zlib.error,
     zipfile.BadZipFile,
 )
 

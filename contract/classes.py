@@ -157,7 +157,7 @@ class ClassTable:
                 table_rows.append(_row_from_dict(row))
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
-                    f"row {index} of the class table is invalid: {dict(row)} ({error})",
+                    f"row {index} of the class table is invalid: {str(row)[:200]} ({error})",
                     remedy="a row needs id (integer), name (text) and, if given, colour [r, g, b]",
                 ) from error
         return cls(tuple(table_rows))
@@ -186,7 +186,10 @@ class ClassTable:
                 f"{path} has no class table",
                 remedy='write one [[classes]] block per class, e.g. id = 0 and name = "background"',
             )
-        return cls.from_dicts(rows)
+        try:
+            return cls.from_dicts(rows)
+        except DataError as error:
+            raise DataError(f"{path}: {error.message}", remedy=error.remedy) from error
 
     def write(self, path: str | Path) -> None:
         """Writes the table as ``classes.toml``, for `read`."""
@@ -226,16 +229,23 @@ def _row_from_dict(row: Mapping[str, Any]) -> ClassRow:
         raise TypeError(f"id must be an integer, got {row['id']!r}")
     if not isinstance(row["name"], str):
         raise TypeError(f"name must be text, got {row['name']!r}")
-    r, g, b = (int(v) for v in row.get("colour", default_colour(row["id"])))
-    grey = row.get("grey")
+    colour, grey = row.get("colour", default_colour(row["id"])), row.get("grey")
+    whole = [*colour, *([] if grey is None else [grey])]
+    if any(isinstance(v, bool) or not isinstance(v, int) for v in whole):
+        raise TypeError(f"colour and grey must be whole numbers, got {whole}")
+    for key, kind in (("instrument", bool), ("type", str), ("part", str)):
+        if key in row and not isinstance(row[key], kind):
+            named = "true or false" if kind is bool else "text"
+            raise TypeError(f"{key} must be {named}, got {row[key]!r}")
+    r, g, b = colour
     return ClassRow(
         id=row["id"],
         name=row["name"],
         colour=(r, g, b),
-        grey=None if grey is None else int(grey),
-        instrument=bool(row.get("instrument", False)),
-        type=str(row.get("type", "")),
-        part=str(row.get("part", "")),
+        grey=grey,
+        instrument=row.get("instrument", False),
+        type=row.get("type", ""),
+        part=row.get("part", ""),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,10 @@ MAX_SIDE = 32768
 BF16_MARGIN = 1.0
 """Margin in logits that bfloat16 arithmetic (8 bits of precision) needs in a float32 graph."""
 
+_UNREADABLE = (
+    ValueError, KeyError, TypeError, OSError, EOFError, OverflowError, MemoryError, RuntimeError,
+    SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _REMEDY = "run `trocar benchmark` on this bundle, or export it again for this machine"
 
 
@@ -163,7 +168,7 @@ def read_golden(data: bytes, task: str) -> dict[str, NDArray[Any]]:
                 raise ValueError("it is compressed")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             golden = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise BundleError(
             f"golden.npz cannot be read: {error}", remedy="export the bundle again"
         ) from error

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import DataError
+from trocar.contract.media.stated_size import check_size
 from trocar.contract.text.words import natural_key
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -99,10 +100,14 @@ def decode_images(data: bytes, *, source: str) -> list[NDArray[np.uint8]]:
         DataError: The data are truncated, or no picture.
     """
     check_whole(data, source=source)
+    check_size(data, source=source)
     good = False
     pages: Sequence[cv2.typing.MatLike] = ()
-    if data:
-        good, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        if data:
+            good, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (cv2.error, MemoryError) as error:
+        raise not_a_picture(source) from error
     if not good or not len(pages):
         raise not_a_picture(source)
     return [np.asarray(cv2.cvtColor(page, cv2.COLOR_BGR2RGB), np.uint8) for page in pages]
@@ -214,7 +219,11 @@ def _may_hold_several(data: bytes) -> bool:
 
 def _decoded(data: bytes, mode: int, source: str) -> cv2.typing.MatLike:
     check_whole(data, source=source)
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+    check_size(data, source=source)
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+    except (cv2.error, MemoryError) as error:  # A stated size beyond OpenCV's limit.
+        raise not_a_picture(source) from error
     if decoded is None:
         raise not_a_picture(source)
     return np.asarray(decoded)

@@ -88,7 +88,8 @@ class VideoDecoder:
 
     Attributes:
         damage: What was damaged so far; complete when `frames` has ended.
-        notes: What a person should know of the file: several streams, HDR, replaced time stamps.
+        notes: What a person should know of the file: several streams, HDR, pixels that are
+            not square, replaced time stamps.
 
     Raises:
         av.FFmpegError: It cannot be opened.
@@ -340,6 +341,12 @@ class VideoDecoder:
             self.notes.append(f"{clock.corrections} of its time stamps went back and were replaced")
         if clock.restarts:
             self.notes.append(f"its clock started again {clock.restarts} times; time goes on")
+        if self.pixel_aspect != 1:
+            wide, high = self.pixel_aspect.as_integer_ratio()
+            self.notes.append(
+                f"its pixels are not square ({wide}:{high}, width to height); results count stored "
+                "pixels, players show them stretched"
+            )
 
 
 def _follows_decoding(packets: list[Any], *, reorders: bool) -> bool:

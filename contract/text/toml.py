@@ -27,6 +27,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         data: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}", remedy="check the path") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise DataError(
+            f"{path} is not TOML: it is nested too deeply", remedy="write flat tables"
+        ) from error
+    except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits.
         raise DataError(f"{path} is not TOML: {error}", remedy="mend the named line") from error
     return data

@@ -61,16 +61,11 @@ def equal_pictures(frames: FrameSet) -> tuple[list[Fault], int]:
         earlier one.
     """
     split_of = {name: split for split, names in frames.splits.items() for name in names}
-    by_size: dict[int, list[Item]] = {}
-    for path, item in {item.image: item for item in frames if _is_picture(item)}.items():
-        by_size.setdefault(path.stat().st_size, []).append(item)
     faults: list[Fault] = []
     others = 0
-    for items in by_size.values():
-        first: dict[bytes, Item] = {}
-        for item in items if len(items) > 1 else ():
-            other = first.setdefault(_content(item.image), item)
-            if other is item or other.image.resolve() == item.image.resolve():
+    for other, *equals in _equal_items(frames):
+        for item in equals:
+            if other.image.resolve() == item.image.resolve():
                 continue
             here, there = split_of.get(item.name), split_of.get(other.name)
             if here and there and here != there:
@@ -82,6 +77,50 @@ def equal_pictures(frames: FrameSet) -> tuple[list[Fault], int]:
             else:
                 others += 1
     return faults, others
+
+
+def shared_pictures(first: FrameSet, second: FrameSet) -> list[tuple[Item, Item]]:
+    """Frames of two sets whose pictures are equal, byte for byte, or are one file.
+
+    Frames within videos are compared by their file alone.
+
+    Returns:
+        Each such frame of ``first``, with one of ``second``.
+    """
+    files = {item.image.resolve(): item for item in second}
+    known = {id(item) for item in second}
+    twin = {}
+    for items in _equal_items((*first, *second)):
+        theirs = next((item for item in items if id(item) in known), None)
+        if theirs is not None:
+            twin.update({id(item): theirs for item in items if id(item) not in known})
+    pairs = [(item, twin.get(id(item)) or files.get(item.image.resolve())) for item in first]
+    return [(item, other) for item, other in pairs if other is not None]
+
+
+def joined_groups(frames: FrameSet) -> dict[str, str]:
+    """The groups that hold equal pictures, joined: a name that is equal for such groups.
+
+    A video that lies in a set twice, under two names, is one group so.
+    """
+    joined = {group: group for group in ("", *frames.groups)}
+    for first, *equals in _equal_items(frames):
+        for item in equals:
+            keep, change = joined[first.group], joined[item.group]
+            joined = {group: keep if to == change else to for group, to in joined.items()}
+    return joined
+
+
+def _equal_items(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Lists of frames with equal pictures; only files of equal size are read."""
+    by_size: dict[int, list[Item]] = {}
+    for path, item in {item.image: item for item in items if _is_picture(item)}.items():
+        by_size.setdefault(path.stat().st_size, []).append(item)
+    for found in by_size.values():
+        by_content: dict[bytes, list[Item]] = {}
+        for item in found if len(found) > 1 else ():
+            by_content.setdefault(_content(item.image), []).append(item)
+        yield from (equal for equal in by_content.values() if len(equal) > 1)
 
 
 def _is_picture(item: Item) -> bool:

@@ -8,7 +8,6 @@ classes. `open_data` chooses by the method's task.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +19,15 @@ from trocar.train.data.compositing.foregrounds import foregrounds_from_frames
 from trocar.train.data.compositing.poisson import Composite, PlacementConfig
 from trocar.train.data.compositing.write import read_foregrounds
 from trocar.train.data.config import DataConfig, DatasetPaths
-from trocar.train.data.leakage import fingerprint
+from trocar.train.data.leakage import fingerprint, shared_pictures
 from trocar.train.data.loader.empty_frames import frames_without_instruments
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
-from trocar.train.data.splits import with_splits
+from trocar.train.data.splits import shows_class, with_splits
 from trocar.train.methods.protocol import Method, TrainData, accepted_data
 from trocar.train.state.settings import RunConfig
+
+_SHOWN = 5
 
 
 def open_data(paths: DatasetPaths, config: DataConfig, run: RunConfig, method: Method) -> TrainData:
@@ -52,7 +53,8 @@ def open_frame_sets(
 
     Raises:
         ConfigError: The method lacks a set that it needs, or gets one that it cannot use.
-        DataError: A set is empty, overlaps another, or has other classes.
+        DataError: A set is empty, overlaps another, or has other classes; or no frame to
+            train on, or none that validates, shows a class.
     """
     _check_paths(paths, method)
     frames = open_frames(paths.data, task=config.task)
@@ -65,6 +67,7 @@ def open_frame_sets(
     validation = frames.subset("val").labelled()
     if paths.validation is not None:
         validation = _validation(paths.validation, config, labelled)
+    _check_validation(labelled if rest is None else frames.subset("train"), validation)
     labelled, empty = _empty_frames(labelled, config)
     unlabelled = _unlabelled(paths.unlabelled, "--unlabelled", labelled, validation)
     if unlabelled is None and rest is not None and "unlabelled" in accepted_data(method):
@@ -156,6 +159,34 @@ def _validation(path: Path, config: DataConfig, labelled: FrameSet) -> FrameSet:
     return chosen.labelled()
 
 
+def _check_validation(labelled: FrameSet, validation: FrameSet) -> None:
+    """Refuses a validation set that is trained on, or on which no score can be computed."""
+    shared = [
+        f"\n  {item.image} = {other.image}" for item, other in shared_pictures(labelled, validation)
+    ]
+    if shared:
+        more = f"\n  … and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
+        raise DataError(
+            f"{len(shared)} of the {len(labelled)} training frames are equal to frames that "
+            f"validate:{''.join(shared[:_SHOWN])}{more}",
+            remedy="remove one of each two, or put both into one split",
+        )
+    if not shows_class(labelled):
+        raise DataError(
+            f"none of the {len(labelled)} frames of {labelled.root} to train on shows a class of "
+            f"the table ({', '.join(labelled.table.names[1:6])})",
+            remedy="put frames that show instruments into the split 'train'",
+        )
+    if not shows_class(validation):
+        raise DataError(
+            f"none of the {len(validation)} frames of {validation.root} that validate shows a "
+            f"class of the table ({', '.join(validation.table.names[1:6])}): every score would be "
+            "0 or undefined, and no best model could be chosen",
+            remedy="put frames that show instruments into the split 'val', or pass another set to "
+            "--validation",
+        )
+
+
 def _unlabelled(
     path: Path | None, flag: str, labelled: FrameSet, validation: FrameSet
 ) -> FrameSet | None:
@@ -167,11 +198,11 @@ def _unlabelled(
     if not len(frames):
         raise DataError(f"{path} has no frames", remedy=f"pass a folder of images to {flag}")
     for other, role in ((labelled, "training"), (validation, "validation")):
-        shared = _shared(frames, other)
+        shared = shared_pictures(frames, other)
         if shared:
             raise DataError(
                 f"{len(shared)} frames of {path} are also labelled {role} frames; the first is "
-                f"{shared[0]}",
+                f"{shared[0][0].image}",
                 remedy=f"remove them from the folder of {flag}",
             )
     return frames
@@ -194,23 +225,3 @@ def _check_same_classes(source: FrameSet, other: FrameSet) -> None:
             f"{other.root} has {', '.join(other.table.names)}",
             remedy="convert both to one class table with the same ids and names",
         )
-
-
-def _shared(a: FrameSet, b: FrameSet) -> list[Path]:
-    """Images of ``a`` with the same bytes as an image of ``b``; only equal sizes are hashed."""
-    by_size: dict[int, list[Path]] = {}
-    for item in b.items:
-        by_size.setdefault(item.image.stat().st_size, []).append(item.image)
-    return [
-        item.image
-        for item in a.items
-        if any(_equal(item.image, other) for other in by_size.get(item.image.stat().st_size, []))
-    ]
-
-
-def _equal(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve() or _hash(a) == _hash(b)
-
-
-def _hash(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()

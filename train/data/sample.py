@@ -41,7 +41,7 @@ class Item:
     @property
     def labelled(self) -> bool:
         """Whether the frame has a mask file or an annotation."""
-        return self.mask is not None or "annotation" in self.extra
+        return self.mask is not None or "annotation" in self.extra or "annotated" in self.extra
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -184,6 +184,23 @@ def test_interlaced_video_loses_no_frame(tmp_path: Path, count: int, suffix: str
     np.testing.assert_allclose(times, np.arange(count) / 25, atol=0.002)
 
 
+def test_pixels_that_are_not_square_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "pal.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuv420p"
+        stream.sample_aspect_ratio = Fraction(16, 11)
+        for number in range(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="rgb24")))
+        out.mux(stream.encode())
+    _, _, decoder = decoded(path)
+    assert decoder.pixel_aspect == Fraction(16, 11)
+    assert decoder.notes == [
+        "its pixels are not square (16:11, width to height); results count stored pixels, players "
+        "show them stretched"
+    ]
+
+
 def test_several_streams_are_told_and_can_be_chosen(tmp_path: Path) -> None:
     path = tmp_path / "two.mkv"
     held: list[Any] = []

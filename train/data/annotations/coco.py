@@ -2,9 +2,9 @@
 
     text = coco_from_images(images, names, rle=True); annotations = images_from_coco(path)
 
-Polygons of other tools are filled by the rule of COCO, as ``pycocotools`` fills them. Polygons that
-Trocar wrote run through pixel centres and include their outline; ``info.contributor`` marks such a
-file.
+Polygons run along the edges of pixels and are filled by the rule of COCO, as ``pycocotools`` fills
+them. Polygons that Trocar 0.1 wrote run through pixel centres and include their outline;
+``info.description`` marks such a file.
 """
 
 from __future__ import annotations
@@ -21,44 +21,50 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import read_bytes
-from trocar.contract.text.outside_json import load_json
+from trocar.contract.text.outside_json import load_json, whole
 from trocar.train.data.annotations.model import (
     AnnotatedImage,
     Annotations,
     Draw,
     DrawnMasks,
     listed,
+    numbers_of,
 )
 from trocar.train.data.annotations.regions import (
+    check_coordinates,
     check_runs,
     decode_runs,
+    edge_polygons_of,
     encode_runs,
     fill_polygons,
-    polygons_of,
+    fill_polygons_coco,
+    runs_from_text,
+    text_from_runs,
 )
 from trocar.train.data.sample import Fault
 
 CONTRIBUTOR = "Trocar"
-_FARTHEST = 1e6
+_CENTRES = "polygons run through pixel centres"
 
 
 def coco_from_images(
     annotated_images: Iterable[AnnotatedImage], names: Sequence[str], *, rle: bool = False
 ) -> str:
-    """Writes COCO JSON text.
+    """Writes COCO JSON text; ``info.instances`` says whether each annotation is one instance.
 
     Args:
         annotated_images: The images to write.
         names: Class names in order; category ids count from 1.
-        rle: Write compressed run lengths, which are exact in every tool. Otherwise polygons through
-            pixel centres, which some tools fill up to half a pixel smaller.
+        rle: Write compressed run lengths instead of polygons.
     """
     categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
     ids = {name: i for i, name in enumerate(names, 1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    instances = False
     for number, annotated in enumerate(annotated_images, 1):
         height, width = annotated.size
+        instances = annotated.numbers is not None
         images.append(
             {"id": number, "file_name": annotated.file_name, "height": height, "width": width}
         )
@@ -76,7 +82,11 @@ def coco_from_images(
                     "segmentation": _rle(mask) if rle else _polygons(mask),
                 }
             )
-    info = {"contributor": CONTRIBUTOR, "description": "polygons run through pixel centres"}
+    info = {
+        "contributor": CONTRIBUTOR,
+        "description": "polygons run along the edges of pixels",
+        "instances": instances,
+    }
     return json.dumps(
         {"info": info, "images": images, "annotations": annotations, "categories": categories}
     )
@@ -96,25 +106,34 @@ def images_from_coco(path: Path) -> Annotations:
     """
     try:
         data = load_json(read_bytes(path))
-        names = {int(c["id"]): str(c["name"]) for c in data["categories"]}
-        images = {int(image["id"]): image for image in data["images"]}
-        sizes = {key: (int(i["height"]), int(i["width"])) for key, i in images.items()}
+        names = {whole(c["id"], "a category id"): str(c["name"]) for c in data["categories"]}
+        images = {whole(image["id"], "an image id"): image for image in data["images"]}
+        sizes = {
+            key: (whole(i["height"], "a height"), whole(i["width"], "a width"))
+            for key, i in images.items()
+        }
         files = {key: str(image["file_name"]) for key, image in images.items()}
-        rows = [(int(a["image_id"]), int(a["category_id"]), a) for a in data["annotations"]]
+        rows = [
+            (whole(a["image_id"], "an image_id"), whole(a["category_id"], "a category_id"), a)
+            for a in data["annotations"]
+        ]
         info = data.get("info")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is not a COCO annotation: {text}", remedy="export the annotation again"
         ) from error
-    found = _Found(path=path, own=isinstance(info, dict) and info.get("contributor") == CONTRIBUTOR)
+    info = info if isinstance(info, dict) else {}
+    apart = info.get("contributor") != CONTRIBUTOR or info.get("instances") is True
+    found = _Found(path=path, centres=info.get("description") == _CENTRES)
     for what, ids in (("images", data["images"]), ("categories", data["categories"])):
-        for key, count in Counter(int(one["id"]) for one in ids).items():
+        for key, count in Counter(whole(one["id"], "an id") for one in ids).items():
             if count > 1:
                 found.fault(f"has {count} {what} with the id {key}")
     labels: dict[int, list[str]] = {key: [] for key in images}
     draws: dict[int, list[Draw]] = {key: [] for key in images}
     extents: dict[int, _Extent] = {key: _Extent() for key in images}
+    keys: dict[int, list[int | None]] = {key: [] for key in images}
     for number, (image, category, annotation) in enumerate(rows):
         name = f"annotation {annotation.get('id', f'number {number + 1}')}"
         if image not in images:
@@ -127,6 +146,7 @@ def images_from_coco(path: Path) -> Annotations:
             continue
         draw = found.draw(annotation, where, name, sizes[image], extents[image])
         if draw is not None:
+            keys[image].append(None if annotation.get("iscrowd") == 1 else number)
             labels[image].append(names[category])
             draws[image].append(draw)
     return Annotations(
@@ -138,6 +158,7 @@ def images_from_coco(path: Path) -> Annotations:
                 masks=DrawnMasks(sizes[key], tuple(draws[key])),
                 key=f"image {key}",
                 extent=extents[key].bounds,
+                numbers=numbers_of(keys[key]) if apart else None,
             )
             for key in images
         ),
@@ -147,71 +168,13 @@ def images_from_coco(path: Path) -> Annotations:
     )
 
 
-def fill_polygons_coco(
-    polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """The union ``[H, W]`` of polygons by the rule of COCO and YOLO, as ``pycocotools`` fills them.
-
-    Args:
-        polygons: ``[N, 2]`` x and y, N at least 3; (0, 0) is the corner of the first pixel.
-        size: Height and width in pixels.
-    """
-    from pycocotools import mask as coco
-
-    if not polygons:
-        return np.zeros(size, bool)
-    flat = [np.asarray(polygon, np.float64).ravel().tolist() for polygon in polygons]
-    merged = coco.merge(coco.frPyObjects(flat, *size))
-    runs = runs_from_text(merged["counts"].decode("ascii"))
-    return decode_runs(runs, size[0] * size[1]).reshape(size, order="F")
-
-
-def text_from_runs(runs: Sequence[int]) -> str:
-    """COCO's compressed text: differences to the run before last, 5 bits per character."""
-    out = []
-    for i, run in enumerate(runs):
-        value = run - runs[i - 2] if i > 2 else run
-        while True:
-            bits = value & 0x1F
-            value >>= 5
-            done = (value == -1) if bits & 0x10 else (value == 0)
-            out.append(chr((bits if done else bits | 0x20) + 48))
-            if done:
-                break
-    return "".join(out)
-
-
-def runs_from_text(text: str) -> list[int]:
-    """Run lengths of COCO's compressed text.
-
-    Raises:
-        ValueError: The text is truncated or has other characters.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"run lengths hold the character {character!r}")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if not bits & 0x20:
-            if bits & 0x10:
-                value -= 1 << shift
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise ValueError("run lengths break off")
-    return runs
-
-
 def _rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
     # COCO counts down the columns.
     return {"size": list(mask.shape), "counts": text_from_runs(encode_runs(mask.ravel(order="F")))}
 
 
 def _polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
-    return [[int(v) for v in polygon.ravel()] for polygon in polygons_of(mask)]
+    return [[int(v) for v in polygon.ravel()] for polygon in edge_polygons_of(mask)]
 
 
 @dataclass
@@ -239,7 +202,7 @@ class _Found:
     """The faults and remarks of one file, while its annotations are read."""
 
     path: Path
-    own: bool
+    centres: bool
     faults: list[Fault] = field(default_factory=list)
     boxes: list[str] = field(default_factory=list)
     thin: list[str] = field(default_factory=list)
@@ -270,7 +233,7 @@ class _Found:
                 self.boxes.append(name.removeprefix("annotation "))
             for polygon in polygons:
                 extent.add(polygon)
-            fill = fill_polygons if self.own and segmentation else fill_polygons_coco
+            fill = fill_polygons if self.centres and segmentation else fill_polygons_coco
             return lambda size: fill(polygons, size)
         except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -296,15 +259,8 @@ def _points(flat: Any) -> NDArray[np.float64]:
     points = np.asarray(flat, np.float64)
     if points.ndim != 1 or len(points) % 2:
         raise ValueError(f"a polygon has {points.size} numbers, expected x and y in turn")
-    _check_limits(points)
+    check_coordinates(points)
     return points.reshape(-1, 2)
-
-
-def _check_limits(numbers: NDArray[np.float64]) -> None:
-    """Refuses coordinates that are no pixels; filling such a polygon would need all memory."""
-    odd = numbers[~(np.abs(numbers) < _FARTHEST)]
-    if odd.size:
-        raise ValueError(f"has the coordinate {odd[0]:g}, expected pixels of the image")
 
 
 def _box(box: Any) -> NDArray[np.float64]:
@@ -313,16 +269,18 @@ def _box(box: Any) -> NDArray[np.float64]:
     x, y, width, height = (float(value) for value in box)
     if not (width > 0 and height > 0):
         raise ValueError(f"has no segmentation, and a bbox of {width:g}x{height:g}")
-    _check_limits(np.array([x, y, width, height]))
+    check_coordinates(np.array([x, y, width, height]))
     return np.array([(x, y), (x, y + height), (x + width, y + height), (x + width, y)])
 
 
 def _runs(segmentation: Mapping[str, Any], size: tuple[int, int]) -> Draw:
-    written = tuple(int(value) for value in segmentation["size"])
+    written = tuple(whole(value, "a size") for value in segmentation["size"])
     if written != size:
         raise ValueError(f"run lengths are for {list(written)}, the image is {list(size)}")
     counts = segmentation["counts"]
-    runs = runs_from_text(counts) if isinstance(counts, str) else [int(v) for v in counts]
+    runs = (
+        runs_from_text(counts) if isinstance(counts, str) else [whole(v, "a run") for v in counts]
+    )
     check_runs(runs, size[0] * size[1])
     packed = np.asarray(runs, np.int32)
 

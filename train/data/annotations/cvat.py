@@ -35,9 +35,12 @@ from trocar.train.data.annotations.model import (
     Draw,
     DrawnMasks,
     listed,
+    numbers_of,
 )
-from trocar.train.data.annotations.regions import encode_runs, polygons_of
+from trocar.train.data.annotations.regions import edge_polygons_of, encode_runs
 from trocar.train.data.sample import Fault
+
+_INSTANCES = "instances"  # Of Trocar's own files: whether a group of shapes is one instance.
 
 
 def cvat_from_images(
@@ -52,11 +55,14 @@ def cvat_from_images(
     """
     root = ET.Element("annotations")
     ET.SubElement(root, "version").text = "1.1"
-    labels = ET.SubElement(ET.SubElement(ET.SubElement(root, "meta"), "task"), "labels")
+    task = ET.SubElement(ET.SubElement(root, "meta"), "task")
+    labels = ET.SubElement(task, "labels")
     for name in names:
         ET.SubElement(ET.SubElement(labels, "label"), "name").text = name
+    apart = False
     for number, annotated in enumerate(annotated_images):
         height, width = annotated.size
+        apart = annotated.numbers is not None
         image = ET.SubElement(
             root,
             "image",
@@ -67,12 +73,15 @@ def cvat_from_images(
         )
         for order, (label, mask) in enumerate(zip(annotated.labels, annotated.masks, strict=True)):
             common = {"label": label, "occluded": "0", "source": "auto", "z_order": str(order)}
+            if apart:
+                common["group_id"] = str(order + 1)
             if rle:
                 ET.SubElement(image, "mask", {**common, **_run_lengths(mask)})
             else:
-                for polygon in polygons_of(mask):
+                for polygon in edge_polygons_of(mask):
                     points = ";".join(f"{x},{y}" for x, y in polygon)
                     ET.SubElement(image, "polygon", {**common, "points": points})
+    ET.SubElement(task, _INSTANCES).text = str(apart)
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode")
 
@@ -100,11 +109,12 @@ def images_from_cvat(path: Path, *, skip_lines: bool = False) -> Annotations:
         root = ET.fromstring(data)
         if root.tag != "annotations":
             raise ValueError(f"its root is <{root.tag}>, expected <annotations>")
-        found = _Found(path=path, skip_lines=skip_lines)
+        apart = root.findtext(f"./meta/task/{_INSTANCES}") != "False"
+        found = _Found(path=path, skip_lines=skip_lines, apart=apart)
         images = [found.image(image) for image in root.iter("image")]
         tracks = list(root.iter("track"))
         images += found.frames(root, tracks) if tracks else []
-    except (ET.ParseError, ValueError, KeyError, TypeError) as error:
+    except (ET.ParseError, ValueError, LookupError, TypeError, OverflowError) as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is not a CVAT annotation: {text}",
@@ -127,6 +137,7 @@ class _Found:
 
     path: Path
     skip_lines: bool
+    apart: bool
     lines: int = 0
     faults: list[Fault] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
@@ -136,10 +147,15 @@ class _Found:
         size = (int(image.attrib["height"]), int(image.attrib["width"]))
         name, key = image.attrib["name"], f"image {image.get('id', '?')}"
         ordered = sorted(image, key=lambda shape: int(shape.get("z_order", "0")))
-        shapes = [
-            shape
+        found = [
+            (shape, element.get("group_id", "0") or "0")
             for number, element in enumerate(ordered, 1)
             if (shape := self.shape(element, f"{name} ({key}), shape {number}"))
+        ]
+        shapes = [shape for shape, _ in found]
+        groups = [
+            (shape.label, group) if group != "0" else number
+            for number, (shape, group) in enumerate(found)
         ]
         for shape in shapes:
             left, top, width, height = shape.numbers[:4]
@@ -154,6 +170,7 @@ class _Found:
             labels=tuple(shape.label for shape in shapes),
             masks=DrawnMasks(size, draws),
             key=key,
+            numbers=numbers_of(groups) if self.apart else None,
         )
 
     def shape(self, element: ET.Element, where: str, label: str | None = None) -> Shape | None:
@@ -210,6 +227,7 @@ class _Found:
                     masks=DrawnMasks(size, tuple(draw for _, _, draw in shapes)),
                     key=f"frame {number}",
                     frame=number,
+                    numbers=tuple(range(1, len(shapes) + 1)),
                 )
             )
         return images

@@ -1,6 +1,8 @@
 """The shapes of CVAT that have an area: polygons, boxes, ellipses and masks.
 
-shape = parse_shape(element, "grasper"); mask = draw_shape(shape, (480, 640))
+    shape = parse_shape(element, "grasper"); mask = draw_shape(shape, (480, 640))
+
+Polygons are filled by the rule of COCO: CVAT exports its masks with ``pycocotools``.
 """
 
 from __future__ import annotations
@@ -11,7 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.train.data.annotations.regions import check_runs, decode_runs, fill_polygons
+from trocar.train.data.annotations.regions import (
+    check_coordinates,
+    check_runs,
+    decode_runs,
+    fill_polygons_coco,
+)
 
 AREAS = ("polygon", "mask", "box", "ellipse")
 LINES = ("polyline",)
@@ -63,8 +70,7 @@ def parse_shape(element: ET.Element, label: str) -> Shape:
             numbers = np.array([float(element.attrib[key]) for key in _KEYS[element.tag]])
     except KeyError as error:
         raise ValueError(f"{error} is missing") from error
-    if not np.isfinite(numbers).all():
-        raise ValueError("has a coordinate that is no number")
+    check_coordinates(np.append(numbers, rotation))
     return Shape(tag=element.tag, label=label, numbers=numbers, rotation=rotation)
 
 
@@ -95,7 +101,7 @@ def correspond(first: Shape, second: Shape) -> bool:
 def draw_shape(shape: Shape, size: tuple[int, int]) -> NDArray[np.bool_]:
     """The region ``[H, W]`` of a shape; what lies outside the image is cut off."""
     if shape.tag == "polygon":
-        return fill_polygons([shape.numbers.reshape(-1, 2)], size)
+        return fill_polygons_coco([shape.numbers.reshape(-1, 2)], size)
     mask = np.zeros(size, bool)
     if shape.tag == "mask":
         left, top, width, height = (int(value) for value in shape.numbers)

@@ -12,18 +12,20 @@ from pathlib import Path
 from trocar.contract.bundle import check_output, replaced_folder, write_atomic
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError, SinkError
-from trocar.contract.media.pictures import read_bytes, read_image, write_picture
+from trocar.contract.media.pictures import decode_image, read_bytes, write_picture
 from trocar.train.data.annotations.coco import coco_from_images, images_from_coco
 from trocar.train.data.annotations.cvat import cvat_from_images, images_from_cvat
-from trocar.train.data.annotations.find import find_pictures
+from trocar.train.data.annotations.find import Picture, find_pictures
 from trocar.train.data.annotations.labelme import images_from_labelme, labelme_from_image
 from trocar.train.data.annotations.model import (
+    MAX_INSTANCES,
     SPECIAL_LABELS,
     AnnotatedImage,
     Annotations,
-    label_map_of,
+    maps_of,
 )
 from trocar.train.data.annotations.regions import regions_of
+from trocar.train.data.io.partial import PartialSet, content_digest, resumable_set
 from trocar.train.data.sample import Fault, FrameSet
 
 KINDS = ("coco", "coco-rle", "labelme", "cvat", "cvat-rle")
@@ -81,11 +83,14 @@ def import_labels(
     *,
     table: ClassTable | None = None,
     skip_lines: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    write_instances: bool = True,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[str, ...]:
     """Makes an image-and-mask folder from annotations and their images.
 
     The masks of one image are drawn when they are written, so memory does not grow with the set.
+    After an interruption the same call goes on: pictures whose content, classes and instances are
+    as they were are not written again.
 
     Args:
         source: COCO JSON, CVAT XML, a LabelMe file, or a folder of LabelMe files.
@@ -93,7 +98,10 @@ def import_labels(
         out: Folder to make; it is written completely or not at all.
         table: Class table; default: background and the labels in the order of the file.
         skip_lines: Whether lines, which have no area, are left out; otherwise each is a fault.
-        progress: Called with the number of images done and the total.
+        write_instances: Whether ``instances/`` is written, where each region of the annotation is
+            one instance.
+        progress: Called with the stage (``finding``, ``writing``), the number of images done and
+            the total.
 
     Returns:
         Remarks on what was read in a way that the user should know.
@@ -112,30 +120,72 @@ def import_labels(
         )
     no_classes = {"background", *SPECIAL_LABELS}
     names = list(dict.fromkeys(name for name in annotations.names if name not in no_classes))
-    table = table or ClassTable.from_names(["background", *names])
+    table = table or _table(names, source)
     ids = {**SPECIAL_LABELS, **{row.name: row.id for row in table}}
-    found, faults, notes = find_pictures(annotations.images, images, source=source)
+    found, faults, notes = find_pictures(
+        annotations.images, images, source=source, progress=progress
+    )
     labels = [_unknown_labels(annotated, ids, table, source) for annotated in annotations.images]
     every = [*annotations.faults, *faults, *(fault for each in labels for fault in each)]
     _refuse(source, every, lines=annotations.lines if not skip_lines else 0)
-    with replaced_folder(out) as folder:
+    instances, note = _instances(annotations.images) if write_instances else (False, ())
+    state = {"labels": str(source.resolve()), "images": str(images.resolve())}
+    with resumable_set(out, {**state, "instances": instances}) as made:
         for number, picture in enumerate(found, 1):
-            image = read_image(picture.file)
-            size = picture.annotated.size
-            if image.shape[:2] != size:
-                raise DataError(
-                    f"{picture.file} is {image.shape[1]}x{image.shape[0]}, its annotation is for "
-                    f"{size[1]}x{size[0]}",
-                    remedy="annotate the image at its own size",
-                )
-            labels_path = folder / "masks" / f"{picture.stem}.png"
-            write_picture(labels_path, label_map_of(picture.annotated, ids))
-            copy = folder / "images" / f"{picture.stem}{picture.file.suffix}"
-            write_atomic(copy, read_bytes(picture.file))
+            _write_picture(picture, made, ids, instances)
             if progress:
-                progress(number, len(found))
-        table.write(folder / "classes.toml")
-    return (*annotations.notes, *notes)
+                progress("writing", number, len(found))
+        made.keep_only({picture.stem for picture in found})
+        table.write(made.folder / "classes.toml")
+    return (*annotations.notes, *notes, *note)
+
+
+def _table(names: Sequence[str], source: Path) -> ClassTable:
+    try:
+        return ClassTable.from_names(["background", *names])
+    except DataError as error:
+        raise DataError(
+            f"{source}: {error.message}", remedy="correct the labels, or pass --classes"
+        ) from error
+
+
+def _write_picture(
+    picture: Picture, made: PartialSet, ids: Mapping[str, int], instances: bool
+) -> None:
+    """Writes one picture with its masks, unless an earlier call wrote the same."""
+    data = read_bytes(picture.file)
+    labels, numbers = maps_of(picture.annotated, ids)
+    copy = made.folder / "images" / f"{picture.stem}{picture.file.suffix}"
+    digest = content_digest([data, str(labels.shape), labels.tobytes(), numbers.tobytes()])
+    if made.is_done(picture.stem, digest) and copy.is_file():
+        return
+    image = decode_image(data, source=str(picture.file))
+    size = picture.annotated.size
+    if image.shape[:2] != size:
+        raise DataError(
+            f"{picture.file} is {image.shape[1]}x{image.shape[0]}, its annotation is for "
+            f"{size[1]}x{size[0]}",
+            remedy="annotate the image at its own size",
+        )
+    write_picture(made.folder / "masks" / f"{picture.stem}.png", labels)
+    if instances:
+        write_picture(made.folder / "instances" / f"{picture.stem}.png", numbers)
+    write_atomic(copy, data)
+    made.mark(picture.stem, digest)
+
+
+def _instances(annotated_images: Sequence[AnnotatedImage]) -> tuple[bool, tuple[str, ...]]:
+    """Whether instance maps can be written, and a remark if they cannot."""
+    if any(annotated.numbers is None for annotated in annotated_images):
+        return False, ()
+    most = max(annotated_images, key=lambda annotated: max(annotated.numbers or (0,)))
+    count = max(most.numbers or (0,))
+    if count > MAX_INSTANCES:
+        return False, (
+            f"{most.file_name} has {count} instances, instance maps hold {MAX_INSTANCES} at most: "
+            "none is written",
+        )
+    return True, ()
 
 
 def read_annotations(source: Path, *, skip_lines: bool = False) -> Annotations:
@@ -160,15 +210,19 @@ def read_annotations(source: Path, *, skip_lines: bool = False) -> Annotations:
 def _annotated_images(
     frames: FrameSet, progress: Callable[[int, int], None] | None
 ) -> Iterator[AnnotatedImage]:
+    # A region of one class that is a part of an instrument is no instance.
+    apart = frames.instances is not None and not any(row.part for row in frames.table)
     for number, item in enumerate(frames.items, 1):
         sample = frames.read(item)
         if sample.mask is not None:
-            found = regions_of(sample.mask)
+            size = (sample.image.shape[0], sample.image.shape[1])
+            found = regions_of(sample.mask, frames.instance_map(item, size) if apart else None)
             yield AnnotatedImage(
                 file_name=f"{item.name}{item.image.suffix}",
-                size=(sample.image.shape[0], sample.image.shape[1]),
+                size=size,
                 labels=tuple(frames.table[region.class_id].name for region in found),
                 masks=tuple(region.mask for region in found),
+                numbers=tuple(range(1, len(found) + 1)) if apart else None,
             )
         if progress:
             progress(number, len(frames))

@@ -6,7 +6,7 @@ found, faults, notes = find_pictures(annotated_images, Path("images"), source=Pa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,11 @@ class Picture:
 
 
 def find_pictures(
-    annotated_images: Sequence[AnnotatedImage], images: Path, *, source: Path
+    annotated_images: Sequence[AnnotatedImage],
+    images: Path,
+    *,
+    source: Path,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[list[Picture], list[Fault], list[str]]:
     """Finds the picture of each annotated image by its name.
 
@@ -45,6 +49,7 @@ def find_pictures(
         annotated_images: The annotations.
         images: Folder of the pictures.
         source: The annotation file, for faults.
+        progress: Called with ``finding``, the number of annotations done and the total.
 
     Returns:
         The pictures, all faults, and remarks.
@@ -54,7 +59,9 @@ def find_pictures(
     faults: list[Fault] = []
     turned: list[str] = []
     used: dict[str, AnnotatedImage] = {}
-    for annotated in annotated_images:
+    for number, annotated in enumerate(annotated_images, 1):
+        if progress:
+            progress("finding", number, len(annotated_images))
         files = index.files(annotated)
         if not files:
             if annotated.frame == 0 and index.counts_from_one:

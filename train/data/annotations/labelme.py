@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import decode_unchanged, read_bytes
-from trocar.contract.text.outside_json import load_json
+from trocar.contract.text.outside_json import load_json, whole
 from trocar.train.data.annotations.model import (
     AnnotatedImage,
     Annotations,
@@ -27,10 +26,12 @@ from trocar.train.data.annotations.model import (
     DrawnMasks,
     listed,
 )
-from trocar.train.data.annotations.regions import polygons_of
+from trocar.train.data.annotations.regions import check_coordinates, polygons_of
 from trocar.train.data.sample import Fault
 
 LINES = ("line", "linestrip")
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+_INSTANCES = "instances"  # Of Trocar's own files: whether a group of shapes is one instance.
 _POINTS = ("point", "points")
 # X-AnyLabeling writes turned rectangles as "rotation", LabelMe as "oriented_rectangle".
 _POLYGONS = ("polygon", "rotation", "oriented_rectangle", "rectangle")
@@ -67,6 +68,8 @@ class Annotation:
         faults: Shapes that cannot be read, and why.
         lines: Labels of lines, which have no area.
         points: Labels of points, which have no area.
+        apart: Whether the shapes of one label and group, or a shape without group, are one
+            instance.
     """
 
     image: str
@@ -75,6 +78,7 @@ class Annotation:
     faults: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
+    apart: bool = True
 
 
 def read_annotation(path: Path) -> Annotation:
@@ -107,10 +111,11 @@ def parse_annotation(path: Path) -> Annotation:
     """
     try:
         data = load_json(read_bytes(path))
-        height, width = int(data["imageHeight"]), int(data["imageWidth"])
+        height = whole(data["imageHeight"], "imageHeight")
+        width = whole(data["imageWidth"], "imageWidth")
         rows = list(data["shapes"])
         image = str(data.get("imagePath", ""))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _MALFORMED as error:
         text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is not a LabelMe annotation: {text}", remedy="export the annotation again"
@@ -128,7 +133,7 @@ def parse_annotation(path: Path) -> Annotation:
                 points.append(str(row["label"]))
             else:
                 shapes.append(_shape(row, kind))
-        except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+        except (*_MALFORMED, DataError) as error:
             text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             faults.append(f"shape {number}: {text}")
     return Annotation(
@@ -138,23 +143,25 @@ def parse_annotation(path: Path) -> Annotation:
         faults=tuple(faults),
         lines=tuple(lines),
         points=tuple(points),
+        apart=data.get(_INSTANCES) is not False,
     )
 
 
 def draw_shape(mask: NDArray[Any], shape: Shape, value: int) -> None:
-    """Fills one shape, outline included, in place; what lies outside the image is cut off."""
-    if shape.kind == "circle":
-        mask[_circle(shape, mask.shape)] = value
-    elif shape.pixels is None:
-        corners = np.round(shape.points).astype(np.int32).reshape(-1, 1, 2)
-        cv2.fillPoly(mask, [corners], value)
-    else:
-        x, y = (int(v) for v in np.round(shape.points[0]))
-        height, width = shape.pixels.shape
-        top, left = max(y, 0), max(x, 0)
-        view = mask[top : max(y + height, 0), left : max(x + width, 0)]
-        part = shape.pixels[top - y :, left - x :][: view.shape[0], : view.shape[1]]
-        view[part] = value
+    """Fills one shape as LabelMe does, in place; what lies outside the image is cut off.
+
+    LabelMe draws with Pillow: coordinates are cut to whole numbers, which are the centres of
+    pixels, and the outline is part of the shape.
+    """
+    if shape.pixels is None:
+        _draw_with_pillow(mask, shape, value)
+        return
+    x, y = (int(v) for v in np.round(shape.points[0]))
+    height, width = shape.pixels.shape
+    top, left = max(y, 0), max(x, 0)
+    view = mask[top : max(y + height, 0), left : max(x + width, 0)]
+    part = shape.pixels[top - y :, left - x :][: view.shape[0], : view.shape[1]]
+    view[part] = value
 
 
 def by_instance(annotation: Annotation) -> Iterator[tuple[tuple[str, int], Shape]]:
@@ -205,6 +212,7 @@ def images_from_labelme(
                 labels=labels,
                 masks=DrawnMasks(annotation.size, tuple(_draw(found) for found in parts.values())),
                 extent=_extent(annotation.shapes),
+                numbers=tuple(range(1, len(labels) + 1)) if annotation.apart else None,
             )
         )
     notes = tuple(
@@ -236,6 +244,7 @@ def labelme_from_image(annotated: AnnotatedImage) -> str:
     ]
     data: dict[str, Any] = {
         "version": "5.0.0",
+        _INSTANCES: annotated.numbers is not None,
         "flags": {},
         "shapes": shapes,
         "imagePath": annotated.file_name,
@@ -264,21 +273,34 @@ def _extent(shapes: Sequence[Shape]) -> tuple[float, float, float, float] | None
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
-def _circle(shape: Shape, size: tuple[int, ...]) -> NDArray[np.bool_]:
-    # LabelMe draws circles with Pillow, and Pillow's rule is its own.
+def _draw_with_pillow(mask: NDArray[Any], shape: Shape, value: int) -> None:
     from PIL import Image, ImageDraw
 
-    low, high = shape.points.min(0), shape.points.max(0)
-    picture = Image.new("L", (size[1], size[0]), 0)
-    ImageDraw.Draw(picture).ellipse([*map(float, low), *map(float, high)], fill=1, outline=1)
-    return np.asarray(picture, np.uint8).astype(bool)
+    whole = shape.kind != "circle"  # Pillow keeps the fractions of a circle's box.
+    points = np.trunc(shape.points) if whole else shape.points
+    # Only the box of the shape is drawn, which is much smaller than the picture.
+    size = np.array(mask.shape[1::-1])
+    low = np.clip(np.floor(points.min(0)) - 1, 0, size).astype(int)
+    high = np.clip(np.ceil(points.max(0)) + 2, low, size).astype(int)
+    if not (high > low).all():
+        return
+    picture = Image.new("L", (int(high[0] - low[0]), int(high[1] - low[1])), 0)
+    draw = ImageDraw.Draw(picture)
+    corners = [(float(x), float(y)) for x, y in points - low]
+    if whole:
+        draw.polygon(corners, fill=1, outline=1)
+    else:
+        draw.ellipse([corners[0], corners[2]], fill=1, outline=1)
+    mask[low[1] : high[1], low[0] : high[0]][np.asarray(picture) > 0] = value
 
 
 def _shape(data: dict[str, Any], kind: str) -> Shape:
     label = str(data["label"])
     points = np.asarray(data["points"], np.float64).reshape(-1, 2)
-    if not np.isfinite(points).all():
-        raise ValueError(f"a {kind} of {label!r} has a coordinate that is no number")
+    try:
+        check_coordinates(points)
+    except ValueError as error:
+        raise ValueError(f"a {kind} of {label!r} {error}") from None
     pixels = None
     if kind in ("rectangle", "mask", "circle") and len(points) == 2:
         if kind == "circle":
@@ -297,7 +319,7 @@ def _shape(data: dict[str, Any], kind: str) -> Shape:
     group = data.get("group_id")
     return Shape(
         label=label,
-        group=None if group is None else int(group),
+        group=None if group is None else whole(group, "group_id"),
         points=points,
         kind=kind if kind in ("circle", "mask") else "polygon",
         pixels=pixels,

@@ -5,7 +5,7 @@ labels = label_map_of(annotated, {"background": 0, "grasper": 1})   # [H, W] uin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,8 @@ from trocar.train.data.sample import Fault
 
 Draw = Callable[[tuple[int, int]], NDArray[np.bool_]]
 """Draws one region ``[H, W]`` on an image of the given height and width."""
+MAX_INSTANCES = 255
+"""Most instances of one picture that an instance map of 8 bits can hold."""
 SPECIAL_LABELS: Mapping[str, int] = {"__ignore__": IGNORE_INDEX, "_background_": 0}
 """Labels of LabelMe that are no classes, and the mask values that they mean."""
 
@@ -55,6 +57,8 @@ class AnnotatedImage:
         frame: Number of the frame in its video; ``None`` if the image has a name.
         extent: Smallest and largest x and y of all polygons, ``(x0, y0, x1, y1)``; ``None`` if
             nothing bounds them, or a region fits only the written size.
+        numbers: Instance number of each region, from 1; 0 for a region that is no single instance,
+            such as a crowd. ``None`` if the annotation does not tell instances apart.
     """
 
     file_name: str
@@ -64,6 +68,7 @@ class AnnotatedImage:
     key: str = ""
     frame: int | None = None
     extent: tuple[float, float, float, float] | None = None
+    numbers: tuple[int, ...] | None = None
 
     def sized(self, size: tuple[int, int]) -> AnnotatedImage:
         """The same regions, drawn on an image of another height and width."""
@@ -97,10 +102,33 @@ def label_map_of(annotated: AnnotatedImage, ids: Mapping[str, int]) -> NDArray[n
 
     One mask is in memory at a time.
     """
-    labels = np.zeros(annotated.size, np.uint8)
-    for label, region in zip(annotated.labels, annotated.masks, strict=True):
+    return maps_of(annotated, ids)[0]
+
+
+def maps_of(
+    annotated: AnnotatedImage, ids: Mapping[str, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Class ids and instance numbers of an annotated image, each ``[H, W]`` uint8.
+
+    Background, ignored pixels and regions without a number have the number 0. Later regions cover
+    earlier ones. One mask is in memory at a time.
+
+    Args:
+        annotated: The image, with numbers up to `MAX_INSTANCES` if they are used.
+        ids: Class id by label.
+    """
+    labels, instances = np.zeros(annotated.size, np.uint8), np.zeros(annotated.size, np.uint8)
+    numbers = annotated.numbers or (0,) * len(annotated.labels)
+    for label, region, number in zip(annotated.labels, annotated.masks, numbers, strict=True):
         labels[region] = ids[label]
-    return labels
+        instances[region] = 0 if ids[label] in (0, IGNORE_INDEX) else number % 256
+    return labels, instances
+
+
+def numbers_of(keys: Iterable[Hashable | None]) -> tuple[int, ...]:
+    """Instance numbers from 1 in order of appearance, equal for equal keys; 0 for ``None``."""
+    known: dict[Hashable, int] = {}
+    return tuple(0 if key is None else known.setdefault(key, len(known) + 1) for key in keys)
 
 
 def listed(values: Sequence[object], *, limit: int = 8) -> str:

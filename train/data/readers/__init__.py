@@ -14,20 +14,28 @@ from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.text.toml import read_toml
 from trocar.train.data.combine import open_combination
 from trocar.train.data.readers import (
+    autolaparo,
     cholec80,
     cholecseg8k,
+    cityscapes,
     class_folders,
+    coco,
+    dresden,
+    endoscapes,
     endovis2015,
     endovis2015_robotic,
     endovis2017,
     endovis2018,
     folder,
+    isinet,
     kvasir_instrument,
     labelme,
+    mask_pattern,
     mmseg,
     nnunet,
     robust_mis,
     sar_rarp50,
+    supervisely,
     unread,
     uw_sinus,
     voc,
@@ -43,6 +51,12 @@ READERS: tuple[Reader, ...] = (
     endovis2015_robotic,
     endovis2017,
     endovis2018,
+    isinet,
+    endoscapes,
+    dresden,
+    cityscapes,
+    supervisely,
+    coco,
     cholecseg8k,
     sar_rarp50,
     yolo_polygons,
@@ -50,6 +64,7 @@ READERS: tuple[Reader, ...] = (
     uw_sinus,
     cholec80,
     mmseg,
+    autolaparo,
     labelme,
     robust_mis,
     voc,
@@ -58,6 +73,10 @@ READERS: tuple[Reader, ...] = (
     class_folders,
     folder,
 )
+# Layouts that fit nearly every folder: another one that fits wins over them.
+GENERAL: tuple[Reader, ...] = (class_folders, folder)
+# Layouts that are a narrower form of others, and win over them.
+NARROWER: dict[str, tuple[Reader, ...]] = {mmseg.NAME: (labelme,), yolo_polygons.NAME: (yolo,)}
 LAYOUTS: dict[str, Reader] = {
     reader.__name__.rpartition(".")[2].replace("_", "-"): reader  # type: ignore[attr-defined]
     for reader in READERS
@@ -74,7 +93,7 @@ def recognise(path: str | Path, *, layout: str | None = None) -> tuple[Reader, R
             first layout that fits.
 
     Raises:
-        DataError: ``path`` does not exist, or no layout fits; the text lists the layouts tried.
+        DataError: ``path`` does not exist, no layout fits, or several do; the text lists them.
         ConfigError: There is no such layout.
     """
     root = Path(path)
@@ -88,7 +107,10 @@ def recognise(path: str | Path, *, layout: str | None = None) -> tuple[Reader, R
     settings = root / "dataset.toml"
     source = "--layout"
     if layout is None and settings.is_file():
-        layout, source = read_toml(settings).get("layout"), f"layout in {settings}"
+        written = read_toml(settings)
+        layout, source = written.get("layout"), f"layout in {settings}"
+        if layout is None and mask_pattern.pattern_in(written, file=settings):
+            layout, source = "folder", f"masks in {settings}"
     if layout is not None:
         return _named(str(layout), source)
     arrangement = unread.find(root)
@@ -97,14 +119,23 @@ def recognise(path: str | Path, *, layout: str | None = None) -> tuple[Reader, R
             f"{root} is {arrangement.name}, which is known and not read",
             remedy=arrangement.remedy,
         )
-    tried = []
-    for reader in READERS:
-        found = reader.recognise(root)
-        if found.fits:
-            return reader, found
-        tried.append(f"\n  {reader.NAME}: {found.why}")
+    found = [(reader, reader.recognise(root)) for reader in READERS]
+    fitting = [(reader, one) for reader, one in found if one.fits]
+    covered = [other for reader, _ in fitting for other in NARROWER.get(reader.NAME, GENERAL)]
+    special = [(reader, one) for reader, one in fitting if reader not in (*covered, *GENERAL)]
+    if len(special) > 1:
+        kinds = "".join(f"\n  {reader.NAME}: {one.why}" for reader, one in special)
+        names = [name for name, reader in LAYOUTS.items() if reader in [one for one, _ in special]]
+        raise DataError(
+            f"{root} fits {len(special)} layouts:{kinds}",
+            remedy=f'name one: --layout {" or --layout ".join(names)}, or layout = "…" in '
+            "dataset.toml",
+        )
+    if fitting:
+        return fitting[0]
+    tried = "".join(f"\n  {reader.NAME}: {one.why}" for reader, one in found)
     raise DataError(
-        f"{root} has no known layout; tried" + "".join(tried),
+        f"{root} has no known layout; tried{tried}",
         remedy="name the top folder of the set, or convert it to images/, masks/ and classes.toml",
     )
 
@@ -112,7 +143,8 @@ def recognise(path: str | Path, *, layout: str | None = None) -> tuple[Reader, R
 def _named(layout: str, source: str) -> tuple[Reader, Recognition]:
     if layout not in LAYOUTS:
         raise ConfigError(
-            f"the layout {unknown(layout, LAYOUTS)}", remedy=f"choose one of {', '.join(LAYOUTS)}"
+            f"{source}: the layout {unknown(layout, LAYOUTS)}",
+            remedy=f"choose one of {', '.join(LAYOUTS)}",
         )
     return LAYOUTS[layout], Recognition(fits=True, why=f"chosen by {source}")
 
@@ -134,7 +166,7 @@ def scan_frames(
         return _scan_combination(Path(path), task)
     reader, found = recognise(path, layout=layout)
     chosen = reader.TASKS[0] if task is None else task
-    if chosen not in reader.TASKS and reader.NAME != folder.NAME:
+    if chosen not in reader.TASKS and reader not in (folder, dresden):
         raise ConfigError(
             f"{reader.NAME} has no task {chosen!r}",
             remedy=f"choose one of {', '.join(reader.TASKS)}",

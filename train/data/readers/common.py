@@ -10,8 +10,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
-from trocar.contract.media.pictures import IMAGE_SUFFIXES, is_hidden, list_images
-from trocar.train.data.sample import Fault, Item
+from trocar.contract.errors import DataError
+from trocar.contract.media.pictures import (
+    IMAGE_SUFFIXES,
+    is_hidden,
+    list_images,
+    read_bytes,
+    read_image,
+)
+from trocar.train.data.io.images import read_raw_mask
+from trocar.train.data.io.masks import check_size, grey, ids_from_nearest, ids_from_values
+from trocar.train.data.sample import Fault, Item, Sample
 
 BINARY_TABLE = ClassTable.from_names(["background", "instrument"])
 
@@ -130,6 +139,66 @@ def pairs_by_stem(
         if stem not in image_of and images.is_dir()
     ]
     return items
+
+
+def read_coded(item: Item, *, codes: Mapping[int, int], nearest: bool = False) -> Sample:
+    """Reads a frame and its grey mask.
+
+    Args:
+        item: The frame; its mask file exists.
+        codes: Class id (or 255) by grey value.
+        nearest: Whether another value counts as the nearest coded one.
+
+    Raises:
+        DataError: A file cannot be read, the mask has another size, is coloured, or holds a value
+            that is not coded.
+    """
+    image = read_image(item.image)
+    assert item.mask is not None
+    raw = read_raw_mask(item.mask)
+    if nearest:
+        mask = ids_from_nearest(raw, codes, path=item.mask)
+    else:
+        mask = ids_from_values(grey(raw, path=item.mask), codes, path=item.mask)
+    check_size(image, mask, image_path=item.image, mask_path=item.mask)
+    return Sample(name=item.name, image=image, mask=mask)
+
+
+def class_table_beside(root: Path, given: ClassTable | None, faults: list[Fault]) -> ClassTable:
+    """The class table that is given, or that of ``classes.toml``; else a fault and background."""
+    if given is not None:
+        return given
+    file = root / "classes.toml"
+    try:
+        return ClassTable.read(file)
+    except DataError as error:
+        missing = "is missing: one block per class, [[classes]] id = 0 name = ..."
+        faults.append(Fault(file=file, text=error.message if file.is_file() else missing))
+        return ClassTable.from_names(["background"])
+
+
+def table_from_names(names: Iterable[str], *, file: Path) -> ClassTable:
+    """A class table of names that a file gives.
+
+    Raises:
+        DataError: A name is empty, unprintable or repeated; the text names the file.
+    """
+    try:
+        return ClassTable.from_names(names)
+    except DataError as error:
+        raise DataError(f"{file}: {error.message}", remedy="correct the names") from error
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file, with or without byte order mark.
+
+    Raises:
+        DataError: It cannot be read, is empty, or is no UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text: {error}", remedy="save it as UTF-8") from error
 
 
 def _by_relative_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:

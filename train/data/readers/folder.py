@@ -13,6 +13,8 @@ and a map of mask values:
     [values]
     38 = "grasper"
 
+``masks = "{stem}_mask.png"`` in ``dataset.toml`` names the masks by a pattern, see
+`trocar.train.data.readers.mask_pattern`; ``images = "frames"`` names the folder of the pictures.
 ``instances/`` beside ``masks/`` can give instance numbers: grey values, 0 for none, same stems.
 The masks of another task ``T`` are in ``masks_T/`` or ``T/``, with ``classes_T.toml``. A folder of
 images alone is an unlabelled set.
@@ -48,6 +50,7 @@ from trocar.train.data.io.masks import (
     ids_from_values,
     opaque,
 )
+from trocar.train.data.readers import mask_pattern
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import SPLITS, Fault, FrameSet, Item, Sample
 
@@ -92,6 +95,9 @@ class Codes:
 
 def recognise(root: Path) -> Recognition:
     """An ``images/`` folder, or images without any other layout."""
+    file = root / "dataset.toml"
+    if file.is_file() and mask_pattern.pattern_in(read_toml(file), file=file) is not None:
+        return Recognition(fits=True, why="dataset.toml names the masks by a pattern")
     if (root / "images").is_dir():
         beside = [n for n in ("masks", "classes.toml", "splits") if (root / n).exists()]
         with_what = f" with {', '.join(beside)}" if beside else ", no masks: unlabelled"
@@ -114,17 +120,26 @@ def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan
     """
     suffix = f"_{task}" if task else ""
     masks = root / f"masks{suffix}"
-    apart = (root / "images").is_dir() or masks.is_dir()
-    images = root / "images" if apart else root
+    settings = read_toml(root / "dataset.toml") if (root / "dataset.toml").is_file() else {}
+    pattern = mask_pattern.pattern_in(settings, file=root / "dataset.toml")
+    apart = (root / "images").is_dir() or (masks.is_dir() and pattern is None)
+    images = _images(root, settings) or (root / "images" if apart else root)
     if task and not masks.is_dir() and (root / f"classes{suffix}.toml").is_file():
         masks = root / task
-    settings = read_toml(root / "dataset.toml") if (root / "dataset.toml").is_file() else {}
     codes = _codes(root, suffix, masks, table, settings)
     faults: list[Fault] = []
     if apart and not images.is_dir():
         faults.append(Fault(file=images, text="is missing"))
-    faults += _renamed_masks(root, masks)
-    items = _items(root, images, masks if masks.is_dir() else None, settings, faults)
+    if pattern is not None:
+        found = mask_pattern.pairs(pattern, images, root, faults)
+    else:
+        faults += _renamed_masks(root, masks)
+        found = _pairs(images, masks if masks.is_dir() else None, faults)
+    groups = _pattern(root, settings)
+    items = [
+        Item(name=name, image=image, mask=found[1].get(name), group=_group(name, groups))
+        for name, image in found[0].items()
+    ]
     splits = _splits(root, {item.name for item in items}) or _splits_by_folder(items)
     items = [_without_split_group(item) for item in items] if _splits_by_folder(items) else items
     if not items and not faults:
@@ -156,25 +171,38 @@ def read(item: Item, *, codes: Codes) -> Sample:
     return Sample(name=item.name, image=image, mask=mask)
 
 
-def _items(
-    root: Path, images: Path, masks: Path | None, settings: Mapping[str, Any], faults: list[Fault]
-) -> list[Item]:
-    pattern = _pattern(root, settings)
+def _pairs(
+    images: Path, masks: Path | None, faults: list[Fault]
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Pictures and masks by name; what has no partner is a fault."""
     mask_of = _by_stem(masks, faults) if masks else {}
     image_of = _by_stem(images, faults)
-    items = []
-    for name, image in image_of.items():
-        mask = mask_of.get(name)
-        if masks and mask is None:
-            faults.append(Fault(file=image, text=f"has no mask {masks.name}/{name}.png"))
-            continue
-        items.append(Item(name=name, image=image, mask=mask, group=_group(name, pattern)))
+    faults += [
+        Fault(file=image, text=f"has no mask {masks.name}/{name}.png")
+        for name, image in image_of.items()
+        if masks and name not in mask_of
+    ]
     faults += [
         Fault(file=mask, text=f"is the mask of no image in {images.name}/")
         for name, mask in mask_of.items()
         if name not in image_of
     ]
-    return items
+    return {n: f for n, f in image_of.items() if not masks or n in mask_of}, mask_of
+
+
+def _images(root: Path, settings: Mapping[str, Any]) -> Path | None:
+    """The folder that ``images`` of ``dataset.toml`` names."""
+    if "images" not in settings:
+        return None
+    name = settings["images"]
+    folder = root / name if isinstance(name, str) else root
+    inside = folder.resolve().is_relative_to(root.resolve())
+    if not isinstance(name, str) or not folder.is_dir() or not inside:
+        raise DataError(
+            f"{root / 'dataset.toml'}: images is {name!r}, expected a folder of the set",
+            remedy='write images = "frames", or images = "." for the folder of the set',
+        )
+    return folder
 
 
 def _renamed_masks(root: Path, masks: Path) -> list[Fault]:
@@ -319,7 +347,7 @@ def _codes(
         )
     if table is None and file.is_file():
         table = ClassTable.read(file)
-    if table is None and masks.is_dir():
+    if table is None and (masks.is_dir() or "{" in str(settings.get("masks"))):
         raise DataError(
             f"{root} has masks but no class table {file.name}",
             remedy=f"write {file.name}: one block per class, "

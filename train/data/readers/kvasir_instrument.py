@@ -17,7 +17,12 @@ from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, opaque
-from trocar.train.data.readers.common import BINARY_TABLE, images_by_stem, missing_paths
+from trocar.train.data.readers.common import (
+    BINARY_TABLE,
+    images_by_stem,
+    missing_paths,
+    read_text,
+)
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -95,5 +100,5 @@ def _place(root: Path) -> Path | None:
 
 
 def _names(file: Path) -> tuple[str, ...]:
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(file).splitlines()
     return tuple(Path(line.strip()).stem for line in lines if line.strip())

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from trocar.train.data.readers import yolo_polygons
-from trocar.train.data.readers.common import folders, images_by_stem
+from trocar.train.data.readers import dresden, endoscapes, yolo_polygons
+from trocar.train.data.readers.common import images_by_stem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,27 +30,24 @@ def find(root: Path) -> Unread | None:
     """The arrangement of a folder, by the names of its files and folders."""
     for part in ("train_seg", "val_seg", "test_seg", "train", "val", "test"):
         file = root / part / "annotation_coco.json"
-        if file.is_file() and ((root / "semseg").is_dir() or part.endswith("_seg")):
+        if file.is_file() and not endoscapes.recognise(root).fits:
             return Unread(
-                name="Endoscapes",
+                name="Endoscapes without semseg/",
                 remedy=f"trocar data import-labels {file} {file.parent} OUT, once per split",
             )
-    for place in (root, root / "train"):
-        if (place / "binary_annotations").is_dir() and (place / "images").is_dir():
-            return Unread(
-                name="EndoVis 2018 with types, as ISINet and SurgicalSAM arrange it",
-                remedy="convert it to images/, masks/, classes.toml, and map the mask values in "
-                "dataset.toml; docs/data.md lists the types",
-            )
-    for place in (root, *folders(root, r"\d+")):
-        stems = images_by_stem(place).keys()
-        numbers = [m[1] for stem in stems if (m := re.fullmatch(r"image(\d+)", stem))]
-        if numbers and all(f"mask{number}" in stems for number in numbers):
-            return Unread(
-                name="Dresden Surgical Anatomy Dataset",
-                remedy="move each imageNN.png to images/NN.png and maskNN.png to masks/NN.png, "
-                'write classes.toml, and map 255 in dataset.toml: [values] 255 = "colon"',
-            )
+    stems = images_by_stem(root).keys()
+    numbers = [m[1] for stem in stems if (m := re.fullmatch(r"image(\d+)", stem))]
+    if numbers and all(f"mask{number}" in stems for number in numbers):
+        return Unread(
+            name="one operation of the Dresden Surgical Anatomy Dataset",
+            remedy=f"name the folder of the organ, {root.parent}",
+        )
+    multilabel = root if root.name == "multilabel" else root / "multilabel"
+    if dresden.has_frames(multilabel) and not dresden.recognise(root).fits:
+        return Unread(
+            name="the multilabel part of the Dresden Surgical Anatomy Dataset",
+            remedy="join its masks to one mask of class ids for each picture, in masks/",
+        )
     texts = (root / "labels").rglob("*.txt")
     boxes = (root / "images").is_dir() and not (root / "masks").is_dir() and any(texts)
     if boxes and not yolo_polygons.recognise(root).fits:

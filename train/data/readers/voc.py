@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.media.pictures import read_bytes, read_image
+from trocar.contract.media.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, ids_from_table
-from trocar.train.data.readers.common import missing_paths, pairs_by_stem
+from trocar.train.data.readers.common import missing_paths, pairs_by_stem, read_text
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
@@ -102,7 +102,7 @@ def read_label_map(path: Path) -> ClassTable:
         DataError: A line cannot be read, or there is none.
     """
     rows: list[tuple[str, tuple[int, int, int]]] = []
-    for number, line in enumerate(read_bytes(path).decode("utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         match = _LINE.match(line.strip())
@@ -129,7 +129,7 @@ def read_label_map(path: Path) -> ClassTable:
 def _splits(folder: Path) -> dict[str, tuple[str, ...]]:
     """``train.txt``, ``val.txt`` and ``test.txt``; CVAT's ``default.txt`` divides nothing."""
     return {
-        split: tuple(line.strip() for line in file.read_text("utf-8").splitlines() if line.strip())
+        split: tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
         for split, stem in _SPLIT_FILES.items()
         if (file := folder / f"{stem}.txt").is_file()
     }

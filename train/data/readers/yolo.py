@@ -88,7 +88,7 @@ def read_names(path: Path) -> list[str]:
         if inline:
             value = ast.literal_eval(inline.group(1))
             return [str(n) for n in (value.values() if isinstance(value, dict) else value)]
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise DataError(
             f"{path}: names is not a list: {error}", remedy="write names: ['a', 'b']"
         ) from error

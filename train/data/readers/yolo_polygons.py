@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import list_images, read_image
-from trocar.train.data.annotations.coco import fill_polygons_coco
 from trocar.train.data.annotations.model import listed
-from trocar.train.data.readers.common import missing_paths
+from trocar.train.data.annotations.regions import fill_polygons_coco
+from trocar.train.data.readers.common import missing_paths, table_from_names
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.readers.yolo import read_names
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
@@ -105,7 +105,7 @@ def scan(root: Path, *, task: str = "type", table: ClassTable | None = None) -> 
         faults += missing_paths(yaml)
     except DataError as error:
         faults.append(Fault(file=yaml, text=error.message.removeprefix(f"{yaml} ")))
-    table = table or ClassTable.from_names(["background", *(names or ["object"])])
+    table = table or table_from_names(["background", *(names or ["object"])], file=yaml)
     items: list[Item] = []
     splits: dict[str, list[str]] = {}
     without: list[str] = []

@@ -3,13 +3,12 @@
     import_frames(open_frames("cholec80/"), Path("frames"), workers=2)
 
 Each frame is written atomically to the folder ``.<name>.partial`` beside the output. The folder is
-renamed after the last frame. A call that finds a partial folder of the same import continues it.
+renamed after the last frame. A call that finds a partial folder of the same import continues it: a
+frame is done if its picture, mask and annotation are as they were.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -19,14 +18,14 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from trocar.contract.bundle import check_output, write_atomic
-from trocar.contract.errors import DataError, SinkError
-from trocar.contract.media.pictures import write_picture
-from trocar.contract.text.outside_json import load_json
+from trocar.contract.bundle import write_atomic
+from trocar.contract.errors import DataError
+from trocar.contract.media.pictures import IMAGE_SUFFIXES, write_picture
+from trocar.train.data.io.partial import PartialSet, content_digest, resumable_set
 from trocar.train.data.sample import FrameSet, Item
 
 FORMATS = ("png", "jpg")
-_STATE = "import.json"
+_STABLE = (str, int, float, tuple)  # Values whose text is the same in every process.
 
 
 def import_frames(
@@ -59,20 +58,13 @@ def import_frames(
         DataError: A frame cannot be read, or the partial folder is of another import.
         SinkError: The disk is full or not writable; the next call continues.
     """
-    check_output(out)
-    partial = out.parent / f".{out.name}.partial"
     names = {item.name: target_name(item) for item in frames.items}
-    try:
-        _claim(partial, _state(frames, image_format))
-        todo = [item for item in frames.items if not _done(partial, item, image_format)]
+    with resumable_set(out, _state(frames, image_format)) as made:
+        todo = [item for item in frames.items if not _done(made, item, image_format)]
         earlier = len(frames) - len(todo)
-        _write_all(frames, todo, partial, image_format, workers, earlier, progress)
-        _finish(frames, names, partial)
-        os.replace(partial, out)
-    except OSError as error:
-        raise SinkError(
-            f"cannot write {out}: {error}", remedy="free space, then run the same command again"
-        ) from error
+        _write_all(frames, todo, made, image_format, workers, earlier, progress)
+        made.keep_only(set(names.values()))
+        _finish(frames, names, made.folder)
     return earlier
 
 
@@ -86,7 +78,7 @@ def target_name(item: Item) -> str:
 def _write_all(
     frames: FrameSet,
     todo: Sequence[Item],
-    partial: Path,
+    made: PartialSet,
     image_format: str,
     workers: int,
     earlier: int,
@@ -99,7 +91,8 @@ def _write_all(
             if stop.is_set():
                 return
             try:
-                _write_one(frames, item, partial, image_format)
+                _write_one(frames, item, made.folder, image_format)
+                made.mark(target_name(item), _digest(item))
             except BaseException:
                 stop.set()
                 raise
@@ -138,7 +131,6 @@ def _write_one(frames: FrameSet, item: Item, partial: Path, image_format: str) -
     if sample.mask is not None:
         write_picture(partial / "masks" / f"{target_name(item)}.png", sample.mask)
         _write_instances(frames, item, sample.mask.shape, partial)
-    # The image is written last: if it exists, the frame is complete.
     write_picture(_picture(partial, item, image_format), sample.image)
 
 
@@ -162,8 +154,24 @@ def _picture(partial: Path, item: Item, image_format: str) -> Path:
     return partial / "images" / f"{target_name(item)}.{image_format}"
 
 
-def _done(partial: Path, item: Item, image_format: str) -> bool:
-    return _picture(partial, item, image_format).is_file()
+def _done(made: PartialSet, item: Item, image_format: str) -> bool:
+    picture = _picture(made.folder, item, image_format)
+    return made.earlier > 0 and picture.is_file() and made.is_done(target_name(item), _digest(item))
+
+
+def _digest(item: Item) -> str:
+    """A digest of what a frame is made of; of a frame of a video, its number and the video's."""
+    beside = [value for _, value in sorted(item.extra.items()) if isinstance(value, Path)]
+    words = [f"{k}={v}" for k, v in sorted(item.extra.items()) if isinstance(v, _STABLE)]
+    files = [item.image, *([item.mask] if item.mask else []), *beside]
+    return content_digest([item.name, *words, *(_content(file) for file in files)])
+
+
+def _content(file: Path) -> Path | str:
+    """A picture or a text, to be read; or size and time of a video."""
+    if file.suffix.lower() in (*IMAGE_SUFFIXES, ".json", ".xml", ".txt") or not file.is_file():
+        return file
+    return f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}"
 
 
 def _state(frames: FrameSet, image_format: str) -> dict[str, Any]:
@@ -172,21 +180,9 @@ def _state(frames: FrameSet, image_format: str) -> dict[str, Any]:
         "root": str(frames.root.resolve()),
         "task": frames.task,
         "format": image_format,
-        "frames": len(frames),
+        "settings": content_digest([frames.root / "dataset.toml"]),
         "classes": frames.table.to_dicts(),
     }
-
-
-def _claim(partial: Path, state: dict[str, Any]) -> None:
-    file = partial / _STATE
-    if file.is_file():
-        if load_json(file.read_text(encoding="utf-8")) != load_json(json.dumps(state)):
-            raise DataError(
-                f"{partial} is the partial result of another import",
-                remedy="finish the other import first, or remove the folder",
-            )
-        return
-    write_atomic(file, json.dumps(state, indent=1).encode())
 
 
 def _finish(frames: FrameSet, names: dict[str, str], partial: Path) -> None:
@@ -201,4 +197,3 @@ def _finish(frames: FrameSet, names: dict[str, str], partial: Path) -> None:
         write_atomic(partial / "presence.tsv", ("\n".join(rows) + "\n").encode())
     settings = {"name": frames.name, "imported_from": str(frames.root.name), "task": frames.task}
     write_atomic(partial / "dataset.toml", tomli_w.dumps(settings).encode())
-    (partial / _STATE).unlink()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from trocar.commands._data import told_to_go_on
 from trocar.console.progress import progress_bar
 
 
@@ -45,7 +46,7 @@ def import_(
     scan, recognised = scan_frames(source, task=task, layout=layout)
     raise_faults(source, scan.faults)
     click.echo(f"recognised {recognised}", err=True)
-    with progress_bar("converting", total=len(scan.frames)) as bar:
+    with told_to_go_on(), progress_bar("converting", total=len(scan.frames)) as bar:
         earlier = import_frames(
             scan.frames, out, image_format=image_format, workers=workers, progress=bar.update
         )

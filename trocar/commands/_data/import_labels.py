@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from trocar.commands._data import told_to_go_on
 from trocar.console.progress import progress_bar
 from trocar.contract.classes import ClassTable
 
@@ -27,16 +28,36 @@ from trocar.contract.classes import ClassTable
     is_flag=True,
     help="Leave out lines, which have no area; otherwise they are faults.",
 )
+@click.option(
+    "--instances/--no-instances",
+    default=True,
+    show_default=True,
+    help="Write instance maps, where each shape of SOURCE is one instance.",
+)
 def import_labels(
-    source: Path, images: Path, out: Path, classes: Path | None, skip_lines: bool
+    source: Path,
+    images: Path,
+    out: Path,
+    classes: Path | None,
+    skip_lines: bool,
+    instances: bool,
 ) -> None:
-    """Make the new data set OUT of the labels SOURCE (COCO, CVAT or LabelMe) and their IMAGES."""
+    """Make the new data set OUT of the labels SOURCE (COCO, CVAT or LabelMe) and their IMAGES.
+
+    After an interruption, run the same command again: it continues where it stopped.
+    """
     from trocar.train.data.annotations.exchange import import_labels as make_set
 
     table = ClassTable.read(classes) if classes else None
-    with progress_bar("reading") as bar:
+    with told_to_go_on(), progress_bar("reading") as bar:
         notes = make_set(
-            source, images, out, table=table, skip_lines=skip_lines, progress=bar.update
+            source,
+            images,
+            out,
+            table=table,
+            skip_lines=skip_lines,
+            write_instances=instances,
+            progress=bar.update_stage,
         )
     for note in notes:
         click.echo(f"note: {note}")

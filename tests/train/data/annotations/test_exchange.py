@@ -20,11 +20,7 @@ from trocar.commands.data import data
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError, OutputExistsError
 from trocar.contract.media.pictures import write_picture
-from trocar.train.data.annotations.coco import (
-    images_from_coco,
-    runs_from_text,
-    text_from_runs,
-)
+from trocar.train.data.annotations.coco import images_from_coco
 from trocar.train.data.annotations.exchange import KINDS, export_labels, import_labels
 from trocar.train.data.annotations.regions import (
     decode_runs,
@@ -32,6 +28,8 @@ from trocar.train.data.annotations.regions import (
     fill_polygons,
     polygons_of,
     regions_of,
+    runs_from_text,
+    text_from_runs,
 )
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import Item, Sample

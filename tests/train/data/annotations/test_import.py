@@ -17,8 +17,9 @@ from PIL import Image
 from trocar.contract.classes import IGNORE_INDEX
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import write_picture
-from trocar.train.data.annotations.coco import fill_polygons_coco, images_from_coco
+from trocar.train.data.annotations.coco import images_from_coco
 from trocar.train.data.annotations.exchange import export_labels, import_labels
+from trocar.train.data.annotations.regions import fill_polygons_coco
 from trocar.train.data.readers import open_frames
 
 H, W = 48, 64
@@ -201,9 +202,7 @@ def test_polygons_of_other_tools_are_filled_by_the_rule_of_coco(tmp_path: Path) 
     assert abs(int(masks["2"].sum()) - 110) <= 1  # 55 x 2, where 168 were filled before
 
 
-def test_polygons_of_trocar_come_back_exactly_and_others_do_not_use_their_rule(
-    tmp_path: Path,
-) -> None:
+def test_polygons_of_trocar_are_those_of_every_tool(tmp_path: Path) -> None:
     file = coco(tmp_path, {1: "0.png"}, [region(1, 1, segmentation=[SHAFT, SQUARE])])
     import_labels(file, tmp_path / "images", tmp_path / "first")
     export_labels(open_frames(tmp_path / "first"), tmp_path / "own.json", kind="coco")
@@ -211,12 +210,16 @@ def test_polygons_of_trocar_come_back_exactly_and_others_do_not_use_their_rule(
     first, second = masks_of(tmp_path / "first")["0"], masks_of(tmp_path / "second")["0"]
     assert np.array_equal(first, second)
     data = json.loads((tmp_path / "own.json").read_text())
-    assert data["info"]["contributor"] == "Trocar"
     del data["info"]  # as another tool would write it
     (tmp_path / "other.json").write_text(json.dumps(data))
     import_labels(tmp_path / "other.json", tmp_path / "images", tmp_path / "third")
-    third = masks_of(tmp_path / "third")["0"]
-    assert int((third > 0).sum()) < int((first > 0).sum())
+    assert np.array_equal(masks_of(tmp_path / "third")["0"], first)
+    # Trocar 0.1 wrote polygons through the centres of pixels, and said so.
+    data["info"] = {"contributor": "Trocar", "description": "polygons run through pixel centres"}
+    data["annotations"] = [region(1, 1, segmentation=[SQUARE])]
+    (tmp_path / "old.json").write_text(json.dumps(data))
+    import_labels(tmp_path / "old.json", tmp_path / "images", tmp_path / "old")
+    assert int((masks_of(tmp_path / "old")["0"] > 0).sum()) == 11 * 11
 
 
 def test_polygons_beyond_the_image_are_cut_off() -> None:

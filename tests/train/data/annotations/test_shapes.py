@@ -71,7 +71,7 @@ def test_ellipses_turned_boxes_and_coordinates_beyond_the_image(tmp_path: Path) 
     assert abs(int(masks["a"].sum()) - np.pi * 60) < 6
     assert np.array_equal(masks["b"], (np.abs(x - 25) < 5) & (np.abs(y - 15) < 15))
     assert np.array_equal(masks["c"], x < 8)
-    assert np.array_equal(masks["d"], (x < 10) & (y < 10))
+    assert np.array_equal(masks["d"], (x < 9) & (y < 9))
     assert not masks["e"].any()
 
 
@@ -148,7 +148,7 @@ def test_tracks_are_interpolated_and_outside_is_honoured(tmp_path: Path) -> None
         assert np.array_equal(inside, expected), frame
     for frame, left in {0: None, 1: 0, 2: 10, 3: 20, 4: None, 5: None}.items():
         columns = np.flatnonzero((masks[f"frame_{frame:06d}"] == grasper).any(0))
-        assert columns.tolist() == ([] if left is None else list(range(left, left + 10)))
+        assert columns.tolist() == ([] if left is None else list(range(left, left + 9)))
 
 
 def test_tracks_without_a_picture_or_with_two_are_refused(tmp_path: Path) -> None:

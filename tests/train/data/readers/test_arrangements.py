@@ -99,11 +99,9 @@ def test_sar_rarp50(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        (("train/0.png", "train_seg/0.png", "semseg/0.png"), "Endoscapes"),
-        (("images/seq_1/0.png", "binary_annotations/seq_1/0_class1_0.png"), "ISINet"),
-        (("train/images/s/0.png", "train/binary_annotations/s/0_class1_0.png"), "SurgicalSAM"),
+        (("train/0.png", "train_seg/0.png"), "Endoscapes without semseg"),
         (("image00.png", "mask00.png", "image01.png", "mask01.png"), "Dresden"),
-        (("03/image00.png", "03/mask00.png"), "Dresden"),
+        (("multilabel/03/image00.png", "multilabel/03/mask00_colon.png"), "multilabel part"),
     ],
 )
 def test_what_is_known_and_not_read_is_named(
@@ -111,7 +109,7 @@ def test_what_is_known_and_not_read_is_named(
 ) -> None:
     for number, name in enumerate(files):
         write_picture(tmp_path / name, picture(number))
-    if words == "Endoscapes":
+    if words.startswith("Endoscapes"):
         (tmp_path / "train_seg" / "annotation_coco.json").write_text("{}")
     with pytest.raises(DataError, match=rf"{words}.*known and not read"):
         check_frames(tmp_path)

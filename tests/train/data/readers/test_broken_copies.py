@@ -32,6 +32,13 @@ BREAKS: dict[str, tuple[str, str]] = {
     "Pascal VOC masks": ("SegmentationClass/a[01].png", r"2 faults\n.*a0\.jpg: has no mask"),
     "nnU-Net": ("labelsTr/c_1.png", r"1 fault\n.*c_1_0000\.png: has no label labelsTr/c_1"),
     "MMSegmentation": ("ann_dir/val/*.png", r"3 faults\n.*a0\.jpg: has no mask val/a0"),
+    "Cityscapes names": ("gtFine/val/**/*labelIds.png", r"2 faults\n.*leftImg8bit\.png: has no m"),
+    "Supervisely": ("val/ann/a0.png.json", r"1 fault\n.*a0\.png: has no ann.a0\.png\.json"),
+    "COCO": ("valid/a1.jpg", r"1 fault\n.*a1\.jpg: is missing"),
+    "Endoscapes": ("semseg/4_*.png", r"2 faults\n.*4_21725\.jpg: has no mask semseg"),
+    "AutoLaparo": ("masks/00001.png", r"1 fault\n.*00001\.jpg: has no mask masks"),
+    "EndoVis 2018 types": ("val/images/*000.png", r"1 fault\n.*inst0\.png: is the mask of no pic"),
+    "Dresden Surgical Anatomy Dataset": ("colon/03/mask*.png", r"2 faults\n.*image00\.png: has no"),
     "image-and-mask folder": ("masks/f[02].png", r"4 faults\n.*f0\.png: has no mask"),
 }
 
@@ -71,6 +78,13 @@ RENAMES = {
     "Pascal VOC masks": ("SegmentationClass", "Segmentation classes"),
     "nnU-Net": ("labelsTr", "labels"),
     "MMSegmentation": ("img_dir", "image_dir"),
+    "Cityscapes names": ("gtFine", "gt"),
+    "Supervisely": ("ann", "annotations"),
+    "COCO": ("a0.jpg", "b0.jpg"),
+    "Endoscapes": ("val_seg", "validation_seg"),
+    "AutoLaparo": ("00001.png", "one.png"),
+    "EndoVis 2018 types": ("images", "frames"),
+    "Dresden Surgical Anatomy Dataset": ("mask00.png", "truth00.png"),
     "image-and-mask folder": ("masks", "labels"),
 }
 
@@ -142,7 +156,14 @@ def test_half_a_download_is_named(name: str, made: dict[str, Path], tmp_path: Pa
     shutil.copytree(made[name], root)
     files = [p for p in sorted(root.rglob("*")) if p.suffix in (".png", ".jpg", ".avi", ".mp4")]
     visible = [p for p in files if "__MACOSX" not in p.parts and not p.name.startswith("._")]
-    ignored = ("right_frames", "_mask.png", "_instrument.png", "repairs")
+    ignored = (
+        "right_frames",
+        "_mask.png",
+        "_instrument.png",
+        "repairs",
+        "_color.png",
+        "_instanceIds",
+    )
     victim = next(
         p for p in visible if not any(word in str(p.relative_to(root)) for word in ignored)
     )
