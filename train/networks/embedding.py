@@ -81,6 +81,11 @@ class Embedder(nn.Module):
     centroids: Tensor
     threshold: Tensor
 
+    class_rows = ("head.weight", "head.bias")
+    """Tensors with one row for each class."""
+    derived_tensors = ("head_mask", "centroids", "threshold")
+    """Tensors that are computed from the training photographs."""
+
     def __init__(
         self,
         config: EmbeddingConfig,
@@ -91,6 +96,7 @@ class Embedder(nn.Module):
         fusion: float = 0.0,
     ) -> None:
         super().__init__()
+        self.config = config
         self.backbone = make_backbone(config.backbone, weights=config.backbone_weights)
         self.backbone.eval()
         with torch.no_grad():

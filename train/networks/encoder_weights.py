@@ -105,6 +105,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"there is no weights file {path}",
             remedy="--encoder-weights takes none, imagenet, or a .safetensors or .pth file",
         )
+    if path.suffix == ".ckpt":
+        raise DataError(
+            f"{path} is a checkpoint of a whole run, expected the weights of an encoder",
+            remedy=f"to start from that run pass --start-from {path} instead",
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
