@@ -140,6 +140,8 @@ def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | 
         notes += extension_note(checkpoint, run)
     elif job.start is not None:
         notes.append(start_network(network, spec.classes, job.start))
+    loaded = (getattr(module, "weights_note", "") for module in network.modules())
+    notes += sorted({note for note in loaded if note})
     if run.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     losses = Losses(job.method, network, total_steps=run.steps, epoch_length=epoch_length)
