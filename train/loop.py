@@ -32,8 +32,15 @@ from trocar.train.report.figures import write_curves
 from trocar.train.report.progress import Reporter
 from trocar.train.state.checkpoint import Checkpoint, load_weights, read_checkpoint, save_checkpoint
 from trocar.train.state.job import Job
-from trocar.train.state.resume import check_same, stop_signals
+from trocar.train.state.resume import (
+    check_same,
+    check_same_data,
+    extension_note,
+    stop_signals,
+    with_origin,
+)
 from trocar.train.state.run_folder import RunFolder, disk_errors
+from trocar.train.state.start_from import start_network
 from trocar.train.state.training import Evaluation, Training
 from trocar.train.step import (
     Losses,
@@ -67,6 +74,8 @@ def train(job: Job) -> dict[str, Any]:
     if is_main_process:
         folder.check(resume=job.resume)
     checkpoint = read_checkpoint(folder.last) if job.resume and folder.last.is_file() else None
+    if checkpoint is not None:
+        job = with_origin(job, checkpoint)
     training = setup(job, folder=folder, fabric=fabric, checkpoint=checkpoint)
     if checkpoint is not None:
         restore(training, checkpoint)
@@ -121,8 +130,18 @@ def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | 
     check_batch_norm(job.method, run.batch_size // fabric.world_size)
     if checkpoint is not None:
         check_same(checkpoint, job.method, run, spec)
+        check_same_data(checkpoint, job)
     torch.manual_seed(run.seed)
-    network = build(job.method, spec, skip_pretrained=checkpoint is not None)
+    network = build(
+        job.method, spec, skip_pretrained=checkpoint is not None or job.start is not None
+    )
+    notes: list[str] = []
+    if checkpoint is not None:
+        notes += extension_note(checkpoint, run)
+    elif job.start is not None:
+        notes.append(start_network(network, spec.classes, job.start))
+    loaded = (getattr(module, "weights_note", "") for module in network.modules())
+    notes += sorted({note for note in loaded if note})
     if run.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     losses = Losses(job.method, network, total_steps=run.steps, epoch_length=epoch_length)
@@ -139,6 +158,7 @@ def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | 
         network=network,
         module=module,
         optimizer=optimizer,
+        notes=tuple(notes),
     )
 
 
@@ -165,7 +185,7 @@ def fit(training: Training, reporter: Reporter) -> None:
         f"{fabric.world_size} process(es), {len(training.data.labelled)} labelled frames, "
         f"{parameters / 1e6:.2f} M parameters"
     )
-    for note in (*training.data.labelled.notes, *training.job.method.notes):
+    for note in (*training.notes, *training.data.labelled.notes, *training.job.method.notes):
         reporter.say(f"note: {note}")
     training.module.train()
     seconds_before, began = state.seconds, time.monotonic()

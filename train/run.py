@@ -40,7 +40,9 @@ class TrainRequest:
         recipe: Flat TOML file of settings.
         settings: Settings of method, data and loop by name; they win over the recipe. Texts are
             converted to the type of the setting.
-        resume: Continues from the last checkpoint in ``out``, with the settings of that run.
+        resume: Continues from the last checkpoint in ``out``, with the settings of that run; with
+            another number of steps in ``settings`` it trains longer.
+        start_from: Run folder or checkpoint whose network is the starting point.
         command: The command line, kept in the run's folder and in checkpoints.
     """
 
@@ -54,6 +56,7 @@ class TrainRequest:
     recipe: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
+    start_from: Path | None = None
     command: str = ""
 
 
@@ -69,18 +72,27 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
         TrocarError: See `trocar.train.loop.train`.
     """
     from trocar.train.data.config import DataConfig, DatasetPaths
+    from trocar.train.data.leakage import merged
     from trocar.train.data.open import open_data, training_fingerprint
     from trocar.train.loop import train as run_loop
     from trocar.train.state.job import Job
     from trocar.train.state.run_folder import CONFIG, RunFolder
     from trocar.train.state.settings import RunConfig
+    from trocar.train.state.start_from import read_start
 
     out = request.out
+    if request.resume and request.start_from is not None:
+        raise ConfigError(
+            "--start-from and --resume exclude each other: a run that resumes has its own weights",
+            remedy="drop --start-from to go on with this run, or --resume and choose a new --out",
+        )
     RunFolder(out).check(resume=request.resume or not is_main_process())
     method_class = find_method(request.method)
     kinds = (method_class.Config, DataConfig, RunConfig)
     if request.resume and (out / CONFIG).is_file():
         stored = settings_of_run(out / CONFIG, method_class)
+        if "steps" in request.settings and "epochs" not in request.settings:
+            stored["epochs"] = 0
         config, data_config, run = convert_settings(
             kinds, {**stored, **request.settings}, method=request.method, source=str(out / CONFIG)
         )
@@ -95,8 +107,10 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
         target=request.target,
         validation=request.validation,
     )
+    start = None if request.start_from is None else read_start(request.start_from)
     sets = open_data(paths, data_config, run, method)
     used = data_settings(method_class)
+    extra = {n: v for n, v in to_mapping(data_config).items() if n in used}
     return run_loop(
         Job(
             method=method,
@@ -105,12 +119,17 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
             name=request.name or out.resolve().name,
             out=out,
             resume=request.resume,
+            start=start,
             command=request.command,
             source={
                 "data": {n: str(p) for n, p in vars(paths).items() if p is not None},
-                "trained_on": training_fingerprint(sets),
+                "trained_on": merged(
+                    [training_fingerprint(sets), "" if start is None else start.trained_on]
+                ),
+                **({} if start is None else {"started_from": dict(start.origin)}),
+                "data_settings": extra,
             },
-            extra={n: v for n, v in to_mapping(data_config).items() if n in used},
+            extra=extra,
         )
     )
 

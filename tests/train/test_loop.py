@@ -247,7 +247,7 @@ def test_resuming_with_other_settings_names_them(make_job: MakeJob) -> None:
     with pytest.raises(CheckpointError) as stop:
         train(make_job(steps=4, resume=True, method={"w_dice": 0.5}))
     assert "w_dice was 1.0, is 0.5" in stop.value.message
-    assert "steps was 2, is 4" in stop.value.message
+    assert "steps" not in stop.value.message.partition(":")[2]
 
 
 def test_a_full_disk_is_told_in_words(

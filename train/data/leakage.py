@@ -31,6 +31,39 @@ def fingerprint(sets: Iterable[FrameSet]) -> str:
     return base64.b85encode(b"".join(sorted(digests))).decode()
 
 
+def merged(fingerprints: Iterable[str]) -> str:
+    """One record of the frames of several, e.g. of a run and of the run that it started from."""
+    digests = set().union(*(_digests_in(one) for one in fingerprints))
+    return base64.b85encode(b"".join(sorted(digests))).decode()
+
+
+def _digests_in(trained_on: str) -> set[bytes]:
+    data = base64.b85decode(trained_on)
+    return {data[i : i + _BYTES] for i in range(0, len(data), _BYTES)}
+
+
+def changed_frames(
+    sets: Iterable[FrameSet], trained_on: str, *, earlier: str = ""
+) -> tuple[int, int]:
+    """How many frames a record does not know, and how many of its digests no frame has.
+
+    Args:
+        sets: The sets that are trained on now.
+        trained_on: What `fingerprint` returned for those of before, by this release or an older
+            one, whose records know frames by name alone.
+        earlier: Record within ``trained_on`` of the run that the run started from.
+    """
+    known = _digests_in(trained_on)
+    found: set[bytes] = set()
+    added = 0
+    for frames in sets:
+        for item in frames:
+            digests = set(_digests(item))
+            found |= digests
+            added += not digests & known
+    return added, len(known - found - _digests_in(earlier))
+
+
 def unseen_frames(frames: FrameSet, trained_on: str) -> FrameSet:
     """The frames that a model was not trained on, without the other frames of their groups.
 
@@ -38,8 +71,7 @@ def unseen_frames(frames: FrameSet, trained_on: str) -> FrameSet:
         frames: A set. Of a frame without group, only the frame itself is left out.
         trained_on: What `fingerprint` returned; empty where it is not known.
     """
-    data = base64.b85decode(trained_on)
-    known = {data[i : i + _BYTES] for i in range(0, len(data), _BYTES)}
+    known = _digests_in(trained_on)
     seen = {
         item.name: item.group
         for item in frames

@@ -105,8 +105,13 @@ def _empty_frames(labelled: FrameSet, config: DataConfig) -> tuple[FrameSet, tup
 
 def training_fingerprint(data: TrainData) -> str:
     """Digests of all frames that a segmentation run trains on, see `trocar.train.data.leakage`."""
+    return fingerprint(trained_sets(data))
+
+
+def trained_sets(data: TrainData) -> list[FrameSet]:
+    """The sets of frames that a segmentation run trains on; none for photographs."""
     sets = (data.labelled, data.unlabelled, data.target)
-    return fingerprint(one for one in sets if isinstance(one, FrameSet))
+    return [one for one in sets if isinstance(one, FrameSet)]
 
 
 def subsample_labels(frames: FrameSet, share: float, seed: int) -> tuple[FrameSet, FrameSet | None]:

@@ -10,7 +10,8 @@ Equation: ``z = enc(x)``, ``p = softmax D(z)``, ``p^k = softmax D_k(π_k(z))``;
 the end of a first phase, which trains on labelled frames alone.
 
 Departures and decisions, with figures in benchmarks/results/methods_notes.md:
-- ``z`` is taken after the ASPP, which all decoders share. The stride-4 skip is perturbed too
+- ``z`` is taken after the ASPP, which all decoders share; of other architectures it is the
+  encoder's stages. The stride-4 skip is perturbed too
   (``aux_skip = none`` sets it to zero); a clean skip would carry the details past the perturbation,
   and L₁ would be nearly 0.
 - Auxiliary decoders start as copies of the main one when the first phase ends. They then disagree
@@ -26,6 +27,7 @@ Departures and decisions, with figures in benchmarks/results/methods_notes.md:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,13 +48,9 @@ from trocar.train.losses.supervision_and_texture import (
 )
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
+from trocar.train.networks.architectures import make_network
 from trocar.train.networks.perturbations import PERTURBATIONS, MainOutput
-from trocar.train.networks.segmentation import (
-    Decoder,
-    Features,
-    Segmenter,
-    freeze_batch_norm,
-)
+from trocar.train.networks.segmentation import Features, freeze_batch_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +65,7 @@ class CrossConsistencyConfig(SegmentationConfig):
         consistency_on: Frames in L₁: all, or unlabelled ones only.
         perturbations: Kinds of perturbation, one auxiliary decoder for each; a kind can be named
             twice.
-        aux_skip: Stride-4 skip of auxiliary decoders: perturbed, or none (zeros).
+        aux_skip: Skips of auxiliary decoders: perturbed, or none (zeros).
     """
 
     w_dice: float = 0.0
@@ -109,16 +107,9 @@ class SharedEncoderDecoders(nn.Module):
     def __init__(self, config: CrossConsistencyConfig, spec: ModelSpec) -> None:
         super().__init__()
         classes = len(spec.classes)
-        self.main = Segmenter(config, classes=classes, input=spec.input)
+        self.main = make_network(config, classes=classes, input=spec.input)
         self.kinds = config.perturbations
-        self.auxiliary = nn.ModuleList(
-            Decoder(
-                skip_channels=self.main.skip_channels,
-                channels=config.decoder_channels,
-                classes=classes,
-            )
-            for _ in self.kinds
-        )
+        self.auxiliary = nn.ModuleList(copy.deepcopy(self.main.decoder) for _ in self.kinds)
         self.zero_skip = config.aux_skip == "none"
 
     def train(self, mode: bool = True) -> SharedEncoderDecoders:
@@ -143,10 +134,10 @@ class SharedEncoderDecoders(nn.Module):
         main = MainOutput(self.main.decoder, logits.detach().float().softmax(dim=1))
         errors = []
         for kind, decoder in zip(self.kinds, self.auxiliary, strict=True):
-            deep, skip = PERTURBATIONS[kind](features, main)
+            deep, *skips = PERTURBATIONS[kind](features, main)
             if self.zero_skip:
-                skip = torch.zeros_like(skip)
-            output = decoder((deep, skip)).float().softmax(dim=1)
+                skips = [torch.zeros_like(skip) for skip in skips]
+            output = decoder((deep, *skips)).float().softmax(dim=1)
             errors.append((output - main.probability).square().mean(dim=(1, 2, 3)))
         return torch.stack(errors).mean(dim=0)
 
@@ -177,7 +168,7 @@ class CrossConsistency:
         }
 
     def build(self, spec: ModelSpec) -> nn.Module:
-        """Encoder, ASPP, main decoder and auxiliary decoders."""
+        """Encoder, main decoder and auxiliary decoders."""
         self.spec = spec
         self.decoders = SharedEncoderDecoders(self.config, spec)
         # Without a first phase consistency begins at once, so the copies are needed here as well.
@@ -232,7 +223,7 @@ class CrossConsistency:
         draw_segmentation(self.decoders.main, data.validation, path, size=self.config.size)
 
     def deployable(self) -> tuple[nn.Module, Manifest]:
-        """The main network: a plain DeepLabV3+."""
+        """The main network."""
         return self.decoders.main, manifest_of(self.spec, method=self.name)
 
 

@@ -51,8 +51,8 @@ from trocar.train.losses.supervision_and_texture import (
 )
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
+from trocar.train.networks.architectures import make_network
 from trocar.train.networks.mean_teacher_pair import StudentTeacher, batch_statistics
-from trocar.train.networks.segmentation import Segmenter
 
 MAX_EMA_WINDOW = 0.05
 """The teacher averages over this share of the run at most, because the student still learns."""
@@ -144,7 +144,9 @@ class MeanTeacher:
         """Student and teacher."""
         self.spec = spec
         self.classes = len(spec.classes)
-        self.pair = StudentTeacher(Segmenter(self.config, classes=self.classes, input=spec.input))
+        self.pair = StudentTeacher(
+            make_network(self.config, classes=self.classes, input=spec.input)
+        )
         return self.pair
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:

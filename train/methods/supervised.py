@@ -24,7 +24,7 @@ from trocar.train.losses.supervision_and_texture import (
 )
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
-from trocar.train.networks.segmentation import Segmenter
+from trocar.train.networks.architectures import make_network
 
 
 class Supervised:
@@ -51,7 +51,7 @@ class Supervised:
     def build(self, spec: ModelSpec) -> nn.Module:
         """The network itself."""
         self.spec = spec
-        self.network = Segmenter(self.config, classes=len(spec.classes), input=spec.input)
+        self.network = make_network(self.config, classes=len(spec.classes), input=spec.input)
         return self.network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:

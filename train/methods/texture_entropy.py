@@ -36,7 +36,8 @@ from trocar.train.losses import segmentation as losses
 from trocar.train.losses.supervision_and_texture import manifest_of, normalised, texture_difference
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
-from trocar.train.networks.segmentation import NetworkConfig, Segmenter
+from trocar.train.networks.architectures import make_network
+from trocar.train.networks.segmentation import NetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class TextureEntropy:
     def build(self, spec: ModelSpec) -> nn.Module:
         """The network itself."""
         self.spec = spec
-        self.network = Segmenter(self.config, classes=len(spec.classes), input=spec.input)
+        self.network = make_network(self.config, classes=len(spec.classes), input=spec.input)
         return self.network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.manifest import InputSpec
 from trocar.contract.text.words import first_line
 from trocar.train.networks.class_prototypes import CentroidEnroller, unit
-from trocar.train.networks.encoder_weights import read_weights
+from trocar.train.networks.weight_files import load_matching
 
 SCALE = 16.0
 """Cosines are multiplied by it before softmax."""
@@ -81,6 +81,11 @@ class Embedder(nn.Module):
     centroids: Tensor
     threshold: Tensor
 
+    class_rows = ("head.weight", "head.bias")
+    """Tensors with one row for each class."""
+    derived_tensors = ("head_mask", "centroids", "threshold")
+    """Tensors that are computed from the training photographs."""
+
     def __init__(
         self,
         config: EmbeddingConfig,
@@ -91,6 +96,7 @@ class Embedder(nn.Module):
         fusion: float = 0.0,
     ) -> None:
         super().__init__()
+        self.config = config
         self.backbone = make_backbone(config.backbone, weights=config.backbone_weights)
         self.backbone.eval()
         with torch.no_grad():
@@ -189,17 +195,5 @@ def make_backbone(name: str, *, weights: str) -> nn.Module:
             remedy="pass a file of weights, or none to train from scratch",
         ) from error
     if weights not in ("none", "imagenet"):
-        _load(model, weights)
+        model.weights_note = load_matching(model, Path(weights), name=name)  # type: ignore[assignment]
     return model
-
-
-def _load(model: nn.Module, path: str) -> None:
-    state: dict[str, Any] = read_weights(Path(path))
-    wanted = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k in wanted and wanted[k].shape == v.shape}
-    if len(fitting) < 0.9 * len(wanted):
-        raise DataError(
-            f"{path} does not fit the backbone: it has {len(fitting)} of {len(wanted)} tensors",
-            remedy="pass the weights of the same timm model",
-        )
-    model.load_state_dict(fitting, strict=False)

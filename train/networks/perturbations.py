@@ -1,9 +1,9 @@
 """Perturbations between a shared encoder and its auxiliary decoders.
 
     perturb = PERTURBATIONS["f-noise"]
-    features = perturb((deep, skip), main)
+    features = perturb(features, main)
 
-Each takes the shared features (after the ASPP, and the stride-4 skip) and the main decoder's output
+Each takes the shared features (the deepest, then the skips) and the main decoder's output
 for them, and returns perturbed features. The skip is perturbed as well: a clean one would carry the
 details past the perturbation. All random numbers come from torch's default generator.
 Source: Ouali et al., "Semi-Supervised Semantic Segmentation with Cross-Consistency Training",
@@ -60,23 +60,17 @@ Perturbation = Callable[[Features, MainOutput], Features]
 
 def f_noise(features: Features, main: MainOutput) -> Features:
     """``z ⊙ N + z`` with ``N ~ U(−0.3, 0.3)`` of one sample's shape, shared by the batch."""
-    deep, skip = features
-    return _add_noise(deep), _add_noise(skip)
+    return tuple(map(_add_noise, features))
 
 
 def f_drop(features: Features, main: MainOutput) -> Features:
     """Keeps positions whose channel mean is below ``γ``, ``γ ~ U(0.7, 0.9) · max`` per sample."""
-    deep, skip = features
-    return _drop_most_active(deep), _drop_most_active(skip)
+    return tuple(map(_drop_most_active, features))
 
 
 def spatial_dropout(features: Features, main: MainOutput) -> Features:
     """Drops half of the channels."""
-    deep, skip = features
-    return (
-        functional.dropout2d(deep, SPATIAL_DROPOUT, training=True),
-        functional.dropout2d(skip, SPATIAL_DROPOUT, training=True),
-    )
+    return tuple(functional.dropout2d(f, SPATIAL_DROPOUT, training=True) for f in features)
 
 
 def object_masking(features: Features, main: MainOutput) -> Features:
@@ -104,8 +98,7 @@ def guided_cutout(features: Features, main: MainOutput) -> Features:
 def vat(features: Features, main: MainOutput) -> Features:
     """Moves the features where the main decoder's output changes most (virtual adversarial)."""
     moves = adversarial_direction(features, main)
-    deep, skip = (f + VAT_EPSILON * d for f, d in zip(features, moves, strict=True))
-    return deep, skip
+    return tuple(f + VAT_EPSILON * d for f, d in zip(features, moves, strict=True))
 
 
 PERTURBATIONS: Mapping[str, Perturbation] = {
@@ -126,9 +119,7 @@ def object_boxes(objects: np.ndarray) -> list[tuple[int, int, int, int]]:  # typ
     return [(int(x), int(y), int(w), int(h)) for x, y, w, h in boxes]
 
 
-def adversarial_direction(
-    features: Features, main: MainOutput, *, xi: float = VAT_XI
-) -> tuple[Tensor, Tensor]:
+def adversarial_direction(features: Features, main: MainOutput, *, xi: float = VAT_XI) -> Features:
     """One power iteration on ``KL(D(z) ‖ D(z + ξ d))``: unit vectors per sample, no gradient.
 
     ``d`` starts as ``U(−0.5, 0.5)``. In float32 a step of 1e-6, as published, is lost in rounding;
@@ -142,12 +133,16 @@ def adversarial_direction(
             feature.float() if feature.dtype != torch.float64 else feature for feature in clean
         ]
         with torch.no_grad():
-            target = main.decoder((exact[0], exact[1])).softmax(dim=1)
-        moved = main.decoder((exact[0] + start[0], exact[1] + start[1])).log_softmax(dim=1)
+            target = main.decoder(tuple(exact)).softmax(dim=1)
+        shifted = tuple(f + d for f, d in zip(exact, start, strict=True))
+        moved = main.decoder(shifted).log_softmax(dim=1)
         divergence = functional.kl_div(moved, target, reduction="sum")
         # Not .backward(): that would leave gradients in the decoder's parameters.
-        gradients = torch.autograd.grad(divergence, start)
-    return _unit(gradients[0]).detach(), _unit(gradients[1]).detach()
+        # A decoder need not read every stage.
+        gradients = torch.autograd.grad(
+            divergence, start, allow_unused=True, materialize_grads=True
+        )
+    return tuple(_unit(gradient).detach() for gradient in gradients)
 
 
 def _add_noise(feature: Tensor) -> Tensor:
@@ -163,11 +158,10 @@ def _drop_most_active(feature: Tensor) -> Tensor:
 
 
 def _mask(features: Features, keep: Tensor) -> Features:
-    deep, skip = (
+    return tuple(
         f * functional.interpolate(keep, size=f.shape[2:], mode="nearest").to(f.dtype)
         for f in features
     )
-    return deep, skip
 
 
 def _unit(direction: Tensor) -> Tensor:

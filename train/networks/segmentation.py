@@ -22,8 +22,12 @@ from trocar.train.networks.encoder_weights import make_encoder
 STRIDE = 16
 """Output stride: the network's sides are multiples of it."""
 
-Features = tuple[Tensor, Tensor]
-"""Shared features after the ASPP [B,C,h/16,w/16], and the skip of stride 4 [B,S,h/4,w/4]."""
+DEFAULT_ARCHITECTURE = "deeplabv3plus"
+DEFAULT_DECODER_CHANNELS = 128
+
+Features = tuple[Tensor, ...]
+"""Shared features, the deepest first. Of DeepLabV3+: after the ASPP [B,C,h/16,w/16], and the skip
+of stride 4 [B,S,h/4,w/4]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +35,23 @@ class NetworkConfig:
     """The segmentation network.
 
     Attributes:
+        architecture: Architecture of segmentation-models-pytorch, e.g. deeplabv3plus, unet, fpn,
+            upernet, segformer, dpt.
         encoder: Encoder by its name in segmentation-models-pytorch, or tu-NAME for NAME of timm.
         encoder_weights: none, imagenet (downloaded), or a file of weights.
         size: Network size in pixels, multiples of 16; a recipe has it as [height, width].
-        decoder_channels: Channels of the ASPP and the decoder.
-        dropout: Dropout after the ASPP, 0..1.
+        decoder_channels: Channels of the ASPP and the decoder; other architectures have their
+            published widths at 128, and proportional ones at other values.
+        dropout: Dropout after the ASPP or on the deepest features, 0..1.
         batch_norm: train uses the statistics of the batch; frozen uses the running ones, for
             batches of one or two images.
     """
 
+    architecture: str = DEFAULT_ARCHITECTURE
     encoder: str = "timm-mobilenetv3_small_100"
     encoder_weights: str = "none"
     size: tuple[int, int] = (256, 320)
-    decoder_channels: int = 128
+    decoder_channels: int = DEFAULT_DECODER_CHANNELS
     dropout: float = 0.1
     batch_norm: Literal["train", "frozen"] = "train"
 
@@ -108,12 +116,16 @@ class Segmenter(nn.Module):
     mean: Tensor
     std: Tensor
 
+    class_rows = ("decoder.head.weight", "decoder.head.bias")
+    """Tensors with one row for each class."""
+
     def __init__(
         self, config: NetworkConfig, *, classes: int, input: InputSpec, weights: str | None = None
     ) -> None:
         super().__init__()
         from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP, SeparableConv2d
 
+        self.config = config
         self.encoder = make_encoder(config.encoder, weights=weights or config.encoder_weights)
         stages: Any = self.encoder.out_channels
         channels = config.decoder_channels

@@ -13,6 +13,7 @@ from typing import Any
 from trocar.contract.config import to_mapping
 from trocar.train.methods.protocol import Method, TrainData
 from trocar.train.state.settings import RunConfig
+from trocar.train.state.start_from import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Job:
         name: Model name for people.
         out: Folder of the run.
         resume: Continues from the last checkpoint where there is one.
+        start: Trained network to start from, where the run does not resume.
         command: The command line that started it.
         source: Free-form JSON about the origin, stored in checkpoints.
         extra: Further lines for ``config.toml``.
@@ -37,6 +39,7 @@ class Job:
     name: str
     out: Path
     resume: bool = False
+    start: Start | None = None
     command: str = ""
     source: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)

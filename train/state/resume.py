@@ -11,13 +11,17 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import CheckpointError
+from trocar.train.data.leakage import changed_frames, merged
+from trocar.train.data.open import trained_sets
 from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.checkpoint import Checkpoint
+from trocar.train.state.job import Job
 from trocar.train.state.settings import FREE_TO_CHANGE, RunConfig
 
 
@@ -62,12 +66,79 @@ def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, spec: Mod
             f"the data now have {', '.join(spec.classes.names)}"
         )
     faults += _differences(checkpoint.config, to_mapping(method.config))
+    if run.steps < checkpoint.step:
+        faults.append(f"steps is {run.steps}, but {checkpoint.step} steps are done")
     faults += _differences(checkpoint.run, to_mapping(run))
     if faults:
         raise CheckpointError(
             "cannot resume with other settings: " + "; ".join(faults),
             remedy="drop these flags (config.toml is used), or start a new run in another --out",
         )
+
+
+def check_same_data(checkpoint: Checkpoint, job: Job) -> None:
+    """Refuses to resume on other data than the run was started with.
+
+    Where the sets lie does not matter, their frames do. Photographs are compared by folder.
+
+    Raises:
+        CheckpointError: Frames, the validation set or a setting of the data differ; all are named.
+    """
+    was, now = checkpoint.source, job.source
+    faults = []
+    recorded = str(was.get("trained_on", ""))
+    sets = trained_sets(job.data)
+    if recorded and sets:
+        added, removed = changed_frames(sets, recorded, earlier=_earlier_frames(checkpoint))
+        if added or removed:
+            faults.append(
+                f"{added} of the {sum(map(len, sets))} training frames are new to the run"
+                if added
+                else "frames that the run was trained on are missing now"
+            )
+    paths, paths_now = dict(was.get("data", {})), dict(now.get("data", {}))
+    names = ("validation",) if sets else ("data", "validation")
+    if paths:
+        faults += [
+            f"{name} was {paths.get(name)}, is {paths_now.get(name)}"
+            for name in names
+            if paths.get(name) != paths_now.get(name)
+        ]
+    settings = was.get("data_settings")
+    if settings is not None:
+        faults += _differences(settings, now.get("data_settings", {}))
+    if faults:
+        raise CheckpointError(
+            "cannot resume on other data: " + "; ".join(faults),
+            remedy="drop these flags and restore the sets; to train on other data, start a new run "
+            "with --start-from this one",
+        )
+
+
+def with_origin(job: Job, checkpoint: Checkpoint) -> Job:
+    """The job of a resumed run, with the record of the run that it once started from."""
+    started = checkpoint.source.get("started_from")
+    if started is None:
+        return job
+    own = str(job.source.get("trained_on", ""))
+    trained_on = merged([own, _earlier_frames(checkpoint)])
+    return replace(job, source={**job.source, "trained_on": trained_on, "started_from": started})
+
+
+def _earlier_frames(checkpoint: Checkpoint) -> str:
+    return str(dict(checkpoint.source.get("started_from", {})).get("trained_on", ""))
+
+
+def extension_note(checkpoint: Checkpoint, run: RunConfig) -> list[str]:
+    """What a resumed run of another length says; nothing where the length is as before."""
+    before = checkpoint.run.get("steps")
+    if before == run.steps:
+        return []
+    done = checkpoint.step
+    return [
+        f"steps was {before}, is {run.steps}; {done} are done, and the learning rate goes on from "
+        f"{run.rate(done):.3g}, by the schedule of {run.steps} steps"
+    ]
 
 
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

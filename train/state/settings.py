@@ -104,5 +104,11 @@ _NOT_NEGATIVE = (
     "cache_mb",
 )
 
-FREE_TO_CHANGE = frozenset({"device", "devices", "nodes", "workers", "save_every", "cache_mb"})
-"""Settings that a resumed run may change: they do not affect what is trained."""
+FREE_TO_CHANGE = frozenset(
+    {"device", "devices", "nodes", "workers", "save_every", "cache_mb", "steps", "epochs"}
+)
+"""Settings that a resumed run may change.
+
+All but the last two do not affect what is trained. More steps make the run longer: from there on
+the learning rate follows the schedule of the new length.
+"""

@@ -89,6 +89,7 @@ class Training:
         network: What is trained; its ``state_dict`` is what checkpoints hold.
         module: The losses of ``network``, wrapped by Fabric for precision and many devices.
         optimizer: The optimiser, wrapped by Fabric.
+        notes: What a person should know of how the run begins.
         state: Steps, time and scores so far; the only part that changes.
     """
 
@@ -103,4 +104,5 @@ class Training:
     network: nn.Module
     module: nn.Module
     optimizer: Any
+    notes: tuple[str, ...] = ()
     state: RunState = field(default_factory=RunState)

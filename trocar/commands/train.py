@@ -78,7 +78,17 @@ def method_command(name: str) -> click.Command:
         "Run",
         click.option("--out", type=_PATH, required=True, help="Folder of the run."),
         click.option("--recipe", type=_PATH, help="Flat TOML of settings; flags win over it."),
-        click.option("--resume", is_flag=True, help="Continue from the last checkpoint in --out."),
+        click.option(
+            "--resume",
+            is_flag=True,
+            help="Continue from the last checkpoint in --out; with more --steps, train longer.",
+        ),
+        click.option(
+            "--start-from",
+            type=_PATH,
+            help="Run folder or checkpoint whose weights to start from; classes are matched by "
+            "name.",
+        ),
         click.option("--name", help="Model name for people. [default: the folder's name]"),
     )
     @grouped("Method settings", config_flags(method.Config))

@@ -128,6 +128,8 @@ class FewShotNetwork(nn.Module):
     threshold: Tensor
 
     kind = "local"
+    derived_tensors = ("kept", "kept_owner", "threshold")
+    """Tensors that are computed from the training photographs."""
 
     def __init__(
         self,
