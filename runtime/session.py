@@ -103,6 +103,7 @@ class Session:
             BackendError: Device, backend, precision or another option is not available.
             ParityError: The golden frame's result differs.
         """
+
         def open_model(model: Path, manifest: Manifest | None, data: bytes) -> Backend:
             return open_backend(
                 backend,

@@ -13,7 +13,7 @@ from pathlib import Path
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
 from trocar.runtime.sinks.video import EncodeOptions
-from trocar.runtime.sources.addresses import redacted
+from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import SourceOptions
 
 
@@ -121,6 +121,19 @@ class OutputOptions:
             "masks": self.masks,
         }
         return {name: str(value) for name, value in fields.items() if value is not None}
+
+    def files(self) -> dict[str, Path]:
+        """The outputs that are files or folders, by flag; addresses are none."""
+        flags = {"frames": "--save-frames", "masks": "--save-masks"}
+        files = {
+            flags.get(name, f"--{name}"): Path(text)
+            for name, text in self.named().items()
+            if not is_stream(text)
+        }
+        for flag, path in (("--metrics", self.metrics), ("--trace", self.trace)):
+            if path is not None:
+                files[flag] = path
+        return files
 
     def numbered(self, number: int) -> OutputOptions:
         """The outputs of one live stream: ``{n}`` in names replaced by its number."""
