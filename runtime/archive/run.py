@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from trocar.contract.errors import OutputExistsError, SourceError, TrocarError
+from trocar.contract.errors import DamagedInputError, OutputExistsError, SourceError, TrocarError
 from trocar.runtime.archive.job import archive_error, make_job, output_faults, recordings_from
 from trocar.runtime.archive.state import LOG, OLD, PART, Job, Outcome, reason_to_process
 from trocar.runtime.archive.worker import Worker, process
@@ -87,6 +87,7 @@ def run_archive(
         ConfigError: Outputs that are not plain names.
         SourceError: A source matches nothing.
         OutputExistsError: Another run uses the same folder.
+        DamagedInputError: Frames of recordings are damaged or missing; all results are complete.
         TrocarError: Recordings failed; all others are done.
     """
     out = out.absolute()
@@ -114,6 +115,7 @@ def run_archive(
             _remove_incomplete(out)
     listener.finished(report.outcomes, out)
     report.raise_failures()
+    report.raise_damage()
     return report.outcomes
 
 
@@ -166,6 +168,23 @@ class _Report:
         raise TrocarError(
             f"{len(failed)} of {self.total} recordings failed:" + "".join(lines),
             remedy="; ".join([*remedies[:3], "then run the same command again"]),
+        )
+
+    def raise_damage(self) -> None:
+        """Raises one error for all recordings that lost frames.
+
+        Raises:
+            DamagedInputError: Frames of recordings of this run are damaged or missing.
+        """
+        damaged = sorted((o for o in self.outcomes if o.damage), key=lambda o: o.recording)
+        if not damaged:
+            return
+        lines = [f"\n  {o.recording}: {o.damage}" for o in damaged[:MAX_LISTED]]
+        if len(damaged) > MAX_LISTED:
+            lines.append(f"\n  … and {len(damaged) - MAX_LISTED} more, see {self.job.out / LOG}")
+        raise DamagedInputError(
+            f"{len(damaged)} of {self.total} recordings are damaged:" + "".join(lines),
+            remedy="copy them again, or pass --allow-damaged to accept them",
         )
 
 

@@ -64,6 +64,7 @@ class Outcome:
         recording: Its path.
         state: ``done``, ``skipped`` (done before) or ``failed``.
         frames: Frames that were written.
+        damage: What of the recording was damaged or missing and not accepted, in words.
         seconds: Duration.
         reason: Why it failed, or why it was processed again.
         remedy: What to do about a failure.
@@ -72,6 +73,7 @@ class Outcome:
     recording: str
     state: str
     frames: int = 0
+    damage: str = ""
     seconds: float = 0.0
     reason: str = ""
     remedy: str = ""

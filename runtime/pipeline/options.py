@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
+from trocar.contract.media.damage import Damage
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import SourceOptions
@@ -69,12 +70,15 @@ class InputOptions:
         max_frames: Frames after which a file ends, 1 or more; ``None`` reads all of it.
         realtime: Whether a file is read at its own frame rate instead of as fast as possible.
         reconnect: Whether a live stream that ends or fails is opened again.
+        allow_damaged: Whether damaged and missing frames of a file are accepted; otherwise they are
+            an error, which is raised when the outputs are complete.
     """
 
     source: SourceOptions = field(default_factory=SourceOptions)
     max_frames: int | None = None
     realtime: bool = False
     reconnect: bool = True
+    allow_damaged: bool = False
 
     def __post_init__(self) -> None:
         require(
@@ -83,6 +87,14 @@ class InputOptions:
                 f"max_frames is {self.max_frames}, expected 1 or more",
             )
         )
+
+    def unaccepted(self, damage: Damage) -> str:
+        """What was lost of a file and was not accepted, in words; empty for nothing.
+
+        A file that ends early and is accepted so (``allow_truncated``) may end in a damaged packet.
+        """
+        accepted = self.allow_damaged or (damage.ends_early and self.source.allow_truncated)
+        return "" if accepted else damage.text
 
 
 @dataclass(frozen=True, kw_only=True)

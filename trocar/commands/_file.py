@@ -12,6 +12,7 @@ import click
 
 from trocar.commands._run_request import RunRequest
 from trocar.console.run import frame_progress, print_summary
+from trocar.contract.errors import DamagedInputError
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.assemble import (
     make_frame_processor,
@@ -32,6 +33,7 @@ def run_file(request: RunRequest) -> Summary:
     """Runs the request's only source without loss.
 
     Raises:
+        DamagedInputError: Frames of the source are damaged or missing; the outputs are complete.
         TrocarError: See `run_lossless`.
     """
     options = request.options
@@ -65,6 +67,12 @@ def run_file(request: RunRequest) -> Summary:
     print_summary(summary, source=source.name)
     for sink in sinks:
         click.echo(f"wrote {sink.name}", err=True)
+    lost = options.input.unaccepted(summary.damage)
+    if lost:
+        raise DamagedInputError(
+            f"{source.name} is damaged: {lost}; the outputs hold all other frames",
+            remedy="copy the recording again, or pass --allow-damaged to accept it",
+        )
     return summary
 
 

@@ -161,6 +161,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             max_frames=flags["max_frames"],
             realtime=flags["realtime"],
             reconnect=not flags["no_reconnect"],
+            allow_damaged=flags["allow_damaged"],
         ),
         output=OutputOptions(
             overlay=flags["overlay"],

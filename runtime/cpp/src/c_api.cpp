@@ -142,8 +142,8 @@ const char *trocar_status_name(std::int32_t status) {
                                             "SourceError",
                                             "SinkError",
                                             "ArgumentError",
-                                            "InterruptedByUserError"};
-    return status < 0 || status > TROCAR_ERROR_INTERRUPTED ? "unknown" : names[status];
+                                            "InterruptedByUserError", "DamagedInputError"};
+    return status < 0 || status > TROCAR_ERROR_DAMAGED_INPUT ? "unknown" : names[status];
 }
 
 trocar_status trocar_session_open(const char *path, const trocar_options *options,

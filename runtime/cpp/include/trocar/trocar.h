@@ -104,7 +104,8 @@ typedef enum trocar_status {
     TROCAR_ERROR_SOURCE = 13,       /**< Not returned by this library. */
     TROCAR_ERROR_SINK = 14,         /**< Not returned by this library. */
     TROCAR_ERROR_ARGUMENT = 15,     /**< An argument has the wrong shape, type or range. */
-    TROCAR_ERROR_INTERRUPTED = 16   /**< Not returned by this library. */
+    TROCAR_ERROR_INTERRUPTED = 16,  /**< Not returned by this library. */
+    TROCAR_ERROR_DAMAGED_INPUT = 17 /**< Not returned by this library. */
 } trocar_status;
 
 /** Order of a frame's bytes. */
