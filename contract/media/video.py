@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from trocar.contract.media.clock import PresentationClock
 from trocar.contract.media.conversion import Deinterlacer, rgb_from_frame
 from trocar.contract.media.damage import Damage
+from trocar.contract.media.demuxers import safe_options, why_refused
 from trocar.contract.media.truncation import missing_bytes
 
 LOOKAHEAD = 64
@@ -92,6 +93,7 @@ class VideoDecoder:
     Raises:
         av.FFmpegError: It cannot be opened.
         LookupError: It contains no video stream, or no such one; the message lists what there is.
+        NotARecordingError: It is a text, or a playlist that was not asked for by ``format``.
     """
 
     def __init__(
@@ -114,9 +116,22 @@ class VideoDecoder:
         self._file = Path(place) if Path(place).is_file() else None
         # A name such as "a:b.mp4" would be taken for an address of the protocol "a".
         address = f"file:{place}" if self._file is not None else place
-        self._container: Any = av.open(
-            address, format=format, options=options or {}, timeout=timeout_s, hwaccel=hwaccel
-        )
+        is_unknown = self._file is not None and format is None
+        try:
+            self._container: Any = av.open(
+                address,
+                format=format,
+                options={**(safe_options() if is_unknown else {}), **(options or {})},
+                timeout=timeout_s,
+                hwaccel=hwaccel,
+                # Titles are in any encoding, and nobody reads them here.
+                metadata_errors="replace",
+            )
+        except (av.FFmpegError, ValueError) as error:
+            reason = why_refused(self._file) if is_unknown and self._file is not None else None
+            if reason is None:
+                raise
+            raise reason from error
         try:
             self._stream: Any = self._choose_stream(stream)
         except LookupError:

@@ -22,6 +22,7 @@ from typing import Any
 from trocar.contract.errors import SourceError
 from trocar.contract.media.pictures import IMAGE_SUFFIXES
 from trocar.contract.text.outside_json import load_json
+from trocar.contract.text.words import printable_path
 from trocar.runtime.pipeline.options import RunOptions
 from trocar.runtime.sinks.files import sink_error
 
@@ -166,7 +167,7 @@ def reason_to_process(job: Job, recording: Path) -> str:
             return "--overwrite"
     except OSError:
         return NEW
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return f"its {MARKER} is damaged"
     if {name: size_of(folder / name) for name in outputs} != outputs:
         return "results are missing"
@@ -181,7 +182,7 @@ def log(job: Job, event: str, recording: Path, **extra: Any) -> None:
     """
     line = {
         "event": event,
-        "recording": str(recording),
+        "recording": printable_path(recording),
         "run": job.run,
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -201,9 +202,9 @@ def log(job: Job, event: str, recording: Path, **extra: Any) -> None:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files of a folder; -1 when it does not exist."""
-    if path.is_dir():
-        return sum(p.stat().st_size for p in path.iterdir())
     try:
+        if path.is_dir():
+            return sum(p.stat().st_size for p in path.iterdir())
         return path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # A name from a damaged file can hold anything.
         return -1

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trocar.contract.errors import InterruptedByUserError, SinkError, SourceError, TrocarError
+from trocar.contract.text.words import printable_path
 from trocar.runtime.archive.state import (
     MARKER,
     NEW,
@@ -113,32 +114,40 @@ def process(
     try:
         reason = reason_to_process(job, recording)
         if not reason:
-            return Outcome(recording=str(recording), state="skipped")
+            return Outcome(recording=printable_path(recording), state="skipped")
         log(job, "started", recording, attempt=attempt)
         done = publish_atomically(job, recording, worker, attempt=attempt, progress=progress)
     except InterruptedByUserError:
         raise
     except Exception as error:
-        text, remedy = f"{type(error).__name__}: {error}", "report this error with the recording"
-        if isinstance(error, TrocarError):
-            text, remedy = error.message, error.remedy
+        text, remedy = failure_of(error)
         # A full disk fails every recording; a log that cannot be written must not stop the run.
         with contextlib.suppress(SinkError):
             log(job, "failed", recording, attempt=attempt, reason=text)
-        return Outcome(recording=str(recording), state="failed", reason=text, remedy=remedy)
+        return Outcome(
+            recording=printable_path(recording), state="failed", reason=text, remedy=remedy
+        )
     if done is None:
         log(job, "second", recording, attempt=attempt)
-        return Outcome(recording=str(recording), state="skipped")
+        return Outcome(recording=printable_path(recording), state="skipped")
     frames, damage = done.counts.written, job.options.input.unaccepted(done.damage)
     log(job, "finished", recording, attempt=attempt, frames=frames, damage=done.damage.text)
     return Outcome(
-        recording=str(recording),
+        recording=printable_path(recording),
         state="done",
         frames=frames,
         damage=damage,
         seconds=time.monotonic() - started,
         reason="" if reason == NEW else reason,
     )
+
+
+def failure_of(error: Exception) -> tuple[str, str]:
+    """Why a recording failed, and what to do about it."""
+    if isinstance(error, TrocarError):
+        return printable_path(error.message), error.remedy
+    text = printable_path(f"{type(error).__name__}: {error}")
+    return text, "report this error with the recording"
 
 
 def publish_atomically(
@@ -165,7 +174,7 @@ def publish_atomically(
                 remedy="run the command again when the recording is complete",
             )
         marker = {
-            "path": str(recording),
+            "path": printable_path(recording),
             "recording": before,
             "model": job.model,
             "settings": dict(job.settings),

@@ -291,7 +291,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_by_a_signal_leaves_nothing(
     tiny_bundle: Path, kit: ModuleType, minute: Path, tmp_path: Path, number: int
 ) -> None:

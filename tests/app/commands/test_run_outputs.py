@@ -77,8 +77,6 @@ def test_devices_and_pipes_are_written_to(place: Path) -> None:
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
         main(["run", "m.trocar", "v.mp4", "--json", "pipe", "--csv", "/dev/null"])
-    except SystemExit as ended:
-        assert not ended.code
     finally:
         lines = os.read(reader, 1 << 20).decode().splitlines()
         os.close(reader)

@@ -14,8 +14,7 @@ from numbered_videos import numbered, write
 from prometheus_client.parser import text_string_to_metric_families
 
 from trocar.cli import main
-from trocar.contract.errors import SinkError
-from trocar.contract.errors import DamagedInputError
+from trocar.contract.errors import DamagedInputError, SinkError
 from trocar.contract.media.damage import Damage
 
 PYRAMID = {"bf": "3", "x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0"}
