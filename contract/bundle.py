@@ -31,6 +31,7 @@ from trocar.contract.errors import (
 from trocar.contract.integrity.guard import check_guard, exported_text, with_guard
 from trocar.contract.integrity.manifest_hash import manifest_sha256
 from trocar.contract.manifest import Manifest, is_safe_name
+from trocar.contract.outputs import is_node
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -250,7 +251,7 @@ def check_output(target: Path, *, overwrite: bool = False) -> None:
         raise OutputExistsError(
             f"{target} exists already", remedy="choose another name, or pass --overwrite"
         )
-    if not (target / MANIFEST).is_file():
+    if not ((target / MANIFEST).is_file() and (target / MODEL).is_file()):
         raise OutputExistsError(
             f"{target} exists and is not a Trocar bundle; it is never replaced",
             remedy="choose another name",
@@ -291,9 +292,16 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 def write_atomic(path: Path, data: bytes) -> None:
     """Writes a file under a temporary name in its folder, flushes it, then renames it.
 
+    A link is followed, and the file behind it is replaced. A device or a pipe is written to.
+
     Raises:
         OSError: As the system says; the file at ``path`` is then as it was.
     """
+    if is_node(path):
+        with path.open("ab") as node:
+            node.write(data)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -121,6 +121,12 @@ class InterruptedByUserError(TrocarError):
     code = 16
 
 
+class DamagedInputError(TrocarError):
+    """A recording was run to its end, but parts of it were damaged or missing."""
+
+    code = 17
+
+
 ERRORS: tuple[type[TrocarError], ...] = (
     TrocarError,
     ConfigError,
@@ -138,4 +144,5 @@ ERRORS: tuple[type[TrocarError], ...] = (
     SinkError,
     ArgumentError,
     InterruptedByUserError,
+    DamagedInputError,
 )

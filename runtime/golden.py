@@ -87,9 +87,7 @@ def replay(
         _compare_scores(outputs["scores"][index], golden["scores"], limit, backend)
 
 
-def check_outputs(
-    outputs: Mapping[str, NDArray[Any]], manifest: Manifest, *, source: str
-) -> None:
+def check_outputs(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, *, source: str) -> None:
     """Refuses a model whose outputs do not fit the class table.
 
     Args:

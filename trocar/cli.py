@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import click
 
@@ -140,7 +144,8 @@ def main(args: list[str] | None = None) -> None:
     if os.environ.get("TROCAR_DEBUG"):
         cli(args)
     try:
-        cli(args, standalone_mode=False)
+        with stopped_by_signals():
+            cli(args, standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -157,6 +162,37 @@ def main(args: list[str] | None = None) -> None:
         # The reader of the output has closed it (`trocar … | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP end a command like Ctrl-C: what is half-written is removed.
+
+    A signal that is ignored (`nohup`) stays ignored. Processes that were forked end at once.
+    """
+    owner = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise InterruptedByUserError(
+            f"stopped by {signal.Signals(number).name}", remedy="start it again"
+        )
+
+    before: dict[int, Any] = {}
+    try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, stop)
+    except ValueError:  # Not the main thread (tests, embedding): the host handles its signals.
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _fail(error: TrocarError) -> None:

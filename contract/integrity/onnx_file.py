@@ -236,7 +236,7 @@ def _name(data: memoryview, wanted: int) -> str:
 
 
 def _dtype(info: memoryview) -> str:
-    """dtype of a ``ValueInfoProto``; empty if it states none."""
+    """Dtype of a ``ValueInfoProto``; empty if it states none."""
     kind = 0
     for kind_of_value in _messages(info, 2):
         for tensor in _messages(kind_of_value, 1):

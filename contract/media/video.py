@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from trocar.contract.media.clock import PresentationClock, now_ns
 from trocar.contract.media.conversion import Deinterlacer, rgb_from_frame
 from trocar.contract.media.damage import Damage
+from trocar.contract.media.demuxers import safe_options, why_refused
 from trocar.contract.media.truncation import missing_bytes
 
 LOOKAHEAD = 64
@@ -45,7 +46,8 @@ class DecodedFrame:
 
     Attributes:
         picture: FFmpeg's frame; `rgb_from_frame` converts it.
-        index: Counts frames from 0.
+        index: Number of the frame in the recording, from 0. Frames that are missing in video of
+            constant frame rate are counted, so that numbers do not shift; see `Damage.missing`.
         time: Seconds from the first frame; larger than the time of the frame before.
         captured_ns: `trocar.contract.media.clock.now_ns` of its capture, see ``arrivals`` of
             `VideoDecoder`.
@@ -67,6 +69,9 @@ class _Counts:
     """What is known of the packets and frames that came so far."""
 
     frames: int = 0
+    index: int = -1
+    single_steps: int = 0
+    restarts: int = 0
     regular_steps: int = 0
     last_time: float = 0.0
     last_packet_damaged: bool = False
@@ -94,6 +99,7 @@ class VideoDecoder:
     Raises:
         av.FFmpegError: It cannot be opened.
         LookupError: It contains no video stream, or no such one; the message lists what there is.
+        NotARecordingError: It is a text, or a playlist that was not asked for by ``format``.
     """
 
     def __init__(
@@ -118,9 +124,22 @@ class VideoDecoder:
         self._file = Path(place) if Path(place).is_file() else None
         # A name such as "a:b.mp4" would be taken for an address of the protocol "a".
         address = f"file:{place}" if self._file is not None else place
-        self._container: Any = av.open(
-            address, format=format, options=options or {}, timeout=timeout_s, hwaccel=hwaccel
-        )
+        is_unknown = self._file is not None and format is None
+        try:
+            self._container: Any = av.open(
+                address,
+                format=format,
+                options={**(safe_options() if is_unknown else {}), **(options or {})},
+                timeout=timeout_s,
+                hwaccel=hwaccel,
+                # Titles are in any encoding, and nobody reads them here.
+                metadata_errors="replace",
+            )
+        except (av.FFmpegError, ValueError) as error:
+            reason = why_refused(self._file) if is_unknown and self._file is not None else None
+            if reason is None:
+                raise
+            raise reason from error
         try:
             self._stream: Any = self._choose_stream(stream)
         except LookupError:
@@ -187,14 +206,15 @@ class VideoDecoder:
         counts = _Counts()
         deinterlacer: Deinterlacer | None = None
         # The deinterlacer holds frames back, so times and pictures wait for each other.
-        times: deque[tuple[float, int]] = deque()
+        times: deque[tuple[float, int, int]] = deque()
         for captured, packet in self._packets(ahead, fault, source):
             if self._is_closed:
                 return
             for frame in self._decode(packet, clock, counts):
                 if frame.is_corrupt:
                     self.damage.frames += 1
-                times.append((clock.time_of(_seconds(frame.pts, frame.time_base)), captured))
+                time = clock.time_of(_seconds(frame.pts, frame.time_base))
+                times.append((time, captured, clock.restarts))
                 if frame.interlaced_frame and deinterlacer is None:
                     deinterlacer = Deinterlacer()
                 shown = [frame] if deinterlacer is None else deinterlacer.push(frame)
@@ -314,16 +334,32 @@ class VideoDecoder:
                 break
         return frames
 
-    def _shown(self, picture: Any, time: float, captured: int, counts: _Counts) -> DecodedFrame:
+    def _shown(
+        self, picture: Any, time: float, captured: int, restarts: int, counts: _Counts
+    ) -> DecodedFrame:
+        ahead = 1
         if counts.frames and self.fps:
             step = (time - counts.last_time) * self.fps
             counts.regular_steps += abs(step - round(step)) < 0.1
+            counts.single_steps += round(step) == 1
+            # Most steps so far were of one frame: what is longer is a gap.
+            is_steady = counts.frames >= 8 and counts.single_steps > 0.5 * counts.frames
+            if is_steady and restarts == counts.restarts and self._misses_frames(counts):
+                ahead = max(1, round(step))
+        counts.index += ahead
+        counts.restarts = restarts
         counts.last_time = time
         self._is_sideways = round((picture.rotation or 0) / 90) % 2 == 1
         counts.frames += 1
-        return DecodedFrame(
-            picture=picture, index=counts.frames - 1, time=time, captured_ns=captured
-        )
+        return DecodedFrame(picture=picture, index=counts.index, time=time, captured_ns=captured)
+
+    def _misses_frames(self, counts: _Counts) -> bool:
+        """Whether a gap in the time stamps so far means lost frames.
+
+        Broadcast streams lose data without a mark; in other containers a gap may be meant.
+        """
+        lossy = self._container.format.name in _LOSSY_FORMATS
+        return bool(self.damage or lossy) and counts.regular_steps >= 0.9 * (counts.frames - 1)
 
     def _finish(self, clock: PresentationClock, counts: _Counts) -> None:
         lacking = missing_bytes(self._file) if self._file is not None else 0
@@ -331,10 +367,7 @@ class VideoDecoder:
             self.damage.ends_early = f"{lacking} bytes are missing at its end"
         elif counts.last_packet_damaged:
             self.damage.ends_early = "its last packet is damaged"
-        # Broadcast streams lose data without a mark; in other containers a gap may be meant.
-        lossy = self._container.format.name in _LOSSY_FORMATS
-        regular = counts.regular_steps >= 0.9 * (counts.frames - 1)
-        if (self.damage or lossy) and self.fps and regular:
+        if self.fps and self._misses_frames(counts):
             due = round(counts.last_time * self.fps) + 1
             self.damage.missing = max(0, due - counts.frames)
         if clock.corrections:

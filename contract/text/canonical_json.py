@@ -1,10 +1,10 @@
-"""Canonical JSON: one form of each document, the same in both languages, so that it can be hashed.
+r"""Canonical JSON: one form of each document, the same in both languages, so that it can be hashed.
 
 canonical_json(parse_as_written('{ "b": 1.0, "a": [] }'))      # b'{"a":[],"b":1.0}'
 
 The form: UTF-8 without white space. Members are sorted by the code points of their names; of equal
-names the last one counts. Texts are raw, except ``"`` and ``\\``, which get a backslash, and
-characters below U+0020, which become ``\\u00xx``. Numbers keep the characters of the document: no
+names the last one counts. Texts are raw, except ``"`` and ``\``, which get a backslash, and
+characters below U+0020, which become ``\u00xx``. Numbers keep the characters of the document: no
 two readers need to agree on how a number is printed.
 """
 

@@ -6,6 +6,7 @@ sorted(["10.png", "9.png"], key=natural_key)        # ["9.png", "10.png"]
 
 from __future__ import annotations
 
+import os
 import re
 
 _NUMBER = re.compile(r"([0-9]+)")
@@ -20,6 +21,15 @@ def first_line(said: object, *, limit: int = 300) -> str:
     if lines:
         return lines[0][:limit]
     return type(said).__name__ if isinstance(said, BaseException) else ""
+
+
+def printable_path(path: object) -> str:
+    r"""A path as text that every terminal and file takes: bytes that are no UTF-8 as ``\xe9``.
+
+    >>> printable_path("caf\udce9.mp4")
+    'caf\\xe9.mp4'
+    """
+    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
 
 
 def natural_key(text: object) -> tuple[list[tuple[int, int, str]], str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trocar.contract.errors import BackendError, ConfigError, MissingExtraError
-from trocar.contract.text.words import first_line
+from trocar.contract.text.words import first_line, printable_path
 from trocar.runtime.archive.state import Job, Outcome
 from trocar.runtime.archive.worker import Worker, process
 from trocar.runtime.devices import usable_cores
@@ -128,7 +128,7 @@ def _outcome(ray: Any, reference: Any, recording: Path) -> Outcome:
         # Faults of a recording are outcomes; this is a worker that failed several times, or a
         # machine without Trocar.
         return Outcome(
-            recording=str(recording),
+            recording=printable_path(recording),
             state="failed",
             reason=f"its worker failed: {first_line(error)}",
             remedy="check for workers that ran out of memory, and install Trocar on every machine",

@@ -17,10 +17,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from trocar.contract.errors import OutputExistsError, SourceError, TrocarError
+from trocar.contract.errors import DamagedInputError, OutputExistsError, TrocarError
+from trocar.contract.text.words import printable_path
 from trocar.runtime.archive.job import archive_error, make_job, output_faults, recordings_from
 from trocar.runtime.archive.state import LOG, OLD, PART, Job, Outcome, reason_to_process
-from trocar.runtime.archive.worker import Worker, process
+from trocar.runtime.archive.worker import Worker, failure_of, process
 from trocar.runtime.pipeline.offline import Progress
 from trocar.runtime.pipeline.options import RunOptions
 from trocar.runtime.sinks.files import sink_error
@@ -87,6 +88,7 @@ def run_archive(
         ConfigError: Outputs that are not plain names.
         SourceError: A source matches nothing.
         OutputExistsError: Another run uses the same folder.
+        DamagedInputError: Frames of recordings are damaged or missing; all results are complete.
         TrocarError: Recordings failed; all others are done.
     """
     out = out.absolute()
@@ -114,6 +116,7 @@ def run_archive(
             _remove_incomplete(out)
     listener.finished(report.outcomes, out)
     report.raise_failures()
+    report.raise_damage()
     return report.outcomes
 
 
@@ -131,14 +134,15 @@ class _Report:
         try:
             if reason_to_process(self.job, recording):
                 return False
-            self.add(Outcome(recording=str(recording), state="skipped"))
-        except SourceError as error:
+            self.add(Outcome(recording=printable_path(recording), state="skipped"))
+        except Exception as error:  # One bad recording never stops an archive.
+            reason, remedy = failure_of(error)
             self.add(
                 Outcome(
-                    recording=str(recording),
+                    recording=printable_path(recording),
                     state="failed",
-                    reason=error.message,
-                    remedy=error.remedy,
+                    reason=reason,
+                    remedy=remedy,
                 )
             )
         return True
@@ -166,6 +170,23 @@ class _Report:
         raise TrocarError(
             f"{len(failed)} of {self.total} recordings failed:" + "".join(lines),
             remedy="; ".join([*remedies[:3], "then run the same command again"]),
+        )
+
+    def raise_damage(self) -> None:
+        """Raises one error for all recordings that lost frames.
+
+        Raises:
+            DamagedInputError: Frames of recordings of this run are damaged or missing.
+        """
+        damaged = sorted((o for o in self.outcomes if o.damage), key=lambda o: o.recording)
+        if not damaged:
+            return
+        lines = [f"\n  {o.recording}: {o.damage}" for o in damaged[:MAX_LISTED]]
+        if len(damaged) > MAX_LISTED:
+            lines.append(f"\n  … and {len(damaged) - MAX_LISTED} more, see {self.job.out / LOG}")
+        raise DamagedInputError(
+            f"{len(damaged)} of {self.total} recordings are damaged:" + "".join(lines),
+            remedy="copy them again, or pass --allow-damaged to accept them",
         )
 
 
@@ -210,5 +231,6 @@ def _locked(out: Path) -> Iterator[None]:
 def _remove_incomplete(out: Path) -> None:
     """Removes incomplete results of runs that were killed."""
     for prefix in (PART, OLD):
-        for path in out.glob(f"{prefix}*"):
+        # An attempt is twelve hexadecimal digits; other folders are someone's own.
+        for path in out.glob(f"{prefix}{'[0-9a-f]' * 12}"):
             shutil.rmtree(path, ignore_errors=True)

@@ -22,6 +22,7 @@ from typing import Any
 from trocar.contract.errors import SourceError
 from trocar.contract.media.pictures import IMAGE_SUFFIXES
 from trocar.contract.text.outside_json import load_json
+from trocar.contract.text.words import printable_path
 from trocar.runtime.pipeline.options import RunOptions
 from trocar.runtime.sinks.files import sink_error
 
@@ -64,6 +65,7 @@ class Outcome:
         recording: Its path.
         state: ``done``, ``skipped`` (done before) or ``failed``.
         frames: Frames that were written.
+        damage: What of the recording was damaged or missing and not accepted, in words.
         seconds: Duration.
         reason: Why it failed, or why it was processed again.
         remedy: What to do about a failure.
@@ -72,6 +74,7 @@ class Outcome:
     recording: str
     state: str
     frames: int = 0
+    damage: str = ""
     seconds: float = 0.0
     reason: str = ""
     remedy: str = ""
@@ -164,7 +167,7 @@ def reason_to_process(job: Job, recording: Path) -> str:
             return "--overwrite"
     except OSError:
         return NEW
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return f"its {MARKER} is damaged"
     if {name: size_of(folder / name) for name in outputs} != outputs:
         return "results are missing"
@@ -179,7 +182,7 @@ def log(job: Job, event: str, recording: Path, **extra: Any) -> None:
     """
     line = {
         "event": event,
-        "recording": str(recording),
+        "recording": printable_path(recording),
         "run": job.run,
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -199,9 +202,9 @@ def log(job: Job, event: str, recording: Path, **extra: Any) -> None:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files of a folder; -1 when it does not exist."""
-    if path.is_dir():
-        return sum(p.stat().st_size for p in path.iterdir())
     try:
+        if path.is_dir():
+            return sum(p.stat().st_size for p in path.iterdir())
         return path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # A name from a damaged file can hold anything.
         return -1

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trocar.contract.errors import InterruptedByUserError, SinkError, SourceError, TrocarError
+from trocar.contract.text.words import printable_path
 from trocar.runtime.archive.state import (
     MARKER,
     NEW,
@@ -39,6 +40,7 @@ from trocar.runtime.pipeline.assemble import (
     open_session,
     workers_for,
 )
+from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.crop_classifier import CropClassifier
 from trocar.runtime.pipeline.offline import LosslessOptions, Progress, run_lossless
 from trocar.runtime.pipeline.options import RunOptions
@@ -112,39 +114,49 @@ def process(
     try:
         reason = reason_to_process(job, recording)
         if not reason:
-            return Outcome(recording=str(recording), state="skipped")
+            return Outcome(recording=printable_path(recording), state="skipped")
         log(job, "started", recording, attempt=attempt)
-        frames = publish_atomically(job, recording, worker, attempt=attempt, progress=progress)
+        done = publish_atomically(job, recording, worker, attempt=attempt, progress=progress)
     except InterruptedByUserError:
         raise
     except Exception as error:
-        text, remedy = f"{type(error).__name__}: {error}", "report this error with the recording"
-        if isinstance(error, TrocarError):
-            text, remedy = error.message, error.remedy
+        text, remedy = failure_of(error)
         # A full disk fails every recording; a log that cannot be written must not stop the run.
         with contextlib.suppress(SinkError):
             log(job, "failed", recording, attempt=attempt, reason=text)
-        return Outcome(recording=str(recording), state="failed", reason=text, remedy=remedy)
-    if frames is None:
+        return Outcome(
+            recording=printable_path(recording), state="failed", reason=text, remedy=remedy
+        )
+    if done is None:
         log(job, "second", recording, attempt=attempt)
-        return Outcome(recording=str(recording), state="skipped")
-    log(job, "finished", recording, attempt=attempt, frames=frames)
+        return Outcome(recording=printable_path(recording), state="skipped")
+    frames, damage = done.counts.written, job.options.input.unaccepted(done.damage)
+    log(job, "finished", recording, attempt=attempt, frames=frames, damage=done.damage.text)
     return Outcome(
-        recording=str(recording),
+        recording=printable_path(recording),
         state="done",
         frames=frames,
+        damage=damage,
         seconds=time.monotonic() - started,
         reason="" if reason == NEW else reason,
     )
 
 
+def failure_of(error: Exception) -> tuple[str, str]:
+    """Why a recording failed, and what to do about it."""
+    if isinstance(error, TrocarError):
+        return printable_path(error.message), error.remedy
+    text = printable_path(f"{type(error).__name__}: {error}")
+    return text, "report this error with the recording"
+
+
 def publish_atomically(
     job: Job, recording: Path, worker: Worker, *, attempt: str, progress: Progress | None = None
-) -> int | None:
+) -> Summary | None:
     """Writes the results of a recording into a temporary folder and renames it when complete.
 
     Returns:
-        Frames that were written; ``None`` when another worker published the same results first.
+        What was done; ``None`` when another worker published the same results first.
 
     Raises:
         SourceError: The recording cannot be read, or changed while it was read.
@@ -155,19 +167,20 @@ def publish_atomically(
     try:
         with _as_sink_error(part):
             part.mkdir()
-        frames = _run(job, recording, worker, part, progress)
+        summary = _run(job, recording, worker, part, progress)
         if fingerprint(recording) != before:
             raise SourceError(
                 f"{recording} changed while it was read",
                 remedy="run the command again when the recording is complete",
             )
         marker = {
-            "path": str(recording),
+            "path": printable_path(recording),
             "recording": before,
             "model": job.model,
             "settings": dict(job.settings),
             "outputs": {name: size_of(part / name) for name in sorted(job.outputs.values())},
-            "frames": frames,
+            "frames": summary.counts.written,
+            "damage": summary.damage.to_dict(),
             "run": job.run,
             "attempt": attempt,
         }
@@ -176,12 +189,14 @@ def publish_atomically(
                 file.write(json.dumps(marker, indent=1, ensure_ascii=False) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            return frames if _renamed(job, recording, part, attempt) else None
+            return summary if _renamed(job, recording, part, attempt) else None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _run(job: Job, recording: Path, worker: Worker, part: Path, progress: Progress | None) -> int:
+def _run(
+    job: Job, recording: Path, worker: Worker, part: Path, progress: Progress | None
+) -> Summary:
     options = job.options
     output = options.output.renamed({key: str(part / name) for key, name in job.outputs.items()})
     sinks = make_sinks(output, live=False)
@@ -194,7 +209,7 @@ def _run(job: Job, recording: Path, worker: Worker, part: Path, progress: Progre
     except BaseException:
         source.close()
         raise
-    summary = run_lossless(
+    return run_lossless(
         processor,
         source,
         sinks=sinks,
@@ -202,7 +217,6 @@ def _run(job: Job, recording: Path, worker: Worker, part: Path, progress: Progre
         options=LosslessOptions(workers=worker.prefetch, max_frames=options.input.max_frames),
         progress=progress,
     )
-    return summary.counts.written
 
 
 def _renamed(job: Job, recording: Path, part: Path, attempt: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trocar.contract.outputs import check_own_folder
 from trocar.runtime.devices import usable_cores
 from trocar.runtime.locate.field_of_view import FieldOfViewTracker
 from trocar.runtime.pipeline.crop_classifier import CropClassifier, open_classifier
@@ -117,6 +118,9 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
     for text in (output.overlay, output.json, output.csv):
         if text is not None and not is_stream(str(text)):
             check_free(Path(text), overwrite=overwrite)
+    for folder in (output.frames, output.masks):
+        if folder is not None:
+            check_own_folder(folder, overwrite=overwrite)
     sinks: list[Sink] = []
     if output.overlay is not None:
         sinks.append(

@@ -26,6 +26,7 @@ from trocar.runtime.pipeline.counters import Counts, Summary
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, Outputs
 from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
+from trocar.runtime.sinks.files import commit_all
 from trocar.runtime.sources.base import Frame, HasPixelAspect, ReportsDamage, Source
 from trocar.runtime.telemetry.latency import Stages
 
@@ -81,6 +82,7 @@ def run_lossless(
     painter: Painter,
     options: LosslessOptions = DEFAULTS,
     progress: Progress | None = None,
+    finishing: Callable[[Summary], None] | None = None,
 ) -> Summary:
     """Runs every frame through the model and writes the results.
 
@@ -91,6 +93,8 @@ def run_lossless(
         painter: Draws overlays for the sinks that ask for them.
         options: Workers, pace and number of frames.
         progress: Called after each result.
+        finishing: Called with the summary when all is written and before any output gets its name;
+            if it raises, none does.
 
     Raises:
         SourceError: The source cannot be decoded, or its frames change size.
@@ -119,8 +123,10 @@ def run_lossless(
         seconds = (now_ns() - started) / 1e9
         for sink in sinks:
             sink.close()
-        for sink in sinks:
-            sink.commit()
+        summary = _summary(run, source, processor.stages, seconds)
+        if finishing is not None:
+            finishing(summary)
+        commit_all(sinks)
     except BaseException as error:
         run.fail(error)
         writer.join(timeout=10)
@@ -131,11 +137,15 @@ def run_lossless(
         run.frames.stop()
         source.close()
         reader.join(timeout=10)
+    return summary
+
+
+def _summary(run: _Run, source: Source, stages: Stages, seconds: float) -> Summary:
     reports = source if isinstance(source, ReportsDamage) else None
     return Summary(
         counts=run.counts,
         seconds=seconds,
-        stages=processor.stages,
+        stages=stages,
         size=run.size,
         damage=Damage() if reports is None else reports.damage,
         notes=() if reports is None else tuple(reports.notes),

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
+from trocar.contract.media.damage import Damage
 from trocar.runtime.sinks.video import EncodeOptions
-from trocar.runtime.sources.addresses import redacted
+from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import SourceOptions
 
 
@@ -69,12 +70,15 @@ class InputOptions:
         max_frames: Frames after which a file ends, 1 or more; ``None`` reads all of it.
         realtime: Whether a file is read at its own frame rate instead of as fast as possible.
         reconnect: Whether a live stream that ends or fails is opened again.
+        allow_damaged: Whether damaged and missing frames of a file are accepted; otherwise they are
+            an error, which is raised when the outputs are complete.
     """
 
     source: SourceOptions = field(default_factory=SourceOptions)
     max_frames: int | None = None
     realtime: bool = False
     reconnect: bool = True
+    allow_damaged: bool = False
 
     def __post_init__(self) -> None:
         require(
@@ -83,6 +87,14 @@ class InputOptions:
                 f"max_frames is {self.max_frames}, expected 1 or more",
             )
         )
+
+    def unaccepted(self, damage: Damage) -> str:
+        """What was lost of a file and was not accepted, in words; empty for nothing.
+
+        A file that ends early and is accepted so (``allow_truncated``) may end in a damaged packet.
+        """
+        accepted = self.allow_damaged or (damage.ends_early and self.source.allow_truncated)
+        return "" if accepted else damage.text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +133,19 @@ class OutputOptions:
             "masks": self.masks,
         }
         return {name: str(value) for name, value in fields.items() if value is not None}
+
+    def files(self) -> dict[str, Path]:
+        """The outputs that are files or folders, by flag; addresses are none."""
+        flags = {"frames": "--save-frames", "masks": "--save-masks"}
+        files = {
+            flags.get(name, f"--{name}"): Path(text)
+            for name, text in self.named().items()
+            if not is_stream(text)
+        }
+        for flag, path in (("--metrics", self.metrics), ("--trace", self.trace)):
+            if path is not None:
+                files[flag] = path
+        return files
 
     def numbered(self, number: int) -> OutputOptions:
         """The outputs of one live stream: ``{n}`` in names replaced by its number."""

@@ -10,18 +10,15 @@ import contextlib
 import csv
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from trocar.contract.errors import OutputExistsError
 from trocar.contract.media.label_maps import enlarge
 from trocar.contract.media.pictures import encode_picture
 from trocar.contract.text.strict_json import without_nan
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
-from trocar.runtime.sinks.files import AtomicFile, sink_error
+from trocar.runtime.sinks.files import AtomicFile, AtomicFolder, sink_error
 
 
 class _TextFile:
@@ -39,7 +36,10 @@ class _TextFile:
         try:
             # A direct file is written line by line, so that a crash loses no line.
             self._file = self._output.prepare().open(
-                "w", encoding="utf-8", newline="\n", buffering=1 if self._output.direct else -1
+                self._output.mode,
+                encoding="utf-8",
+                newline="\n",
+                buffering=1 if self._output.direct else -1,
             )
         except OSError as error:
             raise sink_error(self.name, error) from error
@@ -66,8 +66,12 @@ class _TextFile:
         """Gives the file its final name."""
         self._output.commit()
 
+    def settle(self) -> None:
+        """Removes what it replaced."""
+        self._output.settle()
+
     def discard(self) -> None:
-        """Removes the unfinished file."""
+        """Removes the unfinished file; after `commit` it restores what was replaced."""
         if self._file is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._file.close()
@@ -138,34 +142,19 @@ class PngFolder:
     Args:
         path: The folder.
         masks: Whether label maps are written instead of overlays.
-        overwrite: Whether a folder that is not empty is replaced.
+        overwrite: Whether a folder that an earlier run wrote is replaced; another never is.
     """
 
     def __init__(self, path: Path, *, masks: bool = False, overwrite: bool = False) -> None:
         self.name = str(path)
         self.wants_every_frame = not masks
-        self._path = path
         self._masks = masks
-        self._overwrite = overwrite
+        self._output = AtomicFolder(path, overwrite=overwrite)
         self._folder: Path | None = None
 
     def open(self, info: StreamInfo) -> None:
         """Makes a temporary folder beside the final one."""
-        if self._path.exists() and not self._path.is_dir():
-            raise OutputExistsError(f"{self._path} is a file", remedy="choose another name")
-        if self._path.is_dir() and any(self._path.iterdir()) and not self._overwrite:
-            raise OutputExistsError(
-                f"{self._path} exists already and is not empty",
-                remedy="choose another name, or pass --overwrite",
-            )
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(
-                tempfile.mkdtemp(prefix=f".{self._path.name}.part.", dir=self._path.parent)
-            )
-            self._folder.chmod(0o755)
-        except OSError as error:
-            raise sink_error(self._path, error) from error
+        self._folder = self._output.prepare()
 
     def write(self, event: FrameEvent) -> None:
         """Writes one PNG."""
@@ -188,18 +177,15 @@ class PngFolder:
 
     def commit(self) -> None:
         """Gives the folder its final name."""
-        assert self._folder is not None, "open it first"
-        try:
-            if self._path.is_dir():
-                shutil.rmtree(self._path)
-            os.replace(self._folder, self._path)
-        except OSError as error:
-            raise sink_error(self._path, error) from error
+        self._output.commit()
+
+    def settle(self) -> None:
+        """Removes the folder that it replaced."""
+        self._output.settle()
 
     def discard(self) -> None:
-        """Removes the temporary folder."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        """Removes the temporary folder; after `commit` it restores what was replaced."""
+        self._output.discard()
 
 
 class Callback:

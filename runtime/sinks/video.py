@@ -188,6 +188,11 @@ class VideoSink:
         if self._output is not None:
             self._output.commit()
 
+    def settle(self) -> None:
+        """Removes what it replaced."""
+        if self._output is not None:
+            self._output.settle()
+
     def discard(self) -> None:
         """Removes the unfinished file; a live recording is finished and stays.
 

@@ -17,6 +17,7 @@ import av
 from trocar.contract.errors import SourceError
 from trocar.contract.media.clock import now_ns
 from trocar.contract.media.damage import Damage
+from trocar.contract.media.demuxers import NotARecordingError
 from trocar.contract.media.video import VideoDecoder
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import DEFAULTS, PROMPT, Arrival, Frame, SourceOptions
@@ -199,7 +200,9 @@ def _open(
     except LookupError as error:
         raise SourceError(
             f"{name} {error}",
-            remedy="name a file with a video stream, or another number with --video-stream",
+            remedy=error.remedy
+            if isinstance(error, NotARecordingError)
+            else "name a file with a video stream, or another number with --video-stream",
         ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
         what = "stream" if live else "video"

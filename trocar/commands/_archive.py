@@ -48,6 +48,7 @@ class _Terminal:
         if text is None:
             rate = outcome.frames / outcome.seconds if outcome.seconds else 0.0
             text = f"{outcome.frames} frames in {outcome.seconds:.1f} s ({rate:.1f} frames/s)"
+            text += f", {outcome.damage}" if outcome.damage else ""
             text += f", again: {outcome.reason}" if outcome.reason else ""
         path = os.path.relpath(outcome.recording)
         click.echo(f"[{number:{len(str(total))}}/{total}] {path}: {text}", err=True)

@@ -12,7 +12,7 @@ import click
 
 from trocar.commands._run_request import RunRequest
 from trocar.console.run import frame_progress, print_summary
-from trocar.contract.bundle import write_atomic
+from trocar.contract.errors import DamagedInputError
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.assemble import (
     make_frame_processor,
@@ -23,7 +23,8 @@ from trocar.runtime.pipeline.assemble import (
 )
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.offline import LosslessOptions, run_lossless
-from trocar.runtime.sinks.files import check_free
+from trocar.runtime.sinks.base import FrameEvent, StreamInfo
+from trocar.runtime.sinks.files import AtomicFile, check_free, sink_error
 from trocar.runtime.sources.open import open_source
 from trocar.runtime.telemetry.prometheus import StreamMetrics, prometheus_text
 
@@ -32,13 +33,15 @@ def run_file(request: RunRequest) -> Summary:
     """Runs the request's only source without loss.
 
     Raises:
+        DamagedInputError: Frames of the source are damaged or missing; the outputs are complete.
         TrocarError: See `run_lossless`.
     """
     options = request.options
-    metrics = options.output.metrics
-    if metrics is not None:
-        check_free(metrics, overwrite=options.output.overwrite)
     sinks = make_sinks(options.output, live=False)
+    metrics = None
+    if options.output.metrics is not None:
+        metrics = MetricsFile(options.output.metrics, overwrite=options.output.overwrite)
+        sinks.append(metrics)
     # The source first: a wrong name is reported at once, while a model takes time to open.
     source = open_source(request.sources[0], options.input.source)
     try:
@@ -59,14 +62,72 @@ def run_file(request: RunRequest) -> Summary:
                 max_frames=options.input.max_frames,
             ),
             progress=progress,
+            finishing=None if metrics is None else metrics.take,
         )
     print_summary(summary, source=source.name)
     for sink in sinks:
         click.echo(f"wrote {sink.name}", err=True)
-    if metrics is not None:
-        write_atomic(metrics, _metrics(summary, source.name, prometheus=metrics.suffix == ".prom"))
-        click.echo(f"wrote {metrics}", err=True)
+    lost = options.input.unaccepted(summary.damage)
+    if lost:
+        raise DamagedInputError(
+            f"{source.name} is damaged: {lost}; the outputs hold all other frames",
+            remedy="copy the recording again, or pass --allow-damaged to accept it",
+        )
     return summary
+
+
+class MetricsFile:
+    """Latencies and counts of a run: an output like the others, written when the run is over.
+
+    Args:
+        path: ``.prom`` is Prometheus's text format, else JSON.
+        overwrite: Whether an existing file is replaced.
+    """
+
+    wants_every_frame = False
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self.name = str(path)
+        check_free(path, overwrite=overwrite)
+        self._output = AtomicFile(path, overwrite=overwrite, direct=False)
+        self._prometheus = path.suffix == ".prom"
+        self._source = ""
+
+    def open(self, info: StreamInfo) -> None:
+        """Makes the temporary file, so that a folder that cannot be written is told at once."""
+        self._source = info.name
+        self._output.prepare()
+
+    def write(self, event: FrameEvent) -> None:
+        """Does nothing."""
+
+    def take(self, summary: Summary) -> None:
+        """Writes the summary.
+
+        Raises:
+            SinkError: The disk is full.
+        """
+        text = _metrics(summary, self._source, prometheus=self._prometheus)
+        try:
+            with self._output.temporary.open(self._output.mode + "b") as file:
+                file.write(text)
+        except OSError as error:
+            raise sink_error(self.name, error) from error
+
+    def close(self) -> None:
+        """Does nothing: `take` comes after it."""
+
+    def commit(self) -> None:
+        """Gives the file its final name."""
+        self._output.commit()
+
+    def settle(self) -> None:
+        """Removes what it replaced."""
+        self._output.settle()
+
+    def discard(self) -> None:
+        """Removes the file; after `commit` it restores what was replaced."""
+        self._output.discard()
 
 
 def _metrics(summary: Summary, name: str, *, prometheus: bool) -> bytes:

@@ -36,6 +36,7 @@ from trocar.runtime.pipeline.assemble import (
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.options import InputOptions, RunOptions, check_stream_outputs
 from trocar.runtime.sinks.base import Sink
+from trocar.runtime.sinks.files import check_free
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import Source
 from trocar.runtime.sources.iterator import RealtimeSource
@@ -57,7 +58,7 @@ def run_live(request: RunRequest) -> list[Summary]:
     """
     options = request.options
     check_stream_outputs(options.output, len(request.sources))
-    _check_metrics(options.output.metrics)
+    _check_metrics(options.output.metrics, overwrite=options.output.overwrite)
     sinks = [
         make_sinks(options.output.numbered(number), live=True)
         for number in range(len(request.sources))
@@ -204,8 +205,10 @@ def _metrics_file(run: LiveRun, path: Path) -> bytes:
     return json.dumps(data, indent=1, allow_nan=False).encode()
 
 
-def _check_metrics(metrics: Path | None) -> None:
-    """Refuses a metrics file whose folder cannot be written, before the run starts."""
+def _check_metrics(metrics: Path | None, *, overwrite: bool) -> None:
+    """Refuses a metrics file that exists or cannot be written, before the run starts."""
+    if metrics is not None:
+        check_free(metrics, overwrite=overwrite)
     if metrics is not None and metrics.parent.exists() and not os.access(metrics.parent, os.W_OK):
         raise ConfigError(f"cannot write into {metrics.parent}", remedy="choose another folder")
 

@@ -79,6 +79,11 @@ _GROUPS = (
             help="Use the frames of a truncated file.",
         ),
         click.option(
+            "--allow-damaged",
+            is_flag=True,
+            help="Accept damaged and missing frames of a file (else exit code 17).",
+        ),
+        click.option(
             "--video-stream",
             type=click.IntRange(0),
             metavar="N",

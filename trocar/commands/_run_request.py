@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trocar.contract.errors import ConfigError
+from trocar.contract.outputs import check_outputs
 from trocar.runtime.archive.job import archive_error, output_faults
 from trocar.runtime.pipeline.options import (
     InputOptions,
@@ -72,6 +73,7 @@ def request_from(flags: Mapping[str, Any]) -> RunRequest:
             f"got {len(sources)} sources, expected one",
             remedy="name one video or folder, pass --out DIR for many, or streams with --stream",
         )
+    _check_outputs(mode, flags, sources, options)
     return RunRequest(
         mode=mode,
         sources=sources,
@@ -81,6 +83,27 @@ def request_from(flags: Mapping[str, Any]) -> RunRequest:
         serve=flags["serve"],
         token=flags["token"],
     )
+
+
+def _check_outputs(
+    mode: Mode, flags: Mapping[str, Any], sources: tuple[str, ...], options: RunOptions
+) -> None:
+    """Refuses outputs that would destroy what is read.
+
+    Raises:
+        ConfigError: An output is an input, lies in a bundle, or is another output.
+    """
+    read = [Path(source) for source in sources if not is_stream(source)]
+    read += [options.model.path]
+    read += [path for path in (options.model.classifier, flags.get("config")) if path is not None]
+    if mode == "archive":
+        check_outputs({"--out": flags["out"]}, inputs=read)
+        return
+    outputs = options.output.files()
+    if flags.get("save_config") is not None:
+        outputs["--save-config"] = flags["save_config"]
+        read = [path for path in read if path != flags.get("config")]
+    check_outputs(outputs, inputs=read, folders=("--save-frames", "--save-masks"))
 
 
 def _mode_of(flags: Mapping[str, Any], sources: tuple[str, ...]) -> Mode:
@@ -139,6 +162,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             max_frames=flags["max_frames"],
             realtime=flags["realtime"],
             reconnect=not flags["no_reconnect"],
+            allow_damaged=flags["allow_damaged"],
         ),
         output=OutputOptions(
             overlay=flags["overlay"],

@@ -10,6 +10,7 @@ trocar evaluate tools.trocar photos/ --many 20 --few 5
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from trocar.commands._help import GroupedCommand, grouped
 from trocar.console.progress import progress_bar
 from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import OutputExistsError
+from trocar.contract.outputs import check_outputs, check_own_files
 from trocar.evaluation.frames import VIDEO, VIDEO_MASKS, EvaluationFrames, open_evaluation_frames
 from trocar.evaluation.metrics.negative import (
     NegativeFrames,
@@ -129,6 +131,11 @@ def evaluate(out: Path | None, overwrite: bool, **settings: Any) -> None:
             remedy="name another --out, or pass --overwrite to replace an earlier evaluation",
         )
     request = EvaluationRequest(**settings)
+    if out is not None:
+        read = [path for path in (request.model, request.data, request.against) if path is not None]
+        check_outputs({"--out": out}, inputs=read, folders=["--out"])
+        if out.exists():
+            check_own_files(out, rf"{re.escape(EVALUATION)}|[a-z]+_[0-9]+\.jpg")
     predictor = open_predictor(request.model, device=request.device)
     if predictor.manifest.task == "classification":
         _evaluate_classifier(predictor, request, out)

@@ -31,6 +31,7 @@ from trocar.console.progress import progress_bar
 from trocar.contract.bundle import check_output, open_bundle
 from trocar.contract.errors import OutputExistsError
 from trocar.contract.manifest import Manifest
+from trocar.contract.outputs import check_outputs
 from trocar.contract.tensorrt.engines import FLAVOURS, EngineSidecar
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.gate import ExportOptions, OnProgress
@@ -151,6 +152,10 @@ def export(**flags: Any) -> None:
     validation set, unless --frames is given.
     """
     request = ExportRequest.from_flags(flags)
+    if request.source is not None and not request.in_place:
+        check_outputs(
+            {"--out": request.bundle}, inputs=[request.source], folders=["--out"], bundles=["--out"]
+        )
     for options in request.engines:
         check_engine(options)
     if request.triton is not None and request.triton.exists():

@@ -24,6 +24,7 @@ from trocar.console.export import print_report
 from trocar.console.progress import progress_bar
 from trocar.contract.bundle import open_bundle
 from trocar.contract.errors import ConfigError
+from trocar.contract.outputs import check_outputs
 from trocar.export.bundle import bundle_from_onnx
 from trocar.export.graph.imported.onnx_source import read_onnx
 from trocar.export.graph.input_spec import read_spec
@@ -64,6 +65,12 @@ def import_onnx(
         faults.append("--frames is missing: the parity gate needs frames with instruments in view")
     if faults or gate.frames is None:
         raise ConfigError("; ".join(faults), remedy="see `trocar import-onnx --help`")
+    check_outputs(
+        {"--out": out},
+        inputs=[source, input_spec, gate.frames],
+        folders=["--out"],
+        bundles=["--out"],
+    )
     external = read_spec(input_spec, classes=classes, name=source.stem)
     options = gate.options
     if gate.calibrate is not None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from trocar.contract.errors import ConfigError, OutputExistsError
+from trocar.contract.errors import ConfigError
+from trocar.contract.outputs import check_free, check_outputs
 
 
 @click.command()
@@ -60,9 +61,8 @@ def report(out: Path, title: str, overwrite: bool, **paths: Any) -> None:
             "there is nothing to report on: no run folder and no other source was named",
             remedy="name run folders, or pass --evaluation, --bundle, --latency or --data",
         )
-    if out.exists() and not overwrite:
-        raise OutputExistsError(
-            f"{out} exists already", remedy="name another --out, or pass --overwrite"
-        )
+    read = [*sources.runs, *sources.evaluations, *sources.bundles, sources.latency, sources.data]
+    check_outputs({"--out": out}, inputs=[path for path in read if path is not None])
+    check_free(out, overwrite=overwrite)
     write_report(out, sources, title=title)
     click.echo(f"wrote {out}")

@@ -5,10 +5,6 @@ trocar run model.trocar video.mp4 --overlay out.mp4 --json out.jsonl
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 import click
@@ -17,7 +13,6 @@ from trocar.commands._help import GroupedCommand
 from trocar.commands._run_config import check_redacted, config_file_flags, save_config
 from trocar.commands._run_options import run_flags
 from trocar.commands._run_request import RunRequest, request_from
-from trocar.contract.errors import InterruptedByUserError
 
 
 @click.command(cls=GroupedCommand)
@@ -42,8 +37,7 @@ def run(ctx: click.Context, /, **flags: Any) -> None:
     request = request_from(flags)
     if flags["save_config"] is not None:
         save_config(ctx, flags["save_config"], overwrite=flags["overwrite"])
-    with stopped_by_signals():
-        start(request)
+    start(request)
 
 
 def start(request: RunRequest) -> None:
@@ -64,23 +58,3 @@ def start(request: RunRequest) -> None:
         from trocar.commands._file import run_file
 
         run_file(request)
-
-
-@contextlib.contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Makes SIGTERM end a run like Ctrl-C."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise InterruptedByUserError(
-            f"stopped by {signal.Signals(number).name}", remedy="start it again"
-        )
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # Not the main thread (tests, embedding): the host handles its signals.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "error.hpp"
+#include "log.hpp"
 #include "open.hpp"
 #include "results.hpp"
 #include "session.hpp"
@@ -59,6 +60,12 @@ trocar_status guarded(trocar_error *error, Call call) noexcept {
     } catch (...) {
         return report(error, TROCAR_ERROR, "unknown error", "");
     }
+}
+
+/// Refuses a call from inside the caller's log: it would wait for a lock for ever.
+void refuse_from_log() {
+    if (trocar::detail::is_logging())
+        argument_error("a log callback called a session", "call it after the callback returned");
 }
 
 void require(const void *pointer, const char *name) {
@@ -142,8 +149,8 @@ const char *trocar_status_name(std::int32_t status) {
                                             "SourceError",
                                             "SinkError",
                                             "ArgumentError",
-                                            "InterruptedByUserError"};
-    return status < 0 || status > TROCAR_ERROR_INTERRUPTED ? "unknown" : names[status];
+                                            "InterruptedByUserError", "DamagedInputError"};
+    return status < 0 || status > TROCAR_ERROR_DAMAGED_INPUT ? "unknown" : names[status];
 }
 
 trocar_status trocar_session_open(const char *path, const trocar_options *options,
@@ -151,12 +158,15 @@ trocar_status trocar_session_open(const char *path, const trocar_options *option
     return guarded(error, [&] {
         require(session, "session");
         *session = nullptr;
+        refuse_from_log();
         require(path, "path");
         *session = new trocar_session{{path, open_options_from(options)}};
     });
 }
 
-void trocar_session_close(trocar_session *session) { delete session; }
+void trocar_session_close(trocar_session *session) {
+    if (!trocar::detail::is_logging()) delete session;
+}
 
 trocar_status trocar_session_info(const trocar_session *session, trocar_info *info,
                                   trocar_error *error) {
@@ -203,6 +213,7 @@ trocar_status trocar_session_run(trocar_session *session, const trocar_frame *fr
                                  std::uint32_t count, trocar_result *results, trocar_error *error) {
     return guarded(error, [&] {
         require(session, "session");
+        refuse_from_log();
         require(frames, "frames");
         require(results, "results");
         if (count < 1 || count > 64)
@@ -218,6 +229,7 @@ trocar_status trocar_session_locate(trocar_session *session, const std::uint8_t 
                                     trocar_result *result, trocar_error *error) {
     return guarded(error, [&] {
         require(session, "session");
+        refuse_from_log();
         session->session.locate(labels, width, height, stride, confidence, frame, result);
     });
 }

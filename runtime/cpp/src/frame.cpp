@@ -1,10 +1,11 @@
 #include "frame.hpp"
 
 #include <algorithm>
-#include <cstdlib>
+#include <cmath>
 #include <cstring>
 #include <string>
 
+#include "checked.hpp"
 #include "error.hpp"
 
 namespace trocar::detail {
@@ -88,22 +89,50 @@ trocar_frame frame_from(const trocar_frame *given) {
     return frame;
 }
 
-void check_frame(const trocar_frame &frame) {
-    if (frame.format < TROCAR_RGB || frame.format > TROCAR_NV12)
-        argument_error("frame.format is " + std::to_string(frame.format) + ", expected 0..5",
-                       remedy);
+void check_size_and_view(const trocar_frame &frame) {
     if (frame.width < 1 || frame.height < 1 || frame.width > max_frame_side ||
         frame.height > max_frame_side)
         argument_error("frame is " + std::to_string(frame.width) + "x" +
                            std::to_string(frame.height) + ", expected sides of 1.." +
                            std::to_string(max_frame_side),
                        remedy);
-    if (frame.data == nullptr) argument_error("frame.data is NULL", remedy);
-    const std::ptrdiff_t needed = row_bytes(frame);
-    if (frame.stride != 0 && std::abs(frame.stride) < needed)
-        argument_error("frame.stride is " + std::to_string(frame.stride) + ", a row needs " +
-                           std::to_string(needed) + " bytes",
+    for (const double value : frame.view)
+        if (!std::isfinite(value))
+            argument_error("frame.view holds a value that is not finite",
+                           "pass centre and radius in pixels; a radius of 0 is the full frame");
+    if (frame.view[2] < 0)
+        argument_error("frame.view has a radius below 0", "a radius of 0 is the full frame");
+}
+
+namespace {
+
+/// Refuses rows that overflow, or that need more than the `stated` bytes (0: not stated).
+void check_plane(const char *name, std::ptrdiff_t stride, std::int64_t rows,
+                 std::ptrdiff_t row, std::size_t stated) {
+    const std::optional<std::size_t> needed = image_bytes(stride, rows, row);
+    if (!needed)
+        argument_error(std::string("frame.") + name + " is " + std::to_string(stride) +
+                           ", a row needs " + std::to_string(row) + " bytes and has at most 2^31",
                        remedy);
+    if (stated != 0 && stated < *needed)
+        argument_error(std::string("frame.") + name + " is " + std::to_string(stride) + ": " +
+                           std::to_string(rows) + " rows need " + std::to_string(*needed) +
+                           " bytes, the buffer has " + std::to_string(stated),
+                       remedy);
+}
+
+}  // namespace
+
+void check_frame(const trocar_frame &frame) {
+    if (frame.format < TROCAR_RGB || frame.format > TROCAR_NV12)
+        argument_error("frame.format is " + std::to_string(frame.format) + ", expected 0..5",
+                       remedy);
+    check_size_and_view(frame);
+    if (frame.data == nullptr) argument_error("frame.data is NULL", remedy);
+    const std::ptrdiff_t stride = stride_of(frame);
+    const bool behind = frame.format == TROCAR_NV12 && frame.chroma == nullptr;
+    // Without a plane of its own, the chroma lies directly behind the luma.
+    if (!behind) check_plane("stride", stride, frame.height, row_bytes(frame), frame.data_bytes);
     if (frame.format != TROCAR_NV12) return;
     if (frame.width % 2 != 0 || frame.height % 2 != 0)
         argument_error("an NV12 frame is " + std::to_string(frame.width) + "x" +
@@ -113,9 +142,22 @@ void check_frame(const trocar_frame &frame) {
         argument_error("frame.yuv is " + std::to_string(frame.yuv) + ", expected 0..3", remedy);
     if (frame.stride < 0 && frame.chroma == nullptr)
         argument_error("a bottom-up NV12 frame has no chroma plane", remedy);
-    if (frame.chroma_stride != 0 && std::abs(frame.chroma_stride) < needed)
-        argument_error("frame.chroma_stride is " + std::to_string(frame.chroma_stride) +
-                           ", a row needs " + std::to_string(needed) + " bytes",
+    const std::ptrdiff_t chroma = frame.chroma_stride == 0 ? stride : frame.chroma_stride;
+    const std::int64_t half = frame.height / 2;
+    if (!behind) {
+        check_plane("chroma_stride", chroma, half, frame.width, frame.chroma_bytes);
+        return;
+    }
+    check_plane("stride", stride, frame.height, frame.width, 0);
+    if (chroma < 0) argument_error("frame.chroma_stride is below 0 without a plane", remedy);
+    check_plane("chroma_stride", chroma, half, frame.width, 0);
+    // Both are at most 2^31 * 32768, so that their sum fits.
+    const std::size_t luma_bytes = *multiply_add(magnitude(stride), frame.height, 0);
+    const std::size_t needed = luma_bytes + *image_bytes(chroma, half, frame.width);
+    if (frame.data_bytes != 0 && frame.data_bytes < needed)
+        argument_error("frame.data needs " + std::to_string(needed) +
+                           " bytes with its chroma plane, the buffer has " +
+                           std::to_string(frame.data_bytes),
                        remedy);
 }
 

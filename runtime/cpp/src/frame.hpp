@@ -12,6 +12,9 @@ inline constexpr int max_frame_side = 32768;
 /// The caller's struct, which may be of an older version, in this library's version.
 trocar_frame frame_from(const trocar_frame *given);
 
+/// Throws Error with TROCAR_ERROR_ARGUMENT for a size or a view that no frame has.
+void check_size_and_view(const trocar_frame &frame);
+
 /// Throws Error with TROCAR_ERROR_ARGUMENT for a frame that cannot be read.
 void check_frame(const trocar_frame &frame);
 

@@ -8,6 +8,7 @@
 
 #include "backend.hpp"
 #include "error.hpp"
+#include "log.hpp"
 #include "onnxruntime_library.hpp"
 
 namespace trocar::detail {
@@ -177,7 +178,7 @@ class OnnxRuntimeBackend final : public Backend {
     static void ORT_API_CALL forward(void *self, OrtLoggingLevel level, const char *, const char *,
                                      const char *, const char *message) {
         const auto *backend = static_cast<const OnnxRuntimeBackend *>(self);
-        if (backend->log_ != nullptr) backend->log_(backend->log_context_, level, message);
+        call_log(backend->log_, backend->log_context_, level, message);
     }
 
     void fill(const OpenOptions &options, Owned<OrtSessionOptions> &settings) {

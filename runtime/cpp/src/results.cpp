@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "checked.hpp"
 #include "error.hpp"
 #include "half.hpp"
 
@@ -36,14 +37,15 @@ struct LabelRows {
 LabelRows label_rows(const trocar_result &result) {
     const std::ptrdiff_t stride =
         result.label_stride == 0 ? result.label_width : result.label_stride;
-    const auto needed = static_cast<std::size_t>(std::max<std::ptrdiff_t>(stride, 0)) *
-                            static_cast<std::size_t>(result.label_height - 1) +
-                        static_cast<std::size_t>(result.label_width);
-    if (stride < result.label_width || result.label_bytes < needed)
+    const auto needed =
+        stride < 0 ? std::nullopt : image_bytes(stride, result.label_height, result.label_width);
+    if (!needed || result.label_bytes < *needed)
         argument_error("labels of " + std::to_string(result.label_width) + "x" +
                            std::to_string(result.label_height) + " with a stride of " +
-                           std::to_string(stride) + " need " + std::to_string(needed) +
-                           " bytes, the buffer has " + std::to_string(result.label_bytes),
+                           std::to_string(stride) +
+                           (needed ? " need " + std::to_string(*needed) + " bytes"
+                                   : std::string(" have a wrong stride")) +
+                           ", the buffer has " + std::to_string(result.label_bytes),
                        "call trocar_session_info for the network's size");
     return {result.labels, stride};
 }

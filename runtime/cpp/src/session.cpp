@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "checked.hpp"
 #include "classes.hpp"
 #include "error.hpp"
 #include "golden.hpp"
@@ -235,14 +236,12 @@ void Session::locate(const std::uint8_t *labels, int width, int height, std::ptr
     const trocar_frame size = frame_from(frame);
     check_result(result);
     if (labels == nullptr || width < 1 || height < 1 || width > max_network_side ||
-        height > max_network_side || (stride != 0 && stride < width))
+        height > max_network_side || stride < 0 ||
+        (stride != 0 && !image_bytes(stride, height, width)))
         argument_error("the label map is " + std::to_string(width) + "x" + std::to_string(height) +
                            " with rows of " + std::to_string(stride) + " bytes",
                        "pass sides of 1..8192, and a stride of 0 or of at least the width");
-    if (size.width < 1 || size.height < 1)
-        argument_error("the frame is " + std::to_string(size.width) + "x" +
-                           std::to_string(size.height) + ", expected sides of at least 1",
-                       "set frame.width and frame.height");
+    check_size_and_view(size);
     Confidence map_confidence;
     map_confidence.single = confidence;
     trocar_result located = result_from(result);

@@ -2,6 +2,7 @@
 
 #include "engine.hpp"
 #include "error.hpp"
+#include "log.hpp"
 
 #ifndef TROCAR_TENSORRT
 
@@ -70,8 +71,8 @@ class Logger final : public nvinfer1::ILogger {
     Logger(trocar_log heard, void *context) : log_(heard), context_(context) {}
     void log(Severity severity, const char *message) noexcept override {
         if (severity <= Severity::kERROR) std::snprintf(last_, sizeof last_, "%s", message);
-        if (log_ != nullptr && severity <= Severity::kWARNING)
-            log_(context_, static_cast<std::int32_t>(severity), message);
+        if (severity <= Severity::kWARNING)
+            call_log(log_, context_, static_cast<std::int32_t>(severity), message);
     }
     const char *last() const { return last_; }
 

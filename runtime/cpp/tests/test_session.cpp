@@ -1,5 +1,8 @@
 // Sessions on the stand-in library: results, formats, old structs, wrong arguments.
 #include <array>
+#include <cmath>
+#include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -95,6 +98,12 @@ void test_formats(const std::string &path) {
 void test_arguments(const std::string &path) {
     Opened opened(path);
     const auto rgb = fixture::picture(96, 128);
+    {
+        trocar_frame exact = frame_of(rgb, 96, 128);
+        exact.data_bytes = rgb.size();
+        Room room;
+        CHECK(trocar_session_run(opened.session, &exact, 1, &room.result, nullptr) == TROCAR_OK);
+    }
     const auto refused = [&](auto change) {
         trocar_frame frame = frame_of(rgb, 96, 128);
         Room room;
@@ -114,6 +123,18 @@ void test_arguments(const std::string &path) {
     CHECK(refused([](auto &frame, auto &) { frame.data = nullptr; }));
     CHECK(refused([](auto &frame, auto &) { frame.stride = 128 * 3 - 1; }));
     CHECK(refused([](auto &frame, auto &) { frame.stride = -1; }));
+    CHECK(refused([](auto &frame, auto &) { frame.stride = std::ptrdiff_t{1} << 58; }));
+    CHECK(refused([](auto &frame, auto &) {
+        frame.stride = std::numeric_limits<std::ptrdiff_t>::min();
+    }));
+    CHECK(refused([](auto &frame, auto &) { frame.data_bytes = 128 * 96 * 3 - 1; }));
+    for (int i = 0; i < 3; ++i) {
+        CHECK(refused([i](auto &frame, auto &) { frame.view[i] = std::nan(""); }));
+        CHECK(refused([i](auto &frame, auto &) { frame.view[i] = HUGE_VAL; }));
+    }
+    CHECK(refused([](auto &frame, auto &) { frame.view[2] = -1; }));
+    CHECK(refused([](auto &, auto &room) { room.result.label_stride = std::ptrdiff_t{1} << 58; }));
+    CHECK(refused([](auto &, auto &room) { room.result.label_stride = -64; }));
     CHECK(refused([](auto &frame, auto &) {
         frame.format = TROCAR_NV12;
         frame.height = 95;
@@ -239,6 +260,27 @@ void test_log(const std::string &path) {
     trocar_session_close(session);
 }
 
+/// A log that calls the library back is refused; it would wait for its own thread.
+void test_log_that_calls_back(const std::string &path) {
+    struct Heard {
+        std::string path;
+        std::vector<trocar_status> codes;
+    } heard{path, {}};
+    trocar_options options = options_for();
+    options.log = [](void *context, std::int32_t, const char *) {
+        auto &self = *static_cast<Heard *>(context);
+        const trocar_options plain = options_for();
+        trocar_session *inner = nullptr;
+        self.codes.push_back(trocar_session_open(self.path.c_str(), &plain, &inner, nullptr));
+        CHECK(inner == nullptr);
+    };
+    options.log_context = &heard;
+    trocar_session *session = nullptr;
+    CHECK(trocar_session_open(path.c_str(), &options, &session, nullptr) == TROCAR_OK);
+    CHECK(heard.codes == std::vector<trocar_status>{TROCAR_ERROR_ARGUMENT});
+    trocar_session_close(session);
+}
+
 void test_wrapper(const std::string &path) {
     trocar::Options options;
     options.library = library;
@@ -278,6 +320,7 @@ int main(int count, char **arguments) {
     test_other_versions(seg);
     test_batch_and_classes(seg, cls);
     test_log(seg);
+    test_log_that_calls_back(seg);
     test_wrapper(seg);
     CHECK(fake_alive() == 0);
     CHECK(std::string(trocar_version()) == "0.1.0" && trocar_abi_version() == TROCAR_ABI_VERSION);

@@ -1,10 +1,13 @@
 // Readers and small parts, each against what is known of it.
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <random>
 #include <set>
 #include <stdexcept>
 
 #include "check.hpp"
+#include "checked.hpp"
 #include "connected_components.hpp"
 #include "error.hpp"
 #include "fixture.hpp"
@@ -38,6 +41,28 @@ void test_sha256() {
           "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
     CHECK(sha256_hex(std::string(1000000, 'a')) ==
           "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+void test_canonical() {
+    const auto canonical = [](const char *text) { return canonical_json(parse_json(text)); };
+    CHECK(canonical(R"( { "b" : [ 1 , true , null ] , "a" : { } } )") ==
+          R"({"a":{},"b":[1,true,null]})");
+    CHECK(canonical("[1.0, 1, 1e0, -0, 0.10]") == "[1.0,1,1e0,-0,0.10]");
+    CHECK(canonical(R"("\u00e9\/\n\u001F\"\\\ud83d\ude00")") ==
+          "\"\xC3\xA9/\\u000a\\u001f\\\"\\\\\xF0\x9F\x98\x80\"");
+    CHECK(canonical(R"({"\ud83d\ude00": 1, "\uffee": 2, "a": 3, "a": 4, "B": 5})") ==
+          "{\"B\":5,\"a\":4,\"\xEF\xBF\xAE\":2,\"\xF0\x9F\x98\x80\":1}");
+}
+
+void test_sizes() {
+    const std::ptrdiff_t huge = std::numeric_limits<std::ptrdiff_t>::min();
+    CHECK(image_bytes(10, 3, 8) == std::size_t{28});
+    CHECK(image_bytes(-10, 3, 8) == std::size_t{28});
+    CHECK(!image_bytes(7, 3, 8) && !image_bytes(-7, 3, 8) && !image_bytes(10, 0, 8));
+    CHECK(!image_bytes(std::ptrdiff_t{1} << 58, 64, 8) && !image_bytes(huge, 2, 8));
+    CHECK(magnitude(huge) == std::uint64_t{1} << 63);
+    CHECK(!multiply_add(std::uint64_t{1} << 63, 2, 0) && !multiply_add(1, ~std::uint64_t{0}, 1));
+    CHECK(multiply_add(1, ~std::uint64_t{0} - 1, 1) == ~std::size_t{0});
 }
 
 void test_json() {
@@ -179,6 +204,8 @@ void test_regions() {
 int main() {
     test_sha256();
     test_json();
+    test_canonical();
+    test_sizes();
     test_half();
     test_text();
     test_npz();

@@ -14,7 +14,7 @@ from numbered_videos import numbered, write
 from prometheus_client.parser import text_string_to_metric_families
 
 from trocar.cli import main
-from trocar.contract.errors import SinkError
+from trocar.contract.errors import DamagedInputError, SinkError
 from trocar.contract.media.damage import Damage
 
 PYRAMID = {"bf": "3", "x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0"}
@@ -32,8 +32,11 @@ def test_damage_is_counted_in_table_json_and_prometheus(
     begin, end = int(len(data) * 0.45), int(len(data) * 0.55)
     data[begin:end] = rng.integers(0, 256, end - begin, np.uint8).tobytes()
     video.write_bytes(data)
-    run(tiny_bundle, video, "--json", tmp_path / "o.jsonl", "--metrics", tmp_path / "m.json")
+    with pytest.raises(SystemExit) as ended:
+        run(tiny_bundle, video, "--json", tmp_path / "o.jsonl", "--metrics", tmp_path / "m.json")
+    assert ended.value.code == DamagedInputError.code == 17
     told = capsys.readouterr().err
+    assert "pass --allow-damaged" in told
     (metrics,) = json.loads((tmp_path / "m.json").read_text())
     rows = (tmp_path / "o.jsonl").read_text().splitlines()
     damage = Damage(
@@ -42,9 +45,11 @@ def test_damage_is_counted_in_table_json_and_prometheus(
         missing=metrics["missing_frames"],
     )
     assert damage
-    assert damage.missing == 100 - len(rows)
+    assert damage.missing == 100 - len(rows) > 0
+    # Numbers of frames do not shift: the last one is the recording's.
+    assert json.loads(rows[-1])["frame"] == 99
     assert f"damaged: {video}: {damage.text}" in told.replace("\n", "")
-    run(tiny_bundle, video, "--metrics", tmp_path / "m.prom")
+    run(tiny_bundle, video, "--metrics", tmp_path / "m.prom", "--allow-damaged")
     samples = {
         sample.name: sample.value
         for family in text_string_to_metric_families((tmp_path / "m.prom").read_text())

@@ -149,7 +149,7 @@ def test_every_kind_of_output_lies_in_the_recordings_folder(
     (folder,) = results(out).values()
     names = ["done.json", "f", "i.csv", "j.jsonl", "m", "o.mp4"]
     assert sorted(p.name for p in folder.iterdir()) == names
-    assert len(list((folder / "m").iterdir())) == len(list((folder / "f").iterdir())) == 2
+    assert len(list((folder / "m").glob("*.png"))) == len(list((folder / "f").glob("*.png"))) == 2
 
 
 def test_results_are_not_taken_for_recordings(
@@ -277,3 +277,32 @@ def test_stopped_by_a_signal_it_goes_on_later(
     assert f"{12 - done} done, {done} done before, 0 failed" in finished.stderr
     assert sorted(events(out, "finished")) == sorted(results(out))
     assert len(results(out)) == 12
+
+
+def test_one_bad_recording_never_stops_an_archive(
+    tiny_bundle: Path, archive: Path, clip: Path, tmp_path: Path
+) -> None:
+    """A name that is no UTF-8, a text, a playlist, and damaged files of earlier results."""
+    latin = Path(os.fsdecode(os.fsencode(archive) + b"/caf\xe9.mp4"))
+    shutil.copy(clip, latin)
+    out, pattern = tmp_path / "out", f"{archive}/**/*.mp4"
+    (archive / "notes.mp4").write_text("no recording\n" * 9)
+    (archive / "list.mp4").write_text(f"ffconcat version 1.0\nfile {clip}\n")
+    with pytest.raises(TrocarError, match="2 of 6 recordings failed") as caught:
+        invoke(tiny_bundle, pattern, "--out", out)
+    assert "is a text and no recording" in caught.value.message
+    assert "is a playlist" in caught.value.message
+    for name in ("notes.mp4", "list.mp4"):
+        (archive / name).unlink()
+    found = results(out)
+    assert str(archive / r"caf\xe9.mp4") in found
+    assert len(found) == 4
+    assert len(events(out, "finished")) == 4
+    damaged = sorted(p / "done.json" for p in found.values())
+    text = damaged[0].read_text()
+    damaged[0].write_text(text.replace('"results.jsonl": ', '"results.jsonl": 1e999, "x": '))
+    damaged[1].write_text(text.replace('"results.jsonl"', '"a\\u0000b"'))
+    damaged[2].write_text("[" * 100_000)
+    lines = invoke(tiny_bundle, pattern, "--out", out)
+    assert sum("again" in line for line in lines) >= 2
+    assert lines[-1].startswith(("3 done, 1 done before", "3 done, 1 done before, 0 failed"))

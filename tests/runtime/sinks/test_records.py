@@ -10,6 +10,7 @@ import pytest
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import OutputExistsError
+from trocar.contract.outputs import MARKER
 from trocar.contract.results import FrameResult
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
@@ -50,20 +51,33 @@ def test_overlays_are_rgb_and_a_discarded_folder_is_removed(tmp_path: Path) -> N
     sink.open(INFO)
     given = event(0)
     sink.write(given)
-    (written,) = next(tmp_path.glob(".frames.part.*")).iterdir()
+    (written,) = next(tmp_path.glob(".frames.part.*")).glob("*.png")
     stored = cv2.imread(str(written), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.array_equal(stored, given.overlay())
     sink.discard()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_with_files_is_replaced_only_when_told(tmp_path: Path) -> None:
-    (tmp_path / "frames").mkdir()
-    (tmp_path / "frames" / "mine.txt").touch()
-    with pytest.raises(OutputExistsError, match="not empty"):
-        PngFolder(tmp_path / "frames").open(INFO)
-    sink = PngFolder(tmp_path / "frames", overwrite=True)
+def written(folder: Path, index: int, *, overwrite: bool) -> None:
+    sink = PngFolder(folder, overwrite=overwrite)
     sink.open(INFO)
-    sink.write(event(0))
+    sink.write(event(index))
     sink.commit()
-    assert [path.name for path in (tmp_path / "frames").iterdir()] == ["000000.png"]
+    sink.settle()
+
+
+def test_a_folder_is_replaced_only_when_told_and_only_if_trocar_wrote_it(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    written(folder, 3, overwrite=False)
+    with pytest.raises(OutputExistsError, match="not empty"):
+        written(folder, 0, overwrite=False)
+    written(folder, 0, overwrite=True)
+    assert sorted(path.name for path in folder.iterdir()) == [MARKER, "000000.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
+    (folder / "mine.txt").touch()
+    with pytest.raises(OutputExistsError, match=r"did not write: mine\.txt"):
+        written(folder, 0, overwrite=True)
+    (folder / MARKER).unlink()
+    with pytest.raises(OutputExistsError, match="Trocar did not write it"):
+        written(folder, 0, overwrite=True)
+    assert (folder / "mine.txt").exists()

@@ -104,7 +104,8 @@ typedef enum trocar_status {
     TROCAR_ERROR_SOURCE = 13,       /**< Not returned by this library. */
     TROCAR_ERROR_SINK = 14,         /**< Not returned by this library. */
     TROCAR_ERROR_ARGUMENT = 15,     /**< An argument has the wrong shape, type or range. */
-    TROCAR_ERROR_INTERRUPTED = 16   /**< Not returned by this library. */
+    TROCAR_ERROR_INTERRUPTED = 16,  /**< Not returned by this library. */
+    TROCAR_ERROR_DAMAGED_INPUT = 17 /**< Not returned by this library. */
 } trocar_status;
 
 /** Order of a frame's bytes. */
@@ -148,7 +149,10 @@ typedef struct trocar_error {
     char remedy[512];   /**< What to do next; may be empty. */
 } trocar_error;
 
-/** Receives the log of the backend's library; may be called from any thread during calls. */
+/**
+ * Receives the log of the backend's library; may be called from any thread during calls. It may not
+ * open, run or close a session: such calls are refused with `TROCAR_ERROR_ARGUMENT`, or ignored.
+ */
 typedef void (*trocar_log)(void *context, int32_t severity, const char *message);
 
 /** How to open a session. Zero is the default of every member. */
@@ -182,7 +186,10 @@ typedef struct trocar_frame {
     int32_t yuv;              /**< NV12: a `trocar_yuv`. */
     int32_t reserved;         /**< 0. */
     double view[3];           /**< Centre x, y and radius of the endoscope's field of view in frame
-                                   pixels; radius 0: the full frame. */
+                                   pixels, finite; radius 0: the full frame. */
+    size_t data_bytes;        /**< Size of the buffer that holds the rows at `data`, from its first
+                                   byte in memory to its last; 0: not stated, and not checked. */
+    size_t chroma_bytes;      /**< NV12: likewise of the rows at `chroma`. */
 } trocar_frame;
 
 /** One located instrument, in pixels of the frame; pixel (0, 0) covers [0, 1) x [0, 1). */
