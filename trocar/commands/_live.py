@@ -17,7 +17,7 @@ from trocar.commands._run_request import RunRequest
 from trocar.console.run import console, live_table, print_summary
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError, SinkError
-from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.live.health import Health, StateChange
 from trocar.runtime.live.monitor.server import Monitor
 from trocar.runtime.live.run import LiveRun
@@ -86,7 +86,7 @@ def run_live(request: RunRequest) -> list[Summary]:
                         live=True,
                         classifier=open_second_stage(options.model),
                     ),
-                    painter=Painter(session.classes),
+                    painter=Painter(session.classes, OverlayOptions(show=options.output.show)),
                     sinks=[*files, *feeds],
                     options=options.live,
                     health=health,

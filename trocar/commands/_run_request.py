@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from trocar.contract.errors import ConfigError
 from trocar.runtime.archive.job import archive_error, output_faults
+from trocar.runtime.draw.show import DEFAULT_SHOW, show_from
 from trocar.runtime.pipeline.options import (
     InputOptions,
     LiveOptions,
@@ -148,6 +149,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             metrics=flags["metrics"],
             trace=flags["trace"],
             overwrite=flags["overwrite"],
+            show=DEFAULT_SHOW if flags["show"] is None else show_from(flags["show"]),
             encoding=EncodeOptions(
                 codec=flags["codec"], preset=flags["preset"], quality=flags["quality"]
             ),

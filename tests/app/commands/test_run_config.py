@@ -41,6 +41,7 @@ EVERY_FLAG: dict[str, Any] = {
     "save_masks": "masks",
     "metrics": "m.prom",
     "overwrite": True,
+    "show": "tips,ids",
     "codec": "h264_nvenc",
     "preset": "slow",
     "quality": 5,
