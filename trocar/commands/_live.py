@@ -72,7 +72,13 @@ def run_live(request: RunRequest) -> list[Summary]:
                 reporter.trace = trace
         monitor = None
         if request.serve is not None:
-            monitor = Monitor(*request.serve, token=request.token)
+            monitor = Monitor(
+                *request.serve,
+                token=request.token,
+                names=request.serve_names,
+                certificate=request.serve_cert,
+                key=request.serve_key,
+            )
             stack.callback(monitor.stop)
         streams = []
         for source, files, health in zip(sources, sinks, healths, strict=True):

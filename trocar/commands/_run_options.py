@@ -231,6 +231,14 @@ _GROUPS = (
             "--token",
             help="Token of the live page; not used on the loopback. [default: generated]",
         ),
+        click.option(
+            "--serve-name",
+            multiple=True,
+            metavar="NAME",
+            help="Host name under which browsers reach the live page; repeatable.",
+        ),
+        click.option("--serve-cert", type=FILE, help="Certificate (PEM) of the live page: HTTPS."),
+        click.option("--serve-key", type=FILE, help="Key (PEM) of the certificate."),
         click.option("--trace", type=FILE, help="Write a trace for ui.perfetto.dev."),
     ),
     grouped(

@@ -26,10 +26,11 @@ from trocar.runtime.sources.base import SourceOptions
 
 Mode = Literal["file", "live", "archive"]
 
-_NOT_IN_FILE_MODE = ("serve", "trace", "deadline_ms", "seconds")
+_SERVE = ("serve_name", "serve_cert", "serve_key")
+_NOT_IN_FILE_MODE = ("serve", *_SERVE, "trace", "deadline_ms", "seconds")
 _NOT_IN_ARCHIVE_MODE = (
     *("live", "stream", "serve", "trace", "metrics", "deadline_ms", "shed_load", "no_reconnect"),
-    *("seconds", "realtime"),
+    *("seconds", "realtime", *_SERVE),
 )
 
 
@@ -45,6 +46,9 @@ class RunRequest:
         ray: Ray cluster of an archive.
         serve: Host and port of the live page.
         token: Token of the live page.
+        serve_names: Further host names of the live page.
+        serve_cert: Certificate of the live page.
+        serve_key: Key of the certificate.
     """
 
     mode: Mode
@@ -54,6 +58,9 @@ class RunRequest:
     ray: str | None = None
     serve: tuple[str, int] | None = None
     token: str | None = None
+    serve_names: tuple[str, ...] = ()
+    serve_cert: Path | None = None
+    serve_key: Path | None = None
 
 
 def request_from(flags: Mapping[str, Any]) -> RunRequest:
@@ -81,6 +88,9 @@ def request_from(flags: Mapping[str, Any]) -> RunRequest:
         ray=flags["ray"],
         serve=flags["serve"],
         token=flags["token"],
+        serve_names=tuple(flags["serve_name"]),
+        serve_cert=flags["serve_cert"],
+        serve_key=flags["serve_key"],
     )
 
 
@@ -100,6 +110,11 @@ def _check_mode(mode: Mode, flags: Mapping[str, Any], output: OutputOptions) -> 
         faults += output_faults(output)
         if faults:
             raise archive_error(faults)
+    elif mode == "live" and not flags["serve"] and any(flags[name] for name in _SERVE):
+        stray = [_flag(name) for name in _SERVE if flags[name]]
+        raise ConfigError(
+            f"{', '.join(stray)}: for the live page only", remedy="add --serve HOST:PORT"
+        )
     elif mode == "live" and flags["max_frames"]:
         raise ConfigError("--max-frames is for files", remedy="use --seconds in live runs")
     elif mode == "file":

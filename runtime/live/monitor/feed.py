@@ -2,7 +2,7 @@
 
     feed = Feed("camera")
     feed.write(event)
-    number, jpeg = feed.wait(-1, timeout=1.0)
+    picture = feed.wait(-1, timeout=1.0)
 
 It is a sink like any other. Overlays are compressed only while a client is connected.
 """
@@ -13,6 +13,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,25 @@ JPEG_QUALITY = 80
 _HISTORY = 240
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One overlay as the page gets it.
+
+    Attributes:
+        number: Counts the pictures of a feed, from 1.
+        jpeg: The picture.
+        captured_ns: `time.monotonic_ns` when its frame was captured.
+    """
+
+    number: int
+    jpeg: bytes
+    captured_ns: int
+
+    def headers(self) -> dict[str, str]:
+        """Headers that tell the page what it shows."""
+        return {"X-Picture": str(self.number), "X-Captured-Ns": str(self.captured_ns)}
+
+
 class Feed:
     """A sink that stores the newest overlay for the clients of the page.
 
@@ -40,7 +60,7 @@ class Feed:
         name: Name of the stream.
 
     Attributes:
-        state: What ``/state.json`` returns of the stream.
+        state: The state of the stream when `update` was called last.
     """
 
     wants_every_frame = True
@@ -49,8 +69,9 @@ class Feed:
         self.name = "page"
         self.state: dict[str, Any] = {"name": name}
         self._changed = threading.Condition()
-        self._jpeg: bytes | None = None
-        self._number = 0
+        self._picture: Picture | None = None
+        self._stream: LiveStream | None = None
+        self._checked_ns = 0
         self._watchers = 0
         self._closed = False
         self._wanted = True
@@ -74,35 +95,35 @@ class Feed:
             overlay = np.asarray(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
         data = encode_picture(overlay, ".jpg", quality=JPEG_QUALITY)
         with self._changed:
-            self._jpeg = data
-            self._number += 1
+            number = 1 if self._picture is None else self._picture.number + 1
+            self._picture = Picture(number=number, jpeg=data, captured_ns=event.frame.captured_ns)
             self._wanted = False
             self._changed.notify_all()
 
-    def wait(self, number: int, timeout: float) -> tuple[int, bytes | None]:
-        """Waits for an overlay newer than ``number``.
+    def wait(self, number: int, timeout: float) -> Picture | None:
+        """Waits for another overlay than number ``number``.
 
         Args:
             number: Number of the client's last overlay; -1 for none.
             timeout: Seconds to wait.
 
         Returns:
-            The number and the JPEG of the newest overlay; ``None`` when none came in time.
+            The newest overlay; ``None`` when no other one came in time.
         """
         with self._changed:
-            if self._number == number or self._jpeg is None:
+            if self._picture is None or self._picture.number == number:
                 self._wanted = True
                 self._changed.wait(timeout)
-            if self._number == number or self._jpeg is None or self._closed:
-                return number, None
-            return self._number, self._jpeg
+            picture = self._picture
+            if picture is None or picture.number == number or self._closed:
+                return None
+            return picture
 
-    def fresh(self, timeout: float) -> bytes | None:
+    def fresh(self, timeout: float) -> Picture | None:
         """Waits for the next overlay; returns the previous one when none comes in time."""
         with self._changed:
-            before = self._number
-        _, data = self.wait(before, timeout)
-        return data or self._jpeg
+            before = self._picture
+        return self.wait(-1 if before is None else before.number, timeout) or before
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -116,12 +137,32 @@ class Feed:
                 self._watchers -= 1
 
     def update(self, stream: LiveStream) -> None:
-        """Takes the state of a stream."""
+        """Notes that the stream has been checked; takes its state."""
+        self._stream = stream
+        self._checked_ns = monotonic_ns()
+        self.state = self._state_of(stream)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state of the stream at this moment.
+
+        ``checked_ns`` is when `update` was called last: a state that nobody checks any more is old,
+        whatever it says. ``picture`` is the number of the newest overlay.
+        """
+        state = self.state if self._stream is None else self._state_of(self._stream)
+        with self._changed:
+            picture = self._picture
+        return {
+            **state,
+            "checked_ns": self._checked_ns,
+            "picture": 0 if picture is None else picture.number,
+        }
+
+    def _state_of(self, stream: LiveStream) -> dict[str, Any]:
         result = stream.latest
         counts = stream.counts
         rates = list(self._rates)
         span = (rates[-1] - rates[0]) / 1e9 if len(rates) > 1 else 0.0
-        self.state = {
+        return {
             "name": stream.source.name,
             "state": stream.health.state,
             "reasons": list(stream.health.reasons),

@@ -230,7 +230,7 @@ def test_the_number_alone_is_shorter_than_name_and_score() -> None:
 def test_words_are_read_and_unknown_ones_name_the_choices() -> None:
     assert show_from("none") == ()
     assert show_from(" tips, Masks ,tips") == ("masks", "tips")
-    with pytest.raises(ConfigError, match="'mask' is not known .did you mean masks") as error:
+    with pytest.raises(ConfigError, match=r"'mask' is not known .did you mean masks") as error:
         show_from("mask,ids")
     assert "masks,contours,boxes,labels,tips,ids" in error.value.remedy
     with pytest.raises(ConfigError, match="'none' alone"):
