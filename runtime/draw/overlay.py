@@ -190,7 +190,7 @@ class Painter:
             return []
         shown = []
         stroke = stroke_of((picture.shape[0], picture.shape[1]))
-        line, halo = max(1, round(2.2 * stroke)), round(0.9 * stroke)
+        line, halo = max(1, round(2.5 * stroke)), round(0.9 * stroke)
         x, y, w, h = cv2.boundingRect(labels)
         used = labels[y : y + h, x : x + w]
         for row in self._table.rows[1:] if w else ():

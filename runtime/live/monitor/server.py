@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -181,8 +182,7 @@ class Monitor:
             extra = {"Set-Cookie": value} if value and path == "/" else {}
             reply(request, 200, (folder / name).read_bytes(), kind, extra)
         elif path == "/state.json":
-            text = json.dumps(self.state(), allow_nan=False)
-            reply(request, 200, text.encode(), "application/json")
+            reply(request, 200, _json(self.state()).encode(), "application/json")
         elif path == "/metrics":
             reply(request, 200, self._metrics.encode(), CONTENT_TYPE)
         elif path in ("/stream", "/picture.jpg"):
@@ -233,6 +233,22 @@ class Monitor:
                     )
         finally:
             self._streams.release()
+
+
+def _json(value: Any) -> str:
+    """JSON that browsers read: a number that is not finite is null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def reply(

@@ -63,7 +63,7 @@ class Watch {
       return ["STATE IS OLD", "The program has not checked the stream for " + s(checked) + "."];
     const still = now - this.drawn;
     if (still > LIMITS.picture) {
-      if (now - this.counted < LIMITS.picture)
+      if (this.counted - this.drawn > LIMITS.picture / 2)
         return ["PICTURE STANDS STILL", "No new picture for " + s(still) + ", while frames go on."];
       return ["NO NEW PICTURE", "No new picture for " + s(still) + "."];
     }
