@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.runtime.draw.colours import WHITE, Colour
-from trocar.runtime.draw.placement import Rectangle
+from trocar.runtime.draw.labels.scene import Rectangle
 from trocar.runtime.draw.sprites import Sprite, sprite_from_mask
 from trocar.runtime.draw.text import fitting_mask, joined, paste, text_mask
 

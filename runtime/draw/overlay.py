@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import cv2
 import numpy as np
@@ -21,20 +20,16 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.config import require
 from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.draw.colours import BLACK, Colour, class_colours
-from trocar.runtime.draw.labels import draw_leader, draw_tag, label_wish, tag_mask, tag_size
+from trocar.runtime.draw.labels.placement import MAX_LABELS, LabelPlacer, PlacedLabel
+from trocar.runtime.draw.labels.scene import Rectangle
+from trocar.runtime.draw.labels.tags import draw_leader, draw_tag, label_wish, tag_mask, tag_size
 from trocar.runtime.draw.legend import (
     legend_rectangle,
     legend_sprite,
     status_rectangle,
     status_sprite,
 )
-from trocar.runtime.draw.placement import (
-    MAX_LABELS,
-    LabelPlacer,
-    PlacedLabel,
-    Rectangle,
-)
-from trocar.runtime.draw.regions import RegionPainter
+from trocar.runtime.draw.regions import RegionPainter, paint_classes
 from trocar.runtime.draw.show import DEFAULT_SHOW, show_faults
 from trocar.runtime.draw.sprites import Sprite, tip_sprite
 
@@ -101,15 +96,15 @@ class Painter:
         self._show = frozenset(options.show)
         self._table = table
         self._colours = class_colours(table)
-        self._painters = [
-            RegionPainter(
-                colour,
+        self._painters = {
+            row.id: RegionPainter(
+                self._colours[row.id],
                 options.opacity,
                 tint="masks" in self._show,
                 contour="contours" in self._show,
             )
-            for colour in self._colours
-        ]
+            for row in table.rows[1:]
+        }
         self._placer = LabelPlacer()
 
     def draw(
@@ -160,7 +155,7 @@ class Painter:
         self, picture: NDArray[np.uint8], result: FrameResult, unit: float, status: Rectangle | None
     ) -> Layout:
         size = picture.shape[0], picture.shape[1]
-        rows = self._legend_rows(result, self._regions(picture, result.labels, unit))
+        rows = self._legend_rows(result, self._regions(picture, result.labels))
         texts = self._label_texts(result.instruments, unit, size)
         legend, layout = self._arranged(result, texts, rows, unit, size, status)
         stroke = stroke_of(size)
@@ -182,24 +177,13 @@ class Painter:
             legend.blit(picture, layout.legend[0], layout.legend[1])
         return layout
 
-    def _regions(
-        self, picture: NDArray[np.uint8], labels: NDArray[np.uint8] | None, unit: float
-    ) -> list[int]:
+    def _regions(self, picture: NDArray[np.uint8], labels: NDArray[np.uint8] | None) -> list[int]:
         """Paints all classes but the background; gives the ids of the classes that occur."""
         if labels is None or not self._show & {"masks", "contours"}:
             return []
-        shown = []
         stroke = stroke_of((picture.shape[0], picture.shape[1]))
         line, halo = max(1, round(2.5 * stroke)), round(0.9 * stroke)
-        x, y, w, h = cv2.boundingRect(labels)
-        used = labels[y : y + h, x : x + w]
-        for row in self._table.rows[1:] if w else ():
-            # Not cv2.compare: it fails where the labels are a single cell.
-            if cv2.countNonZero(cv2.inRange(used, row.id, row.id)):
-                shown.append(row.id)
-                mask = cast("NDArray[np.uint8]", cv2.inRange(labels, row.id, row.id))
-                self._painters[row.id].paint(picture, mask, line=line, halo=halo)
-        return shown
+        return paint_classes(picture, labels, self._painters, line=line, halo=halo)
 
     def _legend_rows(self, result: FrameResult, regions: list[int]) -> list[tuple[str, Colour]]:
         """Text and colour of the classes that are drawn, or of a classifier's three best."""

@@ -9,7 +9,7 @@ instrument fills little of its bounding box.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 import cv2
@@ -24,15 +24,6 @@ TILE_ROWS = 64
 _WIDE_TILE = 480
 _TILE_GAP = 96
 """Tiles wider than this are divided at gaps of so many columns, in pixels of the picture."""
-
-
-class _Tile(NamedTuple):
-    """Pixels ``[y0, y1) x [x0, x1)`` of the picture."""
-
-    x0: int
-    y0: int
-    x1: int
-    y1: int
 
 
 class _Limits(NamedTuple):
@@ -76,34 +67,54 @@ class RegionPainter:
         self._solid: dict[Colour, NDArray[np.uint8]] = {}
 
     def paint(
-        self, picture: NDArray[np.uint8], mask: NDArray[np.uint8], *, line: int, halo: int = 0
+        self,
+        picture: NDArray[np.uint8],
+        mask: NDArray[np.uint8],
+        *,
+        line: int,
+        halo: int = 0,
+        corner: tuple[int, int] = (0, 0),
+        grid: tuple[int, int] | None = None,
     ) -> None:
         """Draws the regions of a mask.
 
         Args:
             picture: ``[H, W, 3]`` uint8 RGB, changed in place.
-            mask: ``[h, w]`` 0 or 255; covers the whole picture.
+            mask: ``[h, w]`` 0 or 255.
             line: Width of the contour in pixels; it lies on the edge.
             halo: Width of the dark line outside the contour in pixels.
+            corner: Column and row of the label map at which the mask begins. Regions must not
+                touch the mask's edge, except where it is the label map's.
+            grid: ``(rows, columns)`` of the label map, which covers the picture; ``None``: the
+                mask's. It has no more rows and columns than the picture.
         """
-        height, width = picture.shape[:2]
-        if mask.shape[0] > height or mask.shape[1] > width:
-            size = min(width, mask.shape[1]), min(height, mask.shape[0])
-            mask = cast("NDArray[np.uint8]", cv2.resize(mask, size, interpolation=cv2.INTER_AREA))
-        box = cv2.boundingRect(mask)
-        if not box[2]:
+        x, y, w, h = cv2.boundingRect(mask)
+        if not w:
             return
+        height, width = picture.shape[:2]
+        rows, columns = mask.shape if grid is None else grid
+        sy, sx, (cx, cy) = height / rows, width / columns, corner
         limits = _Limits.of(line, halo)
         reach = limits.k // 2 + 1
-        smooth, left, top = _enlarged(mask, box, (height, width), reach)
-        for tile in _tiles(mask, box, (height, width), reach):
-            # Pixels beside the tile, for the mean.
-            y0, x0 = max(0, tile.y0 - reach - top), max(0, tile.x0 - reach - left)
-            around = smooth[y0 : tile.y1 + reach - top, x0 : tile.x1 + reach - left]
-            rows = slice(tile.y0 - top - y0, tile.y1 - top - y0)
-            columns = slice(tile.x0 - left - x0, tile.x1 - left - x0)
-            target = picture[tile.y0 : tile.y1, tile.x0 : tile.x1]
-            self._paint_tile(target, around, rows, columns, limits)
+        smooth, left, top = _enlarged(mask, (x, y, w, h), (cx, cy), (sx, sy), reach)
+        gap, wide = max(2, int(_TILE_GAP / sx)), int(_WIDE_TILE / sx)
+        first = max(0, int((y + cy - 1) * sy) - reach)
+        last = min(height, int((y + cy + h + 1) * sy) + reach + 1)
+        for y0 in range(first, last, TILE_ROWS):
+            y1 = min(last, y0 + TILE_ROWS)
+            r0, r1 = int((y0 - reach) / sy) - 1 - cy, int((y1 + reach) / sy) + 2 - cy
+            for c0, c1 in _runs(mask[max(0, r0) : max(0, r1)], gap, wide):
+                x0 = max(0, int((c0 + cx - 1) * sx) - reach)
+                x1 = min(width, int((c1 + cx + 1) * sx) + reach + 1)
+                # Pixels beside the tile, for the mean.
+                a, b = max(0, y0 - top - reach), max(0, x0 - left - reach)
+                self._paint_tile(
+                    picture[y0:y1, x0:x1],
+                    smooth[a : y1 - top + reach, b : x1 - left + reach],
+                    slice(y0 - top - a, y1 - top - a),
+                    slice(x0 - left - b, x1 - left - b),
+                    limits,
+                )
 
     def _paint_tile(
         self,
@@ -144,24 +155,6 @@ class RegionPainter:
         return block[: shape[0], : shape[1]]
 
 
-def _tiles(
-    mask: NDArray[np.uint8], box: Sequence[int], size: tuple[int, int], reach: int
-) -> Iterator[_Tile]:
-    """Tiles of the picture that hold everything within ``reach`` pixels of the regions."""
-    height, width = size
-    sy, sx = height / mask.shape[0], width / mask.shape[1]
-    _, top, _, high = box
-    first = max(0, int((top - 1) * sy) - reach)
-    last = min(height, int((top + high + 1) * sy) + reach + 1)
-    for y0 in range(first, last, TILE_ROWS):
-        y1 = min(last, y0 + TILE_ROWS)
-        r0 = max(0, int((y0 - reach) / sy) - 1)
-        r1 = min(mask.shape[0], int((y1 + reach) / sy) + 2)
-        for c0, c1 in _runs(mask[r0:r1], max(2, int(_TILE_GAP / sx)), int(_WIDE_TILE / sx)):
-            x0, x1 = int((c0 - 1) * sx) - reach, int((c1 + 1) * sx) + reach + 1
-            yield _Tile(max(0, x0), y0, min(width, x1), y1)
-
-
 def _runs(rows: NDArray[np.uint8], gap: int, wide: int) -> list[tuple[int, int]]:
     """Half-open runs of columns that hold a region; wide ones are divided at gaps."""
     x, _, w, _ = cv2.boundingRect(rows)
@@ -175,19 +168,78 @@ def _runs(rows: NDArray[np.uint8], gap: int, wide: int) -> list[tuple[int, int]]
 
 
 def _enlarged(
-    mask: NDArray[np.uint8], box: Sequence[int], size: tuple[int, int], reach: int
+    mask: NDArray[np.uint8],
+    box: tuple[int, int, int, int],
+    corner: tuple[int, int],
+    scale: tuple[float, float],
+    reach: int,
 ) -> tuple[NDArray[np.uint8], int, int]:
     """The part of a mask that holds regions, interpolated to the picture's scale.
 
     Returns:
         ``[h, w]`` 0..255, and the column and row of the picture at which it begins.
     """
-    sy, sx = size[0] / mask.shape[0], size[1] / mask.shape[1]
-    x, y, w, h = box
-    margin_x, margin_y = 2 + int(2 * reach / sx), 2 + int(2 * reach / sy)
+    (x, y, w, h), (cx, cy), (sx, sy) = box, corner, scale
+    margin_x, margin_y = margin_of(scale, reach)
     x0, y0 = max(0, x - margin_x), max(0, y - margin_y)
     x1, y1 = min(mask.shape[1], x + w + margin_x), min(mask.shape[0], y + h + margin_y)
-    left, top = round(x0 * sx), round(y0 * sy)
-    wide, high = max(1, round(x1 * sx) - left), max(1, round(y1 * sy) - top)
+    left, top = round((x0 + cx) * sx), round((y0 + cy) * sy)
+    wide, high = max(1, round((x1 + cx) * sx) - left), max(1, round((y1 + cy) * sy) - top)
     smooth = cv2.resize(mask[y0:y1, x0:x1], (wide, high))
     return cast("NDArray[np.uint8]", smooth), left, top
+
+
+def margin_of(scale: tuple[float, float], reach: int) -> tuple[int, int]:
+    """Columns and rows of a mask that are needed beside its regions."""
+    return 2 + int(2 * reach / scale[0]), 2 + int(2 * reach / scale[1])
+
+
+def paint_classes(
+    picture: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    painters: Mapping[int, RegionPainter],
+    *,
+    line: int,
+    halo: int,
+) -> list[int]:
+    """Draws the regions of several classes.
+
+    Args:
+        picture: ``[H, W, 3]`` uint8 RGB, changed in place.
+        labels: ``[h, w]`` class ids; covers the picture.
+        painters: What draws each class, by its id.
+        line: Width of the contours in pixels.
+        halo: Width of the dark lines round them in pixels.
+
+    Returns:
+        The ids of the classes that occur.
+    """
+    x, y, w, h = cv2.boundingRect(labels)
+    if not w:
+        return []
+    (rows, columns), (height, width) = labels.shape, picture.shape[:2]
+    small = rows > height or columns > width
+    if small:
+        x0, y0, x1, y1 = 0, 0, columns, rows
+    else:
+        reach = _Limits.of(line, halo).k // 2 + 1
+        margin_x, margin_y = margin_of((width / columns, height / rows), reach)
+        x0, y0 = max(0, x - margin_x), max(0, y - margin_y)
+        x1, y1 = min(columns, x + w + margin_x), min(rows, y + h + margin_y)
+    used = labels[y0:y1, x0:x1]
+    found = []
+    for number, painter in painters.items():
+        # Not cv2.compare: it fails where the labels are a single cell.
+        mask = cast("NDArray[np.uint8]", cv2.inRange(used, number, number))
+        if not cv2.countNonZero(mask):
+            continue
+        found.append(number)
+        if small:
+            size = min(width, columns), min(height, rows)
+            mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.uint8)
+            painter.paint(picture, mask, line=line, halo=halo)
+        else:
+            painter.paint(
+                picture, mask, line=line, halo=halo, corner=(x0, y0), grid=(rows, columns)
+            )
+    return found

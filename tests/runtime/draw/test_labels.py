@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError
 from trocar.contract.results import FrameResult, Instrument
+from trocar.runtime.draw.labels.placement import MAX_LABELS, PATIENCE, LabelPlacer
+from trocar.runtime.draw.labels.scene import LabelWish
 from trocar.runtime.draw.overlay import Layout, OverlayOptions, Painter
-from trocar.runtime.draw.placement import MAX_LABELS, PATIENCE, LabelPlacer, LabelWish
 from trocar.runtime.draw.show import PARTS, show_from
 
 NAMES = (

@@ -7,7 +7,7 @@ import pytest
 
 from trocar.contract.classes import ClassTable
 from trocar.runtime.draw.colours import contrasting_colour
-from trocar.runtime.draw.regions import RegionPainter
+from trocar.runtime.draw.regions import RegionPainter, paint_classes
 from trocar.runtime.draw.sprites import sprite_from_mask, tip_sprite
 from trocar.runtime.draw.text import fitting_mask, text_mask
 
@@ -73,6 +73,21 @@ def test_two_far_regions_of_a_class_are_both_drawn_and_nothing_between() -> None
     assert (picture[:, 130:1400] == 100).all()
 
 
+@pytest.mark.parametrize("where", [(20, 30), (0, 0), (44, 60)])
+def test_a_class_that_is_cut_out_is_drawn_as_in_the_whole(where: tuple[int, int]) -> None:
+    y, x = where
+    labels = np.zeros((60, 80), np.uint8)
+    labels[y : y + 16, x : x + 20] = 2
+    labels[y + 4, x + 4] = 1
+    mask = np.where(labels == 2, 255, 0).astype(np.uint8)
+    whole, cut = (np.full((333, 471, 3), 100, np.uint8) for _ in range(2))
+    painter = RegionPainter(RED, 0.4)
+    painter.paint(whole, mask, line=3, halo=2)
+    assert paint_classes(cut, labels, {2: painter, 7: painter}, line=3, halo=2) == [2]
+    assert (whole == cut).all()
+    assert (whole != 100).any()
+
+
 @pytest.mark.parametrize("show", [{"tint": True}, {"tint": False}])
 def test_thin_regions_are_seen(show: dict[str, bool]) -> None:
     mask = np.zeros((240, 320), np.uint8)
@@ -87,7 +102,7 @@ def test_a_label_map_larger_than_the_frame_is_drawn() -> None:
     picture = np.full((48, 64, 3), 100, np.uint8)
     mask = np.zeros((512, 640), np.uint8)
     mask[200:300, 200:400] = 255
-    RegionPainter(RED, 0.4).paint(picture, mask, line=1)
+    assert paint_classes(picture, mask, {255: RegionPainter(RED, 0.4)}, line=1, halo=0) == [255]
     assert picture[24, 30, 0] == 160
     assert picture[5, 5, 0] == 100
 

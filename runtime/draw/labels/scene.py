@@ -1,16 +1,12 @@
-"""Where the labels of instruments stand: free places that stay the same from frame to frame.
+"""One picture as labels see it: what they ask for, what is taken, what a place costs.
 
-    placer = LabelPlacer()
-    placed = placer.place(wishes, (1080, 1920), blocked=[legend_rectangle])
-
-Labels never overlap each other or a blocked rectangle, and never leave the picture. Where there is
-no room, the labels of the smallest instruments are left out.
+scene = Scene(wishes, (1080, 1920), blocked=[], labels=None)
+corner = scene.best(0)
 """
 
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -21,27 +17,6 @@ from numpy.typing import NDArray
 
 Rectangle = tuple[int, int, int, int]
 """``(x0, y0, x1, y1)`` in pixels, half open."""
-
-MAX_LABELS = 24
-"""Labels in one picture; the largest instruments have them."""
-
-MAX_SHARE = 0.2
-"""Largest share of the picture that labels may cover."""
-
-PATIENCE = 12
-"""Frames for which a clearly better place must be free before a label moves there."""
-
-_LOOK_EVERY = 4
-"""Frames between two looks for a better place."""
-
-_CLEARLY_BETTER = 0.6
-"""Difference of costs (see `_costs`) from which a place is clearly better."""
-
-_KEPT_GAIN = 1.25
-"""An instrument that had a label counts as larger by this factor: labels do not alternate."""
-
-_FORGET_AFTER = 50
-"""Frames without its instrument after which a place is forgotten."""
 
 _GRID_CELLS = 900
 """Places that are tried when no place at the instrument is free."""
@@ -76,171 +51,7 @@ class LabelWish:
     key: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlacedLabel:
-    """A label with its place.
-
-    Attributes:
-        wish: Number of its `LabelWish`.
-        rectangle: Where it stands.
-        away: Whether it stands away from its instrument and needs a leader line.
-    """
-
-    wish: int
-    rectangle: Rectangle
-    away: bool
-
-
-@dataclass
-class _Memory:
-    """Where a label stood: its corner, relative to the instrument's centre too."""
-
-    corner: tuple[float, float]
-    offset: tuple[float, float]
-    first_frame: int
-    last_frame: int
-    better_for: int = 0
-
-
-class LabelPlacer:
-    """Places labels; remembers the place of each key. Several threads may call it."""
-
-    def __init__(self) -> None:
-        self._memory: dict[int, _Memory] = {}
-        self._size: tuple[int, int] = (0, 0)
-        self._frame = 0
-        self._lock = threading.Lock()
-
-    def place(
-        self,
-        wishes: Sequence[LabelWish],
-        size: tuple[int, int],
-        *,
-        blocked: Sequence[Rectangle] = (),
-        labels: NDArray[np.uint8] | None = None,
-    ) -> list[PlacedLabel]:
-        """Places the labels of one picture.
-
-        Args:
-            wishes: The labels.
-            size: ``(height, width)`` of the picture.
-            blocked: Rectangles that no label may touch.
-            labels: ``[h, w]`` label map of the picture; labels avoid what is not 0.
-
-        Returns:
-            The labels that have a place, the largest instrument first. A label that stood
-            somewhere keeps this place, and follows its instrument, while the place is free.
-        """
-        with self._lock:
-            if size != self._size:
-                self._memory.clear()
-                self._size = size
-            self._frame += 1
-            if not wishes:
-                return []
-            scene = _Scene(wishes, size, blocked, labels)
-            placed = self._placed(scene, self._chosen(wishes, size))
-            self._forget()
-            return placed
-
-    def _chosen(self, wishes: Sequence[LabelWish], size: tuple[int, int]) -> list[int]:
-        """Numbers of the wishes that may have a label, the largest instrument first."""
-        areas = [w.area * (_KEPT_GAIN if w.key in self._memory else 1.0) for w in wishes]
-        chosen: list[int] = []
-        room = MAX_SHARE * size[0] * size[1]
-        for number in sorted(range(len(wishes)), key=lambda n: -areas[n])[:MAX_LABELS]:
-            width, height = wishes[number].size
-            room -= width * height
-            if room < 0 and chosen:
-                break
-            chosen.append(number)
-        return chosen
-
-    def _placed(self, scene: _Scene, chosen: list[int]) -> list[PlacedLabel]:
-        corners: dict[int, tuple[int, int]] = {}
-        # Labels that had a place first: no newcomer takes it.
-        for number in chosen:
-            corner = self._kept(scene, number)
-            if corner is not None:
-                corners[number] = corner
-                scene.take(number, corner)
-        for number in list(chosen):
-            if number in corners or number not in chosen:
-                continue
-            found = scene.best(number)
-            smaller = chosen[chosen.index(number) + 1 :]
-            if found is None:
-                # The smallest are left out first: their places are free again.
-                for other in smaller:
-                    if other in corners:
-                        scene.release(other, corners.pop(other))
-                chosen = [one for one in chosen if one not in smaller]
-                found = scene.best(number)
-            if found is None:
-                chosen.remove(number)
-                break
-            corners[number] = found
-            scene.take(number, found)
-        placed = []
-        for number in chosen:
-            corner = corners[number]
-            self._remember(scene.wishes[number], corner)
-            placed.append(
-                PlacedLabel(
-                    wish=number,
-                    rectangle=_rectangle(corner, scene.wishes[number].size),
-                    away=scene.away(number, corner),
-                )
-            )
-        return placed
-
-    def _kept(self, scene: _Scene, number: int) -> tuple[int, int] | None:
-        """The corner at which a label stays, or ``None`` if it must find a new place."""
-        wish = scene.wishes[number]
-        memory = None if wish.key is None else self._memory.get(wish.key)
-        if memory is None:
-            return None
-        # It rests while its instrument moves by less than half its height, then it follows.
-        slack = wish.size[1] / 2
-        goal = (wish.centre[0] + memory.offset[0], wish.centre[1] + memory.offset[1])
-        corner = scene.inside(
-            (
-                round(goal[0] + min(slack, max(-slack, memory.corner[0] - goal[0]))),
-                round(goal[1] + min(slack, max(-slack, memory.corner[1] - goal[1]))),
-            ),
-            wish.size,
-        )
-        if corner is None or not scene.free(corner, wish.size):
-            return None
-        if (self._frame + memory.first_frame) % _LOOK_EVERY == 0:
-            better = scene.gain(number, corner) > _CLEARLY_BETTER
-            memory.better_for = memory.better_for + _LOOK_EVERY if better else 0
-        return corner if memory.better_for <= PATIENCE else None
-
-    def _remember(self, wish: LabelWish, corner: tuple[int, int]) -> None:
-        if wish.key is None:
-            return
-        memory = self._memory.get(wish.key)
-        if memory is not None and memory.better_for <= PATIENCE:
-            slack = wish.size[1] / 2 + 1
-            goal = wish.centre[0] + memory.offset[0], wish.centre[1] + memory.offset[1]
-            if abs(corner[0] - goal[0]) <= slack and abs(corner[1] - goal[1]) <= slack:
-                memory.corner, memory.last_frame = corner, self._frame
-                return
-        self._memory[wish.key] = _Memory(
-            corner=corner,
-            offset=(corner[0] - wish.centre[0], corner[1] - wish.centre[1]),
-            first_frame=self._frame,
-            last_frame=self._frame,
-        )
-
-    def _forget(self) -> None:
-        oldest = self._frame - _FORGET_AFTER
-        for key in [k for k, m in self._memory.items() if m.last_frame < oldest]:
-            del self._memory[key]
-
-
-class _Scene:
+class Scene:
     """What one picture offers: taken rectangles, instruments and the cost of a place."""
 
     def __init__(
@@ -266,10 +77,12 @@ class _Scene:
         return np.array(tips, np.float64).reshape(-1, 2)
 
     def take(self, number: int, corner: tuple[int, int]) -> None:
-        self._taken.append(_rectangle(corner, self.wishes[number].size))
+        """Notes that a label stands at a corner."""
+        self._taken.append(rectangle_at(corner, self.wishes[number].size))
 
     def release(self, number: int, corner: tuple[int, int]) -> None:
-        self._taken.remove(_rectangle(corner, self.wishes[number].size))
+        """Takes that back."""
+        self._taken.remove(rectangle_at(corner, self.wishes[number].size))
 
     def inside(self, corner: tuple[int, int], size: tuple[int, int]) -> tuple[int, int] | None:
         """The corner, moved into the picture; ``None`` if the label is larger than that."""
@@ -279,7 +92,8 @@ class _Scene:
         return min(x, max(0, corner[0])), min(y, max(0, corner[1]))
 
     def free(self, corner: tuple[int, int], size: tuple[int, int]) -> bool:
-        x0, y0, x1, y1 = _rectangle(corner, size)
+        """Whether a label of this size touches nothing that is taken."""
+        x0, y0, x1, y1 = rectangle_at(corner, size)
         return not any(x0 < t[2] and x1 > t[0] and y0 < t[3] and y1 > t[1] for t in self._taken)
 
     def best(self, number: int) -> tuple[int, int] | None:
@@ -313,7 +127,7 @@ class _Scene:
         wish = self.wishes[number]
         near = wish.size[1]
         if len(wish.spine) > 1:
-            gap = _distances(np.array([_rectangle(corner, wish.size)]), wish)[0]
+            gap = _distances(np.array([rectangle_at(corner, wish.size)]), wish)[0]
             return bool(gap > near)
         x, y, (width, height), box = *corner, wish.size, wish.box
         dx = max(box[0] - x - width, x - box[2], 0.0)
@@ -334,7 +148,7 @@ class _Scene:
         x, y = corners[:, :1], corners[:, 1:]
         hit = (x < taken[:, 2]) & (x + size[0] > taken[:, 0])
         hit &= (y < taken[:, 3]) & (y + size[1] > taken[:, 1])
-        return ~hit.any(axis=1)
+        return np.asarray(~hit.any(axis=1), bool)
 
     def _costs(self, wish: LabelWish, corners: NDArray[np.int64]) -> NDArray[np.float64]:
         """Distance from the instrument, plus what is covered: a tip costs 2, an instrument 1."""
@@ -347,10 +161,10 @@ class _Scene:
             cost = cost + _covered(self._sum, rectangles, self._size)
         if len(self._tips):
             tips = self._tips[None]
-            inside = (tips >= rectangles[:, None, :2] - height / 3).all(axis=2)
-            inside &= (tips < rectangles[:, None, 2:] + height / 3).all(axis=2)
-            cost = cost + 2.0 * inside.any(axis=1)
-        return cost
+            beyond = tips >= rectangles[:, None, :2] - height / 3
+            before = tips < rectangles[:, None, 2:] + height / 3
+            cost = cost + 2.0 * np.any(np.all(beyond & before, axis=2), axis=1)
+        return np.asarray(cost, np.float64)
 
 
 def _places_at(wish: LabelWish) -> NDArray[np.float64]:
@@ -377,7 +191,7 @@ def _distances(rectangles: NDArray[np.int64], wish: LabelWish) -> NDArray[np.flo
     if len(wish.spine) <= 1:
         return _gaps(rectangles, wish.box)
     gaps = [_gaps(rectangles, (x, y, x, y)) for x, y in wish.spine]
-    return np.maximum(0.0, np.min(gaps, axis=0) - wish.half_width)
+    return np.asarray(np.maximum(0.0, np.min(gaps, axis=0) - wish.half_width), np.float64)
 
 
 def _gaps(
@@ -410,5 +224,6 @@ def _covered(
     return cast("NDArray[np.float64]", held / ((x1 - x0) * (y1 - y0)))
 
 
-def _rectangle(corner: tuple[int, int], size: tuple[int, int]) -> Rectangle:
+def rectangle_at(corner: tuple[int, int], size: tuple[int, int]) -> Rectangle:
+    """The rectangle of a label of ``(width, height)`` at a corner."""
     return corner[0], corner[1], corner[0] + size[0], corner[1] + size[1]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.results import Instrument, Point
 from trocar.runtime.draw.colours import BLACK, Colour, contrasting_colour
-from trocar.runtime.draw.placement import LabelWish, Rectangle
+from trocar.runtime.draw.labels.scene import LabelWish, Rectangle
 from trocar.runtime.draw.text import coloured_text, fitting_mask, joined, paste, text_mask
 
 LARGEST_WIDTH = 0.4
