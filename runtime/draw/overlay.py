@@ -22,7 +22,7 @@ from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.draw.colours import BLACK, Colour, class_colours
 from trocar.runtime.draw.labels.placement import MAX_LABELS, LabelPlacer, PlacedLabel
 from trocar.runtime.draw.labels.scene import Rectangle
-from trocar.runtime.draw.labels.tags import draw_leader, draw_tag, label_wish, tag_mask, tag_size
+from trocar.runtime.draw.labels.tags import draw_leader, label_wish, tag_of
 from trocar.runtime.draw.legend import (
     legend_rectangle,
     legend_sprite,
@@ -32,6 +32,7 @@ from trocar.runtime.draw.legend import (
 from trocar.runtime.draw.regions import RegionPainter, paint_classes
 from trocar.runtime.draw.show import DEFAULT_SHOW, show_faults
 from trocar.runtime.draw.sprites import Sprite, tip_sprite
+from trocar.runtime.draw.text import paste
 
 SMALL_SIDE = 10.0
 """Side of a square, in units, below which an instrument has no label, and its box is thin."""
@@ -156,8 +157,8 @@ class Painter:
     ) -> Layout:
         size = picture.shape[0], picture.shape[1]
         rows = self._legend_rows(result, self._regions(picture, result.labels))
-        texts = self._label_texts(result.instruments, unit, size)
-        legend, layout = self._arranged(result, texts, rows, unit, size, status)
+        tags = self._tags(result.instruments, unit, size)
+        legend, layout = self._arranged(result, tags, rows, unit, size, status)
         stroke = stroke_of(size)
         colours = [self._colours[instrument.class_id] for instrument in result.instruments]
         if "boxes" in self._show:
@@ -171,8 +172,7 @@ class Painter:
             for instrument, colour in zip(result.instruments, colours, strict=True):
                 _draw_tips(picture, instrument, colour, stroke)
         for label in layout.labels:
-            text, colour = texts[label.wish], colours[label.wish]
-            draw_tag(picture, text, label.rectangle, colour, unit=unit)
+            paste(picture, tags[label.wish], *label.rectangle[:2])
         if legend is not None and layout.legend is not None:
             legend.blit(picture, layout.legend[0], layout.legend[1])
         return layout
@@ -196,37 +196,41 @@ class Painter:
             texts = {i: self._table[i].name for i in ids}
         return [(text, self._colours[i]) for i, text in texts.items()]
 
-    def _label_texts(
+    def _tags(
         self, instruments: Sequence[Instrument], unit: float, size: tuple[int, int]
     ) -> dict[int, NDArray[np.uint8]]:
-        """Texts of the labels by number of the instrument; the largest have one."""
-        if not self._show & {"labels", "ids"}:
+        """Labels by number of the instrument; the largest have one."""
+        if not instruments or not self._show & {"labels", "ids"}:
             return {}
         areas = np.array([instrument.area for instrument in instruments])
         least = (SMALL_SIDE * unit) ** 2
-        texts = {}
-        for number in np.argsort(-areas, kind="stable")[: 2 * MAX_LABELS]:
-            if areas[number] >= least:
-                text = tag_mask(instruments[number], self._show, unit=unit, size=size)
-                if text is not None:
-                    texts[int(number)] = text
-        return texts
+        tags = {}
+        for number in np.argsort(-areas, kind="stable")[: 2 * MAX_LABELS].tolist():
+            one = instruments[number]
+            colour = self._colours[one.class_id]
+            tag = None
+            if one.area >= least:
+                tag = tag_of(one, self._show, colour, unit=unit, size=size)
+            if tag is not None:
+                tags[number] = tag
+        return tags
 
     def _arranged(
         self,
         result: FrameResult,
-        texts: dict[int, NDArray[np.uint8]],
+        tags: dict[int, NDArray[np.uint8]],
         rows: list[tuple[str, Colour]],
         unit: float,
         size: tuple[int, int],
         status: Rectangle | None,
     ) -> tuple[Sprite | None, Layout]:
         """Places the legend, then the labels beside it."""
-        numbers = list(texts)
+        numbers = list(tags)
         at_box = "boxes" in self._show
+        sizes = [(tags[n].shape[1], tags[n].shape[0]) for n in numbers]
         wishes = [
-            label_wish(result.instruments[n], tag_size(texts[n], unit=unit), at_box=at_box)
-            for n in numbers
+            label_wish(result.instruments[n], own, at_box=at_box)
+            for n, own in zip(numbers, sizes, strict=True)
         ]
         total = self._in_need_of_labels(result.instruments)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trocar.contract.results import Instrument, Point
 from trocar.runtime.draw.colours import BLACK, Colour, contrasting_colour
 from trocar.runtime.draw.labels.scene import LabelWish, Rectangle
-from trocar.runtime.draw.text import coloured_text, fitting_mask, joined, paste, text_mask
+from trocar.runtime.draw.text import coloured_text, fitting_mask, joined, text_mask
 
 LARGEST_WIDTH = 0.4
 LARGEST_HEIGHT = 0.25
@@ -25,53 +25,69 @@ LARGEST_HEIGHT = 0.25
 _SPINE_POINTS = 7
 
 
-def tag_mask(
-    instrument: Instrument, show: frozenset[str], *, unit: float, size: tuple[int, int]
+def tag_of(
+    instrument: Instrument,
+    show: frozenset[str],
+    colour: Colour,
+    *,
+    unit: float,
+    size: tuple[int, int],
 ) -> NDArray[np.uint8] | None:
-    """Coverage of a label's text: name, track number, score.
+    """A label: name, track number and score on the colour of the class, with a dark edge.
 
     Args:
         instrument: The instrument.
         show: ``labels`` for name and score, ``ids`` for the track number.
+        colour: RGB.
         unit: Scale of the type; 1 is for 540 lines.
         size: ``(height, width)`` of the picture.
 
     Returns:
-        ``[h, w]`` 0..255. Where there is no room for all of it, the score goes first, then the
-        name is shortened, then it goes too. ``None`` if nothing is left.
+        ``[h, w, 3]`` uint8 RGB, not to be changed. Where there is no room for all of it, the score
+        goes first, then the name is shortened, then it goes too. ``None`` if nothing is left.
     """
-    height, gap = round(11 * unit), round(6 * unit)
-    limit = int(LARGEST_WIDTH * size[1]) - 2 * padding(unit)
-    if text_mask("0", height).shape[0] + padding(unit) > LARGEST_HEIGHT * size[0]:
-        return None
-    number = None
+    number, name, score = "", "", ""
     if "ids" in show and instrument.track_id is not None:
-        number = text_mask(f"#{instrument.track_id}", height)
-        if number.shape[1] > limit:
-            return None
-    if "labels" not in show:
-        return number
-    name = instrument.class_name
-    if instrument.classified is not None:
-        name = f"{instrument.classified.name} {instrument.classified.score:.2f}"
-    score = _score_mask(f"{instrument.score:.2f}", height)
-    kept = [] if number is None else [number]
-    whole = joined([text_mask(name, height), *kept, score], gap)
+        number = f"#{instrument.track_id}"
+    if "labels" in show:
+        name, score = instrument.class_name, f"{instrument.score:.2f}"
+        if instrument.classified is not None:
+            name = f"{instrument.classified.name} {instrument.classified.score:.2f}"
+    return _tag(name, number, score, colour, unit, size)
+
+
+@functools.lru_cache(maxsize=128)
+def _tag(
+    name: str, number: str, score: str, colour: Colour, unit: float, size: tuple[int, int]
+) -> NDArray[np.uint8] | None:
+    pad, edge = round(4 * unit), max(1, round(0.6 * unit))
+    text = _text(name, number, score, unit, int(LARGEST_WIDTH * size[1]) - 2 * pad)
+    if text is None or text.shape[0] + pad > LARGEST_HEIGHT * size[0]:
+        return None
+    inner = cv2.copyMakeBorder(
+        text, *([pad // 2 - edge] * 2), *([pad - edge] * 2), cv2.BORDER_CONSTANT, value=0
+    )
+    tag = coloured_text(np.asarray(inner, np.uint8), contrasting_colour(colour), colour)
+    framed = cv2.copyMakeBorder(tag, *([edge] * 4), cv2.BORDER_CONSTANT, value=BLACK)
+    framed.flags.writeable = False
+    return np.asarray(framed, np.uint8)
+
+
+def _text(name: str, number: str, score: str, unit: float, limit: int) -> NDArray[np.uint8] | None:
+    """Coverage of a label's text, ``limit`` pixels wide at most."""
+    height, gap = round(11 * unit), round(6 * unit)
+    track = text_mask(number, height) if number else None
+    if track is not None and track.shape[1] > limit:
+        return None
+    if not name:
+        return track
+    kept = [] if track is None else [track]
+    whole = joined([text_mask(name, height), *kept, _score_mask(score, height)], gap)
     if whole.shape[1] <= limit:
         return whole
-    room = limit if number is None else limit - number.shape[1] - gap
+    room = limit if track is None else limit - track.shape[1] - gap
     shortened = fitting_mask(name, height, room)
-    return number if shortened is None else joined([shortened, *kept], gap)
-
-
-def padding(unit: float) -> int:
-    """Pixels between a label's text and its left and right edge."""
-    return round(4 * unit)
-
-
-def tag_size(mask: NDArray[np.uint8], *, unit: float) -> tuple[int, int]:
-    """``(width, height)`` of a label with this text."""
-    return mask.shape[1] + 2 * padding(unit), mask.shape[0] + padding(unit)
+    return track if shortened is None else joined([shortened, *kept], gap)
 
 
 def label_wish(instrument: Instrument, size: tuple[int, int], *, at_box: bool) -> LabelWish:
@@ -96,26 +112,6 @@ def label_wish(instrument: Instrument, size: tuple[int, int], *, at_box: bool) -
     )
 
 
-def draw_tag(
-    picture: NDArray[np.uint8],
-    mask: NDArray[np.uint8],
-    rectangle: Rectangle,
-    colour: Colour,
-    *,
-    unit: float,
-) -> None:
-    """Draws a label: text on its class's colour with a dark edge."""
-    x0, y0, x1, y1 = rectangle
-    cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), BLACK, cv2.FILLED)
-    edge = max(1, round(0.6 * unit))
-    patch = cv2.copyMakeBorder(
-        mask, *([padding(unit) // 2 - edge] * 2), *([padding(unit) - edge] * 2),
-        cv2.BORDER_CONSTANT, value=0,
-    )  # fmt: skip
-    text = coloured_text(np.asarray(patch, np.uint8), contrasting_colour(colour), colour)
-    paste(picture, text, x0 + edge, y0 + edge)
-
-
 def draw_leader(
     picture: NDArray[np.uint8],
     rectangle: Rectangle,
@@ -134,7 +130,6 @@ def draw_leader(
         cv2.circle(picture, end, max(2, round(2.4 * unit)) + more // 2, shade, -1, cv2.LINE_AA)
 
 
-@functools.lru_cache(maxsize=512)
 def _score_mask(score: str, height: int) -> NDArray[np.uint8]:
     """The score; always of one width, so that labels do not change theirs."""
     mask = text_mask(score, height)
