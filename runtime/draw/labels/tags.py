@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trocar.contract.results import Instrument, Point
 from trocar.runtime.draw.colours import BLACK, Colour, contrasting_colour
 from trocar.runtime.draw.labels.scene import LabelWish, Rectangle
-from trocar.runtime.draw.text import coloured_text, fitting_mask, joined, text_mask
+from trocar.runtime.draw.text import coloured_text, fitting_mask, joined, paste, text_mask
 
 LARGEST_WIDTH = 0.4
 LARGEST_HEIGHT = 0.25
@@ -64,13 +64,13 @@ def _tag(
     text = _text(name, number, score, unit, int(LARGEST_WIDTH * size[1]) - 2 * pad)
     if text is None or text.shape[0] + pad > LARGEST_HEIGHT * size[0]:
         return None
-    inner = cv2.copyMakeBorder(
-        text, *([pad // 2 - edge] * 2), *([pad - edge] * 2), cv2.BORDER_CONSTANT, value=0
-    )
-    tag = coloured_text(np.asarray(inner, np.uint8), contrasting_colour(colour), colour)
-    framed = cv2.copyMakeBorder(tag, *([edge] * 4), cv2.BORDER_CONSTANT, value=BLACK)
+    high, wide = text.shape[0] + pad, text.shape[1] + 2 * pad
+    coverage = np.zeros((high, wide), np.uint8)
+    paste(coverage, text, pad, pad // 2)
+    framed = coloured_text(coverage, contrasting_colour(colour), colour)
+    cv2.rectangle(framed, (0, 0), (wide - 1, high - 1), BLACK, 2 * edge - 1)
     framed.flags.writeable = False
-    return np.asarray(framed, np.uint8)
+    return framed
 
 
 def _text(name: str, number: str, score: str, unit: float, limit: int) -> NDArray[np.uint8] | None:

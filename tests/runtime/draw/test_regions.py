@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trocar.contract.classes import ClassTable
+from trocar.runtime.draw import text
 from trocar.runtime.draw.colours import contrasting_colour
 from trocar.runtime.draw.regions import RegionPainter, paint_classes
 from trocar.runtime.draw.sprites import sprite_from_mask, tip_sprite
@@ -151,3 +152,13 @@ def test_a_tip_has_a_dot_its_colour_a_light_and_a_dark_ring(ground: int) -> None
     assert (np.abs(row - np.array([250.0, 20, 20])).max(axis=-1) < 8).any()
     assert (row.min(axis=-1) > 200).any()
     assert (row.max(axis=-1) < 60).any()
+
+
+def test_stroke_letters_of_earlier_opencv_show_letters_without_accents(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenCV 4 draws each byte outside ASCII as two question marks."""
+    monkeypatch.setattr(text, "_FACE", None)
+    plain = text.text_mask.__wrapped__
+    assert np.array_equal(plain("Größe é", 12), plain("Gro?e e", 12))
+    assert np.array_equal(plain("持针器", 12), plain("???", 12))
