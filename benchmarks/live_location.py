@@ -145,7 +145,7 @@ def speed(frames: list[Any], folder: Path | None) -> dict[str, float]:
     big = [cv2.resize(f.image, (1920, 1080)) for f in shown]
     confidence = np.full(shown[0].types.shape, 0.9, np.float16)
     painter = Painter(table)
-    regions = Painter(table, OverlayOptions(boxes=False, tips=False, legend=False))
+    regions = Painter(table, OverlayOptions(show=("masks", "contours"), legend=False))
     annotate = supervision_annotator(folder)
     times: dict[str, list[float]] = {}
     for _ in range(3):

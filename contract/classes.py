@@ -24,7 +24,8 @@ IGNORE_INDEX = 255
 
 MAX_CLASSES = 255
 
-# Okabe and Ito's colour-blind-safe palette, followed by darker and lighter colours.
+# Okabe and Ito's colour-blind-safe palette, followed by five colours that are as far from it and
+# from each other for readers with protanopia and deuteranopia, and far from tissue.
 _PALETTE = (
     (0, 114, 178),
     (230, 159, 0),
@@ -33,11 +34,11 @@ _PALETTE = (
     (86, 180, 233),
     (213, 94, 0),
     (240, 228, 66),
-    (120, 94, 240),
-    (0, 90, 50),
-    (160, 60, 40),
-    (170, 220, 170),
-    (90, 90, 90),
+    (180, 255, 255),
+    (0, 0, 255),
+    (240, 255, 180),
+    (90, 120, 255),
+    (45, 30, 180),
 )
 
 

@@ -23,6 +23,7 @@ from trocar.contract.errors import SourceError
 from trocar.contract.media.pictures import IMAGE_SUFFIXES
 from trocar.contract.text.outside_json import load_json
 from trocar.contract.text.words import printable_path
+from trocar.runtime.draw.show import DEFAULT_SHOW
 from trocar.runtime.pipeline.options import RunOptions
 from trocar.runtime.sinks.files import sink_error
 
@@ -114,6 +115,8 @@ def settings_of(
             "preset": encoding.preset,
             "quality": encoding.quality,
         }
+    if options.output.show != DEFAULT_SHOW and {"overlay", "frames"} & set(outputs):
+        settings["show"] = list(options.output.show)
     names = {_SETTING_OF_OUTPUT.get(field, field): name for field, name in outputs.items()}
     settings["outputs"] = dict(sorted(names.items()))
     if classifier is not None:

@@ -32,7 +32,7 @@ from trocar.runtime.archive.state import (
     reason_to_process,
     size_of,
 )
-from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.pipeline.assemble import (
     make_frame_processor,
     make_sinks,
@@ -213,7 +213,7 @@ def _run(
         processor,
         source,
         sinks=sinks,
-        painter=Painter(session.classes),
+        painter=Painter(session.classes, OverlayOptions(show=output.show)),
         options=LosslessOptions(workers=worker.prefetch, max_frames=options.input.max_frames),
         progress=progress,
     )

@@ -1,21 +1,44 @@
-"""Draws results on frames: coloured regions with outlines, names, boxes, tips, a legend.
+"""Draws results on frames: coloured regions with contours, labels, boxes, tips, a legend.
 
-image = Painter(table).draw(frame, result)      # [H, W, 3] uint8 RGB
+    painter = Painter(table, OverlayOptions(show=("masks", "labels", "ids")))
+    image = painter.draw(frame, result)      # [H, W, 3] uint8 RGB
+
+Everything follows the size of the frame. What is drawn first is covered by what follows: regions,
+boxes, leader lines, tips, labels, legend, status line.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
+from trocar.contract.config import require
 from trocar.contract.results import FrameResult, Instrument
-from trocar.runtime.draw.sprites import RegionPainter, Sprite, sprite_from_mask, tip_sprite
-from trocar.runtime.draw.text import Colour, coloured_text, contrasting_colour, paste, text_mask
+from trocar.runtime.draw.colours import BLACK, Colour, class_colours
+from trocar.runtime.draw.labels.placement import MAX_LABELS, LabelPlacer, PlacedLabel
+from trocar.runtime.draw.labels.scene import Rectangle
+from trocar.runtime.draw.labels.tags import draw_leader, label_wish, tag_of
+from trocar.runtime.draw.legend import (
+    legend_rectangle,
+    legend_sprite,
+    status_rectangle,
+    status_sprite,
+)
+from trocar.runtime.draw.regions import RegionPainter, paint_classes
+from trocar.runtime.draw.show import DEFAULT_SHOW, show_faults
+from trocar.runtime.draw.sprites import Sprite, tip_sprite
+from trocar.runtime.draw.text import paste
+
+SMALL_SIDE = 10.0
+"""Side of a square, in units, below which an instrument has no label, and its box is thin."""
+
+TINY_SIDE = 4.0
+"""Side of a square, in units, below which an instrument has no tip mark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,35 +46,67 @@ class OverlayOptions:
     """What is drawn.
 
     Attributes:
+        show: Parts of the drawing, of `trocar.runtime.draw.show.PARTS`; empty for none of them.
         opacity: Opacity of the regions, 0..1.
-        boxes: Whether boxes with name tags are drawn.
-        tips: Whether tips are drawn.
-        legend: Whether the legend is drawn.
+        legend: Whether the legend is drawn, where regions or boxes are.
         status: Whether the status line at the bottom is drawn.
     """
 
+    show: tuple[str, ...] = DEFAULT_SHOW
     opacity: float = 0.42
-    boxes: bool = True
-    tips: bool = True
     legend: bool = True
     status: bool = True
+
+    def __post_init__(self) -> None:
+        require(
+            *((False, fault) for fault in show_faults(self.show)),
+            (0 <= self.opacity <= 1, f"opacity is {self.opacity}, expected 0 to 1"),
+        )
 
 
 DEFAULTS = OverlayOptions()
 
-TEXT_BACKGROUND_GAIN = 0.35
-"""Brightness, 0..1, that the image keeps behind text."""
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where everything stands that must not overlap, in pixels of the frame.
+
+    Attributes:
+        labels: The labels; ``wish`` is the number of the instrument.
+        unlabelled: Number of instruments that have no label for lack of size or room.
+        legend: The legend's rectangle; ``None`` without one.
+        status: The status line's rectangle; ``None`` without one.
+    """
+
+    labels: tuple[PlacedLabel, ...] = ()
+    unlabelled: int = 0
+    legend: Rectangle | None = None
+    status: Rectangle | None = None
 
 
 class Painter:
-    """Draws results of one class table."""
+    """Draws results of one class table, for one stream: labels keep their places over time.
+
+    Args:
+        table: Names and colours.
+        options: What is drawn.
+    """
 
     def __init__(self, table: ClassTable, options: OverlayOptions = DEFAULTS) -> None:
         self._options = options
+        self._show = frozenset(options.show)
         self._table = table
-        self._colours: list[Colour] = [_bright(row.colour) for row in table]
-        self._painters = [RegionPainter(colour, options.opacity) for colour in self._colours]
-        self._legends: dict[tuple[str, ...], Sprite] = {}
+        self._colours = class_colours(table)
+        self._painters = {
+            row.id: RegionPainter(
+                self._colours[row.id],
+                options.opacity,
+                tint="masks" in self._show,
+                contour="contours" in self._show,
+            )
+            for row in table.rows[1:]
+        }
+        self._placer = LabelPlacer()
 
     def draw(
         self,
@@ -72,158 +127,178 @@ class Painter:
         Returns:
             ``[H, W, 3]`` uint8 RGB.
         """
-        picture: NDArray[np.uint8] = image.copy()
-        unit = max(0.75, min(picture.shape[0], picture.shape[1]) / 540)
-        shown: dict[int, str] = {}
-        if result is not None:
-            if result.labels is not None:
-                shown = self._regions(picture, result.labels, unit)
-            if self._options.boxes:
-                taken: list[tuple[int, int, int, int]] = []
-                for instrument in result.instruments:
-                    self._box(picture, instrument, unit, taken)
-            if self._options.tips:
-                for instrument in result.instruments:
-                    self._tips(picture, instrument, unit)
-            if result.scores is not None:
-                shown = self._best(result)
-        if self._options.legend and shown:
-            self._legend(picture, shown, unit)
-        if self._options.status and status:
-            _status(picture, status, unit, alarm=alarm)
-        return picture
+        return self.draw_with_layout(image, result, status=status, alarm=alarm)[0]
 
-    def _regions(
-        self, picture: NDArray[np.uint8], labels: NDArray[np.uint8], unit: float
-    ) -> dict[int, str]:
-        """Paints all classes but the background; gives the names of the classes that occur."""
-        shown: dict[int, str] = {}
-        height, width = picture.shape[:2]
-        sy, sx = height / labels.shape[0], width / labels.shape[1]
-        left, top, wide, high = cv2.boundingRect(labels)
-        if not wide:
-            return shown
-        labels = labels[top : top + high, left : left + wide]
-        line = max(1, round(1.8 * unit))
-        # Margin for the outline on each side, and for the smoothed edge.
-        margin_x, margin_y = 1 + int(line / sx), 1 + int(line / sy)
-        for row in self._table.rows[1:]:
-            # Not cv2.compare: it fails where the labels are a single cell.
-            mask = cv2.inRange(labels, row.id, row.id)
-            if not cv2.countNonZero(mask):
-                continue
-            shown[row.id] = row.name
-            x, y, w, h = cv2.boundingRect(mask)
-            x0, y0 = max(0, x - margin_x), max(0, y - margin_y)
-            x1, y1 = min(mask.shape[1], x + w + margin_x), min(mask.shape[0], y + h + margin_y)
-            fx0, fy0 = round((x0 + left) * sx), round((y0 + top) * sy)
-            fx1, fy1 = round((x1 + left) * sx), round((y1 + top) * sy)
-            if fx1 <= fx0 or fy1 <= fy0:
-                continue
-            smooth = cv2.resize(mask[y0:y1, x0:x1], (fx1 - fx0, fy1 - fy0))
-            self._painters[row.id].paint(
-                picture[fy0:fy1, fx0:fx1], cast("NDArray[np.uint8]", smooth), line
-            )
-        return shown
-
-    def _box(
+    def draw_with_layout(
         self,
-        picture: NDArray[np.uint8],
-        instrument: Instrument,
+        image: NDArray[np.uint8],
+        result: FrameResult | None,
+        *,
+        status: str = "",
+        alarm: bool = False,
+    ) -> tuple[NDArray[np.uint8], Layout]:
+        """As `draw`; says too where labels, legend and status line stand."""
+        picture: NDArray[np.uint8] = image.copy()
+        size = picture.shape[0], picture.shape[1]
+        unit = unit_of(size)
+        line = None
+        if self._options.status and status:
+            line = status_sprite(status, unit=unit, size=size, alarm=alarm)
+        below = None if line is None else status_rectangle(line, size)
+        layout = Layout(status=below)
+        if result is not None:
+            layout = self._result(picture, result, unit, below)
+        if line is not None and below is not None:
+            line.blit(picture, below[0], below[1])
+        return picture, layout
+
+    def _result(
+        self, picture: NDArray[np.uint8], result: FrameResult, unit: float, status: Rectangle | None
+    ) -> Layout:
+        size = picture.shape[0], picture.shape[1]
+        rows = self._legend_rows(result, self._regions(picture, result.labels))
+        tags = self._tags(result.instruments, unit, size)
+        legend, layout = self._arranged(result, tags, rows, unit, size, status)
+        stroke = stroke_of(size)
+        colours = [self._colours[instrument.class_id] for instrument in result.instruments]
+        if "boxes" in self._show:
+            for instrument, colour in zip(result.instruments, colours, strict=True):
+                _draw_box(picture, instrument, colour, stroke)
+        for label in layout.labels:
+            if label.away:
+                target = result.instruments[label.wish].centroid
+                draw_leader(picture, label.rectangle, target, colours[label.wish], unit=unit)
+        if "tips" in self._show:
+            for instrument, colour in zip(result.instruments, colours, strict=True):
+                _draw_tips(picture, instrument, colour, stroke)
+        for label in layout.labels:
+            paste(picture, tags[label.wish], *label.rectangle[:2])
+        if legend is not None and layout.legend is not None:
+            legend.blit(picture, layout.legend[0], layout.legend[1])
+        return layout
+
+    def _regions(self, picture: NDArray[np.uint8], labels: NDArray[np.uint8] | None) -> list[int]:
+        """Paints all classes but the background; gives the ids of the classes that occur."""
+        if labels is None or not self._show & {"masks", "contours"}:
+            return []
+        stroke = stroke_of((picture.shape[0], picture.shape[1]))
+        line, halo = max(1, round(2.5 * stroke)), round(0.9 * stroke)
+        return paint_classes(picture, labels, self._painters, line=line, halo=halo)
+
+    def _legend_rows(self, result: FrameResult, regions: list[int]) -> list[tuple[str, Colour]]:
+        """Text and colour of the classes that are drawn, or of a classifier's three best."""
+        if result.scores is not None:
+            best = [int(i) for i in np.argsort(-result.scores, kind="stable")[:3]]
+            texts = {i: f"{self._table[i].name}  {result.scores[i]:.2f}" for i in best}
+        else:
+            boxed = result.instruments if "boxes" in self._show else ()
+            ids = sorted({*regions, *(instrument.class_id for instrument in boxed)})
+            texts = {i: self._table[i].name for i in ids}
+        return [(text, self._colours[i]) for i, text in texts.items()]
+
+    def _tags(
+        self, instruments: Sequence[Instrument], unit: float, size: tuple[int, int]
+    ) -> dict[int, NDArray[np.uint8]]:
+        """Labels by number of the instrument; the largest have one."""
+        if not instruments or not self._show & {"labels", "ids"}:
+            return {}
+        areas = np.array([instrument.area for instrument in instruments])
+        least = (SMALL_SIDE * unit) ** 2
+        tags = {}
+        for number in np.argsort(-areas, kind="stable")[: 2 * MAX_LABELS].tolist():
+            one = instruments[number]
+            colour = self._colours[one.class_id]
+            tag = None
+            if one.area >= least:
+                tag = tag_of(one, self._show, colour, unit=unit, size=size)
+            if tag is not None:
+                tags[number] = tag
+        return tags
+
+    def _arranged(
+        self,
+        result: FrameResult,
+        tags: dict[int, NDArray[np.uint8]],
+        rows: list[tuple[str, Colour]],
         unit: float,
-        taken: list[tuple[int, int, int, int]],
-    ) -> None:
-        colour = self._colours[instrument.class_id]
-        x0, y0, x1, y1 = (round(v) for v in instrument.box)
-        line = max(1, round(1.2 * unit))
-        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colour, line)
-        mask = text_mask(_tag(instrument), round(12 * unit))
-        pad = round(4 * unit)
-        w, h = mask.shape[1] + 2 * pad, mask.shape[0] + pad
-        height, width = picture.shape[:2]
-        tx = min(max(0, x0), max(0, width - w))
-        ty = y0 - h if y0 >= h else min(y0, max(0, height - h))
-        for other in sorted(taken, key=lambda box: box[1]):
-            if tx < other[2] and tx + w > other[0] and ty < other[3] and ty + h > other[1]:
-                ty = other[3]
-        taken.append((tx, ty, tx + w, ty + h))
-        cv2.rectangle(picture, (tx, ty), (tx + w - 1, ty + h - 1), colour, cv2.FILLED)
-        paste(
-            picture,
-            coloured_text(mask, contrasting_colour(colour), colour),
-            tx + pad,
-            ty + pad // 2,
-        )
+        size: tuple[int, int],
+        status: Rectangle | None,
+    ) -> tuple[Sprite | None, Layout]:
+        """Places the legend, then the labels beside it."""
+        numbers = list(tags)
+        at_box = "boxes" in self._show
+        sizes = [(tags[n].shape[1], tags[n].shape[0]) for n in numbers]
+        wishes = [
+            label_wish(result.instruments[n], own, at_box=at_box)
+            for n, own in zip(numbers, sizes, strict=True)
+        ]
+        total = self._in_need_of_labels(result.instruments)
 
-    def _tips(self, picture: NDArray[np.uint8], instrument: Instrument, unit: float) -> None:
-        sprite = tip_sprite(self._colours[instrument.class_id], unit)
-        middle = sprite.colour.shape[0] // 2
-        for x, y in instrument.tips:
-            sprite.blit(picture, round(x - 0.5) - middle, round(y - 0.5) - middle)
+        def legend_of(missing: int) -> tuple[Sprite | None, Rectangle | None]:
+            if not self._options.legend:
+                return None, None
+            note = f"{missing} without label" if missing else ""
+            alone = result.scores is not None
+            sprite = legend_sprite(rows, note, unit=unit, size=size, count=total, alone=alone)
+            return sprite, None if sprite is None else legend_rectangle(sprite, size, unit=unit)
 
-    def _legend(self, picture: NDArray[np.uint8], shown: dict[int, str], unit: float) -> None:
-        key = (f"{unit:g}", *(f"{i} {name}" for i, name in shown.items()))
-        sprite = self._legends.get(key)
-        if sprite is None:
-            if len(self._legends) >= 64:
-                self._legends.clear()
-            sprite = self._legends[key] = self._legend_sprite(shown, unit)
-        pad = round(8 * unit)
-        sprite.blit(picture, max(0, picture.shape[1] - sprite.colour.shape[1] - pad), pad)
+        missing = total - len(wishes)
+        # Room for the count is kept before it is known: it must not grow over a label.
+        for expected in (missing, max(1, missing)):
+            _, reserved = legend_of(expected)
+            blocked = [r for r in (reserved, status) if r is not None]
+            placed = self._placer.place(wishes, size, blocked=blocked, labels=result.labels)
+            missing = total - len(placed)
+            if not missing or expected:
+                break
+        legend, where = legend_of(missing)
+        labels = tuple(replace(label, wish=numbers[label.wish]) for label in placed)
+        return legend, Layout(labels=labels, unlabelled=missing, legend=where, status=status)
 
-    def _legend_sprite(self, shown: dict[int, str], unit: float) -> Sprite:
-        masks = {i: text_mask(name, round(12 * unit)) for i, name in shown.items()}
-        pad, swatch = round(8 * unit), round(12 * unit)
-        row = max(mask.shape[0] for mask in masks.values()) + round(3 * unit)
-        w = 3 * pad + swatch + max(mask.shape[1] for mask in masks.values())
-        h = 2 * pad + row * len(masks) - round(3 * unit)
-        coverage = np.zeros((h, w), np.uint8)
-        swatches = []
-        y = pad
-        for i, mask in masks.items():
-            middle = y + mask.shape[0] // 2
-            corners = (pad, middle - swatch // 2), (pad + swatch, middle + swatch // 2)
-            swatches.append((corners, self._colours[i]))
-            paste(coverage, mask, 2 * pad + swatch, y)
-            y += row
-        sprite = sprite_from_mask(coverage, (255, 255, 255), background_gain=TEXT_BACKGROUND_GAIN)
-        for (first, last), colour in swatches:
-            cv2.rectangle(sprite.colour, first, last, colour, cv2.FILLED)
-            cv2.rectangle(sprite.alpha, first, last, (255, 255, 255), cv2.FILLED)
-        return sprite
-
-    def _best(self, result: FrameResult) -> dict[int, str]:
-        """A classifier's three best classes, as legend lines."""
-        assert result.scores is not None
-        best = np.argsort(-result.scores, kind="stable")[:3]
-        return {int(i): f"{self._table[int(i)].name}  {result.scores[i]:.2f}" for i in best}
+    def _in_need_of_labels(self, instruments: Sequence[Instrument]) -> int:
+        """How many instruments have something to say on a label."""
+        if "labels" in self._show:
+            return len(instruments)
+        if "ids" in self._show:
+            return sum(instrument.track_id is not None for instrument in instruments)
+        return 0
 
 
-def _tag(instrument: Instrument) -> str:
-    name = instrument.class_name
-    if instrument.classified is not None:
-        name = f"{instrument.classified.name} {instrument.classified.score:.2f}"
-    number = "" if instrument.track_id is None else f"  #{instrument.track_id}"
-    return f"{name}{number}  {instrument.score:.2f}"
+def stroke_of(size: tuple[int, int]) -> float:
+    """Scale of lines for ``(height, width)``; 1 is for 540 lines."""
+    return min(size) / 540
 
 
-def _status(picture: NDArray[np.uint8], text: str, unit: float, *, alarm: bool) -> None:
-    pad = round(6 * unit)
-    coverage = cv2.copyMakeBorder(
-        text_mask(text, round(12 * unit)), pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0
-    )
-    colour = (255, 150, 90) if alarm else (235, 235, 235)
-    sprite = sprite_from_mask(
-        cast("NDArray[np.uint8]", coverage), colour, background_gain=TEXT_BACKGROUND_GAIN
-    )
-    sprite.blit(picture, 0, picture.shape[0] - coverage.shape[0])
+def unit_of(size: tuple[int, int]) -> float:
+    """Scale of type for ``(height, width)``; 1 is for 540 lines, and type is never illegible."""
+    return max(0.75, stroke_of(size))
 
 
-def _bright(colour: tuple[int, int, int]) -> Colour:
-    """The colour, brightened if it would be hard to see on dark tissue."""
-    r, g, b = colour
-    brightest = max(r, g, b)
-    if brightest == 0:
-        return (128, 128, 128)
-    gain = max(1.0, 170 / brightest)
-    return (min(255, round(r * gain)), min(255, round(g * gain)), min(255, round(b * gain)))
+def _draw_box(
+    picture: NDArray[np.uint8], instrument: Instrument, colour: Colour, stroke: float
+) -> None:
+    x0, y0, x1, y1 = (round(v) for v in instrument.box)
+    first, last = (x0, y0), (max(x0, x1 - 1), max(y0, y1 - 1))
+    if min(x1 - x0, y1 - y0) < SMALL_SIDE * stroke:
+        cv2.rectangle(picture, first, last, colour, max(1, round(0.6 * stroke)))
+        return
+    line, dark = max(1, round(1.3 * stroke)), round(0.6 * stroke)
+    if dark:
+        out = line // 2 + dark // 2 + 1
+        corners = (first[0] - out, first[1] - out), (last[0] + out, last[1] + out)
+        cv2.rectangle(picture, *corners, BLACK, dark)
+    cv2.rectangle(picture, first, last, colour, line)
+
+
+def _draw_tips(
+    picture: NDArray[np.uint8], instrument: Instrument, colour: Colour, stroke: float
+) -> None:
+    side = instrument.area**0.5 / stroke
+    if side < TINY_SIDE:
+        return
+    # Four sizes, so that sprites are found again.
+    scale = min(4, max(1, round(side / 10))) / 4
+    sprite = tip_sprite(colour, max(0.3, stroke * max(0.4, scale)))
+    middle = sprite.colour.shape[0] // 2
+    for x, y in instrument.tips:
+        sprite.blit(picture, round(x - 0.5) - middle, round(y - 0.5) - middle)

@@ -1,10 +1,7 @@
-"""Sprites with alpha, and tinted regions with outlines.
+"""Sprites: small images with alpha that are made once, cached and drawn at many places.
 
-    sprite = tip_sprite((255, 80, 0), 2.0)
-    sprite.blit(image, 100, 50)
-
-Sprites are made once and cached. Drawing touches only bounding boxes and uses look-up tables,
-because a live frame has a few milliseconds for all drawing.
+sprite = tip_sprite((255, 80, 0), 2.0)
+sprite.blit(image, 100, 50)
 """
 
 from __future__ import annotations
@@ -17,10 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.runtime.draw.text import Colour
-
-STRIP_ROWS = 48
-"""Rows that are painted at a time: an oblique region fills little of its bounding box."""
+from trocar.runtime.draw.colours import BLACK, WHITE, Colour
 
 
 @dataclass(frozen=True)
@@ -67,63 +61,25 @@ def sprite_from_mask(
 
 @functools.lru_cache(maxsize=256)
 def tip_sprite(colour: Colour, unit: float) -> Sprite:
-    """A ring in a class's colour between white rings, and a dot; its centre is the tip."""
-    radius = round(7 * unit)
-    middle = radius + max(2, round(2.6 * unit))
+    """A ring in a class's colour between white and black rings, and a dot in the tip."""
+    radius, dot = max(2, round(7 * unit)), max(1, round(1.6 * unit))
+    dark, light = max(3, round(5.4 * unit)), max(2, round(2.6 * unit))
+    thin = max(1, round(1.2 * unit))
+    middle = radius + (dark + 1) // 2 + 1
     centre = (middle, middle)
-    white = (255, 255, 255)
     on_black, on_white = (
         np.full((2 * middle + 1, 2 * middle + 1, 3), level, np.uint8) for level in (0, 255)
     )
     for canvas in (on_black, on_white):
-        cv2.circle(canvas, centre, radius, white, max(2, round(2.6 * unit)), cv2.LINE_AA)
-        cv2.circle(canvas, centre, radius, colour, max(1, round(1.2 * unit)), cv2.LINE_AA)
-        cv2.circle(canvas, centre, max(1, round(1.6 * unit)), white, -1, cv2.LINE_AA)
+        cv2.circle(canvas, centre, radius, BLACK, dark, cv2.LINE_AA)
+        cv2.circle(canvas, centre, radius, WHITE, light, cv2.LINE_AA)
+        cv2.circle(canvas, centre, radius, colour, thin, cv2.LINE_AA)
+        if radius > 3:
+            cv2.circle(canvas, centre, dot + max(1, round(0.8 * unit)), BLACK, -1, cv2.LINE_AA)
+            cv2.circle(canvas, centre, dot, WHITE, -1, cv2.LINE_AA)
     # The difference between the two backgrounds is the background's share.
     share = cv2.bitwise_not(cv2.subtract(on_white, on_black))
     return Sprite(on_black, cast("NDArray[np.uint8]", share))
-
-
-class RegionPainter:
-    """Tints regions in one colour and outlines them."""
-
-    def __init__(self, colour: Colour, opacity: float) -> None:
-        self._colour = colour
-        self._opacity = opacity
-        self._block = np.zeros((STRIP_ROWS, 0, 3), np.uint8)
-
-    def paint(self, picture: NDArray[np.uint8], smooth: NDArray[np.uint8], line: int) -> None:
-        """Tints a region and draws its outline.
-
-        Args:
-            picture: ``[h, w, 3]`` uint8 RGB, changed in place.
-            smooth: ``[h, w]`` 0..255; the region is where it is above 127.
-            line: Width of the outline in pixels; a third of it lies outside the region.
-        """
-        _, solid = cv2.threshold(smooth, 127, 255, cv2.THRESH_BINARY)
-        # Near a straight edge the mean over k pixels is a linear function of the distance.
-        k = line + 2 if line % 2 else line + 3
-        edge = cv2.blur(solid, (k, k), borderType=cv2.BORDER_REPLICATE)
-        low = int(255 * (0.5 - (line - 1) / (2 * k))) + 1
-        high = int(255 * (0.5 + (line + 1) / (2 * k)))
-        _, outline = cv2.threshold(edge, low - 1, 0, cv2.THRESH_TOZERO)
-        cv2.threshold(outline, high, 0, cv2.THRESH_TOZERO_INV, outline)
-        # The tint reaches one pixel beyond the outline, which softens its edge.
-        beyond = int(255 * (0.5 - (line + 1) / (2 * k)))
-        _, tinted = cv2.threshold(cv2.max(edge, solid), beyond, 255, cv2.THRESH_BINARY)
-        if self._block.shape[1] < picture.shape[1]:
-            self._block = np.full((STRIP_ROWS, picture.shape[1], 3), self._colour, np.uint8)
-        for top in range(0, picture.shape[0], STRIP_ROWS):
-            rows = slice(top, top + STRIP_ROWS)
-            x, _, w, _ = cv2.boundingRect(tinted[rows])
-            if not w:
-                continue
-            columns = slice(x, x + w)
-            target = picture[rows, columns]
-            block = self._block[: target.shape[0], :w]
-            mixed = cv2.addWeighted(target, 1 - self._opacity, block, self._opacity, 0)
-            cv2.copyTo(mixed, tinted[rows, columns], target)
-            cv2.copyTo(block, outline[rows, columns], target)
 
 
 @functools.lru_cache(maxsize=64)

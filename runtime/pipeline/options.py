@@ -13,6 +13,7 @@ from pathlib import Path
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
 from trocar.contract.media.damage import Damage
+from trocar.runtime.draw.show import DEFAULT_SHOW
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import SourceOptions
@@ -110,6 +111,7 @@ class OutputOptions:
         metrics: File of latencies and counts; ``.prom`` is Prometheus's text format, else JSON.
         trace: File of a trace for https://ui.perfetto.dev (live).
         overwrite: Whether outputs that exist are replaced.
+        show: What overlays show, of `trocar.runtime.draw.show.PARTS`.
         encoding: How the overlay video is encoded.
     """
 
@@ -121,6 +123,7 @@ class OutputOptions:
     metrics: Path | None = None
     trace: Path | None = None
     overwrite: bool = False
+    show: tuple[str, ...] = DEFAULT_SHOW
     encoding: EncodeOptions = field(default_factory=EncodeOptions)
 
     def named(self) -> dict[str, str]:

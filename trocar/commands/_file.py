@@ -13,7 +13,7 @@ import click
 from trocar.commands._run_request import RunRequest
 from trocar.console.run import frame_progress, print_summary
 from trocar.contract.errors import DamagedInputError
-from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.pipeline.assemble import (
     make_frame_processor,
     make_sinks,
@@ -55,7 +55,7 @@ def run_file(request: RunRequest) -> Summary:
             make_frame_processor(session, options.model, live=False, classifier=classifier),
             source,
             sinks=sinks,
-            painter=Painter(session.classes),
+            painter=Painter(session.classes, OverlayOptions(show=options.output.show)),
             options=LosslessOptions(
                 workers=workers_for(session, options.model.threads),
                 realtime=options.input.realtime,

@@ -20,7 +20,7 @@ from trocar.console.run import live_table, print_summary
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import BackendError, ConfigError, SinkError, SourceError
 from trocar.contract.text.strict_json import without_nan
-from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.live.dispatcher import Dispatcher
 from trocar.runtime.live.health import Health, StateChange
 from trocar.runtime.live.monitor.feed import Feed
@@ -84,7 +84,13 @@ def run_live(request: RunRequest) -> list[Summary]:
                 reporter.trace = trace
         monitor = None
         if request.serve is not None:
-            monitor = Monitor(*request.serve, token=request.token)
+            monitor = Monitor(
+                *request.serve,
+                token=request.token,
+                names=request.serve_names,
+                certificate=request.serve_cert,
+                key=request.serve_key,
+            )
             stack.callback(monitor.stop)
         for source, files, health in zip(sources, sinks, healths, strict=True):
             feeds: list[Sink] = [] if monitor is None else [monitor.feed(source.name)]
@@ -97,7 +103,7 @@ def run_live(request: RunRequest) -> list[Summary]:
                         live=True,
                         classifier=open_second_stage(options.model),
                     ),
-                    painter=Painter(session.classes),
+                    painter=Painter(session.classes, OverlayOptions(show=options.output.show)),
                     sinks=[*files, *feeds],
                     options=options.live,
                     health=health,

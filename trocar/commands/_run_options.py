@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 import click
 
 from trocar.commands._help import grouped
+from trocar.contract.errors import ConfigError
 from trocar.runtime.backends import BACKENDS
+from trocar.runtime.draw.show import NONE, PARTS, show_from
 from trocar.runtime.pipeline.options import LiveOptions, ModelOptions
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.base import SourceOptions
@@ -52,6 +54,27 @@ class AddressType(click.ParamType):  # type: ignore[type-arg]
         if not (port.isascii() and port.isdigit() and int(port) <= 65535):
             self.fail(f"{value!r} is not HOST:PORT, e.g. 127.0.0.1:8080", param, ctx)
         return host.strip("[]") or "127.0.0.1", int(port)
+
+
+class ShowType(click.ParamType):  # type: ignore[type-arg]
+    """Parts of the overlay, divided by commas; the command receives the same text, checked."""
+
+    name = "parts"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """What ``--help`` shows for the value."""
+        return "PART,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Checks ``masks,tips`` or ``none``.
+
+        Raises:
+            click.BadParameter: An unknown part.
+        """
+        try:
+            return ",".join(show_from(str(value))) or NONE
+        except ConfigError as error:
+            self.fail(f"{error.message}; {error.remedy}", param, ctx)
 
 
 def run_flags(function: F) -> F:
@@ -156,6 +179,11 @@ _GROUPS = (
             "--metrics", type=FILE, help="Write latencies and counts: .prom, otherwise JSON."
         ),
         click.option("--overwrite", is_flag=True, help="Replace outputs that exist."),
+        click.option(
+            "--show",
+            type=ShowType(),
+            help=f"What is drawn: some of {', '.join(PARTS)}; or none. [default: all]",
+        ),
     ),
     grouped(
         "Video encoding",
@@ -219,6 +247,14 @@ _GROUPS = (
             "--token",
             help="Token of the live page; not used on the loopback. [default: generated]",
         ),
+        click.option(
+            "--serve-name",
+            multiple=True,
+            metavar="NAME",
+            help="Host name under which browsers reach the live page; repeatable.",
+        ),
+        click.option("--serve-cert", type=FILE, help="Certificate (PEM) of the live page: HTTPS."),
+        click.option("--serve-key", type=FILE, help="Key (PEM) of the certificate."),
         click.option("--trace", type=FILE, help="Write a trace for ui.perfetto.dev."),
     ),
     grouped(

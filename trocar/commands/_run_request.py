@@ -13,6 +13,7 @@ from typing import Any, Literal
 from trocar.contract.errors import ConfigError
 from trocar.contract.outputs import check_outputs
 from trocar.runtime.archive.job import archive_error, output_faults
+from trocar.runtime.draw.show import DEFAULT_SHOW, show_from
 from trocar.runtime.pipeline.options import (
     InputOptions,
     LiveOptions,
@@ -26,10 +27,11 @@ from trocar.runtime.sources.base import SourceOptions
 
 Mode = Literal["file", "live", "archive"]
 
-_NOT_IN_FILE_MODE = ("serve", "trace", "deadline_ms", "seconds", "no_source_clock")
+_SERVE = ("serve_name", "serve_cert", "serve_key")
+_NOT_IN_FILE_MODE = ("serve", *_SERVE, "trace", "deadline_ms", "seconds", "no_source_clock")
 _NOT_IN_ARCHIVE_MODE = (
     *("live", "stream", "serve", "trace", "metrics", "deadline_ms", "shed_load", "no_reconnect"),
-    *("seconds", "realtime", "no_source_clock"),
+    *("seconds", "realtime", "no_source_clock", *_SERVE),
 )
 
 
@@ -45,6 +47,9 @@ class RunRequest:
         ray: Ray cluster of an archive.
         serve: Host and port of the live page.
         token: Token of the live page.
+        serve_names: Further host names of the live page.
+        serve_cert: Certificate of the live page.
+        serve_key: Key of the certificate.
     """
 
     mode: Mode
@@ -54,6 +59,9 @@ class RunRequest:
     ray: str | None = None
     serve: tuple[str, int] | None = None
     token: str | None = None
+    serve_names: tuple[str, ...] = ()
+    serve_cert: Path | None = None
+    serve_key: Path | None = None
 
 
 def request_from(flags: Mapping[str, Any]) -> RunRequest:
@@ -82,6 +90,9 @@ def request_from(flags: Mapping[str, Any]) -> RunRequest:
         ray=flags["ray"],
         serve=flags["serve"],
         token=flags["token"],
+        serve_names=tuple(flags["serve_name"]),
+        serve_cert=flags["serve_cert"],
+        serve_key=flags["serve_key"],
     )
 
 
@@ -122,6 +133,11 @@ def _check_mode(mode: Mode, flags: Mapping[str, Any], output: OutputOptions) -> 
         faults += output_faults(output)
         if faults:
             raise archive_error(faults)
+    elif mode == "live" and not flags["serve"] and any(flags[name] for name in _SERVE):
+        stray = [_flag(name) for name in _SERVE if flags[name]]
+        raise ConfigError(
+            f"{', '.join(stray)}: for the live page only", remedy="add --serve HOST:PORT"
+        )
     elif mode == "live" and flags["max_frames"]:
         raise ConfigError("--max-frames is for files", remedy="use --seconds in live runs")
     elif mode == "file":
@@ -173,6 +189,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             metrics=flags["metrics"],
             trace=flags["trace"],
             overwrite=flags["overwrite"],
+            show=DEFAULT_SHOW if flags["show"] is None else show_from(flags["show"]),
             encoding=EncodeOptions(
                 codec=flags["codec"], preset=flags["preset"], quality=flags["quality"]
             ),

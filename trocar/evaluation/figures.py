@@ -35,7 +35,7 @@ def comparison(
     Returns:
         ``[h, 3w + gaps, 3]`` uint8 RGB; each panel is `PANEL_WIDTH` pixels wide.
     """
-    painter = Painter(table, OverlayOptions(boxes=False, tips=False))
+    painter = Painter(table, OverlayOptions(show=("masks", "contours")))
     size = (PANEL_WIDTH, max(1, round(PANEL_WIDTH * frame.shape[0] / frame.shape[1])))
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     known = np.where(truth == IGNORE_INDEX, 0, truth).astype(np.uint8)

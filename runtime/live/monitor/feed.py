@@ -2,7 +2,7 @@
 
     feed = Feed("camera")
     feed.write(event)
-    number, jpeg = feed.wait(-1, timeout=1.0)
+    picture = feed.wait(-1, timeout=1.0)
 
 It is a sink like any other. Overlays are compressed only while a client is connected.
 """
@@ -13,11 +13,13 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
+from trocar.contract.media.clock import now_ns
 from trocar.contract.media.pictures import encode_picture
 from trocar.contract.text.words import first_line
 from trocar.runtime.live.state import stream_state
@@ -31,6 +33,25 @@ WIDTH = 1280
 JPEG_QUALITY = 80
 
 _HISTORY = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One overlay as the page gets it.
+
+    Attributes:
+        number: Counts the pictures of a feed, from 1.
+        jpeg: The picture.
+        captured_ns: `trocar.contract.media.clock.now_ns` when its frame was captured.
+    """
+
+    number: int
+    jpeg: bytes
+    captured_ns: int
+
+    def headers(self) -> dict[str, str]:
+        """Headers that tell the page what it shows."""
+        return {"X-Picture": str(self.number), "X-Captured-Ns": str(self.captured_ns)}
 
 
 class Feed:
@@ -47,8 +68,8 @@ class Feed:
         self._stream_name = name
         self._stream: LiveStream | None = None
         self._changed = threading.Condition()
-        self._jpeg: bytes | None = None
-        self._number = 0
+        self._picture: Picture | None = None
+        self._checked_ns = 0
         self._watchers = 0
         self._closed = False
         self._wanted = True
@@ -70,35 +91,35 @@ class Feed:
             overlay = np.asarray(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
         data = encode_picture(overlay, ".jpg", quality=JPEG_QUALITY)
         with self._changed:
-            self._jpeg = data
-            self._number += 1
+            number = 1 if self._picture is None else self._picture.number + 1
+            self._picture = Picture(number=number, jpeg=data, captured_ns=event.frame.captured_ns)
             self._wanted = False
             self._changed.notify_all()
 
-    def wait(self, number: int, timeout: float) -> tuple[int, bytes | None]:
-        """Waits for an overlay newer than ``number``.
+    def wait(self, number: int, timeout: float) -> Picture | None:
+        """Waits for another overlay than number ``number``.
 
         Args:
             number: Number of the client's last overlay; -1 for none.
             timeout: Seconds to wait.
 
         Returns:
-            The number and the JPEG of the newest overlay; ``None`` when none came in time.
+            The newest overlay; ``None`` when no other one came in time.
         """
         with self._changed:
-            if self._number == number or self._jpeg is None:
+            if self._picture is None or self._picture.number == number:
                 self._wanted = True
                 self._changed.wait(timeout)
-            if self._number == number or self._jpeg is None or self._closed:
-                return number, None
-            return self._number, self._jpeg
+            picture = self._picture
+            if picture is None or picture.number == number or self._closed:
+                return None
+            return picture
 
-    def fresh(self, timeout: float) -> bytes | None:
+    def fresh(self, timeout: float) -> Picture | None:
         """Waits for the next overlay; returns the previous one when none comes in time."""
         with self._changed:
-            before = self._number
-        _, data = self.wait(before, timeout)
-        return data or self._jpeg
+            before = self._picture
+        return self.wait(-1 if before is None else before.number, timeout) or before
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -112,12 +133,25 @@ class Feed:
                 self._watchers -= 1
 
     def update(self, stream: LiveStream) -> None:
-        """Takes the stream whose state is told, at each request anew."""
+        """Notes that the stream has been checked; its state is told at each request anew."""
         self._stream = stream
+        self._checked_ns = now_ns()
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """What ``/state.json`` returns of the stream: true at the moment of the call."""
+    def snapshot(self) -> dict[str, Any]:
+        """What ``/state.json`` returns of the stream: true at the moment of the call.
+
+        ``checked_ns`` is when `update` was called last: a state that nobody checks any more is old,
+        whatever it says. ``picture`` is the number of the newest overlay.
+        """
+        with self._changed:
+            picture = self._picture
+        return {
+            **self._state(),
+            "checked_ns": self._checked_ns,
+            "picture": 0 if picture is None else picture.number,
+        }
+
+    def _state(self) -> dict[str, Any]:
         if self._stream is None:
             return {"name": self._stream_name}
         try:

@@ -11,19 +11,20 @@ because surgical images are confidential.
 from __future__ import annotations
 
 import contextlib
-import hmac
-import ipaddress
 import json
-import secrets
+import math
 import socket
 import threading
-from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
+from time import monotonic_ns
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from trocar.contract.errors import ConfigError, SinkError
+from trocar.contract.errors import ConfigError
+from trocar.runtime.live.monitor.access import Access
+from trocar.runtime.live.monitor.connections import PageServer, TimedRequest, tls_context
 from trocar.runtime.live.monitor.feed import Feed
 from trocar.runtime.telemetry.prometheus import CONTENT_TYPE
 
@@ -31,21 +32,36 @@ _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/watch.js": ("watch.js", "text/javascript; charset=utf-8"),
 }
-_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_TEXT = "text/plain; charset=utf-8"
 _BOUNDARY = "trocarframe"
-MAX_CLIENTS = 32
-SEND_TIMEOUT_S = 5.0
+MAX_STREAMS = 32
+"""Clients that may watch at once."""
 
 
 class Monitor:
     """Serves the feeds of all streams; a slow client never delays a stream.
 
     Args:
-        host: Address to listen on.
+        host: Address to listen on: IPv4, IPv6 or a name of this machine.
         port: 0 lets the system choose.
         token: For addresses other than the loopback, 12 characters or more; one is generated when
             none is given.
+        names: Further host names under which browsers reach the page.
+        certificate: PEM file for TLS; ``None`` for no encryption.
+        key: PEM file of the certificate's key.
 
     Attributes:
         token: The token; ``None`` on the loopback.
@@ -53,37 +69,49 @@ class Monitor:
 
     Raises:
         SinkError: The address is in use or does not belong to this machine.
-        ConfigError: The token is too short.
+        ConfigError: The token is too short, or certificate and key cannot be used.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 8080, *, token: str | None = None):
-        if token is not None and len(token) < 12:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        token: str | None = None,
+        names: Sequence[str] = (),
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:
+        if (certificate is None) != (key is None):
+            given, other = ("certificate", "key") if key is None else ("key", "certificate")
             raise ConfigError(
-                f"the token has {len(token)} characters, expected at least 12",
-                remedy="leave --token out: one is generated and printed",
+                f"got a {given} without its {other}, expected both",
+                remedy="pass --serve-cert and --serve-key together",
             )
-        self.token = token or (None if _is_loopback(host) else secrets.token_urlsafe(18))
+        self._access = Access(host, token=token, names=names)
+        self.token = self._access.token
         self.feeds: dict[str, Feed] = {}
         self._metrics = ""
         self._stop = threading.Event()
-        self._clients = threading.BoundedSemaphore(MAX_CLIENTS)
-        try:
-            self._server = _Server((host, port), self)
-        except OSError as error:
-            raise SinkError(
-                f"cannot serve the page on {host}:{port}: {error.strerror or error}",
-                remedy="choose another port, e.g. --serve 127.0.0.1:0",
-            ) from error
+        self._streams = threading.BoundedSemaphore(MAX_STREAMS)
+        tls = None if certificate is None or key is None else tls_context(certificate, key)
+        self._server = PageServer((host, port), self._handler(), tls=tls)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.2,), name="trocar-page", daemon=True
         )
 
     @property
+    def port(self) -> int:
+        """The port that the server listens on."""
+        return int(self._server.server_address[1])
+
+    @property
     def address(self) -> str:
         """Address of the page, with the token."""
-        host, port = self._server.server_address[:2]
-        query = f"/?token={self.token}" if self.token else "/"
-        return f"http://{host!s}:{port}{query}"
+        host = str(self._server.server_address[0])
+        scheme = "http" if self._server.tls is None else "https"
+        shown = f"[{host}]" if ":" in host else host
+        return f"{scheme}://{shown}:{self.port}/{self._access.query()}"
 
     def feed(self, name: str) -> Feed:
         """Adds a stream and returns its feed, a sink."""
@@ -108,125 +136,138 @@ class Monitor:
             self._server.shutdown()
             self._thread.join(timeout=5)
         self._server.server_close()
+        self._server.end_all()
 
-    def answer(self, request: _Request) -> None:
+    def state(self) -> dict[str, Any]:
+        """What ``/state.json`` returns: a monotonic stamp, and the state of each stream.
+
+        The stamp ``now_ns`` is of the moment of the answer; all other stamps are of the same
+        clock.
+        """
+        streams = {key: feed.snapshot() for key, feed in self.feeds.items()}
+        return {"now_ns": monotonic_ns(), "streams": streams}
+
+    def _handler(self) -> type[TimedRequest]:
+        monitor = self
+
+        class Handler(TimedRequest):
+            def do_GET(self) -> None:
+                with contextlib.suppress(OSError):
+                    monitor.answer(self)
+
+            def send_error(
+                self, code: int, message: str | None = None, explain: str | None = None
+            ) -> None:
+                with contextlib.suppress(OSError):
+                    reply(self, int(code), f"{message or 'refused'}\n".encode(), _TEXT)
+
+        return Handler
+
+    def answer(self, request: TimedRequest) -> None:
         """Answers one request."""
         parts = urlsplit(request.path)
-        query = parse_qs(parts.query)
-        if not self._allowed(request, query):
-            request.reply(401, b"a token is needed\n", "text/plain; charset=utf-8")
+        cookie = f"trocar-{self.port}"
+        fault = self._access.fault(
+            request.headers, path=parts.path, query=parts.query, cookie=cookie
+        )
+        if fault is not None:
+            reply(request, fault.status, f"{fault.text}\n".encode(), _TEXT)
             return
-        path = parts.path
+        self._server.allowed(request.request)
+        path, query = parts.path, parse_qs(parts.query)
         if path in _FILES:
             name, kind = _FILES[path]
             folder = resources.files("trocar.runtime.live.monitor") / "static"
-            data = (folder / name).read_bytes()
-            cookie = f"trocar={self.token}; HttpOnly; SameSite=Strict" if self.token else ""
-            request.reply(200, data, kind, {"Set-Cookie": cookie} if cookie else {})
+            value = self._access.cookie(cookie, secure=self._server.tls is not None)
+            extra = {"Set-Cookie": value} if value and path == "/" else {}
+            reply(request, 200, (folder / name).read_bytes(), kind, extra)
         elif path == "/state.json":
-            state = {key: feed.state for key, feed in self.feeds.items()}
-            request.reply(200, json.dumps(state).encode(), "application/json")
-        elif path == "/state.js":
-            # The state with which the page starts, without a second request.
-            text = json.dumps({key: feed.state for key, feed in self.feeds.items()})
-            request.reply(200, f"const initial = {text};".encode(), "text/javascript")
+            reply(request, 200, _json(self.state()).encode(), "application/json")
         elif path == "/metrics":
-            request.reply(200, self._metrics.encode(), CONTENT_TYPE)
+            reply(request, 200, self._metrics.encode(), CONTENT_TYPE)
         elif path in ("/stream", "/picture.jpg"):
             feed = self.feeds.get(query.get("n", ["0"])[0])
             if feed is None:
-                request.reply(404, b"unknown stream\n", "text/plain; charset=utf-8")
+                reply(request, 404, b"unknown stream\n", _TEXT)
             elif path == "/stream":
                 self._stream(request, feed)
             else:
-                request.reply(200, feed.fresh(2.0) or b"", "image/jpeg")
+                self._picture(request, feed)
         else:
-            request.reply(404, b"unknown page\n", "text/plain; charset=utf-8")
+            reply(request, 404, b"unknown page\n", _TEXT)
 
-    def _allowed(self, request: _Request, query: Mapping[str, list[str]]) -> bool:
-        if self.token is None:
-            return True
-        given = query.get("token", [""])[0]
-        header = request.headers.get("Authorization", "")
-        if header.startswith("Bearer "):
-            given = header[7:]
-        for part in request.headers.get("Cookie", "").split(";"):
-            key, _, value = part.strip().partition("=")
-            if key == "trocar":
-                given = given or value
-        return hmac.compare_digest(given.encode(), self.token.encode())
+    def _picture(self, request: TimedRequest, feed: Feed) -> None:
+        picture = feed.fresh(2.0)
+        if picture is None:
+            reply(request, 503, b"no picture yet\n", _TEXT)
+        else:
+            reply(request, 200, picture.jpeg, "image/jpeg", picture.headers())
 
-    def _stream(self, request: _Request, feed: Feed) -> None:
-        if not self._clients.acquire(blocking=False):
-            request.reply(503, b"too many clients\n", "text/plain; charset=utf-8")
+    def _stream(self, request: TimedRequest, feed: Feed) -> None:
+        if not self._streams.acquire(blocking=False):
+            reply(request, 503, b"too many clients\n", _TEXT)
             return
         try:
             # A client that does not read is disconnected when its buffers stay full so long.
-            request.connection.settimeout(SEND_TIMEOUT_S)
-            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
-            request.head(200, f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+            request.channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
+            send_head(request, 200, f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
             with feed.watched():
                 number = -1
                 while not self._stop.is_set():
-                    number, data = feed.wait(number, 1.0)
-                    if data is None:
+                    picture = feed.wait(number, 1.0)
+                    if picture is None:
+                        # An empty part keeps the connection alive, and shows that it is.
+                        request.wfile.write(
+                            f"--{_BOUNDARY}\r\nContent-Length: 0\r\n\r\n\r\n".encode()
+                        )
                         continue
-                    head = (
-                        f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
-                        f"Content-Length: {len(data)}\r\n\r\n"
+                    number = picture.number
+                    lines = {
+                        "Content-Type": "image/jpeg",
+                        "Content-Length": str(len(picture.jpeg)),
+                        **picture.headers(),
+                    }
+                    head = "".join(f"{key}: {value}\r\n" for key, value in lines.items())
+                    request.wfile.write(
+                        f"--{_BOUNDARY}\r\n{head}\r\n".encode() + picture.jpeg + b"\r\n"
                     )
-                    request.wfile.write(head.encode() + data + b"\r\n")
         finally:
-            self._clients.release()
+            self._streams.release()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], monitor: Monitor) -> None:
-        self.monitor = monitor
-        super().__init__(address, _Request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignores clients that disconnected."""
+def _json(value: Any) -> str:
+    """JSON that browsers read: a number that is not finite is null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
 
 
-class _Request(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = SEND_TIMEOUT_S
-    server_version = "trocar"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        with contextlib.suppress(OSError):
-            self.server.monitor.answer(self)
-
-    def reply(
-        self, status: int, data: bytes, kind: str, extra: Mapping[str, str] | None = None
-    ) -> None:
-        self.head(status, kind, {"Content-Length": str(len(data)), **(extra or {})})
-        self.wfile.write(data)
-
-    def head(self, status: int, kind: str, extra: Mapping[str, str] | None = None) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Content-Security-Policy", _POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Referrer-Policy", "no-referrer")
-        for key, value in (extra or {}).items():
-            self.send_header(key, value)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Writes no log: addresses contain tokens."""
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
+def reply(
+    request: TimedRequest,
+    status: int,
+    data: bytes,
+    kind: str,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Sends a whole answer."""
+    send_head(request, status, kind, {"Content-Length": str(len(data)), **(extra or {})})
+    request.wfile.write(data)
+
+
+def send_head(
+    request: TimedRequest, status: int, kind: str, extra: Mapping[str, str] | None = None
+) -> None:
+    """Sends the head of an answer, with the headers that every answer has."""
+    request.send_response(status)
+    for key, value in {"Content-Type": kind, **_HEADERS, **(extra or {})}.items():
+        request.send_header(key, value)
+    request.end_headers()

@@ -65,6 +65,12 @@ def test_flags_that_do_not_fit_live_runs_are_refused(
         invoke(tiny_bundle, video, "--stream", video, "--json", tmp_path / "o.jsonl")
     with pytest.raises(ConfigError, match="--max-frames is for files"):
         invoke(tiny_bundle, video, "--live", "--max-frames", 3)
+    with pytest.raises(ConfigError, match="--serve-name, --serve-cert: for the live page only"):
+        invoke(tiny_bundle, video, "--live", "--serve-cert", "c.pem", "--serve-name", "theatre")
+    with pytest.raises(ConfigError, match="--serve-key: for live runs only"):
+        invoke(tiny_bundle, video, "--serve-key", "k.pem")
+    with pytest.raises(ConfigError, match="a certificate without its key"):
+        invoke(tiny_bundle, video, "--live", "--serve", "127.0.0.1:0", "--serve-cert", "c.pem")
     with pytest.raises(ConfigError, match="load shedding needs a deadline"):
         invoke(tiny_bundle, video, "--live", "--shed-load")
     with pytest.raises(ConfigError, match=r"deadline_ms is -1\.0, expected above 0"):

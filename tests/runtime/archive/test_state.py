@@ -99,3 +99,8 @@ def test_settings_of_speed_are_no_reason_to_process_again() -> None:
     assert settings_of(quality, outputs) == settings_of(PLAIN, outputs)
     film = {**outputs, "overlay": "o.mp4"}
     assert settings_of(quality, film) != settings_of(PLAIN, film)
+    tips = RunOptions(
+        model=PLAIN.model, output=OutputOptions(encoding=EncodeOptions(quality=30), show=("tips",))
+    )
+    assert settings_of(tips, outputs) == settings_of(PLAIN, outputs)
+    assert settings_of(tips, film) != settings_of(PLAIN, film)

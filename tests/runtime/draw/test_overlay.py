@@ -13,8 +13,6 @@ from trocar.contract.classes import ClassRow, ClassTable
 from trocar.contract.errors import ConfigError
 from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
-from trocar.runtime.draw.sprites import RegionPainter, sprite_from_mask, tip_sprite
-from trocar.runtime.draw.text import contrasting_colour, text_mask
 from trocar.runtime.locate.field_of_view import FieldOfViewTracker, find_field_of_view
 from trocar.runtime.pipeline.frame_processor import FrameProcessor
 from trocar.runtime.pipeline.simulated_live import simulate_live
@@ -30,7 +28,7 @@ def result(labels: np.ndarray, *instruments: Instrument) -> FrameResult:
     )  # fmt: skip
 
 
-PLAIN = OverlayOptions(boxes=False, tips=False, legend=False)
+PLAIN = OverlayOptions(show=("masks", "contours"), legend=False)
 
 
 def test_regions_take_their_colour_and_leave_the_rest_alone() -> None:
@@ -83,56 +81,6 @@ def test_a_black_class_colour_is_made_visible_and_scores_are_listed() -> None:
         scores=np.array([0.2, 0.8], np.float32),
     )  # fmt: skip
     assert Painter(table).draw(frame, scored).any()
-
-
-def test_text_is_cut_off_at_the_border() -> None:
-    mask = text_mask("grasper", 12)
-    assert mask.max() > 200
-    image = np.zeros((20, 30, 3), np.uint8)
-    for x, y in ((-10, -3), (25, 15), (100, 100), (-500, 0)):
-        sprite_from_mask(mask, (255, 255, 255)).blit(image, x, y)
-    assert contrasting_colour((255, 255, 0)) == (0, 0, 0)
-    assert contrasting_colour((0, 0, 90)) == (255, 255, 255)
-
-
-def test_sprites_mix_with_what_is_below_them() -> None:
-    cover = np.array([[0, 255, 128]], np.uint8)
-    image = np.full((1, 3, 3), 200, np.uint8)
-    sprite_from_mask(cover, (100, 0, 50), background_gain=0.5).blit(image, 0, 0)
-    assert image[0, 0].tolist() == [100, 100, 100]
-    assert image[0, 1].tolist() == [100, 0, 50]
-    assert np.abs(image[0, 2] - np.array([100.0, 50, 75])).max() <= 1
-    for ground in (0, 90, 255):
-        stamped = np.full((41, 41, 3), ground, np.uint8)
-        sprite = tip_sprite((250, 20, 20), 1.5)
-        sprite.blit(stamped, 20 - sprite.colour.shape[1] // 2, 20 - sprite.colour.shape[0] // 2)
-        assert stamped[20, 20].tolist() == [255, 255, 255]
-        assert (stamped[0] == ground).all()
-        assert (np.abs(stamped - np.array([250.0, 20, 20])).max(axis=-1) < 8).any()
-
-
-@pytest.mark.parametrize("line", [1, 2, 3, 4, 6])
-def test_an_outline_is_as_wide_as_asked_for_and_lies_on_the_edge(line: int) -> None:
-    smooth = np.zeros((60, 80), np.uint8)
-    smooth[:, 40:] = 255
-    picture = np.full((60, 80, 3), 100, np.uint8)
-    RegionPainter((250, 0, 0), 0.4).paint(picture, smooth, line)
-    row = picture[30, :, 0].astype(int)
-    outline = np.flatnonzero(row == 250)
-    assert len(outline) == line
-    assert outline[0] <= 40 <= outline[-1]
-    assert (row[outline[-1] + 1 :] == 160).all()
-    assert (row[: outline[0] - 1] == 100).all()
-    assert row[outline[0] - 1] in (100, 160)
-
-
-def test_a_region_of_one_pixel_is_seen() -> None:
-    labels = np.zeros((240, 320), np.uint8)
-    labels[100, 50] = 1
-    labels[200, 10:60] = 2
-    picture = Painter(TABLE, PLAIN).draw(np.zeros((240, 320, 3), np.uint8), result(labels))
-    assert picture[100, 50].any()
-    assert picture[200, 10:60].any(axis=-1).all()
 
 
 def round_picture(x: float, y: float, radius: float, *, seed: int = 0) -> np.ndarray:

@@ -1,12 +1,75 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
+const watch = new Watch(performance.now());
 let chosen = "0";
-let shown = null;
+let streams = {};
+let reading = null;
 
-function show(n) {
-  if (shown === n || document.readyState !== "complete") return;
-  shown = n;
-  $("view").src = "/stream?n=" + encodeURIComponent(n) + "&t=" + Date.now();
+// One stream of JPEG pictures; each part says its number and when its frame was captured.
+async function read(n) {
+  const control = new AbortController();
+  reading = { n, control };
+  try {
+    const answer = await fetch("/stream?n=" + encodeURIComponent(n), { signal: control.signal, cache: "no-store" });
+    if (!answer.ok) throw new Error(answer.status);
+    const reader = answer.body.getReader();
+    let rest = new Uint8Array(0);
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      const all = new Uint8Array(rest.length + value.length);
+      all.set(rest);
+      all.set(value, rest.length);
+      rest = parts(all, (head, body) => {
+        if (reading && reading.control === control && body.length) draw(head, body);
+      });
+    }
+  } catch (error) { /* The watch tells what is missing. */ }
+  if (reading && reading.control === control) setTimeout(() => read(chosen), 500);
+}
+
+// Calls take(head, body) for every whole part; returns the bytes that are left.
+function parts(data, take) {
+  for (;;) {
+    let end = 0;
+    while (end + 3 < data.length && !(data[end] === 13 && data[end + 1] === 10 && data[end + 2] === 13 && data[end + 3] === 10)) end++;
+    if (end + 3 >= data.length) return data;
+    const head = Object.fromEntries(new TextDecoder().decode(data.subarray(0, end)).split("\r\n")
+      .slice(1).map((line) => [line.split(":")[0].toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]));
+    const from = end + 4, to = from + Number(head["content-length"] || 0);
+    if (data.length < to + 2) return data;
+    take(head, data.slice(from, to));
+    data = data.slice(to + 2);
+  }
+}
+
+// Only the newest picture is drawn: a slow browser leaves pictures out and is not late.
+let next = null, drawing = false;
+async function draw(head, body) {
+  next = [head, body];
+  if (drawing) return;
+  drawing = true;
+  while (next) {
+    const [own, bytes] = next;
+    next = null;
+    try {
+      const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
+      const view = $("view");
+      if (view.width !== bitmap.width) view.width = bitmap.width;
+      if (view.height !== bitmap.height) view.height = bitmap.height;
+      view.getContext("2d").drawImage(bitmap, 0, 0);
+      bitmap.close();
+      watch.picture(Number(own["x-picture"]), Number(own["x-captured-ns"]), performance.now());
+    } catch (error) { /* A damaged picture: the watch sees that none came. */ }
+  }
+  drawing = false;
+}
+
+function follow(n) {
+  chosen = n;
+  watch.follow(performance.now());
+  if (reading) reading.control.abort();
+  read(n);
 }
 
 function cells(row, texts) {
@@ -61,9 +124,6 @@ function render(all) {
   }
   const now = all[chosen];
   if (!now) return;
-  show(chosen);
-  $("state").textContent = now.state || "…";
-  $("state").className = "state " + (now.state || "");
   $("reasons").textContent = (now.reasons || []).join("; ");
   $("model").textContent = now.model || "";
   fill($("instruments").tBodies[0], (now.instruments || []).map((i) => [
@@ -90,19 +150,43 @@ function render(all) {
 }
 
 async function tick() {
+  const control = new AbortController();
+  const limit = setTimeout(() => control.abort(), 1200);
   try {
-    const answer = await fetch("/state.json", { cache: "no-store" });
-    render(await answer.json());
-    document.body.dataset.ready = "1";
-  } catch (error) {
-    $("state").textContent = "NO CONNECTION";
-    $("state").className = "state FAULT";
-    shown = null;
-  }
+    const answer = await fetch("/state.json", { cache: "no-store", signal: control.signal });
+    if (answer.ok) {
+      const all = await answer.json();
+      streams = all.streams;
+      if (streams[chosen]) watch.answer(all.now_ns, streams[chosen], performance.now());
+      render(streams);
+      document.body.dataset.ready = "1";
+    }
+  } catch (error) { /* The watch tells that no answer came. */ }
+  clearTimeout(limit);
+  tell();
   setTimeout(tick, 500);
 }
 
-$("stream").addEventListener("change", (event) => { chosen = event.target.value; });
-// The page starts with one frame and its state; the stream follows.
-render(initial);
-addEventListener("load", () => setTimeout(tick, 200));
+// Says whether what is shown is live; several times a second, whatever the network does.
+function tell() {
+  const now = performance.now(), wrong = watch.verdict(now), stream = streams[chosen] || {};
+  const state = wrong ? wrong[0] : stream.state || "…";
+  $("state").textContent = state;
+  $("state").className = "state " + (wrong ? "WRONG" : state);
+  const age = watch.age(now);
+  $("age").textContent = age === null ? "" : "picture " + Math.round(age) + " ms old";
+  $("picture").className = wrong ? "wrong" : "";
+  $("warning").hidden = !wrong;
+  if (wrong) {
+    $("warning").firstElementChild.textContent = wrong[0];
+    $("warning").lastElementChild.textContent = wrong[1];
+  }
+}
+
+$("stream").addEventListener("change", (event) => follow(event.target.value));
+// The token has become a cookie: it need not stand in the address bar and in the history.
+if (location.search) history.replaceState(null, "", location.pathname);
+document.addEventListener("visibilitychange", tell);
+read(chosen);
+tick();
+setInterval(tell, 250);

@@ -1,0 +1,1 @@
+"""Labels of instruments: their text, their places, how they are drawn."""
