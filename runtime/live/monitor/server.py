@@ -18,11 +18,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from trocar.contract.errors import ConfigError
+from trocar.contract.media.clock import now_ns
 from trocar.runtime.live.monitor.access import Access
 from trocar.runtime.live.monitor.connections import PageServer, TimedRequest, tls_context
 from trocar.runtime.live.monitor.feed import Feed
@@ -145,7 +145,7 @@ class Monitor:
         clock.
         """
         streams = {key: feed.snapshot() for key, feed in self.feeds.items()}
-        return {"now_ns": monotonic_ns(), "streams": streams}
+        return {"now_ns": now_ns(), "streams": streams}
 
     def _handler(self) -> type[TimedRequest]:
         monitor = self
