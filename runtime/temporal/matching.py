@@ -29,9 +29,10 @@ _OVERLAP_WEIGHT = 0.35
 _DISTANCE_WEIGHT = 0.45
 _ENTRY_WEIGHT = 0.6
 _UNKNOWN_ENTRY_WEIGHT = 0.3
-_ONLY_ONE_ENTERS = 0.1
+_ONLY_ONE_ENTERS = 0.25
 _CLASS_PENALTY = 0.45
 _AREA_WEIGHT = 0.3
+_LOST_WEIGHT = 0.2
 
 CENTRE, FAR, NEAR, ENTRY = range(4)
 """Rows of `Shapes.points`."""
@@ -48,7 +49,7 @@ class Shapes:
     Attributes:
         points: ``[4, N]`` complex ``x + iy``: centre of the box; far end, the mean of the tips
             where there are any; near end, the entry where there is one; entry, or NaN.
-        sizes: ``[5, N]`` width and height of the box, its diagonal, the instrument's width, its area.
+        sizes: ``[5, N]`` width and height of the box, its diagonal; width and area of the mask.
         class_id: ``[N]`` row of the class table.
     """
 
@@ -118,7 +119,7 @@ def cost_matrix(found: Shapes, tracks: Shapes, *, lost_s: Floats, diagonal: floa
     entries = np.abs(entry - entry_)
     # A part of an instrument (the tip without the shaft, the shaft without the tip) lies on the
     # line of the whole, and shares one end with it; the centres of their boxes are far apart.
-    aside = np.minimum(_to_segment(centre, near_, far_), _to_segment(centre_, near, far))
+    aside = np.minimum(to_segment(centre, near_, far_), to_segment(centre_, near, far))
     aside /= (width + 0.03 * diagonal) * patience
     end = np.fmin(np.abs(far - far_) / reach, np.maximum(entries / reach, 0.5))
     distance = np.minimum(np.abs(centre - centre_) / reach, np.maximum(end, aside))
@@ -131,6 +132,8 @@ def cost_matrix(found: Shapes, tracks: Shapes, *, lost_s: Floats, diagonal: floa
     cost += np.where(np.isnan(apart), unknown, apart)
     area, area_ = found.sizes[4, :, None], tracks.sizes[4]
     cost += _AREA_WEIGHT * (1 - np.minimum(area, area_) / np.maximum(area, area_))
+    # Of two tracks, the one that was seen last goes on.
+    cost += _LOST_WEIGHT * np.minimum(lost_s / 0.5, 1.0)
     cost[found.class_id[:, None] != tracks.class_id] += _CLASS_PENALTY
     return cost
 
@@ -158,7 +161,7 @@ def assign(costs: Floats) -> list[tuple[int, int]]:
     return pairs
 
 
-def _to_segment(point: Points, begin: Points, end: Points) -> Floats:
+def to_segment(point: Points, begin: Points, end: Points) -> Floats:
     """Distances of points to segments; the shapes broadcast."""
     along, offset = end - begin, point - begin
     share = (offset * along.conj()).real / np.maximum((along * along.conj()).real, 1e-9)

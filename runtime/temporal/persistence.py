@@ -30,8 +30,8 @@ class PersistenceOptions:
     """
 
     floating_s: float = 0.4
-    enter_score: float = 0.6
-    exit_score: float = 0.45
+    enter_score: float = 0.65
+    exit_score: float = 0.5
 
     def __post_init__(self) -> None:
         require(

@@ -30,6 +30,7 @@ from trocar.runtime.temporal.matching import (
     shapes_of,
 )
 from trocar.runtime.temporal.motion import CameraMotion, TrackMotion
+from trocar.runtime.temporal.parts import joined, owners_of_parts
 from trocar.runtime.temporal.persistence import PersistenceOptions, Standing
 
 TENTATIVE_S = 0.25
@@ -51,6 +52,7 @@ class TrackOptions:
         min_hits: Matches from which on an instrument gets a track id; 1 or more.
         max_tracked: Instruments of a frame that are tracked, the largest first; 1 or more.
         vote: Whether the class of an instrument is the one that its track was seen as most.
+        join: Whether parts of an instrument that came apart are joined.
         camera: Whether movements of the camera are measured and followed.
     """
 
@@ -59,6 +61,7 @@ class TrackOptions:
     max_tracked: int = 64
     vote: bool = True
     camera: bool = True
+    join: bool = True
 
     def __post_init__(self) -> None:
         require(
@@ -88,6 +91,15 @@ class _Track:
         self.names[own] = instrument.class_name
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The instruments of a frame, and which of the tracks each continues."""
+
+    instruments: list[Instrument]
+    shapes: Shapes
+    pairs: list[tuple[int, int]]
+
+
 class Tracker:
     """Gives each instrument a track id that stays the same over time.
 
@@ -96,6 +108,7 @@ class Tracker:
         persistence: Which instruments stay in the result; ``None``: all.
 
     Attributes:
+        joined: Number of parts that were joined to their instruments, summed over the frames.
         hidden: Number of regions that were left out of results, summed over the frames.
         untracked: Number of regions above ``max_tracked``, summed over the frames.
     """
@@ -107,6 +120,7 @@ class Tracker:
         options: TrackOptions | None = None,
         persistence: PersistenceOptions | None = None,
     ) -> None:
+        self.joined = 0
         self.hidden = 0
         self.untracked = 0
         self._options = options or TrackOptions()
@@ -142,31 +156,60 @@ class Tracker:
             self._camera.update(frame.image)
         self._motion.predict(dt, diagonal=diagonal)
         self._end_tracks()
-        found = _largest(result.instruments, self._options.max_tracked)
-        self.untracked += len(result.instruments) - len(found)
-        shapes = shapes_of([result.instruments[index] for index in found])
-        pairs = self._match(shapes, diagonal)
         for track in self._tracks:
             track.missed += 1
             track.standing.miss(dt)
-        tracks = self._update(shapes, pairs, diagonal)
-        touches = _touching(shapes) if self._persistence is not None else None
-        kept: list[Instrument] = []
-        seen = dict(zip(found, range(len(found)), strict=True))
-        for index, instrument in enumerate(result.instruments):
-            row = seen.get(index)
-            if row is None:
-                kept.append(instrument)
-                continue
-            track = tracks[row]
+        found = _largest(result.instruments, self._options.max_tracked)
+        self.untracked += len(result.instruments) - len(found)
+        seen = self._with_parts_joined([result.instruments[index] for index in found], diagonal)
+        touches = None if self._persistence is None else _touching(seen.shapes)
+        tracks = self._update(seen.shapes, seen.pairs, diagonal)
+        kept = []
+        for row, (instrument, track) in enumerate(zip(seen.instruments, tracks, strict=True)):
             anchored = instrument.touches_border or touches is None or bool(touches[row])
             one = self._see(track, instrument, dt, is_anchored=anchored)
             if one is not None:
                 kept.append(one)
-        self.hidden += len(result.instruments) - len(kept)
-        if self._options.vote:
-            kept.sort(key=lambda one: one.class_id)
+        self.hidden += len(seen.instruments) - len(kept)
+        if len(found) < len(result.instruments):
+            tracked = set(found)
+            kept += [one for i, one in enumerate(result.instruments) if i not in tracked]
+        kept.sort(key=lambda one: (one.class_id, -one.area))
         return replace(result, instruments=tuple(kept))
+
+    def _with_parts_joined(self, instruments: list[Instrument], diagonal: float) -> _Found:
+        """The instruments of the frame, matched; parts of tracked instruments are joined."""
+        shapes = shapes_of(instruments)
+        pairs = self._match(shapes, diagonal)
+        if not self._options.join or len(pairs) == len(instruments) == 1 or not pairs:
+            return _Found(instruments, shapes, pairs)
+        known = {row: column for row, column in pairs if self._tracks[column].track_id is not None}
+        parts = owners_of_parts(
+            shapes,
+            self._motion.shapes,
+            [
+                row
+                for row, one in enumerate(instruments)
+                if row not in known and not one.touches_border
+            ],
+            {
+                column: row
+                for row, column in known.items()
+                if self._clock - self._tracks[column].last_seen <= TENTATIVE_S
+            },
+        )
+        if not parts:
+            return _Found(instruments, shapes, pairs)
+        self.joined += len(parts)
+        whole = list(instruments)
+        for owner in set(parts.values()):
+            own = [instruments[part] for part, other in parts.items() if other == owner]
+            whole[owner] = joined(instruments[owner], own)
+        rest = [row for row in range(len(instruments)) if row not in parts]
+        place = {row: number for number, row in enumerate(rest)}
+        kept = [whole[row] for row in rest]
+        pairs = [(place[row], column) for row, column in pairs if row in place]
+        return _Found(kept, shapes_of(kept), pairs)
 
     def _end_tracks(self) -> None:
         """Ends tracks that were not seen for too long."""
@@ -206,7 +249,7 @@ class Tracker:
         """Whether every instrument of the frame before was found at a low cost."""
         found = {column for row, column in pairs if costs[row, column] <= GOOD_COST}
         return all(
-            track.missed > 0 or track.track_id is None or column in found
+            track.missed > 1 or track.track_id is None or column in found
             for column, track in enumerate(self._tracks)
         )
 
