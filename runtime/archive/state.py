@@ -15,14 +15,14 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from trocar.contract.errors import SourceError
 from trocar.contract.media.pictures import IMAGE_SUFFIXES
 from trocar.contract.text.outside_json import load_json
-from trocar.runtime.pipeline.options import RunOptions
+from trocar.runtime.pipeline.options import RunOptions, TemporalOptions
 from trocar.runtime.sinks.files import sink_error
 
 MARKER = "done.json"
@@ -113,6 +113,8 @@ def settings_of(
         }
     names = {_SETTING_OF_OUTPUT.get(field, field): name for field, name in outputs.items()}
     settings["outputs"] = dict(sorted(names.items()))
+    if model.postprocess and model.temporal != TemporalOptions():
+        settings["temporal"] = asdict(model.temporal)
     if classifier is not None:
         settings["classify"] = classifier
     return settings

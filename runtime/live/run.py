@@ -116,6 +116,7 @@ class LiveRun:
                 seconds=seconds,
                 stages=stream.stages,
                 size=(0, 0) if stream.latest is None else stream.latest.frame_size,
+                notes=stream.processor.notes,
             )
             for stream in self.streams
         ]

@@ -138,7 +138,7 @@ def run_lossless(
         stages=processor.stages,
         size=run.size,
         damage=Damage() if reports is None else reports.damage,
-        notes=() if reports is None else tuple(reports.notes),
+        notes=(*(() if reports is None else reports.notes), *processor.notes),
     )
 
 

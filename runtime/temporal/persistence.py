@@ -12,36 +12,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from trocar.contract.config import require
+from trocar.runtime.temporal.options import PersistenceOptions
 
 SCORE_TIME_S = 0.3
 """Time constant of the mean score."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PersistenceOptions:
-    """Which regions are shown.
-
-    Attributes:
-        floating_s: Seconds that a region which touches nothing is seen before it is shown; 0 shows
-            it at once.
-        enter_score: Mean score, 0..1, from which on a region is shown; 0 asks for none.
-        exit_score: Mean score below which it is hidden again; at most ``enter_score``.
-    """
-
-    floating_s: float = 0.4
-    enter_score: float = 0.65
-    exit_score: float = 0.5
-
-    def __post_init__(self) -> None:
-        require(
-            (self.floating_s >= 0, f"floating_s is {self.floating_s}, expected 0 or more"),
-            (
-                0 <= self.exit_score <= self.enter_score <= 1,
-                f"exit_score is {self.exit_score} and enter_score {self.enter_score}, expected "
-                "0 <= exit_score <= enter_score <= 1",
-            ),
-        )
 
 
 @dataclass
@@ -79,7 +53,7 @@ class Standing:
         if options is None:
             self.is_shown = True
         elif self.is_shown:
-            self.is_shown = self.score >= options.exit_score
+            self.is_shown = self.score >= options.lowest_score
         else:
             lasted = is_anchored or self.seen_s >= options.floating_s
             self.is_shown = lasted and self.score >= options.enter_score

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.config import require
 from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.sources.base import Frame
 from trocar.runtime.temporal.matching import (
@@ -30,8 +29,9 @@ from trocar.runtime.temporal.matching import (
     shapes_of,
 )
 from trocar.runtime.temporal.motion import CameraMotion, TrackMotion
+from trocar.runtime.temporal.options import PersistenceOptions, TrackOptions
 from trocar.runtime.temporal.parts import joined, owners_of_parts
-from trocar.runtime.temporal.persistence import PersistenceOptions, Standing
+from trocar.runtime.temporal.persistence import Standing
 
 TENTATIVE_S = 0.25
 """Seconds out of sight after which a track without an id ends."""
@@ -41,34 +41,6 @@ VOTE_FADES_S = 1.0
 
 MIN_SHIFT = 0.02
 """Movement of the camera between two frames, as a fraction of the diagonal, that is followed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackOptions:
-    """When tracks begin and end.
-
-    Attributes:
-        max_lost_s: Seconds without a match after which a track ends; above 0.
-        min_hits: Matches from which on an instrument gets a track id; 1 or more.
-        max_tracked: Instruments of a frame that are tracked, the largest first; 1 or more.
-        vote: Whether the class of an instrument is the one that its track was seen as most.
-        join: Whether parts of an instrument that came apart are joined.
-        camera: Whether movements of the camera are measured and followed.
-    """
-
-    max_lost_s: float = 2.0
-    min_hits: int = 2
-    max_tracked: int = 64
-    vote: bool = True
-    camera: bool = True
-    join: bool = True
-
-    def __post_init__(self) -> None:
-        require(
-            (self.max_lost_s > 0, f"max_lost_s is {self.max_lost_s}, expected above 0"),
-            (self.min_hits >= 1, f"min_hits is {self.min_hits}, expected 1 or more"),
-            (self.max_tracked >= 1, f"max_tracked is {self.max_tracked}, expected 1 or more"),
-        )
 
 
 @dataclass
