@@ -69,7 +69,9 @@ def temporal_options(flags: Mapping[str, Any]) -> TemporalOptions:
     Raises:
         ConfigError: Flags that contradict each other.
     """
-    given = ["--" + name.replace("_", "-") for name in _FLAGS if flags[name] not in (None, False)]
+    # Not by value: 0 is a value too, and equal to False.
+    names = [name for name in _FLAGS if flags[name] is not None and flags[name] is not False]
+    given = ["--" + name.replace("_", "-") for name in names]
     if flags["no_postprocess"] and given:
         raise ConfigError(
             f"--no-postprocess switches off what {', '.join(given)} set",
