@@ -145,6 +145,8 @@ class VideoDecoder:
         except LookupError:
             self._container.close()
             raise
+        # Stored: other threads ask for it, also after the file was closed.
+        self._stated_aspect = self._read_aspect()
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps: float | None = float(rate) if rate else None
         # Frame threads decode several frames at once, but hold each one back; slices do not.
@@ -161,8 +163,10 @@ class VideoDecoder:
     @property
     def pixel_aspect(self) -> Fraction:
         """Width of a pixel divided by its height in upright frames; 1 where the file is silent."""
-        stated = Fraction(self._stream.sample_aspect_ratio or 1) or Fraction(1)
-        return 1 / stated if self._is_sideways else stated
+        return 1 / self._stated_aspect if self._is_sideways else self._stated_aspect
+
+    def _read_aspect(self) -> Fraction:
+        return Fraction(self._stream.sample_aspect_ratio or 1) or Fraction(1)
 
     @property
     def estimated_frames(self) -> int | None:
@@ -349,6 +353,8 @@ class VideoDecoder:
         counts.index += ahead
         counts.restarts = restarts
         counts.last_time = time
+        if not counts.frames:
+            self._stated_aspect = self._read_aspect()
         self._is_sideways = round((picture.rotation or 0) / 90) % 2 == 1
         counts.frames += 1
         return DecodedFrame(picture=picture, index=counts.index, time=time, captured_ns=captured)

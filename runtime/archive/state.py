@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from trocar.contract.media.pictures import IMAGE_SUFFIXES
 from trocar.contract.text.outside_json import load_json
 from trocar.contract.text.words import printable_path
 from trocar.runtime.draw.show import DEFAULT_SHOW
-from trocar.runtime.pipeline.options import RunOptions
+from trocar.runtime.pipeline.options import RunOptions, TemporalOptions
 from trocar.runtime.sinks.files import sink_error
 
 MARKER = "done.json"
@@ -119,6 +119,8 @@ def settings_of(
         settings["show"] = list(options.output.show)
     names = {_SETTING_OF_OUTPUT.get(field, field): name for field, name in outputs.items()}
     settings["outputs"] = dict(sorted(names.items()))
+    if model.postprocess and model.temporal != TemporalOptions():
+        settings["temporal"] = asdict(model.temporal)
     if classifier is not None:
         settings["classify"] = classifier
     return settings

@@ -128,9 +128,10 @@ class LiveRun:
                 damage=stream.source.damage
                 if isinstance(stream.source, ReportsDamage)
                 else Damage(),
-                notes=tuple(stream.source.notes)
-                if isinstance(stream.source, ReportsDamage)
-                else (),
+                notes=(
+                    *(stream.source.notes if isinstance(stream.source, ReportsDamage) else ()),
+                    *stream.processor.notes,
+                ),
             )
             for stream in self.streams
         ]

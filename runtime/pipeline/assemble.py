@@ -83,15 +83,19 @@ def make_frame_processor(
     Masks are smoothed in live runs only: the records of a file state what the model returned.
     """
     segments = session.manifest.task == "segmentation"
+    smooths = segments and live and model.postprocess and model.temporal.smooth
     steps: list[PostProcessor] = []
     if segments and model.postprocess:
-        steps = [Tracker(), Presence(session.classes)]
+        steps = [
+            Tracker(model.temporal.tracks, model.temporal.persistence),
+            Presence(session.classes),
+        ]
     if classifier is not None:
         steps.append(classifier)
     return FrameProcessor(
         session,
         stages=Stages(),
-        smoother=MaskSmoother() if segments and live and model.postprocess else None,
+        smoother=MaskSmoother() if smooths else None,
         post_processors=steps,
         view_finder=FieldOfViewTracker() if segments else None,
     )

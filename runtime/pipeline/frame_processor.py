@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,20 @@ class PostProcessor(Protocol):
 
     def apply(self, frame: Frame, result: FrameResult) -> FrameResult:
         """Returns the result with its addition."""
+        ...
+
+
+@runtime_checkable
+class HasNotes(Protocol):
+    """A post-processor that tells something of the run.
+
+    Attributes:
+        notes: What a person should know of the run so far.
+    """
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know of the run so far."""
         ...
 
 
@@ -89,6 +103,12 @@ class FrameProcessor:
         self._smoother = smoother
         self._post_processors = tuple(post_processors)
         self._view_finder = view_finder
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the frames so far, from the post-processors."""
+        tellers = (step for step in self._post_processors if isinstance(step, HasNotes))
+        return tuple(note for teller in tellers for note in teller.notes)
 
     def __call__(self, frame: Frame) -> FrameResult:
         """Runs one frame through the model and all post-processors."""

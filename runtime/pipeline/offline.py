@@ -148,7 +148,7 @@ def _summary(run: _Run, source: Source, stages: Stages, seconds: float) -> Summa
         stages=stages,
         size=run.size,
         damage=Damage() if reports is None else reports.damage,
-        notes=() if reports is None else tuple(reports.notes),
+        notes=(*(() if reports is None else reports.notes), *processor.notes),
     )
 
 

@@ -17,6 +17,22 @@ from trocar.runtime.draw.show import DEFAULT_SHOW
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import SourceOptions
+from trocar.runtime.temporal.options import PersistenceOptions, TrackOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalOptions:
+    """What is done over several frames.
+
+    Attributes:
+        tracks: When tracks begin and end.
+        persistence: Which tracked regions are reported; ``None`` reports all.
+        smooth: Whether the masks of live runs are smoothed.
+    """
+
+    tracks: TrackOptions = field(default_factory=TrackOptions)
+    persistence: PersistenceOptions | None = field(default_factory=PersistenceOptions)
+    smooth: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +51,7 @@ class ModelOptions:
         classifier: Classifier bundle that names each located instrument.
         reject_below: Certainty below which the classifier answers ``unknown``; ``None`` takes the
             threshold that was calibrated at export.
+        temporal: What is done over several frames, where ``postprocess`` is true.
     """
 
     path: Path
@@ -47,6 +64,7 @@ class ModelOptions:
     postprocess: bool = True
     classifier: Path | None = None
     reject_below: float | None = None
+    temporal: TemporalOptions = field(default_factory=TemporalOptions)
 
     def __post_init__(self) -> None:
         require(

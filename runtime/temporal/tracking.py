@@ -1,4 +1,4 @@
-"""Tracks instruments over time: one Kalman filter per track, matched by the Hungarian algorithm.
+"""Tracks instruments over time: a Kalman filter for each track, matched by the Hungarian algorithm.
 
     tracker = Tracker(); result = tracker.apply(frame, result)
 
@@ -11,164 +11,277 @@ always give equal track ids.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-from trocar.contract.results import FrameResult, Instrument, Point
+from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.sources.base import Frame
+from trocar.runtime.temporal.matching import (
+    CENTRE,
+    GOOD_COST,
+    MAX_COST,
+    Shapes,
+    assign,
+    cost_matrix,
+    shapes_of,
+)
+from trocar.runtime.temporal.motion import CameraMotion, TrackMotion
+from trocar.runtime.temporal.options import PersistenceOptions, TrackOptions
+from trocar.runtime.temporal.parts import joined, owners_of_parts
+from trocar.runtime.temporal.persistence import Standing
 
-MAX_COST = 1.0
-"""Matching cost above which an instrument is not assigned to a track."""
+TENTATIVE_S = 0.25
+"""Seconds out of sight after which a track without an id ends."""
 
-_IMPOSSIBLE = 1e6
-_CLASS_PENALTY = 0.45
+VOTE_FADES_S = 1.0
+"""Time constant in which the votes of a track for its class fade."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrackOptions:
-    """When tracks begin and end.
-
-    Attributes:
-        max_lost_s: Seconds without a match after which a track ends.
-        min_hits: Matches from which on an instrument gets a track id.
-    """
-
-    max_lost_s: float = 2.0
-    min_hits: int = 2
+MIN_SHIFT = 0.02
+"""Movement of the camera between two frames, as a fraction of the diagonal, that is followed."""
 
 
 @dataclass
 class _Track:
-    """One tracked instrument: four independent filters of constant velocity, for box x, y, w, h."""
+    """What a track knows besides its motion."""
 
-    class_id: int
-    state: NDArray[np.float64]  # [4, 2] value and velocity per second of x, y, width, height
-    covariance: NDArray[np.float64]  # [4, 2, 2]
-    entry: Point | None
     last_seen: float
-    hits: int = 1
+    hits: int = 0
+    missed: int = 0
     track_id: int | None = None
+    votes: dict[int, float] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
 
-    def predict(self, dt: float, noise: float) -> None:
-        """Moves the state ``dt`` seconds ahead; ``noise`` is the acceleration in pixels per s²."""
-        step = np.array([[1.0, dt], [0.0, 1.0]])
-        self.state = self.state @ step.T
-        process_noise = np.array([[dt**4 / 4, dt**3 / 2], [dt**3 / 2, dt * dt]]) * noise * noise
-        self.covariance = step @ self.covariance @ step.T + process_noise
+    def vote(self, instrument: Instrument, dt: float) -> None:
+        fade = math.exp(-dt / VOTE_FADES_S)
+        self.votes = {class_id: weight * fade for class_id, weight in self.votes.items()}
+        own = instrument.class_id
+        self.votes[own] = self.votes.get(own, 0.0) + instrument.score
+        self.names[own] = instrument.class_name
 
-    def correct(self, measured: NDArray[np.float64], noise: float) -> None:
-        """Corrects the state by a measured box ``[4]``; ``noise`` is its error in pixels."""
-        innovation = self.covariance[:, 0, 0] + noise * noise
-        gain = self.covariance[:, :, 0] / innovation[:, None]
-        self.state = self.state + gain * (measured - self.state[:, 0])[:, None]
-        self.covariance = self.covariance - gain[:, :, None] * self.covariance[:, None, 0, :]
+
+@dataclass(frozen=True)
+class _Found:
+    """The instruments of a frame, and which of the tracks each continues."""
+
+    instruments: list[Instrument]
+    shapes: Shapes
+    pairs: list[tuple[int, int]]
 
 
 class Tracker:
-    """Gives each instrument a track id that stays the same over time."""
+    """Gives each instrument a track id that stays the same over time.
+
+    Args:
+        options: When tracks begin and end.
+        persistence: Which instruments stay in the result; ``None``: all.
+
+    Attributes:
+        joined: Number of parts that were joined to their instruments, summed over the frames.
+        hidden: Number of regions that were left out of results, summed over the frames.
+        untracked: Number of regions above ``max_tracked``, summed over the frames.
+    """
 
     name = "track"
 
-    def __init__(self, options: TrackOptions | None = None) -> None:
+    def __init__(
+        self,
+        options: TrackOptions | None = None,
+        persistence: PersistenceOptions | None = None,
+    ) -> None:
+        self.joined = 0
+        self.hidden = 0
+        self.untracked = 0
         self._options = options or TrackOptions()
+        self._persistence = persistence
         self._tracks: list[_Track] = []
+        self._motion = TrackMotion()
+        self._camera = CameraMotion()
         self._next_id = 1
+        self._clock = 0.0
         self._time: float | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the run."""
+        notes = []
+        if self.hidden:
+            notes.append(f"{self.hidden} regions did not last or had a low score: left out")
+        if self.untracked:
+            notes.append(
+                f"{self.untracked} regions got no track: more than {self._options.max_tracked} "
+                "in a frame"
+            )
+        return tuple(notes)
 
     def apply(self, frame: Frame, result: FrameResult) -> FrameResult:
         """The result with track ids; results must come in order of time."""
-        now = result.time
+        dt = 0.0 if self._time is None else max(0.0, result.time - self._time)
+        self._time = result.time
+        self._clock += dt
+        dt = min(1.0, dt)
         diagonal = math.hypot(*result.frame_size)
-        dt = 0.0 if self._time is None else min(1.0, max(0.0, now - self._time))
-        self._time = now
+        if self._options.camera:
+            self._camera.update(frame.image)
+        self._motion.predict(dt, diagonal=diagonal)
+        self._end_tracks()
         for track in self._tracks:
-            track.predict(dt, noise=2.0 * diagonal)
-        self._tracks = [
-            track
-            for track in self._tracks
-            if 0 <= now - track.last_seen <= self._options.max_lost_s
-        ]
-        matches = self._match(result.instruments, now, diagonal)
-        tracked: list[Instrument] = []
-        for index, instrument in enumerate(result.instruments):
-            known = matches.get(index)
-            track = known or _new_track(instrument, now, diagonal)
-            if known is None:
-                self._tracks.append(track)
-            else:
-                self._update(track, instrument, now, diagonal)
-            if track.track_id is None and track.hits >= self._options.min_hits:
-                track.track_id = self._next_id
-                self._next_id += 1
-            tracked.append(replace(instrument, track_id=track.track_id))
-        return replace(result, instruments=tuple(tracked))
+            track.missed += 1
+            track.standing.miss(dt)
+        found = _largest(result.instruments, self._options.max_tracked)
+        self.untracked += len(result.instruments) - len(found)
+        seen = self._with_parts_joined([result.instruments[index] for index in found], diagonal)
+        touches = None if self._persistence is None else _touching(seen.shapes)
+        tracks = self._update(seen.shapes, seen.pairs, diagonal)
+        kept = []
+        for row, (instrument, track) in enumerate(zip(seen.instruments, tracks, strict=True)):
+            anchored = instrument.touches_border or touches is None or bool(touches[row])
+            one = self._see(track, instrument, dt, is_anchored=anchored)
+            if one is not None:
+                kept.append(one)
+        self.hidden += len(seen.instruments) - len(kept)
+        if len(found) < len(result.instruments):
+            tracked = set(found)
+            kept += [one for i, one in enumerate(result.instruments) if i not in tracked]
+        kept.sort(key=lambda one: (one.class_id, -one.area))
+        return replace(result, instruments=tuple(kept))
 
-    def _match(
-        self, instruments: tuple[Instrument, ...], now: float, diagonal: float
-    ) -> dict[int, _Track]:
-        """The track of each matched instrument, by the instrument's index."""
-        if not instruments or not self._tracks:
-            return {}
-        costs = np.array(
-            [[_cost(track, i, now, diagonal) for track in self._tracks] for i in instruments]
+    def _with_parts_joined(self, instruments: list[Instrument], diagonal: float) -> _Found:
+        """The instruments of the frame, matched; parts of tracked instruments are joined."""
+        shapes = shapes_of(instruments)
+        pairs = self._match(shapes, diagonal)
+        if not self._options.join or len(pairs) == len(instruments) == 1 or not pairs:
+            return _Found(instruments, shapes, pairs)
+        known = {row: column for row, column in pairs if self._tracks[column].track_id is not None}
+        parts = owners_of_parts(
+            shapes,
+            self._motion.shapes,
+            [
+                row
+                for row, one in enumerate(instruments)
+                if row not in known and not one.touches_border
+            ],
+            {
+                column: row
+                for row, column in known.items()
+                if self._clock - self._tracks[column].last_seen <= TENTATIVE_S
+            },
         )
-        rows, columns = linear_sum_assignment(np.where(costs <= MAX_COST, costs, _IMPOSSIBLE))
-        return {
-            int(r): self._tracks[int(c)]
-            for r, c in zip(rows, columns, strict=True)
-            if costs[r, c] <= MAX_COST
-        }
+        if not parts:
+            return _Found(instruments, shapes, pairs)
+        self.joined += len(parts)
+        whole = list(instruments)
+        for owner in set(parts.values()):
+            own = [instruments[part] for part, other in parts.items() if other == owner]
+            whole[owner] = joined(instruments[owner], own)
+        rest = [row for row in range(len(instruments)) if row not in parts]
+        place = {row: number for number, row in enumerate(rest)}
+        kept = [whole[row] for row in rest]
+        pairs = [(place[row], column) for row, column in pairs if row in place]
+        return _Found(kept, shapes_of(kept), pairs)
 
-    def _update(self, track: _Track, instrument: Instrument, now: float, diagonal: float) -> None:
-        track.correct(_measured(instrument), noise=0.01 * diagonal)
-        track.class_id = instrument.class_id
-        if instrument.entry is not None:
-            track.entry = instrument.entry
-        track.last_seen = now
+    def _end_tracks(self) -> None:
+        """Ends tracks that were not seen for too long."""
+        options = self._options
+        is_kept = np.zeros(len(self._tracks), np.bool_)
+        for index, track in enumerate(self._tracks):
+            lost = self._clock - track.last_seen
+            is_kept[index] = lost <= options.max_lost_s and (
+                track.track_id is not None or not track.missed or lost <= TENTATIVE_S
+            )
+        if not is_kept.all():
+            self._motion.keep(is_kept)
+            self._tracks = [t for t, kept in zip(self._tracks, is_kept, strict=True) if kept]
+
+    def _match(self, shapes: Shapes, diagonal: float) -> list[tuple[int, int]]:
+        """Pairs of instrument and track; the tracks move with the camera if that fits better."""
+        if not len(shapes) or not self._tracks:
+            return []
+        lost = self._clock - np.array([track.last_seen for track in self._tracks])
+        expected = self._motion.shapes
+        costs = cost_matrix(shapes, expected, lost_s=lost, diagonal=diagonal)
+        pairs = assign(costs)
+        if not self._options.camera or self._fits(costs, pairs):
+            return pairs
+        shift = self._camera.shift()
+        if shift is None or abs(shift) < MIN_SHIFT * diagonal:
+            return pairs
+        self._motion.shift(shift)
+        moved = cost_matrix(shapes, expected, lost_s=lost, diagonal=diagonal)
+        moved_pairs = assign(moved)
+        if _total(moved, moved_pairs) < _total(costs, pairs):
+            return moved_pairs
+        self._motion.shift(-shift)
+        return pairs
+
+    def _fits(self, costs: NDArray[np.float64], pairs: list[tuple[int, int]]) -> bool:
+        """Whether every instrument of the frame before was found at a low cost."""
+        found = {column for row, column in pairs if costs[row, column] <= GOOD_COST}
+        return all(
+            track.missed > 1 or track.track_id is None or column in found
+            for column, track in enumerate(self._tracks)
+        )
+
+    def _update(
+        self, shapes: Shapes, pairs: list[tuple[int, int]], diagonal: float
+    ) -> list[_Track]:
+        """Corrects the matched tracks, begins new ones; the track of each instrument."""
+        chosen: dict[int, _Track] = {row: self._tracks[column] for row, column in pairs}
+        if pairs:
+            rows, columns = np.array(pairs, np.int64).T
+            self._motion.correct(columns, shapes.at(rows), diagonal=diagonal)
+        new = [row for row in range(len(shapes)) if row not in chosen]
+        if new:
+            self._motion.append(shapes.at(np.array(new, np.int64)), diagonal=diagonal)
+            for row in new:
+                chosen[row] = _Track(self._clock)
+                self._tracks.append(chosen[row])
+        return [chosen[row] for row in range(len(shapes))]
+
+    def _see(
+        self, track: _Track, instrument: Instrument, dt: float, *, is_anchored: bool
+    ) -> Instrument | None:
+        """The instrument with the track's id and class; ``None`` where it is not shown."""
         track.hits += 1
+        track.missed = 0
+        track.last_seen = self._clock
+        track.vote(instrument, dt)
+        track.standing.see(
+            2 * dt, score=instrument.score, is_anchored=is_anchored, options=self._persistence
+        )
+        if not track.standing.is_shown:
+            return None
+        if track.track_id is None and track.hits >= self._options.min_hits:
+            track.track_id = self._next_id
+            self._next_id += 1
+        changes: dict[str, Any] = {"track_id": track.track_id}
+        if self._options.vote and len(track.votes) > 1:
+            # The own class wins a draw.
+            own = instrument.class_id
+            best = max(track.votes, key=lambda i: (track.votes[i], i == own, -i))
+            changes.update(class_id=best, class_name=track.names[best])
+        return replace(instrument, **changes)
 
 
-def _measured(instrument: Instrument) -> NDArray[np.float64]:
-    x0, y0, x1, y1 = instrument.box
-    return np.array([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])
+def _total(costs: NDArray[np.float64], pairs: list[tuple[int, int]]) -> float:
+    """Total cost of an assignment, in which every pair that is missing costs the most."""
+    return sum(float(costs[pair]) for pair in pairs) + MAX_COST * (min(costs.shape) - len(pairs))
 
 
-def _new_track(instrument: Instrument, now: float, diagonal: float) -> _Track:
-    state = np.zeros((4, 2))
-    state[:, 0] = _measured(instrument)
-    covariance = np.zeros((4, 2, 2))
-    covariance[:, 0, 0] = (0.01 * diagonal) ** 2
-    covariance[:, 1, 1] = (0.5 * diagonal) ** 2
-    return _Track(instrument.class_id, state, covariance, instrument.entry, now)
+def _largest(instruments: tuple[Instrument, ...], limit: int) -> list[int]:
+    """Positions of the largest instruments, in their order."""
+    if len(instruments) <= limit:
+        return list(range(len(instruments)))
+    by_area = sorted(range(len(instruments)), key=lambda index: (-instruments[index].area, index))
+    return sorted(by_area[:limit])
 
 
-def _cost(track: _Track, instrument: Instrument, now: float, diagonal: float) -> float:
-    """Matching cost: 0 for an equal box. A weighted sum of terms between 0 and 1."""
-    x, y, w, h = track.state[:, 0]
-    w, h = max(1.0, w), max(1.0, h)
-    predicted = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-    overlap = _iou(predicted, instrument.box)
-    mx, my, mw, mh = _measured(instrument)
-    # An instrument that was not seen for a time may have moved farther.
-    reach = (0.5 * math.hypot(max(w, mw), max(h, mh)) + 0.05 * diagonal) * (
-        1 + 2 * (now - track.last_seen)
-    )
-    distance = min(1.0, math.hypot(mx - x, my - y) / reach)
-    cost = 0.35 * (1 - overlap) + 0.45 * distance
-    if track.entry is not None and instrument.entry is not None:
-        entry_distance = math.dist(track.entry, instrument.entry) / (0.15 * diagonal)
-        cost += 0.6 * min(1.0, entry_distance)
-    return cost + (_CLASS_PENALTY if track.class_id != instrument.class_id else 0.0)
-
-
-def _iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    w = min(a[2], b[2]) - max(a[0], b[0])
-    h = min(a[3], b[3]) - max(a[1], b[1])
-    if w <= 0 or h <= 0:
-        return 0.0
-    intersection = w * h
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
-    return float(intersection / union)
+def _touching(shapes: Shapes) -> NDArray[np.bool_]:
+    """``[N]`` whether the box touches the box of another instrument."""
+    gap = shapes.points[CENTRE][:, None] - shapes.points[CENTRE]
+    reach = (shapes.sizes[:2, :, None] + shapes.sizes[:2, None]) / 2 + 1.0
+    touches: NDArray[np.bool_] = (np.abs(gap.real) <= reach[0]) & (np.abs(gap.imag) <= reach[1])
+    return touches.sum(axis=1) > 1

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from trocar.commands._help import grouped
+from trocar.commands._temporal_options import temporal_flags
 from trocar.contract.errors import ConfigError
 from trocar.runtime.backends import BACKENDS
 from trocar.runtime.draw.show import NONE, PARTS, show_from
@@ -155,7 +156,7 @@ _GROUPS = (
         click.option(
             "--no-postprocess",
             is_flag=True,
-            help="No tracking, no smoothing, no presence filter.",
+            help="No tracking and nothing else over time: each frame for itself.",
         ),
         click.option(
             "--classifier", type=FOLDER, help="Classifier bundle that names each instrument."
@@ -166,6 +167,7 @@ _GROUPS = (
             help="Certainty below which it answers unknown. [default: the bundle's]",
         ),
     ),
+    temporal_flags,
     grouped(
         "Outputs",
         click.option("--overlay", metavar="FILE|URL", help="Write the overlay video (H.264)."),

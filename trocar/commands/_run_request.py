@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trocar.commands._temporal_options import temporal_options
 from trocar.contract.errors import ConfigError
 from trocar.contract.outputs import check_outputs
 from trocar.runtime.archive.job import archive_error, output_faults
@@ -165,6 +166,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             postprocess=not flags["no_postprocess"],
             classifier=flags["classifier"],
             reject_below=flags["reject_below"],
+            temporal=temporal_options(flags),
         ),
         input=InputOptions(
             source=SourceOptions(

@@ -17,6 +17,7 @@ GROUPS = {
     "Input": "--max-frames",
     "Model": "--device",
     "Instruments": "--classifier",
+    "Over time": "--max-lost",
     "Outputs": "--save-masks",
     "Video encoding": "--quality",
     "Live": "--deadline-ms",

@@ -328,3 +328,12 @@ def test_untagged_video_is_taken_by_its_height(tmp_path: Path, height: int, matr
     with VideoDecoder(str(path)) as decoder:
         (frame,) = decoder.frames()
         np.testing.assert_allclose(frame.image[5, 5], colour, atol=2)
+
+
+def test_the_shape_of_pixels_is_known_after_the_end(tmp_path: Path) -> None:
+    """A thread that writes asks for it, maybe after the thread that reads closed the file."""
+    decoder = VideoDecoder(str(write(tmp_path / "a.mp4", range(3))))
+    before = decoder.pixel_aspect
+    decoder.close()
+    for _ in range(50):
+        assert decoder.pixel_aspect == before == 1

@@ -9,8 +9,9 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.results import FrameResult, Instrument, Point
 from trocar.runtime.sources.base import Frame
 from trocar.runtime.temporal.mask_smoothing import MaskSmoother
+from trocar.runtime.temporal.options import TrackOptions
 from trocar.runtime.temporal.presence import Presence
-from trocar.runtime.temporal.tracking import Tracker, TrackOptions
+from trocar.runtime.temporal.tracking import Tracker
 
 TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
 FRAME = Frame(image=np.zeros((4, 4, 3), np.uint8), index=0, time=0, captured_ns=0)
