@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.results import FrameResult
-from trocar.runtime.locate.instruments import instrument_groups
+from trocar.runtime.locate.groups import instrument_groups
 from trocar.runtime.sources.base import Frame
 
 

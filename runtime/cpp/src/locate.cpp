@@ -7,27 +7,21 @@
 
 #include "half.hpp"
 #include "moments.hpp"
+#include "selection.hpp"
 
 namespace trocar::detail {
 
 namespace {
 
-constexpr int border_width = 2;
-constexpr double view_border = 0.03;
 constexpr double max_variance_ratio = 0.5;
 constexpr std::size_t min_tip_pixels = 4;
 constexpr std::size_t max_located = 65536;
 constexpr double degrees = 180.0 / 3.141592653589793238462643383279502884;
 
-// The defaults of shaft_parts and tip_parts.
-bool is_shaft_part(const std::string &part) { return part == "shaft"; }
-bool is_tip_part(const std::string &part) {
-    return part == "clasper" || part == "jaw" || part == "tip";
-}
-
 LabelMap label_map_of(const Grid &grid, const Confidence &confidence, const trocar_frame &frame,
-                      const LocateOptions &options) {
+                      const LocationOptions &options) {
     LabelMap map;
+    map.border = static_cast<int>(options.border);
     map.grid = grid;
     map.confidence = confidence;
     const std::int64_t area = std::int64_t{grid.width} * grid.height;
@@ -39,7 +33,7 @@ LabelMap label_map_of(const Grid &grid, const Confidence &confidence, const troc
     if (!map.has_field_of_view) return map;
     const double radius = frame.view[2];
     const double inner =
-        radius - std::max(border_width * std::max(grid.sx, grid.sy), view_border * radius);
+        radius - std::max(map.border * std::max(grid.sx, grid.sy), options.view_border * radius);
     map.centre = {frame.view[0], frame.view[1]};
     map.view_border_square = inner * inner;
     return map;
@@ -56,8 +50,8 @@ Point point_of(const Grid &grid, Pixel pixel) { return {grid.x_of(pixel), grid.y
 /// Whether a pixel lies on the border of the frame or of the field of view (section 2).
 bool is_on_border(const LabelMap &map, Pixel pixel) {
     const Grid &grid = map.grid;
-    if (pixel.x < border_width || pixel.x >= grid.width - border_width || pixel.y < border_width ||
-        pixel.y >= grid.height - border_width)
+    if (pixel.x < map.border || pixel.x >= grid.width - map.border || pixel.y < map.border ||
+        pixel.y >= grid.height - map.border)
         return true;
     if (!map.has_field_of_view) return false;
     return squared_distance(point_of(grid, pixel), map.centre) >= map.view_border_square;
@@ -89,10 +83,10 @@ double mean_confidence(const Confidence &confidence, const Pixels &pixels) {
 }
 
 /// Box, centroid, area and score (section 4).
-void set_plain_measures(const LabelMap &map, const Pixels &pixels, const Moments &moments,
+void set_plain_measures(const LabelMap &map, const Moments &moments, double score,
                         trocar_instrument &instrument) {
     const Grid &grid = map.grid;
-    instrument.score = mean_confidence(map.confidence, pixels);
+    instrument.score = score;
     instrument.box[0] = moments.left * grid.sx;
     instrument.box[1] = moments.top * grid.sy;
     instrument.box[2] = moments.right * grid.sx;
@@ -158,12 +152,15 @@ Point outer_end(const LabelMap &map, const Pixels &pixels, Point axis) {
 void choose_tip_candidates(const LabelMap &map, const Group &group, const Pixels &pixels,
                            const std::vector<std::int32_t> &entry_index, Pixels &candidates) {
     candidates.clear();
-    if (group.has_tips) {
+    const auto take = [&](const IsPart &is_end) {
         for (const Pixel &pixel : pixels)
-            if (group.is_tip[map.grid.label(pixel)]) candidates.push_back(pixel);
-        if (candidates.size() >= min_tip_pixels) return;
+            if (is_end[map.grid.label(pixel)]) candidates.push_back(pixel);
+        if (candidates.size() >= min_tip_pixels) return true;
         candidates.clear();
-    }
+        return false;
+    };
+    if (group.has_tips && take(group.is_tip)) return;
+    if (group.has_else_tips && take(group.is_else_tip)) return;
     std::size_t next = 0;
     for (std::size_t i = 0; i < pixels.size(); ++i) {
         if (next < entry_index.size() && entry_index[next] == static_cast<std::int32_t>(i))
@@ -171,6 +168,30 @@ void choose_tip_candidates(const LabelMap &map, const Group &group, const Pixels
         else
             candidates.push_back(pixels[i]);
     }
+}
+
+/// Removes the candidates that are not in the fragment of the first farthest one (section 6).
+void keep_farthest_fragment(const LabelMap &map, const Pixels &pixels,
+                            const std::vector<std::int32_t> &fragment_of, Point start,
+                            Pixels &candidates) {
+    if (fragment_of.empty() || candidates.empty()) return;
+    double farthest = -1;
+    std::int32_t fragment = 0;
+    std::size_t at = 0;
+    for (const Pixel &pixel : candidates) {
+        while (pixels[at].at != pixel.at) ++at;
+        const double square = squared_distance(point_of(map.grid, pixel), start);
+        if (square <= farthest) continue;
+        farthest = square;
+        fragment = fragment_of[at];
+    }
+    at = 0;
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+        while (pixels[at].at != candidates[i].at) ++at;
+        if (fragment_of[at] == fragment) candidates[kept++] = candidates[i];
+    }
+    candidates.resize(kept);
 }
 
 /// The axis, turned by 180 degrees if it points away from the tips (section 7).
@@ -195,14 +216,15 @@ void set_tips(const std::array<Point, 2> &tips, int count, trocar_instrument &in
 }
 
 /// Measures one instrument (sections 4 to 7) and adds it to `scratch.located`.
-void add_instrument(const LabelMap &map, const Group &group, const Pixels &pixels,
+void add_instrument(const LabelMap &map, const Group &group, const Piece &piece,
                     LocateScratch &scratch) {
+    const Pixels &pixels = scratch.part;
     trocar_instrument instrument{};
     instrument.size = sizeof instrument;
     instrument.class_id = group.class_id;
     instrument.joined = group.is_joined ? 1 : 0;
-    const Moments moments = moments_of(pixels);
-    set_plain_measures(map, pixels, moments, instrument);
+    const Moments &moments = piece.moments;
+    set_plain_measures(map, moments, piece.score, instrument);
     const PrincipalAxis principal = principal_axis(map.grid, moments);
     Point axis = principal.direction;
 
@@ -216,6 +238,7 @@ void add_instrument(const LabelMap &map, const Group &group, const Pixels &pixel
     if (has_entry || principal.variance_ratio <= max_variance_ratio) {
         if (!has_entry) start = outer_end(map, pixels, axis);
         choose_tip_candidates(map, group, pixels, scratch.entry_index, scratch.candidates);
+        keep_farthest_fragment(map, pixels, scratch.fragment_of, start, scratch.candidates);
         std::array<Point, 2> tips;
         const int count = scratch.tips.find(map.grid, scratch.candidates, start, instrument.area,
                                             scratch.components, tips);
@@ -228,24 +251,47 @@ void add_instrument(const LabelMap &map, const Group &group, const Pixels &pixel
     scratch.located.push_back({instrument, moments.n, pixels.front().at});
 }
 
-/// Adds a region, or its parts if several shafts enter (section 3).
-void add_region(const LabelMap &map, const Group &group, const IsPart &is_shaft,
-                LocateScratch &scratch) {
-    std::size_t parts = 0;
-    if (group.has_shafts) {
-        mark_border(map, scratch.region, scratch.on_border);
-        parts = scratch.splitter.split(map.grid, scratch.region, scratch.on_border, is_shaft,
-                                       map.min_pixels, scratch.components);
-    }
-    if (parts < 2) {
-        add_instrument(map, group, scratch.region, scratch);
+/// Leaves the pixels of a piece in `scratch.part`, in raster order, and their fragments in
+/// `scratch.fragment_of`, if it has several.
+void collect(const Piece &piece, LocateScratch &scratch) {
+    scratch.part.clear();
+    scratch.fragment_of.clear();
+    const auto *pixels = scratch.piece_pixels.data();
+    if (piece.next < 0) {
+        scratch.part.insert(scratch.part.end(), pixels + piece.begin, pixels + piece.end);
         return;
     }
-    for (std::size_t i = 0; i < parts; ++i) {
-        scratch.splitter.part(i, scratch.region, scratch.part);
-        if (static_cast<std::int64_t>(scratch.part.size()) >= map.min_pixels)
-            add_instrument(map, group, scratch.part, scratch);
+    scratch.unordered.clear();
+    std::int32_t number = 0;
+    for (const Piece *one = &piece;; one = &scratch.pieces[static_cast<std::size_t>(one->next)]) {
+        for (std::int32_t i = one->begin; i < one->end; ++i)
+            scratch.unordered.push_back({pixels[i], number});
+        ++number;
+        if (one->next < 0) break;
     }
+    std::sort(
+        scratch.unordered.begin(), scratch.unordered.end(),
+        [](const FragmentPixel &a, const FragmentPixel &b) { return a.pixel.at < b.pixel.at; });
+    for (const FragmentPixel &one : scratch.unordered) {
+        scratch.part.push_back(one.pixel);
+        scratch.fragment_of.push_back(one.fragment);
+    }
+}
+
+/// Adds the pixels `scratch.part` to the pieces.
+void add_piece(const LabelMap &map, int group, bool needs_border, const Pixels &pixels,
+               LocateScratch &scratch) {
+    Piece piece;
+    piece.group = group;
+    piece.begin = static_cast<std::int32_t>(scratch.piece_pixels.size());
+    scratch.piece_pixels.insert(scratch.piece_pixels.end(), pixels.begin(), pixels.end());
+    piece.end = static_cast<std::int32_t>(scratch.piece_pixels.size());
+    piece.first_pixel = pixels.front().at;
+    piece.moments = moments_of(pixels);
+    piece.touches_border =
+        needs_border && std::any_of(pixels.begin(), pixels.end(),
+                                    [&](const Pixel &pixel) { return is_on_border(map, pixel); });
+    scratch.pieces.push_back(piece);
 }
 
 /// By class id, pixels descending, first pixel.
@@ -264,35 +310,44 @@ void LocateScratch::prepare(int width, int height, std::size_t max_instruments) 
     regions.prepare(width, height);
     splitter.prepare(width, height);
     tips.prepare(width, height);
-    for (Pixels *list : {&region, &part, &border, &candidates}) list->reserve(count);
+    for (Pixels *list : {&region, &piece_pixels, &part, &border, &candidates}) list->reserve(count);
+    unordered.reserve(count);
+    fragment_of.reserve(count);
+    pieces.reserve(max_instruments);
+    joiner.prepare(max_instruments);
+    chosen.reserve(max_instruments);
     for (auto *list : {&border_index, &roots, &sizes, &entry_index}) list->reserve(count);
     on_border.reserve(count);
     located.reserve(max_instruments);
     sorted.reserve(max_instruments);
 }
 
-Locator::Locator(const std::vector<ClassRow> &classes, const LocateOptions &options)
+Locator::Locator(const std::vector<ClassRow> &classes, const LocationOptions &options)
     : options_(options) {
     group_of_.fill(-1);
     std::map<std::string, std::int16_t> group_of_type;
     for (const ClassRow &row : classes) {
         if (!row.instrument) continue;
-        const bool is_joined = !row.type.empty() && !row.part.empty();
+        const std::string type = joined_type(row, options);
+        const std::string &name = type.empty() ? row.name : type;
+        if (!options.classes.empty() && !has_name(options.classes, name)) continue;
         auto index = static_cast<std::int16_t>(groups_.size());
-        if (is_joined) index = group_of_type.emplace(row.type, index).first->second;
+        if (!type.empty()) index = group_of_type.emplace(type, index).first->second;
         if (static_cast<std::size_t>(index) == groups_.size()) {
             Group group;
             group.class_id = row.id;
-            group.is_joined = is_joined;
+            group.is_joined = !type.empty();
             groups_.push_back(group);
         }
         const auto label = static_cast<std::size_t>(row.id);
         Group &group = groups_[static_cast<std::size_t>(index)];
         group_of_[label] = index;
-        is_shaft_[label] = is_shaft_part(row.part);
-        group.is_tip[label] = is_tip_part(row.part);
+        is_shaft_[label] = has_name(options.shaft_parts, row.part);
+        group.is_tip[label] = has_name(options.tip_parts, row.part);
+        group.is_else_tip[label] = has_name(options.else_tip_parts, row.part);
         group.has_shafts = group.has_shafts || is_shaft_[label];
         group.has_tips = group.has_tips || group.is_tip[label];
+        group.has_else_tips = group.has_else_tips || group.is_else_tip[label];
     }
 }
 
@@ -300,6 +355,78 @@ void Locator::prepare(int width, int height) {
     const auto count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
     const auto min_pixels = static_cast<std::size_t>(options_.min_pixels);
     scratch_.prepare(width, height, std::min(count / min_pixels + 1, max_located));
+    if (options_.mask_outside_view && visible_.size() < count) visible_.resize(count);
+}
+
+const std::uint8_t *Locator::visible(const std::uint8_t *labels, int width, int height,
+                                     std::ptrdiff_t stride, const trocar_frame &frame) {
+    if (!options_.mask_outside_view || !(frame.view[2] > 0)) return labels;
+    clear_outside_view(labels, stride, width, height, frame, visible_);
+    return visible_.data();
+}
+
+void Locator::find_pieces(const LabelMap &map) {
+    scratch_.pieces.clear();
+    scratch_.piece_pixels.clear();
+    const bool needs_border = options_.max_gap > 0;
+    const std::size_t count =
+        scratch_.regions.find(map.grid, group_of_, map.min_pixels, options_.max_regions);
+    for (std::size_t i = 0; i < count; ++i) {
+        const int number = scratch_.regions.group(i);
+        scratch_.regions.pixels(i, map.grid, scratch_.region);
+        std::size_t parts = 0;
+        if (groups_[static_cast<std::size_t>(number)].has_shafts) {
+            mark_border(map, scratch_.region, scratch_.on_border);
+            parts = scratch_.splitter.split(map.grid, scratch_.region, scratch_.on_border,
+                                            is_shaft_, map.min_pixels, scratch_.components);
+        }
+        if (parts < 2) add_piece(map, number, needs_border, scratch_.region, scratch_);
+        for (std::size_t j = 0; parts >= 2 && j < parts; ++j) {
+            scratch_.splitter.part(j, scratch_.region, scratch_.part);
+            if (static_cast<std::int64_t>(scratch_.part.size()) >= map.min_pixels)
+                add_piece(map, number, needs_border, scratch_.part, scratch_);
+        }
+    }
+}
+
+void Locator::choose(const LabelMap &map, const trocar_frame &frame) {
+    const double depth = options_.strip_depth * std::min(frame.width, frame.height);
+    std::vector<std::int32_t> &chosen = scratch_.chosen;
+    chosen.clear();
+    std::int64_t largest = 0;
+    for (std::size_t i = 0; i < scratch_.pieces.size(); ++i) {
+        Piece &piece = scratch_.pieces[i];
+        if (piece.is_absorbed) continue;
+        collect(piece, scratch_);
+        if (depth > 0 && !is_deep(map.grid, scratch_.part, depth, frame)) continue;
+        piece.score = mean_confidence(map.confidence, scratch_.part);
+        if (piece.score < options_.min_score) continue;
+        // Of joined fragments the first pixel may be in another fragment.
+        piece.first_pixel = scratch_.part.front().at;
+        largest = std::max(largest, piece.moments.n);
+        chosen.push_back(static_cast<std::int32_t>(i));
+    }
+    const double smallest = options_.min_relative_area * static_cast<double>(largest);
+    const auto piece_of = [&](std::int32_t i) -> const Piece & {
+        return scratch_.pieces[static_cast<std::size_t>(i)];
+    };
+    chosen.erase(std::remove_if(chosen.begin(), chosen.end(),
+                                [&](std::int32_t i) {
+                                    return static_cast<double>(piece_of(i).moments.n) < smallest;
+                                }),
+                 chosen.end());
+    const auto most = static_cast<std::size_t>(options_.max_instruments);
+    if (most == 0 || chosen.size() <= most) return;
+    std::sort(chosen.begin(), chosen.end(), [&](std::int32_t i, std::int32_t j) {
+        const Piece &a = piece_of(i);
+        const Piece &b = piece_of(j);
+        const double mass_a = a.score * static_cast<double>(a.moments.n);
+        const double mass_b = b.score * static_cast<double>(b.moments.n);
+        if (mass_a != mass_b) return mass_a > mass_b;
+        if (a.moments.n != b.moments.n) return a.moments.n > b.moments.n;
+        return a.first_pixel < b.first_pixel;
+    });
+    chosen.resize(most);
 }
 
 const std::vector<trocar_instrument> &Locator::locate(const std::uint8_t *labels, int width,
@@ -314,12 +441,14 @@ const std::vector<trocar_instrument> &Locator::locate(const std::uint8_t *labels
                     static_cast<double>(frame.width) / width,
                     static_cast<double>(frame.height) / height};
     const LabelMap map = label_map_of(grid, confidence, frame, options_);
+    find_pieces(map);
+    if (options_.max_gap > 0) scratch_.joiner.join(grid, options_, scratch_.pieces);
+    choose(map, frame);
     scratch_.located.clear();
-    const std::size_t count = scratch_.regions.find(grid, group_of_, map.min_pixels);
-    for (std::size_t i = 0; i < count; ++i) {
-        const Group &group = groups_[static_cast<std::size_t>(scratch_.regions.group(i))];
-        scratch_.regions.pixels(i, grid, scratch_.region);
-        add_region(map, group, is_shaft_, scratch_);
+    for (const std::int32_t i : scratch_.chosen) {
+        const Piece &piece = scratch_.pieces[static_cast<std::size_t>(i)];
+        collect(piece, scratch_);
+        add_instrument(map, groups_[static_cast<std::size_t>(piece.group)], piece, scratch_);
     }
     std::sort(scratch_.located.begin(), scratch_.located.end(), comes_before);
     scratch_.sorted.clear();

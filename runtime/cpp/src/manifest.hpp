@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "location.hpp"
+
 namespace trocar::detail {
 
 inline constexpr int max_network_side = 8192;
@@ -40,6 +42,7 @@ struct Manifest {
     std::vector<OutputSpec> outputs;
     std::string precision;
     double golden_margin = 0;
+    LocationOptions location;                  // what version 0.1 did, where it states none
     std::string class_state;                   // file of a classifier's classes; may be empty
     std::map<std::string, std::string> files;  // SHA-256 by relative name
 };

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable
+from trocar.contract.location import LEGACY
 from trocar.runtime.locate import instruments, tips
 from trocar.runtime.locate.field_of_view import FieldOfView
-from trocar.runtime.locate.instruments import LocateOptions, locate
+from trocar.runtime.locate.instruments import locate
 from trocar.runtime.locate.split_touching import split_touching
 
 TABLE = ClassTable.from_names(["background", "grasper"])
@@ -23,7 +26,7 @@ PARTS = ClassTable(
     )
 )
 SIDE = 160
-FINE = LocateOptions(min_pixels=8)
+FINE = replace(LEGACY, min_pixels=8)
 
 
 def blank() -> NDArray[np.uint8]:
