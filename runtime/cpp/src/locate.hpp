@@ -91,6 +91,14 @@ struct LocateScratch {
     std::vector<trocar_instrument> sorted;
 };
 
+/// Whether a pixel lies on the border of the frame or of the field of view (section 2).
+bool is_on_border(const LabelMap &map, Pixel pixel);
+
+/// Measures the instrument whose pixels are `scratch.part` (sections 4 to 7) and adds it to
+/// `scratch.located`.
+void add_instrument(const LabelMap &map, const Group &group, const Piece &piece,
+                    LocateScratch &scratch);
+
 /// Locates instruments; its memory grows to the largest map so far and stays.
 class Locator {
   public:

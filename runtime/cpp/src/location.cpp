@@ -136,7 +136,7 @@ void check_for_table(const LocationOptions &options, const std::vector<ClassRow>
     Names instruments;
     Names parts(std::begin(known_parts), std::end(known_parts));
     for (const ClassRow &row : classes) {
-        if (!row.part.empty()) parts.push_back(row.part);
+        if (!row.part.empty() && !has_name(parts, row.part)) parts.push_back(row.part);
         if (!row.instrument) continue;
         const std::string type = joined_type(row, options);
         const std::string &name = type.empty() ? row.name : type;

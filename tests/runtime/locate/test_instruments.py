@@ -63,13 +63,13 @@ def test_nothing_gives_nothing() -> None:
 def test_a_rectangle_is_measured_exactly() -> None:
     labels = blank()
     labels[100:120, 60:160] = 2
-    confidence = np.full((H, W), 0.5, np.float16)
+    confidence = np.full((H, W), 0.75, np.float16)
     (found,) = locate(labels, confidence, TABLE, (2 * H, 3 * W))
     assert found.class_name == "scissors"
     assert found.box == (180.0, 200.0, 480.0, 240.0)
     assert found.centroid == (330.0, 220.0)
     assert found.area == 100 * 20 * 6
-    assert found.score == 0.5
+    assert found.score == 0.75
     assert abs(found.axis[0]) == pytest.approx(1.0)
     assert not found.touches_border
     assert found.entry is None

@@ -13,6 +13,7 @@ from trocar.contract.location import LEGACY
 from trocar.runtime.locate import instruments, tips
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import locate
+from trocar.runtime.locate.rules import regions
 from trocar.runtime.locate.split_touching import split_touching
 
 TABLE = ClassTable.from_names(["background", "grasper"])
@@ -127,8 +128,8 @@ def test_counting_components_gives_the_same_by_both_methods(
     rng = np.random.default_rng(3)
     labels = np.kron(rng.random((20, 20)) < 0.3, np.ones((8, 8))).astype(np.uint8)
     expected = locate(labels, None, TABLE, (SIDE, SIDE))
-    assert len(expected) > instruments.MAX_COUNTED_SEPARATELY
-    monkeypatch.setattr(instruments, "MAX_COUNTED_SEPARATELY", limit)
+    assert len(expected) > regions.MAX_COUNTED_SEPARATELY
+    monkeypatch.setattr(regions, "MAX_COUNTED_SEPARATELY", limit)
     assert locate(labels, None, TABLE, (SIDE, SIDE)) == expected
 
 
