@@ -4,8 +4,8 @@
     check_for_table(options, manifest.classes)     # ConfigError for unknown names
 
 The manifest of a segmentation model carries them as ``location``. A bundle without them, and a key
-that is missing in them, has the value of `LEGACY`: what version 0.1 did. ``docs/location.md`` states
-every rule; the C++ runtime reads and refuses the same values.
+that is missing in them, has the value of `LEGACY`: what version 0.1 did. ``docs/location.md``
+states every rule; the C++ runtime reads and refuses the same values.
 """
 
 from __future__ import annotations
@@ -221,7 +221,11 @@ def notes_on_parts(table: ClassTable) -> list[str]:
     rows = [row for row in table if row.instrument]
     untyped = [row.name for row in rows if row.part and not row.type]
     typed = [row.name for row in rows if row.part and row.type]
-    named = [row.name for row in rows if not row.part and row.name.lower() in KNOWN_PARTS]
+    named = [
+        row.name
+        for row in rows
+        if not row.part and row.name.strip() and row.name.lower().split()[-1] in KNOWN_PARTS
+    ]
     left_out = [row.name for row in table if row.part and not row.instrument]
     notes = []
     if untyped and typed:

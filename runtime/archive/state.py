@@ -113,6 +113,8 @@ def settings_of(
         }
     names = {_SETTING_OF_OUTPUT.get(field, field): name for field, name in outputs.items()}
     settings["outputs"] = dict(sorted(names.items()))
+    if model.location:
+        settings["location"] = dict(sorted(model.location.items()))
     if classifier is not None:
         settings["classify"] = classifier
     return settings

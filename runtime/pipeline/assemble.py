@@ -47,6 +47,7 @@ def open_session(model: ModelOptions, *, live: bool) -> Session:
         backend=model.backend,
         precision=model.precision,
         threads=model.threads or (None if live or model.device != "cpu" else 1),
+        location=model.location,
         fast_resize=model.fast_resize,
         **backend_options,
     )
@@ -84,7 +85,7 @@ def make_frame_processor(
     segments = session.manifest.task == "segmentation"
     steps: list[PostProcessor] = []
     if segments and model.postprocess:
-        steps = [Tracker(), Presence(session.classes)]
+        steps = [Tracker(), Presence(session.classes, session.options)]
     if classifier is not None:
         steps.append(classifier)
     return FrameProcessor(

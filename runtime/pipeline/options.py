@@ -7,11 +7,14 @@ All parts are frozen, compare by value and can be pickled, so that they travel t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
+from trocar.contract.location import LocationOptions
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.addresses import redacted
 from trocar.runtime.sources.base import SourceOptions
@@ -33,6 +36,7 @@ class ModelOptions:
         classifier: Classifier bundle that names each located instrument.
         reject_below: Certainty below which the classifier answers ``unknown``; ``None`` takes the
             threshold that was calibrated at export.
+        location: Options of location that replace those of the model, by name.
     """
 
     path: Path
@@ -45,6 +49,7 @@ class ModelOptions:
     postprocess: bool = True
     classifier: Path | None = None
     reject_below: float | None = None
+    location: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(
@@ -53,6 +58,7 @@ class ModelOptions:
                 f"threads is {self.threads}, expected 1 or more",
             )
         )
+        LocationOptions().changed(self.location, source="location")
         if self.cuda_graph and self.backend != "onnxruntime":
             raise ConfigError(
                 f"--cuda-graph is for --backend onnxruntime, not {self.backend}",

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from trocar.commands._help import grouped
+from trocar.commands._location_options import location_flags
 from trocar.runtime.backends import BACKENDS
 from trocar.runtime.pipeline.options import LiveOptions, ModelOptions
 from trocar.runtime.sinks.video import EncodeOptions
@@ -138,6 +139,7 @@ _GROUPS = (
             help="Certainty below which it answers unknown. [default: the bundle's]",
         ),
     ),
+    location_flags("--classes"),
     grouped(
         "Outputs",
         click.option("--overlay", metavar="FILE|URL", help="Write the overlay video (H.264)."),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trocar.commands._location_options import location_changes
 from trocar.contract.errors import ConfigError
 from trocar.runtime.archive.job import archive_error, output_faults
 from trocar.runtime.pipeline.options import (
@@ -126,6 +127,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             postprocess=not flags["no_postprocess"],
             classifier=flags["classifier"],
             reject_below=flags["reject_below"],
+            location=location_changes(flags),
         ),
         input=InputOptions(
             source=SourceOptions(

@@ -1,4 +1,4 @@
-"""The rules that decide what an instrument is: C++ reads the same options and gives the same result."""
+"""The rules that decide what an instrument is: C++ gives the same result, with the same options."""
 
 from __future__ import annotations
 
@@ -206,7 +206,10 @@ def test_single_options_override_the_manifest_and_the_text(opened: Opened) -> No
         ({"location": '{"mina_rea": 0.1}'}, "'mina_rea' is not known"),
         ({"location": '{"max_regions": 1.5}'}, "max_regions is not a whole number"),
         ({"location": '{"tip_parts": ["shaft"]}'}, "shaft is a shaft part and a tip part"),
-        ({"location": '{"tip_parts": ["claspr"]}'}, "'claspr' is not known, expected some of shaft, wrist"),
+        (
+            {"location": '{"tip_parts": ["claspr"]}'},
+            "'claspr' is not known, expected some of shaft, wrist",
+        ),
         ({"location": "["}, "the text is not JSON"),
         ({"location": "[]"}, "the text is not a JSON object"),
         ({"classes": "hok"}, "'hok' is not known, expected some of instrument, hook"),
