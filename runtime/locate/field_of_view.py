@@ -28,7 +28,7 @@ MAX_DARK_LEVEL = 24
 _MIN_POINTS = 24
 _SECTORS = 36
 _MIN_SECTORS = 8
-"""Of 36 sectors of the circle, those in which its edge must be seen: a shorter arc fits too much."""
+"""Of 36 sectors of the circle, those in which its edge must be seen: a shorter arc fits more."""
 
 _PERIOD_FRAMES = 8
 _WINDOW = 5
@@ -124,7 +124,7 @@ def _agree(a: FieldOfView, b: FieldOfView) -> bool:
 
 
 def _grid(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """``[h, w, 3]`` one sample for each square of ``step`` pixels: the mean of four where it can."""
+    """``[h, w, 3]`` a sample for each square of ``step`` pixels: the mean of four where it can."""
     half = step // 2
     if half:
         h, w = image.shape[0] // step, image.shape[1] // step
@@ -138,8 +138,7 @@ def _grid(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
 
 def _surroundings(grid: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     """What is like a flat corner without colour, and joined with a corner of the frame."""
-    h, w = grid.shape[:2]
-    block = max(2, h // 16)
+    block = max(2, grid.shape[0] // 16)
     corners = (
         grid[:block, :block],
         grid[:block, -block:],

@@ -107,7 +107,7 @@ def test_a_manifest_with_a_wrong_value_is_malformed() -> None:
 def test_names_are_checked_with_the_class_table() -> None:
     check_for_table(LocationOptions(classes=("instrument",)), PARTS)
     check_for_table(replace(LEGACY, classes=("jaw",)), PARTS)
-    with pytest.raises(ConfigError, match="did you mean instrument.*expected some of instrument"):
+    with pytest.raises(ConfigError, match=r"did you mean instrument.*expected some of instrument"):
         check_for_table(LocationOptions(classes=("instument",)), PARTS)
     with pytest.raises(ConfigError, match="tip_parts: 'clsaper' is not known"):
         check_for_table(LocationOptions(tip_parts=("clsaper",)), PARTS)
@@ -118,7 +118,7 @@ def test_options_are_read_from_toml(tmp_path: Path) -> None:
     file.write_text('min_area = 0.002\ntip_parts = ["jaw"]\n')
     assert read_location(file) == {"min_area": 0.002, "tip_parts": ["jaw"]}
     file.write_text("min_are = 0.002\n")
-    with pytest.raises(ConfigError, match="location.toml: 'min_are' is not known"):
+    with pytest.raises(ConfigError, match=r"location\.toml: 'min_are' is not known"):
         read_location(file)
 
 

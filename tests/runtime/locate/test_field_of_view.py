@@ -1,4 +1,4 @@
-"""The round view is found in every surroundings, followed, kept for a moment, and never invented."""
+"""The round view is found in all surroundings, followed, kept for a moment, and not invented."""
 
 from __future__ import annotations
 
