@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from trocar.contract.classes import MAX_CLASSES, ClassTable
-from trocar.contract.errors import BundleError, DataError, VersionError
+from trocar.contract.errors import BundleError, ConfigError, DataError, VersionError
+from trocar.contract.location import LEGACY, LocationOptions
 from trocar.contract.text.strict_json import parse_json
 
 SCHEMA_VERSION = (1, 0)
@@ -95,6 +96,8 @@ class Manifest:
         source: Provenance: checkpoint hash, recipe, steps, versions. Free-form JSON object.
         extra: Data of the method for run time, e.g. thresholds. Free-form JSON object.
         files: SHA-256 of every other file of the bundle, by relative name with ``/``.
+        location: What counts as an instrument; ``None`` for classifiers, and for a bundle that
+            does not state it.
         schema: ``"major.minor"``.
     """
 
@@ -109,11 +112,22 @@ class Manifest:
     source: Mapping[str, Any] = field(default_factory=dict, metadata=_json(dict, required=False))
     extra: Mapping[str, Any] = field(default_factory=dict, metadata=_json(dict, required=False))
     files: Mapping[str, str] = field(default_factory=dict, metadata=_json(dict, required=False))
+    location: LocationOptions | None = field(default=None, metadata=_json(dict, required=False))
     schema: str = f"{SCHEMA_VERSION[0]}.{SCHEMA_VERSION[1]}"
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as data that `json` can write."""
-        return {**asdict(self), "classes": self.classes.to_dicts()}
+        data = {**asdict(self), "classes": self.classes.to_dicts()}
+        if self.location is None:
+            del data["location"]
+        else:
+            data["location"] = self.location.to_dict()
+        return data
+
+    @property
+    def location_options(self) -> LocationOptions:
+        """``location``, or what version 0.1 did if it is ``None``."""
+        return LEGACY if self.location is None else self.location
 
     def to_json(self) -> str:
         """The text of ``manifest.json``; keys in a fixed order.
@@ -183,6 +197,7 @@ class Manifest:
             source=data.get("source", {}),
             extra=data.get("extra", {}),
             files=data.get("files", {}),
+            location=LocationOptions.from_dict(data["location"]) if "location" in data else None,
             schema=data["schema"],
         )
 
@@ -244,6 +259,10 @@ def _faults(data: Mapping[str, Any]) -> list[str]:
     for index, row in enumerate(data["classes"]):
         if not _is_row(row):
             faults.append(f"classes[{index}] is not usable: {str(row)[:200]}")
+    try:
+        LocationOptions.from_dict(data.get("location", {}))
+    except ConfigError as error:
+        faults.append(error.message)
     for name, digest in data.get("files", {}).items():
         if not is_safe_name(name):
             faults.append(f"file name {name!r} is not inside the bundle")

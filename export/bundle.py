@@ -20,6 +20,7 @@ import numpy as np
 
 from trocar.contract.bundle import GOLDEN, MODEL, PARITY, open_bundle
 from trocar.contract.errors import ArgumentError, BundleError
+from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.export.cpu_session import infer_on_cpu
 from trocar.export.gate import (
@@ -38,6 +39,7 @@ from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.graph.imported.canonical import canonical_network
 from trocar.export.graph.input_spec import ExternalModel
 from trocar.export.graph.model_file import load, with_logits_output
+from trocar.export.location import with_location
 from trocar.export.parity.limits import Limits
 from trocar.export.parity.types import Frame, GateFrame, ParityReport
 from trocar.export.reference import original_reference, torch_reference
@@ -78,6 +80,7 @@ def export_bundle(
     """
     chosen = options or ExportOptions()
     check_target(out, chosen)
+    manifest = with_location(manifest, chosen.location, otherwise=LocationOptions())
     on_progress("export", 0, 1)
     data, exported = onnx_from_network(network, manifest)
     if manifest.task == "classification":
@@ -120,6 +123,8 @@ def convert_bundle(
             f"{source} is {bundle.manifest.precision}; only a float32 bundle can be converted",
             remedy="name the float32 bundle it was made from, or the run folder",
         )
+    # A bundle of version 0.1 states no options and stays as it is.
+    manifest = with_location(bundle.manifest, options.location, otherwise=None)
     data = bundle.read(MODEL)
     load(data, source=str(bundle.model))
     files = {
@@ -131,7 +136,7 @@ def convert_bundle(
         path = write_file(folder / "reference.onnx", with_logits_output(data))
         return verify_and_write(
             data,
-            bundle.manifest,
+            manifest,
             out,
             frames=with_names(frames),
             open_model=open_model,
@@ -171,6 +176,8 @@ def bundle_from_onnx(
     """
     chosen = options or ExportOptions()
     check_target(out, chosen)
+    located = with_location(external.manifest, chosen.location, otherwise=LocationOptions())
+    external = replace(external, manifest=located)
     named = with_names(frames)
     if has_frame_input(data):
         wrapped, manifest = attach_processing(data, external, source=source)

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from trocar.contract.bundle import GOLDEN, MODEL, PARITY, Content, check_output, write_bundle
 from trocar.contract.errors import SinkError
+from trocar.contract.location import notes_on_parts
 from trocar.contract.manifest import Manifest
 from trocar.export.golden import golden_frame, golden_npz
 from trocar.export.graph.model_file import read_manifest, with_logits_output, write_manifest
@@ -53,6 +54,7 @@ class ExportOptions:
         mismatch_images: Folder for images of the frames that differ most; ``None`` for no images.
         keep_float32: Nodes, by layer name, that stay float32.
         files: More files of the bundle, e.g. a classifier's centroids.
+        location: Options of location that replace the model's own, by name.
     """
 
     precision: str = "fp32"
@@ -63,6 +65,7 @@ class ExportOptions:
     mismatch_images: Path | None = None
     keep_float32: tuple[str, ...] = ()
     files: Mapping[str, Content] = field(default_factory=dict)
+    location: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,9 @@ def verify_and_write(
             "fast_resize": final.extra["fast_resize"],
             "versions": package_versions(),
         }
-        report = replace(result.report, extra=extra)
+        segments = manifest.task == "segmentation"
+        notes = (*result.report.notes, *(notes_on_parts(manifest.classes) if segments else ()))
+        report = replace(result.report, extra=extra, notes=notes)
         text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
         files: dict[str, Content] = {
             **options.files,

@@ -20,6 +20,7 @@ from trocar.contract.bundle import GOLDEN, MODEL, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import BackendError, BundleError, DataError
 from trocar.contract.integrity.guard import check_guard, exported_text
+from trocar.contract.location import LocationOptions, check_for_table
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
 from trocar.contract.media.pictures import read_bytes
@@ -31,7 +32,8 @@ from trocar.runtime.frames import check_frame, is_finite, shrink
 from trocar.runtime.golden import check_outputs, golden_margin, replay
 from trocar.runtime.in_use import InUse
 from trocar.runtime.locate.field_of_view import FieldOfView
-from trocar.runtime.locate.instruments import DEFAULTS, LocateOptions, locate
+from trocar.runtime.locate.instruments import locate
+from trocar.runtime.locate.view_mask import outputs_in_view
 
 _OpenModel = Callable[[Path, Manifest | None, bytes], Backend]
 
@@ -54,7 +56,7 @@ class Session:
         *,
         bundle: Bundle | None = None,
         golden: bool = False,
-        options: LocateOptions = DEFAULTS,
+        options: LocationOptions | None = None,
         fast_resize: bool = False,
     ) -> None:
         self._backend = backend
@@ -62,7 +64,7 @@ class Session:
         self.manifest = manifest
         self.bundle = bundle
         self.golden = golden
-        self.options = options
+        self.options = manifest.location_options if options is None else options
         self.fast_resize = fast_resize
 
     @classmethod
@@ -76,7 +78,8 @@ class Session:
         threads: int | None = None,
         spinning: bool | None = None,
         graphs: bool | None = None,
-        options: LocateOptions = DEFAULTS,
+        options: LocationOptions | None = None,
+        location: Mapping[str, Any] | None = None,
         fast_resize: bool = False,
         trust: str | Path | None = None,
     ) -> Session:
@@ -96,7 +99,8 @@ class Session:
                 the cores to other threads.
             graphs: ``onnxruntime`` and ``tensorrt``: whether CUDA graphs are used; default: only by
                 TensorRT.
-            options: What counts as an instrument.
+            options: What counts as an instrument; default: what the bundle's manifest states.
+            location: Options that replace those of the manifest, by name.
             fast_resize: Whether frames are resized with OpenCV before the graph. Faster on a CPU,
                 not exactly equal (see `trocar.runtime.frames.shrink`).
             trust: PEM file with a public key or certificates; the bundle must be signed by it and
@@ -108,6 +112,7 @@ class Session:
                 `VersionError`.
             BackendError: Device, backend, precision or another option is not available.
             ParityError: The golden frame's result differs.
+            ConfigError: An option is out of range, or names a class or part that is not known.
         """
 
         def open_model(model: Path, manifest: Manifest | None, data: bytes) -> Backend:
@@ -131,7 +136,12 @@ class Session:
                     remedy="open the signed bundle",
                 )
             opened, manifest = _open_model_file(file, open_model)
-            session = cls(opened, manifest, options=options, fast_resize=fast_resize)
+            try:
+                chosen = _location_of(manifest, options, location)
+            except BaseException:
+                opened.close()
+                raise
+            session = cls(opened, manifest, options=chosen, fast_resize=fast_resize)
             size = manifest.input.height, manifest.input.width
             outputs = session.infer(np.zeros((1, *size, 3), np.uint8))
             check_outputs(outputs, manifest, source=str(file))
@@ -141,13 +151,14 @@ class Session:
             from trocar.contract.signatures.signed_bundle import verify_bundle
 
             verify_bundle(bundle, trust)
+        chosen = _location_of(bundle.manifest, options, location)
         model = _model_of(bundle, backend=backend, device=device, precision=precision)
         return cls(
             _open_verified(bundle, model, open_model),
             bundle.manifest,
             bundle=bundle,
             golden=True,
-            options=options,
+            options=chosen,
             fast_resize=fast_resize,
         )
 
@@ -260,6 +271,8 @@ class Session:
         Raises:
             BackendError: A segmentation model gave no labels.
         """
+        if self.options.mask_outside_view:
+            outputs = outputs_in_view(outputs, frame_size, view)
         labels = outputs.get("labels")
         confidence = outputs.get("confidence")
         if self.manifest.task == "segmentation" and labels is None:
@@ -347,6 +360,18 @@ class _Model:
     name: str
     golden: str
     batch: int
+
+
+def _location_of(
+    manifest: Manifest, options: LocationOptions | None, changes: Mapping[str, Any] | None
+) -> LocationOptions:
+    """The options of location of a model, with changes; checked with its class table."""
+    chosen = manifest.location_options if options is None else options
+    if changes:
+        chosen = chosen.changed(changes, source="location")
+    if manifest.task == "segmentation":
+        check_for_table(chosen, manifest.classes)
+    return chosen
 
 
 def _open_model_file(file: Path, open_model: _OpenModel) -> tuple[Backend, Manifest]:

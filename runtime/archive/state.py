@@ -121,6 +121,8 @@ def settings_of(
     settings["outputs"] = dict(sorted(names.items()))
     if model.postprocess and model.temporal != TemporalOptions():
         settings["temporal"] = asdict(model.temporal)
+    if model.location:
+        settings["location"] = dict(sorted(model.location.items()))
     if classifier is not None:
         settings["classify"] = classifier
     return settings

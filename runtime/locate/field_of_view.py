@@ -3,8 +3,9 @@
     tracker = FieldOfViewTracker()
     view = tracker.update(image)        # FieldOfView, or None if the image fills the frame
 
-Edge points of the lit area are collected from the left and from the right on a coarse grid. A
-circle is fitted to them. Instruments and dark tissue at the edge are outliers; the fit drops them.
+The surroundings of a view are flat, without colour, and reach a corner of the frame: black, noisy
+black or grey. What is unlike them is the view, if it is round. Text and a second picture beside the
+view are separate and smaller. Instruments and dark tissue at the edge are outliers of the fit.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from dataclasses import dataclass
+from typing import cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +26,14 @@ MAX_DARK_LEVEL = 24
 """Outside the field of view the brightest channel of a pixel is at most this, 0..255."""
 
 _MIN_POINTS = 24
-_PERIOD_FRAMES = 15
+_SECTORS = 36
+_MIN_SECTORS = 8
+"""Of 36 sectors of the circle, those in which its edge must be seen: a shorter arc fits more."""
+
+_PERIOD_FRAMES = 8
 _WINDOW = 5
+_MOVED = 0.03
+"""Difference of two views, as a fraction of the radius, from which on the view has moved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,29 +61,26 @@ def find_field_of_view(image: NDArray[np.uint8]) -> FieldOfView | None:
         The circle in frame pixels; ``None`` if the image fills the frame.
     """
     step = max(1, image.shape[0] // GRID_ROWS)
-    lit = image[step // 2 :: step, step // 2 :: step].max(axis=2) > MAX_DARK_LEVEL
-    h, w = lit.shape
-    block = max(1, h // 16)
-    corners = (
-        lit[:block, :block],
-        lit[:block, -block:],
-        lit[-block:, :block],
-        lit[-block:, -block:],
-    )
-    if sum(float(corner.mean()) < 0.2 for corner in corners) < 3:
+    grid = _grid(image, step)
+    outside = _surroundings(grid)
+    if outside is None:
         return None
+    lit = _largest(~outside)
     points = _edge_points(lit)
-    circle = _fit_circle(points, step) if len(points) >= _MIN_POINTS else None
-    if circle is None:
+    circle = _fit_circle(points) if len(points) >= _MIN_POINTS else None
+    if circle is None or not _is_view(circle, lit):
         return None
     x, y, radius = circle
-    if not 0.3 * h < radius < 1.5 * w or not 0 < x < w or not 0 < y < h:
-        return None
-    return FieldOfView(x=(x + 0.5) * step, y=(y + 0.5) * step, radius=radius * step)
+    # The edge lies a quarter of a grid pixel beyond the centre of the last lit one (measured).
+    return FieldOfView(x=(x + 0.5) * step, y=(y + 0.5) * step, radius=(radius + 0.25) * step)
 
 
 class FieldOfViewTracker:
-    """The field of view of a stream: measured every 15 frames, median of the last five."""
+    """The field of view of a stream: measured every 8 frames, median of the last five.
+
+    A view that moves or zooms is taken over as soon as two measurements agree on it. A view that is
+    lost for a moment is kept: it ends when most of the last five measurements find none.
+    """
 
     def __init__(self) -> None:
         self._frames = 0
@@ -86,9 +92,12 @@ class FieldOfViewTracker:
         Args:
             image: ``[H, W, 3]`` uint8 RGB.
         """
-        if self._frames % _PERIOD_FRAMES == 0 or len(self._measured) < _WINDOW:
-            self._measured.append(find_field_of_view(image))
+        is_due = self._frames % _PERIOD_FRAMES == 0 or len(self._measured) < _WINDOW
         self._frames += 1
+        # A dark frame says nothing: the light is off, or the endoscope is outside of the body.
+        if is_due and image[::16, ::16].max(initial=0) > MAX_DARK_LEVEL:
+            self._measured.append(find_field_of_view(image))
+            self._forget_moved()
         views = [view for view in self._measured if view is not None]
         if 2 * len(views) <= len(self._measured):
             return None
@@ -98,33 +107,139 @@ class FieldOfViewTracker:
             radius=statistics.median(view.radius for view in views),
         )
 
+    def _forget_moved(self) -> None:
+        """Keeps only the last two measurements if they agree and all earlier ones differ."""
+        views = [view for view in self._measured if view is not None]
+        if len(views) < 3 or self._measured[-1] is None or self._measured[-2] is None:
+            return
+        *earlier, before, last = views
+        if _agree(before, last) and not any(_agree(view, last) for view in earlier):
+            self._measured.clear()
+            self._measured.extend([before, last])
+
+
+def _agree(a: FieldOfView, b: FieldOfView) -> bool:
+    limit = _MOVED * min(a.radius, b.radius)
+    return max(abs(a.x - b.x), abs(a.y - b.y), abs(a.radius - b.radius)) <= limit
+
+
+def _grid(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """``[h, w, 3]`` a sample for each square of ``step`` pixels: the mean of four where it can."""
+    half = step // 2
+    if half:
+        h, w = image.shape[0] // step, image.shape[1] // step
+        rows = image[half // 2 :: half]
+        sampled = np.ascontiguousarray(rows[: 2 * h, half // 2 :: half][:, : 2 * w])
+        if sampled.shape[:2] == (2 * h, 2 * w) and half * 2 == step:
+            mean = cv2.resize(sampled, (w, h), interpolation=cv2.INTER_AREA)
+            return cast("NDArray[np.uint8]", mean)
+    return np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step])
+
+
+def _surroundings(grid: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    """What is like a flat corner without colour, and joined with a corner of the frame."""
+    block = max(2, grid.shape[0] // 16)
+    corners = (
+        grid[:block, :block],
+        grid[:block, -block:],
+        grid[-block:, :block],
+        grid[-block:, -block:],
+    )
+    levels = []
+    for corner in corners:
+        level = np.median(corner.reshape(-1, 3), axis=0)
+        spread = float(np.median(np.abs(corner - level)))
+        if level.max() - level.min() <= 12 and spread <= 8:
+            levels.append((float(level.max()), spread, level))
+    if len(levels) < 2:
+        return None
+    _, spread, level = min(levels, key=lambda one: one[0])
+    limit = max(MAX_DARK_LEVEL - float(level.max()), 14.0, 5 * spread)
+    # 255 where all three channels are within the limit. Noise leaves single pixels on both sides.
+    alike = cv2.medianBlur(cv2.inRange(grid, level - limit, level + limit), 3)
+    count, labels = cv2.connectedComponents(alike, connectivity=4, ltype=cv2.CV_32S)
+    at_border = np.zeros(count, np.bool_)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        at_border[edge] = True
+    at_border[0] = False
+    outside: NDArray[np.bool_] = at_border[labels]
+    return outside
+
+
+def _largest(lit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest part of the lit area, without text that touches it."""
+    opened = cv2.morphologyEx(lit.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    if count < 2:
+        return np.zeros_like(lit)
+    largest: NDArray[np.bool_] = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    return largest
+
 
 def _edge_points(lit: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """``[N, 2]`` first and last lit pixel of each row, without those at the frame's border."""
-    w = lit.shape[1]
-    rows = np.flatnonzero(lit.sum(axis=1) > w // 20)
-    left = lit[rows].argmax(axis=1)
-    right = w - 1 - lit[rows, ::-1].argmax(axis=1)
-    sides = []
-    for columns, is_inside in ((left, left > 1), (right, right < w - 2)):
-        sides.append(np.stack([columns[is_inside], rows[is_inside]], axis=1).astype(np.float64))
-    return np.concatenate(sides)
+    """``[N, 2]`` points of the lit area's edge on its convex hull, without those at the frame.
+
+    Dark instruments and tissue cut notches into the edge; these do not reach the hull.
+    """
+    h, w = lit.shape
+    if np.count_nonzero(lit) < _MIN_POINTS:
+        return np.zeros((0, 2))
+    rows, columns = np.flatnonzero(lit.any(axis=1)), np.flatnonzero(lit.any(axis=0))
+    flipped_rows, flipped_columns = lit[rows, ::-1], lit[::-1, columns]
+    sides = (
+        (lit[rows].argmax(axis=1), rows),
+        (w - 1 - flipped_rows.argmax(axis=1), rows),
+        (columns, lit[:, columns].argmax(axis=0)),
+        (columns, h - 1 - flipped_columns.argmax(axis=0)),
+    )
+    points = np.concatenate([np.stack(side, axis=1) for side in sides])
+    hull = cv2.convexHull(points.astype(np.int32))
+    canvas = np.zeros((h, w), np.uint8)
+    cv2.polylines(canvas, [hull], True, 1, 3)
+    x, y = points[:, 0], points[:, 1]
+    inside = (x > 1) & (x < w - 2) & (y > 1) & (y < h - 2)
+    chosen = inside & (canvas[y, x] > 0)
+    return points[chosen].astype(np.float64)
 
 
-def _fit_circle(points: NDArray[np.float64], step: int) -> tuple[float, float, float] | None:
-    """Three least-squares fits; each one drops the points that lie far from the fit before."""
+def _fit_circle(points: NDArray[np.float64]) -> tuple[float, float, float] | None:
+    """Four least-squares fits; each one drops the points that lie far from the fit before.
+
+    The last limit lets the sides of an octagon pass.
+    """
     inliers = points
     x = y = radius = 0.0
-    for limit in (12.0, 4.0, 2.0):
+    for limit in (0.2, 0.1, 0.06, 0.05):
         if len(inliers) < _MIN_POINTS:
             return None
         a = np.column_stack([2 * inliers, np.ones(len(inliers))])
-        solution, *_ = np.linalg.lstsq(a, (inliers**2).sum(axis=1), rcond=None)
+        try:
+            solution = np.linalg.solve(a.T @ a, a.T @ (inliers**2).sum(axis=1))
+        except np.linalg.LinAlgError:  # All points on one line.
+            return None
         x, y = float(solution[0]), float(solution[1])
         square = float(solution[2]) + x * x + y * y
         if square <= 0:
             return None
         radius = square**0.5
         distance = np.abs(np.hypot(points[:, 0] - x, points[:, 1] - y) - radius)
-        inliers = points[distance < max(limit, limit * 8 / step)]
-    return (x, y, radius) if len(inliers) >= 0.5 * len(points) else None
+        inliers = points[distance < max(1.5, limit * radius)]
+    if len(inliers) < 0.6 * len(points):
+        return None
+    angle = np.arctan2(inliers[:, 1] - y, inliers[:, 0] - x)
+    seen = len(np.unique((angle * (_SECTORS / (2 * np.pi))).astype(np.int64)))
+    return (x, y, radius) if seen >= _MIN_SECTORS else None
+
+
+def _is_view(circle: tuple[float, float, float], lit: NDArray[np.bool_]) -> bool:
+    """Whether the circle is lit inside, dark outside, and leaves a part of the frame outside."""
+    h, w = lit.shape
+    x, y, radius = circle
+    if not 0.2 * h < radius < 1.0 * w or not 0 < x < w or not 0 < y < h:
+        return False
+    dx, dy = np.arange(w) - x, np.arange(h) - y
+    inside = (dx * dx)[None, :] + (dy * dy)[:, None] <= radius * radius
+    outside = ~inside
+    if outside.mean() < 0.02:
+        return False
+    return bool(lit[inside].mean() > 0.7 and lit[outside].mean() < 0.15)

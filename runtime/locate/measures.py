@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.results import Point
-from trocar.runtime.locate.region import Region, connected_components
+from trocar.runtime.locate.region import Moments, Region, connected_components
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,53 @@ def mean_confidence(confidence: NDArray[Any] | None, region: Region) -> float:
     return float(values.astype(np.float16, copy=False).sum(dtype=np.float64)) / len(values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Principal axis of a set of pixels, in frame pixels.
+
+    Attributes:
+        direction: Unit vector of the larger variance, to the right, or down if it is vertical.
+        variance_ratio: Smaller to larger variance, 0..1.
+        larger: The larger variance.
+        xx: Variance of the columns.
+        yy: Variance of the rows.
+        xy: Their covariance.
+    """
+
+    direction: Point
+    variance_ratio: float
+    larger: float
+    xx: float
+    yy: float
+    xy: float
+
+
+def axis_of(moments: Moments, scale: Point) -> Axis:
+    """The principal axis of pixels (section 4); the origin of their coordinates does not matter."""
+    (sx, sy), n = scale, moments.n
+    square = float(n * n)
+    # These differences are the same integers for every origin of the coordinates.
+    xx = float(n * moments.xx - moments.x * moments.x) / square * sx * sx
+    yy = float(n * moments.yy - moments.y * moments.y) / square * sy * sy
+    xy = float(n * moments.xy - moments.x * moments.y) / square * sx * sy
+    difference = xx - yy
+    root = math.sqrt(difference * difference + 4 * xy * xy)
+    larger = (xx + yy + root) / 2
+    if root == 0:
+        return Axis(direction=(1.0, 0.0), variance_ratio=1.0, larger=larger, xx=xx, yy=yy, xy=xy)
+    cosine = difference / root
+    dx = math.sqrt((1 + cosine) / 2)
+    dy = math.sqrt((1 - cosine) / 2)
+    return Axis(
+        direction=(dx, -dy if xy < 0 else dy),
+        variance_ratio=(xx + yy - root) / (xx + yy + root),
+        larger=larger,
+        xx=xx,
+        yy=yy,
+        xy=xy,
+    )
+
+
 def principal_axis(region: Region) -> tuple[Point, float]:
     """Unit vector of the larger variance, and the ratio of the variances (section 4).
 
@@ -51,21 +98,8 @@ def principal_axis(region: Region) -> tuple[Point, float]:
     >>> principal_axis(Region(np.ones((1, 5), np.bool_), 0, 0, (1.0, 1.0)))
     ((1.0, 0.0), 0.0)
     """
-    sx, sy = region.scale
-    moments, n = region.moments, region.moments.n
-    square = float(n * n)
-    # These differences are the same integers for every origin of the coordinates.
-    xx = float(n * moments.xx - moments.x * moments.x) / square * sx * sx
-    yy = float(n * moments.yy - moments.y * moments.y) / square * sy * sy
-    xy = float(n * moments.xy - moments.x * moments.y) / square * sx * sy
-    difference = xx - yy
-    root = math.sqrt(difference * difference + 4 * xy * xy)
-    if root == 0:
-        return (1.0, 0.0), 1.0
-    cosine = difference / root
-    dx = math.sqrt((1 + cosine) / 2)
-    dy = math.sqrt((1 - cosine) / 2)
-    return (dx, -dy if xy < 0 else dy), (xx + yy - root) / (xx + yy + root)
+    axis = axis_of(region.moments, region.scale)
+    return axis.direction, axis.variance_ratio
 
 
 def find_entry(region: Region, border_mask: NDArray[np.bool_]) -> Entry | None:

@@ -48,6 +48,7 @@ def open_session(model: ModelOptions, *, live: bool) -> Session:
         backend=model.backend,
         precision=model.precision,
         threads=model.threads or (None if live or model.device != "cpu" else 1),
+        location=model.location,
         fast_resize=model.fast_resize,
         **backend_options,
     )
@@ -88,7 +89,7 @@ def make_frame_processor(
     if segments and model.postprocess:
         steps = [
             Tracker(model.temporal.tracks, model.temporal.persistence),
-            Presence(session.classes),
+            Presence(session.classes, session.options),
         ]
     if classifier is not None:
         steps.append(classifier)

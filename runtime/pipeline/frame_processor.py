@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult
 from trocar.runtime.locate.field_of_view import FieldOfView
+from trocar.runtime.locate.view_mask import outputs_in_view
 from trocar.runtime.session import Session
 from trocar.runtime.sources.base import Frame
 from trocar.runtime.telemetry.latency import Stages
@@ -129,6 +130,9 @@ class FrameProcessor:
         """Makes the result from the model's outputs; frames must come in order."""
         times: dict[str, float] = {"infer": infer_ms}
         view = None if self._view_finder is None else self._view_finder.update(frame.image)
+        if self.session.options.mask_outside_view:
+            # First: nothing outside may be smoothed, located, drawn or written.
+            outputs = outputs_in_view(outputs, (frame.image.shape[0], frame.image.shape[1]), view)
         if self._smoother is not None:
             started = now_ns()
             outputs = self._smoother.smooth(outputs, frame.time)

@@ -123,7 +123,7 @@ def run_lossless(
         seconds = (now_ns() - started) / 1e9
         for sink in sinks:
             sink.close()
-        summary = _summary(run, source, processor.stages, seconds)
+        summary = _summary(run, source, processor, seconds)
         if finishing is not None:
             finishing(summary)
         commit_all(sinks)
@@ -140,12 +140,12 @@ def run_lossless(
     return summary
 
 
-def _summary(run: _Run, source: Source, stages: Stages, seconds: float) -> Summary:
+def _summary(run: _Run, source: Source, processor: FrameProcessor, seconds: float) -> Summary:
     reports = source if isinstance(source, ReportsDamage) else None
     return Summary(
         counts=run.counts,
         seconds=seconds,
-        stages=stages,
+        stages=processor.stages,
         size=run.size,
         damage=Damage() if reports is None else reports.damage,
         notes=(*(() if reports is None else reports.notes), *processor.notes),

@@ -7,11 +7,14 @@ All parts are frozen, compare by value and can be pickled, so that they travel t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
+from trocar.contract.location import LocationOptions
 from trocar.contract.media.damage import Damage
 from trocar.runtime.draw.show import DEFAULT_SHOW
 from trocar.runtime.sinks.video import EncodeOptions
@@ -52,6 +55,7 @@ class ModelOptions:
         reject_below: Certainty below which the classifier answers ``unknown``; ``None`` takes the
             threshold that was calibrated at export.
         temporal: What is done over several frames, where ``postprocess`` is true.
+        location: Options of location that replace those of the model, by name.
     """
 
     path: Path
@@ -65,6 +69,7 @@ class ModelOptions:
     classifier: Path | None = None
     reject_below: float | None = None
     temporal: TemporalOptions = field(default_factory=TemporalOptions)
+    location: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(
@@ -73,6 +78,7 @@ class ModelOptions:
                 f"threads is {self.threads}, expected 1 or more",
             )
         )
+        LocationOptions().changed(self.location, source="location")
         if self.cuda_graph and self.backend != "onnxruntime":
             raise ConfigError(
                 f"--cuda-graph is for --backend onnxruntime, not {self.backend}",

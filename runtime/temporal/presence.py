@@ -9,8 +9,9 @@ import math
 from dataclasses import replace
 
 from trocar.contract.classes import ClassTable
+from trocar.contract.location import LocationOptions
 from trocar.contract.results import FrameResult
-from trocar.runtime.locate.instruments import instrument_groups
+from trocar.runtime.locate.groups import DEFAULTS, instrument_groups
 from trocar.runtime.sources.base import Frame
 
 
@@ -19,6 +20,7 @@ class Presence:
 
     Args:
         table: Its instrument classes are reported.
+        options: What counts as an instrument.
         time_constant_s: Time constant of the filter in seconds.
         on_level: Filter output, 0..1, from which on an absent class is present.
         off_level: Filter output below which a present class is absent; below ``on_level``.
@@ -29,12 +31,13 @@ class Presence:
     def __init__(
         self,
         table: ClassTable,
+        options: LocationOptions = DEFAULTS,
         *,
         time_constant_s: float = 0.2,
         on_level: float = 0.6,
         off_level: float = 0.25,
     ) -> None:
-        groups = instrument_groups(table)
+        groups = instrument_groups(table, options)
         self._names = [group.name for group in groups]
         self._ids = [group.class_id for group in groups]
         self._time_constant_s = time_constant_s

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from trocar.commands._help import grouped
+from trocar.commands._location_options import location_changes
 from trocar.contract.config import FieldSpec, fields_of
 from trocar.contract.errors import DataError
 from trocar.contract.manifest import Manifest
@@ -69,6 +70,7 @@ class GateRequest:
                 overwrite=flags["overwrite"],
                 mismatch_images=images or (out.with_suffix(".parity") if out else None),
                 keep_float32=tuple(flags["keep_float32"]),
+                location=location_changes(flags) if "location" in flags else {},
             ),
         )
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from trocar.commands._help import grouped
+from trocar.commands._location_options import location_flags
 from trocar.commands._temporal_options import temporal_flags
 from trocar.contract.errors import ConfigError
 from trocar.runtime.backends import BACKENDS
@@ -167,6 +168,7 @@ _GROUPS = (
             help="Certainty below which it answers unknown. [default: the bundle's]",
         ),
     ),
+    location_flags("--classes"),
     temporal_flags,
     grouped(
         "Outputs",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trocar.commands._location_options import location_changes
 from trocar.commands._temporal_options import temporal_options
 from trocar.contract.errors import ConfigError
 from trocar.contract.outputs import check_outputs
@@ -167,6 +168,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             classifier=flags["classifier"],
             reject_below=flags["reject_below"],
             temporal=temporal_options(flags),
+            location=location_changes(flags),
         ),
         input=InputOptions(
             source=SourceOptions(

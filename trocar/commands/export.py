@@ -23,6 +23,7 @@ from trocar.commands._gate_options import (
     gate_options,
 )
 from trocar.commands._help import GroupedCommand, grouped
+from trocar.commands._location_options import location_flags
 from trocar.commands._source_options import load_source, source_options
 from trocar.commands._types import SizeType
 from trocar.commands._validation_frames import validation_frames_of
@@ -52,6 +53,7 @@ from trocar.export.tensorrt.bundle_engines import add_engines
     click.option("--overwrite", is_flag=True, help="Replace a bundle that exists."),
 )
 @gate_options
+@location_flags("--locate-classes")
 @grouped(
     "TensorRT engines",
     click.option(

@@ -76,8 +76,7 @@ struct OpenOptions {
     std::string library;
     int threads = 0;
     bool spinning = true;
-    double min_area = 0.0005;
-    int min_pixels = 16;
+    LocationChanges location;
     trocar_log log = nullptr;
     void *log_context = nullptr;
 };

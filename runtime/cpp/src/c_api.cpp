@@ -104,6 +104,10 @@ void check_options(const trocar_options &raw, const OpenOptions &options) {
                            ", expected at most 1, and options.min_pixels is " +
                            std::to_string(raw.min_pixels) + ", expected at least 0",
                        "correct the value that is out of range");
+    if (!(raw.min_score <= 1))
+        argument_error(
+            "options.min_score is " + std::to_string(raw.min_score) + ", expected at most 1",
+            "pass 0 for the bundle's own, or below 0 for no limit");
 }
 
 OpenOptions open_options_from(const trocar_options *given) {
@@ -121,8 +125,13 @@ OpenOptions open_options_from(const trocar_options *given) {
     options.log = raw.log;
     options.log_context = raw.log_context;
     check_options(raw, options);
-    if (raw.min_area != 0) options.min_area = std::max(0.0, raw.min_area);
-    if (raw.min_pixels > 0) options.min_pixels = raw.min_pixels;
+    options.location.json = string_or(raw.location, "");
+    options.location.classes = string_or(raw.classes, "");
+    if (raw.min_area != 0) options.location.min_area = std::max(0.0, raw.min_area);
+    if (raw.min_pixels > 0) options.location.min_pixels = raw.min_pixels;
+    if (raw.min_score != 0) options.location.min_score = std::max(0.0, raw.min_score);
+    if (raw.max_instruments != 0)
+        options.location.max_instruments = std::max(0, raw.max_instruments);
     return options;
 }
 

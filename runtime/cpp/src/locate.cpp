@@ -2,48 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <utility>
 
-#include "half.hpp"
 #include "moments.hpp"
 
 namespace trocar::detail {
 
 namespace {
 
-constexpr int border_width = 2;
-constexpr double view_border = 0.03;
 constexpr double max_variance_ratio = 0.5;
 constexpr std::size_t min_tip_pixels = 4;
-constexpr std::size_t max_located = 65536;
 constexpr double degrees = 180.0 / 3.141592653589793238462643383279502884;
-
-// The defaults of shaft_parts and tip_parts.
-bool is_shaft_part(const std::string &part) { return part == "shaft"; }
-bool is_tip_part(const std::string &part) {
-    return part == "clasper" || part == "jaw" || part == "tip";
-}
-
-LabelMap label_map_of(const Grid &grid, const Confidence &confidence, const trocar_frame &frame,
-                      const LocateOptions &options) {
-    LabelMap map;
-    map.grid = grid;
-    map.confidence = confidence;
-    const std::int64_t area = std::int64_t{grid.width} * grid.height;
-    map.min_pixels = std::max<std::int64_t>(
-        options.min_pixels,
-        static_cast<std::int64_t>(static_cast<double>(area) * options.min_area));
-    map.centre = {frame.width / 2.0, frame.height / 2.0};
-    map.has_field_of_view = frame.view[2] > 0;
-    if (!map.has_field_of_view) return map;
-    const double radius = frame.view[2];
-    const double inner =
-        radius - std::max(border_width * std::max(grid.sx, grid.sy), view_border * radius);
-    map.centre = {frame.view[0], frame.view[1]};
-    map.view_border_square = inner * inner;
-    return map;
-}
 
 double squared_distance(Point a, Point b) {
     const double dx = a.x - b.x;
@@ -53,46 +21,11 @@ double squared_distance(Point a, Point b) {
 
 Point point_of(const Grid &grid, Pixel pixel) { return {grid.x_of(pixel), grid.y_of(pixel)}; }
 
-/// Whether a pixel lies on the border of the frame or of the field of view (section 2).
-bool is_on_border(const LabelMap &map, Pixel pixel) {
-    const Grid &grid = map.grid;
-    if (pixel.x < border_width || pixel.x >= grid.width - border_width || pixel.y < border_width ||
-        pixel.y >= grid.height - border_width)
-        return true;
-    if (!map.has_field_of_view) return false;
-    return squared_distance(point_of(grid, pixel), map.centre) >= map.view_border_square;
-}
-
-void mark_border(const LabelMap &map, const Pixels &pixels, std::vector<char> &on_border) {
-    on_border.clear();
-    for (const Pixel &pixel : pixels) on_border.push_back(is_on_border(map, pixel) ? 1 : 0);
-}
-
-/// Mean confidence of the pixels, 0..1; 1 without a confidence map (section 4).
-double mean_confidence(const Confidence &confidence, const Pixels &pixels) {
-    const auto n = static_cast<std::int64_t>(pixels.size());
-    if (confidence.byte != nullptr) {
-        std::int64_t sum = 0;
-        for (const Pixel &pixel : pixels) sum += confidence.byte[pixel.at];
-        return static_cast<double>(sum) / static_cast<double>(255 * n);
-    }
-    double sum = 0;
-    if (confidence.half != nullptr) {
-        for (const Pixel &pixel : pixels) sum += double_from_half(confidence.half[pixel.at]);
-    } else if (confidence.single != nullptr) {
-        for (const Pixel &pixel : pixels)
-            sum += double_from_half(half_from_float(confidence.single[pixel.at]));
-    } else {
-        return 1;
-    }
-    return sum / static_cast<double>(n);
-}
-
 /// Box, centroid, area and score (section 4).
-void set_plain_measures(const LabelMap &map, const Pixels &pixels, const Moments &moments,
+void set_plain_measures(const LabelMap &map, const Moments &moments, double score,
                         trocar_instrument &instrument) {
     const Grid &grid = map.grid;
-    instrument.score = mean_confidence(map.confidence, pixels);
+    instrument.score = score;
     instrument.box[0] = moments.left * grid.sx;
     instrument.box[1] = moments.top * grid.sy;
     instrument.box[2] = moments.right * grid.sx;
@@ -158,12 +91,15 @@ Point outer_end(const LabelMap &map, const Pixels &pixels, Point axis) {
 void choose_tip_candidates(const LabelMap &map, const Group &group, const Pixels &pixels,
                            const std::vector<std::int32_t> &entry_index, Pixels &candidates) {
     candidates.clear();
-    if (group.has_tips) {
+    const auto take = [&](const IsPart &is_end) {
         for (const Pixel &pixel : pixels)
-            if (group.is_tip[map.grid.label(pixel)]) candidates.push_back(pixel);
-        if (candidates.size() >= min_tip_pixels) return;
+            if (is_end[map.grid.label(pixel)]) candidates.push_back(pixel);
+        if (candidates.size() >= min_tip_pixels) return true;
         candidates.clear();
-    }
+        return false;
+    };
+    if (group.has_tips && take(group.is_tip)) return;
+    if (group.has_else_tips && take(group.is_else_tip)) return;
     std::size_t next = 0;
     for (std::size_t i = 0; i < pixels.size(); ++i) {
         if (next < entry_index.size() && entry_index[next] == static_cast<std::int32_t>(i))
@@ -171,6 +107,30 @@ void choose_tip_candidates(const LabelMap &map, const Group &group, const Pixels
         else
             candidates.push_back(pixels[i]);
     }
+}
+
+/// Removes the candidates that are not in the fragment of the first farthest one (section 6).
+void keep_farthest_fragment(const LabelMap &map, const Pixels &pixels,
+                            const std::vector<std::int32_t> &fragment_of, Point start,
+                            Pixels &candidates) {
+    if (fragment_of.empty() || candidates.empty()) return;
+    double farthest = -1;
+    std::int32_t fragment = 0;
+    std::size_t at = 0;
+    for (const Pixel &pixel : candidates) {
+        while (pixels[at].at != pixel.at) ++at;
+        const double square = squared_distance(point_of(map.grid, pixel), start);
+        if (square <= farthest) continue;
+        farthest = square;
+        fragment = fragment_of[at];
+    }
+    at = 0;
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+        while (pixels[at].at != candidates[i].at) ++at;
+        if (fragment_of[at] == fragment) candidates[kept++] = candidates[i];
+    }
+    candidates.resize(kept);
 }
 
 /// The axis, turned by 180 degrees if it points away from the tips (section 7).
@@ -194,15 +154,26 @@ void set_tips(const std::array<Point, 2> &tips, int count, trocar_instrument &in
     }
 }
 
-/// Measures one instrument (sections 4 to 7) and adds it to `scratch.located`.
-void add_instrument(const LabelMap &map, const Group &group, const Pixels &pixels,
+}  // namespace
+
+bool is_on_border(const LabelMap &map, Pixel pixel) {
+    const Grid &grid = map.grid;
+    if (pixel.x < map.border || pixel.x >= grid.width - map.border || pixel.y < map.border ||
+        pixel.y >= grid.height - map.border)
+        return true;
+    if (!map.has_field_of_view) return false;
+    return squared_distance(point_of(grid, pixel), map.centre) >= map.view_border_square;
+}
+
+void add_instrument(const LabelMap &map, const Group &group, const Piece &piece,
                     LocateScratch &scratch) {
+    const Pixels &pixels = scratch.part;
     trocar_instrument instrument{};
     instrument.size = sizeof instrument;
     instrument.class_id = group.class_id;
     instrument.joined = group.is_joined ? 1 : 0;
-    const Moments moments = moments_of(pixels);
-    set_plain_measures(map, pixels, moments, instrument);
+    const Moments &moments = piece.moments;
+    set_plain_measures(map, moments, piece.score, instrument);
     const PrincipalAxis principal = principal_axis(map.grid, moments);
     Point axis = principal.direction;
 
@@ -216,6 +187,7 @@ void add_instrument(const LabelMap &map, const Group &group, const Pixels &pixel
     if (has_entry || principal.variance_ratio <= max_variance_ratio) {
         if (!has_entry) start = outer_end(map, pixels, axis);
         choose_tip_candidates(map, group, pixels, scratch.entry_index, scratch.candidates);
+        keep_farthest_fragment(map, pixels, scratch.fragment_of, start, scratch.candidates);
         std::array<Point, 2> tips;
         const int count = scratch.tips.find(map.grid, scratch.candidates, start, instrument.area,
                                             scratch.components, tips);
@@ -226,105 +198,6 @@ void add_instrument(const LabelMap &map, const Group &group, const Pixels &pixel
     instrument.axis[1] = axis.y;
     instrument.angle = std::atan2(axis.y, axis.x) * degrees;
     scratch.located.push_back({instrument, moments.n, pixels.front().at});
-}
-
-/// Adds a region, or its parts if several shafts enter (section 3).
-void add_region(const LabelMap &map, const Group &group, const IsPart &is_shaft,
-                LocateScratch &scratch) {
-    std::size_t parts = 0;
-    if (group.has_shafts) {
-        mark_border(map, scratch.region, scratch.on_border);
-        parts = scratch.splitter.split(map.grid, scratch.region, scratch.on_border, is_shaft,
-                                       map.min_pixels, scratch.components);
-    }
-    if (parts < 2) {
-        add_instrument(map, group, scratch.region, scratch);
-        return;
-    }
-    for (std::size_t i = 0; i < parts; ++i) {
-        scratch.splitter.part(i, scratch.region, scratch.part);
-        if (static_cast<std::int64_t>(scratch.part.size()) >= map.min_pixels)
-            add_instrument(map, group, scratch.part, scratch);
-    }
-}
-
-/// By class id, pixels descending, first pixel.
-bool comes_before(const LocatedInstrument &a, const LocatedInstrument &b) {
-    if (a.instrument.class_id != b.instrument.class_id)
-        return a.instrument.class_id < b.instrument.class_id;
-    if (a.pixels != b.pixels) return a.pixels > b.pixels;
-    return a.first_pixel < b.first_pixel;
-}
-
-}  // namespace
-
-void LocateScratch::prepare(int width, int height, std::size_t max_instruments) {
-    const auto count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-    components.prepare(width, height);
-    regions.prepare(width, height);
-    splitter.prepare(width, height);
-    tips.prepare(width, height);
-    for (Pixels *list : {&region, &part, &border, &candidates}) list->reserve(count);
-    for (auto *list : {&border_index, &roots, &sizes, &entry_index}) list->reserve(count);
-    on_border.reserve(count);
-    located.reserve(max_instruments);
-    sorted.reserve(max_instruments);
-}
-
-Locator::Locator(const std::vector<ClassRow> &classes, const LocateOptions &options)
-    : options_(options) {
-    group_of_.fill(-1);
-    std::map<std::string, std::int16_t> group_of_type;
-    for (const ClassRow &row : classes) {
-        if (!row.instrument) continue;
-        const bool is_joined = !row.type.empty() && !row.part.empty();
-        auto index = static_cast<std::int16_t>(groups_.size());
-        if (is_joined) index = group_of_type.emplace(row.type, index).first->second;
-        if (static_cast<std::size_t>(index) == groups_.size()) {
-            Group group;
-            group.class_id = row.id;
-            group.is_joined = is_joined;
-            groups_.push_back(group);
-        }
-        const auto label = static_cast<std::size_t>(row.id);
-        Group &group = groups_[static_cast<std::size_t>(index)];
-        group_of_[label] = index;
-        is_shaft_[label] = is_shaft_part(row.part);
-        group.is_tip[label] = is_tip_part(row.part);
-        group.has_shafts = group.has_shafts || is_shaft_[label];
-        group.has_tips = group.has_tips || group.is_tip[label];
-    }
-}
-
-void Locator::prepare(int width, int height) {
-    const auto count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-    const auto min_pixels = static_cast<std::size_t>(options_.min_pixels);
-    scratch_.prepare(width, height, std::min(count / min_pixels + 1, max_located));
-}
-
-const std::vector<trocar_instrument> &Locator::locate(const std::uint8_t *labels, int width,
-                                                      int height, std::ptrdiff_t stride,
-                                                      const Confidence &confidence,
-                                                      const trocar_frame &frame) {
-    prepare(width, height);
-    const Grid grid{labels,
-                    stride,
-                    width,
-                    height,
-                    static_cast<double>(frame.width) / width,
-                    static_cast<double>(frame.height) / height};
-    const LabelMap map = label_map_of(grid, confidence, frame, options_);
-    scratch_.located.clear();
-    const std::size_t count = scratch_.regions.find(grid, group_of_, map.min_pixels);
-    for (std::size_t i = 0; i < count; ++i) {
-        const Group &group = groups_[static_cast<std::size_t>(scratch_.regions.group(i))];
-        scratch_.regions.pixels(i, grid, scratch_.region);
-        add_region(map, group, is_shaft_, scratch_);
-    }
-    std::sort(scratch_.located.begin(), scratch_.located.end(), comes_before);
-    scratch_.sorted.clear();
-    for (const LocatedInstrument &one : scratch_.located) scratch_.sorted.push_back(one.instrument);
-    return scratch_.sorted;
 }
 
 }  // namespace trocar::detail

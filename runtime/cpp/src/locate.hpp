@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "connected_components.hpp"
+#include "fragments.hpp"
+#include "location.hpp"
 #include "manifest.hpp"
 #include "region.hpp"
 #include "split_touching.hpp"
@@ -15,18 +17,15 @@
 
 namespace trocar::detail {
 
-struct LocateOptions {
-    double min_area = 0.0005;
-    int min_pixels = 16;
-};
-
 /// Rows of the class table that form one kind of instrument (section 1).
 struct Group {
     int class_id = 0;
     bool is_joined = false;
     bool has_shafts = false;
     IsPart is_tip{};
+    IsPart is_else_tip{};  // where no tip part is seen
     bool has_tips = false;
+    bool has_else_tips = false;
 };
 
 /// Confidence in the graph's type, tightly packed: one pointer is set, or none.
@@ -41,6 +40,7 @@ struct LabelMap {
     Grid grid;
     Confidence confidence;
     std::int64_t min_pixels = 0;
+    int border = 0;                  // width of the frame's border
     Point centre;                    // of the view
     bool has_field_of_view = false;  // else the full frame is the view
     double view_border_square = 0;   // squared distance from the centre at which its border begins
@@ -51,6 +51,12 @@ struct LocatedInstrument {
     trocar_instrument instrument;
     std::int64_t pixels;
     std::int32_t first_pixel;
+};
+
+/// A pixel of several joined fragments.
+struct FragmentPixel {
+    Pixel pixel;
+    std::int32_t fragment;
 };
 
 /// Memory of `Locator`, reused from call to call. Every function states in its parameters what it
@@ -65,7 +71,15 @@ struct LocateScratch {
 
     Pixels region;                // pixels of one region
     std::vector<char> on_border;  // of each pixel of the region
-    Pixels part;                  // pixels of one part of the region
+
+    std::vector<Piece> pieces;  // regions and parts of regions
+    Pixels piece_pixels;        // of all pieces, one after the other
+    FragmentJoiner joiner;
+    std::vector<std::int32_t> chosen;  // indices of the pieces that are instruments
+
+    Pixels part;                            // pixels of one instrument
+    std::vector<FragmentPixel> unordered;   // the same, of joined fragments
+    std::vector<std::int32_t> fragment_of;  // of each pixel of it; empty for one fragment
 
     Pixels border;                           // border pixels of one instrument
     std::vector<std::int32_t> border_index;  // their indices in the instrument
@@ -77,26 +91,45 @@ struct LocateScratch {
     std::vector<trocar_instrument> sorted;
 };
 
+/// Whether a pixel lies on the border of the frame or of the field of view (section 2).
+bool is_on_border(const LabelMap &map, Pixel pixel);
+
+/// Measures the instrument whose pixels are `scratch.part` (sections 4 to 7) and adds it to
+/// `scratch.located`.
+void add_instrument(const LabelMap &map, const Group &group, const Piece &piece,
+                    LocateScratch &scratch);
+
 /// Locates instruments; its memory grows to the largest map so far and stays.
 class Locator {
   public:
-    Locator(const std::vector<ClassRow> &classes, const LocateOptions &options);
+    Locator(const std::vector<ClassRow> &classes, const LocationOptions &options);
 
     /// Allocates the memory that a map of that size can need.
     void prepare(int width, int height);
 
+    /// The labels inside the field of view of `frame`: the map that was given, or a copy without
+    /// gaps between its rows, valid until the next call (section 0).
+    const std::uint8_t *visible(const std::uint8_t *labels, int width, int height,
+                                std::ptrdiff_t stride, const trocar_frame &frame);
+
     /// Reads width, height and view of `frame`. The result is valid until the next call.
+    /// `labels`: what `visible` returned.
     const std::vector<trocar_instrument> &locate(const std::uint8_t *labels, int width, int height,
                                                  std::ptrdiff_t stride,
                                                  const Confidence &confidence,
                                                  const trocar_frame &frame);
 
   private:
-    LocateOptions options_;
+    void find_pieces(const LabelMap &map);
+    /// Leaves the pieces that are instruments in `scratch_.chosen` (section 3b).
+    void choose(const LabelMap &map, const trocar_frame &frame);
+
+    LocationOptions options_;
     std::vector<Group> groups_;
     GroupOf group_of_{};
     IsPart is_shaft_{};
     LocateScratch scratch_;
+    std::vector<std::uint8_t> visible_;
 };
 
 }  // namespace trocar::detail

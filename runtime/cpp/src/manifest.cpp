@@ -70,7 +70,7 @@ void check_kinds(const Json &data, Faults &faults) {
     const Json *margin = data.find("golden_margin");
     if (margin == nullptr || !margin->is_number() || margin->number < 0)
         faults.emplace_back("golden_margin is not a finite number of at least 0");
-    for (const char *name : {"source", "extra", "files"})
+    for (const char *name : {"source", "extra", "files", "location"})
         if (data.find(name) != nullptr && member(data, name, Kind::object) == nullptr)
             faults.push_back(std::string(name) + " is not an object");
 }
@@ -225,6 +225,8 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
                 manifest.outputs.push_back({output.find("name")->text, output.find("dtype")->text});
         }
         read_classes(*data.find("classes"), manifest.classes, faults);
+        if (const Json *location = data.find("location"))
+            read_location(*location, false, manifest.location, faults);
         if (const Json *files = data.find("files")) read_files(*files, manifest, faults);
     }
     if (!faults.empty()) {

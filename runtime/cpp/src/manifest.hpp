@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "location.hpp"
+
 namespace trocar::detail {
 
 inline constexpr int max_network_side = 8192;
@@ -41,6 +43,7 @@ struct Manifest {
     std::string precision;
     double golden_margin = 0;
     bool enrollable = false;                   // whether it names a file of classes
+    LocationOptions location;                  // what version 0.1 did, where it states none
     std::string class_state;                   // file of a classifier's classes; may be empty
     std::map<std::string, std::string> files;  // SHA-256 by relative name
 };

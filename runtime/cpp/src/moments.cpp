@@ -31,6 +31,21 @@ Moments moments_of(const Pixels &pixels) {
     return m;
 }
 
+Moments sum_of(const Moments &a, const Moments &b) {
+    Moments m;
+    m.n = a.n + b.n;
+    m.x = a.x + b.x;
+    m.y = a.y + b.y;
+    m.xx = a.xx + b.xx;
+    m.yy = a.yy + b.yy;
+    m.xy = a.xy + b.xy;
+    m.left = std::min(a.left, b.left);
+    m.right = std::max(a.right, b.right);
+    m.top = std::min(a.top, b.top);
+    m.bottom = std::max(a.bottom, b.bottom);
+    return m;
+}
+
 PrincipalAxis principal_axis(const Grid &grid, const Moments &m) {
     const auto central = [&m](std::int64_t products, std::int64_t a, std::int64_t b) {
         return static_cast<double>(Wide{m.n} * products - Wide{a} * b);
@@ -41,11 +56,12 @@ PrincipalAxis principal_axis(const Grid &grid, const Moments &m) {
     const double xy = central(m.xy, m.x, m.y) / square * grid.sx * grid.sy;
     const double difference = xx - yy;
     const double root = std::sqrt(difference * difference + 4 * xy * xy);
-    if (root == 0) return {{1, 0}, 1};
+    const double larger = (xx + yy + root) / 2;
+    if (root == 0) return {{1, 0}, 1, larger, xx, yy, xy};
     const double cosine = difference / root;
     const double dx = std::sqrt((1 + cosine) / 2);
     const double dy = std::sqrt((1 - cosine) / 2);
-    return {{dx, xy < 0 ? -dy : dy}, (xx + yy - root) / (xx + yy + root)};
+    return {{dx, xy < 0 ? -dy : dy}, (xx + yy - root) / (xx + yy + root), larger, xx, yy, xy};
 }
 
 }  // namespace trocar::detail

@@ -16,9 +16,14 @@ struct Moments {
 /// `pixels` must not be empty.
 Moments moments_of(const Pixels &pixels);
 
+/// Moments of two sets of pixels together.
+Moments sum_of(const Moments &a, const Moments &b);
+
 struct PrincipalAxis {
     Point direction;        // unit vector of the larger variance, to the right or down
     double variance_ratio;  // smaller to larger, 0..1
+    double larger;          // variance
+    double xx, yy, xy;      // variances and covariance
 };
 
 PrincipalAxis principal_axis(const Grid &grid, const Moments &moments);

@@ -1,5 +1,6 @@
 #include "region.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace trocar::detail {
@@ -15,9 +16,12 @@ void RegionFinder::prepare(int width, int height) {
     regions_.reserve(count / 2 + 1);
 }
 
-std::size_t RegionFinder::find(const Grid &grid, const GroupOf &group_of, std::int64_t min_pixels) {
+std::size_t RegionFinder::find(const Grid &grid, const GroupOf &group_of, std::int64_t min_pixels,
+                               std::int64_t max_regions) {
     find_runs(grid, group_of);
     sort_runs_by_region(min_pixels);
+    if (max_regions > 0 && regions_.size() > static_cast<std::size_t>(max_regions))
+        keep_largest(static_cast<std::size_t>(max_regions));
     return regions_.size();
 }
 
@@ -100,7 +104,7 @@ void RegionFinder::sort_runs_by_region(std::int64_t min_pixels) {
             next_[i] = -1;
             continue;
         }
-        regions_.push_back({first, first + count, runs_[i].group});
+        regions_.push_back({first, first + count, runs_[i].group, sizes_[i]});
         next_[i] = first;
         first += count;
     }
@@ -110,6 +114,14 @@ void RegionFinder::sort_runs_by_region(std::int64_t min_pixels) {
         if (next_[root] >= 0)
             order_[static_cast<std::size_t>(next_[root]++)] = static_cast<std::int32_t>(i);
     }
+}
+
+void RegionFinder::keep_largest(std::size_t count) {
+    // Regions are in order of their first run, and `first` grows in that order.
+    std::sort(regions_.begin(), regions_.end(), [](const Region &a, const Region &b) {
+        return a.pixels != b.pixels ? a.pixels > b.pixels : a.first < b.first;
+    });
+    regions_.resize(count);
 }
 
 void RegionFinder::pixels(std::size_t region, const Grid &grid, Pixels &out) const {

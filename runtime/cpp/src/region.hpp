@@ -43,8 +43,10 @@ using GroupOf = std::array<std::int16_t, 256>;
 class RegionFinder {
   public:
     void prepare(int width, int height);
-    /// Finds all regions of at least `min_pixels` pixels; returns their number.
-    std::size_t find(const Grid &grid, const GroupOf &group_of, std::int64_t min_pixels);
+    /// Finds all regions of at least `min_pixels` pixels, the `max_regions` largest ones if there
+    /// are more and it is not 0; returns their number.
+    std::size_t find(const Grid &grid, const GroupOf &group_of, std::int64_t min_pixels,
+                     std::int64_t max_regions);
     /// Group of a region.
     int group(std::size_t region) const { return regions_[region].group; }
     /// Pixels of a region.
@@ -58,12 +60,14 @@ class RegionFinder {
         std::int32_t first;  // index into order_
         std::int32_t last;
         int group;
+        std::int64_t pixels;
     };
 
     void find_runs(const Grid &grid, const GroupOf &group_of);
     /// Joins the runs of two rows; they begin at `above` and at `current`.
     void join_rows(std::size_t above, std::size_t current);
     void sort_runs_by_region(std::int64_t min_pixels);
+    void keep_largest(std::size_t count);
 
     DisjointSets sets_;
     std::vector<Run> runs_;

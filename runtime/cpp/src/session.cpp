@@ -35,8 +35,14 @@ Session::Session(const std::string &path, const OpenOptions &options)
     else
         open_bundle_folder(path);
     check_precision();
-    locator_ = std::make_unique<Locator>(manifest_.classes,
-                                         LocateOptions{options.min_area, options.min_pixels});
+    const LocationOptions location =
+        manifest_.segmentation
+            ? changed_location(manifest_.location, options.location, manifest_.classes)
+            : manifest_.location;
+    // A row's type is what names its instrument, in every language.
+    for (ClassRow &row : manifest_.classes)
+        if (row.instrument && row.type.empty()) row.type = joined_type(row, location);
+    locator_ = std::make_unique<Locator>(manifest_.classes, location);
     warm_up();
     library_ = backend_->library();
 }
@@ -204,14 +210,19 @@ void Session::write(const Outputs &outputs, std::size_t index, const trocar_fram
                         "embedding_capacity");
         return;
     }
-    give_labels(*outputs.labels, index, frame, result);
+    const auto height = static_cast<int>(outputs.labels->shape[1]);
+    const auto width = static_cast<int>(outputs.labels->shape[2]);
+    const std::size_t offset = index * outputs.labels->per_frame();
+    const std::uint8_t *labels =
+        locator_->visible(static_cast<const std::uint8_t *>(outputs.labels->data) + offset, width,
+                          height, width, frame);
+    visible_.shape.assign({1, height, width});
+    visible_.data = labels;
+    give_labels(visible_, 0, frame, result);
     if (outputs.confidence != nullptr)
         copy_floats(*outputs.confidence, index, result.confidence, result.confidence_capacity,
                     "confidence_capacity");
     if (result.instruments == nullptr) return;
-    const auto height = static_cast<int>(outputs.labels->shape[1]);
-    const auto width = static_cast<int>(outputs.labels->shape[2]);
-    const std::size_t offset = index * outputs.labels->per_frame();
     Confidence confidence;
     if (outputs.confidence != nullptr) {
         const void *data = outputs.confidence->data;
@@ -226,7 +237,6 @@ void Session::write(const Outputs &outputs, std::size_t index, const trocar_fram
                 confidence.byte = static_cast<const std::uint8_t *>(data) + offset;
         }
     }
-    const auto *labels = static_cast<const std::uint8_t *>(outputs.labels->data) + offset;
     give_instruments(locator_->locate(labels, width, height, width, confidence, frame), result);
 }
 
@@ -248,9 +258,10 @@ void Session::locate(const std::uint8_t *labels, int width, int height, std::ptr
     located.label_width = width;
     located.label_height = height;
     const auto started = Clock::now();
-    give_instruments(
-        locator_->locate(labels, width, height, stride == 0 ? width : stride, map_confidence, size),
-        located);
+    std::ptrdiff_t row = stride == 0 ? width : stride;
+    const std::uint8_t *visible = locator_->visible(labels, width, height, row, size);
+    if (visible != labels) row = width;
+    give_instruments(locator_->locate(visible, width, height, row, map_confidence, size), located);
     located.locate_ms = milliseconds(started, Clock::now());
     give_back(located, result);
 }

@@ -50,6 +50,7 @@ class Session {
     bool golden_ = false;
     int scores_ = 0;
     int embedding_ = 0;
+    Tensor visible_;  // labels of one frame, inside the field of view
     std::vector<trocar_frame> frames_;
     std::vector<std::uint8_t> rgb_;
 };

@@ -185,7 +185,7 @@ void test_regions() {
         std::set<std::vector<std::int32_t>> found;
         Pixels pixels;
         std::vector<std::int32_t> roots;
-        for (std::size_t i = regions.find(grid, group_of, 1); i-- > 0;) {
+        for (std::size_t i = regions.find(grid, group_of, 1, 0); i-- > 0;) {
             regions.pixels(i, grid, pixels);
             std::vector<std::int32_t> members;
             for (const Pixel &pixel : pixels) members.push_back(pixel.at);

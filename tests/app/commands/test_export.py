@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,7 +19,9 @@ from torch import nn
 from trocar.commands.export import export
 from trocar.commands.import_onnx import import_onnx
 from trocar.contract.bundle import open_bundle
+from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError, OutputExistsError, TrocarError
+from trocar.contract.location import LocationOptions
 from trocar.contract.tensorrt.engines import engines_of
 
 Run = Callable[..., Result]
@@ -230,3 +233,36 @@ def test_every_flag_has_help_and_a_group(command: click.Command) -> None:
     titles = ("Output:", "Precision:", "Parity gate:", "Limits of the parity gate:")
     assert all(title in text for title in titles)
     assert "[default: 0.999; int8: 0.99]" in " ".join(text.split())
+
+
+def test_what_counts_as_an_instrument_is_written_and_travels(
+    small: nn.Module, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One export with flags, a file and a table whose parts cannot join; then a conversion."""
+    manifest = manifest_of()
+    rows = tuple(replace(row, part="") for row in manifest.classes)
+    rows = (rows[0], replace(rows[1], name="shaft", instrument=True), *rows[2:])
+    named = replace(manifest, classes=ClassTable(rows))
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr("trocar.commands._models.load_network", lambda _: (small, named))
+    monkeypatch.setattr("trocar.commands._models.open_model", run_onnx)
+    file = tmp_path / "location.toml"
+    file.write_text("strip_depth = 0.05\nmin_area = 0.5\n")
+    first, second = tmp_path / "first.trocar", tmp_path / "second.trocar"
+
+    def call(*words: object) -> Result:
+        arguments = [str(word) for word in (*words, "--frames", frames)]
+        return CliRunner().invoke(export, arguments, catch_exceptions=True)
+
+    done = call(tmp_path / "run", "--out", first, "--locate-classes", "hok")
+    assert "'hok' is not known" in fault(done).message
+    assert not first.exists()
+    flags = ("--location", file, "--min-area", 0.002, "--max-instruments", 4)
+    done = call(tmp_path / "run", "--out", first, *flags)
+    assert done.exit_code == 0, done.output
+    assert "classes shaft are named like parts" in " ".join(done.output.split())
+    expected = LocationOptions(strip_depth=0.05, min_area=0.002, max_instruments=4)
+    assert open_bundle(first).manifest.location == expected
+    done = call(first, "--out", second, "--min-score", 0.7)
+    assert done.exit_code == 0, done.output
+    assert open_bundle(second).manifest.location == replace(expected, min_score=0.7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable
+from trocar.contract.location import LEGACY
 from trocar.runtime.locate.field_of_view import FieldOfView
-from trocar.runtime.locate.instruments import LocateOptions, locate
+from trocar.runtime.locate.instruments import locate
 
 TABLE = ClassTable(
     (
@@ -52,8 +54,6 @@ def located(
     onnxruntime_library: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Located]:
-    from dataclasses import replace
-
     from trocar.contract.bundle import open_bundle, update_bundle
 
     path = tiny.make_tiny_bundle(tmp_path_factory.mktemp("table") / "parts.trocar", classes=3)
@@ -74,7 +74,7 @@ def check(
     view: tuple[float, float, float] | None = None,
     fine: bool = True,
 ) -> int:
-    options = LocateOptions(min_area=0.0, min_pixels=1) if fine else LocateOptions()
+    options = replace(LEGACY, min_area=0.0, min_pixels=1) if fine else LEGACY
     python = locate(
         labels,
         confidence,
@@ -167,7 +167,7 @@ def test_drawings_show_every_case(located: Located) -> None:
     for seed in range(120):
         rng = np.random.default_rng(seed)
         labels = drawing(rng, int(rng.integers(40, 300)), int(rng.integers(40, 300)))
-        for one in locate(labels, None, TABLE, (480, 640)):
+        for one in locate(labels, None, TABLE, (480, 640), LEGACY):
             seen[f"tips{len(one.tips)}"] = seen.get(f"tips{len(one.tips)}", 0) + 1
             seen[f"class{one.class_id}"] = seen.get(f"class{one.class_id}", 0) + 1
             seen[f"entry{one.entry is not None}"] = seen.get(f"entry{one.entry is not None}", 0) + 1
@@ -201,4 +201,4 @@ def test_rows_with_a_stride(located: Located) -> None:
     wide = drawing(rng, 100, 150)
     part = wide[:, :101]
     found = compare.locate(located.cpp, located.default, part, None, (200, 202))
-    compare.assert_same(found, locate(np.ascontiguousarray(part), None, TABLE, (200, 202)))
+    compare.assert_same(found, locate(np.ascontiguousarray(part), None, TABLE, (200, 202), LEGACY))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trocar.contract.errors import ERRORS, TrocarError
+from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 
 FILES = sorted((Path(__file__).parents[2] / "manifests").glob("*.json"))
@@ -55,13 +56,14 @@ KEYS = (
     [(key,) for key in PLAIN]
     + [("input", key) for key in PLAIN["input"]]
     + [("classes", 1, key) for key in PLAIN["classes"][1]]
+    + [("location", key) for key in LocationOptions().to_dict()]
 )
 
 
 @settings(max_examples=400, deadline=None)
 @given(path=st.sampled_from(KEYS), value=JSON)
 def test_both_agree_when_any_member_is_replaced(path: tuple, value: object, library: str) -> None:
-    document = json.loads(json.dumps(PLAIN))
+    document = json.loads(json.dumps(PLAIN)) | {"location": LocationOptions().to_dict()}
     place = document
     for key in path[:-1]:
         place = place[key]

@@ -7,7 +7,14 @@ import importlib
 
 import pytest
 
-MODULES = {"instruments": 3, "measures": 3, "region": 4}
+MODULES = {
+    "groups": 1,
+    "measures": 3,
+    "region": 4,
+    "rules.regions": 2,
+    "rules.selection": 1,
+    "view_mask": 1,
+}
 """Modules with examples, and the least number of docstrings that have one."""
 
 

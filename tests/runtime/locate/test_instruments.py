@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable
 from trocar.contract.errors import ArgumentError
+from trocar.contract.location import LEGACY
 from trocar.runtime.locate.field_of_view import FieldOfView
-from trocar.runtime.locate.instruments import LocateOptions, locate
+from trocar.runtime.locate.instruments import locate
 
 TABLE = ClassTable.from_names(
     ["background", "grasper", "scissors", "fat"], instruments=["grasper", "scissors"]
@@ -61,13 +63,13 @@ def test_nothing_gives_nothing() -> None:
 def test_a_rectangle_is_measured_exactly() -> None:
     labels = blank()
     labels[100:120, 60:160] = 2
-    confidence = np.full((H, W), 0.5, np.float16)
+    confidence = np.full((H, W), 0.75, np.float16)
     (found,) = locate(labels, confidence, TABLE, (2 * H, 3 * W))
     assert found.class_name == "scissors"
     assert found.box == (180.0, 200.0, 480.0, 240.0)
     assert found.centroid == (330.0, 220.0)
     assert found.area == 100 * 20 * 6
-    assert found.score == 0.5
+    assert found.score == 0.75
     assert abs(found.axis[0]) == pytest.approx(1.0)
     assert not found.touches_border
     assert found.entry is None
@@ -85,7 +87,7 @@ def test_small_regions_are_dropped_at_the_stated_size() -> None:
     labels[50, 50 : 50 + least] = 1
     labels[90, 50 : 50 + least - 1] = 1
     assert [i.box[1] for i in locate(labels, None, TABLE, (H, W))] == [50.0]
-    options = LocateOptions(min_area=0.0, min_pixels=5)
+    options = replace(LEGACY, min_area=0.0, min_pixels=5)
     assert len(locate(labels, None, TABLE, (H, W), options)) == 2
 
 
@@ -212,7 +214,7 @@ def test_confidence_of_every_type_gives_the_mean() -> None:
         values.astype(np.float32),
         np.rint(values * 255).astype(np.uint8),
     ):
-        (found,) = locate(labels, confidence, TABLE, (H, W))
+        (found,) = locate(labels, confidence, TABLE, (H, W), LEGACY)
         assert found.score == pytest.approx(expected, abs=2e-3)
 
 
@@ -231,7 +233,7 @@ def test_any_label_map_gives_sound_instruments(seed: int, density: float) -> Non
         1, 4, (24, 30), np.uint8
     )
     labels = np.kron(small, np.ones((3, 3), np.uint8))
-    options = LocateOptions(min_area=0, min_pixels=9)
+    options = replace(LEGACY, min_area=0, min_pixels=9)
     found = locate(labels, None, TABLE, (144, 270), options)
     assert sum(round(i.area) for i in found) == 6 * int(np.isin(labels, (1, 2)).sum())
     for i in found:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable
+from trocar.contract.location import LEGACY
 from trocar.runtime.locate import instruments, tips
 from trocar.runtime.locate.field_of_view import FieldOfView
-from trocar.runtime.locate.instruments import LocateOptions, locate
+from trocar.runtime.locate.instruments import locate
+from trocar.runtime.locate.rules import regions
 from trocar.runtime.locate.split_touching import split_touching
 
 TABLE = ClassTable.from_names(["background", "grasper"])
@@ -23,7 +27,7 @@ PARTS = ClassTable(
     )
 )
 SIDE = 160
-FINE = LocateOptions(min_pixels=8)
+FINE = replace(LEGACY, min_pixels=8)
 
 
 def blank() -> NDArray[np.uint8]:
@@ -124,8 +128,8 @@ def test_counting_components_gives_the_same_by_both_methods(
     rng = np.random.default_rng(3)
     labels = np.kron(rng.random((20, 20)) < 0.3, np.ones((8, 8))).astype(np.uint8)
     expected = locate(labels, None, TABLE, (SIDE, SIDE))
-    assert len(expected) > instruments.MAX_COUNTED_SEPARATELY
-    monkeypatch.setattr(instruments, "MAX_COUNTED_SEPARATELY", limit)
+    assert len(expected) > regions.MAX_COUNTED_SEPARATELY
+    monkeypatch.setattr(regions, "MAX_COUNTED_SEPARATELY", limit)
     assert locate(labels, None, TABLE, (SIDE, SIDE)) == expected
 
 

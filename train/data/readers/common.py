@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.errors import DataError
+from trocar.contract.location import DEFAULT_TYPE
 from trocar.contract.media.pictures import (
     IMAGE_SUFFIXES,
     is_hidden,
@@ -30,10 +31,18 @@ def table_of(
     *,
     instruments: Iterable[str],
     colours: Mapping[str, tuple[int, int, int]] | None = None,
-    parts: bool = False,
+    parts: Mapping[str, str] | None = None,
 ) -> ClassTable:
-    """A class table from names in order of their ids, with the colours given."""
-    chosen, given = set(instruments), colours or {}
+    """A class table from names in order of their ids, with the colours given.
+
+    Args:
+        names: In order of their ids.
+        instruments: Names that are located.
+        colours: RGB by name; others get a colour of the palette.
+        parts: Part by name, of the names that are parts. All parts have one type, so that touching
+            parts are one instrument; every other instrument has its name as type.
+    """
+    chosen, given, part_of = set(instruments), colours or {}, parts or {}
     return ClassTable(
         tuple(
             ClassRow(
@@ -41,8 +50,8 @@ def table_of(
                 name=name,
                 colour=given.get(name, default_colour(i)),
                 instrument=name in chosen,
-                part=name if parts and name in chosen else "",
-                type=name if not parts and name in chosen else "",
+                part=part_of.get(name, ""),
+                type=DEFAULT_TYPE if name in part_of else name if name in chosen else "",
             )
             for i, name in enumerate(names)
         )

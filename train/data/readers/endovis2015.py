@@ -16,25 +16,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.classes import ClassRow, ClassTable, default_colour
+from trocar.contract.classes import ClassTable
 from trocar.contract.media.pictures import read_image
 from trocar.train.data.io.images import read_raw_mask
 from trocar.train.data.io.masks import check_size, grey, ids_from_values
-from trocar.train.data.readers.common import misnamed_folders
+from trocar.train.data.readers.common import misnamed_folders, table_of
 from trocar.train.data.readers.scan import Recognition, Scan
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample
 
 NAME = "EndoVis 2015 rigid"
 TASKS: tuple[str, ...] = ("parts", "binary")
-PARTS_TABLE = ClassTable(
-    (
-        ClassRow(id=0, name="background", colour=default_colour(0)),
-        ClassRow(id=1, name="shaft", colour=default_colour(1), instrument=True, part="shaft"),
-        ClassRow(
-            id=2, name="manipulator", colour=default_colour(2), instrument=True, part="manipulator"
-        ),
-    )
-)
+PARTS = ("shaft", "manipulator")
+PARTS_TABLE = table_of(["background", *PARTS], instruments=PARTS, parts={p: p for p in PARTS})
 BINARY_TABLE = ClassTable.from_names(["background", "instrument"])
 _PARTS = {0: 0, 160: 1, 70: 2}
 _BINARY = {0: 0, 160: 1, 70: 1}

@@ -50,7 +50,7 @@ PARTS = ("shaft", "wrist", "claspers")
 _TYPE_NAMES = tuple(name.replace("_", " ").lower() for name in TYPES)
 TABLES = {
     "binary": BINARY_TABLE,
-    "parts": table_of(["background", *PARTS], instruments=PARTS, parts=True),
+    "parts": table_of(["background", *PARTS], instruments=PARTS, parts={p: p for p in PARTS}),
     "type": table_of(["background", *_TYPE_NAMES], instruments=_TYPE_NAMES),
 }
 FOLDS = ((1, 3), (2, 5), (4, 8), (6, 7))

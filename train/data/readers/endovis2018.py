@@ -55,8 +55,10 @@ ALTERNATIVES: dict[Colour, str] = {(128, 155, 25): "thread"}
 INSTRUMENTS = ("shaft", "clasper", "wrist", "suction", "ultrasound probe")
 PARTS = ("shaft", "wrist", "clasper")
 TABLES = {
-    "scene": table_of(COLOURS, instruments=INSTRUMENTS, colours=COLOURS),
-    "parts": table_of(["background", *PARTS], instruments=PARTS, parts=True),
+    "scene": table_of(
+        COLOURS, instruments=INSTRUMENTS, colours=COLOURS, parts={p: p for p in PARTS}
+    ),
+    "parts": table_of(["background", *PARTS], instruments=PARTS, parts={p: p for p in PARTS}),
     "binary": BINARY_TABLE,
 }
 VALIDATION = ("seq_2", "seq_5", "seq_9", "seq_15")

@@ -25,7 +25,11 @@ NAMES = (
     "tool clasper", "tool wrist", "tool shaft", "suturing needle", "thread", "suction tool",
     "needle holder", "clamps", "catheter",
 )  # fmt: skip
-TABLE = table_of(["background", *NAMES], instruments=[n for n in NAMES if n != "thread"])
+TABLE = table_of(
+    ["background", *NAMES],
+    instruments=[n for n in NAMES if n != "thread"],
+    parts={"tool clasper": "clasper", "tool wrist": "wrist", "tool shaft": "shaft"},
+)
 
 
 def recognise(root: Path) -> Recognition:

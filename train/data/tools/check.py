@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import TrocarError
+from trocar.contract.location import notes_on_parts
 from trocar.train.data.leakage import equal_pictures
 from trocar.train.data.readers import scan_frames
 from trocar.train.data.readers.scan import Scan
@@ -179,6 +180,7 @@ def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:
     if repeated:
         text = f"{repeated} pictures are equal, byte for byte, to another one under another name"
         notes = (*notes, text)
+    notes = (*notes, *notes_on_parts(frames.table))
     count = len(frames.table)
     histograms = [one.histogram for one in seen if one.histogram is not None]
     total, within = np.zeros(256, np.int64), np.zeros(count, np.int64)

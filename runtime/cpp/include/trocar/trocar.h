@@ -166,11 +166,21 @@ typedef struct trocar_options {
     const char *precision;     /**< `fp32`, `fp16`, `bf16` or `int8`; must be the bundle's. */
     const char *library;       /**< File of the backend's library; NULL: searched. */
     int32_t no_spinning;       /**< 1: idle CPU threads sleep, so others get the cores. */
-    int32_t min_pixels;        /**< Smallest region in pixels of the label map; 0: 16. */
+    int32_t min_pixels;        /**< Smallest region in pixels of the label map; 0: the bundle's. */
     double min_area;           /**< Smallest region as a fraction of the label map;
-                                    0: 0.0005, below 0: no limit. */
+                                    0: the bundle's, below 0: no limit. */
     trocar_log log;            /**< NULL: no log. */
     void *log_context;         /**< Passed to `log`. */
+    double min_score;          /**< Smallest mean confidence of an instrument; 0: the bundle's,
+                                    below 0: no limit. */
+    int32_t max_instruments;   /**< Largest number of instruments of a frame, the best by score times
+                                    area; 0: the bundle's, below 0: no limit. */
+    int32_t reserved;          /**< 0. */
+    const char *classes;       /**< Names of the instruments that are located, with commas between;
+                                    NULL: the bundle's. */
+    const char *location;      /**< A JSON object with any options of location, e.g.
+                                    `{"strip_depth": 0.05}`; NULL: the bundle's. The members above
+                                    override it. */
 } trocar_options;
 
 /** One frame. The distance of rows is `stride` bytes; a negative stride means bottom-up. */

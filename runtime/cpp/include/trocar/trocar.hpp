@@ -94,10 +94,14 @@ struct Options {
     std::string library;          ///< Empty: searched.
     int threads = 0;              ///< 0: one per usable core.
     bool spinning = true;         ///< Whether idle CPU threads spin.
-    double min_area = 0;          ///< 0: the default; below 0: no limit.
-    int min_pixels = 0;           ///< 0: the default.
+    double min_area = 0;          ///< 0: the bundle's; below 0: no limit.
+    int min_pixels = 0;           ///< 0: the bundle's.
     trocar_log log = nullptr;     ///< Receives the log of the backend's library.
     void *log_context = nullptr;  ///< Passed to `log`.
+    double min_score = 0;         ///< 0: the bundle's; below 0: no limit.
+    int max_instruments = 0;      ///< Of a frame; 0: the bundle's; below 0: no limit.
+    std::string classes;          ///< Names with commas between; empty: the bundle's.
+    std::string location;         ///< A JSON object of options of location; empty: the bundle's.
 };
 
 /// A frame in memory of the caller.
@@ -214,6 +218,10 @@ class Session {
         raw.min_pixels = options.min_pixels;
         raw.log = options.log;
         raw.log_context = options.log_context;
+        raw.min_score = options.min_score;
+        raw.max_instruments = options.max_instruments;
+        raw.classes = text(options.classes);
+        raw.location = text(options.location);
         auto error = detail::sized<trocar_error>();
         trocar_session *opened = nullptr;
         detail::check(trocar_session_open(path.c_str(), &raw, &opened, &error), error);

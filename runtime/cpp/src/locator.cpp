@@ -1,0 +1,267 @@
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "half.hpp"
+#include "locate.hpp"
+#include "moments.hpp"
+#include "selection.hpp"
+
+namespace trocar::detail {
+
+namespace {
+
+constexpr std::size_t max_located = 65536;
+
+LabelMap label_map_of(const Grid &grid, const Confidence &confidence, const trocar_frame &frame,
+                      const LocationOptions &options) {
+    LabelMap map;
+    map.border = static_cast<int>(options.border);
+    map.grid = grid;
+    map.confidence = confidence;
+    const std::int64_t area = std::int64_t{grid.width} * grid.height;
+    map.min_pixels = std::max<std::int64_t>(
+        options.min_pixels,
+        static_cast<std::int64_t>(static_cast<double>(area) * options.min_area));
+    map.centre = {frame.width / 2.0, frame.height / 2.0};
+    map.has_field_of_view = frame.view[2] > 0;
+    if (!map.has_field_of_view) return map;
+    const double radius = frame.view[2];
+    const double inner =
+        radius - std::max(map.border * std::max(grid.sx, grid.sy), options.view_border * radius);
+    map.centre = {frame.view[0], frame.view[1]};
+    map.view_border_square = inner * inner;
+    return map;
+}
+
+void mark_border(const LabelMap &map, const Pixels &pixels, std::vector<char> &on_border) {
+    on_border.clear();
+    for (const Pixel &pixel : pixels) on_border.push_back(is_on_border(map, pixel) ? 1 : 0);
+}
+
+/// Mean confidence of the pixels, 0..1; 1 without a confidence map (section 4).
+double mean_confidence(const Confidence &confidence, const Pixels &pixels) {
+    const auto n = static_cast<std::int64_t>(pixels.size());
+    if (confidence.byte != nullptr) {
+        std::int64_t sum = 0;
+        for (const Pixel &pixel : pixels) sum += confidence.byte[pixel.at];
+        return static_cast<double>(sum) / static_cast<double>(255 * n);
+    }
+    double sum = 0;
+    if (confidence.half != nullptr) {
+        for (const Pixel &pixel : pixels) sum += double_from_half(confidence.half[pixel.at]);
+    } else if (confidence.single != nullptr) {
+        for (const Pixel &pixel : pixels)
+            sum += double_from_half(half_from_float(confidence.single[pixel.at]));
+    } else {
+        return 1;
+    }
+    return sum / static_cast<double>(n);
+}
+
+/// Leaves the pixels of a piece in `scratch.part`, in raster order, and their fragments in
+/// `scratch.fragment_of`, if it has several.
+void collect(const Piece &piece, LocateScratch &scratch) {
+    scratch.part.clear();
+    scratch.fragment_of.clear();
+    const auto *pixels = scratch.piece_pixels.data();
+    if (piece.next < 0) {
+        scratch.part.insert(scratch.part.end(), pixels + piece.begin, pixels + piece.end);
+        return;
+    }
+    scratch.unordered.clear();
+    std::int32_t number = 0;
+    for (const Piece *one = &piece;; one = &scratch.pieces[static_cast<std::size_t>(one->next)]) {
+        for (std::int32_t i = one->begin; i < one->end; ++i)
+            scratch.unordered.push_back({pixels[i], number});
+        ++number;
+        if (one->next < 0) break;
+    }
+    std::sort(
+        scratch.unordered.begin(), scratch.unordered.end(),
+        [](const FragmentPixel &a, const FragmentPixel &b) { return a.pixel.at < b.pixel.at; });
+    for (const FragmentPixel &one : scratch.unordered) {
+        scratch.part.push_back(one.pixel);
+        scratch.fragment_of.push_back(one.fragment);
+    }
+}
+
+/// Adds the pixels `scratch.part` to the pieces.
+void add_piece(const LabelMap &map, int group, bool needs_border, const Pixels &pixels,
+               LocateScratch &scratch) {
+    Piece piece;
+    piece.group = group;
+    piece.begin = static_cast<std::int32_t>(scratch.piece_pixels.size());
+    scratch.piece_pixels.insert(scratch.piece_pixels.end(), pixels.begin(), pixels.end());
+    piece.end = static_cast<std::int32_t>(scratch.piece_pixels.size());
+    piece.first_pixel = pixels.front().at;
+    piece.moments = moments_of(pixels);
+    piece.touches_border =
+        needs_border && std::any_of(pixels.begin(), pixels.end(),
+                                    [&](const Pixel &pixel) { return is_on_border(map, pixel); });
+    scratch.pieces.push_back(piece);
+}
+
+/// By class id, pixels descending, first pixel.
+bool comes_before(const LocatedInstrument &a, const LocatedInstrument &b) {
+    if (a.instrument.class_id != b.instrument.class_id)
+        return a.instrument.class_id < b.instrument.class_id;
+    if (a.pixels != b.pixels) return a.pixels > b.pixels;
+    return a.first_pixel < b.first_pixel;
+}
+
+}  // namespace
+
+void LocateScratch::prepare(int width, int height, std::size_t max_instruments) {
+    const auto count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+    components.prepare(width, height);
+    regions.prepare(width, height);
+    splitter.prepare(width, height);
+    tips.prepare(width, height);
+    for (Pixels *list : {&region, &piece_pixels, &part, &border, &candidates}) list->reserve(count);
+    unordered.reserve(count);
+    fragment_of.reserve(count);
+    pieces.reserve(max_instruments);
+    joiner.prepare(max_instruments);
+    chosen.reserve(max_instruments);
+    for (auto *list : {&border_index, &roots, &sizes, &entry_index}) list->reserve(count);
+    on_border.reserve(count);
+    located.reserve(max_instruments);
+    sorted.reserve(max_instruments);
+}
+
+Locator::Locator(const std::vector<ClassRow> &classes, const LocationOptions &options)
+    : options_(options) {
+    group_of_.fill(-1);
+    std::map<std::string, std::int16_t> group_of_type;
+    for (const ClassRow &row : classes) {
+        if (!row.instrument) continue;
+        const std::string type = joined_type(row, options);
+        const std::string &name = type.empty() ? row.name : type;
+        if (!options.classes.empty() && !has_name(options.classes, name)) continue;
+        auto index = static_cast<std::int16_t>(groups_.size());
+        if (!type.empty()) index = group_of_type.emplace(type, index).first->second;
+        if (static_cast<std::size_t>(index) == groups_.size()) {
+            Group group;
+            group.class_id = row.id;
+            group.is_joined = !type.empty();
+            groups_.push_back(group);
+        }
+        const auto label = static_cast<std::size_t>(row.id);
+        Group &group = groups_[static_cast<std::size_t>(index)];
+        group_of_[label] = index;
+        is_shaft_[label] = has_name(options.shaft_parts, row.part);
+        group.is_tip[label] = has_name(options.tip_parts, row.part);
+        group.is_else_tip[label] = has_name(options.else_tip_parts, row.part);
+        group.has_shafts = group.has_shafts || is_shaft_[label];
+        group.has_tips = group.has_tips || group.is_tip[label];
+        group.has_else_tips = group.has_else_tips || group.is_else_tip[label];
+    }
+}
+
+void Locator::prepare(int width, int height) {
+    const auto count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+    const auto min_pixels = static_cast<std::size_t>(options_.min_pixels);
+    scratch_.prepare(width, height, std::min(count / min_pixels + 1, max_located));
+    if (options_.mask_outside_view && visible_.size() < count) visible_.resize(count);
+}
+
+const std::uint8_t *Locator::visible(const std::uint8_t *labels, int width, int height,
+                                     std::ptrdiff_t stride, const trocar_frame &frame) {
+    if (!options_.mask_outside_view || !(frame.view[2] > 0)) return labels;
+    clear_outside_view(labels, stride, width, height, frame, visible_);
+    return visible_.data();
+}
+
+void Locator::find_pieces(const LabelMap &map) {
+    scratch_.pieces.clear();
+    scratch_.piece_pixels.clear();
+    const bool needs_border = options_.max_gap > 0;
+    const std::size_t count =
+        scratch_.regions.find(map.grid, group_of_, map.min_pixels, options_.max_regions);
+    for (std::size_t i = 0; i < count; ++i) {
+        const int number = scratch_.regions.group(i);
+        scratch_.regions.pixels(i, map.grid, scratch_.region);
+        std::size_t parts = 0;
+        if (groups_[static_cast<std::size_t>(number)].has_shafts) {
+            mark_border(map, scratch_.region, scratch_.on_border);
+            parts = scratch_.splitter.split(map.grid, scratch_.region, scratch_.on_border,
+                                            is_shaft_, map.min_pixels, scratch_.components);
+        }
+        if (parts < 2) add_piece(map, number, needs_border, scratch_.region, scratch_);
+        for (std::size_t j = 0; parts >= 2 && j < parts; ++j) {
+            scratch_.splitter.part(j, scratch_.region, scratch_.part);
+            if (static_cast<std::int64_t>(scratch_.part.size()) >= map.min_pixels)
+                add_piece(map, number, needs_border, scratch_.part, scratch_);
+        }
+    }
+}
+
+void Locator::choose(const LabelMap &map, const trocar_frame &frame) {
+    const double depth = options_.strip_depth * std::min(frame.width, frame.height);
+    std::vector<std::int32_t> &chosen = scratch_.chosen;
+    chosen.clear();
+    std::int64_t largest = 0;
+    for (std::size_t i = 0; i < scratch_.pieces.size(); ++i) {
+        Piece &piece = scratch_.pieces[i];
+        if (piece.is_absorbed) continue;
+        collect(piece, scratch_);
+        if (depth > 0 && !is_deep(map.grid, scratch_.part, depth, frame)) continue;
+        piece.score = mean_confidence(map.confidence, scratch_.part);
+        if (piece.score < options_.min_score) continue;
+        // Of joined fragments the first pixel may be in another fragment.
+        piece.first_pixel = scratch_.part.front().at;
+        largest = std::max(largest, piece.moments.n);
+        chosen.push_back(static_cast<std::int32_t>(i));
+    }
+    const double smallest = options_.min_relative_area * static_cast<double>(largest);
+    const auto piece_of = [&](std::int32_t i) -> const Piece & {
+        return scratch_.pieces[static_cast<std::size_t>(i)];
+    };
+    chosen.erase(std::remove_if(chosen.begin(), chosen.end(),
+                                [&](std::int32_t i) {
+                                    return static_cast<double>(piece_of(i).moments.n) < smallest;
+                                }),
+                 chosen.end());
+    const auto most = static_cast<std::size_t>(options_.max_instruments);
+    if (most == 0 || chosen.size() <= most) return;
+    std::sort(chosen.begin(), chosen.end(), [&](std::int32_t i, std::int32_t j) {
+        const Piece &a = piece_of(i);
+        const Piece &b = piece_of(j);
+        const double mass_a = a.score * static_cast<double>(a.moments.n);
+        const double mass_b = b.score * static_cast<double>(b.moments.n);
+        if (mass_a != mass_b) return mass_a > mass_b;
+        if (a.moments.n != b.moments.n) return a.moments.n > b.moments.n;
+        return a.first_pixel < b.first_pixel;
+    });
+    chosen.resize(most);
+}
+
+const std::vector<trocar_instrument> &Locator::locate(const std::uint8_t *labels, int width,
+                                                      int height, std::ptrdiff_t stride,
+                                                      const Confidence &confidence,
+                                                      const trocar_frame &frame) {
+    prepare(width, height);
+    const Grid grid{labels,
+                    stride,
+                    width,
+                    height,
+                    static_cast<double>(frame.width) / width,
+                    static_cast<double>(frame.height) / height};
+    const LabelMap map = label_map_of(grid, confidence, frame, options_);
+    find_pieces(map);
+    if (options_.max_gap > 0) scratch_.joiner.join(grid, options_, scratch_.pieces);
+    choose(map, frame);
+    scratch_.located.clear();
+    for (const std::int32_t i : scratch_.chosen) {
+        const Piece &piece = scratch_.pieces[static_cast<std::size_t>(i)];
+        collect(piece, scratch_);
+        add_instrument(map, groups_[static_cast<std::size_t>(piece.group)], piece, scratch_);
+    }
+    std::sort(scratch_.located.begin(), scratch_.located.end(), comes_before);
+    scratch_.sorted.clear();
+    for (const LocatedInstrument &one : scratch_.located) scratch_.sorted.push_back(one.instrument);
+    return scratch_.sorted;
+}
+
+}  // namespace trocar::detail
