@@ -13,6 +13,7 @@ from typing import Any
 
 import layouts
 import numpy as np
+from annotation_layouts import coco_document
 from data_helpers import TABLE, labels, picture
 from PIL import Image
 
@@ -132,7 +133,7 @@ def _read_store(root: Path) -> object:
     return ClassStore.from_bytes((root / "store.npz").read_bytes(), source="store.npz")
 
 
-COCO = layouts.coco_document(["a0.png", "a1.png"])
+COCO = coco_document(["a0.png", "a1.png"])
 _RLE = {"size": list(SIZE), "counts": [100, 50, 714]}
 _TEXT_RLE = {"size": list(SIZE), "counts": "S36b00000000Ud0"}
 COCO_RLE = {**COCO, "annotations": [
