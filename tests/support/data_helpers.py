@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,15 @@ def labels(seed: int, height: int = 24, width: int = 32, classes: int = 3) -> ND
     for _ in range(2):
         y, x = rng.integers(0, height - 8), rng.integers(0, width - 8)
         mask[y : y + 7, x : x + 7] = rng.integers(1, classes)
+    return mask
+
+
+def boxes(values: Sequence[int], height: int, width: int) -> NDArray[np.uint8]:
+    """A mask with one vertical stripe of each value on 0, the top eighth left out."""
+    mask = np.zeros((height, width), np.uint8)
+    step = width // len(values)
+    for i, value in enumerate(values):
+        mask[height // 8 :, i * step : (i + 1) * step] = value
     return mask
 
 

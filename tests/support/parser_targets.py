@@ -13,14 +13,15 @@ from typing import Any
 
 import layouts
 import numpy as np
+from annotation_layouts import coco_document
 from data_helpers import TABLE, labels, picture
 from PIL import Image
 
-from trocar.contract.bundle import open_bundle
 from trocar.contract.class_store import ClassStore
 from trocar.contract.classes import ClassTable
 from trocar.contract.config import read_config
 from trocar.contract.errors import TrocarError
+from trocar.contract.manifest import Manifest
 from trocar.contract.media.pictures import encode_picture, read_image, write_picture
 from trocar.train.data.annotations.exchange import import_labels
 from trocar.train.data.io.images import read_raw_mask
@@ -132,7 +133,7 @@ def _read_store(root: Path) -> object:
     return ClassStore.from_bytes((root / "store.npz").read_bytes(), source="store.npz")
 
 
-COCO = layouts.coco_document(["a0.png", "a1.png"])
+COCO = coco_document(["a0.png", "a1.png"])
 _RLE = {"size": list(SIZE), "counts": [100, 50, 714]}
 _TEXT_RLE = {"size": list(SIZE), "counts": "S36b00000000Ud0"}
 COCO_RLE = {**COCO, "annotations": [
@@ -219,7 +220,7 @@ def targets() -> dict[str, Target]:
         ),
         "manifest": Target(
             file="tiny.trocar/manifest.json", seeds=(manifest,), prepare=around,
-            run=lambda root: open_bundle(root / "tiny.trocar"),
+            run=_manifest,
         ),
         "golden frame": Target(
             file="tiny.trocar/golden.npz", seeds=(golden,), prepare=around, run=_golden,
@@ -235,6 +236,11 @@ def targets() -> dict[str, Target]:
         "WebP and BMP": _pictures_target("p.bin", _encoded("WEBP", COLOUR), _encoded("BMP", COLOUR),
                                          _encoded("GIF", PALETTE)),
     }  # fmt: skip
+
+
+def _manifest(root: Path) -> object:
+    file = root / "tiny.trocar" / "manifest.json"
+    return Manifest.from_json(file.read_bytes(), source=str(file))
 
 
 def _golden(root: Path) -> object:

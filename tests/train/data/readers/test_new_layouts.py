@@ -10,6 +10,7 @@ from pathlib import Path
 import layouts
 import numpy as np
 import pytest
+from annotation_layouts import coco_document
 from data_helpers import TABLE, labels, picture
 
 from trocar.contract.errors import ConfigError, DataError
@@ -111,11 +112,11 @@ def test_coco_files_beside_their_pictures(kind: str, tmp_path: Path) -> None:
     file, image = coco_places(tmp_path)[kind]
     below = image.split("/", 1)[1]
     (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_text(json.dumps(layouts.coco_document([below])))
+    (tmp_path / file).write_text(json.dumps(coco_document([below])))
     write_picture(tmp_path / image, picture(1, 24, 36))
     if kind == "GraSP":
         other = tmp_path / "annotations" / "grasp_short-term_test.json"
-        other.write_text(json.dumps(layouts.coco_document(["CASE041/1.png"])))
+        other.write_text(json.dumps(coco_document(["CASE041/1.png"])))
         write_picture(tmp_path / "frames" / "CASE041" / "1.png", picture(2, 24, 36))
     frames = open_frames(tmp_path)
     assert frames.table.names == ("background", "grasper", "hook")
