@@ -51,8 +51,9 @@ class Supervised:
     def build(self, spec: ModelSpec) -> nn.Module:
         """The network itself."""
         self.spec = spec
-        self.network = make_network(self.config, classes=len(spec.classes), input=spec.input)
-        return self.network
+        network: nn.Module = make_network(self.config, classes=len(spec.classes), input=spec.input)
+        self.network = network
+        return network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
         """``ce``, ``dice`` and, where asked for, ``texture``."""

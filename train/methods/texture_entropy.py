@@ -92,8 +92,9 @@ class TextureEntropy:
     def build(self, spec: ModelSpec) -> nn.Module:
         """The network itself."""
         self.spec = spec
-        self.network = make_network(self.config, classes=len(spec.classes), input=spec.input)
-        return self.network
+        network: nn.Module = make_network(self.config, classes=len(spec.classes), input=spec.input)
+        self.network = network
+        return network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
         """``texture``, the texture difference, and ``label``, the per-pixel class difference."""
