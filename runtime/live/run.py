@@ -167,6 +167,7 @@ class LiveRun:
             for stream in self.streams:
                 try:
                     stream.check()
+                    stream.checked_ns = now_ns()
                 except Exception as error:
                     text = f"the state cannot be checked: {redacted(first_line(error))}"
                     stream.health.set("check", "DEGRADED", text, seconds=EVENT_S)

@@ -23,7 +23,8 @@ def stream_state(stream: LiveStream) -> dict[str, Any]:
     """JSON-ready state of a stream.
 
     Returns:
-        ``name``; ``at_ms`` (monotonic milliseconds of this call); ``state`` and ``reasons``;
+        ``name``; ``at_ms`` (monotonic milliseconds of this call); ``checked_ns`` (the same clock in
+        nanoseconds, when the watchdog last checked the stream); ``state`` and ``reasons``;
         ``fps`` (pictures shown a second); ``counts``; ``threads`` (for ``captured``, ``shown`` and
         ``analysed``: ``rate`` a second over the last five seconds and ``idle_ms`` since the last
         one); ``input`` (``late_ms`` of the newest frame by the source's clock, its ``age_ms``,
@@ -37,6 +38,7 @@ def stream_state(stream: LiveStream) -> dict[str, Any]:
     state = {
         "name": stream.source.name,
         "at_ms": round(now / 1e6, 1),
+        "checked_ns": stream.checked_ns,
         "state": stream.health.state,
         "reasons": list(stream.health.reasons),
         "fps": round(stream.shown.rate, 1),

@@ -95,6 +95,7 @@ class LiveStream:
         ended: Set when the source has no more frames.
         sink_workers: One for each sink.
         model: What is known of the model's thread. Set by `LiveRun`.
+        checked_ns: `now_ns` when the watchdog last checked it. Set by `LiveRun`.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class LiveStream:
         self.newest: Frame | None = None
         self.ended = threading.Event()
         self.model = ModelThread()
+        self.checked_ns = now_ns()
         self._painter = painter
         self._trace = trace
         self._check = ImageQualityCheck()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.sinks.files import check_free, sink_error
 
 CAPACITY = 20_000
@@ -53,7 +53,8 @@ class Trace:
         self._threads: dict[str, int] = {}
         self.failed = False
         self.lost = 0
-        self._events: BoundedQueue[dict[str, Any]] = BoundedQueue(CAPACITY)
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue(CAPACITY)
+        self._ended = threading.Event()
         self._writer = threading.Thread(target=self._write, name="trocar-trace", daemon=True)
         self._writer.start()
         self._event({"name": "process_name", "ph": "M", "pid": 1, "args": {"name": "trocar"}})
@@ -88,8 +89,11 @@ class Trace:
 
     def close(self) -> None:
         """Writes what is queued, for some seconds at most, and ends the file."""
-        self._events.close()
-        self._writer.join(CLOSE_S)
+        if not self._ended.is_set():
+            self._ended.set()
+            with contextlib.suppress(queue.Full):
+                self._events.put(None, timeout=CLOSE_S)
+            self._writer.join(CLOSE_S)
 
     def __enter__(self) -> Trace:
         return self
@@ -121,7 +125,12 @@ class Trace:
         return number
 
     def _event(self, event: dict[str, Any]) -> None:
-        self.lost += not self._events.offer(event)
+        try:
+            if self._ended.is_set():
+                raise queue.Full
+            self._events.put_nowait(event)
+        except queue.Full:
+            self.lost += 1
 
     def _write(self) -> None:
         before = "[\n"

@@ -206,7 +206,10 @@ def test_a_listener_that_never_returns_stops_no_thread(session: Session, kit: Mo
         assert kit.until(lambda: "no new frame for over 0.2 s" in stream.health.reasons)
         silence.set()
         assert kit.until(lambda: stream.health.state == "LIVE")
-        assert stream_state(stream)["counts"]["analysed"] > 1
+        told_now = stream_state(stream)
+        assert told_now["counts"]["analysed"] > 1
+        # The watchdog goes on all the time.
+        assert kit.until(lambda: stream_state(stream)["checked_ns"] > told_now["checked_ns"])
     finally:
         release.set()
         silence.set()
