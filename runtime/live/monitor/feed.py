@@ -19,7 +19,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trocar.contract.media.clock import now_ns
 from trocar.contract.media.pictures import encode_picture
 from trocar.contract.text.words import first_line
 from trocar.runtime.live.state import stream_state
@@ -69,7 +68,6 @@ class Feed:
         self._stream: LiveStream | None = None
         self._changed = threading.Condition()
         self._picture: Picture | None = None
-        self._checked_ns = 0
         self._watchers = 0
         self._closed = False
         self._wanted = True
@@ -133,21 +131,19 @@ class Feed:
                 self._watchers -= 1
 
     def update(self, stream: LiveStream) -> None:
-        """Notes that the stream has been checked; its state is told at each request anew."""
+        """Takes the stream whose state is told, at each request anew."""
         self._stream = stream
-        self._checked_ns = now_ns()
 
     def snapshot(self) -> dict[str, Any]:
         """What ``/state.json`` returns of the stream: true at the moment of the call.
 
-        ``checked_ns`` is when `update` was called last: a state that nobody checks any more is old,
-        whatever it says. ``picture`` is the number of the newest overlay.
+        ``checked_ns`` is when the watchdog last checked the stream: a state that nobody checks any
+        more is old, whatever it says. ``picture`` is the number of the newest overlay.
         """
         with self._changed:
             picture = self._picture
         return {
             **self._state(),
-            "checked_ns": self._checked_ns,
             "picture": 0 if picture is None else picture.number,
         }
 
