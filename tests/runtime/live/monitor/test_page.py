@@ -32,7 +32,7 @@ def test_serves_page_state_metrics_and_pictures(
 ) -> None:
     monitor, _stream = page
     # What the page shows is a snapshot of some moments ago: wait for one that holds a result.
-    assert kit.until(lambda: "infer" in monitor.feeds["0"].state.get("stages", {}))
+    assert kit.until(lambda: "infer" in monitor.feeds["0"].snapshot().get("stages", {}))
     assert kit.until(lambda: b'stage="infer"' in get(monitor, "/metrics").read())
     with get(monitor, "/") as answer:
         assert b"<title>Trocar live</title>" in answer.read()
