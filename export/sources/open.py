@@ -9,16 +9,18 @@ code in a file is run.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 
+from trocar.contract.bundle import sha256_of
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.manifest import InputSpec, Manifest
+from trocar.contract.text.words import first_line
 from trocar.export.graph.external_model import adapt_network
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec
 from trocar.export.sources.types import Found, SourceRequest
@@ -56,15 +58,32 @@ def open_source(request: SourceRequest) -> OpenedSource:
         )
     adapter = importlib.import_module(f"{__package__}.adapters.{request.origin}")
     _check_flags(request, adapter.TAKES)
-    found: Found = adapter.read(request)
+    with _malformed_in_words(request):
+        found: Found = adapter.read(request)
     external = _external(request, found)
+    with _malformed_in_words(request):
+        network = found.load(len(external.manifest.classes))
     network = adapt_network(
-        found.load(len(external.manifest.classes)),
+        network,
         external,
         name=f"{found.architecture} of {found.weights}",
         prepare=found.prepare if request.mean is None else None,
     )
     return OpenedSource(network=network, external=external, notes=found.notes)
+
+
+@contextmanager
+def _malformed_in_words(request: SourceRequest) -> Iterator[None]:
+    """An error that names SOURCE, for values of a type or range that the library never writes."""
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError,
+            TypeError, ValueError) as error:  # fmt: skip
+        raise DataError(
+            f"{request.path} is not as {request.origin} writes it: {type(error).__name__}: "
+            f"{first_line(error)}",
+            remedy="copy it again from where it was made; if it was edited, undo that",
+        ) from error
 
 
 def _check_flags(request: SourceRequest, takes: tuple[str, ...]) -> None:
@@ -120,7 +139,7 @@ def _external(request: SourceRequest, found: Found) -> ExternalModel:
         source={
             "from": request.origin,
             "architecture": found.architecture,
-            "weights": {found.weights.name: _sha256(found.weights)},
+            "weights": {path.name: sha256_of(path) for path in found.weights_files},
             "channels": spec.channels,
             "notes": list(found.notes),
             **found.provenance,
@@ -143,11 +162,3 @@ def _table(request: SourceRequest, found: Found) -> ClassTable | None:
             f"the class names in {request.path} cannot be used: {error.message}",
             remedy="pass a class table with --classes FILE",
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -56,6 +56,7 @@ class Found:
         load: From the number of classes to the network with its weights, in evaluation mode.
         architecture: Name of the network, for people.
         weights: The file that the weights are read from.
+        parts: Files of the weights, where ``weights`` is a list of several.
         size: Height and width of the network's input in pixels; ``None`` if not stated.
         mean: Mean of each channel in units of 0..1; ``None`` if not stated.
         std: Standard deviation likewise.
@@ -73,6 +74,7 @@ class Found:
     load: Callable[[int], nn.Module]
     architecture: str
     weights: Path
+    parts: tuple[Path, ...] = ()
     size: tuple[int, int] | None = None
     mean: Triple | None = None
     std: Triple | None = None
@@ -83,3 +85,8 @@ class Found:
     hints: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def weights_files(self) -> tuple[Path, ...]:
+        """Every file that the weights are read from."""
+        return self.parts or (self.weights,)

@@ -124,10 +124,11 @@ def _step(name: str, step: Mapping[str, Any]) -> nn.Module | None:
 
 
 def _range(step: Mapping[str, Any]) -> nn.Module | None:
-    a, b = step.get("a_min"), step.get("a_max")
-    low, high = step.get("b_min"), step.get("b_max")
-    if any(not isinstance(v, (int, float)) for v in (a, b, low, high)) or a == b:
+    values = [step.get(key) for key in ("a_min", "a_max", "b_min", "b_max")]
+    numbers = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    if len(numbers) != len(values) or numbers[0] == numbers[1]:
         return None
+    a, b, low, high = numbers
     scale = (high - low) / (b - a)
     after = (low, high) if step.get("clip") else None
     return Affine(scale=scale, offset=low - a * scale, after=after)

@@ -30,6 +30,7 @@ _TASKS: tuple[tuple[str, Literal["segmentation", "classification"]], ...] = (
     ("ForImageClassification", "classification"),
 )
 _SHARDED = "*.index.json"
+_FETCHED = "use_pretrained_backbone"
 _BILINEAR = 2
 
 
@@ -59,7 +60,9 @@ def read(request: SourceRequest) -> Found:
     weights = _weights(folder)
 
     def load(classes: int) -> nn.Module:
-        return _load(transformers, kind, folder)
+        # The backbone's weights are in the folder too; none are fetched.
+        settings = {"use_pretrained_backbone": False} if config.get(_FETCHED) else {}
+        return _load(transformers, kind, folder, settings)
 
     settings, notes = _preprocessing(folder)
     return Found(
@@ -67,6 +70,7 @@ def read(request: SourceRequest) -> Found:
         load=load,
         architecture=name,
         weights=weights,
+        parts=_parts(weights),
         names=_names(config.get("id2label")),
         output="logits",
         hints={"--size": _SIZE_HINT},
@@ -108,7 +112,15 @@ def _weights(folder: Path) -> Path:
     )
 
 
-def _load(transformers: Any, kind: Any, folder: Path) -> nn.Module:
+def _parts(weights: Path) -> tuple[Path, ...]:
+    """The files that an index names; empty where the weights are one file."""
+    if not weights.name.endswith(".index.json"):
+        return ()
+    names = sorted(set(read_object(weights)["weight_map"].values()))
+    return tuple(weights.parent / Path(name).name for name in names)
+
+
+def _load(transformers: Any, kind: Any, folder: Path, settings: Mapping[str, Any]) -> nn.Module:
     with _quiet(transformers):
         try:
             network, info = kind.from_pretrained(
@@ -118,6 +130,7 @@ def _load(transformers: Any, kind: Any, folder: Path) -> nn.Module:
                 weights_only=True,
                 attn_implementation="eager",
                 output_loading_info=True,
+                **settings,
             )
         except pickle.UnpicklingError as error:
             raise unreadable(_weights(folder), error) from error

@@ -51,7 +51,7 @@ def read(request: SourceRequest) -> Found:
     names = _names(dataset, folder)
     kind, arguments = _architecture(plan, name, folder)
     _check_input(plans, plan, dataset, folder)
-    prepare = _normalisation(plans, plan, folder)
+    prepare, size = _normalisation(plans, plan, folder), _size(plan, arguments)
     architectures = library(_PACKAGE, "dynamic-network-architectures")
 
     def load(classes: int) -> nn.Module:
@@ -77,7 +77,7 @@ def read(request: SourceRequest) -> Found:
         load=load,
         architecture=f"nnU-Net {kind}",
         weights=weights,
-        size=_size(plan, arguments),
+        size=size,
         prepare=prepare,
         names=names,
         notes=(

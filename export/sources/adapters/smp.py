@@ -16,7 +16,15 @@ from torch import nn
 from trocar.contract.errors import ArgumentError, ConfigError
 from trocar.export.graph.imported.checkpoint import read_state
 from trocar.export.sources.counted import load_counted
-from trocar.export.sources.files import library, one_of, read_object, sides, triple, weights_in
+from trocar.export.sources.files import (
+    library,
+    one_of,
+    read_object,
+    refuse_keys,
+    sides,
+    triple,
+    weights_in,
+)
 from trocar.export.sources.types import Found, SourceRequest, Triple
 
 TAKES = ("weights", "architecture", "encoder")
@@ -29,6 +37,8 @@ _HINT = (
 
 _PLAIN = (None, "identity", "softmax", "softmax2d", "logsoftmax")
 """Activations that change no label; the network is exported without them."""
+
+_FETCHING = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path")
 
 _IGNORED = ("Compose", "ToTensorV2", "ToFloat32")
 
@@ -108,6 +118,7 @@ def _settings(config: Mapping[str, Any], encoder: str, path: Path) -> dict[str, 
             f"{path} takes {config['in_channels']} channels, expected 3",
             remedy="export a network that takes red, green and blue",
         )
+    refuse_keys(config, _FETCHING, path=path)
     activation = config.get("activation")
     if activation not in (*_PLAIN, "sigmoid"):
         raise ArgumentError(

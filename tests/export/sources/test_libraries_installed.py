@@ -117,6 +117,7 @@ def test_smp_faults(smp_folder: Path, tmp_path: Path) -> None:
         ({"in_channels": 4}, "takes 4 channels"),
         ({"encoder_name": "tu-hf-hub:someone/net"}, "place to download from"),
         ({"decoder_channels": [16, 8]}, "cannot be made"),
+        ({"checkpoint_path": "evil.pth"}, "checkpoint_path = 'evil"),
     ):
         folder = tmp_path / words.partition(" ")[0]
         folder.mkdir()

@@ -12,7 +12,7 @@ import torch
 from source_cases import opened
 from source_files import ARCHITECTURE, NETWORK, RESIZE, SCALE, write_monai, write_nnunet
 
-from trocar.contract.errors import ArgumentError, DataError, MissingExtraError
+from trocar.contract.errors import ArgumentError, DataError, MissingExtraError, TrocarError
 from trocar.export.sources.files import library
 from trocar.export.sources.normalisation import Affine, MinMax, Steps, ZScore
 from trocar.export.sources.origins import origins
@@ -96,6 +96,23 @@ def test_malformed_json_is_an_error_with_the_file_s_name(
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=name):
         opened(origin, tmp_path)
+
+
+MALFORMED = {
+    "plan": {"plan": {"median_image_size_in_voxels": ["a", "b"]}},
+    "strides": {"plan": {"architecture": {**ARCHITECTURE, "arch_kwargs": {"strides": [["x"]]}}}},
+    "labels": {"dataset": {"labels": {"background": "none"}}},
+    "spacing": {"plan": {"spacing": ["near", "far"]}},
+    "normalisation": {"plan": {"normalization_schemes": [[1], [2], [3]]}},
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_values_of_other_types_are_errors_in_words(name: str, tmp_path: Path) -> None:
+    write_nnunet(tmp_path, {}, **MALFORMED[name])
+    with pytest.raises(TrocarError) as caught:
+        opened("nnunet", tmp_path)
+    assert str(tmp_path) in caught.value.message
 
 
 def test_a_missing_library_is_named_with_its_command() -> None:
