@@ -218,7 +218,7 @@ def test_a_golden_frame_that_proves_too_little_is_refused(
     golden["margin"][:] = 0
     golden["margin"][0, 0] = 9
     _rewrite(bundle.read(MODEL), bundle.manifest, golden, tmp_path / "b.trocar")
-    with pytest.raises(BundleError, match="1 of 5120 pixels .* expected at least 5%"):
+    with pytest.raises(BundleError, match=r"1 of 5120 pixels .* expected at least 5%"):
         Session.open(tmp_path / "b.trocar", threads=1)
 
 
