@@ -165,7 +165,13 @@ def verify_and_write(
         files: dict[str, Content] = {
             **options.files,
             MODEL: model,
-            GOLDEN: golden_npz(golden, result.model, result.with_logits, task=manifest.task),
+            GOLDEN: golden_npz(
+                golden,
+                result.model,
+                result.with_logits,
+                task=manifest.task,
+                golden_margin=final.golden_margin,
+            ),
             PARITY: text.encode(),
         }
         write_bundle(out, final, files, overwrite=options.overwrite)

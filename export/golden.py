@@ -7,12 +7,14 @@ data = golden_npz(frame, model, with_logits, task="segmentation")     # bytes of
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.contract.errors import ParityError
+from trocar.contract.integrity.guard import MIN_COMPARED
 from trocar.export.parity.types import Frame, GateFrame, Infer, Output, ParityReport
 
 MAX_SIDE = 960
@@ -37,7 +39,9 @@ def golden_frame(report: ParityReport, frames: Sequence[GateFrame]) -> Frame:
     return np.ascontiguousarray(small, np.uint8)
 
 
-def golden_npz(frame: Frame, model: Infer, with_logits: Infer, *, task: str) -> bytes:
+def golden_npz(
+    frame: Frame, model: Infer, with_logits: Infer, *, task: str, golden_margin: float = 0.0
+) -> bytes:
     """Bytes of ``golden.npz``: the frame, the model's outputs and the top-1/top-2 margins.
 
     Args:
@@ -45,6 +49,10 @@ def golden_npz(frame: Frame, model: Infer, with_logits: Infer, *, task: str) -> 
         model: The model of the bundle.
         with_logits: The same with a ``logits`` output (for classifiers the model itself).
         task: ``segmentation`` or ``classification``.
+        golden_margin: Logit margin above which pixels (or classes) are compared.
+
+    Raises:
+        ParityError: Too little of the frame lies above the margin; a runtime would refuse it.
     """
     outputs = {name: value[0] for name, value in model(frame[None]).items()}
     arrays: dict[str, Output] = {"frame": frame}
@@ -55,6 +63,7 @@ def golden_npz(frame: Frame, model: Infer, with_logits: Infer, *, task: str) -> 
     else:
         arrays |= {name: value.astype(np.float32) for name, value in outputs.items()}
         arrays["margin"] = _margin(outputs["scores"])
+    _check_proof(arrays, task, golden_margin)
     buffer = io.BytesIO()
     # Little-endian, C order, uncompressed: C++ reads it without a library.
     np.savez(
@@ -63,6 +72,21 @@ def golden_npz(frame: Frame, model: Infer, with_logits: Infer, *, task: str) -> 
         **{name: _little_endian(array) for name, array in arrays.items()},
     )
     return buffer.getvalue()
+
+
+def _check_proof(arrays: Mapping[str, Output], task: str, limit: float) -> None:
+    if task == "segmentation":
+        share = float((arrays["margin"] > limit).mean())
+        found, enough = f"{share:.1%} of its pixels are", share >= MIN_COMPARED
+    else:
+        scores = arrays["scores"]
+        found, enough = "no class is", bool(scores.max() - scores.min() > limit)
+    if not enough:
+        raise ParityError(
+            f"the golden frame would prove too little: {found} above the margin of {limit:g} "
+            f"logits, expected {MIN_COMPARED:.0%}",
+            remedy="train longer, or export at a higher precision",
+        )
 
 
 def _margin(logits: Output) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import BundleError, ParityError
+from trocar.contract.integrity.guard import MIN_COMPARED
 from trocar.contract.manifest import MAX_NETWORK_SIDE, Manifest
 from trocar.runtime.backends import Backend
 
@@ -24,10 +25,6 @@ _REQUIRED = {
     "segmentation": ("frame", "labels", "margin"),
     "classification": ("frame", "scores", "margin"),
 }
-MIN_COMPARED = 0.05
-"""Smallest share of the golden frame's pixels that must lie above the margin. Below it the frame
-proves too little, and the bundle is refused."""
-
 MAX_SIDE = 32768
 """Longest side of a golden frame in pixels."""
 

@@ -28,6 +28,10 @@ from trocar.contract.integrity.onnx_file import OnnxFacts, read_onnx, with_metad
 from trocar.contract.manifest import HASH_KEY, METADATA_KEY, Manifest
 from trocar.contract.text.canonical_json import parse_as_written
 
+MIN_COMPARED = 0.05
+"""Smallest share of the golden frame's pixels that must lie above the margin. Below it the frame
+proves too little: no such bundle is exported, and a runtime refuses it."""
+
 _MAIN_OUTPUT = {
     "segmentation": ("labels", ("uint8",)),
     "classification": ("scores", ("float16", "float32")),

@@ -1,1 +1,1 @@
-"""Text: words for people, strict JSON, TOML."""
+"""Text: words for people, strict and canonical JSON, TOML."""

@@ -272,7 +272,7 @@ def _sidecar(file: Path, manifest: Manifest | None) -> EngineSidecar:
     return EngineSidecar.from_json(data, source=str(file))
 
 
-def _load(trt: Any, model: Path, sidecar: EngineSidecar, data: bytes | None) -> Any:
+def _load(trt: Any, model: Path, sidecar: EngineSidecar, data: bytes | None = None) -> Any:
     logger = trt.Logger(trt.Logger.ERROR)
     runtime = trt.Runtime(logger)
     if sidecar.version_compatible:

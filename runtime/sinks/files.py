@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from trocar.contract.errors import SinkError
 from trocar.contract.outputs import check_free, check_own_folder, is_node, mark_own
@@ -120,7 +120,7 @@ class AtomicFile:
         self._replacement: _Replacement | None = None
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Literal["a", "w"]:
         """Mode of `open` for texts."""
         return "a" if self.node else "w"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +23,7 @@ from trocar.contract.errors import (
     ParityError,
 )
 from trocar.runtime import Session
+from trocar.runtime import session as runtime_session
 from trocar.runtime.backends.base import refuse_options
 
 
@@ -175,6 +177,49 @@ def test_broken_bundles_are_named(tiny_bundle: Path, tmp_path: Path) -> None:
         file.write(b"x")
     with pytest.raises(IntegrityError):
         Session.open(changed)
+
+
+@pytest.mark.parametrize("name", [MODEL, GOLDEN])
+def test_a_file_that_changes_while_it_is_opened_does_not_run(
+    name: str, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copytree(tiny_bundle, tmp_path / "b.trocar"))
+
+    def then_changed(place: Path) -> object:
+        bundle = open_bundle(place)
+        (place / name).write_bytes(b"something else")
+        return bundle
+
+    monkeypatch.setattr("trocar.runtime.session.open_bundle", then_changed)
+    with pytest.raises(IntegrityError, match=name):
+        Session.open(path, threads=1)
+
+
+def test_what_runs_are_the_bytes_that_were_checked(
+    tiny_bundle: Path, tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copytree(tiny_bundle, tmp_path / "b.trocar"))
+    opened = runtime_session.open_backend
+
+    def after_a_change(*given: object, **options: object) -> object:
+        (path / MODEL).write_bytes(b"something else")
+        return opened(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runtime_session, "open_backend", after_a_change)
+    with Session.open(path, threads=1) as session:
+        assert len(session.run(tiny.tiny_frame(120, 160)).instruments) == 2
+
+
+def test_a_golden_frame_that_proves_too_little_is_refused(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle)
+    golden = dict(np.load(io.BytesIO(bundle.read(GOLDEN))))
+    golden["margin"][:] = 0
+    golden["margin"][0, 0] = 9
+    _rewrite(bundle.read(MODEL), bundle.manifest, golden, tmp_path / "b.trocar")
+    with pytest.raises(BundleError, match=r"1 of 5120 pixels .* expected at least 5%"):
+        Session.open(tmp_path / "b.trocar", threads=1)
 
 
 def test_a_pickle_in_golden_is_not_run(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class MetricsFile:
         """
         text = _metrics(summary, self._source, prometheus=self._prometheus)
         try:
-            with self._output.temporary.open(self._output.mode + "b") as file:
+            with self._output.temporary.open(f"{self._output.mode}b") as file:
                 file.write(text)
         except OSError as error:
             raise sink_error(self.name, error) from error
