@@ -29,7 +29,7 @@ TYPES = ("grasping forceps", "LigaSure", "dissecting and grasping forceps", "ele
 PARTS = ("manipulator", "shaft")
 TABLES = {
     "type": table_of(["background", *TYPES, "uterus"], instruments=TYPES),
-    "parts": table_of(["background", *PARTS], instruments=PARTS, parts=True),
+    "parts": table_of(["background", *PARTS], instruments=PARTS, parts={p: p for p in PARTS}),
     "binary": BINARY_TABLE,
 }
 _UTERUS = 180
