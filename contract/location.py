@@ -264,7 +264,8 @@ def _type_fault(spec: FieldSpec, value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, kinds) or not abs(value) < 2**53:
             return f"{spec.name} is {value!r}, expected {word}"
         return ""
-    is_list = isinstance(value, (list, tuple))
-    if not is_list or not all(isinstance(item, str) and item.strip() for item in value):
+    if not isinstance(value, (list, tuple)):
+        return f"{spec.name} is {value!r}, expected a list of names"
+    if not all(isinstance(item, str) and item.strip() for item in value):
         return f"{spec.name} is {value!r}, expected a list of names"
     return f"{spec.name} names {value!r} twice" if len(set(value)) < len(value) else ""

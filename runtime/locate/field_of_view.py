@@ -208,7 +208,8 @@ def _edge_points(lit: NDArray[np.bool_]) -> NDArray[np.float64]:
     x, y = points[:, 0], points[:, 1]
     inside = (x > 1) & (x < w - 2) & (y > 1) & (y < h - 2)
     chosen = inside & (canvas[y, x] > 0)
-    return points[chosen].astype(np.float64)
+    edge: NDArray[np.float64] = points[chosen].astype(np.float64)
+    return edge
 
 
 def _fit_circle(points: NDArray[np.float64]) -> Circle | None:
