@@ -30,8 +30,9 @@ def table_of(
         names: In order of their ids.
         instruments: Names that are located.
         colours: RGB by name; others get a colour of the palette.
-        parts: Part by name, of the names that are parts; ``True`` if each name is a part. All parts have one type, so that touching
-            parts are one instrument; every other instrument has its name as type.
+        parts: Part by name, of the names that are parts; ``True`` if each name is a part. All
+            parts have one type, so that touching parts are one instrument; every other instrument
+            has its name as type.
     """
     chosen, given = set(instruments), colours or {}
     part_of = dict(parts) if isinstance(parts, Mapping) else {n: n for n in chosen if parts}
