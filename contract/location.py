@@ -49,15 +49,16 @@ class LocationOptions:
         classes: Names of the instruments that are located; empty for all.
         min_area: Smallest region, as a fraction of the label map's pixels.
         min_pixels: Smallest region in pixels of the label map; the larger of the two limits counts.
-        min_relative_area: Smallest instrument, as a fraction of the largest one of the frame.
+        min_relative_area: Smallest instrument that touches no border, as a fraction of the largest
+            instrument of the frame.
         min_score: Smallest mean confidence of an instrument.
         max_instruments: Largest number of instruments of a frame, the best by score times area.
         max_regions: Largest number of regions that are looked at, the largest ones.
         border: Width of the frame's border, in pixels of the label map.
         view_border: Width of the border of the field of view, as a fraction of its radius.
         mask_outside_view: Whether labels outside the field of view are background.
-        strip_depth: Depth of regions along the border that are no instruments, as a fraction of the
-            shorter side of the frame.
+        strip_depth: Depth of strips along the border that are no instruments, as a fraction of the
+            shorter side of the frame; a strip is at least three times as long as it is deep.
         max_gap: Gap of two fragments that are joined to one instrument, in widths of it.
         max_angle: Angle in degrees by which such a fragment may leave the axis.
         max_width_ratio: Ratio of the widths of two such fragments.
@@ -70,14 +71,14 @@ class LocationOptions:
     classes: tuple[str, ...] = ()
     min_area: Annotated[float, Range(0, 1)] = 0.0005
     min_pixels: Annotated[int, Range(1, 2**26)] = 16
-    min_relative_area: Annotated[float, Range(0, 1)] = 0.05
+    min_relative_area: Annotated[float, Range(0, 1)] = 0.1
     min_score: Annotated[float, Range(0, 1)] = 0.6
     max_instruments: Annotated[int, Range(0, 65536)] = 0
     max_regions: Annotated[int, Range(0, 65536)] = 256
     border: Annotated[int, Range(0, 8192)] = 2
     view_border: Annotated[float, Range(0, 1)] = 0.03
     mask_outside_view: bool = True
-    strip_depth: Annotated[float, Range(0, 0.5)] = 0.03
+    strip_depth: Annotated[float, Range(0, 0.5)] = 0.06
     max_gap: Annotated[float, Range(0, 100)] = 1.5
     max_angle: Annotated[float, Range(0, 90)] = 15.0
     max_width_ratio: Annotated[float, Range(1, 1000)] = 2.0
@@ -263,7 +264,8 @@ def _type_fault(spec: FieldSpec, value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, kinds) or not abs(value) < 2**53:
             return f"{spec.name} is {value!r}, expected {word}"
         return ""
-    is_list = isinstance(value, (list, tuple))
-    if not is_list or not all(isinstance(item, str) and item.strip() for item in value):
+    if not isinstance(value, (list, tuple)):
+        return f"{spec.name} is {value!r}, expected a list of names"
+    if not all(isinstance(item, str) and item.strip() for item in value):
         return f"{spec.name} is {value!r}, expected a list of names"
     return f"{spec.name} names {value!r} twice" if len(set(value)) < len(value) else ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -30,10 +31,18 @@ _SECTORS = 36
 _MIN_SECTORS = 8
 """Of 36 sectors of the circle, those in which its edge must be seen: a shorter arc fits more."""
 
+_TRIPLES = 120
+_ON_CIRCLE = 1.5
+"""Distance from the circle, in pixels of the grid, at which a point lies on it."""
+
 _PERIOD_FRAMES = 8
 _WINDOW = 5
 _MOVED = 0.03
 """Difference of two views, as a fraction of the radius, from which on the view has moved."""
+
+
+Circle = tuple[float, float, float]
+"""Column and row of the centre, and radius."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +163,7 @@ def _surroundings(grid: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     if len(levels) < 2:
         return None
     _, spread, level = min(levels, key=lambda one: one[0])
-    limit = max(MAX_DARK_LEVEL - float(level.max()), 14.0, 5 * spread)
+    limit = max(10.0, 5 * spread)
     # 255 where all three channels are within the limit. Noise leaves single pixels on both sides.
     alike = cv2.medianBlur(cv2.inRange(grid, level - limit, level + limit), 3)
     count, labels = cv2.connectedComponents(alike, connectivity=4, ltype=cv2.CV_32S)
@@ -199,17 +208,67 @@ def _edge_points(lit: NDArray[np.bool_]) -> NDArray[np.float64]:
     x, y = points[:, 0], points[:, 1]
     inside = (x > 1) & (x < w - 2) & (y > 1) & (y < h - 2)
     chosen = inside & (canvas[y, x] > 0)
-    return points[chosen].astype(np.float64)
+    edge: NDArray[np.float64] = points[chosen].astype(np.float64)
+    return edge
 
 
-def _fit_circle(points: NDArray[np.float64]) -> tuple[float, float, float] | None:
-    """Four least-squares fits; each one drops the points that lie far from the fit before.
+def _fit_circle(points: NDArray[np.float64]) -> Circle | None:
+    """The circle that passes most points; of an octagon the one that fits all of them best."""
+    consensus = _consensus(points)
+    if consensus is not None and consensus.share >= 0.6:
+        return consensus.circle
+    whole = _least_squares(points, points, limits=(0.2, 0.1, 0.05))
+    if whole is not None and whole.share >= 0.85:
+        return whole.circle
+    return consensus.circle if consensus is not None and consensus.share >= 0.35 else None
 
-    The last limit lets the sides of an octagon pass.
+
+@dataclass(frozen=True)
+class _Fit:
+    """A circle, and the share of the points that lie on it."""
+
+    circle: Circle
+    share: float
+
+
+def _consensus(points: NDArray[np.float64]) -> _Fit | None:
+    """The best of many circles through three points, fitted again to the points on it.
+
+    Dark tissue at the edge gives many points that lie on no circle. The triples are always the same
+    ones, so that one image always gives one result.
     """
-    inliers = points
+    chosen = np.random.default_rng(0).integers(0, len(points), (_TRIPLES, 3))
+    a, b, c = (points[chosen[:, i]] for i in range(3))
+    ab, ac = b - a, c - a
+    cross = 2 * (ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0])
+    good = np.abs(cross) > 1
+    ab, ac, a, cross = ab[good], ac[good], a[good], cross[good]
+    if not len(a):
+        return None
+    bb, cc = (ab * ab).sum(axis=1), (ac * ac).sum(axis=1)
+    x = (ac[:, 1] * bb - ab[:, 1] * cc) / cross
+    y = (ab[:, 0] * cc - ac[:, 0] * bb) / cross
+    radius = np.hypot(x, y)
+    distance = np.hypot(
+        points[:, 0] - (a[:, 0] + x)[:, None], points[:, 1] - (a[:, 1] + y)[:, None]
+    )
+    near = np.abs(distance - radius[:, None]) < _ON_CIRCLE
+    best = near[int(near.sum(axis=1).argmax())]
+    return _least_squares(points, points[best], limits=(0.0, 0.0))
+
+
+def _least_squares(
+    points: NDArray[np.float64], inliers: NDArray[np.float64], *, limits: Sequence[float]
+) -> _Fit | None:
+    """Fits to inliers; each fit takes the points within a limit of the fit before.
+
+    Args:
+        points: ``[N, 2]`` all points.
+        inliers: Those of the first fit.
+        limits: Of the distance from the circle, as fractions of the radius.
+    """
     x = y = radius = 0.0
-    for limit in (0.2, 0.1, 0.06, 0.05):
+    for limit in limits:
         if len(inliers) < _MIN_POINTS:
             return None
         a = np.column_stack([2 * inliers, np.ones(len(inliers))])
@@ -223,15 +282,13 @@ def _fit_circle(points: NDArray[np.float64]) -> tuple[float, float, float] | Non
             return None
         radius = square**0.5
         distance = np.abs(np.hypot(points[:, 0] - x, points[:, 1] - y) - radius)
-        inliers = points[distance < max(1.5, limit * radius)]
-    if len(inliers) < 0.6 * len(points):
-        return None
+        inliers = points[distance < max(_ON_CIRCLE, limit * radius)]
     angle = np.arctan2(inliers[:, 1] - y, inliers[:, 0] - x)
     seen = len(np.unique((angle * (_SECTORS / (2 * np.pi))).astype(np.int64)))
-    return (x, y, radius) if seen >= _MIN_SECTORS else None
+    return _Fit((x, y, radius), len(inliers) / len(points)) if seen >= _MIN_SECTORS else None
 
 
-def _is_view(circle: tuple[float, float, float], lit: NDArray[np.bool_]) -> bool:
+def _is_view(circle: Circle, lit: NDArray[np.bool_]) -> bool:
     """Whether the circle is lit inside, dark outside, and leaves a part of the frame outside."""
     h, w = lit.shape
     x, y, radius = circle
@@ -242,4 +299,4 @@ def _is_view(circle: tuple[float, float, float], lit: NDArray[np.bool_]) -> bool
     outside = ~inside
     if outside.mean() < 0.02:
         return False
-    return bool(lit[inside].mean() > 0.7 and lit[outside].mean() < 0.15)
+    return bool(lit[inside].mean() > 0.6 and lit[outside].mean() < 0.15)

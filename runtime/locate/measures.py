@@ -90,6 +90,11 @@ def axis_of(moments: Moments, scale: Point) -> Axis:
     )
 
 
+def length_of(axis: Axis, scale: Point) -> float:
+    """Length of a bar with this larger variance, in frame pixels (section 3a)."""
+    return math.sqrt(12 * axis.larger) + max(scale)
+
+
 def principal_axis(region: Region) -> tuple[Point, float]:
     """Unit vector of the larger variance, and the ratio of the variances (section 4).
 

@@ -70,11 +70,14 @@ def _entering_shafts(
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         np.ascontiguousarray(shaft).view(np.uint8), connectivity=8, ltype=cv2.CV_32S
     )
-    flat = labels.ravel()
-    seed_of_first_pixel: dict[int, NDArray[np.bool_]] = {}
-    for label in range(1, count):
-        if stats[label, cv2.CC_STAT_AREA] >= min_pixels:
-            seed: NDArray[np.bool_] = labels == label
-            if (seed & border_mask).any():
-                seed_of_first_pixel[int((flat == label).argmax())] = seed
+    seed_of_first_pixel: dict[tuple[int, int], NDArray[np.bool_]] = {}
+    for x, y, w, h, area, label in np.column_stack([stats, np.arange(count)])[1:].tolist():
+        if area < min_pixels:
+            continue
+        place = slice(y, y + h), slice(x, x + w)
+        part = labels[place] == label
+        if (part & border_mask[place]).any():
+            seed = np.zeros_like(border_mask)
+            seed[place] = part
+            seed_of_first_pixel[(y, x + int(part[0].argmax()))] = seed
     return [seed_of_first_pixel[first] for first in sorted(seed_of_first_pixel)]

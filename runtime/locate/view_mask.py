@@ -56,4 +56,5 @@ def _inside(h: int, w: int, frame_size: tuple[int, int], view: FieldOfView) -> N
     dx = (np.arange(w) + 0.5) * (frame_size[1] / w) - view.x
     dy = (np.arange(h) + 0.5) * (frame_size[0] / h) - view.y
     is_inside = (dx * dx)[None, :] + (dy * dy)[:, None] <= view.radius * view.radius
-    return np.where(is_inside, np.uint8(255), np.uint8(0))
+    inside: NDArray[np.uint8] = np.where(is_inside, np.uint8(255), np.uint8(0))
+    return inside

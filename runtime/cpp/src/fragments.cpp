@@ -48,7 +48,7 @@ void FragmentJoiner::join_group(const Grid &grid, std::vector<Piece> &pieces, st
         const Moments &m = pieces[static_cast<std::size_t>(shape.piece)].moments;
         shape.axis = principal_axis(grid, m);
         shape.centre = mean_point(grid, m.n, m.x, m.y);
-        shape.length = std::sqrt(12 * shape.axis.larger) + std::max(grid.sx, grid.sy);
+        shape.length = length_of(grid, shape.axis);
         shape.width = static_cast<double>(m.n) * grid.sx * grid.sy / shape.length;
     };
     for (std::size_t i = 0; i < count; ++i) measure(shapes_[i]);

@@ -176,7 +176,7 @@ const std::uint8_t *Locator::visible(const std::uint8_t *labels, int width, int 
 void Locator::find_pieces(const LabelMap &map) {
     scratch_.pieces.clear();
     scratch_.piece_pixels.clear();
-    const bool needs_border = options_.max_gap > 0;
+    const bool needs_border = options_.max_gap > 0 || options_.min_relative_area > 0;
     const std::size_t count =
         scratch_.regions.find(map.grid, group_of_, map.min_pixels, options_.max_regions);
     for (std::size_t i = 0; i < count; ++i) {
@@ -198,7 +198,7 @@ void Locator::find_pieces(const LabelMap &map) {
 }
 
 void Locator::choose(const LabelMap &map, const trocar_frame &frame) {
-    const double depth = options_.strip_depth * std::min(frame.width, frame.height);
+    const double most_deep = options_.strip_depth * std::min(frame.width, frame.height);
     std::vector<std::int32_t> &chosen = scratch_.chosen;
     chosen.clear();
     std::int64_t largest = 0;
@@ -206,7 +206,8 @@ void Locator::choose(const LabelMap &map, const trocar_frame &frame) {
         Piece &piece = scratch_.pieces[i];
         if (piece.is_absorbed) continue;
         collect(piece, scratch_);
-        if (depth > 0 && !is_deep(map.grid, scratch_.part, depth, frame)) continue;
+        if (most_deep > 0 && is_strip(map.grid, scratch_.part, piece.moments, most_deep, frame))
+            continue;
         piece.score = mean_confidence(map.confidence, scratch_.part);
         if (piece.score < options_.min_score) continue;
         // Of joined fragments the first pixel may be in another fragment.
@@ -220,7 +221,9 @@ void Locator::choose(const LabelMap &map, const trocar_frame &frame) {
     };
     chosen.erase(std::remove_if(chosen.begin(), chosen.end(),
                                 [&](std::int32_t i) {
-                                    return static_cast<double>(piece_of(i).moments.n) < smallest;
+                                    const Piece &piece = piece_of(i);
+                                    return !piece.touches_border &&
+                                           static_cast<double>(piece.moments.n) < smallest;
                                 }),
                  chosen.end());
     const auto most = static_cast<std::size_t>(options_.max_instruments);

@@ -64,4 +64,8 @@ PrincipalAxis principal_axis(const Grid &grid, const Moments &m) {
     return {{dx, xy < 0 ? -dy : dy}, (xx + yy - root) / (xx + yy + root), larger, xx, yy, xy};
 }
 
+double length_of(const Grid &grid, const PrincipalAxis &axis) {
+    return std::sqrt(12 * axis.larger) + std::max(grid.sx, grid.sy);
+}
+
 }  // namespace trocar::detail

@@ -28,4 +28,7 @@ struct PrincipalAxis {
 
 PrincipalAxis principal_axis(const Grid &grid, const Moments &moments);
 
+/// Length of a bar with this larger variance, in frame pixels (section 3a).
+double length_of(const Grid &grid, const PrincipalAxis &axis);
+
 }  // namespace trocar::detail

@@ -1,9 +1,17 @@
 #include "selection.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace trocar::detail {
+
+namespace {
+
+// Ratio of the length of a strip to its depth.
+constexpr double min_ratio = 3;
+
+}  // namespace
 
 void clear_outside_view(const std::uint8_t *labels, std::ptrdiff_t stride, int width, int height,
                         const trocar_frame &frame, std::vector<std::uint8_t> &out) {
@@ -29,20 +37,23 @@ void clear_outside_view(const std::uint8_t *labels, std::ptrdiff_t stride, int w
     }
 }
 
-bool is_deep(const Grid &grid, const Pixels &pixels, double depth, const trocar_frame &frame) {
+bool is_strip(const Grid &grid, const Pixels &pixels, const Moments &moments, double most,
+              const trocar_frame &frame) {
     const bool has_view = frame.view[2] > 0;
-    const double inner = frame.view[2] - depth;
-    if (has_view && inner <= 0) return false;
-    return std::any_of(pixels.begin(), pixels.end(), [&](const Pixel &pixel) {
+    double deepest = -HUGE_VAL;
+    for (const Pixel &pixel : pixels) {
         const double x = grid.x_of(pixel);
         const double y = grid.y_of(pixel);
-        if (!(x > depth && frame.width - x > depth && y > depth && frame.height - y > depth))
-            return false;
-        if (!has_view) return true;
-        const double dx = x - frame.view[0];
-        const double dy = y - frame.view[1];
-        return dx * dx + dy * dy < inner * inner;
-    });
+        double depth = std::min(std::min(x, frame.width - x), std::min(y, frame.height - y));
+        if (has_view) {
+            const double dx = x - frame.view[0];
+            const double dy = y - frame.view[1];
+            depth = std::min(depth, frame.view[2] - std::sqrt(dx * dx + dy * dy));
+        }
+        deepest = std::max(deepest, depth);
+        if (deepest > most) return false;
+    }
+    return length_of(grid, principal_axis(grid, moments)) >= min_ratio * deepest;
 }
 
 }  // namespace trocar::detail

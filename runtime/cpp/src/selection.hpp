@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "moments.hpp"
 #include "region.hpp"
 #include "trocar/trocar.h"
 
@@ -14,7 +15,9 @@ namespace trocar::detail {
 void clear_outside_view(const std::uint8_t *labels, std::ptrdiff_t stride, int width, int height,
                         const trocar_frame &frame, std::vector<std::uint8_t> &out);
 
-/// Whether a pixel lies deeper in the frame, and in its field of view, than `depth`.
-bool is_deep(const Grid &grid, const Pixels &pixels, double depth, const trocar_frame &frame);
+/// Whether a region lies along the border of the frame or of its field of view, at most `most`
+/// deep.
+bool is_strip(const Grid &grid, const Pixels &pixels, const Moments &moments, double most,
+              const trocar_frame &frame);
 
 }  // namespace trocar::detail

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from trocar.contract.location import LocationOptions
 from trocar.contract.results import Point
-from trocar.runtime.locate.measures import Axis, axis_of
+from trocar.runtime.locate.measures import Axis, axis_of, length_of
 from trocar.runtime.locate.region import Moments
 from trocar.runtime.locate.rules.pieces import Piece, united
 
@@ -146,7 +146,7 @@ def _shape(moments: Moments, piece: Piece) -> _Shape:
 
 def _shape_of(moments: Moments, scale: Point, touches_border: bool) -> _Shape:
     axis, n = axis_of(moments, scale), moments.n
-    length = math.sqrt(12 * axis.larger) + max(scale)
+    length = length_of(axis, scale)
     return _Shape(
         moments=moments,
         centre=((moments.x / n + 0.5) * scale[0], (moments.y / n + 0.5) * scale[1]),

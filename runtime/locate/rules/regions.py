@@ -119,14 +119,14 @@ def _boxes(components: NDArray[Any], count: int) -> Iterator[tuple[tuple[int, in
     # One pass for all; the cost of a pass for each would be their number times the map.
     h, w = components.shape
     rows, columns = np.nonzero(components)
-    number = components[rows, columns]
-    sizes = np.bincount(number, minlength=count)
+    owner = components[rows, columns]
+    sizes = np.bincount(owner, minlength=count)
     top, left = np.full(count, h), np.full(count, w)
     bottom, right = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    np.minimum.at(top, number, rows)
-    np.minimum.at(left, number, columns)
-    np.maximum.at(bottom, number, rows)
-    np.maximum.at(right, number, columns)
+    np.minimum.at(top, owner, rows)
+    np.minimum.at(left, owner, columns)
+    np.maximum.at(bottom, owner, rows)
+    np.maximum.at(right, owner, columns)
     for i in range(1, count):
         box = left[i], top[i], right[i] - left[i] + 1, bottom[i] - top[i] + 1
         yield (int(box[0]), int(box[1]), int(box[2]), int(box[3])), int(sizes[i])

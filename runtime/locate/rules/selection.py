@@ -11,13 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.location import LocationOptions
 from trocar.runtime.locate.field_of_view import FieldOfView
-from trocar.runtime.locate.measures import mean_confidence
+from trocar.runtime.locate.measures import axis_of, length_of, mean_confidence
 from trocar.runtime.locate.region import Region
 from trocar.runtime.locate.rules.pieces import Piece
+
+MIN_RATIO = 3.0
+"""Ratio of the length of a strip to its depth."""
 
 
 @dataclass(frozen=True)
@@ -50,41 +54,52 @@ def select(
         options: Limits.
         view: The endoscope's field of view; ``None`` for the full frame.
     """
-    depth = options.strip_depth * min(frame_size)
+    most = options.strip_depth * min(frame_size)
     chosen = [
         Scored(piece, mean_confidence(confidence, piece.region))
         for piece in pieces
-        if depth == 0 or is_deep(piece.region, depth, frame_size, view)
+        if most == 0 or not is_strip(piece.region, most, frame_size, view)
     ]
     chosen = [one for one in chosen if one.score >= options.min_score]
     smallest = options.min_relative_area * max((one.pixels for one in chosen), default=0)
-    chosen = [one for one in chosen if one.pixels >= smallest]
+    chosen = [one for one in chosen if one.piece.touches_border or one.pixels >= smallest]
     if options.max_instruments and len(chosen) > options.max_instruments:
         chosen = sorted(chosen, key=_best_first)[: options.max_instruments]
     return chosen
 
 
-def is_deep(
-    region: Region, depth: float, frame_size: tuple[int, int], view: FieldOfView | None
+def is_strip(
+    region: Region, most: float, frame_size: tuple[int, int], view: FieldOfView | None
 ) -> bool:
-    """Whether a pixel lies deeper in the frame, and in the field of view, than ``depth``.
+    """Whether a region lies along the border of the frame or of the field of view.
+
+    Args:
+        region: The region.
+        most: Largest depth of a strip, in frame pixels, above 0.
+        frame_size: ``(height, width)`` of the frame.
+        view: The endoscope's field of view; ``None`` for the full frame.
 
     >>> region = Region(np.ones((3, 40), np.bool_), 0, 0, (1.0, 1.0))
-    >>> is_deep(region, 2.0, (100, 100), None), is_deep(region, 3.0, (100, 100), None)
-    (True, False)
+    >>> is_strip(region, 2.0, (100, 100), None), is_strip(region, 2.5, (100, 100), None)
+    (False, True)
     """
-    x, y = region.column_centres(), region.row_centres()
-    rows = (y > depth) & (frame_size[0] - y > depth)
-    columns = (x > depth) & (frame_size[1] - x > depth)
-    deep = region.mask[rows][:, columns]
-    if view is None or not deep.any():
-        return bool(deep.any())
-    inner = view.radius - depth
-    if inner <= 0:
+    deepest = _deepest(region, frame_size, view)
+    if deepest > most:
         return False
-    dx, dy = x[columns] - view.x, y[rows] - view.y
-    near = (dx * dx)[None, :] + (dy * dy)[:, None] < inner * inner
-    return bool((deep & near).any())
+    return length_of(axis_of(region.moments, region.scale), region.scale) >= MIN_RATIO * deepest
+
+
+def _deepest(region: Region, frame_size: tuple[int, int], view: FieldOfView | None) -> float:
+    """Largest distance of a pixel from the nearest border."""
+    x, y = region.column_centres(), region.row_centres()
+    depth = np.minimum(
+        np.minimum(x, frame_size[1] - x)[None, :], np.minimum(y, frame_size[0] - y)[:, None]
+    )
+    if view is not None:
+        dx, dy = x - view.x, y - view.y
+        distance = np.sqrt((dx * dx)[None, :] + (dy * dy)[:, None])
+        depth = np.minimum(depth, view.radius - distance)
+    return float(depth[region.mask].max())
 
 
 def _best_first(one: Scored) -> tuple[float, int, tuple[int, int]]:

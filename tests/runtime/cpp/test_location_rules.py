@@ -38,7 +38,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "manifest": {},
     "fine": FINE,
     "fragments": {**FINE, "max_gap": 4.0, "max_angle": 40.0, "max_width_ratio": 5.0},
-    "strips": {**FINE, "strip_depth": 0.1, "border": 5, "view_border": 0.1, "max_gap": 0.0},
+    "strips": {**FINE, "strip_depth": 0.2, "border": 5, "view_border": 0.1, "max_gap": 0.0},
     "few": {**FINE, "max_instruments": 3, "min_score": 0.5, "max_regions": 9},
     "specks": {**FINE, "min_relative_area": 0.3, "classes": ["hook"]},
     "parts": {**FINE, "join_parts": False, "mask_outside_view": False},

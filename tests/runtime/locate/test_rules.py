@@ -194,22 +194,35 @@ def test_specks_are_dropped_by_the_area_of_the_largest() -> None:
     bar(labels, 30, 100, 110, width=15)
     assert len(find(labels, replace(NEW, min_relative_area=0.05))) == 2
     assert len(find(labels, replace(NEW, min_relative_area=0.0501))) == 1
+    # An instrument that enters is small at first.
+    bar(labels, 30, 0, 16, width=9)
+    assert len(find(labels, replace(NEW, min_relative_area=0.0501))) == 2
 
 
 def test_strips_along_the_border_and_the_rim_are_dropped() -> None:
     labels = blank()
-    labels[:, :6] = 1
+    labels[:, :12] = 1
     bar(labels, 90, 100, 200)
     (found,) = find(labels)
     assert found.box[0] == 100
-    labels[50:60, :7] = 1
-    assert len(find(labels)) == 2, "one pixel deeper than 3 % of the shorter side"
+    labels[50:60, :13] = 1
+    assert len(find(labels)) == 2, "deeper than 6 % of the shorter side"
     view = FieldOfView(x=130.0, y=100.0, radius=90.0)
     ring = blank()
-    cv2.circle(ring, (130, 100), 88, 1, 3)
+    cv2.circle(ring, (130, 100), 87, 1, 3)
     bar(ring, 90, 100, 160)
     assert len(find(ring, view=view)) == 1
     assert len(find(ring, replace(NEW, strip_depth=0.0), view=view)) == 2
+
+
+def test_an_instrument_that_enters_is_no_strip() -> None:
+    """It is as wide as an instrument, not three times as long as it is deep."""
+    labels = blank()
+    bar(labels, 90, 0, 10)
+    (found,) = find(labels)
+    assert found.entry is not None
+    labels[70:130, :10] = 1
+    assert find(labels) == ()
 
 
 def test_a_low_mean_score_is_no_instrument() -> None:

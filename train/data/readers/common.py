@@ -31,7 +31,7 @@ def table_of(
     *,
     instruments: Iterable[str],
     colours: Mapping[str, tuple[int, int, int]] | None = None,
-    parts: Mapping[str, str] | None = None,
+    parts: Mapping[str, str] | bool = False,
 ) -> ClassTable:
     """A class table from names in order of their ids, with the colours given.
 
@@ -39,10 +39,12 @@ def table_of(
         names: In order of their ids.
         instruments: Names that are located.
         colours: RGB by name; others get a colour of the palette.
-        parts: Part by name, of the names that are parts. All parts have one type, so that touching
-            parts are one instrument; every other instrument has its name as type.
+        parts: Part by name, of the names that are parts; ``True`` if each name is a part. All
+            parts have one type, so that touching parts are one instrument; every other instrument
+            has its name as type.
     """
-    chosen, given, part_of = set(instruments), colours or {}, parts or {}
+    chosen, given = set(instruments), colours or {}
+    part_of = dict(parts) if isinstance(parts, Mapping) else {n: n for n in chosen if parts}
     return ClassTable(
         tuple(
             ClassRow(
