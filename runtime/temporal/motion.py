@@ -1,6 +1,6 @@
 """How tracks move on by themselves, and how the camera moves them all.
 
-    motion = TrackMotion(); motion.append(shapes); motion.predict(0.04, diagonal=734.0)
+    motion = TrackMotion(); motion.append(shapes, diagonal=734.0)
 
 The centre of a box and the far end of an instrument are filtered apart (Kalman, constant velocity
 that fades): when only a part of an instrument is seen, its centre jumps and its end does not.
