@@ -1,6 +1,6 @@
 """Flags that say what is done over several frames, for ``trocar run``.
 
-    options = temporal_options(flags)     # the values of a command with `temporal_flags`
+options = temporal_options(flags)     # the values of a command with `temporal_flags`
 """
 
 from __future__ import annotations
