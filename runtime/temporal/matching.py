@@ -124,7 +124,7 @@ def cost_matrix(found: Shapes, tracks: Shapes, *, lost_s: Floats, diagonal: floa
     end = np.fmin(np.abs(far - far_) / reach, np.maximum(entries / reach, 0.5))
     distance = np.minimum(np.abs(centre - centre_) / reach, np.maximum(end, aside))
     distance = np.minimum(distance, 1.0)
-    cost = _OVERLAP_WEIGHT * (1 - _overlap(found, tracks)) + _DISTANCE_WEIGHT * distance
+    cost: Floats = _OVERLAP_WEIGHT * (1 - _overlap(found, tracks)) + _DISTANCE_WEIGHT * distance
     apart = np.minimum(entries / (0.15 * diagonal * patience), 1.0) * _ENTRY_WEIGHT
     # NaN where one of the two has no entry; of two parts, the one that enters is the instrument.
     only_one = np.isnan(entry) != np.isnan(entry_)

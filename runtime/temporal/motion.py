@@ -1,6 +1,6 @@
 """How tracks move on by themselves, and how the camera moves them all.
 
-    motion = TrackMotion(); motion.append(shapes); motion.predict(0.04, diagonal=734.0)
+    motion = TrackMotion(); motion.append(shapes, diagonal=734.0)
 
 The centre of a box and the far end of an instrument are filtered apart (Kalman, constant velocity
 that fades): when only a part of an instrument is seen, its centre jumps and its end does not.
@@ -26,6 +26,7 @@ _START_SPEED = 0.5
 
 _CAMERA_WIDTH = 128
 _MIN_RESPONSE = 0.12
+_MIN_SIDE = 16
 
 
 class TrackMotion:
@@ -114,30 +115,33 @@ class CameraMotion:
     """
 
     def __init__(self) -> None:
-        self._step = 1
         self._before: NDArray[np.uint8] | None = None
         self._now: NDArray[np.uint8] | None = None
         self._window: Any = None
 
     def update(self, image: NDArray[np.uint8]) -> None:
-        """Takes the next frame ``[H, W, 3]`` uint8."""
-        self._step = step = max(1, image.shape[1] // _CAMERA_WIDTH)
-        self._before = self._now
-        self._now = np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step, 1])
+        """Takes the next frame ``[H, W, 3]`` uint8, without a copy."""
+        self._before, self._now = self._now, image
 
     def shift(self) -> complex | None:
         """``dx + i dy`` in pixels of the last frame.
 
         ``None``: the first frame, a frame of another size, or no clear shift.
         """
-        before, now = self._before, self._now
-        if before is None or now is None or before.shape != now.shape or min(now.shape) < 16:
+        if self._before is None or self._now is None or self._before.shape != self._now.shape:
+            return None
+        step = max(1, self._now.shape[1] // _CAMERA_WIDTH)
+        before, now = (_reduced(image, step) for image in (self._before, self._now))
+        if min(now.shape) < _MIN_SIDE:
             return None
         if self._window is None or self._window.shape != now.shape:
             self._window = cv2.createHanningWindow((now.shape[1], now.shape[0]), cv2.CV_32F)
-        (x, y), response = cv2.phaseCorrelate(
-            before.astype(np.float32), now.astype(np.float32), self._window
-        )
+        (x, y), response = cv2.phaseCorrelate(before, now, self._window)
         if response < _MIN_RESPONSE or not math.isfinite(x + y):
             return None
-        return complex(x, y) * self._step
+        return complex(x * step, y * step)
+
+
+def _reduced(image: NDArray[np.uint8], step: int) -> NDArray[np.float32]:
+    """Every ``step``-th pixel of the green channel."""
+    return np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step, 1], np.float32)

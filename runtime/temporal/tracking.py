@@ -130,11 +130,10 @@ class Tracker:
         self._end_tracks()
         for track in self._tracks:
             track.missed += 1
-            track.standing.miss(dt)
         found = _largest(result.instruments, self._options.max_tracked)
         self.untracked += len(result.instruments) - len(found)
         seen = self._with_parts_joined([result.instruments[index] for index in found], diagonal)
-        touches = None if self._persistence is None else _touching(seen.shapes)
+        touches = _touching(seen.shapes) if self._persistence else None
         tracks = self._update(seen.shapes, seen.pairs, diagonal)
         kept = []
         for row, (instrument, track) in enumerate(zip(seen.instruments, tracks, strict=True)):
@@ -142,6 +141,9 @@ class Tracker:
             one = self._see(track, instrument, dt, is_anchored=anchored)
             if one is not None:
                 kept.append(one)
+        for track in self._tracks:
+            if track.missed:
+                track.standing.miss(dt)
         self.hidden += len(seen.instruments) - len(kept)
         if len(found) < len(result.instruments):
             tracked = set(found)
@@ -218,12 +220,17 @@ class Tracker:
         return pairs
 
     def _fits(self, costs: NDArray[np.float64], pairs: list[tuple[int, int]]) -> bool:
-        """Whether every instrument of the frame before was found at a low cost."""
+        """Whether most instruments of the frame before were found at a low cost.
+
+        A movement of the camera moves all of them.
+        """
         found = {column for row, column in pairs if costs[row, column] <= GOOD_COST}
-        return all(
-            track.missed > 1 or track.track_id is None or column in found
+        recent = [
+            column in found
             for column, track in enumerate(self._tracks)
-        )
+            if track.missed == 1 and track.track_id is not None
+        ]
+        return 2 * sum(recent) > len(recent) or not recent
 
     def _update(
         self, shapes: Shapes, pairs: list[tuple[int, int]], diagonal: float
@@ -250,7 +257,7 @@ class Tracker:
         track.last_seen = self._clock
         track.vote(instrument, dt)
         track.standing.see(
-            2 * dt, score=instrument.score, is_anchored=is_anchored, options=self._persistence
+            dt, score=instrument.score, is_anchored=is_anchored, options=self._persistence
         )
         if not track.standing.is_shown:
             return None
@@ -268,7 +275,8 @@ class Tracker:
 
 def _total(costs: NDArray[np.float64], pairs: list[tuple[int, int]]) -> float:
     """Total cost of an assignment, in which every pair that is missing costs the most."""
-    return sum(float(costs[pair]) for pair in pairs) + MAX_COST * (min(costs.shape) - len(pairs))
+    missing: int = min(costs.shape) - len(pairs)
+    return sum(float(costs[pair]) for pair in pairs) + MAX_COST * missing
 
 
 def _largest(instruments: tuple[Instrument, ...], limit: int) -> list[int]:
@@ -281,7 +289,10 @@ def _largest(instruments: tuple[Instrument, ...], limit: int) -> list[int]:
 
 def _touching(shapes: Shapes) -> NDArray[np.bool_]:
     """``[N]`` whether the box touches the box of another instrument."""
+    if len(shapes) < 2:
+        return np.zeros(len(shapes), np.bool_)
     gap = shapes.points[CENTRE][:, None] - shapes.points[CENTRE]
     reach = (shapes.sizes[:2, :, None] + shapes.sizes[:2, None]) / 2 + 1.0
     touches: NDArray[np.bool_] = (np.abs(gap.real) <= reach[0]) & (np.abs(gap.imag) <= reach[1])
-    return touches.sum(axis=1) > 1
+    others: NDArray[np.bool_] = touches.sum(axis=1) > 1  # Each one touches itself.
+    return others

@@ -1,7 +1,6 @@
 """Flags that say what is done over several frames, for ``trocar run``.
 
-@temporal_flags
-def command(**flags: Any) -> None: options = temporal_options(flags)
+options = temporal_options(flags)     # the values of a command with `temporal_flags`
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from trocar.contract.errors import ConfigError
 from trocar.contract.results import FrameResult, Instrument, Point
 from trocar.runtime.pipeline.frame_processor import FrameProcessor
 from trocar.runtime.sources.base import Frame
+from trocar.runtime.temporal.matching import assign
 from trocar.runtime.temporal.options import PersistenceOptions, TrackOptions
 from trocar.runtime.temporal.tracking import Tracker
 
@@ -224,13 +225,13 @@ def test_a_second_instrument_that_enters_is_no_part() -> None:
     assert ids(found)[-1] == [1, 2]
 
 
-def test_a_whole_is_not_lost_to_a_part_of_it() -> None:
-    """Each region gets a track, yet none may take the one of another for that."""
-    tip = region((240, 185, 300, 215))
-    tracker = Tracker(TrackOptions(join=False))
-    assert ids(results(tracker, [[whole()]] * 5 + [[whole(180), tip], [whole(), tip]] * 6))[-1] == [
-        *(1, 2),
-    ]
+def test_a_good_pair_is_not_given_up_for_a_second_pair() -> None:
+    """Otherwise a whole would change its number, only so that a part of it gets one."""
+    costs = np.array([[0.0, 0.3], [0.3, 5.0]])
+    assert assign(costs) == [(0, 0)]
+    assert assign(np.array([[0.5, 0.6], [0.6, 0.95]])) == [(0, 1), (1, 0)]
+    assert assign(np.array([[0.1, 0.9], [0.9, 0.2]])) == [(0, 0), (1, 1)]
+    assert assign(np.array([[1.2]])) == []
 
 
 def test_more_regions_than_are_tracked() -> None:
