@@ -31,7 +31,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trocar.contract.config_values import convert_value
+from trocar.contract._config_values import convert_value
 from trocar.contract.errors import ConfigError
 from trocar.contract.text.toml import read_toml
 

@@ -7,8 +7,7 @@ with Session.open("model.trocar") as session:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,26 +15,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.bundle import GOLDEN, MODEL, Bundle, open_bundle
+from trocar.contract.bundle import Bundle, open_bundle
 from trocar.contract.classes import ClassTable
-from trocar.contract.errors import BackendError, BundleError, DataError
-from trocar.contract.integrity.guard import check_guard, exported_text
-from trocar.contract.location import LocationOptions, check_for_table
+from trocar.contract.errors import BackendError, BundleError
+from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
-from trocar.contract.media.pictures import read_bytes
 from trocar.contract.results import FrameResult
-from trocar.contract.tensorrt.engines import FLAVOURS, engines_of, files_of_engine
-from trocar.runtime.backends import Backend, engine_selection, open_backend
+from trocar.runtime.backends import Backend, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
 from trocar.runtime.frames import check_frame, is_finite, shrink
-from trocar.runtime.golden import check_outputs, golden_margin, replay
+from trocar.runtime.golden import check_outputs
 from trocar.runtime.in_use import InUse
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import locate
 from trocar.runtime.locate.view_mask import outputs_in_view
-
-_OpenModel = Callable[[Path, Manifest | None, bytes], Backend]
+from trocar.runtime.opening import (
+    location_of,
+    model_of,
+    open_model_file,
+    open_verified,
+)
 
 
 class Session:
@@ -135,9 +135,9 @@ class Session:
                     f"{file} is a bare model, which cannot be signed",
                     remedy="open the signed bundle",
                 )
-            opened, manifest = _open_model_file(file, open_model)
+            opened, manifest = open_model_file(file, open_model)
             try:
-                chosen = _location_of(manifest, options, location)
+                chosen = location_of(manifest, options, location)
             except BaseException:
                 opened.close()
                 raise
@@ -151,10 +151,10 @@ class Session:
             from trocar.contract.signatures.signed_bundle import verify_bundle
 
             verify_bundle(bundle, trust)
-        chosen = _location_of(bundle.manifest, options, location)
-        model = _model_of(bundle, backend=backend, device=device, precision=precision)
+        chosen = location_of(bundle.manifest, options, location)
+        model = model_of(bundle, backend=backend, device=device, precision=precision)
         return cls(
-            _open_verified(bundle, model, open_model),
+            open_verified(bundle, model, open_model),
             bundle.manifest,
             bundle=bundle,
             golden=True,
@@ -345,83 +345,3 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Model:
-    """What of a bundle is run, and how its golden frame is replayed.
-
-    Attributes:
-        name: ``model.onnx`` or an engine.
-        golden: Name of the golden frame's file.
-        batch: How often the golden frame is repeated in its batch.
-    """
-
-    name: str
-    golden: str
-    batch: int
-
-
-def _location_of(
-    manifest: Manifest, options: LocationOptions | None, changes: Mapping[str, Any] | None
-) -> LocationOptions:
-    """The options of location of a model, with changes; checked with its class table."""
-    chosen = manifest.location_options if options is None else options
-    if changes:
-        chosen = chosen.changed(changes, source="location")
-    if manifest.task == "segmentation":
-        check_for_table(chosen, manifest.classes)
-    return chosen
-
-
-def _open_model_file(file: Path, open_model: _OpenModel) -> tuple[Backend, Manifest]:
-    """Opens a bare ``.onnx`` file; its manifest comes from its metadata."""
-    try:
-        data = read_bytes(file)
-    except DataError as error:
-        raise BundleError(error.message, remedy=error.remedy) from error
-    text = exported_text(data)
-    manifest = None if text is None else Manifest.from_json(text, source=str(file))
-    if text is not None and manifest is not None:
-        check_guard(text, manifest, data, source=str(file))
-    backend = open_model(file, manifest, data)
-    if manifest is None:
-        backend.close()
-        raise BundleError(
-            f"{file} contains no Trocar manifest",
-            remedy="name the bundle's folder, or make a bundle with `trocar import-onnx`",
-        )
-    return backend, manifest
-
-
-def _model_of(bundle: Bundle, *, backend: str, device: str, precision: str | None) -> _Model:
-    """The graph, or for a TensorRT backend the engine that fits this machine."""
-    if backend not in FLAVOURS:
-        return _Model(name=MODEL, golden=GOLDEN, batch=1)
-    name = engine_selection.find_engine(bundle, flavour=backend, device=device, precision=precision)
-    # An engine for one frame size has a golden frame of that size.
-    _, _, engine_golden = files_of_engine(name)
-    return _Model(
-        name=name,
-        golden=engine_golden if engine_golden in bundle.manifest.files else GOLDEN,
-        batch=engines_of(bundle)[name].profile.minimum[0],
-    )
-
-
-def _open_verified(bundle: Bundle, model: _Model, open_model: _OpenModel) -> Backend:
-    """Opens the model, replays the golden frame, and hands over enrolled classes."""
-    data = bundle.read(model.name)
-    backend = open_model(bundle.path / model.name, bundle.manifest, data)
-    try:
-        margin = golden_margin(bundle.manifest, backend.precision)
-        golden = bundle.read(model.golden)
-        replay(backend, bundle.manifest, golden, margin=margin, batch=model.batch)
-        set_classes(backend, bundle)
-        if bundle.manifest.task == "classification":
-            size = bundle.manifest.input.height, bundle.manifest.input.width
-            outputs = backend.infer(np.zeros((model.batch, *size, 3), np.uint8))
-            check_outputs(outputs, bundle.manifest, source=str(bundle.path))
-    except BaseException:
-        backend.close()
-        raise
-    return backend

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.media.clock import now_ns
-from trocar.contract.media.damage import Damage
+from trocar.contract.media.video.damage import Damage
 from trocar.contract.text.words import first_line
 from trocar.runtime.frames import shrink
 from trocar.runtime.live._thread_checks import ModelThread

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trocar.contract.media.damage import Damage
+from trocar.contract.media.video.damage import Damage
 from trocar.runtime.telemetry.latency import Stages
 
 

@@ -20,7 +20,7 @@ from fractions import Fraction
 
 from trocar.contract.errors import SourceError
 from trocar.contract.media.clock import now_ns
-from trocar.contract.media.damage import Damage
+from trocar.contract.media.video.damage import Damage
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.counters import Counts, Summary
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, Outputs

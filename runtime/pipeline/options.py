@@ -15,7 +15,7 @@ from typing import Any
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
 from trocar.contract.location import LocationOptions
-from trocar.contract.media.damage import Damage
+from trocar.contract.media.video.damage import Damage
 from trocar.runtime.draw.show import DEFAULT_SHOW
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.addresses import is_stream, redacted

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.media.damage import Damage
+from trocar.contract.media.video.damage import Damage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from trocar.contract.media.clock import now_ns
-from trocar.contract.media.damage import Damage
+from trocar.contract.media.video.damage import Damage
 from trocar.runtime.frames import check_frame
 from trocar.runtime.sources.base import Frame, ReportsDamage, Source
 

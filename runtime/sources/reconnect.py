@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from trocar.contract.errors import SourceError, TrocarError
-from trocar.contract.media.damage import Damage
+from trocar.contract.media.video.damage import Damage
 from trocar.contract.text.words import first_line
 from trocar.runtime.sources.addresses import redacted
 from trocar.runtime.sources.base import Frame, ReportsDamage, Source

@@ -2,8 +2,8 @@
 
     frame = next(VideoSource("video.mp4").frames())
 
-The decoder is that of training too (`trocar.contract.media.video`): every frame that a player
-shows, in order, with times that never go back. Frames are 8-bit RGB whatever the file holds.
+The decoder is that of training too (`trocar.contract.media.video.decoder`): every frame that a
+player shows, in order, with times that never go back. Frames are 8-bit RGB whatever the file holds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import av
 
 from trocar.contract.errors import SourceError
 from trocar.contract.media.clock import now_ns
-from trocar.contract.media.damage import Damage
-from trocar.contract.media.demuxers import NotARecordingError
-from trocar.contract.media.video import VideoDecoder
+from trocar.contract.media.video.damage import Damage
+from trocar.contract.media.video.decoder.decoder import VideoDecoder
+from trocar.contract.media.video.demuxers import NotARecordingError
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import DEFAULTS, PROMPT, Arrival, Frame, SourceOptions
 from trocar.runtime.sources.live_packets import LivePackets

@@ -1,7 +1,6 @@
 """The label of an instrument: its text, where it wants to stand, and how it is drawn.
 
-text = tag_mask(instrument, frozenset(("labels", "ids")), unit=2.0, size=(1080, 1920))
-wish = label_wish(instrument, tag_size(text, unit=2.0), at_box=True)
+tag = tag_of(instrument, frozenset(("labels", "ids")), (230, 159, 0), unit=2.0, size=(1080, 1920))
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is no instrument is not one: strips, low scores, specks, and the best N.
 
-    chosen = select(pieces, confidence, frame, options)
+    chosen = select(pieces, confidence, frame_size, options, view=None)
 
 Section 3b of ``docs/location.md``.
 """

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from trocar.cli import main
 from trocar.contract.errors import DamagedInputError, SinkError
-from trocar.contract.media.damage import Damage
+from trocar.contract.media.video.damage import Damage
 
 PYRAMID = {"bf": "3", "x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0"}
 

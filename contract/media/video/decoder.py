@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.media.clock import PresentationClock, now_ns
-from trocar.contract.media.conversion import Deinterlacer, rgb_from_frame
-from trocar.contract.media.damage import Damage
-from trocar.contract.media.demuxers import safe_options, why_refused
-from trocar.contract.media.truncation import missing_bytes
+from trocar.contract.media.video.conversion import Deinterlacer, rgb_from_frame
+from trocar.contract.media.video.damage import Damage
+from trocar.contract.media.video.demuxers import safe_options, why_refused
+from trocar.contract.media.video.streams import choose_stream
+from trocar.contract.media.video.truncation import missing_bytes
 
 LOOKAHEAD = 64
 """Packets that are read before the first is decoded, to tell what their time stamps mean."""
@@ -37,7 +38,6 @@ Arrivals = Callable[[Iterator[Any]], Iterator[tuple[int, Any]]]
 """Takes packets as they are read; gives those to decode, each with the time of its capture."""
 
 _LOSSY_FORMATS = ("mpegts", "mpeg")
-_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,7 @@ class VideoDecoder:
 
     Attributes:
         damage: What was damaged so far; complete when `frames` has ended.
+        size: ``(height, width)`` as the stream's header states it, before any turning.
         notes: What a person should know of the file: several streams, HDR, pixels that are
             not square, replaced time stamps.
 
@@ -141,12 +142,14 @@ class VideoDecoder:
                 raise
             raise reason from error
         try:
-            self._stream: Any = self._choose_stream(stream)
+            self._stream, notes = choose_stream(self._container, stream)
         except LookupError:
             self._container.close()
             raise
-        # Stored: other threads ask for it, also after the file was closed.
+        self.notes += notes
+        # Stored: other threads ask for them, also after the file was closed.
         self._stated_aspect = self._read_aspect()
+        self.size = self._stream.codec_context.height, self._stream.codec_context.width
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps: float | None = float(rate) if rate else None
         # Frame threads decode several frames at once, but hold each one back; slices do not.
@@ -154,11 +157,6 @@ class VideoDecoder:
         if low_delay:
             self._stream.codec_context.flags |= av.codec.context.Flags.low_delay
         self._low_delay = low_delay
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """``(height, width)`` as the stream's header states it, before any turning."""
-        return self._stream.codec_context.height, self._stream.codec_context.width
 
     @property
     def pixel_aspect(self) -> Fraction:
@@ -252,34 +250,6 @@ class VideoDecoder:
     ) -> None:
         """Closes."""
         self.close()
-
-    def _choose_stream(self, number: int | None) -> Any:
-        streams = [
-            stream
-            for stream in self._container.streams.video
-            if not stream.disposition & av.stream.Disposition.attached_pic
-        ]
-        if not streams:
-            kinds = sorted({stream.type for stream in self._container.streams}) or ["nothing"]
-            raise LookupError(f"contains no video, only {', '.join(kinds)}")
-        if number is None:
-            best = self._container.streams.best("video")
-            stream = best if best in streams else streams[0]
-            if len(streams) > 1:
-                self.notes.append(
-                    f"holds {len(streams)} video streams ({_listed(streams)}); "
-                    f"took number {streams.index(stream)}"
-                )
-        elif 0 <= number < len(streams):
-            stream = streams[number]
-        else:
-            raise LookupError(f"contains no video stream number {number}, only {_listed(streams)}")
-        transfer = _HDR_TRANSFERS.get(int(stream.codec_context.color_trc or 0))
-        if transfer:
-            self.notes.append(
-                f"is HDR video ({transfer}); its colours are converted without tone mapping"
-            )
-        return stream
 
     def _look_ahead(self, source: Iterator[Any]) -> tuple[list[tuple[int, Any]], Exception | None]:
         """The first packets, and what stopped the reading where something did."""
@@ -407,10 +377,3 @@ def _as_they_are_read(packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
 
 def _seconds(stamp: int | None, base: Fraction | None) -> float | None:
     return None if stamp is None or base is None else float(stamp * base)
-
-
-def _listed(streams: list[Any]) -> str:
-    return ", ".join(
-        f"{number}: {s.codec_context.name} {s.codec_context.width}x{s.codec_context.height}"
-        for number, s in enumerate(streams)
-    )

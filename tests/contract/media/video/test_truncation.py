@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from numbered_videos import write
 
-from trocar.contract.media.truncation import missing_bytes
+from trocar.contract.media.video.truncation import missing_bytes
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.ts", "a.avi", "a.flv", "a.mpg"])

@@ -1,0 +1,1 @@
+"""Video: decoding, conversion to RGB, and what a file tells of damage."""
