@@ -35,7 +35,7 @@ from helpers.live.bar_code import read_stamp
 from helpers.live.faults import Fault, FaultyModel, Injector, Sender, Switches
 from soak import PAGE, make_model, trend
 
-from trocar.contract.media.video.decoder.decoder import VideoDecoder
+from trocar.contract.media.video.decoder import VideoDecoder
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.health import STATES, Health, StateChange
 from trocar.runtime.live.monitor.server import Monitor

@@ -19,7 +19,7 @@ from helpers.live.bar_code import read_stamp
 from helpers.live.faults import Sender
 from soak import make_model
 
-from trocar.contract.media.video.decoder.decoder import VideoDecoder
+from trocar.contract.media.video.decoder import VideoDecoder
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.run import LiveRun
 from trocar.runtime.live.stream import LiveStream

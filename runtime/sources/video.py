@@ -17,7 +17,7 @@ import av
 from trocar.contract.errors import SourceError
 from trocar.contract.media.clock import now_ns
 from trocar.contract.media.video.damage import Damage
-from trocar.contract.media.video.decoder.decoder import VideoDecoder
+from trocar.contract.media.video.decoder import VideoDecoder
 from trocar.contract.media.video.demuxers import NotARecordingError
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import DEFAULTS, PROMPT, Arrival, Frame, SourceOptions

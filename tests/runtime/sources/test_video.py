@@ -14,7 +14,7 @@ import pytest
 from numbered_videos import write
 
 from trocar.contract.errors import SourceError
-from trocar.contract.media.video.decoder.decoder import VideoDecoder
+from trocar.contract.media.video.decoder import VideoDecoder
 from trocar.runtime.sources.base import SourceOptions
 from trocar.runtime.sources.open import open_source
 from trocar.runtime.sources.video import VideoSource

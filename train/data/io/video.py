@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import DataError
-from trocar.contract.media.video.decoder.decoder import VideoDecoder
+from trocar.contract.media.video.decoder import VideoDecoder
 from trocar.contract.text.words import first_line
 
 

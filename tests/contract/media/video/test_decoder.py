@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numbered_videos import add_silence, add_video, number_in, numbered, remuxed, write
 
-from trocar.contract.media.video.decoder.decoder import Damage, VideoDecoder
+from trocar.contract.media.video.decoder import Damage, VideoDecoder
 
 COUNT = 40
 REORDERED = {"bf": "3", "x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0"}

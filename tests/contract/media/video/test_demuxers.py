@@ -10,7 +10,7 @@ import pytest
 from numbered_videos import add_video, write
 
 from trocar.contract.errors import SourceError
-from trocar.contract.media.video.decoder.decoder import VideoDecoder
+from trocar.contract.media.video.decoder import VideoDecoder
 from trocar.contract.media.video.demuxers import NotARecordingError
 from trocar.runtime.sources.open import open_source
 
