@@ -158,7 +158,8 @@ const char *trocar_status_name(std::int32_t status) {
                                             "SourceError",
                                             "SinkError",
                                             "ArgumentError",
-                                            "InterruptedByUserError", "DamagedInputError"};
+                                            "InterruptedByUserError",
+                                            "DamagedInputError"};
     return status < 0 || status > TROCAR_ERROR_DAMAGED_INPUT ? "unknown" : names[status];
 }
 

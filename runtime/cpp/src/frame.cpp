@@ -107,8 +107,8 @@ void check_size_and_view(const trocar_frame &frame) {
 namespace {
 
 /// Refuses rows that overflow, or that need more than the `stated` bytes (0: not stated).
-void check_plane(const char *name, std::ptrdiff_t stride, std::int64_t rows,
-                 std::ptrdiff_t row, std::size_t stated) {
+void check_plane(const char *name, std::ptrdiff_t stride, std::int64_t rows, std::ptrdiff_t row,
+                 std::size_t stated) {
     const std::optional<std::size_t> needed = image_bytes(stride, rows, row);
     if (!needed)
         argument_error(std::string("frame.") + name + " is " + std::to_string(stride) +

@@ -73,8 +73,9 @@ void Golden::check(double min_margin, std::size_t classes) const {
             highest = std::max(highest, scores.real(i));
         }
         if (!(highest - lowest > min_margin))
-            bundle_error("the golden image proves nothing: its scores differ by less than the margin",
-                         remedy);
+            bundle_error(
+                "the golden image proves nothing: its scores differ by less than the margin",
+                remedy);
         return;
     }
     const Array &margin = arrays_.at("margin");

@@ -28,8 +28,7 @@ Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segment
     const char *name = segmentation ? "labels" : "scores";
     const Tensor *main = segmentation ? outputs.labels : outputs.scores;
     if (main == nullptr)
-        throw Error(code, backend + " returned no " + std::string(name),
-                    "export the bundle again");
+        throw Error(code, backend + " returned no " + std::string(name), "export the bundle again");
     const std::size_t rank = segmentation ? 3 : 2;
     const bool fits = main->shape.size() == rank && main->shape[0] == count &&
                       main->per_frame() > 0 && (main->type == Type::byte) == segmentation &&

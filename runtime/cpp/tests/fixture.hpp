@@ -85,7 +85,8 @@ inline std::string manifest(const std::string &task, const std::string &files, i
                R"(, "name": "class )" + std::to_string(i) + "\"}";
     return "{" + more + R"("schema": "1.0", "name": "test", "task": ")" + task +
            R"(", "method": "none", "precision": "fp32", "golden_margin": 0.5, "outputs": [],
- "classes": [)" + rows + R"(],
+ "classes": [)" +
+           rows + R"(],
  "input": {"name": "frame", "height": )" +
            std::to_string(height) + R"(, "width": )" + std::to_string(width) +
            R"(, "mean": [0, 0, 0], "std": [1, 1, 1]}, "files": {)" + files + "}}";

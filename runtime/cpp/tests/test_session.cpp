@@ -124,9 +124,8 @@ void test_arguments(const std::string &path) {
     CHECK(refused([](auto &frame, auto &) { frame.stride = 128 * 3 - 1; }));
     CHECK(refused([](auto &frame, auto &) { frame.stride = -1; }));
     CHECK(refused([](auto &frame, auto &) { frame.stride = std::ptrdiff_t{1} << 58; }));
-    CHECK(refused([](auto &frame, auto &) {
-        frame.stride = std::numeric_limits<std::ptrdiff_t>::min();
-    }));
+    CHECK(refused(
+        [](auto &frame, auto &) { frame.stride = std::numeric_limits<std::ptrdiff_t>::min(); }));
     CHECK(refused([](auto &frame, auto &) { frame.data_bytes = 128 * 96 * 3 - 1; }));
     for (int i = 0; i < 3; ++i) {
         CHECK(refused([i](auto &frame, auto &) { frame.view[i] = std::nan(""); }));
