@@ -52,6 +52,9 @@ class LocationOptions:
         min_relative_area: Smallest instrument that touches no border, as a fraction of the largest
             instrument of the frame.
         min_score: Smallest mean confidence of an instrument.
+        relative_score: Fraction of the best score in the frame that is enough too, for models that
+            are never sure; never below two thirds of ``min_score``. Setting ``min_score`` alone
+            sets it to 0.
         max_instruments: Largest number of instruments of a frame, the best by score times area.
         max_regions: Largest number of regions that are looked at, the largest ones.
         border: Width of the frame's border, in pixels of the label map.
@@ -73,6 +76,7 @@ class LocationOptions:
     min_pixels: Annotated[int, Range(1, 2**26)] = 16
     min_relative_area: Annotated[float, Range(0, 1)] = 0.1
     min_score: Annotated[float, Range(0, 1)] = 0.6
+    relative_score: Annotated[float, Range(0, 1)] = 0.75
     max_instruments: Annotated[int, Range(0, 65536)] = 0
     max_regions: Annotated[int, Range(0, 65536)] = 256
     border: Annotated[int, Range(0, 8192)] = 2
@@ -128,6 +132,8 @@ class LocationOptions:
                 faults.append(fault)
             else:
                 made[name] = convert(value, specs[name])
+        if "min_score" in made and "relative_score" not in values:
+            made["relative_score"] = 0.0
         try:
             changed = replace(self, **made)
         except ConfigError as error:
@@ -147,6 +153,7 @@ LEGACY = LocationOptions(
     min_pixels=16,
     min_relative_area=0.0,
     min_score=0.0,
+    relative_score=0.0,
     max_instruments=0,
     max_regions=0,
     border=2,

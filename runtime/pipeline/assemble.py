@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trocar.contract.location import LEGACY
 from trocar.contract.outputs import check_own_folder
 from trocar.runtime.devices import usable_cores
 from trocar.runtime.locate.field_of_view import FieldOfViewTracker
@@ -24,6 +25,7 @@ from trocar.runtime.sinks.video import VideoSink
 from trocar.runtime.sources.addresses import is_stream
 from trocar.runtime.telemetry.latency import Stages
 from trocar.runtime.temporal.mask_smoothing import MaskSmoother
+from trocar.runtime.temporal.options import PersistenceOptions
 from trocar.runtime.temporal.presence import Presence
 from trocar.runtime.temporal.tracking import Tracker
 
@@ -87,8 +89,12 @@ def make_frame_processor(
     smooths = segments and live and model.postprocess and model.temporal.smooth
     steps: list[PostProcessor] = []
     if segments and model.postprocess:
+        persistence: PersistenceOptions | None = model.temporal.persistence
+        if session.options == LEGACY and persistence == PersistenceOptions():
+            # A bundle without options of location reports all that it finds, as version 0.1 did.
+            persistence = None
         steps = [
-            Tracker(model.temporal.tracks, model.temporal.persistence),
+            Tracker(model.temporal.tracks, persistence),
             Presence(session.classes, session.options),
         ]
     if classifier is not None:

@@ -49,15 +49,22 @@ class PersistenceOptions:
         exit_score: Mean score below which it is hidden again; ``None``: ``hysteresis`` below
             ``enter_score``.
         hysteresis: Distance of the two scores where ``exit_score`` is ``None``.
+        relative_score: Fraction of the best score in the frame that is enough too, in the place of
+            both scores; never below two thirds of them. 0 for none.
     """
 
     floating_s: float = 0.4
     enter_score: float = 0.65
     exit_score: float | None = None
     hysteresis: float = 0.15
+    relative_score: float = 0.75
 
     def __post_init__(self) -> None:
         require(
+            (
+                0 <= self.relative_score <= 1,
+                f"relative_score is {self.relative_score}, expected 0 to 1",
+            ),
             (self.floating_s >= 0, f"floating_s is {self.floating_s}, expected 0 or more"),
             (
                 0 <= self.lowest_score <= self.enter_score <= 1,

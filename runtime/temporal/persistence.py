@@ -1,6 +1,6 @@
 """Which tracked regions are instruments: those that last, and that the model is sure of.
 
-    standing = Standing(); standing.see(0.04, score=0.9, is_anchored=True, options=options)
+    standing = Standing(); standing.see(0.04, score=0.9, best=0.9, is_anchored=True, options=None)
 
 An instrument enters the view from outside. So a region that touches neither the border, nor the
 rim of the field of view, nor another instrument, is shown only after it was seen for some time. A
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from trocar.runtime.locate.rules.selection import score_limit
 from trocar.runtime.temporal.options import PersistenceOptions
 
 SCORE_TIME_S = 0.3
@@ -37,13 +38,20 @@ class Standing:
         self.seen_s = max(0.0, self.seen_s - dt)
 
     def see(
-        self, dt: float, *, score: float, is_anchored: bool, options: PersistenceOptions | None
+        self,
+        dt: float,
+        *,
+        score: float,
+        best: float,
+        is_anchored: bool,
+        options: PersistenceOptions | None,
     ) -> None:
         """Notes that it was found, and decides whether it is shown.
 
         Args:
             dt: Seconds since the frame before.
             score: Its score in this frame, 0..1.
+            best: The best score in this frame, of any instrument.
             is_anchored: Whether it touches the border, the rim or another instrument.
             options: ``None`` shows everything.
         """
@@ -53,7 +61,9 @@ class Standing:
         if options is None:
             self.is_shown = True
         elif self.is_shown:
-            self.is_shown = self.score >= options.lowest_score
+            limit = score_limit(options.lowest_score, relative=options.relative_score, best=best)
+            self.is_shown = self.score >= limit
         else:
             lasted = is_anchored or self.seen_s >= options.floating_s
-            self.is_shown = lasted and self.score >= options.enter_score
+            limit = score_limit(options.enter_score, relative=options.relative_score, best=best)
+            self.is_shown = lasted and self.score >= limit

@@ -136,9 +136,10 @@ class Tracker:
         touches = _touching(seen.shapes) if self._persistence else None
         tracks = self._update(seen.shapes, seen.pairs, diagonal)
         kept = []
+        best = max((one.score for one in seen.instruments), default=0.0)
         for row, (instrument, track) in enumerate(zip(seen.instruments, tracks, strict=True)):
             anchored = instrument.touches_border or touches is None or bool(touches[row])
-            one = self._see(track, instrument, dt, is_anchored=anchored)
+            one = self._see(track, instrument, dt, best=best, is_anchored=anchored)
             if one is not None:
                 kept.append(one)
         for track in self._tracks:
@@ -249,7 +250,13 @@ class Tracker:
         return [chosen[row] for row in range(len(shapes))]
 
     def _see(
-        self, track: _Track, instrument: Instrument, dt: float, *, is_anchored: bool
+        self,
+        track: _Track,
+        instrument: Instrument,
+        dt: float,
+        *,
+        best: float,
+        is_anchored: bool,
     ) -> Instrument | None:
         """The instrument with the track's id and class; ``None`` where it is not shown."""
         track.hits += 1
@@ -257,7 +264,11 @@ class Tracker:
         track.last_seen = self._clock
         track.vote(instrument, dt)
         track.standing.see(
-            dt, score=instrument.score, is_anchored=is_anchored, options=self._persistence
+            dt,
+            score=instrument.score,
+            best=best,
+            is_anchored=is_anchored,
+            options=self._persistence,
         )
         if not track.standing.is_shown:
             return None
@@ -268,8 +279,8 @@ class Tracker:
         if self._options.vote and len(track.votes) > 1:
             # The own class wins a draw.
             own = instrument.class_id
-            best = max(track.votes, key=lambda i: (track.votes[i], i == own, -i))
-            changes.update(class_id=best, class_name=track.names[best])
+            chosen = max(track.votes, key=lambda i: (track.votes[i], i == own, -i))
+            changes.update(class_id=chosen, class_name=track.names[chosen])
         return replace(instrument, **changes)
 
 

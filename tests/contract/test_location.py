@@ -55,7 +55,8 @@ def test_a_manifest_without_options_does_what_version_0_1_did() -> None:
     assert LEGACY.to_dict() == {
         "join_parts": False, "shaft_parts": ["shaft"], "tip_parts": ["clasper", "jaw", "tip"],
         "else_tip_parts": [], "classes": [], "min_area": 0.0005, "min_pixels": 16,
-        "min_relative_area": 0.0, "min_score": 0.0, "max_instruments": 0, "max_regions": 0,
+        "min_relative_area": 0.0, "min_score": 0.0, "relative_score": 0.0, "max_instruments": 0,
+        "max_regions": 0,
         "border": 2, "view_border": 0.03, "mask_outside_view": False, "strip_depth": 0.0,
         "max_gap": 0.0, "max_angle": 15.0, "max_width_ratio": 2.0,
     }  # fmt: skip

@@ -12,7 +12,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"locate", "frames", "devices", "draw", "in_use"}),
     frozenset({"backends", "sources"}),
     frozenset({"temporal", "sinks", "enrolment", "golden"}),
-    frozenset({"session", "telemetry"}),
+    frozenset({"opening", "session", "telemetry"}),
     frozenset({"pipeline", "benchmark"}),
     frozenset({"live", "archive"}),
 )

@@ -11,7 +11,9 @@ yellow, cyan and magenta. Load it by path (tests are no package)::
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +21,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from trocar.contract.bundle import GOLDEN, MODEL, write_bundle
+from trocar.contract.bundle import GOLDEN, MODEL, open_bundle, write_bundle
 from trocar.contract.classes import ClassRow, ClassTable, default_colour
 from trocar.contract.manifest import METADATA_KEY, InputSpec, Manifest, OutputSpec
 
@@ -93,6 +95,14 @@ def make_tiny_bundle(
     golden = _golden(manifest, classes=classes)
     write_bundle(path, manifest, {MODEL: model, GOLDEN: golden})
     return Path(path)
+
+
+def re_exported(path: Path, **changes: Any) -> Path:
+    """Writes a bundle anew as its export would with another manifest, copy and hash included."""
+    bundle = open_bundle(path)
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    write_bundle(path, replace(bundle.manifest, **changes), files, overwrite=True)
+    return path
 
 
 def _model(manifest: Manifest, *, with_logits: bool, delay: int = 0) -> onnx.ModelProto:

@@ -80,6 +80,7 @@ def temporal_options(flags: Mapping[str, Any]) -> TemporalOptions:
     def value(name: str, default: float) -> float:
         return default if flags[name] is None else float(flags[name])
 
+    strict = flags["enter_score"] is not None or flags["exit_score"] is not None
     return TemporalOptions(
         tracks=TrackOptions(
             max_lost_s=value("max_lost", _TRACK.max_lost_s), vote=not flags["no_class_vote"]
@@ -88,6 +89,8 @@ def temporal_options(flags: Mapping[str, Any]) -> TemporalOptions:
             floating_s=value("floating", _PERSISTENCE.floating_s),
             enter_score=value("enter_score", _PERSISTENCE.enter_score),
             exit_score=flags["exit_score"],
+            # Scores that are set are strict.
+            relative_score=_PERSISTENCE.relative_score if not strict else 0.0,
         ),
         smooth=not flags["no_smoothing"],
     )

@@ -53,6 +53,7 @@ constexpr List lists[] = {{"shaft_parts", &LocationOptions::shaft_parts},
 constexpr Number numbers[] = {{"min_area", &LocationOptions::min_area, 0, 1},
                               {"min_relative_area", &LocationOptions::min_relative_area, 0, 1},
                               {"min_score", &LocationOptions::min_score, 0, 1},
+                              {"relative_score", &LocationOptions::relative_score, 0, 1},
                               {"view_border", &LocationOptions::view_border, 0, 1},
                               {"strip_depth", &LocationOptions::strip_depth, 0, 0.5},
                               {"max_gap", &LocationOptions::max_gap, 0, 100},
@@ -203,6 +204,8 @@ LocationOptions changed_location(const LocationOptions &options, const LocationC
                                  const std::vector<ClassRow> &classes) {
     LocationOptions changed = options;
     Faults faults;
+    // A least score that is set alone is strict.
+    bool is_strict = changes.min_score.has_value();
     if (!changes.json.empty()) {
         Json object;
         try {
@@ -212,7 +215,9 @@ LocationOptions changed_location(const LocationOptions &options, const LocationC
         }
         if (!object.is(Kind::object)) refuse({"the text is not a JSON object"});
         read_location(object, true, changed, faults);
+        is_strict = (is_strict || object.find("min_score")) && !object.find("relative_score");
     }
+    if (is_strict) changed.relative_score = 0;
     if (changes.min_area) changed.min_area = *changes.min_area;
     if (changes.min_pixels) changed.min_pixels = *changes.min_pixels;
     if (changes.min_score) changed.min_score = *changes.min_score;

@@ -24,6 +24,7 @@ struct LocationOptions {
     std::int64_t min_pixels = 16;
     double min_relative_area = 0;
     double min_score = 0;
+    double relative_score = 0;
     std::int64_t max_instruments = 0;
     std::int64_t max_regions = 0;
     std::int64_t border = 2;

@@ -201,7 +201,7 @@ void Locator::choose(const LabelMap &map, const trocar_frame &frame) {
     const double most_deep = options_.strip_depth * std::min(frame.width, frame.height);
     std::vector<std::int32_t> &chosen = scratch_.chosen;
     chosen.clear();
-    std::int64_t largest = 0;
+    double best = 0;
     for (std::size_t i = 0; i < scratch_.pieces.size(); ++i) {
         Piece &piece = scratch_.pieces[i];
         if (piece.is_absorbed) continue;
@@ -209,16 +209,25 @@ void Locator::choose(const LabelMap &map, const trocar_frame &frame) {
         if (most_deep > 0 && is_strip(map.grid, scratch_.part, piece.moments, most_deep, frame))
             continue;
         piece.score = mean_confidence(map.confidence, scratch_.part);
-        if (piece.score < options_.min_score) continue;
         // Of joined fragments the first pixel may be in another fragment.
         piece.first_pixel = scratch_.part.front().at;
-        largest = std::max(largest, piece.moments.n);
+        best = std::max(best, piece.score);
         chosen.push_back(static_cast<std::int32_t>(i));
     }
-    const double smallest = options_.min_relative_area * static_cast<double>(largest);
     const auto piece_of = [&](std::int32_t i) -> const Piece & {
         return scratch_.pieces[static_cast<std::size_t>(i)];
     };
+    const double least = options_.min_score;
+    const double limit =
+        options_.relative_score == 0
+            ? least
+            : std::max(least * 2 / 3, std::min(least, options_.relative_score * best));
+    chosen.erase(std::remove_if(chosen.begin(), chosen.end(),
+                                [&](std::int32_t i) { return piece_of(i).score < limit; }),
+                 chosen.end());
+    std::int64_t largest = 0;
+    for (const std::int32_t i : chosen) largest = std::max(largest, piece_of(i).moments.n);
+    const double smallest = options_.min_relative_area * static_cast<double>(largest);
     chosen.erase(std::remove_if(chosen.begin(), chosen.end(),
                                 [&](std::int32_t i) {
                                     const Piece &piece = piece_of(i);

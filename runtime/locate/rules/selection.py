@@ -55,17 +55,38 @@ def select(
         view: The endoscope's field of view; ``None`` for the full frame.
     """
     most = options.strip_depth * min(frame_size)
-    chosen = [
+    scored = [
         Scored(piece, mean_confidence(confidence, piece.region))
         for piece in pieces
         if most == 0 or not is_strip(piece.region, most, frame_size, view)
     ]
-    chosen = [one for one in chosen if one.score >= options.min_score]
+    limit = score_limit(
+        options.min_score,
+        relative=options.relative_score,
+        best=max((one.score for one in scored), default=0.0),
+    )
+    chosen = [one for one in scored if one.score >= limit]
     smallest = options.min_relative_area * max((one.pixels for one in chosen), default=0)
     chosen = [one for one in chosen if one.piece.touches_border or one.pixels >= smallest]
     if options.max_instruments and len(chosen) > options.max_instruments:
         chosen = sorted(chosen, key=_best_first)[: options.max_instruments]
     return chosen
+
+
+def score_limit(least: float, *, relative: float, best: float) -> float:
+    """The score that an instrument needs in a frame: less where the best one is not sure either.
+
+    Args:
+        least: The limit where the best score is high.
+        relative: Fraction of the best score that is enough too; 0 for none.
+        best: Best score of the frame.
+
+    >>> [round(score_limit(0.6, relative=0.75, best=best), 3) for best in (0.9, 0.7, 0.3)]
+    [0.6, 0.525, 0.4]
+    """
+    if relative == 0:
+        return least
+    return max(least * 2 / 3, min(least, relative * best))
 
 
 def is_strip(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +13,6 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from trocar.commands.run import run
-from trocar.contract.bundle import open_bundle, update_bundle
 from trocar.contract.errors import ConfigError, TrocarError
 from trocar.contract.location import LocationOptions
 from trocar.runtime.locate.field_of_view import FieldOfView
@@ -125,9 +123,8 @@ def test_labels_outside_the_view_are_background_before_smoothing(
     outside = np.hypot(np.arange(80) * 2 + 1 - 80, (np.arange(64) * 120 / 64 - 60)[:, None]) > 42
 
     def outside_labels(**changes: Any) -> list[int]:
-        bundle = open_bundle(path)
         location = None if changes.pop("old", False) else LocationOptions(**changes)
-        update_bundle(bundle, manifest=replace(bundle.manifest, location=location))
+        tiny.re_exported(path, location=location)
         smoother = Seen()
         with Session.open(path, threads=1) as session:
             processor = FrameProcessor(session, smoother=smoother, view_finder=OneView())
@@ -142,12 +139,8 @@ def test_labels_outside_the_view_are_background_before_smoothing(
 
 def test_the_manifest_of_a_bundle_is_used(tiny: ModuleType, picture: Path, tmp_path: Path) -> None:
     path = tiny.make_tiny_bundle(tmp_path / "t.trocar")
-    bundle = open_bundle(path)
-    location = LocationOptions(classes=("scissors",))
-    update_bundle(bundle, manifest=replace(bundle.manifest, location=location))
+    tiny.re_exported(path, location=LocationOptions(classes=("scissors",)))
     assert found(path, picture) == ["scissors"]
-    bundle = open_bundle(path)
-    wrong = replace(bundle.manifest, location=replace(location, classes=("hook",)))
-    update_bundle(bundle, manifest=wrong)
+    tiny.re_exported(path, location=LocationOptions(classes=("hook",)))
     with pytest.raises(TrocarError, match="'hook' is not known"):
         found(path, picture)

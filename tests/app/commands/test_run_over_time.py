@@ -30,7 +30,9 @@ def test_the_flags_are_the_options() -> None:
     )
     assert given.model.temporal == TemporalOptions(
         tracks=TrackOptions(max_lost_s=5.0, vote=False),
-        persistence=PersistenceOptions(floating_s=0.0, enter_score=0.8, exit_score=0.25),
+        persistence=PersistenceOptions(
+            floating_s=0.0, enter_score=0.8, exit_score=0.25, relative_score=0.0
+        ),
         smooth=False,
     )
     # A lower limit follows the higher one, down to 0.

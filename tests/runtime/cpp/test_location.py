@@ -54,11 +54,8 @@ def located(
     onnxruntime_library: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Located]:
-    from trocar.contract.bundle import open_bundle, update_bundle
-
     path = tiny.make_tiny_bundle(tmp_path_factory.mktemp("table") / "parts.trocar", classes=3)
-    bundle = open_bundle(path)
-    update_bundle(bundle, manifest=replace(bundle.manifest, classes=TABLE))
+    tiny.re_exported(path, classes=TABLE)
     made = Located(cpp, library, path, onnxruntime_library)
     yield made
     made.default.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trocar.contract.bundle import open_bundle, update_bundle
 from trocar.contract.classes import ClassRow, ClassTable
 from trocar.contract.location import LEGACY, LocationOptions
 from trocar.runtime.locate.field_of_view import FieldOfView
@@ -40,6 +38,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "fragments": {**FINE, "max_gap": 4.0, "max_angle": 40.0, "max_width_ratio": 5.0},
     "strips": {**FINE, "strip_depth": 0.2, "border": 5, "view_border": 0.1, "max_gap": 0.0},
     "few": {**FINE, "max_instruments": 3, "min_score": 0.5, "max_regions": 9},
+    "unsure": {**FINE, "min_score": 0.9, "relative_score": 0.97},
     "specks": {**FINE, "min_relative_area": 0.3, "classes": ["hook"]},
     "parts": {**FINE, "join_parts": False, "mask_outside_view": False},
     "tips": {**FINE, "tip_parts": ["wrist"], "else_tip_parts": ["claspers"], "shaft_parts": []},
@@ -68,8 +67,7 @@ def opened(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Opened]:
     path = tiny.make_tiny_bundle(tmp_path_factory.mktemp("rules") / "parts.trocar", classes=3)
-    bundle = open_bundle(path)
-    update_bundle(bundle, manifest=replace(bundle.manifest, classes=TABLE, location=NEW))
+    tiny.re_exported(path, classes=TABLE, location=NEW)
     made = Opened(cpp, library, path, onnxruntime_library)
     yield made
     for session in made.sessions.values():
@@ -158,7 +156,7 @@ def test_a_bundle_without_options_does_what_version_0_1_did(
     cpp: ModuleType, library: str, tiny: ModuleType, onnxruntime_library: str, tmp_path: Path
 ) -> None:
     path = tiny.make_tiny_bundle(tmp_path / "old.trocar", classes=3)
-    update_bundle(open_bundle(path), manifest=replace(open_bundle(path).manifest, classes=TABLE))
+    tiny.re_exported(path, classes=TABLE)
     assert '"location"' not in (path / "manifest.json").read_text()
     with closing(cpp.Session(library, str(path), library=onnxruntime_library)) as session:
         for seed in range(20):

@@ -236,6 +236,26 @@ def test_a_low_mean_score_is_no_instrument() -> None:
     assert len(find(labels, replace(NEW, min_score=0.5), confidence=confidence)) == 2
 
 
+@pytest.mark.parametrize(
+    ("scores", "count"),
+    [((0.55, 0.5), 2), ((0.59, 0.43), 1), ((0.9, 0.59), 1), ((0.41, 0.41), 2), ((0.39, 0.39), 0)],
+)
+def test_a_model_that_is_never_sure_keeps_its_instruments(
+    scores: tuple[float, float], count: int
+) -> None:
+    """The limit is 0.75 of the best score, at most 0.6 and at least 0.4."""
+    labels = blank()
+    bar(labels, 40, 0, 100)
+    bar(labels, 120, 0, 100)
+    confidence = np.full((H, W), scores[0], np.float64)
+    confidence[100:] = scores[1]
+    assert len(find(labels, confidence=confidence)) == count
+    strict = NEW.changed({"min_score": 0.6}, source="test")
+    assert strict.relative_score == 0
+    expected = sum(score >= 0.6 for score in scores)
+    assert len(find(labels, strict, confidence=confidence)) == expected
+
+
 def test_the_best_are_chosen_by_score_times_area_and_the_first_of_equal_ones() -> None:
     labels = blank()
     bar(labels, 20, 0, 100)

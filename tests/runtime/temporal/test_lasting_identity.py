@@ -95,9 +95,18 @@ def test_blur_lowers_the_score_and_nothing_ends() -> None:
     blurred = whole(score=0.55)
     found = ids(results(persistent(), [[whole()]] * 5 + [[blurred]] * 20 + [[whole()]] * 3))
     assert found[1:] == [[1]] * 27
-    assert ids(results(persistent(), [[blurred]] * 20)) == [[]] * 20
+    strict = Tracker(None, PersistenceOptions(relative_score=0.0))
+    assert ids(results(strict, [[blurred]] * 20)) == [[]] * 20
     # A score that stays low ends it.
-    assert ids(results(persistent(), [[whole()]] * 5 + [[whole(score=0.3)]] * 20))[-1] == []
+    assert ids(results(persistent(), [[whole()]] * 5 + [[whole(score=0.2)]] * 20))[-1] == []
+
+
+def test_a_model_that_is_never_sure_keeps_its_instruments() -> None:
+    unsure, sure = whole(score=0.5), region((0, 300, 300, 360), entry=(0.0, 330.0), score=0.95)
+    assert ids(results(persistent(), [[unsure]] * 5))[1:] == [[1]] * 4
+    # Beside one that it is sure of, the same score is too low, and half as much always is.
+    assert all(len(found) == 1 for found in ids(results(persistent(), [[unsure, sure]] * 5)))
+    assert ids(results(persistent(), [[whole(score=0.4)]] * 20)) == [[]] * 20
 
 
 @pytest.mark.parametrize(("camera", "expected"), [(True, [[1, 2]] * 6), (False, None)])
