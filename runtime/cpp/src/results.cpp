@@ -37,14 +37,16 @@ struct LabelRows {
 LabelRows label_rows(const trocar_result &result) {
     const std::ptrdiff_t stride =
         result.label_stride == 0 ? result.label_width : result.label_stride;
-    const auto needed =
+    const auto bytes =
         stride < 0 ? std::nullopt : image_bytes(stride, result.label_height, result.label_width);
-    if (!needed || result.label_bytes < *needed)
+    const bool fits = bytes.has_value();
+    const std::size_t needed = bytes.value_or(0);
+    if (!fits || result.label_bytes < needed)
         argument_error("labels of " + std::to_string(result.label_width) + "x" +
                            std::to_string(result.label_height) + " with a stride of " +
                            std::to_string(stride) +
-                           (needed ? " need " + std::to_string(*needed) + " bytes"
-                                   : std::string(" have a wrong stride")) +
+                           (fits ? " need " + std::to_string(needed) + " bytes"
+                                 : std::string(" have a wrong stride")) +
                            ", the buffer has " + std::to_string(result.label_bytes),
                        "call trocar_session_info for the network's size");
     return {result.labels, stride};
