@@ -213,7 +213,7 @@ def _run(
         processor,
         source,
         sinks=sinks,
-        painter=Painter(session.classes, OverlayOptions(show=output.show)),
+        painter=Painter(session.classes, OverlayOptions(show=output.show, reported_only=True)),
         options=LosslessOptions(workers=worker.prefetch, max_frames=options.input.max_frames),
         progress=progress,
     )

@@ -30,6 +30,7 @@ from trocar.runtime.draw.legend import (
     status_sprite,
 )
 from trocar.runtime.draw.regions import RegionPainter, paint_classes
+from trocar.runtime.draw.reported import reported_labels
 from trocar.runtime.draw.show import DEFAULT_SHOW, show_faults
 from trocar.runtime.draw.sprites import Sprite, tip_sprite
 from trocar.runtime.draw.text import paste
@@ -47,12 +48,15 @@ class OverlayOptions:
 
     Attributes:
         show: Parts of the drawing, of `trocar.runtime.draw.show.PARTS`; empty for none of them.
+        reported_only: Whether regions of instrument classes are drawn only where the result has an
+            instrument; see `trocar.runtime.draw.reported`.
         opacity: Opacity of the regions, 0..1.
         legend: Whether the legend is drawn, where regions or boxes are.
         status: Whether the status line at the bottom is drawn.
     """
 
     show: tuple[str, ...] = DEFAULT_SHOW
+    reported_only: bool = False
     opacity: float = 0.42
     legend: bool = True
     status: bool = True
@@ -156,7 +160,7 @@ class Painter:
         self, picture: NDArray[np.uint8], result: FrameResult, unit: float, status: Rectangle | None
     ) -> Layout:
         size = picture.shape[0], picture.shape[1]
-        rows = self._legend_rows(result, self._regions(picture, result.labels))
+        rows = self._legend_rows(result, self._regions(picture, result))
         tags = self._tags(result.instruments, unit, size)
         legend, layout = self._arranged(result, tags, rows, unit, size, status)
         stroke = stroke_of(size)
@@ -177,10 +181,13 @@ class Painter:
             legend.blit(picture, layout.legend[0], layout.legend[1])
         return layout
 
-    def _regions(self, picture: NDArray[np.uint8], labels: NDArray[np.uint8] | None) -> list[int]:
+    def _regions(self, picture: NDArray[np.uint8], result: FrameResult) -> list[int]:
         """Paints all classes but the background; gives the ids of the classes that occur."""
+        labels = result.labels
         if labels is None or not self._show & {"masks", "contours"}:
             return []
+        if self._options.reported_only:
+            labels = reported_labels(labels, result.instruments, self._table, result.frame_size)
         stroke = stroke_of((picture.shape[0], picture.shape[1]))
         line, halo = max(1, round(2.5 * stroke)), round(0.9 * stroke)
         return paint_classes(picture, labels, self._painters, line=line, halo=halo)

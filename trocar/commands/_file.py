@@ -55,7 +55,9 @@ def run_file(request: RunRequest) -> Summary:
             make_frame_processor(session, options.model, live=False, classifier=classifier),
             source,
             sinks=sinks,
-            painter=Painter(session.classes, OverlayOptions(show=options.output.show)),
+            painter=Painter(
+                session.classes, OverlayOptions(show=options.output.show, reported_only=True)
+            ),
             options=LosslessOptions(
                 workers=workers_for(session, options.model.threads),
                 realtime=options.input.realtime,

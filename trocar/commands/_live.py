@@ -103,7 +103,10 @@ def run_live(request: RunRequest) -> list[Summary]:
                         live=True,
                         classifier=open_second_stage(options.model),
                     ),
-                    painter=Painter(session.classes, OverlayOptions(show=options.output.show)),
+                    painter=Painter(
+                        session.classes,
+                        OverlayOptions(show=options.output.show, reported_only=True),
+                    ),
                     sinks=[*files, *feeds],
                     options=options.live,
                     health=health,

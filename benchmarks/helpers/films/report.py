@@ -13,7 +13,7 @@ from helpers.films.measure import Shown
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
-from trocar.runtime.draw.overlay import Painter
+from trocar.runtime.draw.overlay import OverlayOptions, Painter
 
 ROWS = (
     ("frames (seconds)", "{frames} ({seconds})"),
@@ -59,7 +59,7 @@ def markdown(figures: list[dict[str, Any]]) -> str:
 
 def contact_sheet(shown: list[Shown], classes: ClassTable) -> NDArray[np.uint8]:
     """Overlay as `trocar run` draws it on the left, truth on the right; two frames a row."""
-    painter = Painter(classes)
+    painter = Painter(classes, OverlayOptions(reported_only=True))
     cells = []
     for one in shown:
         pair = np.hstack(

@@ -1,0 +1,66 @@
+"""The part of a label map that a result reports: regions that are no instruments are left out.
+
+    labels = reported_labels(result.labels, result.instruments, table, result.frame_size)
+
+A surgeon who sees a coloured patch takes it for something that was found. Location and persistence
+leave specks, strips and uncertain regions out of the result; an overlay of the whole map would
+still colour them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.classes import ClassTable
+from trocar.contract.results import Instrument
+
+TOLERANCE = 1.0
+"""Pixels of the label map by which a region may leave the box of its instrument."""
+
+
+def reported_labels(
+    labels: NDArray[np.uint8],
+    instruments: Sequence[Instrument],
+    table: ClassTable,
+    frame_size: tuple[int, int],
+) -> NDArray[np.uint8]:
+    """The labels without connected regions of instrument classes that belong to no instrument.
+
+    A region belongs to an instrument if its box lies in the instrument's, or the instrument's in
+    its own, as when several instruments touch. Other classes are left as they are.
+
+    Args:
+        labels: ``[h, w]`` uint8 class ids.
+        instruments: What the result reports, in frame pixels.
+        table: Says which classes are instruments.
+        frame_size: ``(height, width)`` of the frame.
+    """
+    is_instrument = np.zeros(256, np.uint8)
+    is_instrument[[row.id for row in table if row.instrument]] = 1
+    mask = np.asarray(cv2.LUT(labels, is_instrument))
+    count, regions, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count == 1:
+        return labels
+    kept = np.zeros(count, np.bool_)
+    kept[0] = True
+    if instruments:
+        scale = np.array([labels.shape[1] / frame_size[1], labels.shape[0] / frame_size[0]] * 2)
+        boxes = np.array([one.box for one in instruments]) * scale
+        first, size = stats[1:, :2], stats[1:, 2:4]
+        found = np.concatenate([first, first + size], axis=1).astype(np.float64)
+        kept[1:] = (_inside(found, boxes) | _inside(boxes, found).T).any(axis=1)
+    if kept.all():
+        return labels
+    return np.asarray(np.where(kept[regions], labels, np.uint8(0)))
+
+
+def _inside(inner: NDArray[np.float64], outer: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each box ``[N, 4]`` lies in each of ``[M, 4]``: ``[N, M]``."""
+    low = (inner[:, None, :2] >= outer[None, :, :2] - TOLERANCE).all(axis=2)
+    high = (inner[:, None, 2:] <= outer[None, :, 2:] + TOLERANCE).all(axis=2)
+    both: NDArray[np.bool_] = low & high
+    return both
