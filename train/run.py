@@ -234,7 +234,9 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
             remedy=f"resume it with `trocar train {stated}`, or choose another --out",
         )
     unused = _unused_settings(method.name)
-    values = {**EARLIER_SETTINGS, **current_settings(method.name, values)}
+    values = current_settings(method.name, values)
+    if not EARLIER_SETTINGS.keys() & values.keys():
+        values = {**EARLIER_SETTINGS, **values}
     return {name: value for name, value in values.items() if name not in unused}
 
 

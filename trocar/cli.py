@@ -20,7 +20,12 @@ import click
 from trocar import __version__
 from trocar.commands import HELP_SECTIONS
 from trocar.commands._by_file import CommandsByFile, command_files, summary_of
-from trocar.contract.errors import InterruptedByUserError, MissingExtraError, TrocarError
+from trocar.contract.errors import (
+    DataError,
+    InterruptedByUserError,
+    MissingExtraError,
+    TrocarError,
+)
 
 _COMMANDS = Path(__file__).parent / "commands"
 
@@ -162,6 +167,16 @@ def main(args: list[str] | None = None) -> None:
         # The reader of the output has closed it (`trocar … | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        # What the system says of a path, e.g. that its name is too long or that it is not readable.
+        if error.filename is None:
+            raise
+        _fail(
+            DataError(
+                f"cannot use {str(error.filename)[:200]!r}: {error.strerror}",
+                remedy="name another path, or correct its permissions",
+            )
+        )
 
 
 @contextlib.contextmanager

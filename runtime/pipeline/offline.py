@@ -10,6 +10,7 @@ error or Ctrl-C they are removed.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -112,9 +113,10 @@ def run_lossless(
     writer = threading.Thread(
         target=_write, args=(run, source, sinks, processor.stages), name="trocar-write", daemon=True
     )
-    reader.start()
-    writer.start()
     try:
+        # Inside: a signal can interrupt the start of a thread, too.
+        reader.start()
+        writer.start()
         _infer(run, processor, painter, options.workers, source.total, progress)
         run.events.close()
         writer.join()
@@ -129,15 +131,21 @@ def run_lossless(
         commit_all(sinks)
     except BaseException as error:
         run.fail(error)
-        writer.join(timeout=10)
+        _join(writer)
         for sink in sinks:
             sink.discard()
         raise
     finally:
         run.frames.stop()
         source.close()
-        reader.join(timeout=10)
+        _join(reader)
     return summary
+
+
+def _join(thread: threading.Thread) -> None:
+    # A thread whose start was interrupted may not have started.
+    with contextlib.suppress(RuntimeError):
+        thread.join(timeout=10)
 
 
 def _summary(run: _Run, source: Source, processor: FrameProcessor, seconds: float) -> Summary:

@@ -80,6 +80,12 @@ COMMANDS = {
     "run classifier": "run {bundle} {video} --classifier {x} --json {out}",
     "benchmark": "benchmark {x} --seconds 0.1",
     "enroll": "enroll {x} --class saw {x}",
+    "sign model": "sign {x} --key {x}",
+    "sign key": "sign {bundle} --key {x}",
+    "verify model": "verify {x} --trust {x}",
+    "verify trust": "verify {bundle} --trust {x}",
+    "card": "card {x} --out {out}",
+    "card evaluation": "card {bundle} --evaluation {x} --out {out}",
 }
 
 

@@ -83,7 +83,8 @@ class Sender:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        command = [sys.executable, "-m", "helpers.live.sender", str(self.port), "--fps", str(fps)]
+        start = "from helpers.live.sender import main; main()"
+        command = [sys.executable, "-c", start, str(self.port), "--fps", str(fps)]
         self._process = subprocess.Popen(
             [*command, "--gop", str(max(1, fps // 2))],
             cwd=BENCHMARKS,

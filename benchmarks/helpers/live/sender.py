@@ -1,6 +1,6 @@
 """A camera with an encoder, in a process of its own: H.264 in MPEG-TS over UDP.
 
-    python -m helpers.live.sender udp://127.0.0.1:5000 --fps 50
+    python -c "from helpers.live.sender import main; main()" 5000 --fps 50
 
 The true time of capture is in every picture (`bar_code`). Orders come by the standard input, one a
 line: ``off SECONDS`` stops sending, ``restart`` begins a new stream whose clock starts at 0,
@@ -109,7 +109,3 @@ def _send(
         frame.pts, frame.time_base = index, Fraction(1, fps)
         for packet in stream.encode(frame):
             container.mux(packet)
-
-
-if __name__ == "__main__":
-    main()

@@ -217,7 +217,7 @@ def _no_images(kit: ModuleType, folder: Path) -> Path:
         (_headless, "cannot open"),
         (_empty, r"empty.mp4 is empty \(0 bytes\)"),
         (_audio, "contains no video, only audio"),
-        (_text, r"cannot open .*text.mp4"),
+        (_text, "text.mp4 is a text and no recording"),
         (_missing, r"missing.mp4 does not exist"),
         (_resized, "changes its frame size at frame 2[0-9]: from 160x120 to 128x96"),
         (_bad_image, r"1.png cannot be decoded as a picture"),

@@ -40,6 +40,7 @@ EVERY_FLAG: dict[str, Any] = {
     "max_instruments": 4,
     "keep_outside_view": True,
     "location": "location.toml",
+    "allow_damaged": True,
     "max_lost": 3.0,
     "no_class_vote": True,
     "floating": 0.5,

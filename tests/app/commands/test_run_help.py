@@ -67,7 +67,7 @@ def test_every_default_and_every_choice_is_shown() -> None:
             shown += 1
         if isinstance(option.type, click.Choice):
             assert f"[{'|'.join(option.type.choices)}]" in line
-    assert shown == 7
+    assert shown == 8
 
 
 @pytest.mark.parametrize("line", COMMANDS)

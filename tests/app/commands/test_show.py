@@ -30,7 +30,7 @@ def test_none_writes_the_frames_themselves_and_tips_less_than_masks(
         out = tmp_path / words
         done = invoke(tiny_bundle, frames, "--save-frames", out, "--show", words)
         assert done.exit_code == 0, done.output
-        drawn = cv2.imread(str(sorted(out.iterdir())[1]))
+        drawn = cv2.imread(str(sorted(out.glob("*.png"))[1]))
         changed[words] = int((drawn != cv2.imread(str(frames / "1.png"))).any(axis=-1).sum())
     assert changed["none"] == 0
     amounts = list(changed.values())
