@@ -62,5 +62,4 @@ def _inside(inner: NDArray[np.float64], outer: NDArray[np.float64]) -> NDArray[n
     """Whether each box ``[N, 4]`` lies in each of ``[M, 4]``: ``[N, M]``."""
     low = (inner[:, None, :2] >= outer[None, :, :2] - TOLERANCE).all(axis=2)
     high = (inner[:, None, 2:] <= outer[None, :, 2:] + TOLERANCE).all(axis=2)
-    both: NDArray[np.bool_] = low & high
-    return both
+    return np.asarray(low & high)
