@@ -115,7 +115,11 @@ class PyramidSegmenter(nn.Module):
         self.decoder = PyramidDecoder(
             model.decoder, model.segmentation_head, stages=present, is_plain=self.is_plain
         )
-        last = [name for name, module in self.decoder.head.named_modules() if _is_last(module)][-1]
+        last = [
+            name
+            for name, module in self.decoder.head.named_modules()
+            if isinstance(module, nn.Conv2d)
+        ][-1]
         self.class_rows = tuple(f"decoder.head.{last}.{kind}" for kind in ("weight", "bias"))
         self.frozen = config.batch_norm == "frozen"
         for name, values in (("mean", input.mean), ("std", input.std)):
@@ -276,7 +280,3 @@ def _present_stages(encoder: Any, *, is_plain: bool) -> tuple[int, ...]:
     if is_plain:
         return tuple(range(len(channels)))
     return tuple(index for index, count in enumerate(channels) if index and count)
-
-
-def _is_last(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d)

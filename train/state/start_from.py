@@ -24,6 +24,7 @@ from trocar.contract.errors import CheckpointError
 from trocar.train.state.checkpoint import checkpoint_in, load_method
 
 _SETTINGS_OF_SHAPE = (
+    "architecture",
     "encoder",
     "decoder_channels",
     "backbone",
@@ -113,9 +114,9 @@ def start_network(built: nn.Module, classes: ClassTable, start: Start) -> str:
     networks = [module for module in built.modules() if type(module) is kind]
     if not networks:
         raise CheckpointError(
-            f"{start.file} is of method {start.origin['method']}, whose network the new method "
-            "does not contain",
-            remedy="start from a run of the same task and kind of network",
+            f"{start.file} is of method {start.origin['method']} and has another kind of network, "
+            "which the new run does not contain",
+            remedy="start from a run of the same task, with the same --architecture",
         )
     for network in networks:
         _copy(network, classes, start)
