@@ -16,6 +16,7 @@ from pathlib import Path
 
 from trocar.contract.bundle import MANIFEST, open_bundle, sha256_of
 from trocar.contract.errors import ConfigError, SourceError
+from trocar.contract.signatures.signed_bundle import verify_bundle
 from trocar.runtime.archive.state import MARKER, Job, settings_of
 from trocar.runtime.pipeline.options import OutputOptions, RunOptions
 from trocar.runtime.sources.addresses import is_stream
@@ -88,20 +89,21 @@ def make_job(options: RunOptions, out: Path) -> Job:
     model, classifier = options.model.path.absolute(), options.model.classifier
     if classifier is not None:
         classifier = classifier.absolute()
+    trust = None if options.model.trust is None else options.model.trust.absolute()
     outputs = outputs_of(options.output)
     return Job(
         # What is overwritten is decided by `done.json`; in a new folder nothing can be.
         options=replace(
             options,
-            model=replace(options.model, path=model, classifier=classifier),
+            model=replace(options.model, path=model, classifier=classifier, trust=trust),
             output=replace(options.output, overwrite=False),
         ),
         out=out,
-        model=_model_hash(model),
+        model=_model_hash(model, trust),
         settings=settings_of(
             options,
             outputs,
-            classifier=None if classifier is None else _model_hash(classifier),
+            classifier=None if classifier is None else _model_hash(classifier, trust),
         ),
         outputs=outputs,
         run=uuid.uuid4().hex[:12],
@@ -109,9 +111,11 @@ def make_job(options: RunOptions, out: Path) -> Job:
     )
 
 
-def _model_hash(path: Path) -> str:
+def _model_hash(path: Path, trust: Path | None) -> str:
     """SHA-256 of a bundle's manifest, which contains the hashes of its files."""
     if path.suffix == ".onnx" and path.is_file():
         return sha256_of(path)
     bundle = open_bundle(path)
+    if trust is not None:
+        verify_bundle(bundle, trust)
     return hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()

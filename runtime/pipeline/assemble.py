@@ -52,6 +52,7 @@ def open_session(model: ModelOptions, *, live: bool) -> Session:
         threads=model.threads or (None if live or model.device != "cpu" else 1),
         location=model.location,
         fast_resize=model.fast_resize,
+        trust=model.trust,
         **backend_options,
     )
 
@@ -71,6 +72,7 @@ def open_second_stage(model: ModelOptions) -> CropClassifier | None:
         device=model.device,
         threads=model.threads,
         threshold=model.reject_below,
+        trust=model.trust,
     )
 
 

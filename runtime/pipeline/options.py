@@ -56,6 +56,8 @@ class ModelOptions:
             threshold that was calibrated at export.
         temporal: What is done over several frames, where ``postprocess`` is true.
         location: Options of location that replace those of the model, by name.
+        trust: PEM file of the key or certificates that must have signed the bundle, and the
+            classifier's; ``None`` looks at no signature.
     """
 
     path: Path
@@ -70,6 +72,7 @@ class ModelOptions:
     reject_below: float | None = None
     temporal: TemporalOptions = field(default_factory=TemporalOptions)
     location: Mapping[str, Any] = field(default_factory=dict)
+    trust: Path | None = None
 
     def __post_init__(self) -> None:
         require(

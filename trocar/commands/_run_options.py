@@ -16,6 +16,7 @@ import click
 from trocar.commands._help import grouped
 from trocar.commands._location_options import location_flags
 from trocar.commands._temporal_options import temporal_flags
+from trocar.commands._trust import trust_option
 from trocar.contract.errors import ConfigError
 from trocar.runtime.backends import BACKENDS
 from trocar.runtime.draw.show import NONE, PARTS, show_from
@@ -151,6 +152,7 @@ _GROUPS = (
         click.option(
             "--fast-resize", is_flag=True, help="Shrink frames with OpenCV before the model."
         ),
+        trust_option,
     ),
     grouped(
         "Instruments",
@@ -181,6 +183,9 @@ _GROUPS = (
         ),
         click.option(
             "--metrics", type=FILE, help="Write latencies and counts: .prom, otherwise JSON."
+        ),
+        click.option(
+            "--audit", type=FILE, help="Append what ran, on what, with which results to a log."
         ),
         click.option("--overwrite", is_flag=True, help="Replace outputs that exist."),
         click.option(

@@ -52,6 +52,7 @@ class RunRequest:
         serve_names: Further host names of the live page.
         serve_cert: Certificate of the live page.
         serve_key: Key of the certificate.
+        audit: Log to which what ran is appended.
     """
 
     mode: Mode
@@ -64,6 +65,7 @@ class RunRequest:
     serve_names: tuple[str, ...] = ()
     serve_cert: Path | None = None
     serve_key: Path | None = None
+    audit: Path | None = None
 
 
 def request_from(flags: Mapping[str, Any]) -> RunRequest:
@@ -95,6 +97,7 @@ def request_from(flags: Mapping[str, Any]) -> RunRequest:
         serve_names=tuple(flags["serve_name"]),
         serve_cert=flags["serve_cert"],
         serve_key=flags["serve_key"],
+        audit=flags["audit"],
     )
 
 
@@ -108,11 +111,13 @@ def _check_outputs(
     """
     read = [Path(source) for source in sources if not is_stream(source)]
     read += [options.model.path]
-    read += [path for path in (options.model.classifier, flags.get("config")) if path is not None]
+    others = (options.model.classifier, options.model.trust, flags.get("config"))
+    read += [path for path in others if path is not None]
+    audit = {} if flags.get("audit") is None else {"--audit": Path(flags["audit"])}
     if mode == "archive":
-        check_outputs({"--out": flags["out"]}, inputs=read)
+        check_outputs({"--out": flags["out"], **audit}, inputs=read)
         return
-    outputs = options.output.files()
+    outputs = options.output.files() | audit
     if flags.get("save_config") is not None:
         outputs["--save-config"] = flags["save_config"]
         read = [path for path in read if path != flags.get("config")]
@@ -169,6 +174,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             reject_below=flags["reject_below"],
             temporal=temporal_options(flags),
             location=location_changes(flags),
+            trust=flags["trust"],
         ),
         input=InputOptions(
             source=SourceOptions(

@@ -74,6 +74,7 @@ struct OpenOptions {
     std::string provider = "cuda";
     std::string precision;
     std::string library;
+    std::string trust;  // PEM file of the key that must have signed the bundle; empty: any bundle
     int threads = 0;
     bool spinning = true;
     LocationChanges location;

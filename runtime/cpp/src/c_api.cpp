@@ -120,6 +120,7 @@ OpenOptions open_options_from(const trocar_options *given) {
     options.provider = string_or(raw.provider, "cuda");
     options.precision = string_or(raw.precision, "");
     options.library = string_or(raw.library, "");
+    options.trust = string_or(raw.trust, "");
     options.threads = raw.threads;
     options.spinning = raw.no_spinning == 0;
     options.log = raw.log;

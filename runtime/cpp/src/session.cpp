@@ -10,6 +10,7 @@
 #include "guard.hpp"
 #include "open.hpp"
 #include "results.hpp"
+#include "signature.hpp"
 
 namespace trocar::detail {
 
@@ -48,6 +49,8 @@ Session::Session(const std::string &path, const OpenOptions &options)
 }
 
 void Session::open_model_file(const std::string &path) {
+    if (!options_.trust.empty())
+        bundle_error(path + " is a bare model, which cannot be signed", "open the signed bundle");
     const std::string model = read_file(path);
     backend_ = open_graph(model, options_);
     // A graph that this reader does not know may still carry a manifest for ONNX Runtime.
@@ -64,6 +67,7 @@ void Session::open_model_file(const std::string &path) {
 
 void Session::open_bundle_folder(const std::string &path) {
     Bundle bundle = open_bundle(path);
+    if (!options_.trust.empty()) verify_signature(bundle, options_.trust);
     manifest_ = bundle.manifest;
     if (is_tensorrt(options_)) {
         OpenedEngine engine = open_engine(bundle, options_);

@@ -90,10 +90,11 @@ extern "C" {
 typedef enum trocar_status {
     TROCAR_OK = 0,                  /**< Success. */
     TROCAR_ERROR = 1,               /**< Any other error, e.g. out of memory. */
-    TROCAR_ERROR_CONFIG = 2,        /**< Not returned by this library. */
+    TROCAR_ERROR_CONFIG = 2,        /**< The file of `trocar_options.trust` holds no public key. */
     TROCAR_ERROR_DATA = 3,          /**< Not returned by this library. */
     TROCAR_ERROR_BUNDLE = 4,        /**< The bundle is missing, truncated or malformed. */
-    TROCAR_ERROR_INTEGRITY = 5,     /**< A file's SHA-256 is not the manifest's. */
+    TROCAR_ERROR_INTEGRITY = 5,     /**< A file's SHA-256 is not the manifest's, or the bundle is not
+                                         signed by the key of `trocar_options.trust`. */
     TROCAR_ERROR_VERSION = 6,       /**< The bundle has a schema that this library cannot read. */
     TROCAR_ERROR_CHECKPOINT = 7,    /**< Not returned by this library. */
     TROCAR_ERROR_PARITY = 8,        /**< The golden frame's result differs on this machine. */
@@ -181,6 +182,9 @@ typedef struct trocar_options {
     const char *location;      /**< A JSON object with any options of location, e.g.
                                     `{"strip_depth": 0.05}`; NULL: the bundle's. The members above
                                     override it. */
+    const char *trust;         /**< PEM file of a public key (Ed25519, or ECDSA on P-256, P-384 or
+                                    P-521): a bundle that its owner did not sign is refused.
+                                    Needs OpenSSL 3; NULL: no signature is looked at. */
 } trocar_options;
 
 /** One frame. The distance of rows is `stride` bytes; a negative stride means bottom-up. */

@@ -102,6 +102,7 @@ struct Options {
     int max_instruments = 0;      ///< Of a frame; 0: the bundle's; below 0: no limit.
     std::string classes;          ///< Names with commas between; empty: the bundle's.
     std::string location;         ///< A JSON object of options of location; empty: the bundle's.
+    std::string trust;            ///< PEM file of the signer's public key; empty: not verified.
 };
 
 /// A frame in memory of the caller.
@@ -222,6 +223,7 @@ class Session {
         raw.max_instruments = options.max_instruments;
         raw.classes = text(options.classes);
         raw.location = text(options.location);
+        raw.trust = text(options.trust);
         auto error = detail::sized<trocar_error>();
         trocar_session *opened = nullptr;
         detail::check(trocar_session_open(path.c_str(), &raw, &opened, &error), error);
