@@ -75,6 +75,7 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
     from trocar.train.data.leakage import merged
     from trocar.train.data.open import open_data, training_fingerprint
     from trocar.train.loop import train as run_loop
+    from trocar.train.methods.protocol import LearnsFromTeacher
     from trocar.train.state.job import Job
     from trocar.train.state.run_folder import CONFIG, RunFolder
     from trocar.train.state.settings import RunConfig
@@ -108,6 +109,7 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
         validation=request.validation,
     )
     start = None if request.start_from is None else read_start(request.start_from)
+    teacher = method.teacher_origin() if isinstance(method, LearnsFromTeacher) else {}
     sets = open_data(paths, data_config, run, method)
     used = data_settings(method_class)
     extra = {n: v for n, v in to_mapping(data_config).items() if n in used}
@@ -124,8 +126,13 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
             source={
                 "data": {n: str(p) for n, p in vars(paths).items() if p is not None},
                 "trained_on": merged(
-                    [training_fingerprint(sets), "" if start is None else start.trained_on]
+                    [
+                        training_fingerprint(sets),
+                        "" if start is None else start.trained_on,
+                        str(teacher.get("trained_on", "")),
+                    ]
                 ),
+                **({"teacher": dict(teacher)} if teacher else {}),
                 **({} if start is None else {"started_from": dict(start.origin)}),
                 "data_settings": extra,
             },

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from teacher_files import colour_teacher
+
 from trocar.train.methods.protocol import Progress
 
 LATE = Progress(90, 100, 9, 10)
@@ -151,6 +153,19 @@ CASES: Mapping[str, Case] = {
             ),
         ),
         deployed="main",
+        independent=STILL,
+    ),
+    "distillation": Case(
+        config={**SEGMENTER, "w_texture": 0.1, "teacher": str(colour_teacher((64, 80)))},
+        terms=(
+            *supervised_terms("labelled", ""),
+            Term(
+                name="soft",
+                weight="w_soft",
+                trains=parts(""),
+                images=("labelled", "unlabelled"),
+            ),
+        ),
         independent=STILL,
     ),
     "classifier": Case(
