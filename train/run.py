@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from trocar.contract.config import fields_of, from_mapping, to_mapping, unknown
 from trocar.contract.errors import ConfigError
+from trocar.contract.plug_ins import blamed
 from trocar.contract.text.toml import read_toml
-from trocar.train.methods import find_method
+from trocar.train.methods import find_method, plug_in_of
 
 if TYPE_CHECKING:
     from trocar.train.methods.protocol import Method
@@ -67,10 +68,16 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
         What ``metrics.json`` holds, see `trocar.train.loop.train`.
 
     Raises:
-        ConfigError: Wrong settings, all at once, or data sets that the method does not take.
+        ConfigError: Wrong settings, all at once, data sets that the method does not take, or a
+            fault of the plug-in that adds the method.
         DataError: A data set is at fault.
         TrocarError: See `trocar.train.loop.train`.
     """
+    with blamed(plug_in_of(request.method)):
+        return _run_method(request)
+
+
+def _run_method(request: TrainRequest) -> dict[str, Any]:
     from trocar.train.data.config import DataConfig, DatasetPaths
     from trocar.train.data.leakage import merged
     from trocar.train.data.open import open_data, training_fingerprint

@@ -139,7 +139,7 @@ class Distillation:
         return network
 
     def losses(self, batch: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
-        """``soft`` on all images; ``ce``, ``dice``, and ``texture`` if asked for, on labelled ones."""
+        """``soft`` on all images; ``ce``, ``dice`` and any ``texture`` on labelled ones."""
         labelled = batch["labelled"]
         logits, mask = self.network(labelled["image"]), labelled["mask"]
         pairs = [(logits, self.teacher(labelled["image"]))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ def test_other_classes_are_refused(bundle: Path, tmp_path: Path) -> None:
 def test_another_size_is_refused_unless_images_are_resized(
     bundle: Path, images: torch.Tensor
 ) -> None:
-    with pytest.raises(ConfigError, match="takes 80x64 .*the student 96x96") as caught:
+    with pytest.raises(ConfigError, match=r"takes 80x64 .*the student 96x96") as caught:
         matched(bundle, tiny_table(), size=(96, 96))
     assert "--size 80x64" in caught.value.remedy
     assert "--teacher-resize" in caught.value.remedy
