@@ -92,7 +92,7 @@ class Session:
         Args:
             path: The bundle's folder, or the ``.onnx`` file.
             device: ``cpu``, ``cuda`` or ``cuda:N``. There is no fallback to another device.
-            backend: One of `trocar.runtime.backends.BACKENDS`.
+            backend: One of `trocar.runtime.backends.backend_names`.
             precision: Required precision of the arithmetic; default: the bundle's.
             threads: CPU threads; default: one per usable core.
             spinning: ``onnxruntime``: whether idle threads spin; default: yes. ``False`` leaves

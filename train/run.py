@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from trocar.contract.config import fields_of, from_mapping, to_mapping, unknown
 from trocar.contract.errors import ConfigError
+from trocar.contract.plug_ins import blamed
 from trocar.contract.text.toml import read_toml
-from trocar.train.methods import find_method
+from trocar.train.methods import find_method, plug_in_of
 
 if TYPE_CHECKING:
     from trocar.train.methods.protocol import Method
@@ -67,14 +68,21 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
         What ``metrics.json`` holds, see `trocar.train.loop.train`.
 
     Raises:
-        ConfigError: Wrong settings, all at once, or data sets that the method does not take.
+        ConfigError: Wrong settings, all at once, data sets that the method does not take, or a
+            fault of the plug-in that adds the method.
         DataError: A data set is at fault.
         TrocarError: See `trocar.train.loop.train`.
     """
+    with blamed(plug_in_of(request.method)):
+        return _run_method(request)
+
+
+def _run_method(request: TrainRequest) -> dict[str, Any]:
     from trocar.train.data.config import DataConfig, DatasetPaths
     from trocar.train.data.leakage import merged
     from trocar.train.data.open import open_data, training_fingerprint
     from trocar.train.loop import train as run_loop
+    from trocar.train.methods.protocol import LearnsFromTeacher
     from trocar.train.state.job import Job
     from trocar.train.state.run_folder import CONFIG, RunFolder
     from trocar.train.state.settings import RunConfig
@@ -108,6 +116,7 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
         validation=request.validation,
     )
     start = None if request.start_from is None else read_start(request.start_from)
+    teacher = method.teacher_origin() if isinstance(method, LearnsFromTeacher) else {}
     sets = open_data(paths, data_config, run, method)
     used = data_settings(method_class)
     extra = {n: v for n, v in to_mapping(data_config).items() if n in used}
@@ -124,8 +133,13 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
             source={
                 "data": {n: str(p) for n, p in vars(paths).items() if p is not None},
                 "trained_on": merged(
-                    [training_fingerprint(sets), "" if start is None else start.trained_on]
+                    [
+                        training_fingerprint(sets),
+                        "" if start is None else start.trained_on,
+                        str(teacher.get("trained_on", "")),
+                    ]
                 ),
+                **({"teacher": dict(teacher)} if teacher else {}),
                 **({} if start is None else {"started_from": dict(start.origin)}),
                 "data_settings": extra,
             },

@@ -18,6 +18,7 @@ from trocar.runtime.pipeline.crop_classifier import CropClassifier, open_classif
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, PostProcessor
 from trocar.runtime.pipeline.options import ModelOptions, OutputOptions
 from trocar.runtime.session import Session
+from trocar.runtime.sinks.added import open_added_sink
 from trocar.runtime.sinks.base import Sink
 from trocar.runtime.sinks.files import check_free
 from trocar.runtime.sinks.records import Csv, JsonLines, PngFolder
@@ -126,6 +127,7 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
 
     Raises:
         OutputExistsError: An output exists already.
+        ConfigError: There is no such sink of a plug-in.
     """
     overwrite = output.overwrite
     for text in (output.overlay, output.json, output.csv):
@@ -147,4 +149,4 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
         sinks.append(PngFolder(output.frames, overwrite=overwrite))
     if output.masks is not None:
         sinks.append(PngFolder(output.masks, masks=True, overwrite=overwrite))
-    return sinks
+    return [*sinks, *(open_added_sink(text, overwrite=overwrite) for text in output.sinks)]

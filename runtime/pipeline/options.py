@@ -45,7 +45,7 @@ class ModelOptions:
     Attributes:
         path: The bundle, or a bare ``.onnx`` file that carries its manifest.
         device: ``cpu``, ``cuda`` or ``cuda:N``: exactly this one, or an error.
-        backend: One of `trocar.runtime.backends.BACKENDS`.
+        backend: One of `trocar.runtime.backends.backend_names`.
         precision: What the arithmetic must be, e.g. ``fp16``; ``None`` takes the bundle's.
         threads: CPU threads of the model, 1 or more; ``None`` chooses by mode.
         cuda_graph: Whether ONNX Runtime on CUDA records the work once and replays it.
@@ -137,6 +137,7 @@ class OutputOptions:
         masks: Folder of PNG label maps at frame size, one for each frame.
         metrics: File of latencies and counts; ``.prom`` is Prometheus's text format, else JSON.
         trace: File of a trace for https://ui.perfetto.dev (live).
+        sinks: Sinks of plug-ins as ``NAME:TARGET``, see `trocar.runtime.sinks.added`.
         overwrite: Whether outputs that exist are replaced.
         show: What overlays show, of `trocar.runtime.draw.show.PARTS`.
         encoding: How the overlay video is encoded.
@@ -149,6 +150,7 @@ class OutputOptions:
     masks: Path | None = None
     metrics: Path | None = None
     trace: Path | None = None
+    sinks: tuple[str, ...] = ()
     overwrite: bool = False
     show: tuple[str, ...] = DEFAULT_SHOW
     encoding: EncodeOptions = field(default_factory=EncodeOptions)
@@ -180,7 +182,8 @@ class OutputOptions:
     def numbered(self, number: int) -> OutputOptions:
         """The outputs of one live stream: ``{n}`` in names replaced by its number."""
         names = {key: text.replace("{n}", str(number)) for key, text in self.named().items()}
-        return self.renamed(names)
+        sinks = tuple(text.replace("{n}", str(number)) for text in self.sinks)
+        return replace(self.renamed(names), sinks=sinks)
 
     def renamed(self, names: dict[str, str]) -> OutputOptions:
         """The same settings with other outputs; an output that ``names`` lacks is not written.
@@ -271,7 +274,8 @@ def check_stream_outputs(output: OutputOptions, streams: int) -> None:
     Raises:
         ConfigError: There is more than one stream, and a name holds no ``{n}``.
     """
-    shared = [name for name in output.named().values() if "{n}" not in name]
+    names = (*output.named().values(), *output.sinks)
+    shared = [name for name in names if "{n}" not in name]
     if streams > 1 and shared:
         raise ConfigError(
             f"{streams} streams cannot share the output {', '.join(map(redacted, shared))}",

@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from teacher_files import colour_teacher
+
+from trocar.contract.plug_ins import load, plug_ins
+from trocar.train.methods import own_methods
 from trocar.train.methods.protocol import Progress
 
 LATE = Progress(90, 100, 9, 10)
@@ -95,7 +99,7 @@ def supervised_terms(
 
 AUXILIARY = tuple(f"auxiliary.{index}" for index in range(PERTURBED))
 
-CASES: Mapping[str, Case] = {
+OWN_CASES: Mapping[str, Case] = {
     "supervised": Case(
         config={**SEGMENTER, "w_texture": 0.1},
         terms=supervised_terms("labelled", ""),
@@ -153,6 +157,19 @@ CASES: Mapping[str, Case] = {
         deployed="main",
         independent=STILL,
     ),
+    "distillation": Case(
+        config={**SEGMENTER, "w_texture": 0.1, "teacher": str(colour_teacher((64, 80)))},
+        terms=(
+            *supervised_terms("labelled", ""),
+            Term(
+                name="soft",
+                weight="w_soft",
+                trains=parts(""),
+                images=("labelled", "unlabelled"),
+            ),
+        ),
+        independent=STILL,
+    ),
     "classifier": Case(
         config=EMBEDDER,
         terms=(
@@ -205,3 +222,26 @@ CASES: Mapping[str, Case] = {
         world=1,
     ),
 }  # fmt: skip
+
+
+def case_from(values: Mapping[str, Any]) -> Case:
+    """The case that a plug-in's method states as plain values, see docs/plug-ins.md."""
+    terms = [
+        Term(**{n: tuple(v) if isinstance(v, list) else v for n, v in term.items()})
+        for term in values["terms"]
+    ]
+    return Case(**{**values, "terms": tuple(terms)})
+
+
+def plug_in_cases() -> dict[str, Case]:
+    """Cases of the plug-ins that state one."""
+    found = {n: load(one) for n, one in plug_ins("methods", own=own_methods()).items()}
+    return {
+        name: case_from(method.conformance)
+        for name, method in found.items()
+        if hasattr(method, "conformance")
+    }
+
+
+CASES: Mapping[str, Case] = {**OWN_CASES, **plug_in_cases()}
+"""Every case, by command name of the method."""

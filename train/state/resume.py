@@ -107,6 +107,9 @@ def check_same_data(checkpoint: Checkpoint, job: Job) -> None:
     settings = was.get("data_settings")
     if settings is not None:
         faults += _differences(settings, now.get("data_settings", {}))
+    teachers = [dict(source.get("teacher", {})).get("sha256") for source in (was, now)]
+    if teachers[0] != teachers[1]:
+        faults.append(f"the teacher's SHA-256 was {teachers[0]}, is {teachers[1]}")
     if faults:
         raise CheckpointError(
             "cannot resume on other data: " + "; ".join(faults),
@@ -126,7 +129,9 @@ def with_origin(job: Job, checkpoint: Checkpoint) -> Job:
 
 
 def _earlier_frames(checkpoint: Checkpoint) -> str:
-    return str(dict(checkpoint.source.get("started_from", {})).get("trained_on", ""))
+    """Record of the frames of the run that it started from, and of its teacher."""
+    origins = [dict(checkpoint.source.get(name, {})) for name in ("started_from", "teacher")]
+    return merged(str(origin.get("trained_on", "")) for origin in origins)
 
 
 def extension_note(checkpoint: Checkpoint, run: RunConfig) -> list[str]:

@@ -17,8 +17,9 @@ from trocar.commands._help import grouped
 from trocar.commands._location_options import location_flags
 from trocar.commands._temporal_options import temporal_flags
 from trocar.commands._trust import trust_option
+from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError
-from trocar.runtime.backends import BACKENDS
+from trocar.runtime.backends import backend_names
 from trocar.runtime.draw.show import NONE, PARTS, show_from
 from trocar.runtime.pipeline.options import LiveOptions, ModelOptions
 from trocar.runtime.sinks.video import EncodeOptions
@@ -57,6 +58,27 @@ class AddressType(click.ParamType):  # type: ignore[type-arg]
         if not (port.isascii() and port.isdigit() and int(port) <= 65535):
             self.fail(f"{value!r} is not HOST:PORT, e.g. 127.0.0.1:8080", param, ctx)
         return host.strip("[]") or "127.0.0.1", int(port)
+
+
+class BackendType(click.ParamType):  # type: ignore[type-arg]
+    """Name of a backend, one of Trocar's or of a plug-in."""
+
+    name = "backend"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """What ``--help`` shows for the value."""
+        return f"[{'|'.join(backend_names())}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Checks the name; no backend is imported.
+
+        Raises:
+            click.BadParameter: There is no such backend.
+        """
+        names = backend_names()
+        if value not in names:
+            self.fail(f"backend {unknown(str(value), names)}; use one of {', '.join(names)}")
+        return str(value)
 
 
 class ShowType(click.ParamType):  # type: ignore[type-arg]
@@ -131,7 +153,7 @@ _GROUPS = (
         click.option(
             "--backend",
             default=ModelOptions.backend,
-            type=click.Choice(list(BACKENDS)),
+            type=BackendType(),
             help="What runs the model.",
         ),
         click.option(
@@ -186,6 +208,12 @@ _GROUPS = (
         ),
         click.option(
             "--audit", type=FILE, help="Append what ran, on what, with which results to a log."
+        ),
+        click.option(
+            "--sink",
+            multiple=True,
+            metavar="NAME:TARGET",
+            help="Write to a sink of a plug-in, with what it takes as target. Can be repeated.",
         ),
         click.option("--overwrite", is_flag=True, help="Replace outputs that exist."),
         click.option(

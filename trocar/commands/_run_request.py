@@ -33,7 +33,7 @@ _SERVE = ("serve_name", "serve_cert", "serve_key")
 _NOT_IN_FILE_MODE = ("serve", *_SERVE, "trace", "deadline_ms", "seconds", "no_source_clock")
 _NOT_IN_ARCHIVE_MODE = (
     *("live", "stream", "serve", "trace", "metrics", "deadline_ms", "shed_load", "no_reconnect"),
-    *("seconds", "realtime", "no_source_clock", *_SERVE),
+    *("seconds", "realtime", "no_source_clock", "sink", *_SERVE),
 )
 
 
@@ -198,6 +198,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             masks=flags["save_masks"],
             metrics=flags["metrics"],
             trace=flags["trace"],
+            sinks=tuple(flags["sink"]),
             overwrite=flags["overwrite"],
             show=DEFAULT_SHOW if flags["show"] is None else show_from(flags["show"]),
             encoding=EncodeOptions(

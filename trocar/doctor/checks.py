@@ -19,6 +19,7 @@ from trocar.doctor.packages import (
     check_versions,
     check_wheels,
 )
+from trocar.doctor.plug_ins import check_plug_ins
 
 CHECKS: tuple[Callable[[], Finding | list[Finding]], ...] = (
     check_python,
@@ -32,6 +33,7 @@ CHECKS: tuple[Callable[[], Finding | list[Finding]], ...] = (
     check_codecs,
     check_cameras,
     check_disk,
+    check_plug_ins,
 )
 
 
