@@ -190,6 +190,7 @@ def test_asking_for_graphs_reaches_the_provider_or_is_an_error(
     with pytest.raises(BackendError, match="CUDA graphs were requested on cpu"):
         open_backend("onnxruntime", model, graphs=True)
     monkeypatch.setattr(backend_module, "require_cuda", lambda device: None)
+    monkeypatch.setattr(backend_module, "require_libraries", lambda device: None)
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
     asked: list[Any] = []
@@ -204,10 +205,10 @@ def test_asking_for_graphs_reaches_the_provider_or_is_an_error(
         open_backend("onnxruntime", model, device="cuda:1", graphs=True)
     with pytest.raises(BundleError, match="not all nodes are on CUDA"):
         open_backend("onnxruntime", model, device="cuda:1")
-    cuda = "CUDAExecutionProvider"
+    cuda, plain = "CUDAExecutionProvider", {"device_id": 1, "use_tf32": "0"}
     assert asked == [
-        [(cuda, {"device_id": 1, "enable_cuda_graph": "1"}), "CPUExecutionProvider"],
-        [(cuda, {"device_id": 1}), "CPUExecutionProvider"],
+        [(cuda, {**plain, "enable_cuda_graph": "1"}), "CPUExecutionProvider"],
+        [(cuda, plain), "CPUExecutionProvider"],
     ]
 
 
