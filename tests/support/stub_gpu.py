@@ -11,6 +11,7 @@ cannot be unloaded.
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import os
 import re
 import shutil
@@ -95,7 +96,8 @@ def build_stubs(folder: Path) -> StubGpu:
     wanted = set(re.findall(r" U (\w+)@+lib(?:cu|nvrtc)\w*\.so\.\d+", listed))
     wanted |= set(re.findall(r" U (cu[A-Z]\w+)\n", listed))
     # cuDNN is opened by name when the provider starts: its functions are texts in the file.
-    cudnn = {n.decode() for n in re.findall(rb"\0(cudnn[A-Z]\w+)(?=\0)", provider.read_bytes())}
+    with provider.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        cudnn = {name.decode() for name in re.findall(rb"cudnn[A-Z]\w+(?=\0)", data)}
     shim = folder / "libshim.so", folder / "libcudnn.so.9"
     stubs = StubGpu(shim, folder / "driver", folder / "libraries")
     stubs.driver.mkdir()

@@ -27,7 +27,8 @@ import json, pathlib
 from trocar.contract.errors import TrocarError
 from trocar.runtime.backends import open_backend
 def use_tf32(precision):
-    backend = open_backend("onnxruntime", pathlib.Path({model!r}), device="cuda", precision=precision)
+    model = pathlib.Path({model!r})
+    backend = open_backend("onnxruntime", model, device="cuda", precision=precision)
     options = backend.session.get_provider_options()["CUDAExecutionProvider"]
     return backend.session.get_providers()[0], backend.precision, options["use_tf32"]
 try:
@@ -46,12 +47,24 @@ def test_cuda_starts_with_the_libraries_of_the_wheels(stubs: StubGpu, tiny_bundl
     assert json.loads(answer.stdout) == [[provider, "fp32", "0"], [provider, "tf32", "1"]]
 
 
+def test_doctor_opens_a_cuda_session(stubs: StubGpu) -> None:
+    """With the libraries it runs; without them it says which are missing."""
+    answer = stubs.run(
+        "from trocar.doctor.cuda_session import check_cuda_session as check\n"
+        "from trocar.doctor import probe\n"
+        "found = check(); print(found.state, found.detail)\n",
+        libraries=False,
+    )
+    assert answer.stdout.startswith("ok a session runs on cuda:0"), answer.stdout + answer.stderr
+
+
 PLACE = """
 import onnxruntime
 settings = onnxruntime.SessionOptions()
 settings.log_severity_level, settings.log_verbosity_level = 0, 1
 cuda = {{"device_id": 0, "enable_cuda_graph": "1"}}
-onnxruntime.InferenceSession({model!r}, settings, providers=[("CUDAExecutionProvider", cuda), "CPUExecutionProvider"])
+providers = [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+onnxruntime.InferenceSession({model!r}, settings, providers=providers)
 """
 
 
@@ -86,7 +99,7 @@ def test_the_precisions_of_cuda() -> None:
     assert chosen(None, "fp32") == chosen("fp32", "fp32") == "fp32"
     assert chosen("tf32", "fp32") == "tf32"
     assert chosen(None, "int8", Device("cpu")) == "int8"
-    with pytest.raises(BackendError, match="int8, which .* computes in float32") as caught:
+    with pytest.raises(BackendError, match=r"int8, which .* computes in float32") as caught:
         chosen(None, "int8")
     assert "--precision fp16" in caught.value.remedy
     for graph, device in (("fp16", CUDA), ("fp32", Device("cpu"))):
