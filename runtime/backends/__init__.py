@@ -13,13 +13,20 @@ from pathlib import Path
 from trocar.contract.config import unknown
 from trocar.contract.errors import BackendError, MissingExtraError
 from trocar.contract.manifest import Manifest
-from trocar.runtime.backends.base import Backend, BackendOptions, HasManifest, TakesInputs
+from trocar.runtime.backends.base import (
+    Backend,
+    BackendOptions,
+    HasManifest,
+    HasProfile,
+    TakesInputs,
+)
 
 __all__ = [
     "BACKENDS",
     "Backend",
     "BackendOptions",
     "HasManifest",
+    "HasProfile",
     "TakesInputs",
     "open_backend",
 ]

@@ -144,8 +144,8 @@ def open_model(
     session = _cuda_or_cpu_session(model, device, options)
     if device.kind == "cuda" and CUDA not in session.get_providers():
         raise BackendError(
-            f"{device} was requested, but ONNX Runtime fell back to the CPU: its CUDA provider does "
-            "not load",
+            f"{device} was requested, but ONNX Runtime fell back to the CPU: its CUDA provider "
+            "does not load",
             remedy="run `trocar doctor`, which opens a small CUDA session and says what is missing",
         )
     if manifest is None:
