@@ -23,7 +23,7 @@ from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult
 from trocar.contract.tensorrt.engines import Profile
-from trocar.runtime.backends import Backend, HasProfile, open_backend
+from trocar.runtime.backends import Backend, HasNotes, HasProfile, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
 from trocar.runtime.frames import check_batch, check_frame, infer_within, is_finite, shrink
 from trocar.runtime.golden import check_outputs
@@ -187,6 +187,11 @@ class Session:
     def profile(self) -> Profile | None:
         """Batches and frame sizes that the model takes; ``None`` where it takes all."""
         return self._backend.profile if isinstance(self._backend, HasProfile) else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the runs so far, e.g. that no CUDA graph is used."""
+        return tuple(self._backend.notes) if isinstance(self._backend, HasNotes) else ()
 
     def takes(self, height: int, width: int) -> bool:
         """Whether the model takes frames of this size in pixels; an engine takes stated sizes."""

@@ -17,6 +17,7 @@ from trocar.runtime.backends.base import (
     Backend,
     BackendOptions,
     HasManifest,
+    HasNotes,
     HasProfile,
     TakesInputs,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Backend",
     "BackendOptions",
     "HasManifest",
+    "HasNotes",
     "HasProfile",
     "TakesInputs",
     "open_backend",

@@ -86,6 +86,16 @@ class HasProfile(Protocol):
         ...
 
 
+@runtime_checkable
+class HasNotes(Protocol):
+    """A backend that tells what a person should know of its runs."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """E.g. shapes that run without a CUDA graph."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackendOptions:
     """How a backend is opened.

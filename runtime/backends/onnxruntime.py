@@ -99,6 +99,11 @@ class OnnxRuntimeBackend:
             ) from error
         return dict(zip(self._outputs, values, strict=True))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know: shapes that run without a CUDA graph."""
+        return () if self._graphs is None else tuple(self._graphs.notes)
+
     def close(self) -> None:
         """Frees the session."""
         if self._graphs is not None:

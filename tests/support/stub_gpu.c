@@ -3,6 +3,8 @@
    Memory is host memory, copies are memcpy, kernels compute nothing, a captured graph is a number. So a real provider
    loads, places nodes, inserts copies, records and replays; its results mean nothing. `stub_gpu.py` adds a function
    that returns 0 for every other name that the provider wants. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,47 @@ status cuDeviceGetCount(int *count) { return *count = 1, 0; }
 status cuDeviceGet(int *device, int index) { return *device = index, 0; }
 status cuDeviceGetName(char *name, int size, int device) { return strncpy(name, "Stub H200", size), 0; }
 status cuDeviceGetAttribute(int *value, int attribute, int device) { return *value = attribute == 75 ? 9 : 0, 0; }
+
+/* The driver's own memory, streams and graphs; `stub_gpu_held` counts what was not freed. */
+static int held;
+int stub_gpu_held(void) { return held; }
+static status take(void **out, size_t size) { return held++, *out = calloc(1, size ? size : 1), 0; }
+static status drop(void *memory) { return held--, free(memory), 0; }
+status cuDevicePrimaryCtxRetain(void **context, int device) { return held++, give(context, 1024); }
+status cuDevicePrimaryCtxRelease(int device) { return held--, 0; }
+status cuCtxPushCurrent(void *context) { return 0; }
+status cuCtxPopCurrent(void **context) { return give(context, 1024); }
+status cuMemAlloc(void **out, size_t size) { return take(out, size); }
+status cuMemFree(void *memory) { return drop(memory); }
+status cuMemHostAlloc(void **out, size_t size, unsigned flags) { return take(out, size); }
+status cuMemFreeHost(void *memory) { return drop(memory); }
+status cuMemcpyHtoDAsync(void *to, const void *from, size_t size, void *stream) { return memcpy(to, from, size), 0; }
+status cuMemcpyDtoHAsync(void *to, const void *from, size_t size, void *stream) { return memcpy(to, from, size), 0; }
+status cuStreamCreate(void **out, unsigned flags) { return take(out, 1); }
+status cuStreamDestroy(void *stream) { return drop(stream); }
+status cuStreamSynchronize(void *stream) { return 0; }
+status cuStreamBeginCapture(void *stream, int mode) { return captures++, capturing = 1, 0; }
+status cuStreamEndCapture(void *stream, void **graph) { return capturing = 0, take(graph, 1); }
+status cuGraphInstantiateWithFlags(void **out, void *graph, unsigned long long flags) { return take(out, 1); }
+status cuGraphInstantiate(void **out, void *graph, unsigned long long flags) { return take(out, 1); }
+status cuGraphLaunch(void *graph, void *stream) { return launches++, 0; }
+status cuGraphDestroy(void *graph) { return drop(graph); }
+status cuGraphExecDestroy(void *graph) { return drop(graph); }
+status cuModuleLoadData(void **out, const void *image) { return take(out, 1); }
+status cuModuleGetFunction(void **out, void *module, const char *name) { return give(out, 2048); }
+status cuFuncSetAttribute(void *function, int attribute, int value) { return 0; }
+status cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                      unsigned shared, void *stream, void **arguments, void **extra) {
+  return kernels++, 0;
+}
+status cuGetProcAddress_v2(const char *name, void **out, int version, unsigned long long flags, int *found) {
+  *out = dlsym(RTLD_DEFAULT, name);
+  if (found) *found = *out ? 0 : 1;
+  return 0;
+}
+status cuGetProcAddress(const char *name, void **out, int version, unsigned long long flags) {
+  return cuGetProcAddress_v2(name, out, version, flags, NULL);
+}
 
 /* Devices. */
 status cudaGetDevice(int *device) { return *device = 0; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import gc
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from trocar.contract.tensorrt.engines import EngineSidecar, Profile
 from trocar.contract.tensorrt.gpu import Gpu
 from trocar.runtime import Session
 from trocar.runtime.backends import engine_selection as engines
+from trocar.runtime.backends.cuda_driver import CaptureError
 from trocar.runtime.backends.tensorrt import TensorRtBackend
 
 
@@ -34,7 +36,11 @@ class FakeDriver:
     def __init__(self) -> None:
         self.memory: dict[int, np.ndarray] = {}
         self.depth = 0
+        self.held = 0
         self.allocated = 0
+        self.streams = 0
+        self.capturable = True
+        self.graphs = 0
         self.captured = 0
         self.launched = 0
         self.closed = False
@@ -48,11 +54,20 @@ class FakeDriver:
         finally:
             self.depth -= 1
 
-    def stream(self) -> Any:
-        return SimpleNamespace(handle=7, work=[])
+    def stream(self) -> int:
+        self.streams += 1
+        return 7
+
+    def free(self, *, stream: int, pinned: list[np.ndarray], device: list[int]) -> None:
+        assert self.depth > 0, "no context is current"
+        self.streams -= 1
+        self.held -= len(pinned)
+        for address in device:
+            self.memory[address] = np.zeros(0, np.uint8)
 
     def pinned(self, nbytes: int) -> np.ndarray:
         self.allocated += 1
+        self.held += 1
         return np.zeros(nbytes, np.uint8)
 
     def device(self, nbytes: int) -> int:
@@ -67,17 +82,20 @@ class FakeDriver:
         else:
             work()
 
-    def to_device(self, target: int, source: np.ndarray, stream: Any) -> None:
+    def to_device(self, target: int, source: np.ndarray, stream: int) -> None:
         self._do(lambda: np.copyto(self.memory[target][: source.size], source))
 
-    def to_host(self, target: np.ndarray, source: int, stream: Any) -> None:
+    def to_host(self, target: np.ndarray, source: int, stream: int) -> None:
         self._do(lambda: np.copyto(target, self.memory[source][: target.size]))
 
-    def wait(self, stream: Any) -> None:
+    def wait(self, stream: int) -> None:
         assert self.depth > 0, "no context is current"
 
-    def capture(self, stream: Any, work: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, stream: int, work: Callable[[], None]) -> Any:
+        if not self.capturable:
+            raise CaptureError("a kernel allocates memory")
         self.captured += 1
+        self.graphs += 1
         self._recording = []
         work()
         recorded, self._recording = self._recording, None
@@ -87,7 +105,10 @@ class FakeDriver:
             for step in recorded:
                 step()
 
-        return launch
+        def close() -> None:
+            self.graphs -= 1
+
+        return SimpleNamespace(launch=launch, close=close)
 
     def close(self) -> None:
         self.closed = True
@@ -104,6 +125,7 @@ class FakeEngine:
         self.driver = driver
         self.contexts = 0
         self.broken = False
+        self.capturable = True
 
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]
@@ -139,6 +161,9 @@ class FakeContext:
         self.addresses[name] = address
         return True
 
+    def is_stream_capturable(self, stream: int) -> bool:
+        return self.engine.capturable
+
     def execute_async_v3(self, handle: int) -> bool:
         assert handle == 7
         if self.engine.broken:
@@ -168,7 +193,7 @@ def fake() -> Iterator[tuple[TensorRtBackend, FakeDriver, FakeEngine]]:
     yield backend, driver, engine
     backend.close()
     assert driver.closed
-    assert driver.depth == 0
+    assert (driver.depth, driver.held, driver.streams, driver.graphs) == (0, 0, 0, 0)
 
 
 def test_tensorrt_buffers_graphs_and_copies(fake: Any, rng: np.random.Generator) -> None:
@@ -188,6 +213,32 @@ def test_tensorrt_buffers_graphs_and_copies(fake: Any, rng: np.random.Generator)
     two = rng.integers(0, 255, (2, 8, 10, 3), np.uint8)
     assert np.array_equal(backend.infer(two)["labels"], two.argmax(axis=-1))
     assert driver.allocated == 6
+    # A shape that comes again finds its buffers and its graph.
+    assert np.array_equal(backend.infer(frames)["labels"], frames.argmax(axis=-1))
+    assert (driver.allocated, driver.captured, driver.launched) == (6, 1, 5)
+
+
+def test_what_cannot_be_recorded_runs_without_a_graph_and_says_so(
+    fake: Any, rng: np.random.Generator
+) -> None:
+    backend, driver, _ = fake
+    driver.capturable = False
+    for _ in range(5):
+        frames = rng.integers(0, 255, (1, 8, 10, 3), np.uint8)
+        assert np.array_equal(backend.infer(frames)["labels"], frames.argmax(axis=-1))
+    assert driver.allocated == 3
+    (note,) = backend.notes
+    assert "without a CUDA graph: a kernel allocates memory" in note
+
+
+def test_an_engine_that_allocates_while_it_runs_is_not_recorded(fake: Any) -> None:
+    """TensorRT for RTX says it itself."""
+    backend, driver, engine = fake
+    engine.capturable = False
+    for _ in range(3):
+        backend.infer(np.zeros((1, 8, 10, 3), np.uint8))
+    assert driver.captured == 0
+    assert len(backend.notes) == 1
 
 
 def test_tensorrt_refuses_what_its_profile_excludes_and_goes_on(
@@ -210,7 +261,7 @@ def test_tensorrt_refuses_what_its_profile_excludes_and_goes_on(
 
 
 def test_tensorrt_has_a_context_for_each_thread(fake: Any) -> None:
-    backend, _, engine = fake
+    backend, driver, engine = fake
     threads = [
         threading.Thread(target=backend.infer, args=(np.zeros((1, 8, 10, 3), np.uint8),))
         for _ in range(3)
@@ -218,8 +269,12 @@ def test_tensorrt_has_a_context_for_each_thread(fake: Any) -> None:
     for thread in threads:
         thread.start()
         thread.join()
+    assert engine.contexts == 3
+    # What a thread had is freed with it.
+    gc.collect()
+    assert (driver.held, driver.streams) == (0, 0)
     backend.infer(np.zeros((1, 8, 10, 3), np.uint8))
-    assert engine.contexts >= 2
+    assert driver.streams == 1
 
 
 def test_an_engine_with_another_input_is_refused() -> None:
@@ -236,7 +291,13 @@ def test_an_engine_with_another_input_is_refused() -> None:
 def test_every_tensorrt_name_is_in_every_version(flavour: str) -> None:
     file = ROOT / "tests" / "export" / "tensorrt" / "api_names" / f"{flavour}.json"
     known = file.read_text(encoding="utf-8")
-    tree = ast.parse((ROOT / "runtime" / "backends" / "tensorrt.py").read_text(encoding="utf-8"))
+    files = [ROOT / "runtime" / "backends" / f"{n}.py" for n in ("tensorrt", "engine_lanes")]
+    tree = ast.parse(
+        "\n".join(
+            f.read_text(encoding="utf-8").replace("from __future__ import annotations", "")
+            for f in files
+        )
+    )
     ours = {"trt", "context", "_engine", "engine", "runtime", "refitter", "parser"}
     used = set()
     for node in ast.walk(tree):

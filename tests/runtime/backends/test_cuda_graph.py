@@ -165,6 +165,28 @@ def test_only_some_shapes_get_graphs_and_one_thread_runs_them(recording: Recordi
     runs.close()
 
 
+def test_a_recording_that_fails_leaves_the_shape_without_a_graph(
+    recording: RecordingSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = CudaGraphCache(recording, index=1)
+    plain = recording.run_with_iobinding
+
+    def refuse(binding: Binding, options: Options) -> None:
+        if options.entries["gpu_graph_id"] != "-1":
+            raise RuntimeError("operation not permitted when stream is capturing")
+        plain(binding, options)
+
+    monkeypatch.setattr(recording, "run_with_iobinding", refuse)
+    shift = np.array([3], np.uint8)
+    for value in range(5):
+        frames = np.full((1, 4, 5, 3), value, np.uint8)
+        (labels,) = runs.infer("frame", frames, {"shift": shift}, ["labels"])
+        assert (labels == frames + 3).all()
+    (note,) = runs.notes
+    assert "[1, 4, 5, 3] run without a CUDA graph: operation not permitted" in note
+    runs.close()
+
+
 def test_the_librarys_own_calls_are_these(
     tiny_bundle: Path, tiny: ModuleType, rng: np.random.Generator
 ) -> None:

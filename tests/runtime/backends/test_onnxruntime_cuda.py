@@ -58,6 +58,42 @@ def test_doctor_opens_a_cuda_session(stubs: StubGpu) -> None:
     assert answer.stdout.startswith("ok a session runs on cuda:0"), answer.stdout + answer.stderr
 
 
+DRIVER = """
+import ctypes, json
+from trocar.runtime.backends.cuda_driver import BindingsDriver, CaptureError
+held = ctypes.CDLL(None).stub_gpu_held
+driver, answer = BindingsDriver(0), {}
+with driver.current():
+    stream, there = driver.stream(), driver.device(8)
+    pinned = [driver.pinned(8), driver.pinned(8)]
+    pinned[0][:] = range(8)
+    driver.to_device(there, pinned[0], stream)
+    graph = driver.capture(stream, lambda: driver.to_host(pinned[1], there, stream))
+    graph.launch()
+    driver.wait(stream)
+    answer["copied"] = pinned[1].tolist()
+    def fail():
+        raise RuntimeError("not while capturing")
+    try:
+        driver.capture(stream, fail)
+    except CaptureError as error:
+        answer["refused"] = str(error)
+    graph.close()
+    driver.free(stream=stream, pinned=pinned, device=[there])
+driver.close()
+print(json.dumps({**answer, "held": held()}))
+"""
+
+
+def test_the_driver_speaks_to_cuda_through_its_bindings(stubs: StubGpu) -> None:
+    """The real package: names, signatures and handles; what was taken is given back."""
+    pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
+    answer = stubs.run(DRIVER)
+    assert answer.returncode == 0, answer.stderr
+    expected = {"copied": list(range(8)), "refused": "not while capturing", "held": 0}
+    assert json.loads(answer.stdout) == expected
+
+
 PLACE = """
 import onnxruntime
 settings = onnxruntime.SessionOptions()
