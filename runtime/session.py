@@ -83,6 +83,7 @@ class Session:
         location: Mapping[str, Any] | None = None,
         fast_resize: bool = False,
         trust: str | Path | None = None,
+        frame_sizes: Sequence[tuple[int, int]] = (),
     ) -> Session:
         """Opens a bundle, or a bare ``.onnx`` file that contains its manifest.
 
@@ -106,6 +107,8 @@ class Session:
                 not exactly equal (see `trocar.runtime.frames.shrink`).
             trust: PEM file with a public key or certificates; the bundle must be signed by it and
                 unchanged (see `trocar.contract.signatures`). ``None`` looks at no signature.
+            frame_sizes: ``(height, width)`` of the frames that will come, where they are known: a
+                TensorRT backend chooses the engine that takes them.
 
         Raises:
             IntegrityError: ``trust`` was named and the bundle is not signed by it.
@@ -153,7 +156,9 @@ class Session:
 
             verify_bundle(bundle, trust)
         chosen = location_of(bundle.manifest, options, location)
-        model = model_of(bundle, backend=backend, device=device, precision=precision)
+        model = model_of(
+            bundle, backend=backend, device=device, precision=precision, frame_sizes=frame_sizes
+        )
         return cls(
             open_verified(bundle, model, open_model),
             bundle.manifest,
