@@ -21,13 +21,22 @@ from trocar.contract.plug_ins import (
     load,
     plug_ins,
 )
-from trocar.runtime.backends.base import Backend, BackendOptions, HasManifest, TakesInputs
+from trocar.runtime.backends.base import (
+    Backend,
+    BackendOptions,
+    HasManifest,
+    HasNotes,
+    HasProfile,
+    TakesInputs,
+)
 
 __all__ = [
     "BACKENDS",
     "Backend",
     "BackendOptions",
     "HasManifest",
+    "HasNotes",
+    "HasProfile",
     "TakesInputs",
     "backend_names",
     "open_backend",

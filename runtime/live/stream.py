@@ -183,13 +183,7 @@ class LiveStream:
         self.stages.record("wait", (started_ns - frame.captured_ns) / 1e6)
         self.stages.record("age", result.age_ms)
         if self.deadline.record(result.age_ms):
-            level = self.deadline.level
-            self.health.update(
-                "load",
-                level.frame_stride > 1 or level.shrink,
-                "DEGRADED",
-                f"load is shed: {level}",
-            )
+            self._report_load()
         self.counts.missed = self.deadline.missed
         self._speed.record(result.age_ms - frame.arrival.late_ms)
         self.latest = result
@@ -214,6 +208,8 @@ class LiveStream:
         """Counts a frame on which the model raised; after `MAX_FAILURES` no mask is shown."""
         self._failures += 1
         self.counts.failed += 1
+        if self.deadline.record_failure():
+            self._report_load()
         text = redacted(first_line(error))
         if self._failures >= MAX_FAILURES:
             self.latest = None
@@ -222,6 +218,11 @@ class LiveStream:
             self.health.set(
                 "model", "DEGRADED", f"the model failed on a frame: {text}", seconds=EVENT_S
             )
+
+    def _report_load(self) -> None:
+        level = self.deadline.level
+        shed = level.frame_stride > 1 or level.shrink
+        self.health.update("load", shed, "DEGRADED", f"load is shed: {level}")
 
     def check(self) -> None:
         """Updates the conditions that depend on time alone.

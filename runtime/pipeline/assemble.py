@@ -7,6 +7,7 @@ with open_session(options.model, live=False) as session:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from trocar.runtime.sinks.files import check_free
 from trocar.runtime.sinks.records import Csv, JsonLines, PngFolder
 from trocar.runtime.sinks.video import VideoSink
 from trocar.runtime.sources.addresses import is_stream
+from trocar.runtime.sources.base import HasSize, Source
 from trocar.runtime.telemetry.latency import Stages
 from trocar.runtime.temporal.mask_smoothing import MaskSmoother
 from trocar.runtime.temporal.options import PersistenceOptions
@@ -31,11 +33,24 @@ from trocar.runtime.temporal.presence import Presence
 from trocar.runtime.temporal.tracking import Tracker
 
 
-def open_session(model: ModelOptions, *, live: bool) -> Session:
+def sizes_of(sources: Iterable[Source]) -> tuple[tuple[int, int], ...]:
+    """``(height, width)`` of all sources that state it before their first frame."""
+    stated = [source.size for source in sources if isinstance(source, HasSize)]
+    return tuple(dict.fromkeys(size for size in stated if all(size)))
+
+
+def open_session(
+    model: ModelOptions, *, live: bool, frame_sizes: Sequence[tuple[int, int]] = ()
+) -> Session:
     """Opens the model; its idle threads do not spin, so that other threads get the cores.
 
     Live, one frame gets all threads, for the shortest delay. From a file on a CPU, each frame gets
     one thread and several frames are processed at once, for the most frames a second.
+
+    Args:
+        model: Which model.
+        live: Whether frames are lost when they are late.
+        frame_sizes: ``(height, width)`` of the frames, where they are known.
 
     Raises:
         TrocarError: See `Session.open`.
@@ -54,6 +69,7 @@ def open_session(model: ModelOptions, *, live: bool) -> Session:
         location=model.location,
         fast_resize=model.fast_resize,
         trust=model.trust,
+        frame_sizes=frame_sizes,
         **backend_options,
     )
 

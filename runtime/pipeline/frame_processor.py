@@ -107,9 +107,9 @@ class FrameProcessor:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of the frames so far, from the post-processors."""
+        """What a person should know of the frames so far, from model and post-processors."""
         tellers = (step for step in self._post_processors if isinstance(step, HasNotes))
-        return tuple(note for teller in tellers for note in teller.notes)
+        return (*self.session.notes, *(note for teller in tellers for note in teller.notes))
 
     def __call__(self, frame: Frame) -> FrameResult:
         """Runs one frame through the model and all post-processors."""

@@ -103,6 +103,16 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class HasSize(Protocol):
+    """A source that knows the size of its frames before the first one."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` in pixels, before rotation; zeros where it is not known yet."""
+        ...
+
+
+@runtime_checkable
 class ReportsDamage(Protocol):
     """A source that counts what was damaged; the others count as undamaged.
 

@@ -19,6 +19,7 @@ from trocar.runtime.pipeline.assemble import (
     make_sinks,
     open_second_stage,
     open_session,
+    sizes_of,
     workers_for,
 )
 from trocar.runtime.pipeline.counters import Summary
@@ -45,7 +46,7 @@ def run_file(request: RunRequest) -> Summary:
     # The source first: a wrong name is reported at once, while a model takes time to open.
     source = open_source(request.sources[0], options.input.source)
     try:
-        session = open_session(options.model, live=False)
+        session = open_session(options.model, live=False, frame_sizes=sizes_of([source]))
     except BaseException:
         source.close()
         raise

@@ -32,6 +32,7 @@ from trocar.runtime.pipeline.assemble import (
     make_sinks,
     open_second_stage,
     open_session,
+    sizes_of,
 )
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.options import InputOptions, RunOptions, check_stream_outputs
@@ -74,7 +75,9 @@ def run_live(request: RunRequest) -> list[Summary]:
         ]
         for source in sources:
             stack.callback(source.close)
-        session = stack.enter_context(open_session(options.model, live=True))
+        session = stack.enter_context(
+            open_session(options.model, live=True, frame_sizes=sizes_of(sources))
+        )
         trace = None
         if options.output.trace is not None:
             trace = stack.enter_context(

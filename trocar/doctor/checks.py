@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from trocar.contract.text.words import first_line
+from trocar.doctor.cuda_session import check_cuda_session
 from trocar.doctor.finding import Finding
 from trocar.doctor.machine import check_cameras, check_disk, check_driver, check_python
 from trocar.doctor.packages import (
@@ -28,6 +29,7 @@ CHECKS: tuple[Callable[[], Finding | list[Finding]], ...] = (
     check_torch,
     check_driver,
     check_onnxruntime,
+    check_cuda_session,
     check_tensorrt,
     check_openvino,
     check_codecs,

@@ -164,7 +164,8 @@ typedef struct trocar_options {
     const char *device;        /**< `cpu` (default), `cuda` or `cuda:N`; no fallback. */
     const char *provider;      /**< ONNX Runtime on CUDA: `cuda` (default), `tensorrt`, or
                                     `tensorrt-rtx`. */
-    const char *precision;     /**< `fp32`, `fp16`, `bf16` or `int8`; must be the bundle's. */
+    const char *precision;     /**< `fp32`, `fp16`, `bf16` or `int8`: must be the bundle's; or `tf32`
+                                    for an fp32 bundle on CUDA. NULL: the bundle's. */
     const char *library;       /**< File of the backend's library; NULL: searched. */
     int32_t no_spinning;       /**< 1: idle CPU threads sleep, so others get the cores. */
     int32_t min_pixels;        /**< Smallest region in pixels of the label map; 0: the bundle's. */
@@ -185,6 +186,9 @@ typedef struct trocar_options {
     const char *trust;         /**< PEM file of a public key (Ed25519, or ECDSA on P-256, P-384 or
                                     P-521): a bundle that its owner did not sign is refused.
                                     Needs OpenSSL 3; NULL: no signature is looked at. */
+    int32_t frame_width;       /**< Of the frames that will come, in pixels, with `frame_height`: the
+                                    engine that takes them is chosen. 0: not known. */
+    int32_t frame_height;      /**< See `frame_width`. */
 } trocar_options;
 
 /** One frame. The distance of rows is `stride` bytes; a negative stride means bottom-up. */
