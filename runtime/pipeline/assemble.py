@@ -85,8 +85,9 @@ def make_frame_processor(
 
     Masks are smoothed in live runs only: the records of a file state what the model returned.
     """
-    segments = session.manifest.task == "segmentation"
-    smooths = segments and live and model.postprocess and model.temporal.smooth
+    segments = session.manifest.makes_labels
+    # Instances are steady by their identity; smoothing pixels would mix them.
+    smooths = session.manifest.task == "segmentation" and live and model.postprocess and model.temporal.smooth
     steps: list[PostProcessor] = []
     if segments and model.postprocess:
         persistence: PersistenceOptions | None = model.temporal.persistence
