@@ -190,14 +190,14 @@ def bundle_from_onnx(
     """
     chosen = options or ExportOptions()
     check_target(out, chosen)
-    located = with_location(external.manifest, chosen.location, otherwise=_location_of(external.manifest))
+    located = with_location(
+        external.manifest, chosen.location, otherwise=_location_of(external.manifest)
+    )
     external = replace(external, manifest=located)
     named = with_names(frames)
     if external.spec.task == "instances":
         check_instance_precision(chosen)
-        file = instance_file(
-            data, external, source=source, images=[frame.image for frame in named]
-        )
+        file = instance_file(data, external, source=source, images=[frame.image for frame in named])
         wrapped, manifest, infer = file.data, file.manifest, file.reference
     elif has_frame_input(data):
         wrapped, manifest = attach_processing(data, external, source=source)

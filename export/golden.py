@@ -22,7 +22,7 @@ MAX_SIDE = 960
 
 
 def golden_frame(report: ParityReport, frames: Sequence[GateFrame]) -> Frame:
-    """The first of the frames with the most instances or predicted classes, resized to `MAX_SIDE` at most.
+    """The first frame with the most instances or predicted classes, resized to `MAX_SIDE` at most.
 
     Returns:
         ``[H,W,3]`` uint8 RGB.
@@ -98,9 +98,11 @@ def _check_proof(arrays: Mapping[str, Output], task: str, limit: float) -> None:
         scores = arrays["scores"]
         found, enough = "no class is", bool(scores.max() - scores.min() > limit)
     if not enough:
+        what = "smallest score, expected one" if task == "instances" else "logits, expected"
+        least = "" if task == "instances" else f" {MIN_COMPARED:.0%}"
         raise ParityError(
             f"the golden frame would prove too little: {found} above the margin of {limit:g} "
-            f"{'of its score, expected one' if task == 'instances' else f'logits, expected {MIN_COMPARED:.0%}'}",
+            f"{what}{least}",
             remedy="train longer, or export at a higher precision",
         )
 

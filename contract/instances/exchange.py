@@ -1,7 +1,7 @@
 """Results in the form of other tools: COCO result files, and ``supervision.Detections``.
 
-    rows = coco_results(result, image_id=7)          # a list for `COCO.loadRes`
-    detections = supervision_detections(result)      # needs the package supervision
+rows = coco_results(result, image_id=7)          # a list for `COCO.loadRes`
+detections = supervision_detections(result)      # needs the package supervision
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The mask of one instrument: its pixels in the label map, and what they become elsewhere.
 
-    mask = instrument.mask
-    mask.full(), mask.at_frame_size(), mask.run_lengths(), mask.polygons()
+mask = instrument.mask
+mask.full(), mask.at_frame_size(), mask.run_lengths(), mask.polygons()
 """
 
 from __future__ import annotations

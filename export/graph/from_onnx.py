@@ -106,7 +106,7 @@ def preprocessing_graph(model: ModelProto, external: ExternalModel) -> ModelProt
         *(
             _resize(model, "planes", "resized", "size")
             if spec.resize == "stretch"
-            else placement_lines(name, "planes", "resized", spec, _RESIZE)
+            else placement_lines(name, "planes", "resized", spec=spec, resize=_RESIZE)
         ),
     ]
     image, placed = "resized", ""

@@ -29,6 +29,8 @@ from trocar.contract.manifest import (
 )
 from trocar.contract.text.toml import read_toml
 
+FORM_NAMES = ("queries", "prototypes", "detections")
+"""Forms of instance models; `trocar.export.graph.instances.recognise.FORMS` has them."""
 
 MAX_INSTANCES = 255
 """Numbers of instances that fit into a uint8 map beside 0."""
@@ -135,9 +137,7 @@ def spec_of_instances(manifest: Manifest) -> ModelSpec:
     )
 
 
-def read_spec(
-    path: Path, *, classes: Path | None, name: str = "", form: str = ""
-) -> ExternalModel:
+def read_spec(path: Path, *, classes: Path | None, name: str = "", form: str = "") -> ExternalModel:
     """Reads ``spec.toml`` and its class table.
 
     Args:

@@ -1,6 +1,6 @@
 """The outputs of an instance model: whether they are there and fit each other.
 
-    check_instance_outputs(backend.infer(frames), source="model.trocar")
+check_instance_outputs(backend.infer(frames), source="model.trocar")
 """
 
 from __future__ import annotations

@@ -159,9 +159,7 @@ def cast_outputs(model: ModelProto, outputs: Sequence[tuple[str, int]]) -> None:
     del graph.output[:], graph.value_info[:]
     for number, (value, (_, rank)) in enumerate(zip(values, outputs, strict=True)):
         dims = ["batch", *(f"output_{number}_{i}" for i in range(1, rank))]
-        graph.output.append(
-            onnx.helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, dims)
-        )
+        graph.output.append(onnx.helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, dims))
 
 
 class _Builder:

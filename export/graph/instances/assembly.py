@@ -113,11 +113,12 @@ def _choice(part: GraphPart, most: int) -> list[str]:
             "top_classes = GatherElements <axis = 1> (cand_classes, picked)",
         ]
     # Fewer candidates than instances: empty ones behind them.
+    operator, by = ("Sub", "int_1") if part.count else ("Add", "int_0")
     return [
         *lines,
         "candidate_count = Shape <start = 1, end = 2> (cand_scores)",
         # A form with a fixed number of candidates has no mask for an empty one.
-        f"last_candidate = {'Sub' if part.count else 'Add'} (candidate_count, {'int_1' if part.count else 'int_0'})",
+        f"last_candidate = {operator} (candidate_count, {by})",
         "filled_scores = Pad (cand_scores, fill, none_score)",
         "filled_classes = Pad (cand_classes, fill)",
         "top_scores, top_rows = TopK <axis = 1> (filled_scores, most)",
@@ -133,7 +134,10 @@ def _masks(part: GraphPart, *, padded: bool) -> list[str]:
     if part.crop:
         lines += [
             "crop_x0, crop_y0, crop_x1, crop_y1 = Split <axis = 2, num_outputs = 4> (crop)",
-            *(f"{n}_4 = Unsqueeze ({n}, axis_3)" for n in ("crop_x0", "crop_y0", "crop_x1", "crop_y1")),
+            *(
+                f"{n}_4 = Unsqueeze ({n}, axis_3)"
+                for n in ("crop_x0", "crop_y0", "crop_x1", "crop_y1")
+            ),
             "right_of = GreaterOrEqual (columns, crop_x0_4)",
             "left_of = Less (columns, crop_x1_4)",
             "below = GreaterOrEqual (rows_4, crop_y0_4)",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "external_"
 
+
 def attach_assembly(
     body: ModelProto, external: ExternalModel, recognised: Recognised, *, source: str
 ) -> tuple[bytes, Manifest]:
@@ -64,17 +65,14 @@ def attach_assembly(
         node.name = f"frame/{node.op_type}_{node.output[0]}"
     own = [output.name for output in body.graph.output]
     ends = [
-        (_PREFIX + name, input_name(role))
-        for name, role in zip(own, recognised.roles, strict=True)
+        (_PREFIX + name, input_name(role)) for name, role in zip(own, recognised.roles, strict=True)
     ]
     if spec.resize != "stretch":
         ends.append((PLACED_OUTPUT, PLACED))
     try:
         add_prefix(body.graph, _PREFIX)
         image = before.graph.output[0].name
-        model = onnx.compose.merge_models(
-            before, body, io_map=[(image, body.graph.input[0].name)]
-        )
+        model = onnx.compose.merge_models(before, body, io_map=[(image, body.graph.input[0].name)])
         model = onnx.compose.merge_models(model, behind, io_map=ends)
         outputs = instance_outputs(spec)
         del model.graph.input[1:], model.graph.value_info[:]

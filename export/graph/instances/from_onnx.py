@@ -1,8 +1,8 @@
 """An ONNX file of an instance model: its form, its body, and the file itself as reference.
 
-    network = instance_file(data, external, source="theirs.onnx", images=images)
-    network.data, network.manifest                   # the frame-in graph
-    network.reference(frames)["instances"]           # from the file as it was given
+network = instance_file(data, external, source="theirs.onnx", images=images)
+network.data, network.manifest                   # the frame-in graph
+network.reference(frames)["instances"]           # from the file as it was given
 """
 
 from __future__ import annotations

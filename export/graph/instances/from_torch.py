@@ -1,7 +1,7 @@
 """A PyTorch network of an instance model: its body as ONNX, and itself as reference.
 
-    data, manifest = onnx_from_instance_network(network, manifest)
-    reference = instance_reference(network, manifest)
+data, manifest = onnx_from_instance_network(network, manifest)
+reference = instance_reference(network, manifest)
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ class InstanceBody(nn.Module):
         return tuple(tensors[name].to(torch.float32) for name in self.names)
 
 
-def onnx_from_instance_network(
-    network: nn.Module, manifest: Manifest
-) -> tuple[bytes, Manifest]:
+def onnx_from_instance_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Manifest]:
     """Exports an instance network behind the frame-in graph.
 
     Args:
@@ -132,7 +130,5 @@ def _body(
             remedy="correct the size of the input in the input spec, or the network",
         ) from error
     shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(output)}
-    recognised = recognise(
-        shapes, spec, classes=len(manifest.classes), source="the network"
-    )
+    recognised = recognise(shapes, spec, classes=len(manifest.classes), source="the network")
     return InstanceBody(module, recognised).eval(), recognised

@@ -55,7 +55,9 @@ def placed_frame(frame: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float3
     return image
 
 
-def placement_lines(frame: str, planes: str, result: str, spec: ModelSpec, resize: str) -> list[str]:
+def placement_lines(
+    frame: str, planes: str, result: str, *, spec: ModelSpec, resize: str
+) -> list[str]:
     """ONNX text that scales and pads; it makes ``placed`` too, the four numbers of `content_of`.
 
     Args:

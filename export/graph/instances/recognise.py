@@ -1,7 +1,7 @@
 """Which form an instance model has: by the names, ranks and sizes of its outputs, or as named.
 
-    form = recognise(shapes, spec, classes=4, source="theirs.onnx")
-    form.name, form.roles["masks"].output
+form = recognise(shapes, spec, classes=4, source="theirs.onnx")
+form.name, form.roles["masks"].output
 """
 
 from __future__ import annotations
@@ -62,9 +62,11 @@ def recognise(
             f"{source} returns {listed}, which fits several forms: {', '.join(found)}",
             remedy=f"name one with --form, e.g. --form {next(iter(found))}",
         )
-    wanted = f"the form {spec.form}" if spec.form else f"none of the forms {', '.join(FORMS)}"
+    fault = f"does not fit the form {spec.form}"
+    if not spec.form:
+        fault = f"fits none of the forms {', '.join(FORMS)}"
     raise ArgumentError(
-        f"{source} returns {listed}, which fits {wanted} with {classes - 1} classes of instances",
+        f"{source} returns {listed}, which {fault} with {classes - 1} classes of instances",
         remedy="correct the class table (row 0 is no instance), or export the network with one of "
         "the outputs that docs/instances.md lists",
     )

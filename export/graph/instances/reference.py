@@ -1,7 +1,7 @@
 """The outputs of an instance model in NumPy and OpenCV: what the graph must return.
 
-    outputs = instances_of(values, recognised, spec, classes=4, frame_size=(1080, 1920))
-    outputs["instances"], outputs["scores"], outputs["count"]
+outputs = instances_of(values, recognised, spec, classes=4, frame_size=(1080, 1920))
+outputs["instances"], outputs["scores"], outputs["count"]
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+
 def suppression_lines(boxes: str, scores: str, classes: str, *, result: str) -> list[str]:
     """ONNX text that sets the scores of suppressed boxes to -1.
 
@@ -38,9 +39,7 @@ def suppression_lines(boxes: str, scores: str, classes: str, *, result: str) -> 
     ]
 
 
-def suppression_constants(
-    overlap: float, *, most: int, classes: int
-) -> Mapping[str, NDArray[Any]]:
+def suppression_constants(overlap: float, *, most: int, classes: int) -> Mapping[str, NDArray[Any]]:
     """The constants that `suppression_lines` names.
 
     Args:

@@ -236,9 +236,7 @@ def _class_rows(totals: _Totals, manifest: Manifest) -> Iterator[Json]:
         }
 
 
-def _failures(
-    totals: _Totals, metrics: dict[str, float], limits: Limits
-) -> Iterator[Failure]:
+def _failures(totals: _Totals, metrics: dict[str, float], limits: Limits) -> Iterator[Failure]:
     if metrics["instance_frames"] < limits.min_multiclass_frames:
         yield Failure(
             "too_few_instance_frames",

@@ -84,9 +84,7 @@ def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
     )
 
 
-def candidates(
-    values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int
-) -> Candidates:
+def candidates(values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int) -> Candidates:
     """The same for one frame."""
     masks = values["masks"].astype(np.float32)
     scores = values["scores"] if "scores" in values else values["boxes"][:, 4]

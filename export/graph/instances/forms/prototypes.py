@@ -108,9 +108,7 @@ def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
     )
 
 
-def candidates(
-    values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int
-) -> Candidates:
+def candidates(values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int) -> Candidates:
     """The same for one frame."""
     rows = values["predictions"].astype(np.float32)
     rows = rows.T if rows.shape[0] < rows.shape[1] else rows

@@ -39,13 +39,10 @@ def find(shapes: Mapping[str, Shape], spec: ModelSpec, classes: int) -> dict[str
         return None
     queries = shapes[masks[0]][1]
     rest = [name for name in of_rank(shapes, 3) if shapes[name][1] == queries]
-    logits = [name for name in rest if shapes[name][2] in (classes - 1, classes)]
-    boxes = [name for name in rest if shapes[name][2] == 4]
-    if len(logits) == 2:
-        # Four classes: the size of the boxes and of the logits is the same.
-        boxes = named(logits, "box", "dets")
-        logits = [name for name in logits if name not in boxes]
-    boxes = [name for name in boxes if name not in logits]
+    # With four classes boxes and logits have the same size: then the name decides.
+    boxes = named([name for name in rest if shapes[name][2] == 4], "box", "dets")
+    logits = [n for n in rest if n not in boxes and shapes[n][2] in (classes - 1, classes)]
+    boxes = boxes or [n for n in rest if n not in logits and shapes[n][2] == 4]
     if len(logits) != 1 or len(boxes) > 1:
         return None
     found = {"logits": logits[0], "masks": masks[0], **({"boxes": boxes[0]} if boxes else {})}
@@ -100,9 +97,7 @@ def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
     )
 
 
-def candidates(
-    values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int
-) -> Candidates:
+def candidates(values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int) -> Candidates:
     """The same for one frame: ``logits`` ``[Q,C]`` and ``masks`` ``[Q,h,w]``."""
     logits = values["logits"].astype(np.float32)
     masks = values["masks"].astype(np.float32)
