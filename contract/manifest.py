@@ -29,7 +29,7 @@ METADATA_KEY = "trocar_manifest"
 HASH_KEY = "trocar_manifest_sha256"
 """Key of the copy's hash, see `trocar.contract.integrity.manifest_hash.guarded_sha256`."""
 
-TASKS = ("segmentation", "classification")
+TASKS = ("segmentation", "classification", "instances")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -64,7 +64,9 @@ class OutputSpec:
     """One output of the graph.
 
     Attributes:
-        name: Name of the ONNX output: ``labels``, ``confidence``, ``scores`` or ``embedding``.
+        name: Name of the ONNX output: ``labels``, ``confidence``, ``scores`` or ``embedding``; of
+            an instance model ``instances``, ``labels``, ``classes``, ``scores``, ``boxes`` and
+            ``count``.
         dtype: NumPy dtype name.
         shape: Dimensions; text for dynamic ones, e.g. ``("batch", 512, 640)``.
     """
@@ -85,7 +87,7 @@ class Manifest:
 
     Attributes:
         name: Name of the model, for display.
-        task: ``segmentation`` or ``classification``.
+        task: ``segmentation``, ``classification`` or ``instances``.
         method: Name of the training method, e.g. ``supervised``.
         classes: The class table, names and colours included.
         input: The graph's input.
@@ -123,6 +125,11 @@ class Manifest:
         else:
             data["location"] = self.location.to_dict()
         return data
+
+    @property
+    def makes_labels(self) -> bool:
+        """Whether the graph returns label maps, in which instruments are located."""
+        return self.task != "classification"
 
     @property
     def location_options(self) -> LocationOptions:

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-RESULT_SCHEMA = "1.0"
+from trocar.contract.instances.masks import Mask, MaskForm
+
+RESULT_SCHEMA = "1.1"
 """Version of the JSON form of a `FrameResult`."""
 
 Point = tuple[float, float]
@@ -53,6 +55,8 @@ class Instrument:
         touches_border: Whether it touches the border of the frame or of the field of view.
         track_id: The same number over time; ``None`` without tracking.
         classified: Result of a second model; ``None`` without one.
+        instance: Its number in the map of instances of an instance model; ``None`` for others.
+        mask: Its pixels in the label map; ``None`` where they were not kept.
     """
 
     class_id: int
@@ -68,9 +72,15 @@ class Instrument:
     touches_border: bool = False
     track_id: int | None = None
     classified: Classified | None = None
+    instance: int | None = None
+    mask: Mask | None = field(default=None, compare=False, repr=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Data that `json` can write; coordinates are rounded to 0.01 pixels."""
+    def to_dict(self, *, masks: MaskForm | None = None) -> dict[str, Any]:
+        """Data that `json` can write; coordinates are rounded to 0.01 pixels.
+
+        Args:
+            masks: Form in which the mask is added; ``None`` leaves it out.
+        """
         data: dict[str, Any] = {
             "class_id": self.class_id,
             "class": self.class_name,
@@ -91,6 +101,10 @@ class Instrument:
                 "name": self.classified.name,
                 "score": round(self.classified.score, 4),
             }
+        if self.instance is not None:
+            data["instance"] = self.instance
+        if masks is not None and self.mask is not None:
+            data |= self.mask.to_dict(masks)
         return data
 
 
@@ -109,6 +123,10 @@ class FrameResult:
         instruments: Located instruments, ordered by class, area descending, y, x.
         present: Names of the classes that are present, filtered over time; ``None`` without this
             filter.
+        instances: ``[h, w]`` uint8 numbers of the instances of an instance model, 0 for none;
+            ``None`` for others.
+        instance_count: How many instances reached the smallest score, also those beyond the
+            model's maximum; ``None`` for other models.
         scores: ``[K]`` float32 class scores of a classifier; ``None`` for segmentation.
         embedding: ``[D]`` float32 of a classifier; ``None`` for segmentation.
         backend: e.g. ``onnxruntime``.
@@ -126,6 +144,8 @@ class FrameResult:
     confidence: NDArray[Any] | None = None
     instruments: tuple[Instrument, ...] = ()
     present: tuple[str, ...] | None = None
+    instances: NDArray[np.uint8] | None = None
+    instance_count: int | None = None
     scores: NDArray[np.float32] | None = None
     embedding: NDArray[np.float32] | None = None
     backend: str = ""
@@ -133,15 +153,19 @@ class FrameResult:
     precision: str = ""
     stages_ms: Mapping[str, float] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Data of one line of JSON output; label maps are left out."""
+    def to_dict(self, *, masks: MaskForm | None = None) -> dict[str, Any]:
+        """Data of one line of JSON output; label maps are left out.
+
+        Args:
+            masks: Form in which the masks of the instruments are added; ``None`` leaves them out.
+        """
         data: dict[str, Any] = {
             "schema": RESULT_SCHEMA,
             "frame": self.frame_id,
             "time": round(self.time, 6),
             "age_ms": round(self.age_ms, 3),
             "size": list(self.frame_size),
-            "instruments": [instrument.to_dict() for instrument in self.instruments],
+            "instruments": [one.to_dict(masks=masks) for one in self.instruments],
             "backend": self.backend,
             "device": self.device,
             "precision": self.precision,
@@ -149,6 +173,8 @@ class FrameResult:
         }
         if self.present is not None:
             data["present"] = list(self.present)
+        if self.instance_count is not None:
+            data["instance_count"] = self.instance_count
         if self.scores is not None:
             data["scores"] = [round(float(score), 5) for score in self.scores]
         return data

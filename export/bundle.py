@@ -20,7 +20,7 @@ import numpy as np
 
 from trocar.contract.bundle import GOLDEN, MODEL, PARITY, open_bundle
 from trocar.contract.errors import ArgumentError, BundleError
-from trocar.contract.location import LocationOptions
+from trocar.contract.location import LEGACY, LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.export.cpu_session import infer_on_cpu
 from trocar.export.gate import (
@@ -38,6 +38,7 @@ from trocar.export.graph.from_onnx import attach_processing, has_frame_input
 from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.graph.imported.canonical import canonical_network
 from trocar.export.graph.input_spec import ExternalModel
+from trocar.export.graph.instances.from_onnx import instance_file
 from trocar.export.graph.model_file import load, with_logits_output
 from trocar.export.location import with_location
 from trocar.export.parity.limits import Limits
@@ -80,9 +81,20 @@ def export_bundle(
     """
     chosen = options or ExportOptions()
     check_target(out, chosen)
-    manifest = with_location(manifest, chosen.location, otherwise=LocationOptions())
+    manifest = with_location(manifest, chosen.location, otherwise=_location_of(manifest))
     on_progress("export", 0, 1)
-    data, exported = onnx_from_network(network, manifest)
+    if manifest.task == "instances":
+        check_instance_precision(chosen)
+        from trocar.export.graph.instances.from_torch import (
+            instance_reference,
+            onnx_from_instance_network,
+        )
+
+        data, exported = onnx_from_instance_network(network, manifest)
+        reference = instance_reference(network, exported)
+    else:
+        data, exported = onnx_from_network(network, manifest)
+        reference = torch_reference(network, exported)
     if manifest.task == "classification":
         from trocar.export.graph.classifier import class_files
 
@@ -95,7 +107,7 @@ def export_bundle(
         out,
         frames=with_names(frames),
         open_model=open_model,
-        reference=Reference(torch_reference(network, exported), "PyTorch fp32"),
+        reference=Reference(reference, "PyTorch fp32"),
         options=chosen,
         on_progress=on_progress,
     )
@@ -123,6 +135,8 @@ def convert_bundle(
             f"{source} is {bundle.manifest.precision}; only a float32 bundle can be converted",
             remedy="name the float32 bundle it was made from, or the run folder",
         )
+    if bundle.manifest.task == "instances":
+        check_instance_precision(options)
     # A bundle of version 0.1 states no options and stays as it is.
     manifest = with_location(bundle.manifest, options.location, otherwise=None)
     data = bundle.read(MODEL)
@@ -176,10 +190,16 @@ def bundle_from_onnx(
     """
     chosen = options or ExportOptions()
     check_target(out, chosen)
-    located = with_location(external.manifest, chosen.location, otherwise=LocationOptions())
+    located = with_location(
+        external.manifest, chosen.location, otherwise=_location_of(external.manifest)
+    )
     external = replace(external, manifest=located)
     named = with_names(frames)
-    if has_frame_input(data):
+    if external.spec.task == "instances":
+        check_instance_precision(chosen)
+        file = instance_file(data, external, source=source, images=[frame.image for frame in named])
+        wrapped, manifest, infer = file.data, file.manifest, file.reference
+    elif has_frame_input(data):
         wrapped, manifest = attach_processing(data, external, source=source)
         # A frame-in file needs no preprocessing outside of it: it is its own reference.
         infer = infer_on_cpu(with_logits_output(wrapped))
@@ -206,6 +226,28 @@ def bundle_from_onnx(
         options=chosen,
         on_progress=on_progress,
     )
+
+
+def check_instance_precision(options: ExportOptions) -> None:
+    """Refuses a precision that instance models cannot be converted to.
+
+    Raises:
+        ArgumentError: It is another one than float32.
+    """
+    if options.precision != "fp32":
+        raise ArgumentError(
+            f"an instance model cannot be converted to {options.precision} yet: suppression, "
+            "sorting and painting in its graph need float32",
+            remedy="leave --precision out",
+        )
+
+
+def _location_of(manifest: Manifest) -> LocationOptions:
+    """Options of location of a model that states none.
+
+    The score of an instance decides already, and what is one instance the model has said.
+    """
+    return LEGACY if manifest.task == "instances" else LocationOptions()
 
 
 def with_names(frames: Sequence[GateFrame | Frame]) -> list[GateFrame]:

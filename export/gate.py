@@ -158,7 +158,7 @@ def verify_and_write(
             "fast_resize": final.extra["fast_resize"],
             "versions": package_versions(),
         }
-        segments = manifest.task == "segmentation"
+        segments = manifest.makes_labels
         notes = (*result.report.notes, *(notes_on_parts(manifest.classes) if segments else ()))
         report = replace(result.report, extra=extra, notes=notes)
         text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
@@ -171,6 +171,7 @@ def verify_and_write(
                 result.with_logits,
                 task=manifest.task,
                 golden_margin=final.golden_margin,
+                least_score=float(final.extra.get("instances", {}).get("score", 0.0)),
             ),
             PARITY: text.encode(),
         }

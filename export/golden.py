@@ -22,13 +22,15 @@ MAX_SIDE = 960
 
 
 def golden_frame(report: ParityReport, frames: Sequence[GateFrame]) -> Frame:
-    """The first of the frames with the most predicted classes, resized to `MAX_SIDE` at most.
+    """The first frame with the most instances or predicted classes, resized to `MAX_SIDE` at most.
 
     Returns:
         ``[H,W,3]`` uint8 RGB.
     """
-    classes = {str(row["name"]): len(row["classes"]) for row in report.frames}
-    chosen = max(frames, key=lambda frame: classes.get(frame.name, 0)).image
+    classes = {
+        str(row["name"]): (int(row.get("pairs", 0)), len(row["classes"])) for row in report.frames
+    }
+    chosen = max(frames, key=lambda frame: classes.get(frame.name, (0, 0))).image
     height, width = chosen.shape[:2]
     longest = max(height, width)
     if longest <= MAX_SIDE:
@@ -40,7 +42,13 @@ def golden_frame(report: ParityReport, frames: Sequence[GateFrame]) -> Frame:
 
 
 def golden_npz(
-    frame: Frame, model: Infer, with_logits: Infer, *, task: str, golden_margin: float = 0.0
+    frame: Frame,
+    model: Infer,
+    with_logits: Infer,
+    *,
+    task: str,
+    golden_margin: float = 0.0,
+    least_score: float = 0.0,
 ) -> bytes:
     """Bytes of ``golden.npz``: the frame, the model's outputs and the top-1/top-2 margins.
 
@@ -48,8 +56,10 @@ def golden_npz(
         frame: ``[H,W,3]`` uint8 RGB.
         model: The model of the bundle.
         with_logits: The same with a ``logits`` output (for classifiers the model itself).
-        task: ``segmentation`` or ``classification``.
-        golden_margin: Logit margin above which pixels (or classes) are compared.
+        task: ``segmentation``, ``classification`` or ``instances``.
+        golden_margin: Logit margin above which pixels (or classes) are compared; for instances the
+            distance of a score from the smallest one.
+        least_score: Smallest score of an instance.
 
     Raises:
         ParityError: Too little of the frame lies above the margin; a runtime would refuse it.
@@ -60,6 +70,8 @@ def golden_npz(
         arrays["labels"] = outputs["labels"].astype(np.uint8)
         arrays["margin"] = _margin(with_logits(frame[None])["logits"][0])
         arrays["confidence"] = outputs["confidence"]
+    elif task == "instances":
+        arrays |= _instances(outputs, least_score)
     else:
         arrays |= {name: value.astype(np.float32) for name, value in outputs.items()}
         arrays["margin"] = _margin(outputs["scores"])
@@ -78,15 +90,34 @@ def _check_proof(arrays: Mapping[str, Output], task: str, limit: float) -> None:
     if task == "segmentation":
         share = float((arrays["margin"] > limit).mean())
         found, enough = f"{share:.1%} of its pixels are", share >= MIN_COMPARED
+    elif task == "instances":
+        shown = np.bincount(arrays["instances"].ravel(), minlength=256)[1:][: len(arrays["margin"])]
+        found = "no instance is"
+        enough = bool(((arrays["margin"] > limit) & (shown > 0)).any())
     else:
         scores = arrays["scores"]
         found, enough = "no class is", bool(scores.max() - scores.min() > limit)
     if not enough:
+        what = "smallest score, expected one" if task == "instances" else "logits, expected"
+        least = "" if task == "instances" else f" {MIN_COMPARED:.0%}"
         raise ParityError(
             f"the golden frame would prove too little: {found} above the margin of {limit:g} "
-            f"logits, expected {MIN_COMPARED:.0%}",
+            f"{what}{least}",
             remedy="train longer, or export at a higher precision",
         )
+
+
+def _instances(outputs: Mapping[str, Output], least_score: float) -> dict[str, Output]:
+    """The map, and classes, scores and margins of the instances that there are."""
+    scores = outputs["scores"].astype(np.float32)
+    count = int((scores > 0).sum())
+    return {
+        "instances": outputs["instances"].astype(np.uint8),
+        "labels": outputs["labels"].astype(np.uint8),
+        "classes": outputs["classes"][:count].astype(np.uint8),
+        "scores": scores[:count],
+        "margin": (scores[:count] - np.float32(least_score)).astype(np.float32),
+    }
 
 
 def _margin(logits: Output) -> NDArray[np.float32]:

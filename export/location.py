@@ -29,7 +29,7 @@ def with_location(
         ConfigError: A value is out of range, a name is not known to the class table, or the model
             is a classifier, which locates nothing.
     """
-    if manifest.task != "segmentation":
+    if not manifest.makes_labels:
         if changes:
             raise ConfigError(
                 f"{', '.join(changes)}: {manifest.name} is a classifier and locates nothing",

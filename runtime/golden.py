@@ -20,10 +20,17 @@ from trocar.contract.errors import BundleError, ParityError
 from trocar.contract.integrity.guard import MIN_COMPARED
 from trocar.contract.manifest import MAX_NETWORK_SIDE, Manifest
 from trocar.runtime.backends import Backend
+from trocar.runtime.instances.golden import (
+    check_golden_instances,
+    golden_fault,
+    golden_instance_faults,
+)
+from trocar.runtime.instances.outputs import check_instance_outputs
 
 _REQUIRED = {
     "segmentation": ("frame", "labels", "margin"),
     "classification": ("frame", "scores", "margin"),
+    "instances": ("frame", "instances", "labels", "classes", "scores", "margin"),
 }
 MAX_SIDE = 32768
 """Longest side of a golden frame in pixels."""
@@ -70,11 +77,25 @@ def replay(
         is_compared = golden["margin"] > limit
         _check_share(is_compared, limit)
         _check_labels(golden["labels"], manifest, source="golden.npz")
+    if manifest.task == "instances":
+        check_golden_instances(golden, limit)
+        _check_labels(golden["labels"], manifest, source="golden.npz")
     outputs = backend.infer(np.repeat(golden["frame"][None], batch, axis=0))
     check_shapes(outputs, manifest.task, source=_described(backend))
     if manifest.task == "segmentation":
         for index in range(batch):
             _compare_labels(outputs, golden, is_compared, backend, index)
+        _check_labels(outputs["labels"], manifest, source=_described(backend))
+        return
+    if manifest.task == "instances":
+        for index in range(batch):
+            one = {name: value[index] for name, value in outputs.items()}
+            fault = golden_fault(golden, one, limit)
+            if fault:
+                raise ParityError(
+                    f"{_described(backend)} differs from the exporter on the golden frame: {fault}",
+                    remedy=_REMEDY,
+                )
         _check_labels(outputs["labels"], manifest, source=_described(backend))
         return
     scores = golden["scores"]
@@ -99,7 +120,7 @@ def check_outputs(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, *, so
         BundleError: A label is not in the table, or there are more or fewer scores than classes.
     """
     check_shapes(outputs, manifest.task, source=source)
-    if manifest.task == "segmentation":
+    if manifest.makes_labels:
         _check_labels(outputs["labels"], manifest, source=source)
         return
     scores = outputs["scores"]
@@ -118,6 +139,9 @@ def check_shapes(outputs: Mapping[str, NDArray[Any]], task: str, *, source: str)
         BundleError: The main output is missing, or is of another type or shape; or the second one
             does not fit it.
     """
+    if task == "instances":
+        check_instance_outputs(outputs, source=source)
+        return
     name, other = ("labels", "confidence") if task == "segmentation" else ("scores", "embedding")
     main = outputs.get(name)
     if main is None:
@@ -202,6 +226,8 @@ def _array_faults(golden: Mapping[str, NDArray[Any]], task: str) -> list[str]:
         return ["margins that are not numbers"]
     if not np.isfinite(margin).all():
         return ["margins that are not finite"]
+    if task == "instances":
+        return golden_instance_faults(golden)
     if task == "segmentation":
         labels = golden["labels"]
         if labels.dtype != np.uint8 or labels.shape != margin.shape or labels.size == 0:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trocar.contract.bundle import GOLDEN, MODEL, Bundle
-from trocar.contract.errors import BundleError, DataError
+from trocar.contract.errors import BundleError, ConfigError, DataError
 from trocar.contract.integrity.guard import check_guard, exported_text
 from trocar.contract.location import LocationOptions, check_for_table
 from trocar.contract.manifest import Manifest
@@ -49,9 +49,23 @@ def location_of(
     chosen = manifest.location_options if options is None else options
     if changes:
         chosen = chosen.changed(changes, source="location")
-    if manifest.task == "segmentation":
+    if manifest.makes_labels:
         check_for_table(chosen, manifest.classes)
     return chosen
+
+
+def check_fast_resize(manifest: Manifest) -> None:
+    """Refuses to resize frames before a graph that pads them: their sides would change their ratio.
+
+    Raises:
+        ConfigError: The graph pads frames.
+    """
+    resize = manifest.extra.get("instances", {}).get("resize", "stretch")
+    if resize != "stretch":
+        raise ConfigError(
+            f"--fast-resize does not fit {manifest.name}: its graph pads frames ({resize})",
+            remedy="leave --fast-resize out",
+        )
 
 
 def open_model_file(file: Path, open_model: OpenModel) -> tuple[Backend, Manifest]:

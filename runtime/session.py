@@ -21,7 +21,7 @@ from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
-from trocar.contract.results import FrameResult
+from trocar.contract.results import FrameResult, Instrument
 from trocar.contract.tensorrt.engines import Profile
 from trocar.runtime.backends import Backend, HasNotes, HasProfile, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
@@ -29,9 +29,10 @@ from trocar.runtime.frames import check_batch, check_frame, infer_within, is_fin
 from trocar.runtime.golden import check_outputs
 from trocar.runtime.in_use import InUse
 from trocar.runtime.locate.field_of_view import FieldOfView
-from trocar.runtime.locate.instruments import locate
+from trocar.runtime.locate.instruments import locate, locate_instances
 from trocar.runtime.locate.view_mask import outputs_in_view
 from trocar.runtime.opening import (
+    check_fast_resize,
     location_of,
     model_of,
     open_model_file,
@@ -142,6 +143,8 @@ class Session:
             opened, manifest = open_model_file(file, open_model)
             try:
                 chosen = location_of(manifest, options, location)
+                if fast_resize:
+                    check_fast_resize(manifest)
             except BaseException:
                 opened.close()
                 raise
@@ -156,6 +159,8 @@ class Session:
 
             verify_bundle(bundle, trust)
         chosen = location_of(bundle.manifest, options, location)
+        if fast_resize:
+            check_fast_resize(bundle.manifest)
         model = model_of(
             bundle, backend=backend, device=device, precision=precision, frame_sizes=frame_sizes
         )
@@ -324,17 +329,28 @@ class Session:
             outputs = outputs_in_view(outputs, frame_size, view)
         labels = outputs.get("labels")
         confidence = outputs.get("confidence")
-        if self.manifest.task == "segmentation" and labels is None:
+        if self.manifest.makes_labels and labels is None:
             raise BackendError(
                 f"{self.backend} returned {', '.join(outputs)}, expected labels",
                 remedy="export the bundle again",
             )
         started = now_ns()
-        instruments = (
-            ()
-            if labels is None
-            else locate(labels, confidence, self.classes, frame_size, self.options, view=view)
-        )
+        instances = outputs.get("instances") if self.manifest.task == "instances" else None
+        instruments: tuple[Instrument, ...] = ()
+        if instances is not None:
+            instruments = locate_instances(
+                instances,
+                outputs["classes"].tolist(),
+                outputs["scores"].tolist(),
+                self.classes,
+                frame_size,
+                self.options,
+                view=view,
+            )
+        elif labels is not None:
+            instruments = locate(
+                labels, confidence, self.classes, frame_size, self.options, view=view
+            )
         ended = now_ns()
         return FrameResult(
             frame_id=frame_id,
@@ -345,7 +361,9 @@ class Session:
             labels=labels,
             confidence=confidence,
             instruments=instruments,
-            scores=outputs.get("scores"),
+            instances=instances,
+            instance_count=None if instances is None else int(outputs["count"]),
+            scores=None if labels is not None else outputs.get("scores"),
             embedding=outputs.get("embedding"),
             backend=self.backend,
             device=self.device,

@@ -35,6 +35,7 @@ proves too little: no such bundle is exported, and a runtime refuses it."""
 _MAIN_OUTPUT = {
     "segmentation": ("labels", ("uint8",)),
     "classification": ("scores", ("float16", "float32")),
+    "instances": ("instances", ("uint8",)),
 }
 
 

@@ -68,6 +68,9 @@ def adapt_network(
         ArgumentError: See `trocar.export.graph.imported.torch_output`.
     """
     network = network.cpu().float().eval()
+    if external.spec.task == "instances":
+        # Which tensors the form needs is seen when it is exported.
+        return _with_input(network, external, prepare)
     classes = len(external.manifest.classes)
     chosen = ChosenOutput(network, external.spec.output, external.spec)
     raw = _with_input(chosen, external, prepare)

@@ -19,6 +19,11 @@ from trocar.contract.manifest import Manifest, OutputSpec
 from trocar.contract.text.words import first_line
 from trocar.export.graph.imported.canonical_nodes import add_prefix
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec
+from trocar.export.graph.instances.placement import (
+    PLACED_OUTPUT,
+    placement_constants,
+    placement_lines,
+)
 from trocar.export.graph.model_file import (
     OPSET,
     check_input,
@@ -98,18 +103,25 @@ def preprocessing_graph(model: ModelProto, external: ExternalModel) -> ModelProt
     lines = [
         f"converted = Cast <to = 1> ({name})",
         "planes = Transpose <perm = [0, 3, 1, 2]> (converted)",
-        *_resize(model, "planes", "resized", "size"),
+        *(
+            _resize(model, "planes", "resized", "size")
+            if spec.resize == "stretch"
+            else placement_lines(name, "planes", "resized", spec=spec, resize=_RESIZE)
+        ),
     ]
+    image, placed = "resized", ""
+    if spec.resize != "stretch":
+        placed = f", int64[4] {PLACED_OUTPUT}"
     if spec.normalise:
         lines += ["centred = Sub (resized, mean)", "normalised = Mul (centred, scale)"]
+        image = "normalised"
     if spec.channels == "bgr":
-        last = lines[-1].partition(" ")[0]
-        lines.append(f"reversed = Gather <axis = 1> ({last}, channels)")
-    image = lines[-1].partition(" ")[0]
+        lines.append(f"reversed = Gather <axis = 1> ({image}, channels)")
+        image = "reversed"
     graph = onnx.parser.parse_model(f"""
         <ir_version: {model.ir_version}, opset_import: ["": {_opset(model)}]>
         trocar (uint8[batch, height, width, 3] {name})
-            => (float[batch, 3, {height}, {width}] {image})
+            => (float[batch, 3, {height}, {width}] {image}{placed})
         <int64[2] size = {{{height}, {width}}}, int64[3] channels = {{2, 1, 0}}>
         {{ {" ".join(lines)} }}""")
     # Not as text: the decimal form of a float32 may round to another number.
@@ -117,6 +129,11 @@ def preprocessing_graph(model: ModelProto, external: ExternalModel) -> ModelProt
     scale = 1 / (np.array(spec.std, np.float32).reshape(1, 3, 1, 1) * np.float32(255))
     graph.graph.initializer.append(onnx.numpy_helper.from_array(mean, "mean"))
     graph.graph.initializer.append(onnx.numpy_helper.from_array(scale, "scale"))
+    if placed:
+        graph.graph.initializer.extend(
+            onnx.numpy_helper.from_array(value, name)
+            for name, value in placement_constants(spec).items()
+        )
     return _finished(graph)
 
 

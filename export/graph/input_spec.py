@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.config import from_mapping
@@ -29,6 +29,12 @@ from trocar.contract.manifest import (
 )
 from trocar.contract.text.toml import read_toml
 
+FORM_NAMES = ("queries", "prototypes", "detections")
+"""Forms of instance models; `trocar.export.graph.instances.recognise.FORMS` has them."""
+
+MAX_INSTANCES = 255
+"""Numbers of instances that fit into a uint8 map beside 0."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -37,7 +43,7 @@ class ModelSpec:
     Attributes:
         height: Height of the network's input in pixels, 1..8192.
         width: Width of the network's input in pixels, 1..8192.
-        task: ``segmentation`` or ``classification``.
+        task: ``segmentation``, ``classification`` or ``instances``.
         name: Name of the model for people.
         mean: Mean of each channel in units of 0..1, in the order red, green, blue.
         std: Standard deviation of each channel in units of 0..1, in the same order.
@@ -47,11 +53,22 @@ class ModelSpec:
         output: Name of the output with the logits, where there are several outputs.
         embedding: Name of the output with a classifier's embedding; empty for none.
         classes: Path of the class table, relative to this file.
+        form: Form of an instance model's outputs; empty to recognise it.
+        score: Smallest score of an instance, 0..1.
+        overlap: IoU above which the worse one of two boxes of a class is suppressed, 0..1, where
+            the form needs suppression.
+        max_instances: Largest number of instances of a frame, 1..255; more are counted.
+        activation: ``softmax`` or ``sigmoid`` of an instance model's class logits; empty to
+            recognise it.
+        resize: How an instance model's frame is brought to its size: ``stretch``, ``letterbox``
+            (same scale of both sides, padded around it) or ``letterbox-corner`` (padded at the
+            right and bottom).
+        padding: Grey value of that padding, 0..255.
     """
 
     height: int
     width: int
-    task: Literal["segmentation", "classification"] = "segmentation"
+    task: Literal["segmentation", "classification", "instances"] = "segmentation"
     name: str = ""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -60,6 +77,13 @@ class ModelSpec:
     output: str = ""
     embedding: str = ""
     classes: str = ""
+    form: str = ""
+    score: float = 0.5
+    overlap: float = 0.7
+    max_instances: int = 16
+    activation: Literal["", "softmax", "sigmoid"] = ""
+    resize: Literal["stretch", "letterbox", "letterbox-corner"] = "stretch"
+    padding: float = 114.0
 
     def __post_init__(self) -> None:
         faults = [
@@ -67,6 +91,15 @@ class ModelSpec:
             for key in ("height", "width")
             if not 1 <= getattr(self, key) <= MAX_NETWORK_SIDE
         ]
+        faults += [
+            f"{key} is {getattr(self, key)}, expected 0..{most}"
+            for key, most in (("score", 1), ("overlap", 1), ("padding", 255))
+            if not 0 <= getattr(self, key) <= most
+        ]
+        if not 1 <= self.max_instances <= MAX_INSTANCES:
+            faults.append(f"max_instances is {self.max_instances}, expected 1..{MAX_INSTANCES}")
+        if self.task != "instances" and self.resize != "stretch":
+            faults.append(f"resize = {self.resize!r} is for instance models only")
         if any(value <= 0 for value in self.std):
             faults.append(f"std is {list(self.std)}, expected values above 0")
         if any(abs(value) > 1.5 for value in (*self.mean, *self.std)):
@@ -86,13 +119,32 @@ class ExternalModel:
     manifest: Manifest
 
 
-def read_spec(path: Path, *, classes: Path | None, name: str = "") -> ExternalModel:
+_SETTINGS = ("form", "score", "overlap", "max_instances", "activation", "resize", "padding")
+
+
+def instance_settings(spec: ModelSpec) -> dict[str, Any]:
+    """What the manifest of an instance model states of it, as a part of ``extra``."""
+    return {"instances": {name: getattr(spec, name) for name in _SETTINGS}}
+
+
+def spec_of_instances(manifest: Manifest) -> ModelSpec:
+    """The input spec of a network that normalises inside, from its manifest."""
+    stated = manifest.extra.get("instances", {})
+    known = {name: stated[name] for name in _SETTINGS if name in stated}
+    size = manifest.input
+    return ModelSpec(
+        height=size.height, width=size.width, task="instances", normalise=False, **known
+    )
+
+
+def read_spec(path: Path, *, classes: Path | None, name: str = "", form: str = "") -> ExternalModel:
     """Reads ``spec.toml`` and its class table.
 
     Args:
         path: The spec.
         classes: A class table to use instead of the one that the spec names.
         name: Name of the model where the spec states none.
+        form: Form of an instance model instead of the one that the spec names.
 
     Raises:
         ConfigError: All faults of the spec, or no class table.
@@ -100,6 +152,8 @@ def read_spec(path: Path, *, classes: Path | None, name: str = "") -> ExternalMo
     """
     values = read_toml(path)
     rows = values.pop("classes") if isinstance(values.get("classes"), list) else None
+    if form:
+        values["form"] = form
     spec = from_mapping(ModelSpec, values, source=str(path))
     if classes is not None:
         table = ClassTable.read(classes)
@@ -119,5 +173,6 @@ def read_spec(path: Path, *, classes: Path | None, name: str = "") -> ExternalMo
         classes=table,
         input=InputSpec(height=spec.height, width=spec.width, mean=spec.mean, std=spec.std),
         source={"channels": spec.channels, "normalised_in_graph": spec.normalise},
+        extra=instance_settings(spec) if spec.task == "instances" else {},
     )
     return ExternalModel(spec, manifest)

@@ -17,6 +17,7 @@ import numpy as np
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.contract.manifest import Manifest
 from trocar.export.parity.classification import compare_classifiers
+from trocar.export.parity.instances.compare import compare_instances
 from trocar.export.parity.limits import Limits
 from trocar.export.parity.segmentation import compare_labels
 from trocar.export.parity.types import (
@@ -46,7 +47,8 @@ def check_parity(
     """Compares an exported model with its reference.
 
     Args:
-        reference: Returns ``labels`` and ``logits`` (classifiers: ``scores`` and ``embedding``).
+        reference: Returns ``labels`` and ``logits`` (classifiers: ``scores`` and ``embedding``;
+            instance models: all their outputs).
         candidate: Returns ``labels`` (classifiers: ``scores`` and ``embedding``).
         frames: One or more frames.
         manifest: Classes and precision of the exported model.
@@ -68,7 +70,11 @@ def check_parity(
         )
     bounds = limits or Limits.of(manifest.precision)
     outputs = _run(frames, (reference, candidate, with_logits), on_progress)
-    compare = compare_labels if manifest.task == "segmentation" else compare_classifiers
+    compare = {
+        "segmentation": compare_labels,
+        "classification": compare_classifiers,
+        "instances": compare_instances,
+    }[manifest.task]
     found = compare(outputs, manifest, bounds)
     report = ParityReport(
         task=manifest.task,

@@ -47,7 +47,12 @@ class Limits:
             more than half of their pixels.
         max_miou_drop: Largest loss of mean IoU (accuracy for classifiers) against ground truth.
         min_cosine: Smallest cosine between embeddings of a classifier.
-        min_multiclass_frames: Smallest number of frames with two or more predicted classes.
+        min_multiclass_frames: Smallest number of frames with two or more predicted classes, or of
+            frames with instances.
+        min_instance_iou: Smallest IoU of an instance's mask with the reference's.
+        max_score_difference: Largest difference of an instance's score.
+        max_missed_instances: Largest number of the reference's instances that are missing.
+        max_added_instances: Largest number of instances that the reference does not have.
     """
 
     min_pixel_agreement: float = 0.999
@@ -62,6 +67,10 @@ class Limits:
     max_miou_drop: float = 0.002
     min_cosine: float = 0.999
     min_multiclass_frames: int = 1
+    min_instance_iou: float = 0.98
+    max_score_difference: float = 0.002
+    max_missed_instances: int = 0
+    max_added_instances: int = 0
 
     def __post_init__(self) -> None:
         faults = [
@@ -75,6 +84,8 @@ class Limits:
                 ("boundary_pixels", 0),
                 ("max_missed_components", 0),
                 ("min_multiclass_frames", 1),
+                ("max_missed_instances", 0),
+                ("max_added_instances", 0),
             )
             if getattr(self, name) < minimum
         ]
@@ -107,6 +118,8 @@ _ELEVEN_BITS = replace(
     max_logit_share=0.05,
     mean_logit_share=0.005,
     max_miou_drop=0.005,
+    min_instance_iou=0.95,
+    max_score_difference=0.02,
 )
 _DEFAULTS = {
     "fp32": Limits(),
@@ -123,6 +136,8 @@ _DEFAULTS = {
         max_mismatch=0.0005,
         max_miou_drop=0.01,
         min_cosine=0.99,
+        min_instance_iou=0.9,
+        max_score_difference=0.05,
     ),
     "int8": replace(
         Limits(),
@@ -135,5 +150,7 @@ _DEFAULTS = {
         max_mismatch=0.002,
         max_miou_drop=0.02,
         min_cosine=0.98,
+        min_instance_iou=0.85,
+        max_score_difference=0.1,
     ),
 }

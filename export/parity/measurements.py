@@ -32,7 +32,7 @@ def fast_resize_drift(
     equal: list[float] = []
     for frame in frames[:4]:
         small = cv2.resize(frame.image, size, interpolation=cv2.INTER_LINEAR)
-        key = "labels" if manifest.task == "segmentation" else "scores"
+        key = "labels" if manifest.makes_labels else "scores"
         in_graph, outside = (
             model(np.asarray(image, np.uint8)[None])[key][0] for image in (frame.image, small)
         )

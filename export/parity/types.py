@@ -46,10 +46,20 @@ FailureCode: TypeAlias = Literal[
     "missed_components",
     "embedding_cosine",
     "accuracy_drop",
+    "too_few_instance_frames",
+    "missed_instances",
+    "added_instances",
+    "instance_class",
+    "instance_order",
+    "instance_count",
+    "mask_iou",
+    "score_difference",
 ]
 """Which limit does not hold. The first two say that the frames cannot decide."""
 
-UNSUITABLE_FRAMES: frozenset[FailureCode] = frozenset(("too_few_multiclass_frames", "single_class"))
+UNSUITABLE_FRAMES: frozenset[FailureCode] = frozenset(
+    ("too_few_multiclass_frames", "single_class", "too_few_instance_frames")
+)
 
 # Keys of ``numbers`` in parity.json that differ from the names of the metrics.
 _METRIC_KEYS = {
@@ -151,7 +161,7 @@ class ParityReport:
     """The result of the parity gate.
 
     Attributes:
-        task: ``segmentation`` or ``classification``.
+        task: ``segmentation``, ``classification`` or ``instances``.
         precision: Precision of the exported model.
         reference: What it was compared with, e.g. ``PyTorch fp32``.
         candidate: What ran it, e.g. ``the exported model``.

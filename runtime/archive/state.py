@@ -115,6 +115,8 @@ def settings_of(
             "preset": encoding.preset,
             "quality": encoding.quality,
         }
+    if options.output.json_masks is not None:
+        settings["json_masks"] = options.output.json_masks
     if options.output.show != DEFAULT_SHOW and {"overlay", "frames"} & set(outputs):
         settings["show"] = list(options.output.show)
     names = {_SETTING_OF_OUTPUT.get(field, field): name for field, name in outputs.items()}

@@ -30,7 +30,7 @@ from trocar.runtime.draw.legend import (
     status_sprite,
 )
 from trocar.runtime.draw.regions import RegionPainter, paint_classes
-from trocar.runtime.draw.reported import reported_labels
+from trocar.runtime.draw.reported import reported_instances, reported_labels
 from trocar.runtime.draw.show import DEFAULT_SHOW, show_faults
 from trocar.runtime.draw.sprites import Sprite, tip_sprite
 from trocar.runtime.draw.text import paste
@@ -186,10 +186,18 @@ class Painter:
         labels = result.labels
         if labels is None or not self._show & {"masks", "contours"}:
             return []
-        if self._options.reported_only:
-            labels = reported_labels(labels, result.instruments, self._table, result.frame_size)
         stroke = stroke_of((picture.shape[0], picture.shape[1]))
         line, halo = max(1, round(2.5 * stroke)), round(0.9 * stroke)
+        if result.instances is not None:
+            instances, class_of = reported_instances(
+                result.instances, labels, result.instruments, all_of=not self._options.reported_only
+            )
+            # A painter for each instance: two of one class that touch are outlined apart.
+            painters = {number: self._painters[row] for number, row in class_of.items() if row}
+            found = paint_classes(picture, instances, painters, line=line, halo=halo)
+            return sorted({class_of[number] for number in found})
+        if self._options.reported_only:
+            labels = reported_labels(labels, result.instruments, self._table, result.frame_size)
         return paint_classes(picture, labels, self._painters, line=line, halo=halo)
 
     def _legend_rows(self, result: FrameResult, regions: list[int]) -> list[tuple[str, Colour]]:

@@ -58,6 +58,33 @@ def reported_labels(
     return np.asarray(np.where(kept[regions], labels, np.uint8(0)))
 
 
+def reported_instances(
+    instances: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    instruments: Sequence[Instrument],
+    *,
+    all_of: bool,
+) -> tuple[NDArray[np.uint8], dict[int, int]]:
+    """The map of instances to draw, and the class of each number in it.
+
+    Args:
+        instances: ``[h, w]`` numbers of instances, 0 for none.
+        labels: ``[h, w]`` class ids of the same pixels.
+        instruments: What the result reports.
+        all_of: Whether instances that are not reported stay in the map.
+    """
+    numbers, first = np.unique(instances, return_index=True)
+    class_of = dict(zip(numbers.tolist(), labels.ravel()[first].tolist(), strict=True))
+    class_of.pop(0, None)
+    if not all_of:
+        reported = {one.instance for one in instruments}
+        class_of = {number: row for number, row in class_of.items() if number in reported}
+        keeps = np.zeros(256, np.uint8)
+        keeps[list(class_of)] = list(class_of)
+        instances = np.asarray(cv2.LUT(instances, keeps))
+    return instances, class_of
+
+
 def _inside(inner: NDArray[np.float64], outer: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether each box ``[N, 4]`` lies in each of ``[M, 4]``: ``[N, M]``."""
     low = (inner[:, None, :2] >= outer[None, :, :2] - TOLERANCE).all(axis=2)

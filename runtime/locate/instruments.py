@@ -10,8 +10,8 @@ rest is IEEE double without fused multiply-add, so both languages give the same 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ArgumentError
+from trocar.contract.instances.masks import Mask
 from trocar.contract.location import LocationOptions
 from trocar.contract.results import Instrument, Point
 from trocar.runtime.locate.field_of_view import FieldOfView
@@ -32,10 +33,10 @@ from trocar.runtime.locate.measures import (
     towards_tips,
 )
 from trocar.runtime.locate.region import Region
-from trocar.runtime.locate.rules.fragments import join_fragments
-from trocar.runtime.locate.rules.pieces import Piece
+from trocar.runtime.locate.rules.fragments import MAX_FRAGMENTS, join_fragments
+from trocar.runtime.locate.rules.pieces import Piece, united
 from trocar.runtime.locate.rules.regions import RegionLimits, find_regions, mask_of
-from trocar.runtime.locate.rules.selection import Scored, select
+from trocar.runtime.locate.rules.selection import Scored, best_of, is_strip, select
 from trocar.runtime.locate.split_touching import split_touching
 from trocar.runtime.locate.tips import find_tips
 from trocar.runtime.locate.view_mask import clear_outside_view
@@ -58,6 +59,7 @@ class _LabelMap:
     min_pixels: int
     options: LocationOptions
     view: FieldOfView | None
+    frame_size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -107,16 +109,7 @@ def locate(
         )
     if view is not None and options.mask_outside_view:
         labels = clear_outside_view(labels, frame_size, view)
-    h, w = labels.shape
-    label_map = _LabelMap(
-        labels=labels,
-        confidence=confidence,
-        scale=(frame_size[1] / w, frame_size[0] / h),
-        centre=(frame_size[1] / 2, frame_size[0] / 2) if view is None else (view.x, view.y),
-        min_pixels=max(options.min_pixels, int(h * w * options.min_area)),
-        options=options,
-        view=view,
-    )
+    label_map = _label_map(labels, confidence, frame_size, options, view)
     groups = instrument_groups(table, options)
     limits = RegionLimits(min_pixels=label_map.min_pixels, max_regions=options.max_regions)
     pieces = [
@@ -129,6 +122,81 @@ def locate(
     chosen = select(pieces, confidence, frame_size, options, view=view)
     located = [_measure(label_map, one) for one in chosen]
     return tuple(one.instrument for one in sorted(located, key=_result_order))
+
+
+def locate_instances(
+    instances: NDArray[np.uint8],
+    classes: Sequence[int],
+    scores: Sequence[float],
+    table: ClassTable,
+    frame_size: tuple[int, int],
+    options: LocationOptions = DEFAULTS,
+    *,
+    view: FieldOfView | None = None,
+) -> tuple[Instrument, ...]:
+    """Finds the instruments of a map of instances: one instance, one instrument.
+
+    Args:
+        instances: ``[h, w]`` uint8 numbers of the instances, 0 for none.
+        classes: Class id of each instance, from number 1 on.
+        scores: Its score, 0..1.
+        table: What the ids mean; only rows with ``instrument`` are located.
+        frame_size: ``(height, width)`` of the frame; results are in its pixels.
+        options: Thresholds. Regions of an instance below the smallest size are left out; the
+            others are fragments of one instrument, of which the `MAX_FRAGMENTS` largest count.
+        view: The endoscope's field of view; ``None`` for the full frame.
+
+    Returns:
+        Instruments ordered by class id, area descending, then first pixel (row, column).
+    """
+    if view is not None and options.mask_outside_view:
+        instances = clear_outside_view(instances, frame_size, view)
+    label_map = _label_map(instances, None, frame_size, options, view)
+    group_of = {i: group for group in instrument_groups(table, options) for i in group.ids}
+    groups = [
+        Group(number, group_of[row].name, (number,), (), (), ())
+        for number, row in enumerate(classes, start=1)
+        if row in group_of
+    ]
+    limits = RegionLimits(min_pixels=label_map.min_pixels, max_regions=options.max_regions)
+    fragments: dict[int, list[Piece]] = {}
+    for group, region in find_regions(instances, groups, limits, label_map.scale):
+        piece = Piece(group, region, _border_mask(label_map, region))
+        fragments.setdefault(group.class_id, []).append(piece)
+    scored = []
+    most = options.strip_depth * min(frame_size)
+    for number, found in fragments.items():
+        found = sorted(found, key=lambda piece: piece.size_order)[:MAX_FRAGMENTS]
+        piece = found[0] if len(found) == 1 else united(found)
+        if most == 0 or not is_strip(piece.region, most, frame_size, view):
+            scored.append(Scored(piece, float(scores[number - 1])))
+    located = []
+    for one in best_of(scored, options):
+        number = one.piece.group.class_id
+        measured, group = _measure(label_map, one), group_of[classes[number - 1]]
+        instrument = replace(measured.instrument, class_id=group.class_id, instance=number)
+        located.append(replace(measured, instrument=instrument))
+    return tuple(one.instrument for one in sorted(located, key=_result_order))
+
+
+def _label_map(
+    labels: NDArray[np.uint8],
+    confidence: NDArray[Any] | None,
+    frame_size: tuple[int, int],
+    options: LocationOptions,
+    view: FieldOfView | None,
+) -> _LabelMap:
+    h, w = labels.shape
+    return _LabelMap(
+        labels=labels,
+        confidence=confidence,
+        scale=(frame_size[1] / w, frame_size[0] / h),
+        centre=(frame_size[1] / 2, frame_size[0] / 2) if view is None else (view.x, view.y),
+        min_pixels=max(options.min_pixels, int(h * w * options.min_area)),
+        options=options,
+        view=view,
+        frame_size=frame_size,
+    )
 
 
 def _result_order(one: _Located) -> tuple[int, int, int, int]:
@@ -209,6 +277,7 @@ def _measure(label_map: _LabelMap, one: Scored) -> _Located:
         tips=tips,
         entry=None if entry is None else entry.point,
         touches_border=entry is not None,
+        mask=Mask(region.mask, y0, x0, label_map.labels.shape[:2], label_map.frame_size),
     )
     first_row, first_column = one.piece.first
     return _Located(instrument, n, first_row=first_row, first_column=first_column)

@@ -43,11 +43,11 @@ def clear_outside_view(
 def outputs_in_view(
     outputs: Mapping[str, NDArray[Any]], frame_size: tuple[int, int], view: FieldOfView | None
 ) -> Mapping[str, NDArray[Any]]:
-    """A graph's outputs of one frame, with labels inside the view alone; unchanged without one."""
-    labels = outputs.get("labels")
-    if view is None or labels is None:
+    """A graph's outputs of one frame, with labels and instances inside the view alone."""
+    if view is None:
         return outputs
-    return {**outputs, "labels": clear_outside_view(labels, frame_size, view)}
+    maps = {name: outputs[name] for name in ("labels", "instances") if name in outputs}
+    return {**outputs, **{n: clear_outside_view(m, frame_size, view) for n, m in maps.items()}}
 
 
 @functools.lru_cache(maxsize=8)

@@ -104,8 +104,10 @@ def make_frame_processor(
 
     Masks are smoothed in live runs only: the records of a file state what the model returned.
     """
-    segments = session.manifest.task == "segmentation"
-    smooths = segments and live and model.postprocess and model.temporal.smooth
+    segments = session.manifest.makes_labels
+    # Instances are steady by their identity; smoothing pixels would mix them.
+    smooths = session.manifest.task == "segmentation" and live
+    smooths = smooths and model.postprocess and model.temporal.smooth
     steps: list[PostProcessor] = []
     if segments and model.postprocess:
         persistence: PersistenceOptions | None = model.temporal.persistence
@@ -158,7 +160,9 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
             VideoSink(output.overlay, options=output.encoding, overwrite=overwrite, live=live)
         )
     if output.json is not None:
-        sinks.append(JsonLines(output.json, overwrite=overwrite, direct=live))
+        sinks.append(
+            JsonLines(output.json, overwrite=overwrite, direct=live, masks=output.json_masks)
+        )
     if output.csv is not None:
         sinks.append(Csv(output.csv, overwrite=overwrite, direct=live))
     if output.frames is not None:

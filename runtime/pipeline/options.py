@@ -14,6 +14,7 @@ from typing import Any
 
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
+from trocar.contract.instances.masks import MaskForm
 from trocar.contract.location import LocationOptions
 from trocar.contract.media.video.damage import Damage
 from trocar.runtime.draw.show import DEFAULT_SHOW
@@ -132,6 +133,7 @@ class OutputOptions:
     Attributes:
         overlay: File or address of the overlay video.
         json: File of JSON lines, one for each result.
+        json_masks: Form in which the masks of instruments stand in it; ``None`` for no masks.
         csv: File of comma-separated values, one row for each instrument.
         frames: Folder of PNG overlays, one for each frame.
         masks: Folder of PNG label maps at frame size, one for each frame.
@@ -145,6 +147,7 @@ class OutputOptions:
 
     overlay: str | None = None
     json: Path | None = None
+    json_masks: MaskForm | None = None
     csv: Path | None = None
     frames: Path | None = None
     masks: Path | None = None

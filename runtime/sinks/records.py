@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from trocar.contract.instances.masks import MaskForm
 from trocar.contract.media.label_maps import enlarge
 from trocar.contract.media.pictures import encode_picture
 from trocar.contract.text.strict_json import without_nan
@@ -79,12 +80,30 @@ class _TextFile:
 
 
 class JsonLines(_TextFile):
-    """One JSON object for each result; ``docs/results-schema.md`` describes the fields."""
+    """One JSON object for each result; ``docs/results-schema.md`` describes the fields.
+
+    Args:
+        path: The file.
+        overwrite: Whether a file that exists is replaced.
+        direct: Whether it has its final name from the start.
+        masks: Form in which the masks of instruments are added; ``None`` leaves them out.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        overwrite: bool = False,
+        direct: bool = False,
+        masks: MaskForm | None = None,
+    ) -> None:
+        super().__init__(path, overwrite=overwrite, direct=direct)
+        self._masks = masks
 
     def write(self, event: FrameEvent) -> None:
         """Writes one line."""
         if event.result is not None:
-            data = without_nan(event.result.to_dict())
+            data = without_nan(event.result.to_dict(masks=self._masks))
             line = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
             with self._writing() as file:
                 file.write(line + "\n")

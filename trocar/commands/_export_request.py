@@ -39,6 +39,7 @@ class ExportRequest:
         weights: Its state dictionary.
         input_spec: Its input spec.
         classes: Its class table.
+        form: Form of its outputs, for an instance model; ``None`` to recognise it.
         origin: ``source`` as a network of another library; ``None`` without ``--from``.
     """
 
@@ -52,6 +53,7 @@ class ExportRequest:
     weights: Path | None
     input_spec: Path | None
     classes: Path | None
+    form: str | None = None
     origin: SourceRequest | None = None
 
     @classmethod
@@ -61,7 +63,8 @@ class ExportRequest:
         Raises:
             ConfigError: Flags that do not fit together, all at once.
         """
-        names = ("source", "out", "triton", "triton_classifier", "module", "weights", "input_spec")
+        names = ("source", "out", "triton", "triton_classifier", "module", "weights", "input_spec",
+                 "form")  # fmt: skip
         request = cls(
             gate=GateRequest.from_flags(flags),
             engines=_engine_options(flags),
@@ -106,6 +109,8 @@ class ExportRequest:
             yield "--module needs --input-spec FILE, which states what the network takes"
         if self.weights is not None and self.module is None and self.origin is None:
             yield "--weights is for --module and --from only"
+        if self.form is not None and self.module is None:
+            yield "--form is for --module only"
         if self.in_place:
             if self.gate.options.precision != "fp32":
                 yield "--precision makes another bundle: name it with --out"

@@ -89,7 +89,7 @@ def gate_frames(folder: Path, max_frames: int, manifest: Manifest) -> list[GateF
         folder,
         classes=len(manifest.classes),
         max_frames=max_frames,
-        masks=manifest.task == "segmentation",
+        masks=manifest.makes_labels,
     )
 
 

@@ -198,6 +198,11 @@ _GROUPS = (
         "Outputs",
         click.option("--overlay", metavar="FILE|URL", help="Write the overlay video (H.264)."),
         click.option("--json", type=FILE, help="Write JSON lines, one for each frame."),
+        click.option(
+            "--json-masks",
+            type=click.Choice(["rle", "polygons"]),
+            help="Add the masks of instruments to JSON lines: COCO run lengths, or polygons.",
+        ),
         click.option("--csv", type=FILE, help="Write CSV, one row for each instrument."),
         click.option("--save-frames", type=FOLDER, help="Write every overlay as PNG."),
         click.option(

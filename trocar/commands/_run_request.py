@@ -193,6 +193,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
         output=OutputOptions(
             overlay=flags["overlay"],
             json=flags["json"],
+            json_masks=flags["json_masks"],
             csv=flags["csv"],
             frames=flags["save_frames"],
             masks=flags["save_masks"],

@@ -36,6 +36,7 @@ from trocar.contract.outputs import check_outputs
 from trocar.contract.tensorrt.engines import FLAVOURS, EngineSidecar
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.gate import ExportOptions, OnProgress
+from trocar.export.graph.input_spec import FORM_NAMES
 from trocar.export.parity.types import ParityReport
 from trocar.export.tensorrt.build import HARDWARE_LEVELS, check_engine
 from trocar.export.tensorrt.bundle_engines import add_engines
@@ -148,6 +149,11 @@ from trocar.export.tensorrt.bundle_engines import add_engines
     ),
     click.option(
         "--classes", type=PATH, metavar="FILE", help="Class table (TOML) for --module or --from."
+    ),
+    click.option(
+        "--form",
+        type=click.Choice(list(FORM_NAMES)),
+        help="Form of the instance model of --module. [default: recognised]",
     ),
 )
 def export(**flags: Any) -> None:
@@ -271,7 +277,9 @@ def _load_network(request: ExportRequest) -> tuple[Any, Manifest]:
 
     assert request.input_spec is not None
     name = request.module.partition(":")[2]
-    external = read_spec(request.input_spec, classes=request.classes, name=name)
+    external = read_spec(
+        request.input_spec, classes=request.classes, name=name, form=request.form or ""
+    )
     return load_external_network(request.module, request.weights, external), external.manifest
 
 

@@ -27,7 +27,7 @@ from trocar.contract.errors import ConfigError
 from trocar.contract.outputs import check_outputs
 from trocar.export.bundle import bundle_from_onnx
 from trocar.export.graph.imported.onnx_source import read_onnx
-from trocar.export.graph.input_spec import read_spec
+from trocar.export.graph.input_spec import FORM_NAMES, read_spec
 
 
 @click.command(cls=GroupedCommand)
@@ -49,10 +49,15 @@ from trocar.export.graph.input_spec import read_spec
     click.option(
         "--classes", type=PATH, metavar="FILE", help="Class table (TOML), if the spec names none."
     ),
+    click.option(
+        "--form",
+        type=click.Choice(list(FORM_NAMES)),
+        help="Form of an instance model's outputs. [default: recognised]",
+    ),
 )
 @gate_options
 def import_onnx(
-    source: Path, out: Path, input_spec: Path, classes: Path | None, **flags: Any
+    source: Path, out: Path, input_spec: Path, classes: Path | None, form: str | None, **flags: Any
 ) -> None:
     """Make a bundle of SOURCE, an ONNX file that was not trained with Trocar.
 
@@ -71,7 +76,7 @@ def import_onnx(
         folders=["--out"],
         bundles=["--out"],
     )
-    external = read_spec(input_spec, classes=classes, name=source.stem)
+    external = read_spec(input_spec, classes=classes, name=source.stem, form=form or "")
     options = gate.options
     if gate.calibrate is not None:
         images = calibration_frames(gate.calibrate, external.manifest)

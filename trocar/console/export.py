@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from trocar.contract.tensorrt.engines import EngineSidecar
     from trocar.export.parity.types import ParityReport
 
@@ -20,6 +22,9 @@ def print_report(report: ParityReport, out: Path) -> None:
 
     console = Console()
     metrics = report.metrics
+    if report.task == "instances":
+        _print_instances(console, report, out)
+        return
     console.print(
         f"{out}: {report.precision}, {metrics['equal']:.4%} equal to {report.reference} on "
         f"{int(metrics['frames'])} frames; largest logit difference "
@@ -41,6 +46,28 @@ def print_report(report: ParityReport, out: Path) -> None:
             cells += [_shown(truth[row["name"]][key]) for key in ("iou", "dice")]
         table.add_row(*cells)
     console.print(table)
+    _print_facts(console, report)
+
+
+def _print_instances(console: Console, report: ParityReport, out: Path) -> None:
+    from rich.table import Table
+
+    metrics = report.metrics
+    console.print(
+        f"{out}: {report.precision}, {int(metrics['pairs'])} instances equal to those of "
+        f"{report.reference} on {int(metrics['frames'])} frames; lowest mask IoU "
+        f"{metrics['min_mask_iou']:.4f}, largest score difference "
+        f"{metrics['max_score_difference']:.3g}"
+    )
+    table = Table("class", "instances", "mean mask IoU", box=None)
+    for row in report.classes:
+        table.add_row(row["name"], str(row["pairs"]), _shown(row["agreement"]))
+    console.print(table)
+    _print_facts(console, report)
+
+
+def _print_facts(console: Console, report: ParityReport) -> None:
+    """Sizes, times and notes."""
     sizes = report.extra.get("onnx_bytes", {})
     times = report.extra.get("milliseconds", {})
     if sizes:

@@ -76,6 +76,8 @@ class Predictor:
         outputs = self.infer(frame[None])
         size = frame.shape[:2]
         labels = enlarge(outputs["labels"][0], size)
+        if "confidence" not in outputs:
+            return labels, np.ones(size, np.float32)
         confidence = enlarge(outputs["confidence"][0].astype(np.float32), size)
         if outputs["confidence"].dtype == np.uint8:
             confidence = confidence / np.float32(255)

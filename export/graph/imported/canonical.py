@@ -106,7 +106,7 @@ def canonical_network(
             f"{source} is made for batches of {feed.batch} only",
             remedy='export it with a dynamic batch, e.g. dynamic_shapes=({0: "batch"},)',
         )
-    prepared = [prepare_image(image, spec) for image in images[:MAX_PROBES]] or [_noise(spec)]
+    prepared = [prepare_image(image, spec) for image in images[:MAX_PROBES]] or [noise_image(spec)]
     exposed = expose_argmax_input(given, spec.output) if spec.task == "segmentation" else None
     session = open_original(given.SerializeToString() if exposed else data, source=source)
     outputs = _run(session, feed, prepared, source)
@@ -200,7 +200,7 @@ def _check_same(
     tolerance: float,
 ) -> None:
     """Compares the new form, on a batch of two, with the file as it was given."""
-    pair = [images[0], _noise(spec)]
+    pair = [images[0], noise_image(spec)]
     wanted = [np.concatenate(values) for values in zip(*map(original, pair), strict=True)]
     try:
         session = open_cpu_session(data)
@@ -245,7 +245,7 @@ def _rows(value: NDArray[Any]) -> NDArray[np.float32]:
     return value.reshape(len(value), -1).astype(np.float32)
 
 
-def _noise(spec: ModelSpec) -> NDArray[np.float32]:
+def noise_image(spec: ModelSpec) -> NDArray[np.float32]:
     """An image of coloured noise, for a file that is looked at without frames."""
     frame = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3))
     return prepare_image(frame.astype(np.uint8), spec)

@@ -143,6 +143,25 @@ def append_output(
     return values
 
 
+def cast_outputs(model: ModelProto, outputs: Sequence[tuple[str, int]]) -> None:
+    """Replaces the graph's outputs by float32 copies of some of them.
+
+    Args:
+        model: Changed in place.
+        outputs: Name and number of dimensions of each.
+    """
+    import onnx
+
+    graph = model.graph
+    builder = _Builder(graph)
+    values = [builder.float32(name, flat=False) for name, _ in outputs]
+    graph.node.extend(builder.nodes)
+    del graph.output[:], graph.value_info[:]
+    for number, (value, (_, rank)) in enumerate(zip(values, outputs, strict=True)):
+        dims = ["batch", *(f"output_{number}_{i}" for i in range(1, rank))]
+        graph.output.append(onnx.helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, dims))
+
+
 class _Builder:
     """Makes nodes whose tensors have names that the graph does not use."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
 from trocar.export.graph.input_spec import ModelSpec
+from trocar.export.graph.instances.placement import placed_frame
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
@@ -94,8 +94,8 @@ def input_form(model: ModelProto, spec: ModelSpec, *, source: str) -> InputForm:
 
 
 def prepare_image(frame: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
-    """A frame ``[H,W,3]`` resized and normalised by OpenCV and NumPy: ``[1,3,h,w]``."""
-    image = cv2.resize(frame.astype(np.float32), (spec.width, spec.height))
+    """A frame ``[H,W,3]`` at the input's size and normalised, by OpenCV and NumPy."""
+    image = placed_frame(frame, spec)
     if spec.normalise:
         mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
         image = (image / 255 - mean) / std

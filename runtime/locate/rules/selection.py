@@ -60,6 +60,11 @@ def select(
         for piece in pieces
         if most == 0 or not is_strip(piece.region, most, frame_size, view)
     ]
+    return best_of(scored, options)
+
+
+def best_of(scored: Sequence[Scored], options: LocationOptions) -> list[Scored]:
+    """Those whose score and size suffice, the best of them where there are too many."""
     limit = score_limit(
         options.min_score,
         relative=options.relative_score,

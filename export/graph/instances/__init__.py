@@ -1,0 +1,1 @@
+"""Instance models: their outputs, recognised and assembled inside the frame-in graph."""

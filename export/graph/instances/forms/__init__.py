@@ -1,0 +1,1 @@
+"""Forms of instance models: one module each, found by its name."""

@@ -1,0 +1,183 @@
+"""An ONNX file of an instance model: its form, its body, and the file itself as reference.
+
+network = instance_file(data, external, source="theirs.onnx", images=images)
+network.data, network.manifest                   # the frame-in graph
+network.reference(frames)["instances"]           # from the file as it was given
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trocar.contract.errors import ArgumentError
+from trocar.contract.manifest import Manifest
+from trocar.contract.text.words import first_line
+from trocar.export.cpu_session import open_cpu_session
+from trocar.export.graph.from_onnx import with_current_opset
+from trocar.export.graph.imported.canonical import noise_image
+from trocar.export.graph.imported.canonical_nodes import cast_outputs, free_batch, prepend_input
+from trocar.export.graph.imported.onnx_input import InputForm, input_form, prepare_image
+from trocar.export.graph.imported.onnx_source import open_original, simplified, stated_precision
+from trocar.export.graph.input_spec import ExternalModel, ModelSpec
+from trocar.export.graph.instances.attach import attach_assembly
+from trocar.export.graph.instances.recognise import Recognised, recognise
+from trocar.export.graph.instances.reference import instances_of
+from trocar.export.graph.model_file import load
+from trocar.export.parity.types import Frame, Outputs
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+_TOLERANCE = 2e-2
+"""Largest difference of an output, relative to its range, between a frame alone and in a pair."""
+
+
+@dataclass(frozen=True)
+class InstanceFile:
+    """An ONNX file of an instance model.
+
+    Attributes:
+        data: The frame-in graph.
+        manifest: The manifest in it.
+        recognised: Form and roles of the file.
+        reference: Runs the file as it was given; NumPy assembles the instances.
+    """
+
+    data: bytes
+    manifest: Manifest
+    recognised: Recognised
+    reference: _Reference
+
+
+@dataclass(frozen=True)
+class _Reference:
+    session: InferenceSession
+    input: InputForm
+    recognised: Recognised
+    spec: ModelSpec
+    classes: int
+
+    def __call__(self, frames: Frame) -> Outputs:
+        return stacked([self._one(frame) for frame in frames])
+
+    def _one(self, frame: Frame) -> dict[str, NDArray[Any]]:
+        roles = self.recognised.roles
+        names = [role.output for role in roles.values()]
+        image = self.input.feed(prepare_image(frame, self.spec))
+        values = self.session.run(names, {self.input.name: image})
+        return instances_of(
+            {role: value[0] for role, value in zip(roles, values, strict=True)},
+            self.recognised,
+            self.spec,
+            classes=self.classes,
+            frame_size=(frame.shape[0], frame.shape[1]),
+        )
+
+
+def stacked(results: Sequence[Outputs]) -> Outputs:
+    """Outputs of single frames as those of a batch."""
+    return {name: np.stack([result[name] for result in results]) for name in results[0]}
+
+
+def instance_file(
+    data: bytes, external: ExternalModel, *, source: str, images: Sequence[Frame] = ()
+) -> InstanceFile:
+    """Looks at a file's inputs and outputs, and makes the frame-in graph.
+
+    Args:
+        data: The file, with its weights.
+        external: Its input spec and class table.
+        source: Its name, for errors.
+        images: Frames ``[H,W,3]`` uint8 RGB; the first one is run.
+
+    Raises:
+        BundleError: It is no valid ONNX file.
+        ArgumentError: Its outputs fit no form, or several.
+    """
+    spec, classes = external.spec, len(external.manifest.classes)
+    given = load(data, source=source)
+    if stated_precision(given) == "int8":
+        raise ArgumentError(
+            f"{source} is quantised (int8), which is not supported for instance models",
+            remedy="give the float32 file",
+        )
+    feed = input_form(given, spec, source=source)
+    image = prepare_image(images[0], spec) if len(images) else noise_image(spec)
+    session = open_original(data, source=source)
+    values = _run(session, feed, image, source)
+    shapes = {name: value.shape for name, value in values.items()}
+    recognised = recognise(shapes, spec, classes=classes, source=source)
+    _check_values(values, recognised, classes, source)
+    body = with_current_opset(simplified(load(data, source=source)), source)
+    if feed.batch:
+        free_batch(body)
+    prepend_input(body, feed, (spec.height, spec.width))
+    roles = recognised.roles.values()
+    cast_outputs(body, [(role.output, len(role.shape)) for role in roles])
+    _check_pair(body.SerializeToString(), [image, noise_image(spec)], feed, source)
+    wrapped, manifest = attach_assembly(body, external, recognised, source=source)
+    reference = _Reference(session, feed, recognised, spec, classes)
+    return InstanceFile(wrapped, manifest, recognised, reference)
+
+
+def _run(
+    session: InferenceSession, feed: InputForm, image: NDArray[np.float32], source: str
+) -> dict[str, NDArray[Any]]:
+    names = [output.name for output in session.get_outputs()]
+    try:
+        return dict(zip(names, session.run(names, {feed.name: feed.feed(image)}), strict=True))
+    except Exception as error:
+        raise ArgumentError(
+            f"{source} fails on an image {list(image.shape)}: {first_line(error, limit=300)}",
+            remedy="correct height and width in the input spec, or export the network again",
+        ) from error
+
+
+def _check_values(
+    values: dict[str, NDArray[Any]], recognised: Recognised, classes: int, source: str
+) -> None:
+    """Refuses values that are not finite, and class ids beyond the table."""
+    for name, role in recognised.roles.items():
+        value = values[role.output]
+        if not np.isfinite(value.astype(np.float64)).all():
+            raise ArgumentError(
+                f"{source}: output {role.output} has values that are not finite on a real frame",
+                remedy="correct mean, std and normalise in the input spec, or export in float32",
+            )
+        if name == "classes" and value.size and not 0 <= value.min() <= value.max() < classes - 1:
+            raise ArgumentError(
+                f"{source}: output {role.output} has the classes {int(value.min())} to "
+                f"{int(value.max())}, but the class table has {classes - 1} classes of instances "
+                "(rows 1 and up)",
+                remedy="give the class table that it was trained with, row 0 being the background",
+            )
+
+
+def _check_pair(
+    data: bytes, images: list[NDArray[np.float32]], feed: InputForm, source: str
+) -> None:
+    """Compares a batch of two with the same images one by one."""
+    try:
+        session = open_cpu_session(data)
+        name = session.get_inputs()[0].name
+        pair = session.run(None, {name: np.concatenate(images)})
+        for index, image in enumerate(images):
+            for one, both in zip(session.run(None, {name: image}), pair, strict=True):
+                if one.shape[1:] != both.shape[1:]:
+                    continue  # The number of detections follows the frame.
+                worst = np.abs(one[0] - both[index]).max(initial=0)
+                if worst > _TOLERANCE * max(1e-6, float(np.ptp(one))):
+                    raise ValueError(f"values for two images differ by up to {worst:.3g}")
+        return
+    except Exception as error:
+        what = first_line(error, limit=200).rpartition(" : ")[2]
+    made_for = "is made for batches of 1 only, and " if feed.batch else ""
+    raise ArgumentError(
+        f"{source} {made_for}gives other results in a batch of two: {what}",
+        remedy='export it with a dynamic batch, e.g. dynamic_shapes=({0: "batch"},)',
+    )

@@ -1,0 +1,85 @@
+"""Which form an instance model has: by the names, ranks and sizes of its outputs, or as named.
+
+form = recognise(shapes, spec, classes=4, source="theirs.onnx")
+form.name, form.roles["masks"].output
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trocar.contract.errors import ArgumentError, ConfigError
+from trocar.export.graph.input_spec import ModelSpec
+from trocar.export.graph.instances.forms import detections, prototypes, queries
+from trocar.export.graph.instances.forms.base import Form, Roles, Shape
+
+FORMS: dict[str, Form] = {
+    "queries": queries,
+    "prototypes": prototypes,
+    "detections": detections,
+}
+"""Every form by its name, which is also the name of its module."""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """The form of a file, and what its outputs are."""
+
+    name: str
+    form: Form
+    roles: Roles
+
+
+def recognise(
+    shapes: Mapping[str, Shape], spec: ModelSpec, *, classes: int, source: str
+) -> Recognised:
+    """Finds the form that fits the outputs of a file.
+
+    Args:
+        shapes: Shapes of the outputs for one frame, batch first, by name.
+        spec: Names the form, or leaves it open.
+        classes: Rows of the class table.
+        source: The file's name, for errors.
+
+    Raises:
+        ArgumentError: No form fits, or several.
+        ConfigError: The spec names a form that there is not.
+    """
+    check_form(spec.form)
+    names = [spec.form] if spec.form else list(FORMS)
+    found = {
+        name: roles
+        for name in names
+        if (roles := FORMS[name].find(shapes, spec, classes)) is not None
+    }
+    listed = "; ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    if len(found) == 1:
+        name, roles = next(iter(found.items()))
+        return Recognised(name, FORMS[name], roles)
+    if found:
+        raise ArgumentError(
+            f"{source} returns {listed}, which fits several forms: {', '.join(found)}",
+            remedy=f"name one with --form, e.g. --form {next(iter(found))}",
+        )
+    fault = f"does not fit the form {spec.form}"
+    if not spec.form:
+        fault = f"fits none of the forms {', '.join(FORMS)}"
+    raise ArgumentError(
+        f"{source} returns {listed}, which {fault} with {classes - 1} classes of instances",
+        remedy="correct the class table (row 0 is no instance), or export the network with one of "
+        "the outputs that docs/instances.md lists",
+    )
+
+
+def check_form(name: str) -> None:
+    """Refuses the name of a form that there is not.
+
+    Raises:
+        ConfigError: With the names that there are.
+    """
+    if name and name not in FORMS:
+        raise ConfigError(
+            f"there is no form {name!r} of instance models",
+            remedy=f"name one of {', '.join(FORMS)}, or leave it out",
+        )

@@ -1,0 +1,1 @@
+"""Outputs of instance models: their shapes, and their golden frame."""

@@ -1,0 +1,137 @@
+"""The graph of an instance model gives what NumPy makes of the file's own outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import instance_files as files
+import numpy as np
+import onnx
+import pytest
+
+from trocar.contract.errors import ArgumentError, ConfigError
+from trocar.export.cpu_session import infer_on_cpu
+from trocar.export.graph.input_spec import FORM_NAMES, ModelSpec
+from trocar.export.graph.instances.from_onnx import instance_file
+from trocar.export.graph.instances.recognise import FORMS, recognise
+
+CASES: list[tuple[str, bytes, dict[str, Any]]] = [
+    ("queries", files.query_file(), {}),
+    ("queries", files.query_file(classes=3), {"max_instances": 40}),
+    ("queries", files.query_file(boxes=True), {"resize": "letterbox", "max_instances": 3}),
+    ("prototypes", files.prototype_file(), {"overlap": 0.5}),
+    ("prototypes", files.prototype_file(transposed=False), {"resize": "letterbox", "score": 0.3}),
+    ("detections", files.detection_file(), {"score": 0.3, "resize": "letterbox-corner"}),
+    ("detections", files.detection_file(joined=False), {"score": 0.3, "max_instances": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "fields"), CASES)
+def test_every_form_equals_numpy_on_frames_of_other_shapes(
+    name: str, data: bytes, fields: dict[str, Any]
+) -> None:
+    file = instance_file(
+        data, files.instance_external(**fields), source="f", images=[files.instance_frame(0)]
+    )
+    assert file.recognised.name == name
+    infer = infer_on_cpu(file.data)
+    shown = 0
+    for size in ((90, 120), (70, 150), (150, 61)):
+        frames = np.stack([files.instance_frame(seed, *size) for seed in range(3)])
+        got, wanted = infer(frames), file.reference(frames)
+        assert list(got) == [output.name for output in file.manifest.outputs]
+        for output in file.manifest.outputs:
+            assert got[output.name].dtype == output.dtype == wanted[output.name].dtype
+            np.testing.assert_allclose(got[output.name], wanted[output.name], atol=1e-5)
+        shown += int(got["instances"].max())
+        assert (got["count"] >= (got["scores"] > 0).sum(1)).all()
+    assert shown >= 6, "the frames must show instances"
+
+
+def test_more_instances_than_the_maximum_are_counted() -> None:
+    data = files.query_file(boxes=True)
+    few = instance_file(data, files.instance_external(max_instances=3), source="f")
+    many = instance_file(data, files.instance_external(max_instances=16), source="f")
+    frames = files.instance_frame(1)[None]
+    less, more = infer_on_cpu(few.data)(frames), infer_on_cpu(many.data)(frames)
+    assert less["count"][0] == more["count"][0] > 3
+    np.testing.assert_array_equal(less["scores"][0], more["scores"][0, :3])
+
+
+def test_equal_scores_are_ordered_by_the_first_pixel() -> None:
+    masks = -np.ones((1, 4, 24, 32), np.float32)
+    for query, row in enumerate((16, 4, 10, 20)):
+        masks[0, query, row : row + 3, 4:28] = 1
+    logits = np.zeros((1, 4, 3), np.float32) + np.array([4, -4, -4], np.float32)
+    node = onnx.helper.make_node
+    data = files.instance_onnx(
+        [
+            node("ReduceMean", ["x"], ["mean"], keepdims=1),
+            node("Mul", ["mean", "zero"], ["nothing"]),
+            node("ReduceMean", ["x", "axes"], ["mean_of"], keepdims=1),
+            node("Mul", ["mean_of", "zero"], ["nothing_of"]),
+            node("Add", ["nothing_of", "masks"], ["m"]),
+            node("Squeeze", ["nothing_of", "last"], ["flat"]),
+            node("Add", ["flat", "logits"], ["c"]),
+        ],
+        {"c": ["n", 4, 3], "m": ["n", 4, 24, 32]},
+        {
+            "masks": masks,
+            "logits": logits,
+            "zero": np.array(0, np.float32),
+            "axes": np.array([1, 2, 3], np.int64),
+            "last": np.array([3], np.int64),
+        },
+    )
+    file = instance_file(data, files.instance_external(), source="f")
+    got = infer_on_cpu(file.data)(files.instance_frame(0)[None])
+    assert got["boxes"][0, :4, 1].tolist() == sorted(got["boxes"][0, :4, 1].tolist())
+    assert got["count"][0] == 4
+    assert len(set(got["boxes"][0, :4, 1].tolist())) == 4
+
+
+def test_boxes_are_those_of_the_whole_mask() -> None:
+    file = instance_file(files.detection_file(), files.instance_external(score=0.3), source="f")
+    got = infer_on_cpu(file.data)(files.instance_frame(2)[None])
+    for number in range(1, int(got["instances"].max()) + 1):
+        rows, columns = np.nonzero(got["instances"][0] == number)
+        x0, y0, x1, y1 = got["boxes"][0, number - 1]
+        assert x0 <= columns.min() <= columns.max() < x1
+        assert y0 <= rows.min() <= rows.max() < y1
+    assert got["instances"].max() >= 2
+
+
+def test_forms_have_the_names_that_the_commands_offer() -> None:
+    assert tuple(FORMS) == FORM_NAMES
+
+
+def _refused(shapes: dict[str, tuple[int, ...]], form: str = "", classes: int = 4) -> str:
+    spec = ModelSpec(height=48, width=64, task="instances", form=form)
+    with pytest.raises((ArgumentError, ConfigError)) as caught:
+        recognise(shapes, spec, classes=classes, source="f.onnx")
+    return f"{caught.value.message} -> {caught.value.remedy}"
+
+
+def test_outputs_that_fit_no_form_are_refused_with_their_shapes() -> None:
+    text = _refused({"y": (1, 12, 9), "m": (1, 12, 24, 32)})
+    assert "y [1, 12, 9]" in text
+    assert "3 classes of instances" in text
+
+
+def test_outputs_that_fit_two_forms_are_refused_with_the_choices() -> None:
+    # With five classes, five values of a detection are class logits of a query too.
+    text = _refused({"y": (1, 8, 5), "labels": (1, 8), "b": (1, 8, 24, 32)}, classes=6)
+    assert "queries, detections" in text
+    assert "--form" in text
+
+
+def test_a_named_form_must_fit() -> None:
+    assert "does not fit the form prototypes" in _refused({"y": (1, 12, 4)}, form="prototypes")
+    assert "name one of queries" in _refused({"y": (1, 12, 4)}, form="yolo")
+
+
+def test_classes_beyond_the_table_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="but the class table has 3 classes"):
+        instance_file(
+            files.detection_file(highest=6), files.instance_external(score=0.1), source="f"
+        )

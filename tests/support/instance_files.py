@@ -1,0 +1,190 @@
+"""Instance models as other tools write them, made of a few ONNX nodes, and frames for them.
+
+The networks know nothing: their outputs are constants plus a little of the image, so that every
+frame gives other instances and everything can be computed with NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from trocar.contract.classes import ClassTable
+from trocar.contract.manifest import InputSpec, Manifest
+from trocar.export.graph.input_spec import ExternalModel, ModelSpec, instance_settings
+from trocar.export.parity.types import GateFrame
+
+HEIGHT, WIDTH = 48, 64
+TABLE = ClassTable.from_names(["background", "grasper", "scissors", "hook"])
+QUERIES = 12
+
+
+def instance_frame(seed: int, height: int = 90, width: int = 120) -> NDArray[np.uint8]:
+    """A frame ``[height,width,3]`` of large coloured spots."""
+    import cv2
+
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3)).astype(np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def gate_frames(count: int = 3) -> list[GateFrame]:
+    return [GateFrame(name=str(seed), image=instance_frame(seed)) for seed in range(count)]
+
+
+def instance_external(**fields: Any) -> ExternalModel:
+    """An input spec of an instance model, without normalisation."""
+    spec = ModelSpec(
+        **{"height": HEIGHT, "width": WIDTH, "task": "instances", "normalise": False, **fields}
+    )
+    manifest = Manifest(
+        name="theirs",
+        task="instances",
+        method="foreign",
+        classes=TABLE,
+        input=InputSpec(height=spec.height, width=spec.width),
+        extra=instance_settings(spec),
+    )
+    return ExternalModel(spec, manifest)
+
+
+def instance_onnx(
+    nodes: Sequence[Any], outputs: dict[str, Sequence[int | str]], constants: dict[str, Any]
+) -> bytes:
+    """An ONNX file of these nodes; its input is ``x`` ``[n,3,48,64]``."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [value("x", TensorProto.FLOAT, ["n", 3, HEIGHT, WIDTH])],
+        [
+            value(name, TensorProto.INT64 if name == "labels" else TensorProto.FLOAT, shape)
+            for name, shape in outputs.items()
+        ],
+        [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 8
+    return bytes(model.SerializeToString())
+
+
+def query_file(*, classes: int = 4, boxes: bool = False) -> bytes:
+    """Class and mask queries: a mask is a random mixture of the image's channels, blurred."""
+    rng, names = np.random.default_rng(3), ("c", "m")
+    node = helper.make_node
+    mixture = rng.normal(0, 1, (QUERIES, 3, 5, 5)).astype(np.float32) / 25
+    constants = {
+        "mixture": mixture - mixture.mean((1, 2, 3), keepdims=True),
+        "shift": rng.normal(-12, 6, QUERIES).astype(np.float32),
+        "weight": rng.normal(0, 0.1, (QUERIES, classes)).astype(np.float32),
+        "bias": rng.normal(0, 2, (1, QUERIES, classes)).astype(np.float32),
+        "axes": np.array([2, 3], np.int64),
+        "mean_shape": np.array([0, QUERIES, 1], np.int64),
+    }
+    nodes = [
+        node("Conv", ["x", "mixture", "shift"], [names[1]], strides=[2, 2], pads=[2, 2, 2, 2]),
+        node("ReduceMean", [names[1], "axes"], ["mean"], keepdims=0),
+        node("Reshape", ["mean", "mean_shape"], ["column"]),
+        node("Mul", ["column", "weight"], ["scaled"]),
+        node("Add", ["scaled", "bias"], [names[0]]),
+    ]
+    outputs = {
+        names[0]: ["n", QUERIES, classes],
+        names[1]: ["n", QUERIES, HEIGHT // 2, WIDTH // 2],
+    }
+    if boxes:
+        constants["box_weight"] = rng.normal(0, 0.01, (QUERIES, 4)).astype(np.float32)
+        nodes.append(node("Mul", ["column", "box_weight"], ["dets"]))
+        outputs = {"dets": ["n", QUERIES, 4], **outputs}
+    return instance_onnx(nodes, outputs, constants)
+
+
+def prototype_file(*, transposed: bool = True, classes: int = 3, depth: int = 4) -> bytes:
+    """Anchors with boxes, class shares and coefficients, and prototypes; many anchors overlap."""
+    rng = np.random.default_rng(5)
+    node = helper.make_node
+    anchors, values = 60, 4 + classes + depth
+    rows = np.zeros((anchors, values), np.float32)
+    rows[:, 0] = rng.uniform(8, WIDTH - 8, anchors)
+    rows[:, 1] = rng.uniform(8, HEIGHT - 8, anchors)
+    rows[:, 2:4] = rng.uniform(10, 30, (anchors, 2))
+    # Every second anchor is a copy of the one before it, moved by a pixel.
+    rows[1::2, :4] = rows[::2, :4] + 1
+    logits = rng.normal(-1, 1.5, (anchors, classes))
+    logits[1::2] = logits[::2] - 0.3
+    rows[:, 4 : 4 + classes] = logits
+    rows[:, 4 + classes :] = rng.normal(0, 1, (anchors, depth))
+    weight = np.zeros((values, 1), np.float32)
+    weight[4 : 4 + classes, 0] = rng.normal(0, 0.02, classes)
+    constants = {
+        "rows": rows.T[None],
+        "weight": weight[None],
+        "kernel": rng.normal(0, 0.02, (depth, 3, 3, 3)).astype(np.float32),
+        "axes": np.array([1, 2, 3], np.int64),
+        "column": np.array([0, 1, 1], np.int64),
+        "start": np.array([4], np.int64),
+        "end": np.array([4 + classes], np.int64),
+        "last": np.array([values], np.int64),
+        "zero": np.array([0], np.int64),
+        "axis": np.array([1], np.int64),
+    }
+    nodes = [
+        node("Conv", ["x", "kernel"], ["output1"], strides=[4, 4], pads=[1, 1, 1, 1]),
+        node("ReduceMean", ["output1", "axes"], ["mean"], keepdims=0),
+        node("Reshape", ["mean", "mean_shape"], ["mean_column"]),
+        node("Mul", ["weight", "mean_column"], ["change"]),
+        node("Add", ["rows", "change"], ["raw"]),
+        node("Slice", ["raw", "zero", "start", "axis"], ["box_values"]),
+        node("Slice", ["raw", "start", "end", "axis"], ["class_values"]),
+        node("Slice", ["raw", "end", "last", "axis"], ["coefficients"]),
+        node("Sigmoid", ["class_values"], ["shares"]),
+        node("Concat", ["box_values", "shares", "coefficients"], ["joined"], axis=1),
+        node("Transpose", ["joined"], ["output0"], perm=[0, 1, 2] if transposed else [0, 2, 1]),
+    ]
+    constants["mean_shape"] = np.array([-1, 1, 1], np.int64)
+    shape = ["n", values, anchors] if transposed else ["n", anchors, values]
+    outputs = {"output0": shape, "output1": ["n", depth, HEIGHT // 4, WIDTH // 4]}
+    return instance_onnx(nodes, outputs, constants)
+
+
+def detection_file(*, joined: bool = True, count: int = 7, highest: int = 2) -> bytes:
+    """Boxes, classes and masks of finished detections."""
+    rng = np.random.default_rng(8)
+    node = helper.make_node
+    kernel = rng.normal(0, 0.04, (count, 3, 5, 5)).astype(np.float32)
+    base = rng.uniform(0.2, 1, (1, count, 1)).astype(np.float32)
+    constants = {
+        "kernel": kernel - kernel.mean((1, 2, 3), keepdims=True),
+        "flat_shape": np.array([0, count, 1], np.int64),
+        "axes": np.array([2, 3], np.int64),
+        "boxes_base": rng.uniform(0, 40, (1, count, 4)).astype(np.float32),
+        "score_base": base,
+        "class_base": rng.integers(0, highest + 1, (1, count)).astype(np.float32),
+        "zero": np.array(0, np.float32),
+        "score_axis": np.array([2], np.int64),
+    }
+    nodes = [
+        node("Conv", ["x", "kernel"], ["values"], pads=[2, 2, 2, 2]),
+        node("Sigmoid", ["values"], ["masks"]),
+        node("ReduceMean", ["masks", "axes"], ["mean"], keepdims=0),
+        node("Reshape", ["mean", "flat_shape"], ["column"]),
+        node("Mul", ["column", "zero"], ["nothing"]),
+        node("Add", ["nothing", "boxes_base"], ["box_values"]),
+        node("Mul", ["column", "score_base"], ["half_scores"]),
+        node("Add", ["half_scores", "half_scores"], ["high_scores"]),
+        node("Squeeze", ["nothing", "score_axis"], ["nothing_flat"]),
+        node("Add", ["nothing_flat", "class_base"], ["class_values"]),
+        node("Cast", ["class_values"], ["labels"], to=TensorProto.INT64),
+    ]
+    outputs: dict[str, Sequence[int | str]] = {"masks": ["n", count, HEIGHT, WIDTH]}
+    if joined:
+        nodes.append(node("Concat", ["box_values", "high_scores"], ["dets"], axis=2))
+        outputs["dets"] = ["n", count, 5]
+    else:
+        nodes.append(node("Identity", ["box_values"], ["boxes"]))
+        nodes.append(node("Squeeze", ["high_scores", "score_axis"], ["scores"]))
+        outputs |= {"boxes": ["n", count, 4], "scores": ["n", count]}
+    return instance_onnx(nodes, {**outputs, "labels": ["n", count]}, constants)
