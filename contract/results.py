@@ -111,6 +111,8 @@ class FrameResult:
             filter.
         scores: ``[K]`` float32 class scores of a classifier; ``None`` for segmentation.
         embedding: ``[D]`` float32 of a classifier; ``None`` for segmentation.
+        outside: Whether the frame counts as taken outside the body; ``None`` without an
+            out-of-body model.
         backend: e.g. ``onnxruntime``.
         device: e.g. ``cpu`` or ``cuda:0``.
         precision: e.g. ``fp32``.
@@ -128,6 +130,7 @@ class FrameResult:
     present: tuple[str, ...] | None = None
     scores: NDArray[np.float32] | None = None
     embedding: NDArray[np.float32] | None = None
+    outside: bool | None = None
     backend: str = ""
     device: str = ""
     precision: str = ""
@@ -149,6 +152,8 @@ class FrameResult:
         }
         if self.present is not None:
             data["present"] = list(self.present)
+        if self.outside is not None:
+            data["outside"] = self.outside
         if self.scores is not None:
             data["scores"] = [round(float(score), 5) for score in self.scores]
         return data

@@ -17,6 +17,9 @@ from trocar.runtime.locate.field_of_view import FieldOfViewTracker
 from trocar.runtime.pipeline.crop_classifier import CropClassifier, open_classifier
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, PostProcessor
 from trocar.runtime.pipeline.options import ModelOptions, OutputOptions
+from trocar.runtime.privacy.body import BodyClassifier, open_body_classifier
+from trocar.runtime.privacy.guard import FrameGuard
+from trocar.runtime.privacy.options import PrivacyOptions
 from trocar.runtime.session import Session
 from trocar.runtime.sinks.base import Sink
 from trocar.runtime.sinks.files import check_free
@@ -72,6 +75,27 @@ def open_second_stage(model: ModelOptions) -> CropClassifier | None:
         threads=model.threads,
         threshold=model.reject_below,
     )
+
+
+def open_body(privacy: PrivacyOptions, *, device: str) -> BodyClassifier | None:
+    """Opens the out-of-body model of ``privacy.model``, for all streams; ``None`` without one.
+
+    Raises:
+        BundleError: It is not a classifier bundle with a class ``inside``.
+    """
+    if privacy.model is None:
+        return None
+    return open_body_classifier(privacy.model, device=device, certainty=privacy.certainty)
+
+
+def make_guard(
+    privacy: PrivacyOptions, body: BodyClassifier | None, *, live: bool
+) -> FrameGuard | None:
+    """The guard of one stream; a file's waits for its verdicts. ``None`` without a model."""
+    if body is None:
+        return None
+    limit_ms = privacy.limit_ms if live else None
+    return FrameGuard(body, mode=privacy.mode, limit_ms=limit_ms)
 
 
 def make_frame_processor(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trocar.commands._location_options import location_changes
+from trocar.commands._privacy_options import privacy_options
 from trocar.commands._temporal_options import temporal_options
 from trocar.contract.errors import ConfigError
 from trocar.contract.outputs import check_outputs
@@ -108,7 +109,8 @@ def _check_outputs(
     """
     read = [Path(source) for source in sources if not is_stream(source)]
     read += [options.model.path]
-    read += [path for path in (options.model.classifier, flags.get("config")) if path is not None]
+    others = (options.model.classifier, options.privacy.model, flags.get("config"))
+    read += [path for path in others if path is not None]
     if mode == "archive":
         check_outputs({"--out": flags["out"]}, inputs=read)
         return
@@ -205,4 +207,5 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             shed_load=flags["shed_load"],
             seconds=flags["seconds"],
         ),
+        privacy=privacy_options(flags),
     )
