@@ -81,15 +81,16 @@ def archive_error(faults: Sequence[str]) -> ConfigError:
 
 
 def make_job(options: RunOptions, out: Path) -> Job:
-    """The job of an archive; checks the model and the classifier before any work.
+    """The job of an archive; checks the models before any work.
 
     Raises:
-        BundleError: The model or the classifier is not a bundle, or is damaged.
+        BundleError: A model is not a bundle, or is damaged.
     """
     model, classifier = options.model.path.absolute(), options.model.classifier
     if classifier is not None:
         classifier = classifier.absolute()
     trust = None if options.model.trust is None else options.model.trust.absolute()
+    body = None if options.privacy.model is None else options.privacy.model.absolute()
     outputs = outputs_of(options.output)
     return Job(
         # What is overwritten is decided by `done.json`; in a new folder nothing can be.
@@ -97,6 +98,7 @@ def make_job(options: RunOptions, out: Path) -> Job:
             options,
             model=replace(options.model, path=model, classifier=classifier, trust=trust),
             output=replace(options.output, overwrite=False),
+            privacy=replace(options.privacy, model=body),
         ),
         out=out,
         model=_model_hash(model, trust),
@@ -104,6 +106,7 @@ def make_job(options: RunOptions, out: Path) -> Job:
             options,
             outputs,
             classifier=None if classifier is None else _model_hash(classifier, trust),
+            body=None if body is None else _model_hash(body, trust),
         ),
         outputs=outputs,
         run=uuid.uuid4().hex[:12],

@@ -24,8 +24,9 @@ from trocar.contract.media.clock import now_ns
 from trocar.contract.media.video.damage import Damage
 from trocar.contract.text.words import first_line
 from trocar.runtime.live._model_input import ModelInput
+from trocar.runtime.live._arrival_checks import EVENT_S
 from trocar.runtime.live._thread_checks import ModelThread
-from trocar.runtime.live.stream import EVENT_S, LiveStream
+from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.queues import LatestPerStream
 from trocar.runtime.session import Session
@@ -134,7 +135,7 @@ class LiveRun:
                 else Damage(),
                 notes=(
                     *(stream.source.notes if isinstance(stream.source, ReportsDamage) else ()),
-                    *stream.processor.notes,
+                    *stream.notes,
                 ),
             )
             for stream in self.streams

@@ -18,6 +18,9 @@ from trocar.runtime.locate.field_of_view import FieldOfViewTracker
 from trocar.runtime.pipeline.crop_classifier import CropClassifier, open_classifier
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, PostProcessor
 from trocar.runtime.pipeline.options import ModelOptions, OutputOptions
+from trocar.runtime.privacy.body import BodyClassifier, open_body_classifier
+from trocar.runtime.privacy.guard import FrameGuard
+from trocar.runtime.privacy.options import PrivacyOptions
 from trocar.runtime.session import Session
 from trocar.runtime.sinks.added import open_added_sink
 from trocar.runtime.sinks.base import Sink
@@ -91,6 +94,31 @@ def open_second_stage(model: ModelOptions) -> CropClassifier | None:
         threshold=model.reject_below,
         trust=model.trust,
     )
+
+
+def open_body(privacy: PrivacyOptions, model: ModelOptions) -> BodyClassifier | None:
+    """Opens the out-of-body model of ``privacy.model``, for all streams; ``None`` without one.
+
+    It runs on the device of ``model``, and must be signed as that is.
+
+    Raises:
+        BundleError: It is not a classifier bundle with a class ``inside``.
+    """
+    if privacy.model is None:
+        return None
+    return open_body_classifier(
+        privacy.model, device=model.device, certainty=privacy.certainty, trust=model.trust
+    )
+
+
+def make_guard(
+    privacy: PrivacyOptions, body: BodyClassifier | None, *, live: bool
+) -> FrameGuard | None:
+    """The guard of one stream; a file's waits for its verdicts. ``None`` without a model."""
+    if body is None:
+        return None
+    limit_ms = privacy.limit_ms if live else None
+    return FrameGuard(body, mode=privacy.mode, limit_ms=limit_ms)
 
 
 def make_frame_processor(

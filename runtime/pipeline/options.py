@@ -18,6 +18,7 @@ from trocar.contract.instances.masks import MaskForm
 from trocar.contract.location import LocationOptions
 from trocar.contract.media.video.damage import Damage
 from trocar.runtime.draw.show import DEFAULT_SHOW
+from trocar.runtime.privacy.options import PrivacyOptions
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import SourceOptions
@@ -263,12 +264,14 @@ class RunOptions:
         input: How sources are read.
         output: What is written.
         live: How a live run behaves.
+        privacy: What happens to pictures from outside the body.
     """
 
     model: ModelOptions
     input: InputOptions = field(default_factory=InputOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
     live: LiveOptions = field(default_factory=LiveOptions)
+    privacy: PrivacyOptions = field(default_factory=PrivacyOptions)
 
 
 def check_stream_outputs(output: OutputOptions, streams: int) -> None:

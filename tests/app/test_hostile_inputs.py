@@ -79,6 +79,7 @@ COMMANDS = {
     "run source": "run {bundle} {x} --json {out}",
     "run config": "run --config {x} {bundle} {video} --json {out}",
     "run trust": "run {bundle} {video} --trust {x} --json {out}",
+    "run out-of-body": "run {bundle} {video} --out-of-body {x} --privacy blur --json {out}",
     "run classifier": "run {bundle} {video} --classifier {x} --json {out}",
     "benchmark": "benchmark {x} --seconds 0.1",
     "enroll": "enroll {x} --class saw {x}",

@@ -29,7 +29,9 @@ from trocar.runtime.live.run import LiveRun
 from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.assemble import (
     make_frame_processor,
+    make_guard,
     make_sinks,
+    open_body,
     open_second_stage,
     open_session,
     sizes_of,
@@ -78,6 +80,9 @@ def run_live(request: RunRequest) -> list[Summary]:
         session = stack.enter_context(
             open_session(options.model, live=True, frame_sizes=sizes_of(sources))
         )
+        body = open_body(options.privacy, options.model)
+        if body is not None:
+            stack.callback(body.close)
         trace = None
         if options.output.trace is not None:
             trace = stack.enter_context(
@@ -114,6 +119,7 @@ def run_live(request: RunRequest) -> list[Summary]:
                     options=options.live,
                     health=health,
                     trace=trace,
+                    guard=make_guard(options.privacy, body, live=True),
                 )
             )
         run = LiveRun(session, streams, trace=trace)

@@ -15,6 +15,7 @@ import click
 
 from trocar.commands._help import grouped
 from trocar.commands._location_options import location_flags
+from trocar.commands._privacy_options import privacy_flags
 from trocar.commands._temporal_options import temporal_flags
 from trocar.commands._trust import trust_option
 from trocar.contract.config import unknown
@@ -194,6 +195,7 @@ _GROUPS = (
     ),
     location_flags("--classes"),
     temporal_flags,
+    privacy_flags,
     grouped(
         "Outputs",
         click.option("--overlay", metavar="FILE|URL", help="Write the overlay video (H.264)."),

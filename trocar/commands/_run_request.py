@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trocar.commands._location_options import location_changes
+from trocar.commands._privacy_options import privacy_options
 from trocar.commands._temporal_options import temporal_options
 from trocar.contract.errors import ConfigError
 from trocar.contract.outputs import check_outputs
@@ -111,7 +112,8 @@ def _check_outputs(
     """
     read = [Path(source) for source in sources if not is_stream(source)]
     read += [options.model.path]
-    others = (options.model.classifier, options.model.trust, flags.get("config"))
+    model = options.model
+    others = (model.classifier, model.trust, options.privacy.model, flags.get("config"))
     read += [path for path in others if path is not None]
     audit = {} if flags.get("audit") is None else {"--audit": Path(flags["audit"])}
     if mode == "archive":
@@ -213,4 +215,5 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             shed_load=flags["shed_load"],
             seconds=flags["seconds"],
         ),
+        privacy=privacy_options(flags),
     )
