@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trocar.contract.errors import ConfigError, TrainingError
 from trocar.train.methods.protocol import Batch, Method, ModelSpec, Progress
+from trocar.train.networks.segmentation import NetworkConfig, learns_statistics
 from trocar.train.state.settings import RunConfig
 
 
@@ -74,12 +75,13 @@ def check_batch_norm(method: Method, images: int) -> None:
     """Refuses batch statistics of a single image, which are undefined for maps of one pixel.
 
     Raises:
-        ConfigError: A process has one image a step and BatchNorm is not frozen.
+        ConfigError: A process has one image a step and some BatchNorm is not frozen.
     """
-    if images < 2 and getattr(method.config, "batch_norm", "") == "train":
+    config = method.config
+    if images < 2 and isinstance(config, NetworkConfig) and learns_statistics(config):
         raise ConfigError(
             f"batch normalisation cannot train on {images} image a process and step",
-            remedy="raise --batch-size, or pass --batch-norm frozen",
+            remedy="raise --batch-size, or pass --batch-norm frozen --decoder-norm group",
         )
 
 

@@ -69,7 +69,7 @@ class Case:
 
 SEGMENTER = {"size": (64, 80), "encoder": "tu-lcnet_050", "decoder_channels": 16}
 EMBEDDER = {"size": (32, 32), "backbone": "test_resnet", "embedding_size": 16}
-STILL = {"batch_norm": "frozen", "dropout": 0.0}
+STILL = {"batch_norm": "frozen", "decoder_norm": "frozen", "dropout": 0.0}
 PERTURBED = 7
 """Auxiliary decoders that cross-consistency has by default."""
 
@@ -122,6 +122,13 @@ OWN_CASES: Mapping[str, Case] = {
                 images=("labelled",),
                 labels=("labelled",),
             ),
+            Term(
+                name="dice",
+                weight="w_dice",
+                trains=parts(""),
+                images=("labelled",),
+                labels=("labelled",),
+            ),
         ),
         independent=STILL,
     ),
@@ -143,7 +150,7 @@ OWN_CASES: Mapping[str, Case] = {
         independent=STILL,
     ),
     "cross-consistency": Case(
-        config={**SEGMENTER, "w_texture": 0.1, "w_dice": 0.5},
+        config={**SEGMENTER, "w_texture": 0.1, "w_consistency": 7.5},
         terms=(
             *supervised_terms("labelled", "main", spares=("auxiliary",)),
             Term(

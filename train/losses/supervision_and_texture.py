@@ -1,6 +1,6 @@
 """Loss terms of several segmentation methods: supervision, and texture entropy as an extra.
 
-terms = supervision(logits, mask, config) | texture(logits, mask, table, config)
+terms = supervision(logits, mask, config) | texture(logits, mask, table, config, progress)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
 from trocar.cuda_kernels import glcm_entropy, offsets_from, soft_glcm_entropy
 from trocar.train.losses import segmentation as losses
-from trocar.train.methods.protocol import ModelSpec
+from trocar.train.methods.protocol import ModelSpec, Progress
 from trocar.train.networks.segmentation import NetworkConfig
 
 ANGLES = (0, 45, 90, 135)
@@ -33,6 +33,7 @@ class SegmentationConfig(NetworkConfig):
         w_texture: Weight of the texture entropy difference as an extra term.
         texture_mode: Entropy of a prediction: straight_through or soft.
         texture_distance: Distance in pixels between the two pixels of a pair.
+        texture_from: Share of training, at the beginning, without the texture term.
     """
 
     w_ce: float = 1.0
@@ -40,6 +41,7 @@ class SegmentationConfig(NetworkConfig):
     w_texture: float = 0.0
     texture_mode: Literal["straight_through", "soft"] = "straight_through"
     texture_distance: int = 1
+    texture_from: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +54,7 @@ class SegmentationConfig(NetworkConfig):
                 "w_ce and w_dice are both 0: one of them must be above 0",
             ),
             (self.texture_distance >= 1, "texture_distance must be 1 or more"),
+            (0 <= self.texture_from < 1, "texture_from must be at least 0 and below 1"),
         )
 
 
@@ -62,6 +65,8 @@ class _TextureSettings(Protocol):
     def texture_mode(self) -> str: ...
     @property
     def texture_distance(self) -> int: ...
+    @property
+    def texture_from(self) -> float: ...
 
 
 def supervision(logits: Tensor, mask: Tensor, config: SegmentationConfig) -> dict[str, Tensor]:
@@ -75,10 +80,14 @@ def supervision(logits: Tensor, mask: Tensor, config: SegmentationConfig) -> dic
 
 
 def texture(
-    logits: Tensor, mask: Tensor, table: ClassTable, config: _TextureSettings
+    logits: Tensor,
+    mask: Tensor,
+    table: ClassTable,
+    config: _TextureSettings,
+    progress: Progress,
 ) -> dict[str, Tensor]:
-    """Weighted ``texture`` where its weight is not 0."""
-    if not config.w_texture:
+    """Weighted ``texture`` where its weight is not 0, from ``texture_from`` of training on."""
+    if not config.w_texture or progress.step < config.texture_from * progress.total_steps:
         return {}
     difference = texture_difference(
         logits, mask, table, mode=config.texture_mode, distance=config.texture_distance

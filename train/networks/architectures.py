@@ -28,7 +28,8 @@ from trocar.train.networks.segmentation import (
     Features,
     NetworkConfig,
     Segmenter,
-    freeze_batch_norm,
+    freeze_as_configured,
+    use_group_norm,
 )
 
 MIN_CHANNELS = 8
@@ -43,11 +44,11 @@ class SegmentationNetwork(Protocol):
 
     Attributes:
         decoder: Features to logits ``[B,K,h,w]``; what auxiliary decoders are copies of.
-        frozen: Whether batch normalisation keeps its running statistics.
+        config: Its configuration.
     """
 
     decoder: nn.Module
-    frozen: bool
+    config: NetworkConfig
 
     def encode(self, image: Tensor) -> Features:
         """RGB ``[B,3,h,w]`` 0..255 to shared features, the deepest first."""
@@ -126,7 +127,8 @@ class PyramidSegmenter(nn.Module):
             if isinstance(module, nn.Conv2d)
         ][-1]
         self.class_rows = tuple(f"decoder.head.{last}.{kind}" for kind in ("weight", "bias"))
-        self.frozen = config.batch_norm == "frozen"
+        if config.decoder_norm == "group":
+            use_group_norm(self.decoder)
         for name, values in (("mean", input.mean), ("std", input.std)):
             pixels = torch.tensor(values).mul(255).reshape(1, 3, 1, 1)
             self.register_buffer(name, pixels, persistent=False)
@@ -151,8 +153,7 @@ class PyramidSegmenter(nn.Module):
     def train(self, mode: bool = True) -> PyramidSegmenter:
         """Sets the mode; frozen batch normalisation stays frozen."""
         super().train(mode)
-        if self.frozen:
-            freeze_batch_norm(self)
+        freeze_as_configured(self.config, encoder=(self.encoder,), rest=(self.decoder,))
         return self
 
 

@@ -65,7 +65,9 @@ def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, spec: Mod
             f"classes were {', '.join(checkpoint.spec.classes.names)}; "
             f"the data now have {', '.join(spec.classes.names)}"
         )
-    faults += _differences(checkpoint.config, to_mapping(method.config))
+    # Settings that the release of the checkpoint did not have are at their defaults.
+    was = {**to_mapping(type(method.config)()), **checkpoint.config}
+    faults += _differences(was, to_mapping(method.config))
     if run.steps < checkpoint.step:
         faults.append(f"steps is {run.steps}, but {checkpoint.step} steps are done")
     faults += _differences(checkpoint.run, to_mapping(run))

@@ -42,4 +42,23 @@ def current_settings(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
         # In 0.1 the style was a kind or a folder; the folder is a setting of its own now.
         current["style_folder"] = current["style"]
         current["style"] = "none"
-    return current
+    return {**_unstated(method, current), **current}
+
+
+def _unstated(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that older releases did not have, where they did something else than the default.
+
+    Runs of this release state every setting, so that nothing of this applies to them.
+    """
+    did: dict[str, Any] = {}
+    if method in ("supervised", "mean-teacher", "cross-consistency"):
+        did["texture_from"] = 0.0
+    if method == "texture-entropy":
+        did["w_dice"] = 0.0
+    if method == "cross-consistency":
+        did["vat_decoder"] = "main"
+    if "noise" in values:
+        did["teacher_noise"] = values["noise"]
+    if values.get("batch_norm") == "frozen":
+        did["decoder_norm"] = "frozen"
+    return did
