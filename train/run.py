@@ -19,9 +19,6 @@ from trocar.train.methods import find_method
 if TYPE_CHECKING:
     from trocar.train.methods.protocol import Method
 
-EARLIER_SETTINGS: Mapping[str, Any] = {"border": 0.0, "empty_frames": "as-drawn"}
-"""Settings that runs of 0.1 do not state, with what those runs did."""
-
 _USED_BY_PHOTOGRAPHS = frozenset({"val_share", "label_share"})
 
 
@@ -224,7 +221,7 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
         ConfigError: The run is of another method.
         DataError: The file cannot be read.
     """
-    from trocar.train.state.stored_settings import current_settings
+    from trocar.train.state.stored_settings import NEW_WITH_EFFECT, current_settings
 
     values = dict(read_toml(config))
     stated = values.pop("method", method.name)
@@ -235,8 +232,8 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
         )
     unused = _unused_settings(method.name)
     values = current_settings(method.name, values)
-    if not EARLIER_SETTINGS.keys() & values.keys():
-        values = {**EARLIER_SETTINGS, **values}
+    if not NEW_WITH_EFFECT.keys() & values.keys():
+        values = {**NEW_WITH_EFFECT, **values}
     return {name: value for name, value in values.items() if name not in unused}
 
 
