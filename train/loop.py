@@ -24,6 +24,9 @@ from trocar.contract.errors import InterruptedByUserError, TrainingError
 from trocar.contract.text.words import first_line
 from trocar.train.data.loader.worker_pool import feed
 from trocar.train.devices import any_rank, make_fabric, mean_over_ranks, out_of_memory
+from trocar.train.loggers.group import Loggers
+from trocar.train.loggers.protocol import RunInfo
+from trocar.train.loggers.registry import check_packages
 from trocar.train.methods.protocol import Batch
 from trocar.train.metrics.segmentation import json_ready
 from trocar.train.optimisation.averaging import averaged
@@ -35,7 +38,7 @@ from trocar.train.setup import restore, setup
 from trocar.train.state.checkpoint import Checkpoint, load_weights, read_checkpoint, save_checkpoint
 from trocar.train.state.job import Job
 from trocar.train.state.resume import stop_signals, with_origin
-from trocar.train.state.run_folder import RunFolder, disk_errors
+from trocar.train.state.run_folder import METRICS, RunFolder, disk_errors
 from trocar.train.state.training import Evaluation, Training
 from trocar.train.step import not_finite, progress_at, step_seed
 
@@ -58,6 +61,7 @@ def train(job: Job) -> dict[str, Any]:
     is_main_process = fabric.is_global_zero
     if is_main_process:
         folder.check(resume=job.resume)
+        check_packages(job.run.logger)
     checkpoint = read_checkpoint(folder.last) if job.resume and folder.last.is_file() else None
     if checkpoint is not None:
         job = with_origin(job, checkpoint)
@@ -68,27 +72,45 @@ def train(job: Job) -> dict[str, Any]:
     if is_main_process:
         folder.start(job.recipe(), job.command)
         folder.rewind(state.step)
-    try:
-        with Reporter(
-            job.out,
-            total=training.run.steps,
-            done=state.step,
-            monitor=training.monitor,
-            silent=not is_main_process,
-        ) as reporter:
-            fit(training, reporter)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"memory ran out at step {state.step} on {fabric.device}: {first_line(error)}",
-            remedy=f"lower --batch-size (now {job.run.batch_size}) or --size, choose a lighter "
-            "--encoder, or pass --precision bf16; then start again or --resume",
-        ) from error
-    return finish(training)
+    reporter = Reporter(
+        total=training.run.steps,
+        done=state.step,
+        monitor=training.monitor,
+        silent=not is_main_process,
+    )
+    with _loggers(training, reporter) as loggers:
+        try:
+            with reporter:
+                fit(training, reporter, loggers)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"memory ran out at step {state.step} on {fabric.device}: {first_line(error)}",
+                remedy=f"lower --batch-size (now {job.run.batch_size}) or --size, choose a lighter "
+                "--encoder, or pass --precision bf16; then start again or --resume",
+            ) from error
+        return finish(training, loggers)
 
 
-def fit(training: Training, reporter: Reporter) -> None:
+def _loggers(training: Training, reporter: Reporter) -> Loggers:
+    """The loggers of the main process; other processes have none."""
+    job, run = training.job, training.run
+    return Loggers(
+        run.logger if training.fabric.is_global_zero else (),
+        RunInfo(
+            name=job.name,
+            folder=job.out,
+            settings=job.recipe(),
+            step=training.state.step,
+            experiment=run.experiment,
+            uri=run.mlflow_uri,
+        ),
+        say=reporter.say,
+    )
+
+
+def fit(training: Training, reporter: Reporter, loggers: Loggers) -> None:
     """Makes the steps that are left.
 
     Raises:
@@ -124,10 +146,10 @@ def fit(training: Training, reporter: Reporter) -> None:
             reporter.step(state.step, loss)
             is_last = state.step == run.steps
             if is_last or state.step % run.log_every == 0:
-                log_step(training, reporter, loss, terms)
+                log_step(training, loggers, loss, terms)
             evaluated = is_last or state.step % run.evaluation_period == 0
             if evaluated:
-                validate(training, reporter)
+                validate(training, reporter, loggers)
                 if training.is_done and not is_last:
                     reporter.say(
                         f"ends early at step {state.step}: {state.stale} evaluations without gain "
@@ -193,14 +215,22 @@ def train_step(
 
 
 def log_step(
-    training: Training, reporter: Reporter, loss: float, terms: Mapping[str, Tensor]
+    training: Training, loggers: Loggers, loss: float, terms: Mapping[str, Tensor]
 ) -> None:
-    """Writes the losses of the step that was just made to the history and to TensorBoard."""
+    """Writes the losses of the step that was just made to the history and the loggers."""
     fabric, state = training.fabric, training.state
     values = {name: float(mean_over_ranks(fabric, t.detach().float())) for name, t in terms.items()}
     rate = training.run.rate(state.step - 1)
     logged = {name: float(value) for name, value in training.job.method.logged.items()}
-    reporter.losses(state.step, {**values, "total": loss}, logged, rate)
+    loggers.scalars(
+        state.step,
+        {
+            **{f"loss/{name}": value for name, value in values.items()},
+            "loss/total": loss,
+            **{f"logged/{name}": value for name, value in logged.items()},
+            "lr": rate,
+        },
+    )
     if fabric.is_global_zero:
         training.folder.add(
             {"step": state.step, "loss": loss, "losses": values, "logged": logged, "lr": rate,
@@ -208,7 +238,7 @@ def log_step(
         )  # fmt: skip
 
 
-def validate(training: Training, reporter: Reporter) -> None:
+def validate(training: Training, reporter: Reporter, loggers: Loggers) -> None:
     """Scores the deployable network on the validation set; saves it when it is the best so far."""
     fabric, state = training.fabric, training.state
     with averaged(training.network, training.average):
@@ -220,6 +250,10 @@ def validate(training: Training, reporter: Reporter) -> None:
             state.best = state.last
             save(training, training.folder.best, resumable=False)
     reporter.scores(state.step, scores, improved=improved)
+    loggers.scalars(
+        state.step,
+        {f"validation/{n}": v for n, v in scores.items() if v is not None and math.isfinite(v)},
+    )
     if fabric.is_global_zero:
         training.folder.add(state.last.to_dict())
 
@@ -269,7 +303,7 @@ def save(training: Training, path: Path, *, resumable: bool = True) -> None:
     )
 
 
-def finish(training: Training) -> dict[str, Any]:
+def finish(training: Training, loggers: Loggers) -> dict[str, Any]:
     """Writes ``metrics.json``, the curves, and predictions of the best checkpoint."""
     method, folder, state = training.job.method, training.folder, training.state
     metrics = {
@@ -296,5 +330,9 @@ def finish(training: Training) -> dict[str, Any]:
                 weights = read_checkpoint(folder.best).weights
                 load_weights(training.network, weights, source=str(folder.best))
             method.save_predictions(training.data, folder.path / "predictions.png")
+        for name in ("curves", "predictions"):
+            loggers.picture(name, folder.path / f"{name}.png", state.step)
+        for path in (folder.best, folder.path / METRICS):
+            loggers.artefact(path)
     training.fabric.barrier()
     return metrics

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trocar.contract.config import fields_of, from_mapping, to_mapping, unknown
 from trocar.contract.errors import ConfigError
+from trocar.contract.text.licences import LICENCES, licences_of
 from trocar.contract.text.toml import read_toml
 from trocar.train.methods import find_method
 
@@ -71,6 +72,7 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
     from trocar.train.data.config import DataConfig, DatasetPaths
     from trocar.train.data.leakage import merged
     from trocar.train.data.open import open_data, training_fingerprint
+    from trocar.train.licences import run_licences
     from trocar.train.loop import train as run_loop
     from trocar.train.state.job import Job
     from trocar.train.state.run_folder import CONFIG, RunFolder
@@ -106,6 +108,9 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
     )
     start = None if request.start_from is None else read_start(request.start_from)
     sets = open_data(paths, data_config, run, method)
+    inherited = None if start is None else licences_of(start.origin)
+    licences, remarks = run_licences(config, run, data=paths.data, inherited=inherited)
+    method.notes += remarks
     used = data_settings(method_class)
     extra = {n: v for n, v in to_mapping(data_config).items() if n in used}
     return run_loop(
@@ -125,6 +130,7 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
                 ),
                 **({} if start is None else {"started_from": dict(start.origin)}),
                 "data_settings": extra,
+                **({LICENCES: licences} if licences else {}),
             },
             extra=extra,
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from trocar.contract.config import require
+from trocar.train.loggers.registry import logger_faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,13 @@ class RunConfig:
         early_stop: Evaluations without gain after which the run ends; 0 makes all steps.
         save_every: Steps between saves of the last checkpoint; 0 saves at each evaluation.
         log_every: Steps between lines of the history.
+        logger: Where values are logged beside the history, one or several: tensorboard, csv,
+            mlflow, wandb (Weights & Biases, offline), or none.
+        experiment: Name under which mlflow and wandb group runs.
+        weights_licence: Licence of the encoder weights, recorded in checkpoints and bundles.
+        data_licence: Licence of the data, recorded likewise. [default: licence in dataset.toml]
+        mlflow_uri: Address of an MLflow server or store. [default: MLFLOW_TRACKING_URI of the
+            environment, else a store in the run's folder]
         cache_mb: Memory of each stream for decoded frames in MB; 0 decodes them again each time.
     """
 
@@ -75,6 +83,11 @@ class RunConfig:
     early_stop: int = 0
     save_every: int = 0
     log_every: int = 10
+    logger: tuple[str, ...] = ("tensorboard",)
+    experiment: str = "trocar"
+    mlflow_uri: str | None = None
+    weights_licence: str | None = None
+    data_licence: str | None = None
     cache_mb: int = 512
 
     def __post_init__(self) -> None:
@@ -85,6 +98,8 @@ class RunConfig:
             (self.encoder_lr >= 0, "encoder_lr must be 0 or more"),
             (0 < self.layer_decay <= 1, "layer_decay must be above 0, at most 1"),
             (0 <= self.ema < 1, "ema must be at least 0 and below 1"),
+            (bool(self.experiment.strip()), "experiment is empty"),
+            *((False, fault) for fault in logger_faults(self.logger)),
         )
 
     @property
@@ -140,6 +155,11 @@ FREE_TO_CHANGE = frozenset(
         "save_every",
         "cache_mb",
         "early_stop",
+        "logger",
+        "experiment",
+        "mlflow_uri",
+        "weights_licence",
+        "data_licence",
         "steps",
         "epochs",
     }

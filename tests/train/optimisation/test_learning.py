@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -73,10 +74,10 @@ def test_two_steps_and_two_more_are_four_with_all_settings_on(
         assert torch.equal(best.weights[head], last.average[head])
     method, _ = load_method(tmp_path / "whole" / "last.ckpt")
     torch.testing.assert_close(method.deployable()[0].state_dict()[head], last.average[head])
+    changed = {**ALL_ON, "schedule": "constant", "accumulate": 1, "ema": 0.0}
+    job = make_job("supervised", out="cut", steps=4, resume=True, **changed)
     with pytest.raises(CheckpointError, match=r"accumulate was 2, is 1; ema was 0.9, is 0"):
-        changed = ALL_ON | {"accumulate": 1, "ema": 0.0}
-        train(make_job("supervised", out="cut", steps=4, schedule="constant", resume=True,
-                       **changed))  # fmt: skip
+        train(job)
 
 
 def test_accumulation_is_the_gradient_of_the_larger_batch(
@@ -144,7 +145,7 @@ def test_layers_of_a_vit_decay() -> None:
     groups = parameter_groups(body, RunConfig(layer_decay=0.5, encoder_lr=0.1))
     scales = {p: group.get("lr_scale", 1.0) for group in groups for p in group["params"]}
     blocks = [scales[block.attn.qkv.weight] for block in body.encoder.blocks]
-    assert all(b == pytest.approx(2 * a) for a, b in zip(blocks, blocks[1:], strict=False))
+    assert all(b == pytest.approx(2 * a) for a, b in itertools.pairwise(blocks))
     assert scales[body.encoder.patch_embed.proj.weight] == pytest.approx(blocks[0] / 2)
     assert max(blocks) <= 0.1
     assert scales[body.head.weight] == 1.0
