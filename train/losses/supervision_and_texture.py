@@ -16,20 +16,19 @@ from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
 from trocar.cuda_kernels import glcm_entropy, offsets_from, soft_glcm_entropy
-from trocar.train.losses import segmentation as losses
+from trocar.train.losses.by_name import SupervisionConfig, loss_weights, supervised_terms
 from trocar.train.methods.protocol import ModelSpec, Progress
-from trocar.train.networks.segmentation import NetworkConfig
 
 ANGLES = (0, 45, 90, 135)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationConfig(NetworkConfig):
+class SegmentationConfig(SupervisionConfig):
     """A segmentation network and the weights of its supervised loss terms.
 
     Attributes:
-        w_ce: Weight of the cross-entropy.
-        w_dice: Weight of the Dice loss.
+        w_ce: Weight of the cross-entropy, where loss names none.
+        w_dice: Weight of the Dice loss, where loss names none.
         w_texture: Weight of the texture entropy difference as an extra term.
         texture_mode: Entropy of a prediction: straight_through or soft.
         texture_distance: Distance in pixels between the two pixels of a pair.
@@ -50,8 +49,16 @@ class SegmentationConfig(NetworkConfig):
             (self.w_dice >= 0, "w_dice must be 0 or more"),
             (self.w_texture >= 0, "w_texture must be 0 or more"),
             (
-                self.w_ce + self.w_dice > 0,
+                self.w_ce + self.w_dice > 0 or bool(self.loss),
                 "w_ce and w_dice are both 0: one of them must be above 0",
+            ),
+            *(
+                (
+                    not self.loss or getattr(self, name) == getattr(type(self), name),
+                    f"{name} has no effect where loss names the losses: write "
+                    f"{name.removeprefix('w_')}={getattr(self, name):g} there",
+                )
+                for name in ("w_ce", "w_dice")
             ),
             (self.texture_distance >= 1, "texture_distance must be 1 or more"),
             (0 <= self.texture_from < 1, "texture_from must be at least 0 and below 1"),
@@ -70,13 +77,12 @@ class _TextureSettings(Protocol):
 
 
 def supervision(logits: Tensor, mask: Tensor, config: SegmentationConfig) -> dict[str, Tensor]:
-    """Weighted ``ce`` and ``dice``, each where its weight is not 0; batch means of image values."""
-    terms = {}
-    if config.w_ce:
-        terms["ce"] = config.w_ce * losses.cross_entropy(logits, mask).mean()
-    if config.w_dice:
-        terms["dice"] = config.w_dice * losses.dice(logits, mask).mean()
-    return terms
+    """Weighted losses of labelled frames by name, see `trocar.train.losses.by_name`.
+
+    ``ce`` and ``dice`` where the run names none, each where its weight is not 0.
+    """
+    own = {"ce": config.w_ce, "dice": config.w_dice}
+    return supervised_terms(logits, mask, config, loss_weights(config, own))
 
 
 def texture(

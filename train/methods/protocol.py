@@ -81,6 +81,7 @@ class TrainData:
         augmentation: ``full``, ``light`` or ``none``, see `trocar.train.data.transforms`.
         border: Probability of a pasted border; ``None`` for that of the augmentation.
         empty: Indices of labelled frames without instruments, of which every batch gets some.
+        repeats: How often each labelled frame is drawn in an epoch; empty for once each.
         pre_augment: Change of a labelled training frame before augmentation, e.g. compositing;
             called with the sample and its seed.
     """
@@ -97,6 +98,7 @@ class TrainData:
     augmentation: str = "full"
     border: float | None = None
     empty: tuple[int, ...] = ()
+    repeats: tuple[float, ...] = ()
     pre_augment: Callable[[Any, int], Any] | None = None
 
 

@@ -30,27 +30,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
 from trocar.train.data.loader.segmentation import frames_stream
-from trocar.train.losses import segmentation as losses
+from trocar.train.losses.by_name import SupervisionConfig, loss_weights, supervised_terms
 from trocar.train.losses.supervision_and_texture import manifest_of, normalised, texture_difference
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.architectures import make_network
-from trocar.train.networks.segmentation import NetworkConfig, finish_statistics
+from trocar.train.networks.segmentation import finish_statistics
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextureEntropyConfig(NetworkConfig):
+class TextureEntropyConfig(SupervisionConfig):
     """Texture entropy.
 
     Attributes:
         w_texture: Weight of the texture entropy difference.
-        w_label: Weight of the per-pixel class difference (cross-entropy).
-        w_dice: Weight of the Dice loss; the patent has none.
+        w_label: Weight of the per-pixel class difference: cross-entropy, or what loss names.
+        w_dice: Weight of the Dice loss, where loss names none; the patent has none.
         texture_mode: Entropy of a prediction: straight_through or soft.
         texture_distance: Distance in pixels between the two pixels of a pair.
         texture_from: Share of training, at the beginning, on labels alone.
@@ -113,9 +114,14 @@ class TextureEntropy:
             distance=self.config.texture_distance,
         )
         self.logged = {"texture_normalised": normalised(difference, len(self.spec.classes))}
-        terms = {"label": self.config.w_label * losses.cross_entropy(training, standard).mean()}
-        if self.config.w_dice:
-            terms["dice"] = self.config.w_dice * losses.dice(training, standard).mean()
+        named = supervised_terms(
+            training, standard, self.config, loss_weights(self.config, {"ce": 1.0})
+        )
+        label = self.config.w_label * torch.stack(list(named.values())).sum()
+        terms = {"label": label}
+        if self.config.w_dice and not self.config.loss:
+            weight = {"dice": self.config.w_dice}
+            terms |= supervised_terms(training, standard, self.config, weight)
         if progress.step >= self.config.texture_from * progress.total_steps:
             terms["texture"] = self.config.w_texture * difference.mean()
         return terms

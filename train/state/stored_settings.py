@@ -9,7 +9,11 @@ command line are not: there an old name is an error.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import MISSING
+from pathlib import Path
 from typing import Any
+
+from trocar.contract.config import fields_of
 
 _EMBEDDING = {"embedding": "embedding_size"}
 
@@ -27,6 +31,31 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 """Name today by name in release 0.1, for each method that has any."""
 
 _STYLES = ("reinhard", "fourier", "histogram", "none")
+
+
+NEW_WITH_EFFECT: Mapping[str, Any] = {"border": 0.0, "empty_frames": "as-drawn"}
+"""Settings that runs of 0.1 do not state, with what those runs did; today's default is another."""
+
+
+def with_defaults(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a stored run, with those that its release did not have at their defaults.
+
+    Args:
+        kind: The settings' dataclass.
+        values: Settings by name, of a release that may not have had all of them.
+    """
+    defaults = {
+        spec.name: _plain(spec.default)
+        for spec in fields_of(kind)
+        if spec.default is not MISSING and spec.default is not None
+    }
+    return {**defaults, **values}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def current_settings(method: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class StreamSpec:
         cache_mb: Memory for decoded frames in MB; 0 disables the cache.
         empty: Indices of frames without instruments. Every batch has some of them, as many as
             their share of the set, at least one; they lie at its beginning.
+        repeats: How often each frame is drawn in an epoch, 1 or more; empty for once each.
     """
 
     frames: FrameSet
@@ -84,6 +85,7 @@ class StreamSpec:
     pre_augment: PreAugment | None = None
     cache_mb: int = 0
     empty: tuple[int, ...] = ()
+    repeats: tuple[float, ...] = ()
 
 
 class Stream:
@@ -111,7 +113,9 @@ class Stream:
         self.cache = (
             FrameCache(len(spec.frames), megabytes=spec.cache_mb) if spec.cache_mb else None
         )
-        self.draws = BatchDraws.split(len(spec.frames), spec.empty, spec.batch_size)
+        self.draws = BatchDraws.split(
+            len(spec.frames), spec.empty, spec.batch_size, factors=spec.repeats
+        )
         self.dataset = SampleDataset(self)
 
     def __len__(self) -> int:
