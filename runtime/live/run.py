@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from trocar.contract.media.clock import now_ns
 from trocar.contract.media.video.damage import Damage
 from trocar.contract.text.words import first_line
-from trocar.runtime.live._model_input import ModelInput
 from trocar.runtime.live._arrival_checks import EVENT_S
+from trocar.runtime.live._model_input import ModelInput
 from trocar.runtime.live._thread_checks import ModelThread
 from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.counters import Summary
