@@ -32,39 +32,6 @@ def check_wheels() -> Finding:
     )
 
 
-def check_torch() -> Finding:
-    """Whether torch and torchvision fit each other; asked in a separate process."""
-    if version_of("torch") is None:
-        return Finding(
-            check="torch",
-            state="absent",
-            detail="not installed; running bundles does not need it",
-            remedy="to train: pip install 'trocar[train,export]'",
-        )
-    code = (
-        "import torch, torchvision; from torchvision.ops import nms; "
-        "nms(torch.zeros(1, 4), torch.zeros(1), 0.5); "
-        "print(torch.__version__, torchvision.__version__, torch.cuda.is_available())"
-    )
-    answer = run_python(code)
-    if answer.returncode:
-        return Finding(
-            check="torch",
-            state="fail",
-            detail=f"torch {version_of('torch')} with torchvision {version_of('torchvision')}: "
-            + last_line(answer.stderr),
-            remedy="install both from one place: pip install -c constraints.txt torch torchvision",
-        )
-    versions = answer.stdout.split()
-    if versions[2] == "False":
-        return Finding(
-            check="torch",
-            state="ok",
-            detail=f"{versions[0]}; no GPU that it can use, trains on CPU",
-        )
-    return Finding(check="torch", state="ok", detail=f"{versions[0]} with CUDA")
-
-
 def check_onnxruntime() -> Finding:
     """ONNX Runtime: whether it imports."""
     answer = run_python("import onnxruntime as ort; print(ort.__version__)")
