@@ -67,6 +67,13 @@ def check_torch() -> Finding:
 
 def check_onnxruntime() -> Finding:
     """ONNX Runtime: whether it imports, and whether its CUDA provider finds its libraries."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Finding(
+            check="ONNX Runtime",
+            state="absent",
+            detail="not installed; --backend onnxruntime, the default, needs it",
+            remedy="pip install 'trocar[cpu]', or 'trocar[gpu]' for CUDA; one of them",
+        )
     code = (
         "import onnxruntime as ort; ort.set_default_logger_severity(4)\n"
         "listed = ort.get_available_providers()\n"
@@ -78,7 +85,8 @@ def check_onnxruntime() -> Finding:
             check="ONNX Runtime",
             state="fail",
             detail=last_line(answer.stderr),
-            remedy="pip install --force-reinstall onnxruntime-gpu",
+            remedy="pip install --force-reinstall "
+            + ("onnxruntime-gpu" if version_of("onnxruntime-gpu") else "onnxruntime"),
         )
     version, lists_cuda = answer.stdout.split()
     if lists_cuda == "True" and check_driver().state != "absent":
