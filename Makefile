@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 demo: ## phantom data, training, export, video, report: everything once, in demo/
-	@scripts/setup_venv.sh train,export
+	@scripts/setup_venv.sh cpu,train,export
 	@.venv/bin/trocar demo --overwrite
 
 test: venv lint types docs cpp pytest ## lint, types, documentation, C++ build with CTest, every test

@@ -1,8 +1,29 @@
-"""Packaging of Trocar: a plain install is the runtime; extras add what other packages need."""
+"""Packaging of Trocar: a plain install is the runtime; extras add what other packages need.
 
+A wheel holds libtrocar where its build finds a compiler, CMake and the header of ONNX Runtime:
+
+    python -m build --wheel                     what is there is used
+    TROCAR_CPP=1 python -m build --wheel        libtrocar must be built; the header may be fetched
+    TROCAR_NO_CPP=1 python -m build --wheel     Python alone, for every machine
+
+An editable install builds it with TROCAR_CPP=1 only.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Command, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build import build
+from setuptools.dist import Distribution
+
+HERE = Path(__file__).resolve().parent
+CPP = HERE / "runtime" / "cpp"
+NATIVE = "trocar/native"
 
 RUNTIME = [
     "numpy>=1.26",
@@ -14,6 +35,10 @@ RUNTIME = [
     "scipy>=1.11",
     "tomli-w>=1.0",
     "tomli>=2.0; python_version < '3.11'",
+]
+# ONNX Runtime is chosen by an extra, because its wheels overwrite each other's files.
+CPU = ["onnxruntime>=1.20"]
+CUDA = [
     # One wheel serves both the CPU and CUDA providers; it exists for Linux and Windows x86-64.
     "onnxruntime-gpu>=1.20; platform_machine == 'x86_64' or platform_machine == 'AMD64'",
     "onnxruntime>=1.20; platform_machine != 'x86_64' and platform_machine != 'AMD64'",
@@ -38,15 +63,19 @@ DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
 EXTRAS = {
     "train": TRAIN,
     "export": EXPORT,
-    "gpu": ["tensorrt>=10.0", "pycuda>=2025.1", "cuda-bindings>=12.6"],
+    "cpu": CPU,
+    "gpu": [*CUDA, "tensorrt>=10.0", "pycuda>=2025.1", "cuda-bindings>=12.6"],
     "rtx": ["tensorrt_rtx>=1.1"],
     "openvino": ["openvino>=2025.0"],
+    # From NVIDIA's index for Jetson; TensorRT comes with JetPack.
+    "jetson": ["onnxruntime-gpu>=1.20"],
     "ray": RAY,
     "signing": SIGNING,
     "mlflow": ["mlflow-skinny>=2.16"],
     "wandb": ["wandb>=0.18"],
     "docs": DOCS,
     "dev": [
+        *CUDA,
         *TRAIN,
         *EXPORT,
         *RAY,
@@ -71,6 +100,137 @@ EXTRAS = {
     ],
 }
 
+
+class MissingTool(Exception):
+    """Something that building libtrocar needs is not here."""
+
+
+def is_set(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0")
+
+
+def cmake() -> list[str]:
+    """The command of CMake: the program, or the Python package of that name."""
+    found = shutil.which("cmake")
+    if found:
+        return [found]
+    if importlib.util.find_spec("cmake") is not None:
+        return [sys.executable, "-m", "cmake"]
+    raise MissingTool("there is no cmake")
+
+
+def onnxruntime_header(*, fetch: bool) -> str:
+    """Folder of ONNX Runtime's C header, which the library is compiled with but not linked to."""
+    places = [os.environ.get("TROCAR_ONNXRUNTIME_INCLUDE", ""), str(CPP / "build-headers/include")]
+    for base in ("/usr/include", "/usr/local/include"):
+        places += [base, f"{base}/onnxruntime", f"{base}/onnxruntime/core/session"]
+    for place in filter(None, places):
+        if (Path(place) / "onnxruntime_c_api.h").is_file():
+            return place
+    script = HERE / "scripts" / "fetch_onnxruntime_headers.sh"
+    if fetch and script.is_file():
+        done = subprocess.run([script, CPP / "build-headers"], stdout=subprocess.PIPE, text=True)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    raise MissingTool(
+        "there is no onnxruntime_c_api.h (name its folder in TROCAR_ONNXRUNTIME_INCLUDE)"
+    )
+
+
+def native_tools() -> tuple[list[str], str] | None:
+    """What builds libtrocar; ``None`` where it is not wanted or cannot be built."""
+    if is_set("TROCAR_NO_CPP"):
+        return None
+    required = is_set("TROCAR_CPP")
+    try:
+        if not sys.platform.startswith("linux"):
+            raise MissingTool("libtrocar is for Linux")
+        if not CPP.is_dir():
+            raise MissingTool(f"there is no {CPP}")
+        if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
+            raise MissingTool("there is no C++ compiler")
+        return cmake(), onnxruntime_header(fetch=required)
+    except MissingTool as missing:
+        if required:
+            sys.exit(
+                f"error: TROCAR_CPP is set, and libtrocar cannot be built: {missing}\n"
+                "  → install what is missing (Debian: apt-get install g++ make; "
+                "pip install cmake), or build with TROCAR_NO_CPP=1 for Python alone"
+            )
+        print(f"trocar: a wheel without libtrocar: {missing}", file=sys.stderr)
+        return None
+
+
+class NativeDistribution(Distribution):
+    """A distribution whose wheel is for one kind of machine where it holds libtrocar."""
+
+    def has_ext_modules(self) -> bool:
+        return native_tools() is not None
+
+
+class Wheel(bdist_wheel):
+    """Holds no extension module of CPython: any Python 3 takes it."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        _, _, machine = super().get_tag()
+        return "py3", "none", machine
+
+
+class BuildNative(Command):
+    """Builds libtrocar into the package ``trocar.native``'s folder."""
+
+    editable_mode = False
+
+    def initialize_options(self) -> None:
+        self.build_lib = None
+        self.build_temp = None
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("build", ("build_lib",) * 2, ("build_temp",) * 2)
+
+    def run(self) -> None:
+        tools = None if self.editable_mode and not is_set("TROCAR_CPP") else native_tools()
+        if tools is None:
+            return
+        command, header = tools
+        folder = Path(self.build_temp) / "native"
+        prefix = HERE / NATIVE if self.editable_mode else (Path(self.build_lib) / NATIVE).resolve()
+        shutil.rmtree(prefix, ignore_errors=True)
+        generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+        options = {
+            "CMAKE_BUILD_TYPE": "Release",
+            "CMAKE_INSTALL_LIBDIR": "lib",
+            "TROCAR_WHEEL": "ON",
+            "TROCAR_TESTS": "OFF",
+            "TROCAR_EXAMPLES": "OFF",
+            "TROCAR_ONNXRUNTIME_INCLUDE": header,
+        }
+        definitions = [f"-D{name}={value}" for name, value in options.items()]
+        subprocess.check_call([*command, "-S", CPP, "-B", folder, *generator, *definitions])
+        subprocess.check_call([*command, "--build", folder, "--parallel"])
+        subprocess.check_call([*command, "--install", folder, "--prefix", prefix])
+        # A wheel keeps no links.
+        for link in [path for path in prefix.rglob("*") if path.is_symlink()]:
+            target = link.resolve()
+            link.unlink()
+            shutil.copyfile(target, link)
+
+    def get_source_files(self) -> list[str]:
+        return []
+
+    def get_outputs(self) -> list[str]:
+        return [str(path) for path in (Path(self.build_lib) / NATIVE).rglob("*") if path.is_file()]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+
+class Build(build):
+    """The build with libtrocar."""
+
+    sub_commands = [*build.sub_commands, ("build_native", None)]  # noqa: RUF012
+
+
 setup(
     name="trocar",
     version="0.1.0",
@@ -81,6 +241,8 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["trocar", "trocar.*"]),
+    distclass=NativeDistribution,
+    cmdclass={"build": Build, "build_native": BuildNative, "bdist_wheel": Wheel},
     package_data={
         "trocar": ["py.typed"],
         "trocar.train.recipes": ["*.toml"],

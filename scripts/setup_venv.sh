@@ -22,6 +22,13 @@ if ! [ -x .venv/bin/python ]; then
     fi
     rm -f /tmp/trocar-venv.$$
 fi
+# The two wheels of ONNX Runtime overwrite each other's files: one of them stays.
+installed() { compgen -G ".venv/lib/python*/site-packages/$1-[0-9]*.dist-info" >/dev/null; }
+if installed onnxruntime_gpu; then
+    extras=$(tr ',' '\n' <<<"$extras" | grep -vx cpu | paste -sd ',')
+elif installed onnxruntime && [[ ",$extras," == *,dev,* || ",$extras," == *,gpu,* ]]; then
+    .venv/bin/python -m pip uninstall --quiet --yes onnxruntime
+fi
 echo "Installing Trocar and what it needs (about 3 GB, some minutes) …"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]" \
     2> >(grep -v 'is ignored: it is neither a file nor a directory' >&2)

@@ -43,6 +43,7 @@ _EXTRA_OF_MODULE = {
     "pycocotools": "train",
     "yaml": "train",
     "onnx": "export",
+    "onnxruntime": "cpu",
     "onnxscript": "export",
     "tensorrt": "gpu",
     "pycuda": "gpu",

@@ -43,12 +43,12 @@ __all__ = [
 ]
 
 BACKENDS: Mapping[str, str] = {
-    "onnxruntime": "",
+    "onnxruntime": "cpu",
     "openvino": "openvino",
     "tensorrt": "gpu",
     "tensorrt-rtx": "rtx",
 }
-"""Extra that installs each backend's package, by name; empty for a plain installation."""
+"""Extra that installs each backend's package, by name."""
 
 _MODULES = {
     "onnxruntime": "onnxruntime",
@@ -119,7 +119,7 @@ def open_backend(
         extra = BACKENDS[name]
         raise MissingExtraError(
             f"backend {name} needs the Python package {error.name!r}, which is not installed",
-            remedy=f"pip install 'trocar[{extra}]'" if extra else "install trocar again",
+            remedy=f"pip install 'trocar[{extra}]'",
         ) from error
     return backend
 

@@ -87,6 +87,7 @@ COMMANDS = {
     "sign key": "sign {bundle} --key {x}",
     "verify model": "verify {x} --trust {x}",
     "verify trust": "verify {bundle} --trust {x}",
+    "wheelhouse": "wheelhouse {out} --trocar {x} --constraint {x}/no --extra cpu",
     "verify audit": "verify --audit {x}",
     "card": "card {x} --out {out}",
     "card evaluation": "card {bundle} --evaluation {x} --out {out}",

@@ -4,7 +4,7 @@ find_command("import-onnx")     # trocar.cli; the function import_onnx of import
 """
 
 HELP_SECTIONS = {
-    "Start": ("demo", "doctor"),
+    "Start": ("demo", "doctor", "config", "wheelhouse"),
     "Data": ("data", "prelabel"),
     "Train and evaluate": ("train", "compare", "evaluate", "report"),
     "Export": ("export", "import-onnx", "engines", "inspect", "card", "sign", "verify"),

@@ -33,14 +33,22 @@ def check_wheels() -> Finding:
 
 
 def check_onnxruntime() -> Finding:
-    """ONNX Runtime: whether it imports."""
+    """ONNX Runtime: whether it is installed and imports."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Finding(
+            check="ONNX Runtime",
+            state="absent",
+            detail="not installed; --backend onnxruntime, the default, needs it",
+            remedy="pip install 'trocar[cpu]', or 'trocar[gpu]' for CUDA; one of them",
+        )
     answer = run_python("import onnxruntime as ort; print(ort.__version__)")
     if answer.returncode:
         return Finding(
             check="ONNX Runtime",
             state="fail",
             detail=last_line(answer.stderr),
-            remedy="pip install --force-reinstall onnxruntime-gpu",
+            remedy="pip install --force-reinstall "
+            + ("onnxruntime-gpu" if version_of("onnxruntime-gpu") else "onnxruntime"),
         )
     return Finding(check="ONNX Runtime", state="ok", detail=answer.stdout.strip())
 
