@@ -34,6 +34,7 @@ TRAIN = [
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
 RAY = ["ray>=2.40"]
 SIGNING = ["cryptography>=45"]
+TUNE = ["optuna>=4.2"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
 EXTRAS = {
     "train": TRAIN,
@@ -43,12 +44,14 @@ EXTRAS = {
     "openvino": ["openvino>=2025.0"],
     "ray": RAY,
     "signing": SIGNING,
+    "tune": TUNE,
     "docs": DOCS,
     "dev": [
         *TRAIN,
         *EXPORT,
         *RAY,
         *SIGNING,
+        *TUNE,
         *DOCS,
         "build>=1.2",
         "cmake>=3.25",

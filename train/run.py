@@ -6,7 +6,7 @@ run_method(TrainRequest(method="supervised", data=Path("data"), out=Path("runs/f
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from trocar.contract.text.toml import read_toml
 from trocar.train.methods import find_method, plug_in_of
 
 if TYPE_CHECKING:
-    from trocar.train.methods.protocol import Method
+    from trocar.train.methods.protocol import Method, TrainData
 
 EARLIER_SETTINGS: Mapping[str, Any] = {"border": 0.0, "empty_frames": "as-drawn"}
 """Settings that runs of 0.1 do not state, with what those runs did."""
@@ -45,6 +45,7 @@ class TrainRequest:
             another number of steps in ``settings`` it trains longer.
         start_from: Run folder or checkpoint whose network is the starting point.
         command: The command line, kept in the run's folder and in checkpoints.
+        observe: Called with the scores of every evaluation; an error that it raises ends the run.
     """
 
     method: str
@@ -59,6 +60,7 @@ class TrainRequest:
     resume: bool = False
     start_from: Path | None = None
     command: str = ""
+    observe: Callable[[Mapping[str, float]], None] | None = None
 
 
 def run_method(request: TrainRequest) -> dict[str, Any]:
@@ -109,6 +111,8 @@ def _run_method(request: TrainRequest) -> dict[str, Any]:
             kinds, recipe=request.recipe, flags=request.settings, method=request.method
         )
     method = method_class(config)
+    if request.observe is not None:
+        method = _observed(method, request.observe)
     paths = DatasetPaths(
         data=request.data,
         unlabelled=request.unlabelled,
@@ -146,6 +150,19 @@ def _run_method(request: TrainRequest) -> dict[str, Any]:
             extra=extra,
         )
     )
+
+
+def _observed(method: Method, observe: Callable[[Mapping[str, float]], None]) -> Method:
+    """The method, whose `evaluate` also tells its scores."""
+    evaluate = method.evaluate
+
+    def told(data: TrainData) -> dict[str, float]:
+        scores = evaluate(data)
+        observe(scores)
+        return scores
+
+    method.evaluate = told  # type: ignore[method-assign]
+    return method
 
 
 def data_settings(method: type[Method]) -> tuple[str, ...]:
