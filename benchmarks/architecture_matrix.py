@@ -1,7 +1,6 @@
 """Every architecture with every family of encoders: two steps, export, gate, three runtimes.
 
-    python benchmarks/architecture_matrix.py --library runtime/cpp/build/libtrocar.so \\
-        --results benchmarks/results
+    python benchmarks/architecture_matrix.py --library libtrocar.so --results benchmarks/results
 
 Random weights, small frames. A cell says how many labels ONNX Runtime, OpenVINO and libtrocar have
 equal to PyTorch, or why the combination is refused. Cells that ``--results`` has are not repeated;
