@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trocar.contract.config import fields_of, to_mapping
 from trocar.contract.errors import ConfigError, DataError, TrainingError, TrocarError
 from trocar.contract.text.toml import read_toml
 from trocar.train.data.config import DataConfig
@@ -25,6 +26,7 @@ from trocar.train.methods.protocol import accepted_data
 from trocar.train.recipes import recipe_path
 from trocar.train.run import TrainRequest, convert_settings, data_settings, run_method
 from trocar.train.state.checkpoint import BEST, LAST
+from trocar.train.state.run_folder import RunFolder
 from trocar.train.state.settings import RunConfig
 from trocar.train.tuning.report import Outcome, outcome_of, write_report
 from trocar.train.tuning.space import Space, read_space
@@ -173,7 +175,10 @@ def plan_of(request: TuneRequest) -> Plan:
             "a trial trains in one process, got devices or nodes above 1",
             remedy="start one `trocar tune` for each device instead",
         )
-    convert_settings(kinds, fixed, method=method, source=str(path))
+    configs = convert_settings(kinds, fixed, method=method, source=str(path))
+    # Texts of flags and values of recipes become the same, so that studies can be compared.
+    plain = {name: value for config in configs for name, value in to_mapping(config).items()}
+    fixed = {name: plain.get(name, value) for name, value in fixed.items()}
     for parameter in space.parameters:
         for value in parameter.extremes:
             tried = {**fixed, parameter.name: value}
@@ -191,7 +196,10 @@ def _run_trial(
     trial = claim.trial
     chosen = plan.space.suggest(trial)
     accepted = accepted_data(find_method(plan.method))
+    resume = (claim.folder / LAST).is_file()
     seen = 0
+    if resume:
+        seen = sum("scores" in line for line in RunFolder(claim.folder).history())
 
     def observe(scores: Mapping[str, float]) -> None:
         nonlocal seen
@@ -202,7 +210,6 @@ def _run_trial(
             if request.prune and trial.should_prune():
                 raise optuna.TrialPruned
 
-    resume = (claim.folder / LAST).is_file()
     say(f"trial {trial.number}{' (resumed)' if resume else ''}: {_words(chosen)}")
     try:
         metrics = train(
@@ -263,8 +270,6 @@ def _search_table(value: Any, path: Path) -> dict[str, Any]:
 
 
 def _data_names() -> set[str]:
-    from trocar.contract.config import fields_of
-
     return {spec.name for spec in fields_of(DataConfig)}
 
 
