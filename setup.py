@@ -59,6 +59,7 @@ TRAIN = [
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
 RAY = ["ray>=2.40"]
 SIGNING = ["cryptography>=45"]
+TUNE = ["optuna>=4.2"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
 EXTRAS = {
     "train": TRAIN,
@@ -73,6 +74,7 @@ EXTRAS = {
     "signing": SIGNING,
     "mlflow": ["mlflow-skinny>=2.16"],
     "wandb": ["wandb>=0.18"],
+    "tune": TUNE,
     "docs": DOCS,
     "dev": [
         *CUDA,
@@ -80,6 +82,7 @@ EXTRAS = {
         *EXPORT,
         *RAY,
         *SIGNING,
+        *TUNE,
         *DOCS,
         "build>=1.2",
         "cmake>=3.25",

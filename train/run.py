@@ -6,7 +6,7 @@ run_method(TrainRequest(method="supervised", data=Path("data"), out=Path("runs/f
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from trocar.contract.text.toml import read_toml
 from trocar.train.methods import find_method, plug_in_of
 
 if TYPE_CHECKING:
-    from trocar.train.methods.protocol import Method
+    from trocar.train.methods.protocol import Method, TrainData
 
 _USED_BY_PHOTOGRAPHS = frozenset({"val_share", "label_share"})
 
@@ -43,6 +43,7 @@ class TrainRequest:
             another number of steps in ``settings`` it trains longer.
         start_from: Run folder or checkpoint whose network is the starting point.
         command: The command line, kept in the run's folder and in checkpoints.
+        observe: Called with the scores of every evaluation; an error that it raises ends the run.
     """
 
     method: str
@@ -57,6 +58,7 @@ class TrainRequest:
     resume: bool = False
     start_from: Path | None = None
     command: str = ""
+    observe: Callable[[Mapping[str, float]], None] | None = None
 
 
 def run_method(request: TrainRequest) -> dict[str, Any]:
@@ -108,6 +110,8 @@ def _run_method(request: TrainRequest) -> dict[str, Any]:
             kinds, recipe=request.recipe, flags=request.settings, method=request.method
         )
     method = method_class(config)
+    if request.observe is not None:
+        method = _observed(method, request.observe)
     paths = DatasetPaths(
         data=request.data,
         unlabelled=request.unlabelled,
@@ -149,6 +153,19 @@ def _run_method(request: TrainRequest) -> dict[str, Any]:
             extra=extra,
         )
     )
+
+
+def _observed(method: Method, observe: Callable[[Mapping[str, float]], None]) -> Method:
+    """The method, whose `evaluate` also tells its scores."""
+    evaluate = method.evaluate
+
+    def told(data: TrainData) -> dict[str, float]:
+        scores = evaluate(data)
+        observe(scores)
+        return scores
+
+    method.evaluate = told  # type: ignore[method-assign]
+    return method
 
 
 def data_settings(method: type[Method]) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ _EXTRA_OF_MODULE = {
     "tensorrt_rtx": "rtx",
     "openvino": "openvino",
     "cryptography": "signing",
+    "optuna": "tune",
 }
 
 

@@ -66,6 +66,7 @@ COMMANDS = {
     "train recipe": "train supervised {good_set} --recipe {x} --out {out} --steps 1 --size 64x64 "
     "--device cpu",
     "compare": "compare {x} --data {x} --out {out}",
+    "tune": "tune {x} {x} --trials 1 --out {out}",
     "evaluate model": "evaluate {x} {good_set}",
     "evaluate set": "evaluate {bundle} {x}",
     "prelabel": "prelabel {bundle} {x} {out}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def parts(tmp_path: Path) -> Iterator[None]:
     """The package of the page; its method has the page's case for the conformance suite."""
     project = tomllib.loads(PROJECT)["project"]
     code = PYTHON.replace(
-        '    name = "twice-dice"\n', '    name = "twice-dice"\n' + re.sub("(?m)^", "    ", CASE)
+        '    name = "twice-dice"\n', '    name = "twice-dice"\n' + textwrap.indent(CASE, "    ")
     )
     files = {"theatre_parts.py": code}
     with installed(tmp_path / "site", project["name"], files, project["entry-points"]):

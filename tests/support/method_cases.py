@@ -70,6 +70,8 @@ class Case:
 SEGMENTER = {"size": (64, 80), "encoder": "tu-lcnet_050", "decoder_channels": 16}
 EMBEDDER = {"size": (32, 32), "backbone": "test_resnet", "embedding_size": 16}
 STILL = {"batch_norm": "frozen", "decoder_norm": "frozen", "dropout": 0.0}
+TEACHER = str(colour_teacher((64, 80)))
+"""A weak teacher, so that the labels decide and every loss can fall."""
 PERTURBED = 7
 """Auxiliary decoders that cross-consistency has by default."""
 
@@ -165,7 +167,7 @@ OWN_CASES: Mapping[str, Case] = {
         independent=STILL,
     ),
     "distillation": Case(
-        config={**SEGMENTER, "w_texture": 0.1, "teacher": str(colour_teacher((64, 80)))},
+        config={**SEGMENTER, "w_texture": 0.1, "w_soft": 0.3, "teacher": TEACHER},
         terms=(
             *supervised_terms("labelled", ""),
             Term(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-KERNEL = np.array([[1, 0, -1], [0, -1, 1], [-1, 1, 0]], np.float32)
+KERNEL = 0.3 * np.array([[1, 0, -1], [0, -1, 1], [-1, 1, 0]], np.float32)
 """Weights [K,3] of the convolution."""
 
 

@@ -36,6 +36,7 @@ from torch.nn import functional
 from trocar.contract.config import require
 from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import IMAGENET_MEAN, IMAGENET_STD, Manifest
+from trocar.train.data.leakage import unseen_frames
 from trocar.train.data.loader.segmentation import frames_stream
 from trocar.train.losses.supervision_and_texture import (
     SegmentationConfig,
@@ -119,11 +120,7 @@ class Distillation:
         self.teacher = MatchedTeacher(
             self._teacher(), data.labelled.table, size=size, resize=self.config.teacher_resize
         )
-        if self._teacher().classes is None:
-            self.notes = [
-                f"{self.config.teacher} names no classes: its channels are taken as "
-                + ", ".join(data.labelled.table.names)
-            ]
+        self.notes = _notes(self._teacher(), data)
         streams = {"labelled": frames_stream(data, data.labelled, size=size, name="labelled")}
         if data.unlabelled is not None:
             streams["unlabelled"] = frames_stream(
@@ -184,6 +181,22 @@ class Distillation:
                 config.teacher, mean=config.teacher_mean, std=config.teacher_std
             )
         return self._opened
+
+
+def _notes(teacher: Teacher, data: TrainData) -> list[str]:
+    """What a person should know of a teacher on these data."""
+    notes = []
+    if teacher.classes is None:
+        names = ", ".join(data.labelled.table.names)
+        notes.append(f"{teacher.path} names no classes: its channels are taken as {names}")
+    known = str(teacher.origin["trained_on"])
+    seen = len(data.validation) - len(unseen_frames(data.validation, known))
+    if seen:
+        notes.append(
+            f"the teacher was trained on {seen} of the {len(data.validation)} validation frames or "
+            "on their videos: the scores of this run are too high"
+        )
+    return notes
 
 
 def soft_label_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from trocar.contract.bundle import sha256_of
 from trocar.contract.classes import ClassTable
-from trocar.contract.errors import CheckpointError
+from trocar.contract.errors import CheckpointError, TrocarError
+from trocar.contract.integrity.guard import exported_text
+from trocar.contract.manifest import Manifest
 from trocar.contract.text.licences import LICENCES, licences_of
 from trocar.train.state.checkpoint import checkpoint_in, load_method
 
@@ -71,9 +73,9 @@ def read_start(path: Path) -> Start:
     if path.suffix == ".onnx" or (path / "model.onnx").is_file():
         raise CheckpointError(
             f"{path} is an exported model: its graph has batch normalisation merged into other "
-            "layers, so that it cannot be trained any further",
-            remedy="name the run folder or the .ckpt file that it was exported from; "
-            "`trocar inspect` shows that checkpoint's SHA-256",
+            f"layers, so that it cannot be trained any further{_exported_from(path)}",
+            remedy="name the run folder or the .ckpt file that it was exported from; `trocar "
+            "inspect` shows its SHA-256, to be compared with `sha256sum best.ckpt`",
         )
     file = checkpoint_in(path)
     method, checkpoint = load_method(file)
@@ -92,6 +94,22 @@ def read_start(path: Path) -> Start:
             LICENCES: licences_of(checkpoint.source),
         },
         trained_on=str(checkpoint.source.get("trained_on", "")),
+    )
+
+
+def _exported_from(path: Path) -> str:
+    """Words on the checkpoint that a bundle or an ONNX file names; empty where it names none."""
+    model = path / "model.onnx" if path.is_dir() else path
+    try:
+        source = Manifest.from_json(exported_text(model.read_bytes()) or "").source
+    except (OSError, TrocarError):
+        return ""
+    digest = source.get("checkpoint_sha256")
+    if not digest:
+        return ""
+    return (
+        f"; it was exported from a file {source.get('checkpoint', '')} of step "
+        f"{source.get('step', '?')} with the SHA-256 {digest}"
     )
 
 

@@ -6,7 +6,7 @@ find_command("import-onnx")     # trocar.cli; the function import_onnx of import
 HELP_SECTIONS = {
     "Start": ("demo", "doctor", "config", "wheelhouse"),
     "Data": ("data", "prelabel"),
-    "Train and evaluate": ("train", "compare", "evaluate", "report"),
+    "Train and evaluate": ("train", "compare", "tune", "evaluate", "report"),
     "Export": ("export", "import-onnx", "engines", "inspect", "card", "sign", "verify"),
     "Run": ("run", "benchmark", "enroll"),
 }

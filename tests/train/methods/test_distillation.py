@@ -19,10 +19,11 @@ from train_fixtures import TINY, TINY_RUN
 
 from trocar.contract.errors import CheckpointError, ConfigError
 from trocar.train.data.config import DatasetPaths
-from trocar.train.data.leakage import merged
+from trocar.train.data.leakage import fingerprint, merged
 from trocar.train.methods.distillation import soft_label_loss
 from trocar.train.run import TrainRequest, run_method
 from trocar.train.state.checkpoint import load_deployable, read_checkpoint
+from trocar.train.teachers.open import open_teacher
 
 SETTINGS = {**TINY, **TINY_RUN, "size": [64, 80], "steps": 2, "augmentation": "none"}
 
@@ -131,3 +132,21 @@ def test_a_file_without_class_names_says_how_it_is_read(
     )
     said = " ".join(capsys.readouterr().err.split())
     assert "its channels are taken as background, grasper, scissors" in said
+
+
+def test_a_teacher_that_knows_the_validation_frames_is_told(
+    make_method: Callable[..., Any], make_run: Callable[..., Any], open_toy: Callable[..., Any],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    file = write_foreign(tmp_path / "t.onnx", (64, 80))
+    method = make_method("distillation", teacher=file)
+    data = open_toy(method, make_run())
+    teacher = open_teacher(file)
+    for known, count in ((data.validation, 4), (data.labelled, 0)):
+        method = make_method("distillation", teacher=file)
+        origin = {**teacher.origin, "trained_on": fingerprint([known])}
+        method._opened = replace(teacher, origin=origin)
+        method.streams(data)
+        told = [note for note in method.notes if "too high" in note]
+        assert len(told) == bool(count)
+        assert all(f"on {count} of the 4 validation frames" in note for note in told)

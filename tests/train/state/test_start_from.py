@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_bundle import make_tiny_bundle, re_exported
 from train_fixtures import paint
 
 from trocar.contract.classes import ClassTable
@@ -174,6 +175,11 @@ def test_what_does_not_fit_is_refused(
     (tmp_path / "bundle" / "model.onnx").touch()
     with pytest.raises(CheckpointError, match="is an exported model"):
         read_start(tmp_path / "bundle")
+    origin = {"checkpoint": "best.ckpt", "checkpoint_sha256": "ab12", "step": 70}
+    exported = re_exported(make_tiny_bundle(tmp_path / "tiny.trocar"), source=origin)
+    for named in (exported, exported / "model.onnx"):
+        with pytest.raises(CheckpointError, match=r"best.ckpt of step 70 with the SHA-256 ab12"):
+            read_start(named)
     with pytest.raises(CheckpointError, match="there is no"):
         read_start(tmp_path / "missing.ckpt")
     with pytest.raises(CheckpointError, match="does not contain"):

@@ -1,0 +1,1 @@
+"""Search for settings: many short runs of one recipe, scored on validation frames."""
