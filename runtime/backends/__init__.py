@@ -36,7 +36,7 @@ __all__ = [
 BACKENDS: Mapping[str, str] = {
     "onnxruntime": "",
     "openvino": "openvino",
-    "tensorrt": "gpu",
+    "tensorrt": "tensorrt",
     "tensorrt-rtx": "rtx",
 }
 """Extra that installs each backend's package, by name; empty for a plain installation."""
