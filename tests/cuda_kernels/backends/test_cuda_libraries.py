@@ -28,14 +28,14 @@ with library.ordered() as stream:
     arguments = (tensor, 7, Int64(-3), None)
     library.launch(function, LaunchShape((5, 2, 1), 96, 1024), arguments, stream)
 out = (ctypes.c_longlong * 6)()
-ctypes.CDLL(None).stub_gpu_launched(out)
+ctypes.CDLL("libcuda.so.1").stub_gpu_launched(out)
 print(json.dumps({"launch": [*out], "pointer": tensor.data_ptr(), "can": library.capability}))
 """
 
 
 def test_arguments_arrive_as_the_kernel_takes_them(tmp_path) -> None:
     pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
-    answer = build_stubs(tmp_path).run(LAUNCH)
+    answer = build_stubs(tmp_path).run_driver(LAUNCH)
     assert answer.returncode == 0, answer.stderr
     found = json.loads(answer.stdout)
     assert found["launch"] == [5, 96, 1024, found["pointer"], 7, -3]
