@@ -77,10 +77,9 @@ def _is(node: ast.expr, name: str) -> bool:
 ALL = set().union(*(uses(ROOT / name) for name in FILES))
 
 
-# The real Python bindings are wheels of 1 MB, e.g.
-# `pip download --no-deps tensorrt_cu13_bindings==10.16.1.11`. They are in no extra. The variable names
-# the folders that they
-# were unpacked in, with colons between.
+# The real Python bindings are wheels of 1 MB that are in no extra, e.g.
+# `pip download --no-deps tensorrt_cu13_bindings==10.16.1.11`. The variable names the folders that
+# they were unpacked in, with colons between.
 FOLDERS = [Path(f) for f in os.environ.get("TROCAR_TENSORRT_BINDINGS", "").split(":") if f]
 RUNTIME = ("runtime/backends/tensorrt.py", "runtime/backends/engine_lanes.py")
 LOOK = """
