@@ -25,12 +25,13 @@ HERE = Path(__file__).resolve().parent
 CPP = HERE / "runtime" / "cpp"
 NATIVE = "trocar/native"
 
+X86 = "platform_machine == 'x86_64' or platform_machine == 'AMD64'"
 RUNTIME = [
     "numpy>=1.26",
     "click>=8.1",
     "rich>=13.7",
     "opencv-python-headless>=4.9",
-    "av>=13",
+    "av>=14.1",  # the first whose decoders are opened by `hwaccel`
     "prometheus-client>=0.20",
     "scipy>=1.11",
     "tomli-w>=1.0",
@@ -40,7 +41,9 @@ RUNTIME = [
 CPU = ["onnxruntime>=1.20"]
 CUDA = [
     # One wheel serves both the CPU and CUDA providers; it exists for Linux and Windows x86-64.
-    "onnxruntime-gpu>=1.20; platform_machine == 'x86_64' or platform_machine == 'AMD64'",
+    # 1.28 is the first whose CUDA provider runs all of an exported graph; it needs Python 3.11.
+    f"onnxruntime-gpu>=1.28; python_version >= '3.11' and ({X86})",
+    f"onnxruntime-gpu>=1.20; python_version < '3.11' and ({X86})",
     "onnxruntime>=1.20; platform_machine != 'x86_64' and platform_machine != 'AMD64'",
 ]
 TRAIN = [
@@ -65,8 +68,12 @@ EXTRAS = {
     "train": TRAIN,
     "export": EXPORT,
     "cpu": CPU,
-    "gpu": [*CUDA, "tensorrt>=10.0", "pycuda>=2025.1", "cuda-bindings>=12.6"],
-    "rtx": ["tensorrt_rtx>=1.1"],
+    # Wheels alone, no compiler: what ONNX Runtime and the GLCM kernels need on a GPU.
+    "gpu": ["onnxruntime-gpu[cuda,cudnn]>=1.28", "cuda-bindings>=12.8"],
+    # ONNX Runtime's TensorRT provider loads TensorRT 10 alone; the backend runs 11 as well.
+    "tensorrt": ["tensorrt>=10.0.1,<11", "cuda-bindings>=12.8"],
+    "pycuda": ["pycuda>=2025.1"],
+    "rtx": ["tensorrt_rtx>=1.4", "cuda-bindings>=12.8"],
     "openvino": ["openvino>=2025.0"],
     # From NVIDIA's index for Jetson; TensorRT comes with JetPack.
     "jetson": ["onnxruntime-gpu>=1.20"],

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from trocar.cuda_kernels.compilation.compilers import (
     Compiler,
     KernelUsage,
-    Nvrtc,
     find_compiler,
-    find_nvrtc,
     parse_usages,
 )
 from trocar.cuda_kernels.compilation.sources import ARCHITECTURES, Defines, supports
@@ -195,13 +193,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="sm_XX or compute_XX (default: all that are supported)",
     )
     parser.add_argument("--file", help="compile this source only, such as hard.cu")
-    parser.add_argument("--nvrtc", action="store_true", help="use NVRTC even if nvcc is installed")
+    parser.add_argument("--nvcc", action="store_true", help="use nvcc even if NVRTC is installed")
     parser.add_argument(
         "--summary", action="store_true", help="print ranges over the architectures"
     )
     options = parser.parse_args(arguments)
-    library = find_nvrtc() if options.nvrtc else None
-    compiler: Compiler = Nvrtc(library) if library is not None else find_compiler()
+    compiler = find_compiler("nvcc" if options.nvcc else None)
     print(f"compiler: {compiler.name}\n")
     rows = measure(compiler, options.architecture, options.file)
     if options.summary:

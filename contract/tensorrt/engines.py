@@ -42,7 +42,7 @@ class EngineLibrary:
 
 
 LIBRARIES: Mapping[str, EngineLibrary] = {
-    "tensorrt": EngineLibrary("TensorRT", "tensorrt", "gpu"),
+    "tensorrt": EngineLibrary("TensorRT", "tensorrt", "tensorrt"),
     "tensorrt-rtx": EngineLibrary("TensorRT for RTX", "tensorrt_rtx", "rtx"),
 }
 """The library of each flavour of engines."""

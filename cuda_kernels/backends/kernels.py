@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trocar.contract.errors import ArgumentError
+from trocar.contract.errors import ArgumentError, BackendError
 from trocar.cuda_kernels.backends import launch_plan as plans
 from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
 from trocar.cuda_kernels.backends.launch_plan import LaunchShape, Tuning
@@ -264,7 +264,16 @@ def soft_source(file: str, dtype: torch.dtype, classes: int, from_logits: bool) 
 
 @lru_cache(maxsize=64)
 def device_offsets(offsets: tuple[Offset, ...], device: torch.device) -> Tensor:
-    """The offsets in device memory, ``[O,2]`` int32; copied once and cached."""
+    """The offsets in device memory, ``[O,2]`` int32; copied once and cached.
+
+    Raises:
+        BackendError: They would be copied inside a capture of a CUDA graph, which cannot be.
+    """
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        raise BackendError(
+            "the offsets are not on the GPU yet, and a capture of a CUDA graph cannot copy them",
+            remedy="call it once with these offsets before the capture",
+        )
     return torch.tensor(offsets, dtype=torch.int32, device=device)
 
 

@@ -5,10 +5,10 @@ select_backend(None, labels.device)  # torch on the CPU, the kernels on a CUDA d
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError, BackendError, MissingExtraError
+from trocar.cuda_kernels.backends._launch_packages import installed_package
 
 if TYPE_CHECKING:
     from torch import device as Device
@@ -21,9 +21,10 @@ BACKENDS = ("reference", "torch", "cuda", "cuda-tensor")
 def default_backend(device: Device) -> str:
     """Name the backend that is used if the caller names none.
 
-    ``torch`` on the CPU; on a CUDA device ``cuda`` if pycuda is installed, else ``torch``.
+    ``torch`` on the CPU; on a CUDA device ``cuda`` if pycuda or ``cuda.bindings`` is installed,
+    else ``torch``.
     """
-    if device.type == "cuda" and importlib.util.find_spec("pycuda") is not None:
+    if device.type == "cuda" and installed_package() is not None:
         return "cuda"
     return "torch"
 
@@ -64,9 +65,10 @@ def check_backend(backend: str | None) -> None:
 def _check_cuda(device: Device) -> None:
     import torch
 
-    if importlib.util.find_spec("pycuda") is None:
+    if installed_package() is None:
         raise MissingExtraError(
-            "the cuda backend launches its kernels through pycuda, which is not installed",
+            "the cuda backend launches its kernels through cuda.bindings or pycuda, and neither is "
+            "installed",
             remedy="pip install 'trocar[gpu]' (it needs an NVIDIA driver), or use backend='torch'",
         )
     if not torch.cuda.is_available():

@@ -74,6 +74,23 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "trocar" / "kernels"
 
 
+def target_of(architecture: str, *, compiler: Compiler | None = None) -> str:
+    """What to compile for a GPU: its own architecture, or PTX where the compiler is older.
+
+    Args:
+        architecture: ``sm_XX`` of the GPU.
+        compiler: None is ``find_compiler()``.
+
+    Returns:
+        ``sm_XX``, or ``compute_YY`` with the newest architecture that the compiler knows and that
+        is not above the GPU's; the driver translates it for the GPU.
+    """
+    known = (compiler or _default_compiler()).architectures()
+    number = int(architecture.removeprefix("sm_"))
+    older = [each for each in known if each < number]
+    return architecture if number in known or not older else f"compute_{max(older)}"
+
+
 @lru_cache(maxsize=1)
 def _default_compiler() -> Compiler:
     return find_compiler()

@@ -1,14 +1,15 @@
-"""The two device compilers: nvcc if it is installed, else NVRTC from the wheel that torch needs.
+"""The two device compilers: NVRTC from the wheel that torch needs, else nvcc.
 
     find_compiler().compile("hard.cu", (("LABEL", "int"),), "sm_90")  # Compiled(binary, log)
 
-Neither needs a GPU.
+Neither needs a GPU. The variable ``TROCAR_CUDA_COMPILER=nvcc`` asks for nvcc.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -49,6 +50,10 @@ class Compiler(Protocol):
     name: str
     """Name and version; part of the cache's key."""
 
+    def architectures(self) -> tuple[int, ...]:
+        """Compute capabilities that it knows, e.g. 75 and 90."""
+        ...
+
     def compile(self, file: str, defines: Defines, architecture: str) -> Compiled:
         """Compile one source.
 
@@ -70,6 +75,13 @@ class Nvcc:
         self._program = program
         version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
         self.name = f"nvcc {version.stdout.strip().splitlines()[-1]}"
+
+    def architectures(self) -> tuple[int, ...]:
+        """See ``Compiler``."""
+        listed = subprocess.run(
+            [self._program, "--list-gpu-arch"], capture_output=True, text=True, check=True
+        )
+        return tuple(int(number) for number in re.findall(r"compute_(\d+)\b", listed.stdout))
 
     def compile(self, file: str, defines: Defines, architecture: str) -> Compiled:
         """See ``Compiler``."""
@@ -101,6 +113,14 @@ class Nvrtc:
         major, minor = ctypes.c_int(), ctypes.c_int()
         self._check(self._lib.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
         self.name = f"nvrtc {major.value}.{minor.value}"
+
+    def architectures(self) -> tuple[int, ...]:
+        """See ``Compiler``."""
+        count = ctypes.c_int()
+        self._check(self._lib.nvrtcGetNumSupportedArchs(ctypes.byref(count)))
+        numbers = (ctypes.c_int * count.value)()
+        self._check(self._lib.nvrtcGetSupportedArchs(numbers))
+        return tuple(numbers)
 
     def compile(self, file: str, defines: Defines, architecture: str) -> Compiled:
         """See ``Compiler``."""
@@ -150,18 +170,30 @@ class Nvrtc:
             )
 
 
-def find_compiler() -> Compiler:
-    """Return nvcc if it is on the path, else NVRTC.
+def find_compiler(wanted: str | None = None) -> Compiler:
+    """Return NVRTC if it is installed, else nvcc; nvcc where ``TROCAR_CUDA_COMPILER`` asks for it.
+
+    NVRTC comes with torch and fits its CUDA; an nvcc on the path may be of any age.
+
+    Args:
+        wanted: ``nvrtc`` or ``nvcc``; None is the variable.
 
     Raises:
-        BackendError: Neither is installed.
+        BackendError: Neither is installed, or not the one that was asked for.
     """
-    program = shutil.which("nvcc")
-    if program is not None:
-        return Nvcc(program)
-    library = find_nvrtc()
+    if wanted is None:
+        wanted = os.environ.get("TROCAR_CUDA_COMPILER", "")
+    if wanted not in ("", "nvrtc", "nvcc"):
+        raise BackendError(
+            f"TROCAR_CUDA_COMPILER is {wanted!r}, expected nvrtc or nvcc",
+            remedy="set it to one of these, or unset it",
+        )
+    library = None if wanted == "nvcc" else find_nvrtc()
     if library is not None:
         return Nvrtc(library)
+    program = None if wanted == "nvrtc" else shutil.which("nvcc")
+    if program is not None:
+        return Nvcc(program)
     raise BackendError(
         "there is no compiler for the CUDA kernels: no nvcc on the path and no NVRTC library",
         remedy="install a CUDA build of torch, which brings NVRTC, or the CUDA toolkit",

@@ -45,7 +45,7 @@ __all__ = [
 BACKENDS: Mapping[str, str] = {
     "onnxruntime": "cpu",
     "openvino": "openvino",
-    "tensorrt": "gpu",
+    "tensorrt": "tensorrt",
     "tensorrt-rtx": "rtx",
 }
 """Extra that installs each backend's package, by name."""

@@ -30,6 +30,9 @@ status cuDeviceGetAttribute(int *value, int attribute, int device) { return *val
 
 /* The driver's own memory, streams and graphs; `stub_gpu_held` counts what was not freed. */
 static int held;
+/* Of the last launch: blocks, threads, shared bytes, and arguments (pointer, int, long long). */
+static long long launched[6];
+void stub_gpu_launched(long long *out) { memcpy(out, launched, sizeof launched); }
 int stub_gpu_held(void) { return held; }
 static status take(void **out, size_t size) { return held++, *out = calloc(1, size ? size : 1), 0; }
 static status drop(void *memory) { return held--, free(memory), 0; }
@@ -58,10 +61,14 @@ status cuModuleGetFunction(void **out, void *module, const char *name) { return 
 status cuFuncSetAttribute(void *function, int attribute, int value) { return 0; }
 status cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                       unsigned shared, void *stream, void **arguments, void **extra) {
+  launched[0] = (long long)gx, launched[1] = (long long)bx, launched[2] = (long long)shared;
+  launched[3] = *(long long *)arguments[0], launched[4] = *(int *)arguments[1];
+  launched[5] = *(long long *)arguments[2];
   return kernels++, 0;
 }
 status cuGetProcAddress_v2(const char *name, void **out, int version, unsigned long long flags, int *found) {
-  *out = dlsym(RTLD_DEFAULT, name);
+  void *self = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  *out = dlsym(self ? self : RTLD_DEFAULT, name);
   if (found) *found = *out ? 0 : 1;
   return 0;
 }

@@ -59,6 +59,10 @@ class StubGpu:
     driver: Path
     libraries: Path
 
+    def run_driver(self, code: str) -> subprocess.CompletedProcess[str]:
+        """Runs Python with the driver alone, and torch's own CUDA libraries as they are."""
+        return self._python(code, {"LD_LIBRARY_PATH": str(self.driver)})
+
     def run(self, code: str, *, libraries: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs Python with the stub GPU.
 
@@ -68,24 +72,21 @@ class StubGpu:
                 the program must find those of the wheels.
         """
         folders = [self.driver, *([self.libraries] if libraries else [])]
+        variables = {
+            "LD_PRELOAD": ":".join(str(each) for each in self.shim),
+            "LD_LIBRARY_PATH": ":".join(str(folder) for folder in folders),
+        }
+        return self._python((_NO_WHEELS if libraries else "") + code, variables)
+
+    def _python(self, code: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", (_NO_WHEELS if libraries else "") + code + _END],
+            [sys.executable, "-c", code + _END],
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
-            env=self.environment(folders),
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
         )
-
-    def environment(self, folders: list[Path]) -> dict[str, str]:
-        """The variables of a process that has the stub GPU."""
-        return {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "LD_PRELOAD": ":".join(str(s) for s in self.shim),
-            "LD_LIBRARY_PATH": ":".join(str(f) for f in folders),
-            "OMP_NUM_THREADS": "1",
-        }
 
 
 def build_stubs(folder: Path) -> StubGpu:

@@ -32,6 +32,7 @@ Options = struct(
     min_area=c.c_double, log=LOG, log_context=c.c_void_p, min_score=c.c_double,
     max_instruments=c.c_int32, reserved=c.c_int32, classes=c.c_char_p, location=c.c_char_p,
     trust=c.c_char_p,
+    frame_width=c.c_int32, frame_height=c.c_int32,
 )
 Frame = struct(
     "Frame", format=c.c_int32, width=c.c_int32, height=c.c_int32, data=c.c_void_p,

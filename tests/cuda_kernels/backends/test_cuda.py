@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 import torch
 
@@ -16,11 +14,12 @@ from trocar.cuda_kernels import (
     soft_glcm,
     soft_glcm_entropy,
 )
+from trocar.cuda_kernels.backends._launch_packages import installed_package
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU"),
-    pytest.mark.skipif(importlib.util.find_spec("pycuda") is None, reason="pycuda not installed"),
+    pytest.mark.skipif(installed_package() is None, reason="no pycuda and no cuda.bindings"),
 ]
 OFFSETS = (*DEFAULT_OFFSETS, (-2, 3), (0, -60), (9, 0))
 

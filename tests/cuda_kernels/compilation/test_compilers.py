@@ -9,6 +9,7 @@ import pytest
 from trocar.contract.errors import BackendError
 from trocar.cuda_kernels.build import CONFIGURATIONS
 from trocar.cuda_kernels.compilation import compilers
+from trocar.cuda_kernels.compilation.cache import target_of
 from trocar.cuda_kernels.compilation.compilers import Nvcc, Nvrtc, parse_usages
 
 SOFT = (("SCALAR", "float"), ("CLASSES", "8"), ("FROM_LOGITS", "1"))
@@ -47,6 +48,27 @@ def test_nvcc_compiles_the_same_sources() -> None:
 def test_a_compile_error_names_compiler_and_cause(nvrtc: Nvrtc) -> None:
     with pytest.raises(BackendError, match=r"(?s)nvrtc 1\d.* hard\.cu for sm_90.*error"):
         nvrtc.compile("hard.cu", (("LABEL", "no_such_type"),), "sm_90")
+
+
+def test_nvrtc_comes_first_and_nvcc_when_it_is_asked_for(monkeypatch, nvrtc: Nvrtc) -> None:
+    monkeypatch.delenv("TROCAR_CUDA_COMPILER", raising=False)
+    monkeypatch.setattr(compilers.shutil, "which", lambda name: "/usr/bin/nvcc")
+    monkeypatch.setattr(compilers, "Nvcc", lambda program: program)
+    assert compilers.find_compiler().name == nvrtc.name
+    assert compilers.find_compiler("nvcc") == "/usr/bin/nvcc"
+    monkeypatch.setenv("TROCAR_CUDA_COMPILER", "nvcc")
+    assert compilers.find_compiler() == "/usr/bin/nvcc"
+    monkeypatch.setenv("TROCAR_CUDA_COMPILER", "gcc")
+    with pytest.raises(BackendError, match="TROCAR_CUDA_COMPILER is 'gcc'"):
+        compilers.find_compiler()
+
+
+def test_a_gpu_that_the_compiler_does_not_know_gets_ptx(nvrtc: Nvrtc) -> None:
+    newest = max(nvrtc.architectures())
+    assert target_of("sm_90", compiler=nvrtc) == "sm_90"
+    assert target_of(f"sm_{newest + 9}", compiler=nvrtc) == f"compute_{newest}"
+    ptx = nvrtc.compile("hard.cu", (("LABEL", "int"),), f"compute_{newest}").binary
+    assert b".target sm_" in ptx
 
 
 def test_no_compiler_at_all_says_what_to_install(monkeypatch) -> None:

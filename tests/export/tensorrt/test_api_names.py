@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +77,41 @@ def _is(node: ast.expr, name: str) -> bool:
 ALL = set().union(*(uses(ROOT / name) for name in FILES))
 
 
+# The real Python bindings are wheels of 1 MB that are in no extra, e.g.
+# `pip download --no-deps tensorrt_cu13_bindings==10.16.1.11`. The variable names the folders that
+# they were unpacked in, with colons between.
+FOLDERS = [Path(f) for f in os.environ.get("TROCAR_TENSORRT_BINDINGS", "").split(":") if f]
+RUNTIME = ("runtime/backends/tensorrt.py", "runtime/backends/engine_lanes.py")
+LOOK = """
+import json, sys
+from tensorrt_bindings import tensorrt as trt
+classes = [getattr(trt, name) for name in dir(trt)]
+known = {name for each in classes if isinstance(each, type) for name in dir(each)}
+wanted, of_runtime = json.load(sys.stdin)
+def owner_of(name):
+    return {"module": trt, "Severity": trt.ILogger.Severity}.get(name) or getattr(trt, name)
+missing = [pair for pair in wanted if not hasattr(owner_of(pair[0]), pair[1])]
+print(json.dumps(missing + [name for name in of_runtime if name not in known]))
+"""
+LIBRARY_NAMES = {
+    "create_execution_context",
+    "deserialize_cuda_engine",
+    "engine_host_code_allowed",
+    "execute_async_v3",
+    "get_tensor_dtype",
+    "get_tensor_mode",
+    "get_tensor_name",
+    "get_tensor_profile_shape",
+    "get_tensor_shape",
+    "num_io_tensors",
+    "refit_cuda_engine",
+    "refit_from_file",
+    "set_input_shape",
+    "set_tensor_address",
+}
+"""What the runtime asks of the library; ``is_stream_capturable`` is asked for where it is there."""
+
+
 def test_the_reading_finds_what_is_known_to_be_there() -> None:
     for use in (
         ("module", "Builder"),
@@ -116,3 +155,40 @@ def test_the_installed_library_has_what_its_list_says() -> None:
         if owner in ("module", "Severity"):
             continue
         assert hasattr(getattr(trt, owner), name), f"{owner}.{name}"
+
+
+@pytest.mark.skipif(not FOLDERS, reason="TROCAR_TENSORRT_BINDINGS names no unpacked wheel")
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_every_name_is_in_the_real_bindings(folder: Path, tmp_path: Path) -> None:
+    (library,) = folder.glob("*_bindings/tensorrt.so")
+    stubs(library, tmp_path)
+    code = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in RUNTIME)
+    owners = r"\b(?:context|engine|runtime|refitter|parser)\.([a-z]\w+)\b"
+    # `notes` and the like are of this project's own classes.
+    used = set(re.findall(owners, code)) & LIBRARY_NAMES
+    assert {"execute_async_v3", "set_input_shape", "deserialize_cuda_engine"} <= used
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK],
+        input=json.dumps([sorted(ALL - OPTIONAL), sorted(used)]),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(folder), "LD_LIBRARY_PATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+def stubs(library: Path, folder: Path) -> None:
+    """Libraries with the entry points that the bindings want; each returns 0."""
+    listed = run("nm", "-D", "--undefined-only", str(library))
+    names = sorted(set(re.findall(r" U (\w+)\n", listed)))
+    source = folder / "stub.c"
+    source.write_text("".join(f"long {name}() {{ return 0; }}\n" for name in names))
+    for name in re.findall(r"NEEDED.*\[(libnv\w+\.so\.\d+)\]", run("readelf", "-d", str(library))):
+        run("gcc", "-shared", "-fPIC", "-w", f"-Wl,-soname,{name}", "-o", str(folder / name),
+            str(source))  # fmt: skip
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
