@@ -39,6 +39,7 @@ struct Confidence {
 struct LabelMap {
     Grid grid;
     Confidence confidence;
+    const float *instance_scores = nullptr;  // instead of the confidence, by group - 1
     std::int64_t min_pixels = 0;
     int border = 0;                  // width of the frame's border
     Point centre;                    // of the view
@@ -51,6 +52,7 @@ struct LocatedInstrument {
     trocar_instrument instrument;
     std::int64_t pixels;
     std::int32_t first_pixel;
+    std::int32_t piece;  // of which it was made
 };
 
 /// A pixel of several joined fragments.
@@ -89,6 +91,7 @@ struct LocateScratch {
 
     std::vector<LocatedInstrument> located;
     std::vector<trocar_instrument> sorted;
+    std::vector<std::int32_t> pieces_of;  // of the sorted ones
 };
 
 /// Whether a pixel lies on the border of the frame or of the field of view (section 2).
@@ -119,15 +122,29 @@ class Locator {
                                                  const Confidence &confidence,
                                                  const trocar_frame &frame);
 
+    /// One instrument for each instance. `instances`: numbers from 1, what `visible` returned,
+    /// without gaps between its rows; `classes` and `scores`: `count` of each.
+    const std::vector<trocar_instrument> &locate_instances(const std::uint8_t *instances, int width,
+                                                           int height, const std::uint8_t *classes,
+                                                           const float *scores, std::size_t count,
+                                                           const trocar_frame &frame);
+
+    /// Writes which of the last located instruments each pixel belongs to: 1 + its place, 0 for
+    /// none. `map`: as large as the map that they were located in.
+    void paint(std::uint8_t *map, std::size_t size);
+
   private:
     void find_pieces(const LabelMap &map);
     /// Leaves the pieces that are instruments in `scratch_.chosen` (section 3b).
     void choose(const LabelMap &map, const trocar_frame &frame);
+    /// Sorts what was located.
+    const std::vector<trocar_instrument> &sorted();
 
     LocationOptions options_;
     std::vector<Group> groups_;
     GroupOf group_of_{};
     IsPart is_shaft_{};
+    Group instance_group_;  // of one instance, without parts
     LocateScratch scratch_;
     std::vector<std::uint8_t> visible_;
 };
