@@ -43,6 +43,8 @@ EXTRAS = {
     "openvino": ["openvino>=2025.0"],
     "ray": RAY,
     "signing": SIGNING,
+    "mlflow": ["mlflow-skinny>=2.16"],
+    "wandb": ["wandb>=0.18"],
     "docs": DOCS,
     "dev": [
         *TRAIN,

@@ -29,7 +29,9 @@ from trocar.train.metrics.evaluate import evaluate_segmentation
 def run(plan: Plan, group: Group, variant: Variant, seed: int) -> dict[str, float]:
     """Scores of one variant and seed by column; IoU and boundary F in percent."""
     start = ", ImageNet" if plan.weights else ""
-    out = plan.work / f"{group.name}, {plan.steps} steps{start}" / variant.name / f"seed{seed}"
+    height, width = plan.network["size"]
+    title = f"{group.name}, {plan.steps} steps{start}, {width}x{height}"
+    out = plan.work / title / variant.name / f"seed{seed}"
     weights = {"encoder_weights": str(group.start)} if group.start else {}
     network = train_or_load(
         out,
@@ -105,6 +107,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--weights", type=Path, help="of EfficientNet-Lite0, see pretrained.py")
+    parser.add_argument("--size", help="of the network, WIDTHxHEIGHT, e.g. 80x64")
     parser.add_argument("--clips", type=int, default=CLIPS, help="phantom clips of few-labels")
     parser.add_argument("--variants", nargs="+", help="train and report only these, by name")
     parser.add_argument("--endovis", type=Path, help="folder with OP1/ and OP2/")
@@ -112,12 +115,16 @@ def main() -> None:
     args = parser.parse_args()
     if "endovis" in args.parts and args.endovis is None:
         parser.error("endovis needs --endovis DIR")
+    network = PRETRAINED if args.weights else SMALL
+    if args.size:
+        width, height = map(int, args.size.split("x"))
+        network = {**network, "size": (height, width)}
     plan = Plan(
         work=args.work,
         steps=args.steps,
         seeds=tuple(args.seeds),
         weights=args.weights,
-        network=PRETRAINED if args.weights else SMALL,
+        network=network,
         lr=1e-3 if args.weights else 3e-3,
         clips=args.clips,
     )

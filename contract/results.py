@@ -129,6 +129,8 @@ class FrameResult:
             model's maximum; ``None`` for other models.
         scores: ``[K]`` float32 class scores of a classifier; ``None`` for segmentation.
         embedding: ``[D]`` float32 of a classifier; ``None`` for segmentation.
+        outside: Whether the frame counts as taken outside the body; ``None`` without an
+            out-of-body model.
         backend: e.g. ``onnxruntime``.
         device: e.g. ``cpu`` or ``cuda:0``.
         precision: e.g. ``fp32``.
@@ -148,6 +150,7 @@ class FrameResult:
     instance_count: int | None = None
     scores: NDArray[np.float32] | None = None
     embedding: NDArray[np.float32] | None = None
+    outside: bool | None = None
     backend: str = ""
     device: str = ""
     precision: str = ""
@@ -175,6 +178,8 @@ class FrameResult:
             data["present"] = list(self.present)
         if self.instance_count is not None:
             data["instance_count"] = self.instance_count
+        if self.outside is not None:
+            data["outside"] = self.outside
         if self.scores is not None:
             data["scores"] = [round(float(score), 5) for score in self.scores]
         return data

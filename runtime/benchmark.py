@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
 from trocar.contract.errors import TrocarError
+from trocar.contract.signatures.signed_bundle import verify_bundle
 from trocar.runtime.devices import cuda_count
 from trocar.runtime.golden import read_golden
 from trocar.runtime.session import Session
@@ -72,6 +73,7 @@ def benchmark(
     size: tuple[int, int] | None = None,
     seconds: float = 3.0,
     threads: int | None = None,
+    trust: Path | None = None,
 ) -> Iterator[BenchmarkRow]:
     """Times every backend; yields each row when it is done.
 
@@ -80,11 +82,14 @@ def benchmark(
         size: ``(height, width)`` of the frames; default: the golden frame's.
         seconds: Seconds for each row.
         threads: CPU threads; default: one for each usable core.
+        trust: What must have signed the bundle, see `Session.open`.
 
     Raises:
-        BundleError: The bundle cannot be opened.
+        BundleError: The bundle cannot be opened; also `IntegrityError`.
     """
     bundle = open_bundle(path)
+    if trust is not None:
+        verify_bundle(bundle, trust)
     golden = read_golden(bundle.read(GOLDEN), bundle.manifest.task)
     image = golden["frame"]
     if size is not None:

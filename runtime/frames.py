@@ -5,6 +5,7 @@ frame = check_frame(array)      # [H, W, 3] uint8
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
+from trocar.contract.tensorrt.engines import Profile
 
 _REMEDY = (
     "pass RGB frames as NumPy arrays of uint8; for OpenCV's frames call "
@@ -54,6 +56,36 @@ def shrink(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
         return frame
     resized = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
     return cast("NDArray[np.uint8]", resized)
+
+
+def infer_within(
+    profile: Profile,
+    infer: Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]],
+    frames: NDArray[np.uint8],
+) -> dict[str, NDArray[Any]]:
+    """Runs a batch in parts that a profile takes; the result is as of one run.
+
+    A batch above the profile's largest is split. One below its smallest is filled up with copies of
+    its last frame, whose outputs are dropped.
+
+    Args:
+        profile: Shapes that ``infer`` takes.
+        infer: Runs ``[N, H, W, 3]`` frames.
+        frames: ``[N, H, W, 3]`` uint8.
+    """
+    least, most = profile.minimum[0], profile.maximum[0]
+    if least <= len(frames) <= most:
+        return infer(frames)
+    parts: list[dict[str, NDArray[Any]]] = []
+    for start in range(0, len(frames), most):
+        part = frames[start : start + most]
+        missing = max(0, least - len(part))
+        if missing:
+            filled = infer(np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]))
+            parts.append({name: value[: len(part)] for name, value in filled.items()})
+        else:
+            parts.append(infer(part))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def is_finite(values: NDArray[Any]) -> bool:

@@ -38,6 +38,9 @@ MAX_SIDE = 32768
 BF16_MARGIN = 1.0
 """Margin in logits that bfloat16 arithmetic (8 bits of precision) needs in a float32 graph."""
 
+TF32_MARGIN = BF16_MARGIN / 8
+"""Margin in logits that TF32 arithmetic (11 bits of precision) needs in a float32 graph."""
+
 _UNREADABLE = (
     ValueError, KeyError, TypeError, OSError, EOFError, OverflowError, MemoryError, RuntimeError,
     SyntaxError, zipfile.BadZipFile, zlib.error,
@@ -169,10 +172,11 @@ def check_shapes(outputs: Mapping[str, NDArray[Any]], task: str, *, source: str)
 
 
 def golden_margin(manifest: Manifest, precision: str) -> float:
-    """The margin for a backend: the manifest's, or at least bfloat16's in bfloat16 arithmetic."""
-    if precision == "bf16" and manifest.precision != "bf16":
-        return max(manifest.golden_margin, BF16_MARGIN)
-    return manifest.golden_margin
+    """The margin for a backend: the manifest's, or at least that of a lower precision in use."""
+    if precision == manifest.precision:
+        return manifest.golden_margin
+    least = {"bf16": BF16_MARGIN, "tf32": TF32_MARGIN}.get(precision, 0.0)
+    return max(manifest.golden_margin, least)
 
 
 def read_golden(data: bytes, task: str) -> dict[str, NDArray[Any]]:

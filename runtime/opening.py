@@ -5,7 +5,7 @@ model = model_of(bundle, backend="onnxruntime", device="cpu", precision=None)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,20 @@ def open_model_file(file: Path, open_model: OpenModel) -> tuple[Backend, Manifes
     return backend, manifest
 
 
-def model_of(bundle: Bundle, *, backend: str, device: str, precision: str | None) -> RunnableModel:
-    """The graph, or for a TensorRT backend the engine that fits this machine."""
+def model_of(
+    bundle: Bundle,
+    *,
+    backend: str,
+    device: str,
+    precision: str | None,
+    frame_sizes: Sequence[tuple[int, int]] = (),
+) -> RunnableModel:
+    """The graph, or for a TensorRT backend the engine that fits this machine and the frames."""
     if backend not in FLAVOURS:
         return RunnableModel(name=MODEL, golden=GOLDEN, batch=1)
-    name = engine_selection.find_engine(bundle, flavour=backend, device=device, precision=precision)
+    name = engine_selection.find_engine(
+        bundle, flavour=backend, device=device, precision=precision, frame_sizes=frame_sizes
+    )
     # An engine for one frame size has a golden frame of that size.
     _, _, engine_golden = files_of_engine(name)
     return RunnableModel(

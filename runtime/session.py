@@ -22,9 +22,10 @@ from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult, Instrument
-from trocar.runtime.backends import Backend, open_backend
+from trocar.contract.tensorrt.engines import Profile
+from trocar.runtime.backends import Backend, HasNotes, HasProfile, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
-from trocar.runtime.frames import check_frame, is_finite, shrink
+from trocar.runtime.frames import check_batch, check_frame, infer_within, is_finite, shrink
 from trocar.runtime.golden import check_outputs
 from trocar.runtime.in_use import InUse
 from trocar.runtime.locate.field_of_view import FieldOfView
@@ -83,6 +84,7 @@ class Session:
         location: Mapping[str, Any] | None = None,
         fast_resize: bool = False,
         trust: str | Path | None = None,
+        frame_sizes: Sequence[tuple[int, int]] = (),
     ) -> Session:
         """Opens a bundle, or a bare ``.onnx`` file that contains its manifest.
 
@@ -93,7 +95,7 @@ class Session:
         Args:
             path: The bundle's folder, or the ``.onnx`` file.
             device: ``cpu``, ``cuda`` or ``cuda:N``. There is no fallback to another device.
-            backend: One of `trocar.runtime.backends.BACKENDS`.
+            backend: One of `trocar.runtime.backends.backend_names`.
             precision: Required precision of the arithmetic; default: the bundle's.
             threads: CPU threads; default: one per usable core.
             spinning: ``onnxruntime``: whether idle threads spin; default: yes. ``False`` leaves
@@ -106,6 +108,8 @@ class Session:
                 not exactly equal (see `trocar.runtime.frames.shrink`).
             trust: PEM file with a public key or certificates; the bundle must be signed by it and
                 unchanged (see `trocar.contract.signatures`). ``None`` looks at no signature.
+            frame_sizes: ``(height, width)`` of the frames that will come, where they are known: a
+                TensorRT backend chooses the engine that takes them.
 
         Raises:
             IntegrityError: ``trust`` was named and the bundle is not signed by it.
@@ -157,7 +161,9 @@ class Session:
         chosen = location_of(bundle.manifest, options, location)
         if fast_resize:
             check_fast_resize(bundle.manifest)
-        model = model_of(bundle, backend=backend, device=device, precision=precision)
+        model = model_of(
+            bundle, backend=backend, device=device, precision=precision, frame_sizes=frame_sizes
+        )
         return cls(
             open_verified(bundle, model, open_model),
             bundle.manifest,
@@ -187,8 +193,38 @@ class Session:
         """Precision of the arithmetic, e.g. ``fp16``."""
         return self._backend.precision
 
+    @property
+    def profile(self) -> Profile | None:
+        """Batches and frame sizes that the model takes; ``None`` where it takes all."""
+        return self._backend.profile if isinstance(self._backend, HasProfile) else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the runs so far, e.g. that no CUDA graph is used."""
+        return tuple(self._backend.notes) if isinstance(self._backend, HasNotes) else ()
+
+    def takes(self, height: int, width: int) -> bool:
+        """Whether the model takes frames of this size in pixels; an engine takes stated sizes."""
+        profile = self.profile
+        return profile is None or profile.admits((profile.minimum[0], height, width))
+
+    def warm_up(self, batch: int, height: int, width: int) -> None:
+        """Prepares the model for frames of one shape, on the thread that calls.
+
+        On a GPU the first runs of a shape choose kernels, allocate memory and record a graph. Each
+        thread has buffers of its own.
+
+        Raises:
+            BackendError: The model does not take the shape.
+        """
+        frames = np.zeros((batch, height, width, 3), np.uint8)
+        for _ in range(1 if self.device == "cpu" else 2):
+            self.infer(frames)
+
     def infer(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """The graph's outputs for uint8 ``[N, H, W, 3]`` RGB frames, by name.
+
+        Where an engine takes other batches, the frames are run in several or filled up.
 
         Raises:
             BackendError: The session is closed, or the model gave numbers that are not finite.
@@ -196,7 +232,11 @@ class Session:
         with self._in_use.using() as usable:
             if not usable:
                 raise BackendError("the session is closed", remedy="open the bundle again")
-            outputs = self._backend.infer(frames)
+            profile = self.profile
+            if profile is None:
+                outputs = self._backend.infer(frames)
+            else:
+                outputs = infer_within(profile, self._backend.infer, check_batch(frames))
         for name, values in outputs.items():
             if not is_finite(values):
                 raise BackendError(
@@ -206,7 +246,9 @@ class Session:
         return outputs
 
     def prepare(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The input of the graph for a frame: the frame, or a resized copy.
+        """The input of the graph for a frame: the frame, or with ``fast_resize`` a smaller copy.
+
+        The frame is left as it is where the model does not take the smaller size.
 
         Raises:
             ArgumentError: The frame is of another type or shape than uint8 ``[H, W, 3]``.
@@ -214,7 +256,14 @@ class Session:
         frame = check_frame(frame)
         if not self.fast_resize:
             return frame
-        return shrink(frame, self.manifest.input.height, self.manifest.input.width)
+        return self.shrunk(frame)
+
+    def shrunk(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A frame at the network's size, or the frame itself where the model takes no such size."""
+        spec = self.manifest.input
+        if not self.takes(spec.height, spec.width):
+            return frame
+        return shrink(frame, spec.height, spec.width)
 
     def run(
         self,

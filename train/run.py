@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from trocar.contract.config import fields_of, from_mapping, to_mapping, unknown
 from trocar.contract.errors import ConfigError
+from trocar.contract.plug_ins import blamed
+from trocar.contract.text.licences import LICENCES, licences_of
 from trocar.contract.text.toml import read_toml
-from trocar.train.methods import find_method
+from trocar.train.methods import find_method, plug_in_of
 
 if TYPE_CHECKING:
     from trocar.train.methods.protocol import Method
-
-EARLIER_SETTINGS: Mapping[str, Any] = {"border": 0.0, "empty_frames": "as-drawn"}
-"""Settings that runs of 0.1 do not state, with what those runs did."""
 
 _USED_BY_PHOTOGRAPHS = frozenset({"val_share", "label_share"})
 
@@ -67,14 +66,22 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
         What ``metrics.json`` holds, see `trocar.train.loop.train`.
 
     Raises:
-        ConfigError: Wrong settings, all at once, or data sets that the method does not take.
+        ConfigError: Wrong settings, all at once, data sets that the method does not take, or a
+            fault of the plug-in that adds the method.
         DataError: A data set is at fault.
         TrocarError: See `trocar.train.loop.train`.
     """
+    with blamed(plug_in_of(request.method)):
+        return _run_method(request)
+
+
+def _run_method(request: TrainRequest) -> dict[str, Any]:
     from trocar.train.data.config import DataConfig, DatasetPaths
     from trocar.train.data.leakage import merged
     from trocar.train.data.open import open_data, training_fingerprint
+    from trocar.train.licences import run_licences
     from trocar.train.loop import train as run_loop
+    from trocar.train.methods.protocol import LearnsFromTeacher
     from trocar.train.state.job import Job
     from trocar.train.state.run_folder import CONFIG, RunFolder
     from trocar.train.state.settings import RunConfig
@@ -108,7 +115,11 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
         validation=request.validation,
     )
     start = None if request.start_from is None else read_start(request.start_from)
+    teacher = method.teacher_origin() if isinstance(method, LearnsFromTeacher) else {}
     sets = open_data(paths, data_config, run, method)
+    inherited = None if start is None else licences_of(start.origin)
+    licences, remarks = run_licences(config, run, data=paths.data, inherited=inherited)
+    method.notes += remarks
     used = data_settings(method_class)
     extra = {n: v for n, v in to_mapping(data_config).items() if n in used}
     return run_loop(
@@ -124,10 +135,16 @@ def run_method(request: TrainRequest) -> dict[str, Any]:
             source={
                 "data": {n: str(p) for n, p in vars(paths).items() if p is not None},
                 "trained_on": merged(
-                    [training_fingerprint(sets), "" if start is None else start.trained_on]
+                    [
+                        training_fingerprint(sets),
+                        "" if start is None else start.trained_on,
+                        str(teacher.get("trained_on", "")),
+                    ]
                 ),
+                **({"teacher": dict(teacher)} if teacher else {}),
                 **({} if start is None else {"started_from": dict(start.origin)}),
                 "data_settings": extra,
+                **({LICENCES: licences} if licences else {}),
             },
             extra=extra,
         )
@@ -224,7 +241,7 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
         ConfigError: The run is of another method.
         DataError: The file cannot be read.
     """
-    from trocar.train.state.stored_settings import current_settings
+    from trocar.train.state.stored_settings import NEW_WITH_EFFECT, current_settings
 
     values = dict(read_toml(config))
     stated = values.pop("method", method.name)
@@ -235,8 +252,8 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
         )
     unused = _unused_settings(method.name)
     values = current_settings(method.name, values)
-    if not EARLIER_SETTINGS.keys() & values.keys():
-        values = {**EARLIER_SETTINGS, **values}
+    if not NEW_WITH_EFFECT.keys() & values.keys():
+        values = {**NEW_WITH_EFFECT, **values}
     return {name: value for name, value in values.items() if name not in unused}
 
 

@@ -1,4 +1,4 @@
-"""The parts of one training step: losses, optimiser, seed, errors.
+"""The parts of one training step: losses, seed, errors.
 
 step_seed(0, 120, 0)                                   # seed, step, rank
 progress_at(120, total_steps=1000, epoch_length=50)    # Progress(step=120, …, epoch=2, epochs=20)
@@ -6,18 +6,15 @@ progress_at(120, total_steps=1000, epoch_length=50)    # Progress(step=120, …,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from trocar.contract.errors import ConfigError, TrainingError
 from trocar.train.methods.protocol import Batch, Method, ModelSpec, Progress
-from trocar.train.state.settings import RunConfig
+from trocar.train.networks.segmentation import NetworkConfig, learns_statistics
 
 
 class Losses(nn.Module):
@@ -74,12 +71,13 @@ def check_batch_norm(method: Method, images: int) -> None:
     """Refuses batch statistics of a single image, which are undefined for maps of one pixel.
 
     Raises:
-        ConfigError: A process has one image a step and BatchNorm is not frozen.
+        ConfigError: A process has one image a step and some BatchNorm is not frozen.
     """
-    if images < 2 and getattr(method.config, "batch_norm", "") == "train":
+    config = method.config
+    if images < 2 and isinstance(config, NetworkConfig) and learns_statistics(config):
         raise ConfigError(
             f"batch normalisation cannot train on {images} image a process and step",
-            remedy="raise --batch-size, or pass --batch-norm frozen",
+            remedy="raise --batch-size, or pass --batch-norm frozen --decoder-norm group",
         )
 
 
@@ -87,41 +85,6 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     """The seed of torch's generator for one step of one process, 63 bits."""
     words = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))
-
-
-def score_or_lowest(scores: Mapping[str, float | None], name: str) -> float:
-    """The score of that name; minus infinity where there is none or it is NaN."""
-    value = scores.get(name)
-    return -math.inf if value is None or math.isnan(value) else value
-
-
-def make_optimizer(network: nn.Module, run: RunConfig) -> torch.optim.Optimizer:
-    """AdamW over the parameters that require gradients; norms and biases have no weight decay."""
-    # Fused: one kernel for all tensors. Not with fp16, where the fused step would undo the scaling
-    # of the gradients itself, so that they could not be clipped; None lets torch choose.
-    return torch.optim.AdamW(
-        parameter_groups(network, run.weight_decay),
-        lr=run.lr,
-        betas=(0.9, 0.999),
-        fused=None if run.precision == "fp16" else True,
-    )
-
-
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for the optimiser: weight decay for matrices, none for norms and biases."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def match_memory_format(optimizer: torch.optim.Optimizer) -> None:
-    """Gives loaded moments the memory layout of their parameters, which a fused step assumes."""
-    for parameter, moments in optimizer.state.items():
-        for name, value in moments.items():
-            if value.shape == parameter.shape:
-                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def not_finite(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError
-from trocar.export.graph.model_file import logits_tensor
+from trocar.contract.graph.logits import logits_tensor
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trocar.contract.errors import ArgumentError
+from trocar.contract.graph.logits import logits_tensor
 from trocar.contract.manifest import Manifest, OutputSpec
 from trocar.contract.text.words import first_line
 from trocar.export.graph.imported.canonical_nodes import add_prefix
@@ -28,7 +29,6 @@ from trocar.export.graph.model_file import (
     check_input,
     label_outputs,
     load,
-    logits_tensor,
     write_manifest,
 )
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trocar.contract.errors import ArgumentError, BundleError
+from trocar.contract.graph.logits import logits_tensor
 from trocar.contract.integrity.guard import guard_entries
 from trocar.contract.manifest import METADATA_KEY, Manifest, OutputSpec
 from trocar.contract.text.words import first_line
@@ -106,17 +107,6 @@ def with_logits_output(data: bytes) -> bytes:
     outputs = (*manifest.outputs, OutputSpec(name=LOGITS, dtype="float32", shape=shape))
     write_manifest(model, replace(manifest, outputs=outputs))
     return bytes(model.SerializeToString())
-
-
-def logits_tensor(model: ModelProto) -> str | None:
-    """Name of the tensor whose arg-max makes ``labels``; ``None`` when there is none."""
-    producers = {name: node for node in model.graph.node for name in node.output}
-    node = producers.get("labels")
-    while node is not None and node.op_type in ("Cast", "Identity", "Squeeze"):
-        node = producers.get(node.input[0])
-    if node is None or node.op_type != "ArgMax":
-        return None
-    return str(node.input[0])
 
 
 def label_outputs(size: tuple[int, int]) -> tuple[OutputSpec, ...]:

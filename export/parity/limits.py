@@ -94,7 +94,7 @@ class Limits:
 
     @classmethod
     def of(cls, precision: str) -> Limits:
-        """The defaults of ``fp32``, ``fp16``, ``bf16`` or ``int8``."""
+        """The defaults of ``fp32``, ``tf32``, ``fp16``, ``bf16`` or ``int8``."""
         return _DEFAULTS[precision]
 
     def with_flags(self, values: Mapping[str, object]) -> Limits:
@@ -111,17 +111,20 @@ class Limits:
         return {_KEYS.get(name, name): value for name, value in asdict(self).items()}
 
 
+# float16 and TF32 round to 11 bits.
+_ELEVEN_BITS = replace(
+    Limits(),
+    logit_share=0.01,
+    max_logit_share=0.05,
+    mean_logit_share=0.005,
+    max_miou_drop=0.005,
+    min_instance_iou=0.95,
+    max_score_difference=0.02,
+)
 _DEFAULTS = {
     "fp32": Limits(),
-    "fp16": replace(
-        Limits(),
-        logit_share=0.01,
-        max_logit_share=0.05,
-        mean_logit_share=0.005,
-        max_miou_drop=0.005,
-        min_instance_iou=0.95,
-        max_score_difference=0.02,
-    ),
+    "tf32": _ELEVEN_BITS,
+    "fp16": _ELEVEN_BITS,
     "bf16": replace(
         Limits(),
         min_pixel_agreement=0.998,

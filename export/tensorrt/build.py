@@ -11,6 +11,7 @@ TensorRT builds on the GPU that will run the engine.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,16 @@ from types import ModuleType
 from typing import Any
 
 from trocar.contract.bundle import write_atomic
-from trocar.contract.errors import ArgumentError, BackendError, ConfigError, SinkError
+from trocar.contract.errors import (
+    ArgumentError,
+    BackendError,
+    ConfigError,
+    MissingExtraError,
+    SinkError,
+)
 from trocar.contract.tensorrt.engines import (
     FLAVOURS,
+    LIBRARIES,
     EngineSidecar,
     Profile,
     import_library,
@@ -52,6 +60,7 @@ class EngineOptions:
         strip_weights: Leave the weights out; they are refitted from ``model.onnx`` on loading.
         refit: Weights can be replaced.
         timing_cache: File of measured kernel timings, read and written (TensorRT only).
+        tf32: Products of an fp32 graph may be rounded to TF32, which the sidecar then states.
     """
 
     flavour: str
@@ -63,6 +72,7 @@ class EngineOptions:
     strip_weights: bool = False
     refit: bool = False
     timing_cache: Path | None = None
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         faults = []
@@ -103,7 +113,7 @@ def check_engine(options: EngineOptions) -> tuple[ModuleType, Gpu | None]:
 
     Raises:
         BackendError: TensorRT without a GPU; weights to strip without one.
-        MissingExtraError: The library is not installed.
+        MissingExtraError: The library is not installed, or what runs the engine here.
     """
     gpu = find_gpu()
     if options.flavour == "tensorrt" and gpu is None:
@@ -117,7 +127,21 @@ def check_engine(options: EngineOptions) -> tuple[ModuleType, Gpu | None]:
             f"{options.flavour} cannot make refittable engines without an NVIDIA GPU",
             remedy="remove --strip-weights and --refit, or build on a machine with a GPU",
         )
-    return import_library(options.flavour), gpu
+    library = import_library(options.flavour)
+    if gpu is not None and not _is_installed("cuda.bindings"):
+        # The engine is run through the gate when it is built, which takes minutes.
+        raise MissingExtraError(
+            "the engine could be built and not run: the Python package 'cuda.bindings' is missing",
+            remedy=f"pip install 'trocar[{LIBRARIES[options.flavour].extra}]'",
+        )
+    return library, gpu
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def build_engine(
@@ -157,6 +181,11 @@ def build_engine(
             f"expected {precision}",
             remedy="export the bundle again with that precision",
         )
+    if options.tf32 and precision != "fp32":
+        raise ConfigError(
+            f"TF32 is for fp32 graphs, the bundle is {precision}",
+            remedy="leave --tf32 out, or name an fp32 bundle",
+        )
     config = _configure(trt, builder, network, options)
     plan = run_build(trt, builder, network, config, on_progress)
     if plan is None:
@@ -180,7 +209,7 @@ def build_engine(
         onnx_sha256=hashlib.sha256(model).hexdigest(),
         engine_sha256=hashlib.sha256(data).hexdigest(),
         precision=precision,
-        precision_found=network_precision,
+        precision_found="tf32" if options.tf32 else network_precision,
         precision_source=source,
         layers=layers,
         profile=options.profile,
@@ -210,6 +239,16 @@ def _configure(trt: ModuleType, builder: Any, network: Any, options: EngineOptio
             f"{options.flavour} refuses the profile {options.profile}",
             remedy="write --engine-shape and --batch as MIN:OPT:MAX, in rising order",
         )
+    # On by default in every TensorRT, although it is another precision than float32.
+    if options.tf32:
+        config.set_flag(trt.BuilderFlag.TF32)
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if options.flavour == "tensorrt-rtx":
+        # Without it the engine allocates memory while it runs, and no CUDA graph can be recorded.
+        flag = getattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION", None)
+        if flag is not None:
+            config.set_flag(flag)
     # Without this the inspector gives no tensor formats.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.workspace_mib is not None:
@@ -303,4 +342,5 @@ def _given(options: EngineOptions) -> dict[str, object]:
         "strip": options.strip_weights,
         "refit": options.refit,
         "timing_cache": options.timing_cache is not None,
+        "tf32": options.tf32,
     }

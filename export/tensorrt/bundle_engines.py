@@ -22,16 +22,18 @@ from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import Manifest
 from trocar.contract.tensorrt.engines import (
     FOLDER,
+    RTX_CAPABILITIES,
     EngineSidecar,
     Profile,
     engines_of,
     files_of_engine,
 )
-from trocar.contract.tensorrt.gpu import find_gpu
+from trocar.contract.tensorrt.gpu import Gpu, find_gpu
 from trocar.export.gate import OnProgress, OpenModel, temp_dir_beside, write_file
 from trocar.export.golden import golden_npz
 from trocar.export.graph.model_file import with_logits_output
 from trocar.export.parity.check import check_parity
+from trocar.export.parity.limits import Limits
 from trocar.export.parity.types import Frame, GateFrame, Infer, Outputs
 from trocar.export.tensorrt.build import BuiltEngine, EngineOptions, build_engine, check_engine
 
@@ -81,8 +83,10 @@ def add_engines(
                 data, options, precision=bundle.manifest.precision, on_progress=on_progress
             )
             golden = _golden_frame(bundle, options.profile)
-            if find_gpu() is None or open_engine is None:
-                sidecar = _not_run(result, bundle.manifest, has_gpu=find_gpu() is not None)
+            reason = _why_not_run(options.flavour, find_gpu())
+            if reason or open_engine is None:
+                reason = reason or "nothing was given to run it with"
+                sidecar = _not_run(result, bundle.manifest, reason)
             else:
                 infer = _open_built(result, bundle.manifest, folder, open_engine)
                 images = [GateFrame(name="golden frame", image=golden), *frames]
@@ -163,8 +167,16 @@ def _golden_frame(bundle: Bundle, profile: Profile) -> Frame:
     return _resized(frame, profile.optimum[1], profile.optimum[2])
 
 
-def _not_run(built: BuiltEngine, manifest: Manifest, *, has_gpu: bool) -> EngineSidecar:
-    reason = "nothing was given to run it with" if has_gpu else "there is no NVIDIA GPU here"
+def _why_not_run(flavour: str, gpu: Gpu | None) -> str:
+    """Why an engine that was built here cannot run here; empty if it can."""
+    if gpu is None:
+        return "there is no NVIDIA GPU here"
+    if flavour == "tensorrt-rtx" and gpu.capability not in RTX_CAPABILITIES:
+        return f"TensorRT for RTX does not run on {gpu.name} (compute capability {gpu.capability})"
+    return ""
+
+
+def _not_run(built: BuiltEngine, manifest: Manifest, reason: str) -> EngineSidecar:
     graph = f"the {manifest.precision} graph it was built from passed the gate"
     return replace(built.sidecar, verification=f"the engine was not run: {reason}; {graph}")
 
@@ -202,6 +214,7 @@ def _verified(
         _padded(infer, sidecar.profile.minimum[0]),
         images,
         manifest,
+        limits=Limits.of(sidecar.precision_found),
         names=("ONNX Runtime", f"{sidecar.flavour} {sidecar.version}"),
     )
     report.require()

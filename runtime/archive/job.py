@@ -16,6 +16,7 @@ from pathlib import Path
 
 from trocar.contract.bundle import MANIFEST, open_bundle, sha256_of
 from trocar.contract.errors import ConfigError, SourceError
+from trocar.contract.signatures.signed_bundle import verify_bundle
 from trocar.runtime.archive.state import MARKER, Job, settings_of
 from trocar.runtime.pipeline.options import OutputOptions, RunOptions
 from trocar.runtime.sources.addresses import is_stream
@@ -80,28 +81,32 @@ def archive_error(faults: Sequence[str]) -> ConfigError:
 
 
 def make_job(options: RunOptions, out: Path) -> Job:
-    """The job of an archive; checks the model and the classifier before any work.
+    """The job of an archive; checks the models before any work.
 
     Raises:
-        BundleError: The model or the classifier is not a bundle, or is damaged.
+        BundleError: A model is not a bundle, or is damaged.
     """
     model, classifier = options.model.path.absolute(), options.model.classifier
     if classifier is not None:
         classifier = classifier.absolute()
+    trust = None if options.model.trust is None else options.model.trust.absolute()
+    body = None if options.privacy.model is None else options.privacy.model.absolute()
     outputs = outputs_of(options.output)
     return Job(
         # What is overwritten is decided by `done.json`; in a new folder nothing can be.
         options=replace(
             options,
-            model=replace(options.model, path=model, classifier=classifier),
+            model=replace(options.model, path=model, classifier=classifier, trust=trust),
             output=replace(options.output, overwrite=False),
+            privacy=replace(options.privacy, model=body),
         ),
         out=out,
-        model=_model_hash(model),
+        model=_model_hash(model, trust),
         settings=settings_of(
             options,
             outputs,
-            classifier=None if classifier is None else _model_hash(classifier),
+            classifier=None if classifier is None else _model_hash(classifier, trust),
+            body=None if body is None else _model_hash(body, trust),
         ),
         outputs=outputs,
         run=uuid.uuid4().hex[:12],
@@ -109,9 +114,11 @@ def make_job(options: RunOptions, out: Path) -> Job:
     )
 
 
-def _model_hash(path: Path) -> str:
+def _model_hash(path: Path, trust: Path | None) -> str:
     """SHA-256 of a bundle's manifest, which contains the hashes of its files."""
     if path.suffix == ".onnx" and path.is_file():
         return sha256_of(path)
     bundle = open_bundle(path)
+    if trust is not None:
+        verify_bundle(bundle, trust)
     return hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()

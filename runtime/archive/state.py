@@ -85,7 +85,11 @@ _SETTING_OF_OUTPUT = {"json": "json_path", "csv": "csv_path"}
 
 
 def settings_of(
-    options: RunOptions, outputs: Mapping[str, str], *, classifier: str | None = None
+    options: RunOptions,
+    outputs: Mapping[str, str],
+    *,
+    classifier: str | None = None,
+    body: str | None = None,
 ) -> dict[str, Any]:
     """Settings that change results and therefore stand in ``done.json``.
 
@@ -97,6 +101,7 @@ def settings_of(
         options: The run's options.
         outputs: File name by field of `OutputOptions`.
         classifier: Hash of the classifier bundle, if there is one.
+        body: Hash of the out-of-body model, if there is one.
     """
     model, read, encoding = options.model, options.input, options.output.encoding
     settings: dict[str, Any] = {
@@ -127,6 +132,9 @@ def settings_of(
         settings["location"] = dict(sorted(model.location.items()))
     if classifier is not None:
         settings["classify"] = classifier
+    if body is not None:
+        privacy = options.privacy
+        settings["privacy"] = {"model": body, "mode": privacy.mode, "above": privacy.certainty}
     return settings
 
 

@@ -35,7 +35,9 @@ from trocar.runtime.archive.state import (
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.pipeline.assemble import (
     make_frame_processor,
+    make_guard,
     make_sinks,
+    open_body,
     open_second_stage,
     open_session,
     workers_for,
@@ -44,6 +46,8 @@ from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.crop_classifier import CropClassifier
 from trocar.runtime.pipeline.offline import LosslessOptions, Progress, run_lossless
 from trocar.runtime.pipeline.options import RunOptions
+from trocar.runtime.privacy.body import BodyClassifier
+from trocar.runtime.privacy.guard import FrameGuard
 from trocar.runtime.session import Session
 from trocar.runtime.sinks.files import sink_error
 from trocar.runtime.sources.open import open_source
@@ -62,6 +66,7 @@ class Worker:
         self._prefetch = prefetch
         self._session: Session | None = None
         self._classifier: CropClassifier | None = None
+        self._body: BodyClassifier | None = None
 
     @property
     def session(self) -> Session:
@@ -87,8 +92,21 @@ class Worker:
         threshold = self._options.model.reject_below
         return CropClassifier(self._classifier.session, threshold=threshold)
 
+    def guard(self) -> FrameGuard | None:
+        """A new guard on the out-of-body model; ``None`` without one.
+
+        Raises:
+            BundleError: It is not a classifier bundle with a class ``inside``.
+        """
+        privacy = self._options.privacy
+        if self._body is None:
+            self._body = open_body(privacy, self._options.model)
+        return make_guard(privacy, self._body, live=False)
+
     def close(self) -> None:
         """Frees the models."""
+        if self._body is not None:
+            self._body.close()
         if self._session is not None:
             self._session.close()
         if self._classifier is not None:
@@ -206,6 +224,7 @@ def _run(
         processor = make_frame_processor(
             session, options.model, live=False, classifier=worker.classifier()
         )
+        guard = worker.guard()
     except BaseException:
         source.close()
         raise
@@ -215,6 +234,7 @@ def _run(
         sinks=sinks,
         painter=Painter(session.classes, OverlayOptions(show=output.show, reported_only=True)),
         options=LosslessOptions(workers=worker.prefetch, max_frames=options.input.max_frames),
+        guard=guard,
         progress=progress,
     )
 

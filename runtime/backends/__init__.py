@@ -13,14 +13,32 @@ from pathlib import Path
 from trocar.contract.config import unknown
 from trocar.contract.errors import BackendError, MissingExtraError
 from trocar.contract.manifest import Manifest
-from trocar.runtime.backends.base import Backend, BackendOptions, HasManifest, TakesInputs
+from trocar.contract.plug_ins import (
+    PlugIn,
+    blamed,
+    check_object,
+    guard_methods,
+    load,
+    plug_ins,
+)
+from trocar.runtime.backends.base import (
+    Backend,
+    BackendOptions,
+    HasManifest,
+    HasNotes,
+    HasProfile,
+    TakesInputs,
+)
 
 __all__ = [
     "BACKENDS",
     "Backend",
     "BackendOptions",
     "HasManifest",
+    "HasNotes",
+    "HasProfile",
     "TakesInputs",
+    "backend_names",
     "open_backend",
 ]
 
@@ -40,6 +58,11 @@ _MODULES = {
 }
 
 
+def backend_names() -> list[str]:
+    """Trocar's own backends, then those of plug-ins; imports none of them."""
+    return [*BACKENDS, *plug_ins("backends", own=BACKENDS)]
+
+
 def open_backend(
     name: str,
     model: Path,
@@ -55,7 +78,7 @@ def open_backend(
     """Opens a model with the named backend, or raises; there is no fallback.
 
     Args:
-        name: One of `BACKENDS`.
+        name: One of `backend_names`.
         model: ``model.onnx``, or a serialized engine for the TensorRT backends.
         manifest: The model's manifest; default: read from its metadata.
         device: See `BackendOptions`, as for all further arguments.
@@ -67,12 +90,15 @@ def open_backend(
 
     Raises:
         BackendError: Unknown backend, or an option that the backend does not support.
+        ConfigError: The backend is a plug-in's and does not work.
         MissingExtraError: The backend's package is not installed.
         BundleError: The model cannot be loaded.
     """
-    if name not in BACKENDS:
+    plug_in = plug_ins("backends", own=BACKENDS).get(name)
+    if name not in BACKENDS and plug_in is None:
+        names = backend_names()
         raise BackendError(
-            f"backend {unknown(name, BACKENDS)}", remedy=f"use one of {', '.join(BACKENDS)}"
+            f"backend {unknown(name, names)}", remedy=f"use one of {', '.join(names)}"
         )
     options = BackendOptions(
         device=device,
@@ -82,6 +108,8 @@ def open_backend(
         graphs=graphs,
         data=data,
     )
+    if plug_in is not None:
+        return _open_added(plug_in, model, manifest, options)
     try:
         module = importlib.import_module(f"trocar.runtime.backends.{_MODULES[name]}")
         backend: Backend = module.open_model(name, model, manifest, options)
@@ -93,4 +121,15 @@ def open_backend(
             f"backend {name} needs the Python package {error.name!r}, which is not installed",
             remedy=f"pip install 'trocar[{extra}]'" if extra else "install trocar again",
         ) from error
+    return backend
+
+
+def _open_added(
+    plug_in: PlugIn, model: Path, manifest: Manifest | None, options: BackendOptions
+) -> Backend:
+    opener = load(plug_in)
+    with blamed(plug_in):
+        backend: Backend = opener.open_model(plug_in.name, model, manifest, options)
+        check_object(plug_in, backend, ("name", "device", "precision", "infer", "close"))
+    guard_methods(plug_in, backend, ("infer",))
     return backend

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import BackendError
 from trocar.contract.manifest import Manifest
+from trocar.contract.tensorrt.engines import Profile
 
 
 class Backend(Protocol):
@@ -72,6 +73,26 @@ class TakesInputs(Protocol):
         Raises:
             BackendError: The graph has no such input with a default.
         """
+        ...
+
+
+@runtime_checkable
+class HasProfile(Protocol):
+    """A backend that takes stated shapes only, e.g. an engine."""
+
+    @property
+    def profile(self) -> Profile:
+        """Batch and frame size that it takes."""
+        ...
+
+
+@runtime_checkable
+class HasNotes(Protocol):
+    """A backend that tells what a person should know of its runs."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """E.g. shapes that run without a CUDA graph."""
         ...
 
 

@@ -1,18 +1,36 @@
-"""CUDA through pycuda: the primary context, a stream, pinned and device memory, graphs.
+"""CUDA through ``cuda.bindings``: the primary context, streams, memory, graphs.
 
-    driver = PycudaDriver(0); stream = driver.stream(); memory = driver.device(nbytes=1024)
+    driver = BindingsDriver(0); stream = driver.stream(); memory = driver.device(nbytes=1024)
 
-The protocol `Driver` lets the logic of the TensorRT backend run in tests without a GPU.
+The protocol `Driver` lets the logic of the TensorRT backend run in tests without a GPU. Memory,
+streams and graphs are freed by whoever asked for them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class CaptureError(Exception):
+    """Work could not be recorded as a graph; the stream takes work again."""
+
+
+class Graph(Protocol):
+    """Recorded work."""
+
+    def launch(self) -> None:
+        """Starts the work on the stream of the recording."""
+        ...
+
+    def close(self) -> None:
+        """Frees the graph."""
+        ...
 
 
 class Driver(Protocol):
@@ -22,32 +40,40 @@ class Driver(Protocol):
         """Makes the context current in this thread for a block."""
         ...
 
-    def stream(self) -> Any:
-        """A stream, with its ``handle`` as an integer."""
+    def stream(self) -> int:
+        """Handle of a new stream."""
         ...
 
     def pinned(self, nbytes: int) -> NDArray[np.uint8]:
         """Page-locked memory of the host."""
         ...
 
-    def device(self, nbytes: int) -> Any:
-        """Memory of the device; ``int()`` gives its address."""
+    def device(self, nbytes: int) -> int:
+        """Address of memory of the device."""
         ...
 
-    def to_device(self, target: Any, source: NDArray[np.uint8], stream: Any) -> None:
+    def free(self, *, stream: int, pinned: list[NDArray[np.uint8]], device: list[int]) -> None:
+        """Frees a stream and memory."""
+        ...
+
+    def to_device(self, target: int, source: NDArray[np.uint8], stream: int) -> None:
         """Starts a copy to the device."""
         ...
 
-    def to_host(self, target: NDArray[np.uint8], source: Any, stream: Any) -> None:
+    def to_host(self, target: NDArray[np.uint8], source: int, stream: int) -> None:
         """Starts a copy to the host."""
         ...
 
-    def wait(self, stream: Any) -> None:
+    def wait(self, stream: int) -> None:
         """Waits until all work of a stream is done."""
         ...
 
-    def capture(self, stream: Any, work: Callable[[], None]) -> Callable[[], None]:
-        """Records work as a CUDA graph; returns a function that launches it."""
+    def capture(self, stream: int, work: Callable[[], None]) -> Graph:
+        """Records work as a CUDA graph.
+
+        Raises:
+            CaptureError: It cannot be recorded.
+        """
         ...
 
     def close(self) -> None:
@@ -55,73 +81,119 @@ class Driver(Protocol):
         ...
 
 
-class PycudaDriver:
-    """CUDA of this machine. `pycuda.autoinit` is not used: it creates a context of its own."""
+class BindingsDriver:
+    """CUDA of this machine.
 
-    def __init__(self, index: int) -> None:
-        import pycuda.driver as cuda
+    Args:
+        index: Number of the GPU, from 0.
+        library: Stands for ``cuda.bindings.driver`` in tests; ``None`` imports it.
+    """
 
-        self._cuda = cuda
-        cuda.init()
+    def __init__(self, index: int, *, library: Any = None) -> None:
+        if library is None:
+            from cuda.bindings import driver as library
+        self._cuda = library
+        _checked(library.cuInit(0))
+        self._device = _checked(library.cuDeviceGet(index))
         # Other libraries in this process use the primary context as well.
-        self._context = cuda.Device(index).retain_primary_context()
+        self._context = _checked(library.cuDevicePrimaryCtxRetain(self._device))
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
         """Makes the context current in this thread for a block."""
-        self._context.push()
+        _checked(self._cuda.cuCtxPushCurrent(self._context))
         try:
             yield
         finally:
-            self._cuda.Context.pop()
+            _checked(self._cuda.cuCtxPopCurrent())
 
-    def stream(self) -> Any:
-        """A new stream."""
-        return self._cuda.Stream()
+    def stream(self) -> int:
+        """A new stream, which does not wait for the default stream."""
+        flag = self._cuda.CUstream_flags.CU_STREAM_NON_BLOCKING
+        return int(_checked(self._cuda.cuStreamCreate(int(flag))))
 
     def pinned(self, nbytes: int) -> NDArray[np.uint8]:
         """Page-locked memory of the host."""
-        memory: NDArray[np.uint8] = self._cuda.pagelocked_empty(max(1, nbytes), np.uint8)
-        return memory
+        size = max(1, nbytes)
+        address = int(_checked(self._cuda.cuMemHostAlloc(size, 0)))
+        memory = (ctypes.c_uint8 * size).from_address(address)
+        return np.frombuffer(memory, np.uint8)
 
-    def device(self, nbytes: int) -> Any:
+    def device(self, nbytes: int) -> int:
         """Memory of the device."""
-        return self._cuda.mem_alloc(max(1, nbytes))
+        return int(_checked(self._cuda.cuMemAlloc(max(1, nbytes))))
 
-    def to_device(self, target: Any, source: NDArray[np.uint8], stream: Any) -> None:
+    def free(self, *, stream: int, pinned: list[NDArray[np.uint8]], device: list[int]) -> None:
+        """Frees a stream and memory; faults are ignored, there is nothing left to do."""
+        for memory in pinned:
+            self._cuda.cuMemFreeHost(memory.ctypes.data)
+        for address in device:
+            self._cuda.cuMemFree(self._cuda.CUdeviceptr(address))
+        self._cuda.cuStreamDestroy(self._cuda.CUstream(stream))
+
+    def to_device(self, target: int, source: NDArray[np.uint8], stream: int) -> None:
         """Starts a copy to the device."""
-        self._cuda.memcpy_htod_async(target, source, stream)
+        cuda = self._cuda
+        address = cuda.CUdeviceptr(target)
+        _checked(
+            cuda.cuMemcpyHtoDAsync(
+                address, source.ctypes.data, source.nbytes, cuda.CUstream(stream)
+            )
+        )
 
-    def to_host(self, target: NDArray[np.uint8], source: Any, stream: Any) -> None:
+    def to_host(self, target: NDArray[np.uint8], source: int, stream: int) -> None:
         """Starts a copy to the host."""
-        self._cuda.memcpy_dtoh_async(target, source, stream)
+        cuda = self._cuda
+        address = cuda.CUdeviceptr(source)
+        _checked(
+            cuda.cuMemcpyDtoHAsync(
+                target.ctypes.data, address, target.nbytes, cuda.CUstream(stream)
+            )
+        )
 
-    def wait(self, stream: Any) -> None:
+    def wait(self, stream: int) -> None:
         """Waits until all work of a stream is done."""
-        stream.synchronize()
+        _checked(self._cuda.cuStreamSynchronize(self._cuda.CUstream(stream)))
 
-    def capture(self, stream: Any, work: Callable[[], None]) -> Callable[[], None]:
-        """Records work as a CUDA graph through ``cuda.bindings``: pycuda has no graphs."""
-        from cuda.bindings import driver
-
-        handle = driver.CUstream(stream.handle)
-        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        _checked(driver.cuStreamBeginCapture(handle, mode))
+    def capture(self, stream: int, work: Callable[[], None]) -> Graph:
+        """Records work as a CUDA graph; other threads' work is not looked at."""
+        cuda, handle = self._cuda, self._cuda.CUstream(stream)
+        mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        _checked(cuda.cuStreamBeginCapture(handle, mode))
         try:
             work()
-        finally:
-            graph = _checked(driver.cuStreamEndCapture(handle))
-        executable = _checked(driver.cuGraphInstantiate(graph, 0))
-        _checked(driver.cuGraphDestroy(graph))
-
-        def launch() -> None:
-            _checked(driver.cuGraphLaunch(executable, handle))
-
-        return launch
+        except Exception as error:
+            # The recording is ended whatever happened, so that the stream takes work again.
+            status, *rest = cuda.cuStreamEndCapture(handle)
+            if int(status) == 0 and int(rest[0]) != 0:
+                cuda.cuGraphDestroy(rest[0])
+            raise CaptureError(str(error)) from error
+        try:
+            graph = _checked(cuda.cuStreamEndCapture(handle))
+            try:
+                executable = _checked(cuda.cuGraphInstantiate(graph, 0))
+            finally:
+                cuda.cuGraphDestroy(graph)
+        except RuntimeError as error:
+            raise CaptureError(str(error)) from error
+        return _BindingsGraph(cuda, executable, handle)
 
     def close(self) -> None:
         """Releases the context."""
-        self._context.detach()
+        _checked(self._cuda.cuDevicePrimaryCtxRelease(self._device))
+
+
+class _BindingsGraph:
+    def __init__(self, cuda: Any, executable: Any, stream: Any) -> None:
+        self._cuda = cuda
+        self._executable = executable
+        self._stream = stream
+
+    def launch(self) -> None:
+        _checked(self._cuda.cuGraphLaunch(self._executable, self._stream))
+
+    def close(self) -> None:
+        self._cuda.cuGraphExecDestroy(self._executable)
 
 
 def _checked(result: tuple[Any, ...]) -> Any:

@@ -18,6 +18,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from trocar.contract.text.words import first_line
+
 GRAPH_ID_OPTION = "gpu_graph_id"
 NO_GRAPH = "-1"
 """Graph id of a run that neither records nor replays."""
@@ -44,6 +46,9 @@ class CudaGraphCache:
         session: The session.
         kind: Kind of the device: ``cuda`` (``cpu`` in tests, where no graph is recorded).
         index: Its number.
+
+    Attributes:
+        notes: What a person should know: shapes that run without a graph.
     """
 
     def __init__(self, session: Any, *, kind: str = "cuda", index: int = 0) -> None:
@@ -51,6 +56,9 @@ class CudaGraphCache:
         self._device = (kind, index)
         self._recorded: dict[Shape, _Recorded] = {}
         self._last_id = 0
+        self._replayed: set[int] = set()
+        self._refused: set[Shape] = set()
+        self.notes: list[str] = []
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="trocar-cuda-graph")
 
     def infer(
@@ -91,7 +99,18 @@ class CudaGraphCache:
         if known is None:
             return self._run_and_record(frame_input, frames, inputs, outputs)
         known.frames.update_inplace(frames)
-        self._run(known.binding, str(known.graph_id))
+        try:
+            self._run(known.binding, str(known.graph_id))
+        except Exception as error:
+            if known.graph_id in self._replayed:
+                raise
+            # The recording failed: this shape goes on without a graph.
+            self._recorded.pop(frames.shape)
+            self._refused.add(frames.shape)
+            reason = first_line(error)
+            self.notes.append(f"frames {list(frames.shape)} run without a CUDA graph: {reason}")
+            return self._run_and_record(frame_input, frames, inputs, outputs)
+        self._replayed.add(known.graph_id)
         return [value.numpy().copy() for value in known.outputs]
 
     def _run_and_record(
@@ -114,7 +133,7 @@ class CudaGraphCache:
         self._run(binding, NO_GRAPH)
         buffers = list(binding.get_outputs())
         results = [buffer.numpy().copy() for buffer in buffers]
-        if len(self._recorded) < MAX_GRAPHS:
+        if len(self._recorded) < MAX_GRAPHS and frames.shape not in self._refused:
             # All later runs of this shape write their outputs into the same buffers.
             for name, buffer in zip(outputs, buffers, strict=True):
                 binding.bind_ortvalue_output(name, buffer)

@@ -22,10 +22,15 @@ from trocar.contract.manifest import METADATA_KEY, Manifest
 from trocar.contract.text.words import first_line
 from trocar.runtime.backends.base import BackendOptions
 from trocar.runtime.backends.cuda_graph import CudaGraphCache
+from trocar.runtime.backends.onnxruntime_cuda import (
+    CUDA,
+    check_precision,
+    check_version,
+    provider_options,
+    require_libraries,
+)
 from trocar.runtime.devices import Device, device_from_text, require_cuda, usable_cores
 from trocar.runtime.frames import check_batch
-
-_CUDA = "CUDAExecutionProvider"
 
 
 class OnnxRuntimeBackend:
@@ -94,6 +99,11 @@ class OnnxRuntimeBackend:
             ) from error
         return dict(zip(self._outputs, values, strict=True))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know: shapes that run without a CUDA graph."""
+        return () if self._graphs is None else tuple(self._graphs.notes)
+
     def close(self) -> None:
         """Frees the session."""
         if self._graphs is not None:
@@ -121,7 +131,8 @@ def open_model(
         name: ``onnxruntime``.
         model: The ONNX file.
         manifest: The model's manifest; ``None``: read from its metadata.
-        options: ``precision`` must be the graph's own; ``graphs`` needs CUDA and is off by default.
+        options: ``precision`` must be the graph's own, or ``tf32`` for an fp32 graph on CUDA;
+            ``graphs`` needs CUDA and is off by default.
 
     Raises:
         BackendError: The device, the precision or CUDA graphs are not available.
@@ -136,21 +147,16 @@ def open_model(
     if device.kind == "cuda":
         _require_cuda_provider(device)
     session = _cuda_or_cpu_session(model, device, options)
-    if device.kind == "cuda" and _CUDA not in session.get_providers():
+    if device.kind == "cuda" and CUDA not in session.get_providers():
         raise BackendError(
             f"{device} was requested, but ONNX Runtime fell back to the CPU: its CUDA provider "
-            "does not load (it needs CUDA 13 and cuDNN 9)",
-            remedy="run `trocar doctor`, or pass --device cpu",
+            "does not load",
+            remedy="run `trocar doctor`, which opens a small CUDA session and says what is missing",
         )
     if manifest is None:
         manifest = manifest_of(session, model)
-    precision = manifest.precision if manifest else _precision_of(session)
-    if options.precision not in (None, precision):
-        raise BackendError(
-            f"precision {options.precision} was requested, but the graph in {model.name} is "
-            f"{precision}",
-            remedy=f"export with --precision {options.precision}",
-        )
+    graph = manifest.precision if manifest else _precision_of(session)
+    precision = check_precision(options.precision, graph, device, name=model.name)
     return OnnxRuntimeBackend(
         session, device=device, precision=precision, manifest=manifest, graphs=graphs
     )
@@ -173,11 +179,13 @@ def cpu_session(model: bytes | Path, *, source: str, threads: int = 1) -> Any:
 def _require_cuda_provider(device: Device) -> None:
     """Refuses CUDA before ONNX Runtime can fall back to the CPU."""
     require_cuda(device)
-    if _CUDA not in onnxruntime.get_available_providers():
+    if CUDA not in onnxruntime.get_available_providers():
         raise BackendError(
             f"{device} was requested, but this build of ONNX Runtime has no CUDA provider",
-            remedy="pip install onnxruntime-gpu",
+            remedy="pip uninstall -y onnxruntime, then pip install 'trocar[gpu]'",
         )
+    check_version()
+    require_libraries(device)
 
 
 def _cuda_or_cpu_session(model: Path, device: Device, options: BackendOptions) -> Any:
@@ -189,10 +197,9 @@ def _cuda_or_cpu_session(model: Path, device: Device, options: BackendOptions) -
     )
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.kind == "cuda":
-        provider_options: dict[str, Any] = {"device_id": device.index}
-        if options.graphs:
-            provider_options["enable_cuda_graph"] = "1"
-        providers.insert(0, (_CUDA, provider_options))
+        tf32 = options.precision == "tf32"
+        chosen = provider_options(device, graphs=bool(options.graphs), tf32=tf32)
+        providers.insert(0, (CUDA, chosen))
     try:
         return _load(data, settings, providers, source=str(model))
     except BundleError as error:

@@ -3,17 +3,12 @@
     options = BackendOptions(device="cuda:0")
     backend = open_model("tensorrt", Path("engines/l4.engine"), manifest, options)
 
-Each thread has its own execution context, stream and buffers. Buffers are allocated once per input
-shape. From the second frame of a shape on, copies and kernels are one CUDA graph.
+Each thread has its own execution contexts, streams and buffers: see `engine_lanes`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +18,15 @@ from numpy.typing import NDArray
 from trocar.contract.bundle import MODEL, sha256_of
 from trocar.contract.errors import BackendError, BundleError, IntegrityError
 from trocar.contract.manifest import Manifest
-from trocar.contract.tensorrt.engines import EngineSidecar, import_library, rebuild_command
+from trocar.contract.tensorrt.engines import (
+    EngineSidecar,
+    Profile,
+    import_library,
+    rebuild_command,
+)
 from trocar.runtime.backends.base import BackendOptions, refuse_options
-from trocar.runtime.backends.cuda_driver import Driver, PycudaDriver
+from trocar.runtime.backends.cuda_driver import BindingsDriver, Driver
+from trocar.runtime.backends.engine_lanes import EngineLanes, Ports
 from trocar.runtime.devices import device_from_text, require_cuda
 from trocar.runtime.frames import check_batch
 
@@ -38,20 +39,6 @@ _TYPES = {
     "HALF": np.float16,
     "FLOAT": np.float32,
 }
-
-
-@dataclass
-class _ExecutionSlot:
-    """Execution context, stream and buffers of one thread."""
-
-    context: Any
-    stream: Any
-    shape: tuple[int, ...] = ()
-    host: dict[str, NDArray[Any]] = field(default_factory=dict)
-    raw: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
-    device: dict[str, Any] = field(default_factory=dict)
-    num_runs: int = 0
-    graph: Callable[[], None] | None = None
 
 
 class TensorRtBackend:
@@ -81,21 +68,29 @@ class TensorRtBackend:
         self.device = device
         self.precision = precision
         self.manifest = manifest
-        self._engine = engine
         self._driver = driver
-        self._graphs = graphs
-        self._slots: dict[int, _ExecutionSlot] = {}
-        self._lock = threading.Lock()
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         modes = {n: engine.get_tensor_mode(n).name for n in names}
-        self._types = {n: _numpy_type(engine.get_tensor_dtype(n), n) for n in names}
-        self._inputs = [n for n in names if modes[n] == "INPUT"]
-        self._outputs = [n for n in names if modes[n] == "OUTPUT"]
-        if len(self._inputs) != 1 or self._types[self._inputs[0]] != np.uint8:
+        types = {n: _numpy_type(engine.get_tensor_dtype(n), n) for n in names}
+        inputs = [n for n in names if modes[n] == "INPUT"]
+        if len(inputs) != 1 or types[inputs[0]] != np.uint8:
             raise BundleError(
-                f"the engine takes {', '.join(self._inputs)}, expected one input of uint8 frames",
+                f"the engine takes {', '.join(inputs)}, expected one input of uint8 frames",
                 remedy="build it again with `trocar export BUNDLE --engine …`",
             )
+        low, best, high = (
+            (int(shape[0]), int(shape[1]), int(shape[2]))
+            for shape in engine.get_tensor_profile_shape(inputs[0], 0)
+        )
+        self.profile = Profile(minimum=low, optimum=best, maximum=high)
+        outputs = [n for n in names if modes[n] == "OUTPUT"]
+        ports = Ports(entry=inputs[0], outputs=outputs, types=types)
+        self._lanes = EngineLanes(engine, driver, ports, graphs=graphs, profile=str(self.profile))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know: shapes that run without a CUDA graph."""
+        return tuple(self._lanes.notes)
 
     def infer(self, frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Runs uint8 ``[N, H, W, 3]`` RGB frames; gives the graph's outputs by name.
@@ -106,96 +101,21 @@ class TensorRtBackend:
         """
         frames = check_batch(frames)
         with self._driver.current():
-            slot = self._slot()
             try:
-                if slot.shape != frames.shape:
-                    self._resize(slot, frames.shape)
-                np.copyto(slot.host[self._inputs[0]], frames)
-                self._run(slot)
-                self._driver.wait(slot.stream)
+                return self._lanes.lane(frames.shape).run(frames)
             except BackendError:
                 raise
             except Exception as error:
-                slot.shape, slot.graph = (), None
+                self._lanes.drop(frames.shape)
                 raise BackendError(
                     f"{self.name} failed on frames {list(frames.shape)}: {error}",
                     remedy="check the GPU's free memory with nvidia-smi",
                 ) from error
-            # Copies, because the next call writes into the same buffers.
-            return {name: slot.host[name].copy() for name in self._outputs}
 
     def close(self) -> None:
         """Frees contexts, buffers and the engine, in that order."""
-        with self._driver.current():
-            for slot in self._slots.values():
-                self._driver.wait(slot.stream)
-            self._slots.clear()
-            self._engine = None
+        self._lanes.close()
         self._driver.close()
-
-    def _slot(self) -> _ExecutionSlot:
-        key = threading.get_ident()
-        with self._lock:
-            slot = self._slots.get(key)
-            if slot is None:
-                context = self._engine.create_execution_context()
-                if context is None:
-                    raise BackendError(
-                        "TensorRT created no execution context",
-                        remedy="check the GPU's free memory",
-                    )
-                slot = self._slots[key] = _ExecutionSlot(context, self._driver.stream())
-        return slot
-
-    def _resize(self, slot: _ExecutionSlot, shape: tuple[int, ...]) -> None:
-        """Sets the input's shape and allocates buffers for it."""
-        slot.shape, slot.graph, slot.num_runs = (), None, 0
-        if not slot.context.set_input_shape(self._inputs[0], shape):
-            raise BackendError(
-                f"the engine does not take frames {list(shape)}: its profile takes {self._range()}",
-                remedy=f"trocar export BUNDLE --engine {self.name} "
-                f"--engine-shape {shape[2]}x{shape[1]} --batch {shape[0]}",
-            )
-        for name in [*self._inputs, *self._outputs]:
-            size = tuple(int(d) for d in slot.context.get_tensor_shape(name))
-            if any(d < 0 for d in size):
-                raise BackendError(
-                    f"output {name} has an unknown size {list(size)}",
-                    remedy="build the engine again; outputs may not depend on values",
-                )
-            kind = self._types[name]
-            nbytes = prod(size) * kind.itemsize
-            raw = self._driver.pinned(nbytes)
-            slot.raw[name] = raw
-            slot.host[name] = raw[:nbytes].view(kind).reshape(size)
-            slot.device[name] = self._driver.device(nbytes)
-            if not slot.context.set_tensor_address(name, int(slot.device[name])):
-                raise BackendError(
-                    f"TensorRT refused the buffer of {name}", remedy="report this as a bug"
-                )
-        slot.shape = shape
-
-    def _run(self, slot: _ExecutionSlot) -> None:
-        if slot.graph is None and self._graphs and slot.num_runs == 1:
-            # Recorded on the second run: during the first run the engine allocates memory.
-            slot.graph = self._driver.capture(slot.stream, lambda: self._enqueue(slot))
-        slot.num_runs += 1
-        if slot.graph is not None:
-            slot.graph()
-        else:
-            self._enqueue(slot)
-
-    def _enqueue(self, slot: _ExecutionSlot) -> None:
-        entry = self._inputs[0]
-        self._driver.to_device(slot.device[entry], slot.raw[entry], slot.stream)
-        if not slot.context.execute_async_v3(slot.stream.handle):
-            raise RuntimeError("execute_async_v3 failed; its log says why")
-        for name in self._outputs:
-            self._driver.to_host(slot.raw[name], slot.device[name], slot.stream)
-
-    def _range(self) -> str:
-        low, _, high = self._engine.get_tensor_profile_shape(self._inputs[0], 0)
-        return f"{list(low)} to {list(high)}"
 
 
 def _numpy_type(kind: Any, tensor: str) -> np.dtype[Any]:
@@ -242,7 +162,7 @@ def open_model(
             remedy=f"export with --precision {options.precision}, then build the engine",
         )
     trt = import_library(name)
-    driver = PycudaDriver(device.index)
+    driver: Driver = BindingsDriver(device.index)
     try:
         with driver.current():
             engine = _load(trt, model, sidecar, options.data)

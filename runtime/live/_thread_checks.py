@@ -9,10 +9,14 @@ import threading
 from dataclasses import dataclass
 
 from trocar.contract.media.clock import now_ns
+from trocar.runtime.live.activity import Activity
 from trocar.runtime.live.health import Health
 
 MAX_SLOW_RESULTS = 5
 """Results in a row that are ready after ``max_age_ms`` and show that the model is too slow."""
+
+SKIPPED_SHARE = 0.1
+"""Share of the frames of the last seconds above which a decoder that passes them over is told."""
 
 
 @dataclass
@@ -54,6 +58,17 @@ def check_display(health: Health, *, alive: bool, unshown_ns: int | None, limit_
         health.set("display", "STALE", f"no picture was shown for over {limit_s:g} s")
     else:
         health.clear("display")
+
+
+def check_decoder(health: Health, captured: Activity) -> None:
+    """DEGRADED while the decoder passes over more than `SKIPPED_SHARE` of the frames."""
+    came, skipped = captured.window
+    health.update(
+        "skipped",
+        skipped > SKIPPED_SHARE * (came + skipped),
+        "DEGRADED",
+        "frames are passed over: the decoder does not keep up",
+    )
 
 
 class ModelSpeed:

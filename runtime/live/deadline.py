@@ -7,6 +7,7 @@ stride = deadline.level.frame_stride
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -59,6 +60,7 @@ class Deadline:
 
     Attributes:
         missed: Results that were late.
+        can_shrink: Whether the model takes shrunk frames; otherwise load is shed by strides alone.
 
     Raises:
         ConfigError: The deadline is not above 0, or load shedding has no deadline.
@@ -80,11 +82,19 @@ class Deadline:
         self._in_time = 0
         self._index = 0
         self.missed = 0
+        self.can_shrink = True
 
     @property
     def level(self) -> LoadLevel:
         """The level of work now."""
-        return LOAD_LEVELS[self._index]
+        return self._levels[self._index]
+
+    @property
+    def _levels(self) -> tuple[LoadLevel, ...]:
+        if self.can_shrink:
+            return LOAD_LEVELS
+        strides = dict.fromkeys(level.frame_stride for level in LOAD_LEVELS)
+        return tuple(LoadLevel(False, stride) for stride in strides)
 
     def record(self, age_ms: float) -> bool:
         """Takes the age of a result when it was ready.
@@ -99,12 +109,24 @@ class Deadline:
             return False
         late = age_ms > self._limit
         self.missed += late
+        return self._count(late, age_ms)
+
+    def record_failure(self) -> bool:
+        """Takes a frame on which the model failed: as a late result, which is not in `missed`.
+
+        Returns:
+            Whether the level has changed.
+        """
+        return False if self._limit is None else self._count(True, math.inf)
+
+    def _count(self, late: bool, age_ms: float) -> bool:
+        assert self._limit is not None
         self._late.append(late)
         self._in_time = self._in_time + 1 if age_ms < self._limit * RECOVERY_SHARE else 0
         if not self._shed_load:
             return False
         if len(self._late) == WINDOW and sum(self._late) * 2 >= WINDOW:
-            if self._index + 1 < len(LOAD_LEVELS):
+            if self._index + 1 < len(self._levels):
                 self._move(1)
                 return True
         elif self._in_time >= RECOVERY and self._index:

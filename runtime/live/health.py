@@ -32,11 +32,14 @@ class StateChange:
         at_ns: `trocar.contract.media.clock.now_ns`.
         state: The new state, one of `STATES`.
         reasons: Its reasons, the worst first.
+        conditions: Names of its conditions, sorted. Texts of reasons hold numbers that change;
+            names do not.
     """
 
     at_ns: int
     state: str
     reasons: tuple[str, ...]
+    conditions: tuple[str, ...] = ()
 
 
 class Health:
@@ -139,7 +142,7 @@ class Health:
             if names == self._last:
                 return
             self._last = names
-            change = StateChange(now_ns(), state, reasons)
+            change = StateChange(now_ns(), state, reasons, names[1])
             self.changes.append(change)
             # Within the lock, so that the listener hears of changes in their order.
             if self._on_change is not None:

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from trocar.contract.media.clock import now_ns
 from trocar.contract.media.video.damage import Damage
 from trocar.contract.text.words import first_line
-from trocar.runtime.frames import shrink
+from trocar.runtime.live._arrival_checks import EVENT_S
+from trocar.runtime.live._model_input import ModelInput
 from trocar.runtime.live._thread_checks import ModelThread
-from trocar.runtime.live.stream import EVENT_S, LiveStream
+from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.queues import LatestPerStream
 from trocar.runtime.session import Session
@@ -68,10 +69,14 @@ class LiveRun:
         self._frames: LatestPerStream[Frame] = LatestPerStream(len(self.streams))
         self._stop = threading.Event()
         self._model_thread = ModelThread()
+        self._max_batch = min(
+            max(stream.options.max_batch for stream in self.streams), len(self.streams)
+        )
+        self._input = ModelInput(session, max_batch=self._max_batch)
         for stream in self.streams:
             stream.model = self._model_thread
+            stream.deadline.can_shrink = self._input.can_shrink
         self._started_ns = now_ns()
-        self._max_batch = max(stream.options.max_batch for stream in self.streams)
         self._model = threading.Thread(target=self._run_model, name="trocar-model", daemon=True)
         self._watchdog = threading.Thread(target=self._watch, name="trocar-watchdog", daemon=True)
 
@@ -130,7 +135,7 @@ class LiveRun:
                 else Damage(),
                 notes=(
                     *(stream.source.notes if isinstance(stream.source, ReportsDamage) else ()),
-                    *stream.processor.notes,
+                    *stream.notes,
                 ),
             )
             for stream in self.streams
@@ -187,20 +192,18 @@ class LiveRun:
                     self.streams[number].model_failed(error)
 
     def _batches(self, taken: list[tuple[int, Frame]]) -> list[list[_BatchItem]]:
-        """Groups frames of equal size, in the order in which they were taken."""
+        """Groups frames of equal size, as many as the model takes, in the order of arrival."""
         groups: dict[tuple[int, ...], list[_BatchItem]] = {}
         for number, frame in taken:
             stream = self.streams[number]
             try:
-                image = self._session.prepare(frame.image)
-                if stream.deadline.level.shrink:
-                    spec = self._session.manifest.input
-                    image = shrink(image, spec.height, spec.width)
+                self._input.warm_up(frame.image, shed_load=stream.options.shed_load)
+                image = self._input.image(frame.image, shrink=stream.deadline.level.shrink)
             except Exception as error:
                 stream.model_failed(error)
                 continue
             groups.setdefault(image.shape, []).append((stream, frame, image))
-        return list(groups.values())
+        return [part for group in groups.values() for part in self._input.split(group)]
 
     def _run_batch(self, batch: list[_BatchItem]) -> None:
         started = now_ns()

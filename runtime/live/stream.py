@@ -3,9 +3,9 @@
     stream = LiveStream(source, processor, painter=painter, sinks=sinks)
 
 Three threads use it. One captures: it reads the source and checks the frames. One displays: it
-passes frames to the sinks. The third is the model's, which serves all streams. A fourth, or whoever
-asks for the state, checks what these three produce. None of them waits for a sink, a terminal or a
-client.
+passes frames to the sinks. The third is the model's, which serves all streams. With an out-of-body
+model, one more judges each frame first. Another, or whoever asks for the state, checks what these
+produce. None of them waits for a sink, a terminal or a client.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,25 +24,28 @@ from trocar.contract.results import FrameResult
 from trocar.contract.text.words import first_line
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.frames import check_frame
+from trocar.runtime.live._arrival_checks import EVENT_S, HOLD_S, ArrivalChecks
 from trocar.runtime.live._region_limit import RegionLimit
+from trocar.runtime.live._status_line import status_line
 from trocar.runtime.live._thread_checks import (
     ModelSpeed,
     ModelThread,
+    check_decoder,
     check_display,
     check_model,
 )
 from trocar.runtime.live.activity import Activity
 from trocar.runtime.live.deadline import Deadline
 from trocar.runtime.live.health import Health
-from trocar.runtime.live.image_checks import ImageQualityCheck
 from trocar.runtime.live.sink_worker import SinkWorker
 from trocar.runtime.pipeline.counters import Counts
 from trocar.runtime.pipeline.frame_processor import FrameProcessor
 from trocar.runtime.pipeline.options import LiveOptions
 from trocar.runtime.pipeline.queues import LatestValue
+from trocar.runtime.privacy.guard import FrameGuard
 from trocar.runtime.sinks.base import FrameEvent, Sink
 from trocar.runtime.sources.addresses import redacted
-from trocar.runtime.sources.base import PROMPT, Frame, Source
+from trocar.runtime.sources.base import Frame, Source
 from trocar.runtime.sources.source_clock import ContinuousTime
 from trocar.runtime.telemetry.latency import Stages
 from trocar.runtime.telemetry.trace import Trace
@@ -49,20 +53,6 @@ from trocar.runtime.telemetry.trace import Trace
 MAX_FAILURES = 3
 """Failures of the model in a row after which no mask is shown and the state is FAULT."""
 
-HOLD_S = 0.5
-"""Seconds for which the state of a picture without a mask, or of a late one, is kept."""
-
-EVENT_S = 3.0
-"""Seconds for which a single event (damage, a step of the clock) makes a stream DEGRADED."""
-
-SKIPPED_SHARE = 0.1
-"""Share of the frames of the last seconds above which a decoder that passes them over is told."""
-
-_IMAGE_FAULTS = {
-    "black": "the image is black",
-    "frozen": "the image is frozen",
-    "out_of_body": "the camera seems to be outside the body",
-}
 DEFAULTS = LiveOptions()
 
 
@@ -78,6 +68,8 @@ class LiveStream:
         health: Where its conditions are kept; default: a new one. Give the same one to a
             `ReconnectingSource` as its listener.
         trace: Where spans are recorded.
+        guard: Judges every frame before anything but the image checks sees it, and covers those
+            from outside the body; ended by `stop`.
 
     Attributes:
         health: Its state and the reasons. Any thread may call it.
@@ -91,7 +83,7 @@ class LiveStream:
         latest: The newest result. Written by the model's thread.
         deadline: Counts late results. Written by the model's thread.
         last_frame_ns: `now_ns` when the last frame came. Written by the capture thread.
-        newest: The frame that came last; ``None`` before the first. Written by the capture thread.
+        newest: The frame that came last, covered where it must be; ``None`` before the first.
         ended: Set when the source has no more frames.
         sink_workers: One for each sink.
         model: What is known of the model's thread. Set by `LiveRun`.
@@ -108,6 +100,7 @@ class LiveStream:
         options: LiveOptions = DEFAULTS,
         health: Health | None = None,
         trace: Trace | None = None,
+        guard: FrameGuard | None = None,
     ) -> None:
         self.source = source
         self.processor = processor
@@ -125,14 +118,23 @@ class LiveStream:
         self.checked_ns = now_ns()
         self._painter = painter
         self._trace = trace
-        self._check = ImageQualityCheck()
+        self._guard = guard
+        self._checks = ArrivalChecks(
+            self.health,
+            self.counts,
+            stages=self.stages,
+            captured=self.captured,
+            max_age_ms=options.max_age_ms,
+            red_share=guard is None,
+        )
+        self._to_judge: LatestValue[Frame] = LatestValue()
+        self._dropping = threading.Lock()
         self._time = ContinuousTime()
         self._to_show: LatestValue[Frame] = LatestValue()
         self._unshown_ns: int | None = None
         self._failures = 0
         self._regions = RegionLimit(options.max_regions)
         self._speed = ModelSpeed(self.health, max_age_ms=options.max_age_ms)
-        self._image_faults: frozenset[str] = frozenset()
         self._threads: list[threading.Thread] = []
         fps = source.fps or 25.0
         self.sink_workers = [SinkWorker(sink, self.health, self.stages, fps=fps) for sink in sinks]
@@ -151,6 +153,11 @@ class LiveStream:
             ),
             threading.Thread(target=self._display, name=f"trocar-show-{name}", daemon=True),
         ]
+        if self._guard is not None:
+            judge = partial(self._judge, self._guard, deliver)
+            self._threads.append(
+                threading.Thread(target=judge, name=f"trocar-judge-{name}", daemon=True)
+            )
         for thread in self._threads:
             thread.start()
 
@@ -159,10 +166,18 @@ class LiveStream:
         self.source.close()
         for thread in self._threads:
             thread.join(timeout=max(2.0, self.options.watchdog_s))
-        if self._to_show.get(timeout=0.0) is not None:
-            self.counts.dropped += 1
+        for waiting in (self._to_judge, self._to_show):
+            if waiting.get(timeout=0.0) is not None:
+                self._drop()
+        if self._guard is not None:
+            self._guard.close()
         for worker in self.sink_workers:
             worker.finish()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the run so far, but for the source's own notes."""
+        return (*self.processor.notes, *(() if self._guard is None else self._guard.notes))
 
     def publish(self, frame: Frame, result: FrameResult, *, started_ns: int) -> None:
         """Takes a finished result; called by the model's thread.
@@ -183,13 +198,7 @@ class LiveStream:
         self.stages.record("wait", (started_ns - frame.captured_ns) / 1e6)
         self.stages.record("age", result.age_ms)
         if self.deadline.record(result.age_ms):
-            level = self.deadline.level
-            self.health.update(
-                "load",
-                level.frame_stride > 1 or level.shrink,
-                "DEGRADED",
-                f"load is shed: {level}",
-            )
+            self._report_load()
         self.counts.missed = self.deadline.missed
         self._speed.record(result.age_ms - frame.arrival.late_ms)
         self.latest = result
@@ -201,19 +210,16 @@ class LiveStream:
     def limited(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A label map without its smallest regions where there are more than ``max_regions``."""
         limited, count = self._regions.apply(labels)
-        self.health.update(
-            "regions",
-            count > 0,
-            "DEGRADED",
-            f"the mask falls apart: the smallest of its regions are left out, above "
-            f"{self.options.max_regions}",
-        )
+        text = "the mask falls apart: the smallest of its regions are left out, above "
+        self.health.update("regions", count > 0, "DEGRADED", f"{text}{self.options.max_regions}")
         return limited
 
     def model_failed(self, error: BaseException) -> None:
         """Counts a frame on which the model raised; after `MAX_FAILURES` no mask is shown."""
         self._failures += 1
         self.counts.failed += 1
+        if self.deadline.record_failure():
+            self._report_load()
         text = redacted(first_line(error))
         if self._failures >= MAX_FAILURES:
             self.latest = None
@@ -222,6 +228,11 @@ class LiveStream:
             self.health.set(
                 "model", "DEGRADED", f"the model failed on a frame: {text}", seconds=EVENT_S
             )
+
+    def _report_load(self) -> None:
+        level = self.deadline.level
+        shed = level.frame_stride > 1 or level.shrink
+        self.health.update("load", shed, "DEGRADED", f"load is shed: {level}")
 
     def check(self) -> None:
         """Updates the conditions that depend on time alone.
@@ -242,13 +253,7 @@ class LiveStream:
         if running and silent and self.latest is not None:
             # What is on display grows old with it; it stays so until a new picture has a mask.
             self._no_mask()
-        came, skipped = self.captured.window
-        self.health.update(
-            "skipped",
-            skipped > SKIPPED_SHARE * (came + skipped),
-            "DEGRADED",
-            "frames are passed over: the decoder does not keep up",
-        )
+        check_decoder(self.health, self.captured)
         shows = not self._threads or self._threads[1].is_alive()
         check_display(
             self.health,
@@ -266,65 +271,72 @@ class LiveStream:
                 try:
                     self._accept(frame, deliver)
                 except Exception as error:
-                    self.counts.dropped += 1
-                    self._report_bad_frame(first_line(error))
+                    self._lost(error)
         except TrocarError as error:
             self.health.connection_lost(redacted(error.message))
         except Exception as error:
             self.health.connection_lost(redacted(repr(error)))
         finally:
             self.ended.set()
-            self._to_show.close()
+            (self._to_show if self._guard is None else self._to_judge).close()
 
     def _accept(self, frame: Frame, deliver: Callable[[Frame], None]) -> None:
         self.counts.read += 1 + frame.arrival.skipped
-        self.counts.dropped += frame.arrival.skipped
+        self._drop(frame.arrival.skipped)
         self.stages.record("decode", frame.decode_ms)
         check_frame(frame.image)
         steps = self._time.steps
         frame = replace(frame, time=self._time.time_of(frame.time, frame.captured_ns))
-        self._check_arrival(frame, stepped=self._time.steps > steps)
         self.last_frame_ns = now_ns()
         self.captured.done()
+        self._checks.check(frame, stepped=self._time.steps > steps)
+        if self._unshown_ns is None:
+            self._unshown_ns = now_ns()
+        if self._guard is None:
+            self._pass_on(frame, deliver)
+        elif self._to_judge.put(frame) is not None:
+            self._drop(of=frame)
+
+    def _judge(self, guard: FrameGuard, deliver: Callable[[Frame], None]) -> None:
+        """Between capture and all else: nothing behind it sees the picture that it covers."""
+        try:
+            while not self._to_judge.exhausted:
+                frame = self._to_judge.get(timeout=0.5)
+                if frame is None:
+                    continue
+                try:
+                    started = now_ns()
+                    judged = guard.apply(frame)
+                    self.stages.record("privacy", (now_ns() - started) / 1e6)
+                    self._pass_on(judged, deliver)
+                except Exception as error:
+                    self._lost(error)
+        finally:
+            self._to_show.close()
+
+    def _pass_on(self, frame: Frame, deliver: Callable[[Frame], None]) -> None:
+        """Gives a frame to the display and the model."""
+        if frame.body is not None:
+            outside, reason = frame.body.outside, redacted(frame.body.reason)
+            self.health.update("out_of_body", outside, "DEGRADED", reason)
         if self.newest is None:
             self.health.set("start", "STALE", "waiting for the first result")
         self.newest = frame
-        self._check_image(frame)
-        if self._unshown_ns is None:
-            self._unshown_ns = now_ns()
         if self._to_show.put(frame) is not None:
-            self.counts.dropped += 1
-            if self._trace is not None:
-                self._trace.instant("drop", thread="capture", at_ns=now_ns(), frame=frame.index)
+            self._drop(of=frame)
         if frame.index % self.deadline.level.frame_stride == 0:
             deliver(frame)
 
-    def _report_bad_frame(self, text: str) -> None:
-        self.health.set("frame", "DEGRADED", f"bad frame: {redacted(text)}", seconds=2)
+    def _drop(self, count: int = 1, *, of: Frame | None = None) -> None:
+        with self._dropping:
+            self.counts.dropped += count
+        if of is not None and self._trace is not None:
+            self._trace.instant("drop", thread="capture", at_ns=now_ns(), frame=of.index)
 
-    def _check_arrival(self, frame: Frame, *, stepped: bool) -> None:
-        """What the source's clock and its decoder tell of a frame."""
-        arrival = frame.arrival
-        if arrival is not PROMPT:
-            self.stages.record("input", arrival.late_ms)
-        limit = self.options.max_age_ms
-        if arrival.late_ms > limit:
-            text = f"frames come more than {limit:g} ms late by the source's clock"
-            self.health.set("late", "STALE", text, seconds=HOLD_S)
-        if arrival.skipped:
-            self.captured.lost(arrival.skipped)
-        if arrival.damaged:
-            self.counts.damaged += arrival.damaged
-            self.health.set("damage", "DEGRADED", "data of the source are damaged", seconds=EVENT_S)
-        if stepped or arrival.clock_steps:
-            text = "the source's clock stepped; time goes on"
-            self.health.set("clock", "DEGRADED", text, seconds=EVENT_S)
-
-    def _check_image(self, frame: Frame) -> None:
-        faults = self._check.update(frame.image, now_ns() / 1e9)
-        for name in faults ^ self._image_faults:
-            self.health.update(name, name in faults, "DEGRADED", _IMAGE_FAULTS[name])
-        self._image_faults = faults
+    def _lost(self, error: Exception) -> None:
+        self._drop()
+        text = f"bad frame: {redacted(first_line(error))}"
+        self.health.set("frame", "DEGRADED", text, seconds=2)
 
     def _display(self) -> None:
         last: FrameResult | None = None
@@ -338,8 +350,7 @@ class LiveStream:
             try:
                 last = self._show(frame, last)
             except Exception as error:
-                self.counts.dropped += 1
-                self._report_bad_frame(first_line(error))
+                self._lost(error)
 
     def _show(self, frame: Frame, last: FrameResult | None) -> FrameResult | None:
         """Passes a frame with the newest result to the sinks; returns that result."""
@@ -348,23 +359,25 @@ class LiveStream:
         age = 0.0 if latest is None else (now - latest.captured_ns) / 1e6
         visible = (
             latest is not None
+            and not frame.covered
             and age <= self.options.max_age_ms
             # Boxes are in pixels of their own frame.
             and latest.frame_size == frame.image.shape[:2]
         )
-        if visible:
+        if visible or (frame.covered and latest is not None):
             self.health.clear("start")
         elif last is not None or latest is not None:
             self._no_mask()
         # Read after the mask was looked at, so that LIVE is never shown without one.
         state = self.health.state
+        line = status_line(state, self.health.reasons, age_ms=age if visible else None)
         event = FrameEvent(
             frame=frame,
             result=latest,
             painter=self._painter,
             fresh=latest is not None and latest is not last,
             visible=visible,
-            status=self._status(state, age if visible else None),
+            status=line if self.options.status else "",
             alarm=state != "LIVE",
         )
         for worker in self.sink_workers:
@@ -382,12 +395,3 @@ class LiveStream:
 
     def _no_mask(self) -> None:
         self.health.set("mask", "STALE", "no mask new enough to be shown", seconds=HOLD_S)
-
-    def _status(self, state: str, age_ms: float | None) -> str:
-        if not self.options.status:
-            return ""
-        parts = [state, "no mask" if age_ms is None else f"mask {age_ms:.0f} ms"]
-        reasons = self.health.reasons
-        if reasons:
-            parts.append(reasons[0])
-        return "   ".join(parts)

@@ -7,6 +7,7 @@ with open_session(options.model, live=False) as session:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,17 @@ from trocar.runtime.locate.field_of_view import FieldOfViewTracker
 from trocar.runtime.pipeline.crop_classifier import CropClassifier, open_classifier
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, PostProcessor
 from trocar.runtime.pipeline.options import ModelOptions, OutputOptions
+from trocar.runtime.privacy.body import BodyClassifier, open_body_classifier
+from trocar.runtime.privacy.guard import FrameGuard
+from trocar.runtime.privacy.options import PrivacyOptions
 from trocar.runtime.session import Session
+from trocar.runtime.sinks.added import open_added_sink
 from trocar.runtime.sinks.base import Sink
 from trocar.runtime.sinks.files import check_free
 from trocar.runtime.sinks.records import Csv, JsonLines, PngFolder
 from trocar.runtime.sinks.video import VideoSink
 from trocar.runtime.sources.addresses import is_stream
+from trocar.runtime.sources.base import HasSize, Source
 from trocar.runtime.telemetry.latency import Stages
 from trocar.runtime.temporal.mask_smoothing import MaskSmoother
 from trocar.runtime.temporal.options import PersistenceOptions
@@ -30,11 +36,24 @@ from trocar.runtime.temporal.presence import Presence
 from trocar.runtime.temporal.tracking import Tracker
 
 
-def open_session(model: ModelOptions, *, live: bool) -> Session:
+def sizes_of(sources: Iterable[Source]) -> tuple[tuple[int, int], ...]:
+    """``(height, width)`` of all sources that state it before their first frame."""
+    stated = [source.size for source in sources if isinstance(source, HasSize)]
+    return tuple(dict.fromkeys(size for size in stated if all(size)))
+
+
+def open_session(
+    model: ModelOptions, *, live: bool, frame_sizes: Sequence[tuple[int, int]] = ()
+) -> Session:
     """Opens the model; its idle threads do not spin, so that other threads get the cores.
 
     Live, one frame gets all threads, for the shortest delay. From a file on a CPU, each frame gets
     one thread and several frames are processed at once, for the most frames a second.
+
+    Args:
+        model: Which model.
+        live: Whether frames are lost when they are late.
+        frame_sizes: ``(height, width)`` of the frames, where they are known.
 
     Raises:
         TrocarError: See `Session.open`.
@@ -52,6 +71,8 @@ def open_session(model: ModelOptions, *, live: bool) -> Session:
         threads=model.threads or (None if live or model.device != "cpu" else 1),
         location=model.location,
         fast_resize=model.fast_resize,
+        trust=model.trust,
+        frame_sizes=frame_sizes,
         **backend_options,
     )
 
@@ -71,7 +92,33 @@ def open_second_stage(model: ModelOptions) -> CropClassifier | None:
         device=model.device,
         threads=model.threads,
         threshold=model.reject_below,
+        trust=model.trust,
     )
+
+
+def open_body(privacy: PrivacyOptions, model: ModelOptions) -> BodyClassifier | None:
+    """Opens the out-of-body model of ``privacy.model``, for all streams; ``None`` without one.
+
+    It runs on the device of ``model``, and must be signed as that is.
+
+    Raises:
+        BundleError: It is not a classifier bundle with a class ``inside``.
+    """
+    if privacy.model is None:
+        return None
+    return open_body_classifier(
+        privacy.model, device=model.device, certainty=privacy.certainty, trust=model.trust
+    )
+
+
+def make_guard(
+    privacy: PrivacyOptions, body: BodyClassifier | None, *, live: bool
+) -> FrameGuard | None:
+    """The guard of one stream; a file's waits for its verdicts. ``None`` without a model."""
+    if body is None:
+        return None
+    limit_ms = privacy.limit_ms if live else None
+    return FrameGuard(body, mode=privacy.mode, limit_ms=limit_ms)
 
 
 def make_frame_processor(
@@ -126,6 +173,7 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
 
     Raises:
         OutputExistsError: An output exists already.
+        ConfigError: There is no such sink of a plug-in.
     """
     overwrite = output.overwrite
     for text in (output.overlay, output.json, output.csv):
@@ -149,4 +197,4 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
         sinks.append(PngFolder(output.frames, overwrite=overwrite))
     if output.masks is not None:
         sinks.append(PngFolder(output.masks, masks=True, overwrite=overwrite))
-    return sinks
+    return [*sinks, *(open_added_sink(text, overwrite=overwrite) for text in output.sinks)]

@@ -154,6 +154,7 @@ def open_classifier(
     device: str = "cpu",
     threads: int | None = None,
     threshold: float | None = None,
+    trust: Path | None = None,
 ) -> CropClassifier:
     """Opens a classifier bundle as a second stage.
 
@@ -162,12 +163,13 @@ def open_classifier(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: CPU threads; default: one for each usable core.
         threshold: Certainty below which an instrument is unknown; default: the calibrated one.
+        trust: What must have signed it, see `Session.open`.
 
     Raises:
-        BundleError: It is not a bundle, or not a classifier.
+        BundleError: It is not a bundle, or not a classifier; also `IntegrityError`.
         BackendError: The device is not available.
     """
-    session = Session.open(path, device=device, threads=threads, spinning=False)
+    session = Session.open(path, device=device, threads=threads, spinning=False, trust=trust)
     try:
         return CropClassifier(session, threshold=threshold)
     except BaseException:

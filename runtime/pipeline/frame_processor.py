@@ -107,9 +107,9 @@ class FrameProcessor:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of the frames so far, from the post-processors."""
+        """What a person should know of the frames so far, from model and post-processors."""
         tellers = (step for step in self._post_processors if isinstance(step, HasNotes))
-        return tuple(note for teller in tellers for note in teller.notes)
+        return (*self.session.notes, *(note for teller in tellers for note in teller.notes))
 
     def __call__(self, frame: Frame) -> FrameResult:
         """Runs one frame through the model and all post-processors."""
@@ -129,6 +129,9 @@ class FrameProcessor:
     def postprocess(self, frame: Frame, outputs: Outputs, *, infer_ms: float) -> FrameResult:
         """Makes the result from the model's outputs; frames must come in order."""
         times: dict[str, float] = {"infer": infer_ms}
+        if frame.covered:
+            # Whatever the model saw in a covered picture, it is nothing.
+            outputs = _without_regions(outputs)
         view = None if self._view_finder is None else self._view_finder.update(frame.image)
         if self.session.options.mask_outside_view:
             # First: nothing outside may be smoothed, located, drawn or written.
@@ -155,4 +158,15 @@ class FrameProcessor:
             self.stages.record(stage, ms)
         if frame.decode_ms:
             times = {"decode": frame.decode_ms, **times}
-        return replace(result, age_ms=(now_ns() - frame.captured_ns) / 1e6, stages_ms=times)
+        return replace(
+            result,
+            age_ms=(now_ns() - frame.captured_ns) / 1e6,
+            stages_ms=times,
+            outside=None if frame.body is None else frame.body.outside,
+        )
+
+
+def _without_regions(outputs: Outputs) -> Outputs:
+    if "labels" not in outputs:
+        return outputs
+    return {**outputs, "labels": np.zeros_like(outputs["labels"])}

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from trocar.contract.errors import SourceError
@@ -26,6 +26,7 @@ from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.pipeline.counters import Counts, Summary
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, Outputs
 from trocar.runtime.pipeline.queues import BoundedQueue
+from trocar.runtime.privacy.guard import FrameGuard
 from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
 from trocar.runtime.sinks.files import commit_all
 from trocar.runtime.sources.base import Frame, HasPixelAspect, ReportsDamage, Source
@@ -82,6 +83,7 @@ def run_lossless(
     sinks: Sequence[Sink],
     painter: Painter,
     options: LosslessOptions = DEFAULTS,
+    guard: FrameGuard | None = None,
     progress: Progress | None = None,
     finishing: Callable[[Summary], None] | None = None,
 ) -> Summary:
@@ -93,6 +95,7 @@ def run_lossless(
         sinks: Committed together when all succeeded, discarded otherwise.
         painter: Draws overlays for the sinks that ask for them.
         options: Workers, pace and number of frames.
+        guard: Judges every frame first, and covers those from outside the body.
         progress: Called after each result.
         finishing: Called with the summary when all is written and before any output gets its name;
             if it raises, none does.
@@ -106,7 +109,7 @@ def run_lossless(
     started = now_ns()
     reader = threading.Thread(
         target=_read,
-        args=(run, source, processor.stages, options),
+        args=(run, source, processor.stages, options, guard),
         name="trocar-read",
         daemon=True,
     )
@@ -126,6 +129,8 @@ def run_lossless(
         for sink in sinks:
             sink.close()
         summary = _summary(run, source, processor, seconds)
+        if guard is not None:
+            summary = replace(summary, notes=(*summary.notes, *guard.notes))
         if finishing is not None:
             finishing(summary)
         commit_all(sinks)
@@ -160,7 +165,9 @@ def _summary(run: _Run, source: Source, processor: FrameProcessor, seconds: floa
     )
 
 
-def _read(run: _Run, source: Source, stages: Stages, options: LosslessOptions) -> None:
+def _read(
+    run: _Run, source: Source, stages: Stages, options: LosslessOptions, guard: FrameGuard | None
+) -> None:
     try:
         begun = now_ns()
         for frame in source.frames():
@@ -176,6 +183,10 @@ def _read(run: _Run, source: Source, stages: Stages, options: LosslessOptions) -
                 )
             run.counts.read += 1
             stages.record("decode", frame.decode_ms)
+            if guard is not None:
+                judged = now_ns()
+                frame = guard.apply(frame)
+                stages.record("privacy", (now_ns() - judged) / 1e6)
             if options.realtime:
                 time.sleep(max(0.0, frame.time - (now_ns() - begun) / 1e9))
             if not run.frames.put(frame) or run.counts.read == options.max_frames:

@@ -18,6 +18,7 @@ from trocar.contract.instances.masks import MaskForm
 from trocar.contract.location import LocationOptions
 from trocar.contract.media.video.damage import Damage
 from trocar.runtime.draw.show import DEFAULT_SHOW
+from trocar.runtime.privacy.options import PrivacyOptions
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import SourceOptions
@@ -46,7 +47,7 @@ class ModelOptions:
     Attributes:
         path: The bundle, or a bare ``.onnx`` file that carries its manifest.
         device: ``cpu``, ``cuda`` or ``cuda:N``: exactly this one, or an error.
-        backend: One of `trocar.runtime.backends.BACKENDS`.
+        backend: One of `trocar.runtime.backends.backend_names`.
         precision: What the arithmetic must be, e.g. ``fp16``; ``None`` takes the bundle's.
         threads: CPU threads of the model, 1 or more; ``None`` chooses by mode.
         cuda_graph: Whether ONNX Runtime on CUDA records the work once and replays it.
@@ -57,6 +58,8 @@ class ModelOptions:
             threshold that was calibrated at export.
         temporal: What is done over several frames, where ``postprocess`` is true.
         location: Options of location that replace those of the model, by name.
+        trust: PEM file of the key or certificates that must have signed the bundle, and the
+            classifier's; ``None`` looks at no signature.
     """
 
     path: Path
@@ -71,6 +74,7 @@ class ModelOptions:
     reject_below: float | None = None
     temporal: TemporalOptions = field(default_factory=TemporalOptions)
     location: Mapping[str, Any] = field(default_factory=dict)
+    trust: Path | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -136,6 +140,7 @@ class OutputOptions:
         masks: Folder of PNG label maps at frame size, one for each frame.
         metrics: File of latencies and counts; ``.prom`` is Prometheus's text format, else JSON.
         trace: File of a trace for https://ui.perfetto.dev (live).
+        sinks: Sinks of plug-ins as ``NAME:TARGET``, see `trocar.runtime.sinks.added`.
         overwrite: Whether outputs that exist are replaced.
         show: What overlays show, of `trocar.runtime.draw.show.PARTS`.
         encoding: How the overlay video is encoded.
@@ -149,6 +154,7 @@ class OutputOptions:
     masks: Path | None = None
     metrics: Path | None = None
     trace: Path | None = None
+    sinks: tuple[str, ...] = ()
     overwrite: bool = False
     show: tuple[str, ...] = DEFAULT_SHOW
     encoding: EncodeOptions = field(default_factory=EncodeOptions)
@@ -180,7 +186,8 @@ class OutputOptions:
     def numbered(self, number: int) -> OutputOptions:
         """The outputs of one live stream: ``{n}`` in names replaced by its number."""
         names = {key: text.replace("{n}", str(number)) for key, text in self.named().items()}
-        return self.renamed(names)
+        sinks = tuple(text.replace("{n}", str(number)) for text in self.sinks)
+        return replace(self.renamed(names), sinks=sinks)
 
     def renamed(self, names: dict[str, str]) -> OutputOptions:
         """The same settings with other outputs; an output that ``names`` lacks is not written.
@@ -257,12 +264,14 @@ class RunOptions:
         input: How sources are read.
         output: What is written.
         live: How a live run behaves.
+        privacy: What happens to pictures from outside the body.
     """
 
     model: ModelOptions
     input: InputOptions = field(default_factory=InputOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
     live: LiveOptions = field(default_factory=LiveOptions)
+    privacy: PrivacyOptions = field(default_factory=PrivacyOptions)
 
 
 def check_stream_outputs(output: OutputOptions, streams: int) -> None:
@@ -271,7 +280,8 @@ def check_stream_outputs(output: OutputOptions, streams: int) -> None:
     Raises:
         ConfigError: There is more than one stream, and a name holds no ``{n}``.
     """
-    shared = [name for name in output.named().values() if "{n}" not in name]
+    names = (*output.named().values(), *output.sinks)
+    shared = [name for name in names if "{n}" not in name]
     if streams > 1 and shared:
         raise ConfigError(
             f"{streams} streams cannot share the output {', '.join(map(redacted, shared))}",

@@ -41,6 +41,23 @@ PROMPT = Arrival()
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a frame was taken inside the body, as an out-of-body model judged it.
+
+    Attributes:
+        outside: Whether it counts as outside.
+        reason: Why, in words; empty inside.
+        failed: Whether the model failed on it.
+        covered: Whether the picture of the frame was blurred or blacked.
+    """
+
+    outside: bool
+    reason: str = ""
+    failed: bool = False
+    covered: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """One decoded frame.
 
@@ -53,6 +70,7 @@ class Frame:
             `time.monotonic_ns` on a machine that was not suspended.
         decode_ms: Milliseconds of decoding and colour conversion.
         arrival: How it came.
+        body: What the out-of-body model said; ``None`` without one.
     """
 
     image: NDArray[np.uint8]
@@ -61,6 +79,12 @@ class Frame:
     captured_ns: int
     decode_ms: float = 0.0
     arrival: Arrival = PROMPT
+    body: Verdict | None = None
+
+    @property
+    def covered(self) -> bool:
+        """Whether its picture was blurred or blacked, because it is from outside the body."""
+        return self.body is not None and self.body.covered
 
 
 class Source(Protocol):
@@ -99,6 +123,16 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Stops; a thread that waits in `frames` returns. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class HasSize(Protocol):
+    """A source that knows the size of its frames before the first one."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` in pixels, before rotation; zeros where it is not known yet."""
         ...
 
 

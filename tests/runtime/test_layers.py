@@ -13,7 +13,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"backends", "sources"}),
     frozenset({"temporal", "sinks", "enrolment", "golden"}),
     frozenset({"opening", "session", "telemetry"}),
-    frozenset({"pipeline", "benchmark"}),
+    frozenset({"pipeline", "privacy", "benchmark"}),
     frozenset({"live", "archive"}),
 )
 """Folders and modules of ``runtime/``, from the lowest layer to the highest."""

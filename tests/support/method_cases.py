@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from teacher_files import colour_teacher
+
+from trocar.contract.plug_ins import load, plug_ins
+from trocar.train.methods import own_methods
 from trocar.train.methods.protocol import Progress
 
 LATE = Progress(90, 100, 9, 10)
@@ -65,7 +69,7 @@ class Case:
 
 SEGMENTER = {"size": (64, 80), "encoder": "tu-lcnet_050", "decoder_channels": 16}
 EMBEDDER = {"size": (32, 32), "backbone": "test_resnet", "embedding_size": 16}
-STILL = {"batch_norm": "frozen", "dropout": 0.0}
+STILL = {"batch_norm": "frozen", "decoder_norm": "frozen", "dropout": 0.0}
 PERTURBED = 7
 """Auxiliary decoders that cross-consistency has by default."""
 
@@ -95,7 +99,7 @@ def supervised_terms(
 
 AUXILIARY = tuple(f"auxiliary.{index}" for index in range(PERTURBED))
 
-CASES: Mapping[str, Case] = {
+OWN_CASES: Mapping[str, Case] = {
     "supervised": Case(
         config={**SEGMENTER, "w_texture": 0.1},
         terms=supervised_terms("labelled", ""),
@@ -114,6 +118,13 @@ CASES: Mapping[str, Case] = {
             Term(
                 name="label",
                 weight="w_label",
+                trains=parts(""),
+                images=("labelled",),
+                labels=("labelled",),
+            ),
+            Term(
+                name="dice",
+                weight="w_dice",
                 trains=parts(""),
                 images=("labelled",),
                 labels=("labelled",),
@@ -139,7 +150,7 @@ CASES: Mapping[str, Case] = {
         independent=STILL,
     ),
     "cross-consistency": Case(
-        config={**SEGMENTER, "w_texture": 0.1, "w_dice": 0.5},
+        config={**SEGMENTER, "w_texture": 0.1, "w_consistency": 7.5},
         terms=(
             *supervised_terms("labelled", "main", spares=("auxiliary",)),
             Term(
@@ -151,6 +162,19 @@ CASES: Mapping[str, Case] = {
             ),
         ),
         deployed="main",
+        independent=STILL,
+    ),
+    "distillation": Case(
+        config={**SEGMENTER, "w_texture": 0.1, "teacher": str(colour_teacher((64, 80)))},
+        terms=(
+            *supervised_terms("labelled", ""),
+            Term(
+                name="soft",
+                weight="w_soft",
+                trains=parts(""),
+                images=("labelled", "unlabelled"),
+            ),
+        ),
         independent=STILL,
     ),
     "classifier": Case(
@@ -205,3 +229,26 @@ CASES: Mapping[str, Case] = {
         world=1,
     ),
 }  # fmt: skip
+
+
+def case_from(values: Mapping[str, Any]) -> Case:
+    """The case that a plug-in's method states as plain values, see docs/plug-ins.md."""
+    terms = [
+        Term(**{n: tuple(v) if isinstance(v, list) else v for n, v in term.items()})
+        for term in values["terms"]
+    ]
+    return Case(**{**values, "terms": tuple(terms)})
+
+
+def plug_in_cases() -> dict[str, Case]:
+    """Cases of the plug-ins that state one."""
+    found = {n: load(one) for n, one in plug_ins("methods", own=own_methods()).items()}
+    return {
+        name: case_from(method.conformance)
+        for name, method in found.items()
+        if hasattr(method, "conformance")
+    }
+
+
+CASES: Mapping[str, Case] = {**OWN_CASES, **plug_in_cases()}
+"""Every case, by command name of the method."""

@@ -39,6 +39,13 @@ def cross_entropy(logits: Array, mask: Array) -> Array:
     return np.array(values)
 
 
+def soft_labels(student: Array, teacher: Array, temperature: float) -> Array:
+    """``T^2 KL(softmax(t / T) || softmax(s / T))``, mean over each image's pixels: ``[B]``."""
+    ours, theirs = softmax(student / temperature), softmax(teacher / temperature)
+    each = (theirs * (np.log(theirs) - np.log(ours))).sum(axis=1)
+    return np.asarray(temperature * temperature * each.mean(axis=(1, 2)))
+
+
 def dice(logits: Array, mask: Array) -> Array:
     """One minus the soft Dice with squared denominators, over the classes of each image."""
     values = []

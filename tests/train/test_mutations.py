@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from places import ROOT
 
-from trocar.train.methods import method_names
+from trocar.train.methods import own_methods
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_every_method_and_every_mutated_file_has_its_part(mutate: ModuleType) ->
     plan = mutate.read_plan()
     files = {mutation.file for mutation in plan.mutations}
     assert files == set(plan.tests)
-    for name in method_names():
+    for name in own_methods():
         assert f"train/methods/{name.replace('-', '_')}.py" in files
     for runs in plan.tests.values():
         for argument in " ".join(runs).split():

@@ -30,6 +30,9 @@ class DataConfig:
             background. By default that of the augmentation.
         empty_frames: Frames without instruments: in-every-batch draws at least one into every
             batch, where the training set has some; as-drawn treats them like all others.
+        oversample: Draws frames with rare classes more often: a class that less than this share of
+            the training frames shows is rare. A frame is drawn sqrt(oversample / share) times in an
+            epoch; 0 turns it off.
         composite: Probability that instruments are cloned into a labelled training frame (Poisson
             image editing).
         composite_from: Source of these instruments, as for `trocar data composite`; by default
@@ -43,6 +46,7 @@ class DataConfig:
     augmentation: Literal["full", "light", "none"] = "full"
     border: Annotated[float | None, Range(0, 1)] = None
     empty_frames: Literal["in-every-batch", "as-drawn"] = "in-every-batch"
+    oversample: Annotated[float, Range(0, 1)] = 0.0
     composite: Annotated[float, Range(0, 1)] = 0.0
     composite_from: Path | None = None
 

@@ -20,6 +20,7 @@ from trocar.train.data.compositing.poisson import Composite, PlacementConfig
 from trocar.train.data.compositing.write import read_foregrounds
 from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.data.leakage import fingerprint, shared_pictures
+from trocar.train.data.loader.class_presence import class_presence, repeat_factors
 from trocar.train.data.loader.empty_frames import frames_without_instruments
 from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
@@ -69,6 +70,7 @@ def open_frame_sets(
         validation = _validation(paths.validation, config, labelled)
     _check_validation(labelled if rest is None else frames.subset("train"), validation)
     labelled, empty = _empty_frames(labelled, config)
+    labelled, repeats = _oversampled(labelled, config)
     unlabelled = _unlabelled(paths.unlabelled, "--unlabelled", labelled, validation)
     if unlabelled is None and rest is not None and "unlabelled" in accepted_data(method):
         unlabelled = rest
@@ -88,6 +90,7 @@ def open_frame_sets(
         augmentation=config.augmentation,
         border=config.border,
         empty=empty,
+        repeats=repeats,
         pre_augment=_composite(config, labelled),
     )
 
@@ -101,6 +104,28 @@ def _empty_frames(labelled: FrameSet, config: DataConfig) -> tuple[FrameSet, tup
         return labelled, ()
     note = f"{len(empty)} frames without instruments: every batch has some of them"
     return replace(labelled, notes=(*labelled.notes, note)), empty
+
+
+def _oversampled(labelled: FrameSet, config: DataConfig) -> tuple[FrameSet, tuple[float, ...]]:
+    """The labelled frames with a note, and how often each is drawn in an epoch."""
+    if not config.oversample:
+        return labelled, ()
+    presence = class_presence(labelled)
+    factors = tuple(repeat_factors(presence, config.oversample))
+    share = (presence > 0).mean(axis=0)
+    rare = [
+        f"{row.name} ({share[row.id]:.1%} of the frames)"
+        for row in labelled.table
+        if 0 < share[row.id] < config.oversample
+    ]
+    often = sum(factor > 1 for factor in factors)
+    note = (
+        f"{often} frames are drawn up to {max(factors):.1f} times in an epoch for the rare classes "
+        + ", ".join(rare)
+        if rare
+        else f"oversample {config.oversample:g} changes nothing: no class is in fewer frames"
+    )
+    return replace(labelled, notes=(*labelled.notes, note)), factors
 
 
 def training_fingerprint(data: TrainData) -> str:

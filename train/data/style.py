@@ -4,7 +4,10 @@
 
 All functions take and return images before normalisation: ``[B, 3, H, W]`` float32 RGB, 0..255.
 Source ``b`` gets the style of target ``b`` (modulo the number of targets). The functions use no
-random numbers and have no gradient.
+random numbers, have no gradient, and compute in float32 under autocast too.
+
+Black pixels surround the round view of an endoscope, and augmentation adds more of them. They take
+no part in the statistics of ``reinhard``, and black stays black (`lit_weight`).
 
 Sources: fourier, Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation", CVPR
 2020; reinhard, Reinhard et al., "Color Transfer between Images", 2001, here in CIE Lab.
@@ -38,19 +41,48 @@ _XYZ_FROM_RGB = (
 _WHITE = (0.95047, 1.0, 1.08883)
 
 
-def make_style(kind: str, *, beta: float = 0.01) -> Transfer:
+BLACK, LIT = 8.0, 32.0
+"""A pixel whose brightest channel is at most the first is black, from the second on it is lit."""
+MAX_RATIO = 1.5
+"""Largest ratio of deviations; its inverse is the smallest."""
+
+
+def make_style(
+    kind: str, *, beta: float = 0.01, max_ratio: float = MAX_RATIO, strength: float = 1.0
+) -> Transfer:
     """The transfer of a name: ``fourier``, ``reinhard``, ``histogram`` or ``none``.
+
+    Args:
+        kind: The name.
+        beta: See `fourier`.
+        max_ratio: See `reinhard`.
+        strength: Share of the change that is made: 1 is the whole transfer, 0 none.
 
     Raises:
         ConfigError: The name is unknown, or ``beta`` is out of range.
     """
+    transfer = _make_style(kind, beta=beta, max_ratio=max_ratio)
+    if strength == 1 or kind == "none":
+        return transfer
+    return functools.partial(_partly, transfer=transfer, strength=strength)
+
+
+def _partly(source: Tensor, target: Tensor, *, transfer: Transfer, strength: float) -> Tensor:
+    return torch.lerp(source.float(), transfer(source, target), strength)
+
+
+def _make_style(kind: str, *, beta: float, max_ratio: float) -> Transfer:
     if kind == "fourier":
         if not 0 <= beta < 0.5:
             raise ConfigError(
                 f"beta is {beta}, expected 0 to below 0.5", remedy="0.01 suits most images"
             )
         return functools.partial(fourier, beta=beta)
-    plain: dict[str, Transfer] = {"reinhard": reinhard, "histogram": histogram, "none": none}
+    plain: dict[str, Transfer] = {
+        "reinhard": functools.partial(reinhard, max_ratio=max_ratio),
+        "histogram": histogram,
+        "none": none,
+    }
     if kind not in plain:
         raise ConfigError(
             f"style transfer {unknown(kind, get_args(Style))}",
@@ -59,13 +91,24 @@ def make_style(kind: str, *, beta: float = 0.01) -> Transfer:
     return plain[kind]
 
 
-@torch.no_grad()
+def _exact(transfer: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Runs a transfer without gradient and in float32: half precision shifts colours."""
+
+    @functools.wraps(transfer)
+    def run(source: Tensor, target: Tensor, **options: float) -> Tensor:
+        with torch.no_grad(), torch.autocast(source.device.type, enabled=False):
+            return transfer(source, target, **options)
+
+    return run
+
+
+@_exact
 def none(source: Tensor, target: Tensor) -> Tensor:
     """Returns the source unchanged."""
     return source
 
 
-@torch.no_grad()
+@_exact
 def fourier(source: Tensor, target: Tensor, *, beta: float = 0.01) -> Tensor:
     """Replaces the amplitudes of the lowest frequencies by those of the target; the phase stays.
 
@@ -88,17 +131,47 @@ def fourier(source: Tensor, target: Tensor, *, beta: float = 0.01) -> Tensor:
     return mixed.clamp(0, 255)
 
 
-@torch.no_grad()
-def reinhard(source: Tensor, target: Tensor) -> Tensor:
-    """Gives each Lab channel the target's mean and standard deviation."""
+@_exact
+def reinhard(source: Tensor, target: Tensor, *, max_ratio: float = MAX_RATIO) -> Tensor:
+    """Gives each Lab channel of the lit pixels the target's mean and standard deviation.
+
+    Args:
+        source: ``[B, 3, H, W]`` float32, 0..255.
+        target: ``[B', 3, H', W']`` float32, 0..255; resized to the source's size where it differs.
+        max_ratio: Largest factor on the deviation of a channel, 1 or more; its inverse is the
+            smallest. Without the bound an almost grey source would be blown up to strong colours.
+
+    Returns:
+        ``[B, 3, H, W]`` float32; black pixels as they were, and so are all where the source or
+        the target has no lit pixel.
+    """
     look = _paired(source, target)
-    lab, other = lab_from_rgb(source.float()), lab_from_rgb(look)
-    deviation, mean = torch.std_mean(lab, (2, 3), keepdim=True, correction=0)
-    wanted, middle = torch.std_mean(other, (2, 3), keepdim=True, correction=0)
-    return rgb_from_lab((lab - mean) * (wanted / deviation.clamp_min(1e-6)) + middle)
+    image = source.float()
+    own, others = lit_weight(image), lit_weight(look)
+    lab, other = lab_from_rgb(image), lab_from_rgb(look)
+    mean, deviation = _moments(lab, own)
+    middle, wanted = _moments(other, others)
+    ratio = (wanted / deviation.clamp_min(1e-6)).clamp(1 / max_ratio, max_ratio)
+    changed = rgb_from_lab((lab - mean) * ratio + middle)
+    usable = (own.sum((2, 3), keepdim=True) > 0) & (others.sum((2, 3), keepdim=True) > 0)
+    return torch.lerp(image, changed, own * usable)
 
 
-@torch.no_grad()
+def lit_weight(image: Tensor) -> Tensor:
+    """How much of each pixel is lit: 0 for black, 1 for the view, ``[B, 1, H, W]`` 0..1."""
+    brightest = image.amax(1, keepdim=True)
+    return ((brightest - BLACK) / (LIT - BLACK)).clamp(0, 1)
+
+
+def _moments(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over the weighted pixels, ``[B, C, 1, 1]``."""
+    total = weight.sum((2, 3), keepdim=True).clamp_min(1e-6)
+    mean = (image * weight).sum((2, 3), keepdim=True) / total
+    variance = ((image - mean).square() * weight).sum((2, 3), keepdim=True) / total
+    return mean, variance.sqrt()
+
+
+@_exact
 def histogram(source: Tensor, target: Tensor) -> Tensor:
     """Gives each RGB channel the target's distribution over 256 grey levels."""
     look = _paired(source, target)

@@ -1,6 +1,6 @@
 """Loss terms of several segmentation methods: supervision, and texture entropy as an extra.
 
-terms = supervision(logits, mask, config) | texture(logits, mask, table, config)
+terms = supervision(logits, mask, config) | texture(logits, mask, table, config, progress)
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
 from trocar.cuda_kernels import glcm_entropy, offsets_from, soft_glcm_entropy
-from trocar.train.losses import segmentation as losses
-from trocar.train.methods.protocol import ModelSpec
-from trocar.train.networks.segmentation import NetworkConfig
+from trocar.train.losses.by_name import SupervisionConfig, loss_weights, supervised_terms
+from trocar.train.methods.protocol import ModelSpec, Progress
 
 ANGLES = (0, 45, 90, 135)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationConfig(NetworkConfig):
+class SegmentationConfig(SupervisionConfig):
     """A segmentation network and the weights of its supervised loss terms.
 
     Attributes:
-        w_ce: Weight of the cross-entropy.
-        w_dice: Weight of the Dice loss.
+        w_ce: Weight of the cross-entropy, where loss names none.
+        w_dice: Weight of the Dice loss, where loss names none.
         w_texture: Weight of the texture entropy difference as an extra term.
         texture_mode: Entropy of a prediction: straight_through or soft.
         texture_distance: Distance in pixels between the two pixels of a pair.
+        texture_from: Share of training, at the beginning, without the texture term.
     """
 
     w_ce: float = 1.0
@@ -40,6 +40,7 @@ class SegmentationConfig(NetworkConfig):
     w_texture: float = 0.0
     texture_mode: Literal["straight_through", "soft"] = "straight_through"
     texture_distance: int = 1
+    texture_from: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,10 +49,19 @@ class SegmentationConfig(NetworkConfig):
             (self.w_dice >= 0, "w_dice must be 0 or more"),
             (self.w_texture >= 0, "w_texture must be 0 or more"),
             (
-                self.w_ce + self.w_dice > 0,
+                self.w_ce + self.w_dice > 0 or bool(self.loss),
                 "w_ce and w_dice are both 0: one of them must be above 0",
             ),
+            *(
+                (
+                    not self.loss or getattr(self, name) == getattr(type(self), name),
+                    f"{name} has no effect where loss names the losses: write "
+                    f"{name.removeprefix('w_')}={getattr(self, name):g} there",
+                )
+                for name in ("w_ce", "w_dice")
+            ),
             (self.texture_distance >= 1, "texture_distance must be 1 or more"),
+            (0 <= self.texture_from < 1, "texture_from must be at least 0 and below 1"),
         )
 
 
@@ -62,23 +72,28 @@ class _TextureSettings(Protocol):
     def texture_mode(self) -> str: ...
     @property
     def texture_distance(self) -> int: ...
+    @property
+    def texture_from(self) -> float: ...
 
 
 def supervision(logits: Tensor, mask: Tensor, config: SegmentationConfig) -> dict[str, Tensor]:
-    """Weighted ``ce`` and ``dice``, each where its weight is not 0; batch means of image values."""
-    terms = {}
-    if config.w_ce:
-        terms["ce"] = config.w_ce * losses.cross_entropy(logits, mask).mean()
-    if config.w_dice:
-        terms["dice"] = config.w_dice * losses.dice(logits, mask).mean()
-    return terms
+    """Weighted losses of labelled frames by name, see `trocar.train.losses.by_name`.
+
+    ``ce`` and ``dice`` where the run names none, each where its weight is not 0.
+    """
+    own = {"ce": config.w_ce, "dice": config.w_dice}
+    return supervised_terms(logits, mask, config, loss_weights(config, own))
 
 
 def texture(
-    logits: Tensor, mask: Tensor, table: ClassTable, config: _TextureSettings
+    logits: Tensor,
+    mask: Tensor,
+    table: ClassTable,
+    config: _TextureSettings,
+    progress: Progress,
 ) -> dict[str, Tensor]:
-    """Weighted ``texture`` where its weight is not 0."""
-    if not config.w_texture:
+    """Weighted ``texture`` where its weight is not 0, from ``texture_from`` of training on."""
+    if not config.w_texture or progress.step < config.texture_from * progress.total_steps:
         return {}
     difference = texture_difference(
         logits, mask, table, mode=config.texture_mode, distance=config.texture_distance

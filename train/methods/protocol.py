@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -81,6 +81,7 @@ class TrainData:
         augmentation: ``full``, ``light`` or ``none``, see `trocar.train.data.transforms`.
         border: Probability of a pasted border; ``None`` for that of the augmentation.
         empty: Indices of labelled frames without instruments, of which every batch gets some.
+        repeats: How often each labelled frame is drawn in an epoch; empty for once each.
         pre_augment: Change of a labelled training frame before augmentation, e.g. compositing;
             called with the sample and its seed.
     """
@@ -97,6 +98,7 @@ class TrainData:
     augmentation: str = "full"
     border: float | None = None
     empty: tuple[int, ...] = ()
+    repeats: tuple[float, ...] = ()
     pre_augment: Callable[[Any, int], Any] | None = None
 
 
@@ -184,6 +186,18 @@ class Method(Protocol):
 
         Segmentation: float32 [B,3,h,w] RGB 0..255, already resized, to logits float32 [B,K,h,w].
         The network normalises; the exporter adds the arg-max.
+        """
+        ...
+
+
+@runtime_checkable
+class LearnsFromTeacher(Protocol):
+    """A method that also learns from another trained model."""
+
+    def teacher_origin(self) -> Mapping[str, Any]:
+        """What checkpoints and bundles keep of that model; ``trained_on`` records its frames.
+
+        Opens the model; called before the data are read, so that its faults are found first.
         """
         ...
 

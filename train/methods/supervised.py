@@ -25,6 +25,7 @@ from trocar.train.losses.supervision_and_texture import (
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.architectures import make_network
+from trocar.train.networks.segmentation import finish_statistics
 
 
 class Supervised:
@@ -44,9 +45,8 @@ class Supervised:
 
     def streams(self, data: TrainData) -> Mapping[str, BatchSource]:
         """Labelled frames."""
-        return {
-            "labelled": frames_stream(data, data.labelled, size=self.config.size, name="labelled")
-        }
+        self.labelled = frames_stream(data, data.labelled, size=self.config.size, name="labelled")
+        return {"labelled": self.labelled}
 
     def build(self, spec: ModelSpec) -> nn.Module:
         """The network itself."""
@@ -61,11 +61,13 @@ class Supervised:
         logits, mask = self.network(labelled["image"]), labelled["mask"]
         return {
             **supervision(logits, mask, self.config),
-            **texture(logits, mask, self.spec.classes, self.config),
+            **texture(logits, mask, self.spec.classes, self.config, progress),
         }
 
     def after_step(self, progress: Progress) -> None:
-        """Nothing to do."""
+        """After the last step, BatchNorm's statistics; see `finish_statistics`."""
+        if self.config.bn_batches:
+            finish_statistics(self.network, self.labelled, progress, batches=self.config.bn_batches)
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
         """See `trocar.train.metrics.segmentation`."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import InputSpec
+from trocar.contract.plug_ins import PlugIn, blamed, check_object, load, plug_in_fault, plug_ins
 from trocar.contract.text.words import first_line
 from trocar.train.networks.encoder_weights import RELU, load_encoder
 from trocar.train.networks.segmentation import (
@@ -27,7 +28,8 @@ from trocar.train.networks.segmentation import (
     Features,
     NetworkConfig,
     Segmenter,
-    freeze_batch_norm,
+    freeze_as_configured,
+    use_group_norm,
 )
 
 MIN_CHANNELS = 8
@@ -42,11 +44,11 @@ class SegmentationNetwork(Protocol):
 
     Attributes:
         decoder: Features to logits ``[B,K,h,w]``; what auxiliary decoders are copies of.
-        frozen: Whether batch normalisation keeps its running statistics.
+        config: Its configuration.
     """
 
     decoder: nn.Module
-    frozen: bool
+    config: NetworkConfig
 
     def encode(self, image: Tensor) -> Features:
         """RGB ``[B,3,h,w]`` 0..255 to shared features, the deepest first."""
@@ -58,9 +60,10 @@ class SegmentationNetwork(Protocol):
 
 
 def architecture_names() -> list[str]:
-    """The architectures of segmentation-models-pytorch, the default first."""
-    others = sorted(_architectures().keys() - {DEFAULT_ARCHITECTURE})
-    return [DEFAULT_ARCHITECTURE, *others]
+    """The architectures of segmentation-models-pytorch, the default first, then plug-ins."""
+    own = _architectures()
+    others = sorted(own.keys() - {DEFAULT_ARCHITECTURE})
+    return [DEFAULT_ARCHITECTURE, *others, *plug_ins("architectures", own=own)]
 
 
 def make_network(config: NetworkConfig, *, classes: int, input: InputSpec) -> Any:
@@ -78,6 +81,9 @@ def make_network(config: NetworkConfig, *, classes: int, input: InputSpec) -> An
     """
     if config.architecture == DEFAULT_ARCHITECTURE:
         return Segmenter(config, classes=classes, input=input)
+    plug_in = plug_ins("architectures", own=_architectures()).get(config.architecture)
+    if plug_in is not None:
+        return _added_network(plug_in, config, classes=classes, input=input)
     return PyramidSegmenter(config, classes=classes, input=input)
 
 
@@ -121,7 +127,8 @@ class PyramidSegmenter(nn.Module):
             if isinstance(module, nn.Conv2d)
         ][-1]
         self.class_rows = tuple(f"decoder.head.{last}.{kind}" for kind in ("weight", "bias"))
-        self.frozen = config.batch_norm == "frozen"
+        if config.decoder_norm == "group":
+            use_group_norm(self.decoder)
         for name, values in (("mean", input.mean), ("std", input.std)):
             pixels = torch.tensor(values).mul(255).reshape(1, 3, 1, 1)
             self.register_buffer(name, pixels, persistent=False)
@@ -146,8 +153,7 @@ class PyramidSegmenter(nn.Module):
     def train(self, mode: bool = True) -> PyramidSegmenter:
         """Sets the mode; frozen batch normalisation stays frozen."""
         super().train(mode)
-        if self.frozen:
-            freeze_batch_norm(self)
+        freeze_as_configured(self.config, encoder=(self.encoder,), rest=(self.decoder,))
         return self
 
 
@@ -187,6 +193,22 @@ class PyramidDecoder(nn.Module):
             decoded = self.decoder([{**absent, **given}[i] for i in range(self.stages[-1] + 1)])
         logits: Tensor = self.head(decoded)
         return logits
+
+
+def _added_network(
+    plug_in: PlugIn, config: NetworkConfig, *, classes: int, input: InputSpec
+) -> Any:
+    """A plug-in's network, tried on one image."""
+    make = load(plug_in)
+    with blamed(plug_in), torch.no_grad():
+        network = make(config, classes=classes, input=input)
+        check_object(plug_in, network, ("encode", "decode", "decoder", "frozen", "state_dict"))
+        logits = network.eval()(torch.zeros(1, 3, *config.size))
+    expected = [1, classes, *config.size]
+    if list(getattr(logits, "shape", ())) != expected:
+        got = list(getattr(logits, "shape", ())) or type(logits).__name__
+        raise plug_in_fault(plug_in, f"the network returns {got}, expected {expected}")
+    return network.train()
 
 
 def _architectures() -> Mapping[str, Any]:

@@ -36,23 +36,31 @@ VAT_EPSILON = 2.0
 
 @dataclass(frozen=True)
 class MainOutput:
-    """The main decoder and its output for the clean features.
+    """The main decoder's output for the clean features, and the decoder to be perturbed.
 
     Attributes:
-        decoder: Features to logits [B,K,h,w].
-        probability: Its class probabilities [B,K,h,w], without gradient; class 0 is background.
+        decoder: Features to logits [B,K,h,w]; VAT moves the features where its output changes most.
+        probability: The main decoder's class probabilities [B,K,h,w], without gradient.
+        instruments: Ids of the classes that guided masking takes for objects, e.g. those that the
+            class table calls instruments; ``None`` for all but class 0.
     """
 
     decoder: nn.Module
     probability: Tensor
+    instruments: tuple[int, ...] | None = None
 
     @functools.cached_property
     def objects(self) -> Tensor:
-        """1 where an object is predicted, 0 on background: [B,1,h,w] float."""
-        # Equals argmax > 0, which is far slower on a CPU: 20 ms instead of 0.3 for 8 small images.
-        background, *others = torch.unbind(self.probability, dim=1)
-        strongest: Tensor = functools.reduce(torch.maximum, others)
-        return (strongest > background)[:, None].float()
+        """1 where an object is predicted, 0 elsewhere: [B,1,h,w] float."""
+        # Equals an arg-max, which is far slower on a CPU: 20 ms instead of 0.3 for 8 small images.
+        scores = torch.unbind(self.probability, dim=1)
+        chosen = range(1, len(scores)) if self.instruments is None else self.instruments
+        inside = [score for label, score in enumerate(scores) if label in chosen]
+        outside = [score for label, score in enumerate(scores) if label not in chosen]
+        if not inside or not outside:
+            return torch.full_like(scores[0], float(bool(inside)))[:, None]
+        strongest: Tensor = functools.reduce(torch.maximum, inside)
+        return (strongest > functools.reduce(torch.maximum, outside))[:, None].float()
 
 
 Perturbation = Callable[[Features, MainOutput], Features]
@@ -79,7 +87,7 @@ def object_masking(features: Features, main: MainOutput) -> Features:
 
 
 def context_masking(features: Features, main: MainOutput) -> Features:
-    """Keeps only what the main decoder predicts as background."""
+    """Keeps only what the main decoder predicts as no object."""
     return _mask(features, 1 - main.objects)
 
 
@@ -96,7 +104,7 @@ def guided_cutout(features: Features, main: MainOutput) -> Features:
 
 
 def vat(features: Features, main: MainOutput) -> Features:
-    """Moves the features where the main decoder's output changes most (virtual adversarial)."""
+    """Moves the features where the decoder's output changes most (virtual adversarial)."""
     moves = adversarial_direction(features, main)
     return tuple(f + VAT_EPSILON * d for f, d in zip(features, moves, strict=True))
 

@@ -9,6 +9,8 @@ The encoder, ASPP and decoder are segmentation-models-pytorch's. Source: Chen et
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,10 +19,14 @@ from torch import Tensor, nn
 
 from trocar.contract.config import require
 from trocar.contract.manifest import InputSpec
+from trocar.train.methods.protocol import BatchSource, Progress
 from trocar.train.networks.encoder_weights import make_encoder
 
 STRIDE = 16
 """Output stride: the network's sides are multiples of it."""
+
+GROUP_CHANNELS = 16
+"""Fewest channels of a group of GroupNorm."""
 
 DEFAULT_ARCHITECTURE = "deeplabv3plus"
 DEFAULT_DECODER_CHANNELS = 128
@@ -43,8 +49,15 @@ class NetworkConfig:
         decoder_channels: Channels of the ASPP and the decoder; other architectures have their
             published widths at 128, and proportional ones at other values.
         dropout: Dropout after the ASPP or on the deepest features, 0..1.
-        batch_norm: train uses the statistics of the batch; frozen uses the running ones, for
-            batches of one or two images.
+        batch_norm: Batch normalisation of the encoder: train uses the statistics of the batch;
+            frozen uses the running ones, for small batches and pretrained weights.
+        decoder_norm: Normalisation of the ASPP and the decoder: batch, group (GroupNorm, which
+            does not depend on the batch), or frozen (running statistics of batch normalisation,
+            which are those of an untrained decoder unless the run starts from another).
+        pooling_branch: Whether the ASPP of deeplabv3plus has its image-pooling branch, which
+            batch normalisation computes from one value an image.
+        bn_batches: Batches over which the statistics of batch normalisation are computed again
+            after the last step; 0 keeps the running averages.
     """
 
     architecture: str = DEFAULT_ARCHITECTURE
@@ -54,9 +67,13 @@ class NetworkConfig:
     decoder_channels: int = DEFAULT_DECODER_CHANNELS
     dropout: float = 0.1
     batch_norm: Literal["train", "frozen"] = "train"
+    decoder_norm: Literal["batch", "group", "frozen"] = "batch"
+    pooling_branch: bool = True
+    bn_batches: int = 0
 
     def __post_init__(self) -> None:
         require(
+            (self.bn_batches >= 0, "bn_batches must be 0 or more"),
             (
                 all(side >= 32 and side % STRIDE == 0 for side in self.size),
                 f"size is {self.size[1]}x{self.size[0]} (width x height), expected multiples of "
@@ -135,9 +152,13 @@ class Segmenter(nn.Module):
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         )
+        if not config.pooling_branch:
+            drop_pooling_branch(self.aspp[0])
         self.decoder = Decoder(skip_channels=stages[2], channels=channels, classes=classes)
+        if config.decoder_norm == "group":
+            use_group_norm(self.aspp)
+            use_group_norm(self.decoder)
         self.skip_channels = int(stages[2])
-        self.frozen = config.batch_norm == "frozen"
         for name, values in (("mean", input.mean), ("std", input.std)):
             pixels = torch.tensor(values).mul(255).reshape(1, 3, 1, 1)
             self.register_buffer(name, pixels, persistent=False)
@@ -159,13 +180,106 @@ class Segmenter(nn.Module):
     def train(self, mode: bool = True) -> Segmenter:
         """Sets the mode; frozen batch normalisation stays frozen."""
         super().train(mode)
-        if self.frozen:
-            freeze_batch_norm(self)
+        freeze_as_configured(self.config, encoder=(self.encoder,), rest=(self.aspp, self.decoder))
         return self
 
 
-def freeze_batch_norm(network: nn.Module) -> None:
-    """Makes BatchNorm use its running statistics and leave them unchanged."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
+def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The BatchNorm layers of a network."""
+    found = nn.modules.batchnorm._BatchNorm
+    return [module for module in network.modules() if isinstance(module, found)]
+
+
+def learns_statistics(config: NetworkConfig) -> bool:
+    """Whether any BatchNorm of such a network uses the statistics of the batch."""
+    return config.batch_norm == "train" or config.decoder_norm == "batch"
+
+
+def freeze_as_configured(
+    config: NetworkConfig, *, encoder: Iterable[nn.Module], rest: Iterable[nn.Module]
+) -> None:
+    """Makes BatchNorm use its running statistics where the configuration freezes it.
+
+    Args:
+        config: See `NetworkConfig`.
+        encoder: Modules of which ``batch_norm`` decides.
+        rest: Modules of which ``decoder_norm`` decides.
+    """
+    frozen = [*(encoder if config.batch_norm == "frozen" else ())]
+    frozen += rest if config.decoder_norm == "frozen" else ()
+    for module in frozen:
+        for layer in batch_norms(module):
+            layer.eval()
+
+
+def use_group_norm(module: nn.Module) -> None:
+    """Replaces every BatchNorm2d by GroupNorm of the same scale and shift, in place.
+
+    Groups have 16 channels or more, and there are 32 at most. Source: Wu and He, "Group
+    Normalization", ECCV 2018.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            channels = child.num_features
+            groups = math.gcd(channels, min(32, max(channels // GROUP_CHANNELS, 1)))
+            setattr(module, name, nn.GroupNorm(groups, channels, eps=child.eps))
+        else:
+            use_group_norm(child)
+
+
+def drop_pooling_branch(aspp: Any) -> None:
+    """Removes the image-pooling branch of an ASPP, in place; its projection takes what is left."""
+    *branches, _ = aspp.convs
+    aspp.convs = nn.ModuleList(branches)
+    wide = aspp.project[0]
+    width = wide.in_channels // (len(branches) + 1)
+    aspp.project[0] = nn.Conv2d(width * len(branches), wide.out_channels, 1, bias=False)
+
+
+@torch.no_grad()
+def reestimate_statistics(network: nn.Module, images: Iterable[Tensor]) -> None:
+    """Computes the statistics of trained BatchNorm again, as the plain mean over batches.
+
+    Weights do not change, dropout is off, and layers that the configuration freezes keep theirs.
+
+    Args:
+        network: Takes images; its mode is restored.
+        images: Batches [B,3,h,w] as they are deployed: not noised.
+
+    Source: Wu and Johnson, "Rethinking Batch in BatchNorm", 2021.
+    """
+    mode = network.training
+    network.train()
+    layers = [layer for layer in batch_norms(network) if layer.training]
+    momenta = [layer.momentum for layer in layers]
+    network.eval()
+    for layer in layers:
+        layer.train()
+        layer.reset_running_stats()
+        layer.momentum = None
+    try:
+        for image in images:
+            network(image)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        network.train(mode)
+
+
+def finish_statistics(
+    network: nn.Module, source: BatchSource, progress: Progress, *, batches: int
+) -> None:
+    """After the last step computes the statistics of BatchNorm again, see `bn_batches`.
+
+    Args:
+        network: The network that is deployed.
+        source: A stream of images as it will be deployed on.
+        progress: Of the step that was just made.
+        batches: Batches that follow this step in the stream; 0 does nothing.
+    """
+    following = progress.step + 1
+    if not batches or following < progress.total_steps:
+        return
+    device = next(network.parameters()).device
+    steps = range(following, following + batches)
+    reestimate_statistics(network, (source.batch(step)["image"].to(device) for step in steps))

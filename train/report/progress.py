@@ -1,15 +1,13 @@
-"""What a run prints while it trains: the progress bar, lines of scores, TensorBoard.
+"""What a run prints while it trains: the progress bar and lines of scores.
 
-with Reporter(folder, total=100, done=0, monitor="iou_mean") as reporter: reporter.step(1, 0.7)
+with Reporter(total=100, done=0, monitor="iou_mean") as reporter: reporter.step(1, 0.7)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -23,19 +21,16 @@ from rich.progress import (
 
 
 class Reporter:
-    """Prints progress and scores and writes TensorBoard; silent in all processes but the main one.
+    """Prints progress and scores; silent in all processes but the main one.
 
     Args:
-        folder: The run's folder, for TensorBoard.
         total: Steps of the run.
         done: Steps that are done already.
         monitor: Name of the score to show.
-        silent: Shows and writes nothing.
+        silent: Shows nothing.
     """
 
-    def __init__(
-        self, folder: Path, *, total: int, done: int, monitor: str, silent: bool = False
-    ) -> None:
+    def __init__(self, *, total: int, done: int, monitor: str, silent: bool = False) -> None:
         self.monitor, self.silent = monitor, silent
         self.score = math.nan
         self.console = Console(stderr=True, quiet=silent)
@@ -54,14 +49,6 @@ class Reporter:
         self._task = self._bar.add_task(
             "", total=total, completed=done, loss=math.nan, score=math.nan
         )
-        self._board: Any = None
-        if not silent:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # A resumed run repeats steps after its checkpoint; their old events are purged.
-            self._board = SummaryWriter(  # type: ignore[no-untyped-call]
-                str(folder / "tensorboard"), purge_step=done if done else None
-            )
 
     def __enter__(self) -> Reporter:
         self._bar.start()
@@ -71,8 +58,6 @@ class Reporter:
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
-        if self._board is not None:
-            self._board.close()
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
@@ -82,24 +67,9 @@ class Reporter:
         """Moves the bar."""
         self._bar.update(self._task, completed=done, loss=loss, score=self.score)
 
-    def losses(
-        self, step: int, values: Mapping[str, float], logged: Mapping[str, float], rate: float
-    ) -> None:
-        """Writes loss terms, what else the method logs, and the learning rate to TensorBoard."""
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"loss/{name}", value, step)
-            for name, value in logged.items():
-                self._board.add_scalar(f"logged/{name}", value, step)
-            self._board.add_scalar("lr", rate, step)
-
     def scores(self, step: int, scores: Mapping[str, float], *, improved: bool) -> None:
-        """Prints and writes the scores of an evaluation."""
+        """Prints the scores of an evaluation."""
         self.score = scores.get(self.monitor, math.nan)
         shown = [self.monitor, *(n for n in ("iou_binary", "dice_mean") if n != self.monitor)]
         text = "  ".join(f"{n} {scores[n]:.4f}" for n in shown if n in scores)
         self.say(f"step {step}: {text}{'  (best so far)' if improved else ''}")
-        if self._board is not None:
-            for name, value in scores.items():
-                self._board.add_scalar(f"validation/{name}", value, step)
-            self._board.flush()

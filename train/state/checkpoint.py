@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ from trocar.train.methods import find_method
 from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.stored_settings import current_settings
 
-SCHEMA = "1.0"
+SCHEMA = "1.1"
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 _KEY = "trocar_checkpoint"
-_WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
+_WEIGHTS, _AVERAGE, _OPTIMIZER = "weights/", "average/", "optimizer/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,7 @@ class Checkpoint:
         optimizer: The optimiser's state dictionary; empty in the best checkpoint.
         state: Free-form JSON of the loop: scores, best score, gradient scaler.
         source: Free-form JSON about the origin: data, command, versions.
+        average: Averaged weights, where the run has them and ``weights`` are the plain ones.
     """
 
     method: str
@@ -67,6 +68,12 @@ class Checkpoint:
     optimizer: Mapping[str, Any]
     state: Mapping[str, Any]
     source: Mapping[str, Any]
+    average: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def deployed(self) -> Mapping[str, Tensor]:
+        """The weights that are validated and exported."""
+        return self.average or self.weights
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -78,6 +85,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     from safetensors.torch import save
 
     tensors = {_WEIGHTS + name: _plain(value) for name, value in checkpoint.weights.items()}
+    tensors |= {_AVERAGE + name: _plain(value) for name, value in checkpoint.average.items()}
     scalars: dict[str, dict[str, Any]] = {}
     for index, values in checkpoint.optimizer.get("state", {}).items():
         for name, value in values.items():
@@ -193,7 +201,7 @@ def load_method(file: Path) -> tuple[Method, Checkpoint]:
     except ConfigError as error:
         raise CheckpointError(f"{file}: {error.message}", remedy=error.remedy) from error
     method = kind(config)
-    load_weights(method.build(checkpoint.spec), checkpoint.weights, source=str(file))
+    load_weights(method.build(checkpoint.spec), checkpoint.deployed, source=str(file))
     return method, checkpoint
 
 
@@ -234,10 +242,12 @@ def _from_document(document: dict[str, Any], tensors: Mapping[str, Tensor]) -> C
     state: dict[int, dict[str, Any]] = {
         int(index): dict(values) for index, values in document["scalars"].items()
     }
-    weights = {}
+    weights, average = {}, {}
     for name, value in tensors.items():
         if name.startswith(_WEIGHTS):
             weights[name.removeprefix(_WEIGHTS)] = value
+        elif name.startswith(_AVERAGE):
+            average[name.removeprefix(_AVERAGE)] = value
         else:
             index, key = name.removeprefix(_OPTIMIZER).split("/", 1)
             state.setdefault(int(index), {})[key] = value
@@ -259,6 +269,7 @@ def _from_document(document: dict[str, Any], tensors: Mapping[str, Tensor]) -> C
         optimizer={"state": state, "param_groups": document["groups"]},
         state=document["state"],
         source=document["source"],
+        average=average,
     )
 
 

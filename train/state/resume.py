@@ -17,12 +17,14 @@ from typing import Any
 
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import CheckpointError
+from trocar.train.data.config import DataConfig
 from trocar.train.data.leakage import changed_frames, merged
 from trocar.train.data.open import trained_sets
 from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.checkpoint import Checkpoint
 from trocar.train.state.job import Job
 from trocar.train.state.settings import FREE_TO_CHANGE, RunConfig
+from trocar.train.state.stored_settings import with_defaults
 
 
 @contextmanager
@@ -65,10 +67,12 @@ def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, spec: Mod
             f"classes were {', '.join(checkpoint.spec.classes.names)}; "
             f"the data now have {', '.join(spec.classes.names)}"
         )
-    faults += _differences(checkpoint.config, to_mapping(method.config))
+    faults += _differences(
+        with_defaults(type(method.config), checkpoint.config), to_mapping(method.config)
+    )
     if run.steps < checkpoint.step:
         faults.append(f"steps is {run.steps}, but {checkpoint.step} steps are done")
-    faults += _differences(checkpoint.run, to_mapping(run))
+    faults += _differences(with_defaults(RunConfig, checkpoint.run), to_mapping(run))
     if faults:
         raise CheckpointError(
             "cannot resume with other settings: " + "; ".join(faults),
@@ -106,7 +110,13 @@ def check_same_data(checkpoint: Checkpoint, job: Job) -> None:
         ]
     settings = was.get("data_settings")
     if settings is not None:
-        faults += _differences(settings, now.get("data_settings", {}))
+        settings_now = now.get("data_settings", {})
+        used = settings.keys() | settings_now.keys()
+        stated = with_defaults(DataConfig, settings)
+        faults += _differences({n: v for n, v in stated.items() if n in used}, settings_now)
+    teachers = [dict(source.get("teacher", {})).get("sha256") for source in (was, now)]
+    if teachers[0] != teachers[1]:
+        faults.append(f"the teacher's SHA-256 was {teachers[0]}, is {teachers[1]}")
     if faults:
         raise CheckpointError(
             "cannot resume on other data: " + "; ".join(faults),
@@ -126,7 +136,9 @@ def with_origin(job: Job, checkpoint: Checkpoint) -> Job:
 
 
 def _earlier_frames(checkpoint: Checkpoint) -> str:
-    return str(dict(checkpoint.source.get("started_from", {})).get("trained_on", ""))
+    """Record of the frames of the run that it started from, and of its teacher."""
+    origins = [dict(checkpoint.source.get(name, {})) for name in ("started_from", "teacher")]
+    return merged(str(origin.get("trained_on", "")) for origin in origins)
 
 
 def extension_note(checkpoint: Checkpoint, run: RunConfig) -> list[str]:

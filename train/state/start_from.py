@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from trocar.contract.bundle import sha256_of
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import CheckpointError
+from trocar.contract.text.licences import LICENCES, licences_of
 from trocar.train.state.checkpoint import checkpoint_in, load_method
 
 _SETTINGS_OF_SHAPE = (
@@ -88,6 +89,7 @@ def read_start(path: Path) -> Start:
             "method": checkpoint.method,
             "step": checkpoint.step,
             "trained_on": checkpoint.source.get("trained_on", ""),
+            LICENCES: licences_of(checkpoint.source),
         },
         trained_on=str(checkpoint.source.get("trained_on", "")),
     )

@@ -9,7 +9,11 @@ command line are not: there an old name is an error.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import MISSING
+from pathlib import Path
 from typing import Any
+
+from trocar.contract.config import fields_of
 
 _EMBEDDING = {"embedding": "embedding_size"}
 
@@ -29,6 +33,31 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 _STYLES = ("reinhard", "fourier", "histogram", "none")
 
 
+NEW_WITH_EFFECT: Mapping[str, Any] = {"border": 0.0, "empty_frames": "as-drawn"}
+"""Settings that runs of 0.1 do not state, with what those runs did; today's default is another."""
+
+
+def with_defaults(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a stored run, with those that its release did not have at their defaults.
+
+    Args:
+        kind: The settings' dataclass.
+        values: Settings by name, of a release that may not have had all of them.
+    """
+    defaults = {
+        spec.name: _plain(spec.default)
+        for spec in fields_of(kind)
+        if spec.default is not MISSING and spec.default is not None
+    }
+    return {**defaults, **values}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 def current_settings(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a stored run under the names of this release; others are left as they are.
 
@@ -42,4 +71,23 @@ def current_settings(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
         # In 0.1 the style was a kind or a folder; the folder is a setting of its own now.
         current["style_folder"] = current["style"]
         current["style"] = "none"
-    return current
+    return {**_unstated(method, current), **current}
+
+
+def _unstated(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that older releases did not have, where they did something else than the default.
+
+    Runs of this release state every setting, so that nothing of this applies to them.
+    """
+    did: dict[str, Any] = {}
+    if method in ("supervised", "mean-teacher", "cross-consistency"):
+        did["texture_from"] = 0.0
+    if method == "texture-entropy":
+        did["w_dice"] = 0.0
+    if method == "cross-consistency":
+        did["vat_decoder"] = "main"
+    if "noise" in values:
+        did["teacher_noise"] = values["noise"]
+    if values.get("batch_norm") == "frozen":
+        did["decoder_norm"] = "frozen"
+    return did

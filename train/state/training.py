@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from trocar.train.methods.protocol import BatchSource, ModelSpec, TrainData
+from trocar.train.optimisation.groups import EncoderFreeze
 from trocar.train.state.checkpoint import Checkpoint
 from trocar.train.state.job import Job
 from trocar.train.state.run_folder import RunFolder
@@ -50,12 +51,14 @@ class RunState:
         seconds: Training time so far.
         best: The best evaluation so far.
         last: The newest evaluation.
+        stale: Evaluations since the best one.
     """
 
     step: int = 0
     seconds: float = 0.0
     best: Evaluation | None = None
     last: Evaluation | None = None
+    stale: int = 0
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes over what a checkpoint keeps."""
@@ -63,6 +66,7 @@ class RunState:
         self.seconds = float(checkpoint.state.get("seconds", 0.0))
         self.best = Evaluation.from_dict(checkpoint.state.get("best"))
         self.last = Evaluation.from_dict(checkpoint.state.get("last"))
+        self.stale = int(checkpoint.state.get("stale", 0))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the step has its own place in a checkpoint."""
@@ -70,6 +74,7 @@ class RunState:
             "best": self.best.to_dict() if self.best else None,
             "last": self.last.to_dict() if self.last else None,
             "seconds": self.seconds,
+            "stale": self.stale,
         }
 
 
@@ -89,6 +94,8 @@ class Training:
         network: What is trained; its ``state_dict`` is what checkpoints hold.
         module: The losses of ``network``, wrapped by Fabric for precision and many devices.
         optimizer: The optimiser, wrapped by Fabric.
+        freeze: Keeps the encoder as it is for the first steps.
+        average: Averaged weights, see `trocar.train.optimisation.averaging`; ``None`` for none.
         notes: What a person should know of how the run begins.
         state: Steps, time and scores so far; the only part that changes.
     """
@@ -104,5 +111,18 @@ class Training:
     network: nn.Module
     module: nn.Module
     optimizer: Any
+    freeze: EncoderFreeze
+    average: Any = None
     notes: tuple[str, ...] = ()
     state: RunState = field(default_factory=RunState)
+
+    @property
+    def monitor(self) -> str:
+        """The score that chooses the best checkpoint."""
+        return self.run.best_by or self.job.method.monitor
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are made, or the run stopped early."""
+        is_stale = 0 < self.run.early_stop <= self.state.stale
+        return is_stale or self.state.step >= self.run.steps

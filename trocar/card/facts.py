@@ -6,13 +6,14 @@ facts = collect(open_bundle("model.trocar"), evaluations=[Path("eval")], stated=
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trocar.contract.bundle import MANIFEST, PARITY, Bundle
 from trocar.contract.errors import DataError
 from trocar.contract.signatures.statement import SIGNATURE
+from trocar.contract.text.licences import licences_of
 from trocar.contract.text.outside_json import load_json
 from trocar.report.sources import read_evaluation
 
@@ -111,9 +112,18 @@ def collect(bundle: Bundle, *, evaluations: Sequence[Path], stated: Stated) -> F
         scores=tuple(scores),
         data=_data_of(source),
         weights=str(recipe.get("encoder_weights") or "") or _file_names(source.get("weights")),
-        stated=stated,
+        stated=_with_recorded(stated, licences_of(source)),
         is_signed=(bundle.path / SIGNATURE).is_file(),
         files={MANIFEST: bundle.sha256, **bundle.manifest.files},
+    )
+
+
+def _with_recorded(stated: Stated, recorded: Mapping[str, str]) -> Stated:
+    """Adds the licences that training recorded, where the makers state none now."""
+    return replace(
+        stated,
+        data_licence=stated.data_licence or recorded.get("data", ""),
+        weights_licence=stated.weights_licence or recorded.get("weights", ""),
     )
 
 

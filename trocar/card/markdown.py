@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from trocar.card.facts import NOT_STATED, Facts
+from trocar.contract.text.licences import licence_warnings
 
 
 def model_card(facts: Facts) -> str:
@@ -50,12 +51,18 @@ def model_card(facts: Facts) -> str:
                 (f"the first weights ({facts.weights})", stated.weights_licence or NOT_STATED),
             ),
         ),
+        *_licence_warnings(facts),
         "## Files",
         _table(("file", "SHA-256"), facts.files.items()),
         "`manifest.json` is hashed in its canonical form. "
         + ("A signature lies in the bundle." if facts.is_signed else "The bundle is not signed."),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
+
+
+def _licence_warnings(facts: Facts) -> list[str]:
+    stated = {"weights": facts.stated.weights_licence, "data": facts.stated.data_licence}
+    return [f"**Warning:** {_plain(text)}." for text in licence_warnings(stated)]
 
 
 def _training(facts: Facts, source: Mapping[str, object]) -> list[tuple[str, str]]:

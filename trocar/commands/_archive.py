@@ -6,7 +6,7 @@ run_recordings(request)
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -19,8 +19,14 @@ from trocar.runtime.archive.state import Outcome
 from trocar.runtime.pipeline.offline import Progress
 
 
-def run_recordings(request: RunRequest) -> list[Outcome]:
+def run_recordings(
+    request: RunRequest, *, finished: Callable[[Outcome], None] | None = None
+) -> list[Outcome]:
     """Processes all recordings of the request.
+
+    Args:
+        request: What to do.
+        finished: Called with the outcome of each recording.
 
     Raises:
         TrocarError: See `run_archive`.
@@ -31,12 +37,15 @@ def run_recordings(request: RunRequest) -> list[Outcome]:
         request.options,
         out=request.out,
         ray=request.ray,
-        listener=_Terminal(),
+        listener=_Terminal(finished),
     )
 
 
 class _Terminal:
     """Prints one line for each recording, and a sum at the end."""
+
+    def __init__(self, finished: Callable[[Outcome], None] | None) -> None:
+        self._finished = finished
 
     def progress(self, recording: Path) -> AbstractContextManager[Progress]:
         """A progress bar."""
@@ -44,6 +53,8 @@ class _Terminal:
 
     def recording_finished(self, outcome: Outcome, number: int, total: int) -> None:
         """Prints the outcome of a recording."""
+        if self._finished is not None:
+            self._finished(outcome)
         text = {"skipped": "done before", "failed": f"failed: {outcome.reason}"}.get(outcome.state)
         if text is None:
             rate = outcome.frames / outcome.seconds if outcome.seconds else 0.0

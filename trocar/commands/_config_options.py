@@ -90,9 +90,19 @@ def _option(spec: FieldSpec) -> Callable[[F], F]:
         return click.option(declaration, spec.name, default=None, help=text)
     if _is_size(spec.name, spec.kind):
         return click.option(spec.flag, spec.name, default=None, help=text, type=SizeType())
+    if spec.kind == tuple[str, ...]:
+        return click.option(
+            spec.flag, spec.name, multiple=True, help=text, metavar=_metavar(spec), type=str,
+            callback=_joined,
+        )  # fmt: skip
     return click.option(
         spec.flag, spec.name, default=None, help=text, metavar=_metavar(spec), type=str
     )
+
+
+def _joined(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """A list that is given at once or in parts: ``--loss ce=1,dice=1``, or the flag twice."""
+    return ",".join(values) if values else None
 
 
 def _is_size(name: str, kind: Any) -> bool:

@@ -132,7 +132,7 @@ def _engine_options(flags: Mapping[str, Any]) -> tuple[EngineOptions, ...]:
             remedy="give the size of your video, e.g. --engine-shape 1920x1080",
         )
     names = ("workspace_mib", "optimization_level", "hardware_compatibility", "version_compatible",
-             "strip_weights", "refit", "timing_cache")  # fmt: skip
+             "strip_weights", "refit", "timing_cache", "tf32")  # fmt: skip
     profile = profile_of(flags["engine_shape"], flags["batch"])
     return tuple(
         EngineOptions(flavour=flavour, profile=profile, **{name: flags[name] for name in names})

@@ -6,6 +6,7 @@ run_file(request)
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -16,9 +17,12 @@ from trocar.contract.errors import DamagedInputError
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.pipeline.assemble import (
     make_frame_processor,
+    make_guard,
     make_sinks,
+    open_body,
     open_second_stage,
     open_session,
+    sizes_of,
     workers_for,
 )
 from trocar.runtime.pipeline.counters import Summary
@@ -45,11 +49,12 @@ def run_file(request: RunRequest) -> Summary:
     # The source first: a wrong name is reported at once, while a model takes time to open.
     source = open_source(request.sources[0], options.input.source)
     try:
-        session = open_session(options.model, live=False)
+        body = open_body(options.privacy, options.model)
+        session = open_session(options.model, live=False, frame_sizes=sizes_of([source]))
     except BaseException:
         source.close()
         raise
-    with session, frame_progress(Path(source.name).name) as progress:
+    with body or nullcontext(), session, frame_progress(Path(source.name).name) as progress:
         classifier = open_second_stage(options.model)
         summary = run_lossless(
             make_frame_processor(session, options.model, live=False, classifier=classifier),
@@ -63,6 +68,7 @@ def run_file(request: RunRequest) -> Summary:
                 realtime=options.input.realtime,
                 max_frames=options.input.max_frames,
             ),
+            guard=make_guard(options.privacy, body, live=False),
             progress=progress,
             finishing=None if metrics is None else metrics.take,
         )

@@ -29,9 +29,12 @@ from trocar.runtime.live.run import LiveRun
 from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.assemble import (
     make_frame_processor,
+    make_guard,
     make_sinks,
+    open_body,
     open_second_stage,
     open_session,
+    sizes_of,
 )
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.options import InputOptions, RunOptions, check_stream_outputs
@@ -74,7 +77,12 @@ def run_live(request: RunRequest) -> list[Summary]:
         ]
         for source in sources:
             stack.callback(source.close)
-        session = stack.enter_context(open_session(options.model, live=True))
+        session = stack.enter_context(
+            open_session(options.model, live=True, frame_sizes=sizes_of(sources))
+        )
+        body = open_body(options.privacy, options.model)
+        if body is not None:
+            stack.callback(body.close)
         trace = None
         if options.output.trace is not None:
             trace = stack.enter_context(
@@ -111,6 +119,7 @@ def run_live(request: RunRequest) -> list[Summary]:
                     options=options.live,
                     health=health,
                     trace=trace,
+                    guard=make_guard(options.privacy, body, live=True),
                 )
             )
         run = LiveRun(session, streams, trace=trace)

@@ -96,13 +96,17 @@ def save_config(ctx: click.Context, path: Path, *, overwrite: bool) -> None:
 
 def config_text(ctx: click.Context) -> str:
     """The flags of a command as TOML; flags without a value and secrets are left out."""
+    return _HEADER + tomli_w.dumps(config_values(ctx))
+
+
+def config_values(ctx: click.Context) -> dict[str, Any]:
+    """The flags of a command by name, with plain values; flags without a value are left out."""
     names = [p.name for p in ctx.command.params if p.name not in (*_NOT_SAVED, *_SECRET)]
-    values = {
+    return {
         name: _plain(ctx.params[name])
         for name in names
         if name is not None and ctx.params.get(name) not in (None, ())
     }
-    return _HEADER + tomli_w.dumps(values)
 
 
 def read_config(command: click.Command, path: Path) -> dict[str, Any]:

@@ -15,9 +15,12 @@ import click
 
 from trocar.commands._help import grouped
 from trocar.commands._location_options import location_flags
+from trocar.commands._privacy_options import privacy_flags
 from trocar.commands._temporal_options import temporal_flags
+from trocar.commands._trust import trust_option
+from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError
-from trocar.runtime.backends import BACKENDS
+from trocar.runtime.backends import backend_names
 from trocar.runtime.draw.show import NONE, PARTS, show_from
 from trocar.runtime.pipeline.options import LiveOptions, ModelOptions
 from trocar.runtime.sinks.video import EncodeOptions
@@ -56,6 +59,27 @@ class AddressType(click.ParamType):  # type: ignore[type-arg]
         if not (port.isascii() and port.isdigit() and int(port) <= 65535):
             self.fail(f"{value!r} is not HOST:PORT, e.g. 127.0.0.1:8080", param, ctx)
         return host.strip("[]") or "127.0.0.1", int(port)
+
+
+class BackendType(click.ParamType):  # type: ignore[type-arg]
+    """Name of a backend, one of Trocar's or of a plug-in."""
+
+    name = "backend"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """What ``--help`` shows for the value."""
+        return f"[{'|'.join(backend_names())}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Checks the name; no backend is imported.
+
+        Raises:
+            click.BadParameter: There is no such backend.
+        """
+        names = backend_names()
+        if value not in names:
+            self.fail(f"backend {unknown(str(value), names)}; use one of {', '.join(names)}")
+        return str(value)
 
 
 class ShowType(click.ParamType):  # type: ignore[type-arg]
@@ -130,7 +154,7 @@ _GROUPS = (
         click.option(
             "--backend",
             default=ModelOptions.backend,
-            type=click.Choice(list(BACKENDS)),
+            type=BackendType(),
             help="What runs the model.",
         ),
         click.option(
@@ -151,6 +175,7 @@ _GROUPS = (
         click.option(
             "--fast-resize", is_flag=True, help="Shrink frames with OpenCV before the model."
         ),
+        trust_option,
     ),
     grouped(
         "Instruments",
@@ -170,6 +195,7 @@ _GROUPS = (
     ),
     location_flags("--classes"),
     temporal_flags,
+    privacy_flags,
     grouped(
         "Outputs",
         click.option("--overlay", metavar="FILE|URL", help="Write the overlay video (H.264)."),
@@ -186,6 +212,15 @@ _GROUPS = (
         ),
         click.option(
             "--metrics", type=FILE, help="Write latencies and counts: .prom, otherwise JSON."
+        ),
+        click.option(
+            "--audit", type=FILE, help="Append what ran, on what, with which results to a log."
+        ),
+        click.option(
+            "--sink",
+            multiple=True,
+            metavar="NAME:TARGET",
+            help="Write to a sink of a plug-in, with what it takes as target. Can be repeated.",
         ),
         click.option("--overwrite", is_flag=True, help="Replace outputs that exist."),
         click.option(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trocar.commands._location_options import location_changes
+from trocar.commands._privacy_options import privacy_options
 from trocar.commands._temporal_options import temporal_options
 from trocar.contract.errors import ConfigError
 from trocar.contract.outputs import check_outputs
@@ -33,7 +34,7 @@ _SERVE = ("serve_name", "serve_cert", "serve_key")
 _NOT_IN_FILE_MODE = ("serve", *_SERVE, "trace", "deadline_ms", "seconds", "no_source_clock")
 _NOT_IN_ARCHIVE_MODE = (
     *("live", "stream", "serve", "trace", "metrics", "deadline_ms", "shed_load", "no_reconnect"),
-    *("seconds", "realtime", "no_source_clock", *_SERVE),
+    *("seconds", "realtime", "no_source_clock", "sink", *_SERVE),
 )
 
 
@@ -52,6 +53,7 @@ class RunRequest:
         serve_names: Further host names of the live page.
         serve_cert: Certificate of the live page.
         serve_key: Key of the certificate.
+        audit: Log to which what ran is appended.
     """
 
     mode: Mode
@@ -64,6 +66,7 @@ class RunRequest:
     serve_names: tuple[str, ...] = ()
     serve_cert: Path | None = None
     serve_key: Path | None = None
+    audit: Path | None = None
 
 
 def request_from(flags: Mapping[str, Any]) -> RunRequest:
@@ -95,6 +98,7 @@ def request_from(flags: Mapping[str, Any]) -> RunRequest:
         serve_names=tuple(flags["serve_name"]),
         serve_cert=flags["serve_cert"],
         serve_key=flags["serve_key"],
+        audit=flags["audit"],
     )
 
 
@@ -108,11 +112,14 @@ def _check_outputs(
     """
     read = [Path(source) for source in sources if not is_stream(source)]
     read += [options.model.path]
-    read += [path for path in (options.model.classifier, flags.get("config")) if path is not None]
+    model = options.model
+    others = (model.classifier, model.trust, options.privacy.model, flags.get("config"))
+    read += [path for path in others if path is not None]
+    audit = {} if flags.get("audit") is None else {"--audit": Path(flags["audit"])}
     if mode == "archive":
-        check_outputs({"--out": flags["out"]}, inputs=read)
+        check_outputs({"--out": flags["out"], **audit}, inputs=read)
         return
-    outputs = options.output.files()
+    outputs = options.output.files() | audit
     if flags.get("save_config") is not None:
         outputs["--save-config"] = flags["save_config"]
         read = [path for path in read if path != flags.get("config")]
@@ -169,6 +176,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             reject_below=flags["reject_below"],
             temporal=temporal_options(flags),
             location=location_changes(flags),
+            trust=flags["trust"],
         ),
         input=InputOptions(
             source=SourceOptions(
@@ -193,6 +201,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             masks=flags["save_masks"],
             metrics=flags["metrics"],
             trace=flags["trace"],
+            sinks=tuple(flags["sink"]),
             overwrite=flags["overwrite"],
             show=DEFAULT_SHOW if flags["show"] is None else show_from(flags["show"]),
             encoding=EncodeOptions(
@@ -206,4 +215,5 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             shed_load=flags["shed_load"],
             seconds=flags["seconds"],
         ),
+        privacy=privacy_options(flags),
     )

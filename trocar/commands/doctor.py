@@ -17,12 +17,13 @@ from trocar.doctor.checks import examine
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def doctor(as_json: bool) -> None:
+@click.option("--load", is_flag=True, help="Import torch as well: slower, finds broken files.")
+def doctor(as_json: bool, load: bool) -> None:
     """Check this machine and say how to repair what does not work.
 
     Exit code 1: something that is installed does not work.
     """
-    findings = examine()
+    findings = examine(load=load)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

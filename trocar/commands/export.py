@@ -111,6 +111,11 @@ from trocar.export.tensorrt.bundle_engines import add_engines
         metavar="FILE",
         help="File of measured TensorRT kernel timings, read and written.",
     ),
+    click.option(
+        "--tf32",
+        is_flag=True,
+        help="Let an fp32 engine round products to TF32; the engine is then named tf32.",
+    ),
 )
 @grouped(
     "NVIDIA Triton",

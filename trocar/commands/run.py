@@ -5,14 +5,23 @@ trocar run model.trocar video.mp4 --overlay out.mp4 --json out.jsonl
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trocar.commands._help import GroupedCommand
-from trocar.commands._run_config import check_redacted, config_file_flags, save_config
+from trocar.commands._run_config import (
+    check_redacted,
+    config_file_flags,
+    config_values,
+    save_config,
+)
 from trocar.commands._run_options import run_flags
 from trocar.commands._run_request import RunRequest, request_from
+
+if TYPE_CHECKING:
+    from trocar.runtime.archive.state import Outcome
 
 
 @click.command(cls=GroupedCommand)
@@ -37,11 +46,21 @@ def run(ctx: click.Context, /, **flags: Any) -> None:
     request = request_from(flags)
     if flags["save_config"] is not None:
         save_config(ctx, flags["save_config"], overwrite=flags["overwrite"])
-    start(request)
+    if request.audit is None:
+        start(request)
+        return
+    from trocar.commands._audit import audited
+
+    with audited(request, config_values(ctx)) as finished:
+        start(request, finished=finished)
 
 
-def start(request: RunRequest) -> None:
+def start(request: RunRequest, *, finished: Callable[[Outcome], None] | None = None) -> None:
     """Starts a file run, a live run or an archive.
+
+    Args:
+        request: What to do.
+        finished: Called with the outcome of each recording of an archive.
 
     Raises:
         TrocarError: See the modules of the three modes.
@@ -49,7 +68,7 @@ def start(request: RunRequest) -> None:
     if request.mode == "archive":
         from trocar.commands._archive import run_recordings
 
-        run_recordings(request)
+        run_recordings(request, finished=finished)
     elif request.mode == "live":
         from trocar.commands._live import run_live
 

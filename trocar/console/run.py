@@ -18,6 +18,7 @@ from trocar.console.progress import progress_bar
 from trocar.contract.bundle import Bundle
 from trocar.contract.errors import MissingExtraError
 from trocar.contract.tensorrt.engines import engine_fitness, engines_of
+from trocar.contract.text.licences import LICENCES, WHAT, licence_warnings, licences_of
 from trocar.runtime.backends.engine_selection import environment_here
 from trocar.runtime.telemetry.latency import Stages
 
@@ -131,7 +132,7 @@ def bundle_tables(bundle: Bundle) -> list[Table]:
     """Facts and classes of a bundle."""
     manifest = bundle.manifest
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    spec = manifest.input
+    spec, licences = manifest.input, licences_of(manifest.source)
     size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
     for key, value in (
         ("name", manifest.name),
@@ -146,7 +147,9 @@ def bundle_tables(bundle: Bundle) -> list[Table]:
         ("golden margin", f"{manifest.golden_margin:g}"),
         ("schema", manifest.schema),
         ("size", f"{size / 1e6:.1f} MB in {len(manifest.files) + 1} files, all hashes correct"),
-        *((f"source.{k}", str(v)) for k, v in manifest.source.items()),
+        *((f"licence of {WHAT[name]}", text) for name, text in licences.items()),
+        *(("warning", text) for text in licence_warnings(licences)),
+        *((f"source.{k}", str(v)) for k, v in manifest.source.items() if k != LICENCES),
     ):
         facts.add_row(f"[bold]{key}", escape(value))
     classes = Table(title="classes", title_justify="left", header_style="bold")

@@ -6,8 +6,11 @@ for finding in examine(): print(finding.check, finding.state)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from trocar.contract.text.words import first_line
+from trocar.doctor.cuda_session import check_cuda_session
 from trocar.doctor.finding import Finding
 from trocar.doctor.machine import check_cameras, check_disk, check_driver, check_python
 from trocar.doctor.packages import (
@@ -15,10 +18,11 @@ from trocar.doctor.packages import (
     check_onnxruntime,
     check_openvino,
     check_tensorrt,
-    check_torch,
     check_versions,
     check_wheels,
 )
+from trocar.doctor.plug_ins import check_plug_ins
+from trocar.doctor.torch_packages import check_torch
 
 CHECKS: tuple[Callable[[], Finding | list[Finding]], ...] = (
     check_python,
@@ -27,26 +31,39 @@ CHECKS: tuple[Callable[[], Finding | list[Finding]], ...] = (
     check_torch,
     check_driver,
     check_onnxruntime,
+    check_cuda_session,
     check_tensorrt,
     check_openvino,
     check_codecs,
     check_cameras,
     check_disk,
+    check_plug_ins,
 )
 
 
-def examine(checks: Iterable[Callable[[], Finding | list[Finding]]] = CHECKS) -> list[Finding]:
-    """Runs the checks in order; a check that raises becomes a ``fail`` finding."""
-    findings: list[Finding] = []
-    for check in checks:
-        try:
-            result = check()
-        except Exception as error:
-            result = Finding(
-                check=check.__name__.removeprefix("check_"),
-                state="fail",
-                detail=f"the check raised: {first_line(error)}",
-                remedy="report this fault with the output of `trocar doctor --json`",
-            )
-        findings += result if isinstance(result, list) else [result]
-    return findings
+def examine(
+    checks: Iterable[Callable[[], Finding | list[Finding]]] = CHECKS, *, load: bool = False
+) -> list[Finding]:
+    """Runs the checks, several at a time; the findings are in the order of the checks.
+
+    A check that raises becomes a ``fail`` finding. ``load`` imports packages that take seconds.
+    """
+    wanted = [partial(check_torch, load=True) if load and c is check_torch else c for c in checks]
+    # Most checks wait for a process of their own.
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        results = list(pool.map(_result_of, wanted))
+    return [finding for result in results for finding in result]
+
+
+def _result_of(check: Callable[[], Finding | list[Finding]]) -> list[Finding]:
+    try:
+        result = check()
+    except Exception as error:
+        name = getattr(check, "__name__", "check_torch").removeprefix("check_")
+        result = Finding(
+            check=name,
+            state="fail",
+            detail=f"the check raised: {first_line(error)}",
+            remedy="report this fault with the output of `trocar doctor --json`",
+        )
+    return result if isinstance(result, list) else [result]

@@ -1,11 +1,10 @@
-"""Tools of the checks: versions, a separate Python process, dynamic libraries, CPU flags.
+"""Tools of the checks: versions, a separate Python process, CPU flags.
 
 version_of("numpy")     # "2.4.6"
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import subprocess
 import sys
@@ -35,15 +34,6 @@ def last_line(text: str) -> str:
     """The last line of an error output; Python prints the exception there."""
     lines = text.strip().splitlines()
     return lines[-1] if lines else "no message"
-
-
-def can_load(library: str) -> bool:
-    """Whether the dynamic loader finds a library, e.g. ``libcudnn.so.9``."""
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
 
 
 def cpu_flags() -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trocar.contract.manifest import Manifest
+from trocar.contract.text.licences import WHAT, licence_warnings, licences_of
 from trocar.report import plots
 from trocar.report.page import Page, code, escape, table, tiles
 from trocar.report.page import plots as side_by_side
@@ -104,12 +105,17 @@ def parity(page: Page, manifest: Manifest, report: Mapping[str, Any]) -> None:
         for row in report["classes"]
     ]
     times = report.get("extra", {}).get("milliseconds", {})
-    notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in report.get("notes", ()))
+    licences = licences_of(manifest.source)
+    said = [*report.get("notes", ()), *licence_warnings(licences)]
+    notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in said)
     page.section(
         f"Verification of {manifest.name}",
         tiles(figures),
         table(("class", "agreement", "boundary F-score", "pixels"), rows),
         table(("one frame, median", "ms"), list(times.items())) if times else "",
+        table(("of", "licence"), [(WHAT[name], text) for name, text in licences.items()])
+        if licences
+        else "",
         notes,
     )
 

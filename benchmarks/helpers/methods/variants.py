@@ -43,30 +43,27 @@ class Variant:
     settings: Mapping[str, Any]
 
 
-CE = Variant("supervised (CE)", "supervised", {"w_dice": 0.0})
-# The weight multiplies a mean over four classes. Of 6 and 15, this one was better on validation
-# frames of another random draw.
-CONSISTENT = Variant("cross-consistency", "cross-consistency", {"w_consistency": 15.0})
-TEXTURED_LATE = Variant(
-    "texture-entropy, weight 0.02 in the second half",
-    "texture-entropy",
-    {"w_texture": 0.02, "texture_from": 0.5},
-)
-FEW_LABELS = (CE, CONSISTENT)
-TEXTURE = (CE, TEXTURED_LATE)
-SOURCE_ONLY = Variant("source only (CE + Dice)", "supervised", {})
+# What a user gets: every method with its defaults. The baseline has Dice, as all of them.
+SUPERVISED = Variant("supervised", "supervised", {})
+CE = Variant("supervised without Dice", "supervised", {"w_dice": 0.0})
+CONSISTENT = Variant("cross-consistency", "cross-consistency", {})
+TEXTURED = Variant("texture-entropy", "texture-entropy", {})
+FEW_LABELS = (SUPERVISED, CONSISTENT)
+TEXTURE = (SUPERVISED, TEXTURED)
 ADAPTED = Variant("mean-teacher", "mean-teacher", {})
 # The effect of the style alone: the weight of the consistency is almost 0.
 STYLED = Variant("the style alone", "mean-teacher", {"w_consistency": 1e-9})
-# The better one on the halves without labels, with other seeds than those of the table.
 UNSTYLED = Variant("mean-teacher, no style", "mean-teacher", {"style": "none"})
-ADAPTATION = (SOURCE_ONLY, ADAPTED, STYLED)
-ENDOVIS = (
-    SOURCE_ONLY,
-    ADAPTED,
-    UNSTYLED,
-    CE,
-    # For two classes, this weight is as strong as 15 is for four.
-    Variant("cross-consistency", "cross-consistency", {"w_consistency": 7.5}),
-    TEXTURED_LATE,
+STRONG = Variant("mean-teacher, strong student's view", "mean-teacher", {"student_view": "strong"})
+ADAPTATION = (SUPERVISED, ADAPTED, STYLED)
+DEFAULTS = (SUPERVISED, TEXTURED, ADAPTED, CONSISTENT)
+ENDOVIS = (*DEFAULTS, UNSTYLED, STRONG, CE)
+FROZEN = {"batch_norm": "frozen"}
+NORMS = (
+    SUPERVISED,
+    Variant("encoder frozen", "supervised", FROZEN),
+    Variant("GroupNorm in the decoder", "supervised", {"decoder_norm": "group"}),
+    Variant("encoder frozen, GroupNorm", "supervised", {**FROZEN, "decoder_norm": "group"}),
+    Variant("no pooling branch", "supervised", {"pooling_branch": False}),
+    Variant("statistics computed again", "supervised", {"bn_batches": 10}),
 )

@@ -31,6 +31,7 @@ Options = struct(
     precision=c.c_char_p, library=c.c_char_p, no_spinning=c.c_int32, min_pixels=c.c_int32,
     min_area=c.c_double, log=LOG, log_context=c.c_void_p, min_score=c.c_double,
     max_instruments=c.c_int32, reserved=c.c_int32, classes=c.c_char_p, location=c.c_char_p,
+    trust=c.c_char_p,
 )
 Frame = struct(
     "Frame", format=c.c_int32, width=c.c_int32, height=c.c_int32, data=c.c_void_p,

@@ -74,8 +74,11 @@ struct OpenOptions {
     std::string provider = "cuda";
     std::string precision;
     std::string library;
+    std::string trust;  // PEM file of the key that must have signed the bundle; empty: any bundle
     int threads = 0;
     bool spinning = true;
+    int frame_width = 0;  // of the frames that will come; 0: not known
+    int frame_height = 0;
     LocationChanges location;
     trocar_log log = nullptr;
     void *log_context = nullptr;

@@ -76,6 +76,7 @@ Bundle open_bundle(const std::string &path) {
     const std::string text = read_file(document);
     bundle.manifest = read_manifest(text, document);
     bundle.sha256 = manifest_sha256(text);
+    bundle.document = text;
     if (bundle.manifest.files.count(model_name) == 0)
         bundle_error(document + " does not list " + model_name);
     for (const auto &[name, digest] : bundle.manifest.files) {

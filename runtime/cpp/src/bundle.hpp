@@ -9,7 +9,8 @@ namespace trocar::detail {
 
 struct Bundle {
     std::string root;
-    std::string sha256;  // of manifest.json; covers every file
+    std::string document;  // bytes of manifest.json
+    std::string sha256;    // of its canonical form; covers every file
     Manifest manifest;
     std::string model;    // bytes of model.onnx, the very ones that were hashed
     std::string golden;   // bytes of golden.npz

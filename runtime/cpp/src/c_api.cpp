@@ -99,6 +99,14 @@ void check_options(const trocar_options &raw, const OpenOptions &options) {
     if (raw.provider != nullptr && *raw.provider != '\0' && !options.device.cuda)
         argument_error("options.provider is '" + options.provider + "', but the device is cpu",
                        "use device cuda, or leave the provider out");
+    constexpr int longest = 32768;
+    if (std::min(raw.frame_width, raw.frame_height) < 0 ||
+        std::max(raw.frame_width, raw.frame_height) > longest ||
+        (raw.frame_width == 0) != (raw.frame_height == 0))
+        argument_error("options.frame_width and frame_height are " +
+                           std::to_string(raw.frame_width) + " and " +
+                           std::to_string(raw.frame_height) + ", expected 1..32768, or both 0",
+                       "state both, or neither");
     if (!(raw.min_area <= 1) || raw.min_pixels < 0)
         argument_error("options.min_area is " + std::to_string(raw.min_area) +
                            ", expected at most 1, and options.min_pixels is " +
@@ -120,10 +128,13 @@ OpenOptions open_options_from(const trocar_options *given) {
     options.provider = string_or(raw.provider, "cuda");
     options.precision = string_or(raw.precision, "");
     options.library = string_or(raw.library, "");
+    options.trust = string_or(raw.trust, "");
     options.threads = raw.threads;
     options.spinning = raw.no_spinning == 0;
     options.log = raw.log;
     options.log_context = raw.log_context;
+    options.frame_width = raw.frame_width;
+    options.frame_height = raw.frame_height;
     check_options(raw, options);
     options.location.json = string_or(raw.location, "");
     options.location.classes = string_or(raw.classes, "");

@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "error.hpp"
@@ -52,6 +54,22 @@ struct Sidecar {
     std::string string_or(const char *name, const char *otherwise) const {
         return data_.find(name) == nullptr ? otherwise : text(name);
     }
+    /// Batch, height and width of a side of the profile; zeros where the sidecar has none.
+    std::array<int, 3> shape(const char *side) const {
+        std::array<int, 3> shape{};
+        const Json *profile = data_.find("profile");
+        const Json *value = profile == nullptr ? nullptr : profile->find(side);
+        if (value == nullptr) return shape;
+        if (!value->is(Json::Kind::array) || value->items.size() != shape.size())
+            bundle_error(source_ + " is malformed: a shape is not three numbers", rebuild);
+        for (std::size_t i = 0; i < shape.size(); ++i) {
+            const Json &item = value->items[i];
+            if (!item.is(Json::Kind::integer) || item.number < 1 || item.number > 1e6)
+                bundle_error(source_ + " is malformed: a shape is not three numbers", rebuild);
+            shape[i] = static_cast<int>(item.number);
+        }
+        return shape;
+    }
     bool flag(const char *name) const {
         const Json *value = data_.find(name);
         if (value == nullptr) return false;
@@ -94,6 +112,20 @@ void add_hardware(const Sidecar &sidecar, const EngineEnvironment &here,
     } else if (hardware == "this-gpu" && gpu != here.gpu) {
         reasons.push_back("it was built on " + gpu + ", here is " + mine);
     }
+}
+
+bool takes(const Sidecar &sidecar, int height, int width) {
+    const std::array<int, 3> low = sidecar.shape("minimum");
+    const std::array<int, 3> high = sidecar.shape("maximum");
+    return low[1] <= height && height <= high[1] && low[2] <= width && width <= high[2];
+}
+
+/// The lower the better: distance of the size that it is tuned for, then whether it takes several.
+std::array<int, 2> rank(const Sidecar &sidecar, const EngineEnvironment &here) {
+    const bool is_static = sidecar.shape("minimum") == sidecar.shape("maximum");
+    if (here.width == 0) return {is_static ? 1 : 0, 0};
+    const std::array<int, 3> best = sidecar.shape("optimum");
+    return {std::abs(best[1] - here.height) + std::abs(best[2] - here.width), is_static ? 0 : 1};
 }
 
 bool ends_with(const std::string &text, const std::string &end) {
@@ -148,6 +180,9 @@ std::vector<std::string> engine_reasons(const std::string &text, const std::stri
     if (sidecar.flag("stripped"))
         reasons.emplace_back("it holds no weights, and only Python refits engines");
     add_hardware(sidecar, here, reasons);
+    if (here.width > 0 && !takes(sidecar, here.height, here.width))
+        reasons.push_back("it does not take frames of " + std::to_string(here.height) + "x" +
+                          std::to_string(here.width));
     return reasons;
 }
 
@@ -156,6 +191,8 @@ EngineChoice choose_engine(const Bundle &bundle, const EngineEnvironment &here) 
     const std::string folder = "engines/";
     const std::string suffix = ".engine";
     std::string differences;
+    EngineChoice chosen;
+    std::array<int, 2> lowest{};
     for (const auto &[name, digest] : files) {
         if (name.compare(0, folder.size(), folder) != 0 || !ends_with(name, suffix)) continue;
         const std::string stem = name.substr(0, name.size() - suffix.size());
@@ -167,14 +204,25 @@ EngineChoice choose_engine(const Bundle &bundle, const EngineEnvironment &here) 
         const std::vector<std::string> reasons =
             engine_reasons(text, source, files.at("model.onnx"), digest, here);
         if (reasons.empty()) {
-            return {name, stem + ".golden.npz", Sidecar(text, source).text("precision_found")};
+            const Sidecar sidecar(text, source);
+            const std::array<int, 2> mine = rank(sidecar, here);
+            if (chosen.name.empty() || mine < lowest) {
+                chosen = {name, stem + ".golden.npz", sidecar.text("precision_found"),
+                          sidecar.flag("version_compatible")};
+                lowest = mine;
+            }
+            continue;
         }
         differences += (differences.empty() ? "" : "; ") + name + ": ";
         for (std::size_t i = 0; i < reasons.size(); ++i)
             differences += (i > 0 ? ", " : "") + reasons[i];
     }
-    const std::string remedy = "trocar export " + bundle.root + " --engine " + here.flavour +
-                               " --engine-shape WIDTHxHEIGHT";
+    if (!chosen.name.empty()) return chosen;
+    const std::string size = here.width == 0
+                                 ? "WIDTHxHEIGHT"
+                                 : std::to_string(here.width) + "x" + std::to_string(here.height);
+    const std::string remedy =
+        "trocar export " + bundle.root + " --engine " + here.flavour + " --engine-shape " + size;
     if (differences.empty())
         throw Error(TROCAR_ERROR_BACKEND, bundle.root + " holds no engine", remedy);
     throw Error(TROCAR_ERROR_BACKEND, "no engine of " + bundle.root + " fits: " + differences,

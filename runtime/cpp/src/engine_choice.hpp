@@ -17,6 +17,8 @@ struct EngineEnvironment {
     std::string capability;  // e.g. 8.9; empty without one
     std::string platform;    // e.g. linux-x86_64
     std::string precision;   // required; empty for any
+    int width = 0;           // of the frames that will come; 0: not known
+    int height = 0;
 };
 
 /// Fills in name and compute capability of a GPU, as the driver reports them.
@@ -31,13 +33,15 @@ std::vector<std::string> engine_reasons(const std::string &sidecar, const std::s
 
 /// The engine that was chosen.
 struct EngineChoice {
-    std::string name;       // of its file
-    std::string golden;     // name that its golden frame has if there is one
-    std::string precision;  // of its arithmetic
+    std::string name;            // of its file
+    std::string golden;          // name that its golden frame has if there is one
+    std::string precision;       // of its arithmetic
+    bool has_host_code = false;  // it holds the lean runtime of the version that built it
 };
 
-/// The first engine in alphabetical order that fits. Throws Error with TROCAR_ERROR_BACKEND that
-/// states every difference.
+/// The engine that fits: of several the one tuned for the frames' size; where that is not known one
+/// that takes several; then the first in alphabetical order. Throws Error with TROCAR_ERROR_BACKEND
+/// that states every difference.
 EngineChoice choose_engine(const Bundle &bundle, const EngineEnvironment &here);
 
 }  // namespace trocar::detail

@@ -14,9 +14,9 @@ namespace trocar::detail {
 /// A region, or a part of one; several may be fragments of one instrument.
 struct Piece {
     int group = 0;
-    std::int32_t begin = 0, end = 0;  // its pixels, in the list of all pieces' pixels
-    std::int32_t first_pixel = 0;
-    Moments moments;  // of all fragments
+    std::int32_t begin = 0, end = 0;  // its runs, in the list of all pieces' runs
+    std::int32_t first_pixel = 0;     // y * width + x
+    Moments moments;                  // of all fragments
     bool touches_border = false;
     bool is_absorbed = false;  // into another piece
     std::int32_t next = -1;    // the next fragment

@@ -4,75 +4,57 @@
 
 namespace trocar::detail {
 
-namespace {
-
-// Values of round_of_ beside the numbers of rounds; seeds have round 0.
-constexpr std::int32_t outside = -1;
-constexpr std::int32_t unreached = -2;
-
-}  // namespace
-
 void GeodesicSearch::prepare(int width, int height) {
     const auto count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-    if (round_of_.size() < count) round_of_.resize(count, outside);
-    for (auto *list : {&front_, &older_, &reached_}) list->reserve(count);
+    zone_.prepare(width, height);
+    reached_.prepare(width, height);
+    places_.reserve(count);
+    // Each second round reaches a pixel at least.
+    ends_.reserve(2 * count + 2);
 }
 
-void GeodesicSearch::keep_farthest(const Grid &grid, const Pixels &pixels,
-                                   const std::vector<char> &is_seed,
-                                   std::vector<std::int32_t> &members) {
-    front_.clear();
-    older_.clear();
-    for (std::size_t k = 0; k < members.size(); ++k) {
-        const Pixel &pixel = pixels[static_cast<std::size_t>(members[k])];
-        round_of_[static_cast<std::size_t>(pixel.at)] = is_seed[k] != 0 ? 0 : unreached;
-        if (is_seed[k] != 0) front_.push_back(pixel);
+PixelSums GeodesicSearch::farthest(const Runs &zone, const Runs &seeds) {
+    zone_.begin(zone);
+    reached_.begin(zone_);
+    for (const Run &run : zone) zone_.set(run);
+    for (const Run &run : seeds) reached_.set(run);
+    const std::int32_t last = search();
+    PixelSums sums;
+    if (last == 0) {
+        for (const Run &run : zone) sums.add(run);
+        return sums;
     }
-    const std::int32_t last = search(grid);
-    const auto count = static_cast<std::int64_t>(members.size());
-    const std::int64_t num_last = std::max<std::int64_t>(2, 3 * count / (10 * (last + 2)));
-    std::size_t kept = 0;
-    for (const std::int32_t i : members) {
-        const Pixel &pixel = pixels[static_cast<std::size_t>(i)];
-        std::int32_t &round = round_of_[static_cast<std::size_t>(pixel.at)];
-        if (last == 0 || (round > 0 && round > last - num_last)) members[kept++] = i;
-        round = outside;
-    }
-    members.resize(kept);
+    const std::int64_t rounds =
+        std::max<std::int64_t>(2, 3 * count_pixels(zone) / (10 * (last + 2)));
+    const std::int32_t begin = last > rounds ? ends_[static_cast<std::size_t>(last - rounds)] : 0;
+    for (auto i = static_cast<std::size_t>(begin); i < places_.size(); ++i)
+        sums.add(places_[i].x, places_[i].y);
+    return sums;
 }
 
-std::int32_t GeodesicSearch::search(const Grid &grid) {
+std::int32_t GeodesicSearch::search() {
+    places_.clear();
+    ends_.assign(1, 0);
     std::int32_t last = 0;
+    // Rows that were reached in the two rounds before: a round of four neighbours leaves corners
+    // that the next round of eight reaches.
+    int first[2] = {0, 0};
+    int end[2] = {reached_.height(), reached_.height()};
     for (std::int32_t round = 1;; ++round) {
         const bool is_odd = round % 2 != 0;
-        run_round(grid, is_odd ? 8 : 4, round);
-        if (!reached_.empty())
+        int from = std::min(first[0], first[1]);
+        int to = std::max(end[0], end[1]);
+        reached_.grow(zone_, is_odd ? 8 : 4, from, to, [&](int x, int y) {
+            places_.push_back({static_cast<std::int16_t>(x), static_cast<std::int16_t>(y)});
+        });
+        const auto count = static_cast<std::int32_t>(places_.size());
+        if (count > ends_.back())
             last = round;
         else if (is_odd)
             return last;
-        // A round of four neighbours leaves corners that the next round of eight reaches.
-        older_.swap(front_);
-        front_.swap(reached_);
-    }
-}
-
-void GeodesicSearch::run_round(const Grid &grid, int neighbours, std::int32_t round) {
-    constexpr int dx[8] = {0, -1, 1, 0, -1, 1, -1, 1};
-    constexpr int dy[8] = {-1, 0, 0, 1, -1, -1, 1, 1};
-    reached_.clear();
-    for (const std::vector<Pixel> *from : {&front_, &older_}) {
-        for (const Pixel &pixel : *from) {
-            for (int k = 0; k < neighbours; ++k) {
-                const int x = pixel.x + dx[k];
-                const int y = pixel.y + dy[k];
-                if (x < 0 || y < 0 || x >= grid.width || y >= grid.height) continue;
-                const std::int32_t at = y * grid.width + x;
-                if (round_of_[static_cast<std::size_t>(at)] != unreached) continue;
-                round_of_[static_cast<std::size_t>(at)] = round;
-                reached_.push_back(
-                    {at, static_cast<std::int16_t>(x), static_cast<std::int16_t>(y)});
-            }
-        }
+        ends_.push_back(count);
+        first[round % 2] = from;
+        end[round % 2] = to;
     }
 }
 

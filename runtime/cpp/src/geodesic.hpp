@@ -2,30 +2,49 @@
 // 6).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "bit_grid.hpp"
 #include "region.hpp"
 
 namespace trocar::detail {
+
+/// A set of pixels by its sums.
+struct PixelSums {
+    std::int64_t n = 0, x = 0, y = 0;
+
+    void add(int at_x, int at_y) {
+        ++n;
+        x += at_x;
+        y += at_y;
+    }
+    void add(const Run &run) {
+        const std::int64_t length = run.end - run.begin;
+        n += length;
+        x += (run.begin + run.end - 1) * length / 2;
+        y += run.y * length;
+    }
+};
 
 class GeodesicSearch {
   public:
     void prepare(int width, int height);
 
-    /// Leaves in `members`, indices of `pixels`, those that the last rounds of the search reach.
-    /// The search starts at the members whose `is_seed`, at the same position, is not 0.
-    void keep_farthest(const Grid &grid, const Pixels &pixels, const std::vector<char> &is_seed,
-                       std::vector<std::int32_t> &members);
+    /// The pixels of `zone` that the last rounds of the search reach, which starts at `seeds`.
+    PixelSums farthest(const Runs &zone, const Runs &seeds);
 
   private:
     /// Runs all rounds; returns the last one that reached a pixel, 0 for none.
-    std::int32_t search(const Grid &grid);
-    /// Leaves in `reached_` what round `round` reaches through `neighbours` (8 or 4) neighbours.
-    void run_round(const Grid &grid, int neighbours, std::int32_t round);
+    std::int32_t search();
 
-    std::vector<std::int32_t> round_of_;  // of every pixel of the map; else one of the two below
-    std::vector<Pixel> front_, older_, reached_;
+    BitGrid zone_, reached_;
+    struct Place {
+        std::int16_t x, y;
+    };
+    std::vector<Place> places_;       // pixels in the order in which they were reached
+    std::vector<std::int32_t> ends_;  // number of pixels that were reached, by round
 };
 
 }  // namespace trocar::detail

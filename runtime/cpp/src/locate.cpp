@@ -10,7 +10,7 @@ namespace trocar::detail {
 namespace {
 
 constexpr double max_variance_ratio = 0.5;
-constexpr std::size_t min_tip_pixels = 4;
+constexpr std::int64_t min_tip_pixels = 4;
 constexpr double degrees = 180.0 / 3.141592653589793238462643383279502884;
 
 double squared_distance(Point a, Point b) {
@@ -19,7 +19,7 @@ double squared_distance(Point a, Point b) {
     return dx * dx + dy * dy;
 }
 
-Point point_of(const Grid &grid, Pixel pixel) { return {grid.x_of(pixel), grid.y_of(pixel)}; }
+Point point_of(const Grid &grid, int x, int y) { return {grid.x_of(x), grid.y_of(y)}; }
 
 /// Box, centroid, area and score (section 4).
 void set_plain_measures(const LabelMap &map, const Moments &moments, double score,
@@ -36,101 +36,103 @@ void set_plain_measures(const LabelMap &map, const Moments &moments, double scor
     instrument.area = static_cast<double>(moments.n) * grid.sx * grid.sy;
 }
 
-/// Finds the largest component of the border pixels, of equal ones the first; leaves the indices of
-/// its pixels in `scratch.entry_index` and its mean in `entry` (section 5).
-bool find_entry(const LabelMap &map, const Pixels &pixels, LocateScratch &scratch, Point &entry) {
+/// Finds the largest component of the border pixels, of equal ones the first; leaves it in
+/// `scratch.entry` and its mean in `entry` (section 5).
+bool find_entry(const LabelMap &map, LocateScratch &scratch, Point &entry) {
     scratch.border.clear();
-    scratch.border_index.clear();
-    scratch.entry_index.clear();
-    for (std::size_t i = 0; i < pixels.size(); ++i) {
-        if (!is_on_border(map, pixels[i])) continue;
-        scratch.border.push_back(pixels[i]);
-        scratch.border_index.push_back(static_cast<std::int32_t>(i));
-    }
+    scratch.entry.clear();
+    for (const Run &run : scratch.part) map.border.add_border(run, scratch.border);
     if (scratch.border.empty()) return false;
     scratch.components.find(scratch.border, scratch.roots);
     scratch.sizes.assign(scratch.border.size(), 0);
-    for (const std::int32_t root : scratch.roots) ++scratch.sizes[static_cast<std::size_t>(root)];
+    for (std::size_t i = 0; i < scratch.border.size(); ++i)
+        scratch.sizes[static_cast<std::size_t>(scratch.roots[i])] +=
+            scratch.border[i].end - scratch.border[i].begin;
     const auto largest = static_cast<std::int32_t>(
         std::max_element(scratch.sizes.begin(), scratch.sizes.end()) - scratch.sizes.begin());
-    std::int64_t x = 0;
-    std::int64_t y = 0;
+    PixelSums sums;
     for (std::size_t i = 0; i < scratch.border.size(); ++i) {
         if (scratch.roots[i] != largest) continue;
-        x += scratch.border[i].x;
-        y += scratch.border[i].y;
-        scratch.entry_index.push_back(scratch.border_index[i]);
+        sums.add(scratch.border[i]);
+        scratch.entry.push_back(scratch.border[i]);
     }
-    entry = mean_point(map.grid, static_cast<std::int64_t>(scratch.entry_index.size()), x, y);
+    entry = mean_point(map.grid, sums.n, sums.x, sums.y);
     return true;
 }
 
 /// The end of the axis that lies farther from the centre of the view (section 5).
-Point outer_end(const LabelMap &map, const Pixels &pixels, Point axis) {
-    Pixel low_end = pixels.front();
-    Pixel high_end = pixels.front();
+Point outer_end(const LabelMap &map, const Runs &runs, Point axis) {
+    const Grid &grid = map.grid;
+    const auto projection = [&](int x, int y) {
+        return grid.x_of(x) * axis.x + grid.y_of(y) * axis.y;
+    };
+    Point low;
+    const Run *high_run = nullptr;
     double lowest = HUGE_VAL;
     double highest = -HUGE_VAL;
-    for (const Pixel &pixel : pixels) {
-        const double projection = map.grid.x_of(pixel) * axis.x + map.grid.y_of(pixel) * axis.y;
-        if (projection < lowest) {
-            lowest = projection;
-            low_end = pixel;
+    // The axis points right: the smallest projection of a run is its first pixel's, the largest
+    // its last one's.
+    for (const Run &run : runs) {
+        const double first = projection(run.begin, run.y);
+        const double last = projection(run.end - 1, run.y);
+        if (first < lowest) {
+            lowest = first;
+            low = point_of(grid, run.begin, run.y);
         }
-        if (projection > highest) {
-            highest = projection;
-            high_end = pixel;
+        if (last > highest) {
+            highest = last;
+            high_run = &run;
         }
     }
-    const Point low = point_of(map.grid, low_end);
-    const Point high = point_of(map.grid, high_end);
+    int x = high_run->end - 1;
+    while (x > high_run->begin && projection(x - 1, high_run->y) == highest) --x;
+    const Point high = point_of(grid, x, high_run->y);
     return squared_distance(high, map.centre) > squared_distance(low, map.centre) ? high : low;
 }
 
-/// Pixels of tip parts if there are enough, else all but those of the entry (section 6).
-void choose_tip_candidates(const LabelMap &map, const Group &group, const Pixels &pixels,
-                           const std::vector<std::int32_t> &entry_index, Pixels &candidates) {
-    candidates.clear();
-    const auto take = [&](const IsPart &is_end) {
-        for (const Pixel &pixel : pixels)
-            if (is_end[map.grid.label(pixel)]) candidates.push_back(pixel);
-        if (candidates.size() >= min_tip_pixels) return true;
-        candidates.clear();
-        return false;
-    };
-    if (group.has_tips && take(group.is_tip)) return;
-    if (group.has_else_tips && take(group.is_else_tip)) return;
+/// The pixels of `runs` that are not in `without`, whose runs each lie in one of them.
+void subtract(const Runs &runs, const Runs &without, Runs &out) {
+    out.clear();
     std::size_t next = 0;
-    for (std::size_t i = 0; i < pixels.size(); ++i) {
-        if (next < entry_index.size() && entry_index[next] == static_cast<std::int32_t>(i))
-            ++next;
-        else
-            candidates.push_back(pixels[i]);
+    for (const Run &run : runs) {
+        Run rest = run;
+        for (; next < without.size() && without[next].y == run.y && without[next].begin < run.end;
+             ++next) {
+            rest.end = without[next].begin;
+            if (rest.begin < rest.end) append(out, rest);
+            rest.begin = without[next].end;
+        }
+        rest.end = run.end;
+        if (rest.begin < rest.end) append(out, rest);
     }
 }
 
+/// Pixels of tip parts if there are enough, else all but those of the entry (section 6).
+void choose_tip_candidates(const LabelMap &map, const Group &group, LocateScratch &scratch) {
+    const auto take = [&](const IsPart &is_end) {
+        take_part(map.grid, scratch.part, is_end, scratch.candidates);
+        return count_pixels(scratch.candidates) >= min_tip_pixels;
+    };
+    if (group.has_tips && take(group.is_tip)) return;
+    if (group.has_else_tips && take(group.is_else_tip)) return;
+    subtract(scratch.part, scratch.entry, scratch.candidates);
+}
+
 /// Removes the candidates that are not in the fragment of the first farthest one (section 6).
-void keep_farthest_fragment(const LabelMap &map, const Pixels &pixels,
-                            const std::vector<std::int32_t> &fragment_of, Point start,
-                            Pixels &candidates) {
-    if (fragment_of.empty() || candidates.empty()) return;
+void keep_farthest_fragment(const Grid &grid, Point start, Runs &candidates) {
     double farthest = -1;
     std::int32_t fragment = 0;
-    std::size_t at = 0;
-    for (const Pixel &pixel : candidates) {
-        while (pixels[at].at != pixel.at) ++at;
-        const double square = squared_distance(point_of(map.grid, pixel), start);
+    for (const Run &run : candidates) {
+        // The farthest pixel of a run is its first or its last.
+        const double square = std::max(squared_distance(point_of(grid, run.begin, run.y), start),
+                                       squared_distance(point_of(grid, run.end - 1, run.y), start));
         if (square <= farthest) continue;
         farthest = square;
-        fragment = fragment_of[at];
+        fragment = run.number;
     }
-    at = 0;
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
-        while (pixels[at].at != candidates[i].at) ++at;
-        if (fragment_of[at] == fragment) candidates[kept++] = candidates[i];
-    }
-    candidates.resize(kept);
+    candidates.erase(std::remove_if(candidates.begin(), candidates.end(),
+                                    [&](const Run &run) { return run.number != fragment; }),
+                     candidates.end());
 }
 
 /// The axis, turned by 180 degrees if it points away from the tips (section 7).
@@ -156,18 +158,8 @@ void set_tips(const std::array<Point, 2> &tips, int count, trocar_instrument &in
 
 }  // namespace
 
-bool is_on_border(const LabelMap &map, Pixel pixel) {
-    const Grid &grid = map.grid;
-    if (pixel.x < map.border || pixel.x >= grid.width - map.border || pixel.y < map.border ||
-        pixel.y >= grid.height - map.border)
-        return true;
-    if (!map.has_field_of_view) return false;
-    return squared_distance(point_of(grid, pixel), map.centre) >= map.view_border_square;
-}
-
 void add_instrument(const LabelMap &map, const Group &group, const Piece &piece,
                     LocateScratch &scratch) {
-    const Pixels &pixels = scratch.part;
     trocar_instrument instrument{};
     instrument.size = sizeof instrument;
     instrument.class_id = group.class_id;
@@ -178,26 +170,26 @@ void add_instrument(const LabelMap &map, const Group &group, const Piece &piece,
     Point axis = principal.direction;
 
     Point start;
-    const bool has_entry = find_entry(map, pixels, scratch, start);
+    const bool has_entry = find_entry(map, scratch, start);
     instrument.touches_border = instrument.has_entry = has_entry ? 1 : 0;
     if (has_entry) {
         instrument.entry[0] = start.x;
         instrument.entry[1] = start.y;
     }
     if (has_entry || principal.variance_ratio <= max_variance_ratio) {
-        if (!has_entry) start = outer_end(map, pixels, axis);
-        choose_tip_candidates(map, group, pixels, scratch.entry_index, scratch.candidates);
-        keep_farthest_fragment(map, pixels, scratch.fragment_of, start, scratch.candidates);
+        if (!has_entry) start = outer_end(map, scratch.part, axis);
+        choose_tip_candidates(map, group, scratch);
+        if (piece.next >= 0) keep_farthest_fragment(map.grid, start, scratch.candidates);
         std::array<Point, 2> tips;
-        const int count = scratch.tips.find(map.grid, scratch.candidates, start, instrument.area,
-                                            scratch.components, tips);
+        const int count =
+            scratch.tips.find(map.grid, scratch.candidates, start, instrument.area, tips);
         set_tips(tips, count, instrument);
         axis = towards_tips(axis, start, tips, count);
     }
     instrument.axis[0] = axis.x;
     instrument.axis[1] = axis.y;
     instrument.angle = std::atan2(axis.y, axis.x) * degrees;
-    scratch.located.push_back({instrument, moments.n, pixels.front().at,
+    scratch.located.push_back({instrument, moments.n, piece.first_pixel,
                                static_cast<std::int32_t>(&piece - scratch.pieces.data())});
 }
 

@@ -6,11 +6,12 @@
 #include <cstdint>
 #include <vector>
 
-#include "connected_components.hpp"
+#include "confidence.hpp"
 #include "fragments.hpp"
 #include "location.hpp"
 #include "manifest.hpp"
 #include "region.hpp"
+#include "runs.hpp"
 #include "split_touching.hpp"
 #include "tips.hpp"
 #include "trocar/trocar.h"
@@ -28,23 +29,14 @@ struct Group {
     bool has_else_tips = false;
 };
 
-/// Confidence in the graph's type, tightly packed: one pointer is set, or none.
-struct Confidence {
-    const std::uint16_t *half = nullptr;
-    const float *single = nullptr;
-    const std::uint8_t *byte = nullptr;
-};
-
 /// One label map with all that its regions are measured with.
 struct LabelMap {
     Grid grid;
     Confidence confidence;
     const float *instance_scores = nullptr;  // instead of the confidence, by group - 1
     std::int64_t min_pixels = 0;
-    int border = 0;                  // width of the frame's border
-    Point centre;                    // of the view
-    bool has_field_of_view = false;  // else the full frame is the view
-    double view_border_square = 0;   // squared distance from the centre at which its border begins
+    Border border;
+    Point centre;  // of the view
 };
 
 /// An instrument with what decides its place in the result.
@@ -55,49 +47,37 @@ struct LocatedInstrument {
     std::int32_t piece;  // of which it was made
 };
 
-/// A pixel of several joined fragments.
-struct FragmentPixel {
-    Pixel pixel;
-    std::int32_t fragment;
-};
-
 /// Memory of `Locator`, reused from call to call. Every function states in its parameters what it
 /// reads and what it writes.
 struct LocateScratch {
     void prepare(int width, int height, std::size_t max_instruments);
 
-    ConnectedComponents components;
     RegionFinder regions;
     TouchingSplitter splitter;
     TipFinder tips;
 
-    Pixels region;                // pixels of one region
-    std::vector<char> on_border;  // of each pixel of the region
+    Runs region;  // of one region
 
     std::vector<Piece> pieces;  // regions and parts of regions
-    Pixels piece_pixels;        // of all pieces, one after the other
+    Runs piece_runs;            // of all pieces, one after the other
     FragmentJoiner joiner;
     std::vector<std::int32_t> chosen;  // indices of the pieces that are instruments
 
-    Pixels part;                            // pixels of one instrument
-    std::vector<FragmentPixel> unordered;   // the same, of joined fragments
-    std::vector<std::int32_t> fragment_of;  // of each pixel of it; empty for one fragment
+    Runs part;  // of one instrument; the numbers are those of its fragments
 
-    Pixels border;                           // border pixels of one instrument
-    std::vector<std::int32_t> border_index;  // their indices in the instrument
-    std::vector<std::int32_t> roots, sizes;  // of their components
-    std::vector<std::int32_t> entry_index;   // indices of the entry's pixels, ascending
-    Pixels candidates;                       // pixels of one instrument that may be tips
+    Runs border;  // border pixels of one instrument
+    RunComponents components;
+    std::vector<std::int32_t> roots;  // of their components
+    std::vector<std::int64_t> sizes;
+    Runs entry;       // the entry's pixels
+    Runs candidates;  // pixels of one instrument that may be tips
 
     std::vector<LocatedInstrument> located;
     std::vector<trocar_instrument> sorted;
     std::vector<std::int32_t> pieces_of;  // of the sorted ones
 };
 
-/// Whether a pixel lies on the border of the frame or of the field of view (section 2).
-bool is_on_border(const LabelMap &map, Pixel pixel);
-
-/// Measures the instrument whose pixels are `scratch.part` (sections 4 to 7) and adds it to
+/// Measures the instrument whose runs are `scratch.part` (sections 4 to 7) and adds it to
 /// `scratch.located`.
 void add_instrument(const LabelMap &map, const Group &group, const Piece &piece,
                     LocateScratch &scratch);
@@ -131,7 +111,7 @@ class Locator {
 
     /// Writes which of the last located instruments each pixel belongs to: 1 + its place, 0 for
     /// none. `map`: as large as the map that they were located in.
-    void paint(std::uint8_t *map, std::size_t size);
+    void paint(std::uint8_t *map, int width, int height);
 
   private:
     void find_pieces(const LabelMap &map);

@@ -2,7 +2,7 @@
 #include <map>
 #include <string>
 
-#include "half.hpp"
+#include "confidence.hpp"
 #include "locate.hpp"
 #include "moments.hpp"
 #include "selection.hpp"
@@ -16,89 +16,59 @@ constexpr std::size_t max_located = 65536;
 LabelMap label_map_of(const Grid &grid, const Confidence &confidence, const trocar_frame &frame,
                       const LocationOptions &options) {
     LabelMap map;
-    map.border = static_cast<int>(options.border);
     map.grid = grid;
     map.confidence = confidence;
     const std::int64_t area = std::int64_t{grid.width} * grid.height;
     map.min_pixels = std::max<std::int64_t>(
         options.min_pixels,
         static_cast<std::int64_t>(static_cast<double>(area) * options.min_area));
+    const auto border = static_cast<int>(options.border);
+    map.border = Border(grid, border);
     map.centre = {frame.width / 2.0, frame.height / 2.0};
-    map.has_field_of_view = frame.view[2] > 0;
-    if (!map.has_field_of_view) return map;
+    if (!(frame.view[2] > 0)) return map;
     const double radius = frame.view[2];
     const double inner =
-        radius - std::max(map.border * std::max(grid.sx, grid.sy), options.view_border * radius);
+        radius - std::max(border * std::max(grid.sx, grid.sy), options.view_border * radius);
     map.centre = {frame.view[0], frame.view[1]};
-    map.view_border_square = inner * inner;
+    map.border.add_view(map.centre, inner * inner);
     return map;
 }
 
-void mark_border(const LabelMap &map, const Pixels &pixels, std::vector<char> &on_border) {
-    on_border.clear();
-    for (const Pixel &pixel : pixels) on_border.push_back(is_on_border(map, pixel) ? 1 : 0);
-}
-
-/// Mean confidence of the pixels, 0..1; 1 without a confidence map (section 4).
-double mean_confidence(const Confidence &confidence, const Pixels &pixels) {
-    const auto n = static_cast<std::int64_t>(pixels.size());
-    if (confidence.byte != nullptr) {
-        std::int64_t sum = 0;
-        for (const Pixel &pixel : pixels) sum += confidence.byte[pixel.at];
-        return static_cast<double>(sum) / static_cast<double>(255 * n);
-    }
-    double sum = 0;
-    if (confidence.half != nullptr) {
-        for (const Pixel &pixel : pixels) sum += double_from_half(confidence.half[pixel.at]);
-    } else if (confidence.single != nullptr) {
-        for (const Pixel &pixel : pixels)
-            sum += double_from_half(half_from_float(confidence.single[pixel.at]));
-    } else {
-        return 1;
-    }
-    return sum / static_cast<double>(n);
-}
-
-/// Leaves the pixels of a piece in `scratch.part`, in raster order, and their fragments in
-/// `scratch.fragment_of`, if it has several.
+/// Leaves the runs of a piece in `scratch.part`; with several fragments they have their numbers.
 void collect(const Piece &piece, LocateScratch &scratch) {
     scratch.part.clear();
-    scratch.fragment_of.clear();
-    const auto *pixels = scratch.piece_pixels.data();
-    if (piece.next < 0) {
-        scratch.part.insert(scratch.part.end(), pixels + piece.begin, pixels + piece.end);
-        return;
-    }
-    scratch.unordered.clear();
     std::int32_t number = 0;
     for (const Piece *one = &piece;; one = &scratch.pieces[static_cast<std::size_t>(one->next)]) {
-        for (std::int32_t i = one->begin; i < one->end; ++i)
-            scratch.unordered.push_back({pixels[i], number});
-        ++number;
+        for (std::int32_t i = one->begin; i < one->end; ++i) {
+            scratch.part.push_back(scratch.piece_runs[static_cast<std::size_t>(i)]);
+            scratch.part.back().number = number;
+        }
         if (one->next < 0) break;
+        ++number;
     }
-    std::sort(
-        scratch.unordered.begin(), scratch.unordered.end(),
-        [](const FragmentPixel &a, const FragmentPixel &b) { return a.pixel.at < b.pixel.at; });
-    for (const FragmentPixel &one : scratch.unordered) {
-        scratch.part.push_back(one.pixel);
-        scratch.fragment_of.push_back(one.fragment);
-    }
+    if (number > 0)
+        std::sort(scratch.part.begin(), scratch.part.end(), [](const Run &a, const Run &b) {
+            return a.y != b.y ? a.y < b.y : a.begin < b.begin;
+        });
 }
 
-/// Adds the pixels `scratch.part` to the pieces.
-void add_piece(const LabelMap &map, int group, bool needs_border, const Pixels &pixels,
+std::int32_t first_pixel_of(const Grid &grid, const Runs &runs) {
+    return runs.front().y * grid.width + runs.front().begin;
+}
+
+/// Adds a piece with these runs.
+void add_piece(const LabelMap &map, int group, bool needs_border, const Runs &runs,
                LocateScratch &scratch) {
     Piece piece;
     piece.group = group;
-    piece.begin = static_cast<std::int32_t>(scratch.piece_pixels.size());
-    scratch.piece_pixels.insert(scratch.piece_pixels.end(), pixels.begin(), pixels.end());
-    piece.end = static_cast<std::int32_t>(scratch.piece_pixels.size());
-    piece.first_pixel = pixels.front().at;
-    piece.moments = moments_of(pixels);
+    piece.begin = static_cast<std::int32_t>(scratch.piece_runs.size());
+    scratch.piece_runs.insert(scratch.piece_runs.end(), runs.begin(), runs.end());
+    piece.end = static_cast<std::int32_t>(scratch.piece_runs.size());
+    piece.first_pixel = first_pixel_of(map.grid, runs);
+    piece.moments = moments_of(runs);
     piece.touches_border =
-        needs_border && std::any_of(pixels.begin(), pixels.end(),
-                                    [&](const Pixel &pixel) { return is_on_border(map, pixel); });
+        needs_border && std::any_of(runs.begin(), runs.end(),
+                                    [&](const Run &run) { return map.border.touches(run); });
     scratch.pieces.push_back(piece);
 }
 
@@ -114,18 +84,17 @@ bool comes_before(const LocatedInstrument &a, const LocatedInstrument &b) {
 
 void LocateScratch::prepare(int width, int height, std::size_t max_instruments) {
     const auto count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-    components.prepare(width, height);
     regions.prepare(width, height);
     splitter.prepare(width, height);
     tips.prepare(width, height);
-    for (Pixels *list : {&region, &piece_pixels, &part, &border, &candidates}) list->reserve(count);
-    unordered.reserve(count);
-    fragment_of.reserve(count);
+    for (Runs *list : {&region, &piece_runs, &part, &border, &entry, &candidates})
+        list->reserve(count);
     pieces.reserve(max_instruments);
     joiner.prepare(max_instruments);
     chosen.reserve(max_instruments);
-    for (auto *list : {&border_index, &roots, &sizes, &entry_index}) list->reserve(count);
-    on_border.reserve(count);
+    components.reserve(count);
+    roots.reserve(count);
+    sizes.reserve(count);
     located.reserve(max_instruments);
     sorted.reserve(max_instruments);
     pieces_of.reserve(max_instruments);
@@ -176,23 +145,21 @@ const std::uint8_t *Locator::visible(const std::uint8_t *labels, int width, int 
 
 void Locator::find_pieces(const LabelMap &map) {
     scratch_.pieces.clear();
-    scratch_.piece_pixels.clear();
+    scratch_.piece_runs.clear();
     const bool needs_border = options_.max_gap > 0 || options_.min_relative_area > 0;
     const std::size_t count =
         scratch_.regions.find(map.grid, group_of_, map.min_pixels, options_.max_regions);
     for (std::size_t i = 0; i < count; ++i) {
         const int number = scratch_.regions.group(i);
-        scratch_.regions.pixels(i, map.grid, scratch_.region);
+        scratch_.regions.runs(i, scratch_.region);
         std::size_t parts = 0;
-        if (groups_[static_cast<std::size_t>(number)].has_shafts) {
-            mark_border(map, scratch_.region, scratch_.on_border);
-            parts = scratch_.splitter.split(map.grid, scratch_.region, scratch_.on_border,
-                                            is_shaft_, map.min_pixels, scratch_.components);
-        }
+        if (groups_[static_cast<std::size_t>(number)].has_shafts)
+            parts = scratch_.splitter.split(map.grid, scratch_.region, map.border, is_shaft_,
+                                            map.min_pixels);
         if (parts < 2) add_piece(map, number, needs_border, scratch_.region, scratch_);
         for (std::size_t j = 0; parts >= 2 && j < parts; ++j) {
-            scratch_.splitter.part(j, scratch_.region, scratch_.part);
-            if (static_cast<std::int64_t>(scratch_.part.size()) >= map.min_pixels)
+            scratch_.splitter.part(j, scratch_.part);
+            if (count_pixels(scratch_.part) >= map.min_pixels)
                 add_piece(map, number, needs_border, scratch_.part, scratch_);
         }
     }
@@ -212,9 +179,9 @@ void Locator::choose(const LabelMap &map, const trocar_frame &frame) {
         piece.score = map.instance_scores != nullptr
                           ? static_cast<double>(
                                 map.instance_scores[static_cast<std::size_t>(piece.group) - 1])
-                          : mean_confidence(map.confidence, scratch_.part);
+                          : mean_confidence(map.confidence, scratch_.part, map.grid.width);
         // Of joined fragments the first pixel may be in another fragment.
-        piece.first_pixel = scratch_.part.front().at;
+        piece.first_pixel = first_pixel_of(map.grid, scratch_.part);
         best = std::max(best, piece.score);
         chosen.push_back(static_cast<std::int32_t>(i));
     }
@@ -305,11 +272,11 @@ const std::vector<trocar_instrument> &Locator::locate_instances(
     for (std::size_t i = 0; i < std::min<std::size_t>(count, 255); ++i)
         if (group_of_[classes[i]] >= 0) number_of[i + 1] = static_cast<std::int16_t>(i + 1);
     scratch_.pieces.clear();
-    scratch_.piece_pixels.clear();
+    scratch_.piece_runs.clear();
     const std::size_t regions =
         scratch_.regions.find(grid, number_of, map.min_pixels, options_.max_regions);
     for (std::size_t i = 0; i < regions; ++i) {
-        scratch_.regions.pixels(i, grid, scratch_.region);
+        scratch_.regions.runs(i, scratch_.region);
         add_piece(map, scratch_.regions.group(i), options_.min_relative_area > 0, scratch_.region,
                   scratch_);
     }
@@ -329,13 +296,15 @@ const std::vector<trocar_instrument> &Locator::locate_instances(
     return sorted();
 }
 
-void Locator::paint(std::uint8_t *map, std::size_t size) {
-    std::fill(map, map + size, std::uint8_t{0});
+void Locator::paint(std::uint8_t *map, int width, int height) {
+    std::fill(map, map + std::ptrdiff_t{width} * height, std::uint8_t{0});
     const std::size_t count = std::min<std::size_t>(scratch_.pieces_of.size(), 255);
     for (std::size_t i = 0; i < count; ++i) {
         collect(scratch_.pieces[static_cast<std::size_t>(scratch_.pieces_of[i])], scratch_);
-        for (const Pixel &pixel : scratch_.part)
-            map[static_cast<std::size_t>(pixel.at)] = static_cast<std::uint8_t>(i + 1);
+        for (const Run &run : scratch_.part) {
+            std::uint8_t *row = map + std::ptrdiff_t{run.y} * width;
+            std::fill(row + run.begin, row + run.end, static_cast<std::uint8_t>(i + 1));
+        }
     }
 }
 

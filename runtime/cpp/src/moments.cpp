@@ -11,23 +11,28 @@ __extension__ using Wide = __int128;
 
 }  // namespace
 
-Moments moments_of(const Pixels &pixels) {
+Moments moments_of(const Runs &runs) {
     Moments m;
-    m.n = static_cast<std::int64_t>(pixels.size());
-    m.left = pixels.front().x;
-    for (const Pixel &pixel : pixels) {
-        const std::int64_t x = pixel.x;
-        const std::int64_t y = pixel.y;
+    m.left = runs.front().begin;
+    // Sum of the squares below an integer.
+    const auto squares = [](std::int64_t k) { return (k - 1) * k * (2 * k - 1) / 6; };
+    for (const Run &run : runs) {
+        const std::int64_t begin = run.begin;
+        const std::int64_t end = run.end;
+        const std::int64_t y = run.y;
+        const std::int64_t n = end - begin;
+        const std::int64_t x = (begin + end - 1) * n / 2;
+        m.n += n;
         m.x += x;
-        m.y += y;
-        m.xx += x * x;
-        m.yy += y * y;
+        m.y += y * n;
+        m.xx += squares(end) - squares(begin);
+        m.yy += y * y * n;
         m.xy += x * y;
-        m.left = std::min<int>(m.left, pixel.x);
-        m.right = std::max<int>(m.right, pixel.x + 1);
+        m.left = std::min<int>(m.left, run.begin);
+        m.right = std::max<int>(m.right, run.end);
     }
-    m.top = pixels.front().y;
-    m.bottom = pixels.back().y + 1;
+    m.top = runs.front().y;
+    m.bottom = runs.back().y + 1;
     return m;
 }
 

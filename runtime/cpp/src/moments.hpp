@@ -13,8 +13,8 @@ struct Moments {
     int left = 0, right = 0, top = 0, bottom = 0;  // half open
 };
 
-/// `pixels` must not be empty.
-Moments moments_of(const Pixels &pixels);
+/// `runs` must not be empty.
+Moments moments_of(const Runs &runs);
 
 /// Moments of two sets of pixels together.
 Moments sum_of(const Moments &a, const Moments &b);

@@ -196,28 +196,35 @@ class OnnxRuntimeBackend final : public Backend {
                                            options.spinning ? "1" : "0"));
         if (!options.device.cuda) return;
         require_cuda(options.device);
+        cuda_folders_ = load_cuda_wheels(library_);
         if (options.provider == "tensorrt") add_tensorrt(options, raw);
         if (options.provider == "tensorrt-rtx") add_named("NvTensorRTRTXExecutionProvider", raw);
         add_cuda(options, raw);
     }
 
     void provided(OrtStatus *status, const std::string &provider) const {
+        if (status == nullptr) return;
+        const std::string remedy =
+            "install the library that it names, in one of " + cuda_folders_ +
+            " (pip install 'onnxruntime-gpu[cuda,cudnn]') or in a folder of LD_LIBRARY_PATH";
         check(
             api_, status, TROCAR_ERROR_BACKEND,
             [&] {
                 return "ONNX Runtime " + library_.version + " cannot load the " + provider +
                        " provider";
             },
-            "install the libraries that it names, or use device cpu");
+            remedy.c_str());
     }
 
     void add_cuda(const OpenOptions &options, OrtSessionOptions *settings) const {
         Owned<OrtCUDAProviderOptionsV2> cuda(api_.ReleaseCUDAProviderOptions);
         provided(api_.CreateCUDAProviderOptions(cuda.fresh()), "CUDA");
         const std::string index = std::to_string(options.device.index);
-        const char *keys[] = {"device_id"};
-        const char *values[] = {index.c_str()};
-        provided(api_.UpdateCUDAProviderOptions(cuda.get(), keys, values, 1), "CUDA");
+        // On by default in ONNX Runtime, although it is another precision than float32.
+        const char *tf32 = options.precision == "tf32" ? "1" : "0";
+        const char *keys[] = {"device_id", "use_tf32"};
+        const char *values[] = {index.c_str(), tf32};
+        provided(api_.UpdateCUDAProviderOptions(cuda.get(), keys, values, 2), "CUDA");
         provided(api_.SessionOptionsAppendExecutionProvider_CUDA_V2(settings, cuda.get()), "CUDA");
     }
 
@@ -336,6 +343,7 @@ class OnnxRuntimeBackend final : public Backend {
 
     const OrtLibrary &library_;
     const OrtApi &api_;
+    std::string cuda_folders_;  // where CUDA's libraries were looked for
     trocar_log log_;
     void *log_context_;
     Owned<OrtSession> session_;

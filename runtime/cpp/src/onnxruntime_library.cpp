@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -64,7 +65,9 @@ OrtLibrary loaded(void *handle, const std::string &file) {
                     "name libonnxruntime.so of the Python wheel or of the release archive");
     OrtLibrary library;
     const OrtApiBase *base = get_base();
-    library.file = file;
+    Dl_info info{};
+    const bool known = ::dladdr(reinterpret_cast<const void *>(get_base), &info) != 0;
+    library.file = known && info.dli_fname != nullptr ? info.dli_fname : file;
     library.version = base->GetVersionString();
     const int served = std::min(api_of(library.version), static_cast<int>(ORT_API_VERSION));
     if (served >= oldest_api) library.api = base->GetApi(static_cast<std::uint32_t>(served));
@@ -85,6 +88,25 @@ OrtLibrary loaded(void *handle, const std::string &file) {
 }
 
 }  // namespace
+
+std::string load_cuda_wheels(const OrtLibrary &library) {
+    const std::size_t slash = library.file.rfind('/');
+    // site-packages/onnxruntime/capi/libonnxruntime.so and site-packages/nvidia/<part>/lib.
+    const std::string folders =
+        (slash == std::string::npos ? "." : library.file.substr(0, slash)) + "/../../nvidia/*/lib";
+    // In the order in which they need each other. Loaded for all: the provider finds them by name.
+    for (const char *name : {"libcudart", "libnvrtc", "libcublasLt", "libcublas", "libcurand",
+                             "libcufft", "libcudnn"}) {
+        glob_t matches{};
+        const std::string pattern = folders + "/" + name + ".so.*";
+        if (::glob(pattern.c_str(), 0, nullptr, &matches) == 0)
+            for (std::size_t i = 0; i < matches.gl_pathc; ++i)
+                if (std::strstr(matches.gl_pathv[i], ".alt.") == nullptr)
+                    ::dlopen(matches.gl_pathv[i], RTLD_NOW | RTLD_GLOBAL);
+        ::globfree(&matches);
+    }
+    return folders;
+}
 
 const OrtLibrary &onnxruntime_library(const std::string &named) {
     static std::mutex mutex;

@@ -20,4 +20,9 @@ struct OrtLibrary {
 /// Throws Error with TROCAR_ERROR_MISSING_EXTRA or TROCAR_ERROR_BACKEND.
 const OrtLibrary &onnxruntime_library(const std::string &named);
 
+/// Loads CUDA and cuDNN from NVIDIA's Python wheels, where ONNX Runtime lies in a Python
+/// installation that has them: the dynamic loader does not look there. Returns the folders that it
+/// looked for them in, for messages.
+std::string load_cuda_wheels(const OrtLibrary &library);
+
 }  // namespace trocar::detail

@@ -22,10 +22,12 @@ OpenedEngine open_engine(const Bundle &bundle, const OpenOptions &options) {
     environment.version = tensorrt_version(options);
     environment.platform = TROCAR_PLATFORM;
     environment.precision = options.precision;
+    environment.width = options.frame_width;
+    environment.height = options.frame_height;
     describe_gpu(options.device.index, environment);
     const EngineChoice choice = choose_engine(bundle, environment);
     const bool has_golden = bundle.manifest.files.count(choice.golden) > 0;
-    return {open_tensorrt(read_listed(bundle, choice.name), options),
+    return {open_tensorrt(read_listed(bundle, choice.name), choice.has_host_code, options),
             has_golden ? read_listed(bundle, choice.golden) : bundle.golden, choice.precision};
 }
 

@@ -5,11 +5,81 @@
 
 namespace trocar::detail {
 
+namespace {
+
+/// The end of the pixels from `begin` on that have the label of the first.
+int end_of_label(const std::uint8_t *row, int begin, int width) {
+    const std::uint8_t label = row[begin];
+    int end = begin + 1;
+    // Most pixels of a frame have the label of their neighbour: eight equal ones at a time.
+    const std::uint64_t same = label * std::uint64_t{0x0101010101010101};
+    std::uint64_t word = 0;
+    while (end + 8 <= width) {
+        std::memcpy(&word, row + end, 8);
+        if (word != same) break;
+        end += 8;
+    }
+    while (end < width && row[end] == label) ++end;
+    return end;
+}
+
+}  // namespace
+
+bool Border::touches(const Run &run) const {
+    if (run.y < width_ || run.y >= grid_.height - width_ || run.begin < width_ ||
+        run.end > grid_.width - width_)
+        return true;
+    if (!has_view_) return false;
+    const double yy = squared_height(run.y);
+    return is_outside(run.begin, yy) || is_outside(run.end - 1, yy);
+}
+
+void Border::add_border(const Run &run, Runs &out) const {
+    if (run.y < width_ || run.y >= grid_.height - width_) {
+        append(out, run);
+        return;
+    }
+    int left = std::clamp<int>(width_, run.begin, run.end);
+    int right = std::clamp<int>(grid_.width - width_, run.begin, run.end);
+    if (has_view_) {
+        const double yy = squared_height(run.y);
+        int inside = run.begin;
+        while (inside < run.end && is_outside(inside, yy)) ++inside;
+        left = std::max(left, inside);
+        inside = run.end;
+        while (inside > left && is_outside(inside - 1, yy)) --inside;
+        right = std::min(right, inside);
+    }
+    right = std::max(left, right);
+    const auto add = [&](int begin, int end) {
+        if (begin < end)
+            append(out, {run.y, static_cast<std::int16_t>(begin), static_cast<std::int16_t>(end),
+                         run.number});
+    };
+    add(run.begin, left);
+    add(right, run.end);
+}
+
+void take_part(const Grid &grid, const Runs &runs, const IsPart &is_part, Runs &out) {
+    out.clear();
+    for (const Run &run : runs) {
+        const std::uint8_t *row = grid.row(run.y);
+        for (int x = run.begin; x < run.end;) {
+            const int end = end_of_label(row, x, run.end);
+            if (is_part[row[x]])
+                append(out, {run.y, static_cast<std::int16_t>(x), static_cast<std::int16_t>(end),
+                             run.number});
+            x = end;
+        }
+    }
+}
+
 void RegionFinder::prepare(int width, int height) {
     // A row of n pixels has at most n runs.
     const auto count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-    sets_.reserve(count);
+    components_.reserve(count);
     runs_.reserve(count);
+    roots_.reserve(count);
     sizes_.reserve(count);
     next_.reserve(count);
     order_.reserve(count);
@@ -19,6 +89,7 @@ void RegionFinder::prepare(int width, int height) {
 std::size_t RegionFinder::find(const Grid &grid, const GroupOf &group_of, std::int64_t min_pixels,
                                std::int64_t max_regions) {
     find_runs(grid, group_of);
+    components_.find(runs_, roots_);
     sort_runs_by_region(min_pixels);
     if (max_regions > 0 && regions_.size() > static_cast<std::size_t>(max_regions))
         keep_largest(static_cast<std::size_t>(max_regions));
@@ -27,69 +98,24 @@ std::size_t RegionFinder::find(const Grid &grid, const GroupOf &group_of, std::i
 
 void RegionFinder::find_runs(const Grid &grid, const GroupOf &group_of) {
     runs_.clear();
-    sets_.clear();
-    std::size_t above = 0;
     for (int y = 0; y < grid.height; ++y) {
-        const std::uint8_t *row = grid.labels + y * grid.stride;
-        const std::size_t current = runs_.size();
+        const std::uint8_t *row = grid.row(y);
         for (int x = 0; x < grid.width;) {
-            const std::uint8_t label = row[x];
-            const std::int16_t group = group_of[label];
-            int end = x + 1;
-            if (group < 0) {
-                // Most pixels of a frame have one label: eight equal pixels at a time.
-                std::uint64_t same = label * std::uint64_t{0x0101010101010101};
-                std::uint64_t word = 0;
-                while (end + 8 <= grid.width) {
-                    std::memcpy(&word, row + end, 8);
-                    if (word != same) break;
-                    end += 8;
-                }
-                while (end < grid.width && row[end] == label) ++end;
-            } else {
-                while (end < grid.width && group_of[row[end]] == group) ++end;
-                runs_.push_back({static_cast<std::int16_t>(y), static_cast<std::int16_t>(x),
-                                 static_cast<std::int16_t>(end), group});
-                sets_.add();
-            }
+            const int end = end_of_label(row, x, grid.width);
+            const std::int16_t group = group_of[row[x]];
+            if (group >= 0)
+                append(runs_, {static_cast<std::int16_t>(y), static_cast<std::int16_t>(x),
+                               static_cast<std::int16_t>(end), group});
             x = end;
         }
-        join_rows(above, current);
-        above = current;
-    }
-}
-
-void RegionFinder::join_rows(std::size_t above, std::size_t current) {
-    const std::size_t end = runs_.size();
-    const auto join_if_touching = [this](std::size_t a, std::size_t b) {
-        const Run &upper = runs_[a];
-        const Run &lower = runs_[b];
-        // Corners count, so runs touch even if one begins in the column where the other ends.
-        if (upper.begin <= lower.end && lower.begin <= upper.end && upper.group == lower.group)
-            sets_.join(static_cast<std::int32_t>(a), static_cast<std::int32_t>(b));
-    };
-    std::size_t a = above;
-    std::size_t b = current;
-    while (a < current && b < end) {
-        join_if_touching(a, b);
-        if (runs_[a].end < runs_[b].end) {
-            ++a;
-            continue;
-        }
-        // If both end in one column, each may touch the next run of the other at a corner.
-        if (runs_[a].end == runs_[b].end && a + 1 < current) join_if_touching(a + 1, b);
-        ++b;
     }
 }
 
 void RegionFinder::sort_runs_by_region(std::int64_t min_pixels) {
-    const auto root_of = [this](std::size_t run) {
-        return static_cast<std::size_t>(sets_.root(static_cast<std::int32_t>(run)));
-    };
     sizes_.assign(runs_.size(), 0);
     next_.assign(runs_.size(), 0);
     for (std::size_t i = 0; i < runs_.size(); ++i) {
-        const std::size_t root = root_of(i);
+        const auto root = static_cast<std::size_t>(roots_[i]);
         sizes_[root] += runs_[i].end - runs_[i].begin;
         ++next_[root];
     }
@@ -104,13 +130,13 @@ void RegionFinder::sort_runs_by_region(std::int64_t min_pixels) {
             next_[i] = -1;
             continue;
         }
-        regions_.push_back({first, first + count, runs_[i].group, sizes_[i]});
+        regions_.push_back({first, first + count, runs_[i].number, sizes_[i]});
         next_[i] = first;
         first += count;
     }
     order_.resize(static_cast<std::size_t>(first));
     for (std::size_t i = 0; i < runs_.size(); ++i) {
-        const std::size_t root = root_of(i);
+        const auto root = static_cast<std::size_t>(roots_[i]);
         if (next_[root] >= 0)
             order_[static_cast<std::size_t>(next_[root]++)] = static_cast<std::int32_t>(i);
     }
@@ -124,13 +150,13 @@ void RegionFinder::keep_largest(std::size_t count) {
     regions_.resize(count);
 }
 
-void RegionFinder::pixels(std::size_t region, const Grid &grid, Pixels &out) const {
+void RegionFinder::runs(std::size_t region, Runs &out) const {
     out.clear();
     const Region &span = regions_[region];
     for (std::int32_t i = span.first; i < span.last; ++i) {
-        const Run &run = runs_[static_cast<std::size_t>(order_[static_cast<std::size_t>(i)])];
-        for (std::int16_t x = run.begin; x < run.end; ++x)
-            out.push_back({run.y * grid.width + x, x, run.y});
+        Run run = runs_[static_cast<std::size_t>(order_[static_cast<std::size_t>(i)])];
+        run.number = 0;
+        out.push_back(run);
     }
 }
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "connected_components.hpp"
+#include "runs.hpp"
 
 namespace trocar::detail {
 
@@ -25,9 +25,9 @@ struct Grid {
     double sx = 1;
     double sy = 1;
 
-    std::uint8_t label(Pixel pixel) const { return labels[pixel.y * stride + pixel.x]; }
-    double x_of(Pixel pixel) const { return (pixel.x + 0.5) * sx; }
-    double y_of(Pixel pixel) const { return (pixel.y + 0.5) * sy; }
+    const std::uint8_t *row(int y) const { return labels + y * stride; }
+    double x_of(int x) const { return (x + 0.5) * sx; }
+    double y_of(int y) const { return (y + 0.5) * sy; }
 };
 
 /// The mean of `n` pixels in the frame, from the sums of their columns and rows.
@@ -36,6 +36,49 @@ inline Point mean_point(const Grid &grid, std::int64_t n, std::int64_t x, std::i
     return {(static_cast<double>(x) / count + 0.5) * grid.sx,
             (static_cast<double>(y) / count + 0.5) * grid.sy};
 }
+
+/// The border of the frame and of the field of view (section 2).
+///
+/// In exact arithmetic the pixels of a row that are inside the view are one run, and rounding keeps
+/// the order of the distances: so what is outside of a run is its beginning and its end.
+class Border {
+  public:
+    Border() = default;
+    /// The border of the frame alone, `width` label pixels wide.
+    Border(const Grid &grid, int width) : grid_(grid), width_(width) {}
+    /// That of a view too: pixels as far from its centre as this.
+    void add_view(Point centre, double square) {
+        centre_ = centre;
+        square_ = square;
+        has_view_ = true;
+    }
+    /// Whether a pixel of the run is on the border.
+    bool touches(const Run &run) const;
+    /// Adds the pixels of a run that are on the border to `out`.
+    void add_border(const Run &run, Runs &out) const;
+
+  private:
+    bool is_outside(int x, double yy) const {
+        const double dx = grid_.x_of(x) - centre_.x;
+        return dx * dx + yy >= square_;
+    }
+    double squared_height(int y) const {
+        const double dy = grid_.y_of(y) - centre_.y;
+        return dy * dy;
+    }
+
+    Grid grid_;
+    int width_ = 0;
+    Point centre_;
+    double square_ = 0;
+    bool has_view_ = false;
+};
+
+/// Whether a label value is of a part.
+using IsPart = std::array<bool, 256>;
+
+/// Leaves in `out` those pixels of the runs whose label is of a part.
+void take_part(const Grid &grid, const Runs &runs, const IsPart &is_part, Runs &out);
 
 /// Group of each label value; -1 for values that are not an instrument.
 using GroupOf = std::array<std::int16_t, 256>;
@@ -49,13 +92,10 @@ class RegionFinder {
                      std::int64_t max_regions);
     /// Group of a region.
     int group(std::size_t region) const { return regions_[region].group; }
-    /// Pixels of a region.
-    void pixels(std::size_t region, const Grid &grid, Pixels &out) const;
+    /// Leaves the runs of a region in `out`; their number is 0.
+    void runs(std::size_t region, Runs &out) const;
 
   private:
-    struct Run {
-        std::int16_t y, begin, end, group;
-    };
     struct Region {
         std::int32_t first;  // index into order_
         std::int32_t last;
@@ -64,13 +104,12 @@ class RegionFinder {
     };
 
     void find_runs(const Grid &grid, const GroupOf &group_of);
-    /// Joins the runs of two rows; they begin at `above` and at `current`.
-    void join_rows(std::size_t above, std::size_t current);
     void sort_runs_by_region(std::int64_t min_pixels);
     void keep_largest(std::size_t count);
 
-    DisjointSets sets_;
-    std::vector<Run> runs_;
+    RunComponents components_;
+    Runs runs_;                        // their number is their group
+    std::vector<std::int32_t> roots_;  // of runs_
     std::vector<std::int64_t> sizes_;  // pixels of the region, by root
     std::vector<std::int32_t> next_;   // index in order_ of a root's next run, -1: too small
     std::vector<std::int32_t> order_;  // indices of runs, region by region

@@ -17,7 +17,7 @@ void clear_outside_view(const std::uint8_t *labels, std::ptrdiff_t stride, int w
 
 /// Whether a region lies along the border of the frame or of its field of view, at most `most`
 /// deep.
-bool is_strip(const Grid &grid, const Pixels &pixels, const Moments &moments, double most,
+bool is_strip(const Grid &grid, const Runs &runs, const Moments &moments, double most,
               const trocar_frame &frame);
 
 }  // namespace trocar::detail

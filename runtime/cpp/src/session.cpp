@@ -10,6 +10,7 @@
 #include "guard.hpp"
 #include "open.hpp"
 #include "results.hpp"
+#include "signature.hpp"
 
 namespace trocar::detail {
 
@@ -34,7 +35,6 @@ Session::Session(const std::string &path, const OpenOptions &options)
         open_model_file(path);
     else
         open_bundle_folder(path);
-    check_precision();
     const LocationOptions location =
         manifest_.segmentation
             ? changed_location(manifest_.location, options.location, manifest_.classes)
@@ -48,6 +48,8 @@ Session::Session(const std::string &path, const OpenOptions &options)
 }
 
 void Session::open_model_file(const std::string &path) {
+    if (!options_.trust.empty())
+        bundle_error(path + " is a bare model, which cannot be signed", "open the signed bundle");
     const std::string model = read_file(path);
     backend_ = open_graph(model, options_);
     // A graph that this reader does not know may still carry a manifest for ONNX Runtime.
@@ -59,11 +61,12 @@ void Session::open_model_file(const std::string &path) {
                      "name the bundle's folder, or make a bundle with `trocar import-onnx`");
     manifest_ = read_manifest(text, path);
     if (is_guarded) check_guard(text, manifest_, model, nullptr, path);
-    precision_ = manifest_.precision;
+    choose_precision();
 }
 
 void Session::open_bundle_folder(const std::string &path) {
     Bundle bundle = open_bundle(path);
+    if (!options_.trust.empty()) verify_signature(bundle, options_.trust);
     manifest_ = bundle.manifest;
     if (is_tensorrt(options_)) {
         OpenedEngine engine = open_engine(bundle, options_);
@@ -71,8 +74,8 @@ void Session::open_bundle_folder(const std::string &path) {
         precision_ = std::move(engine.precision);
         replay(engine.golden);
     } else {
+        choose_precision();
         backend_ = open_graph(bundle.model, options_);
-        precision_ = manifest_.precision;
         replay(bundle.golden);
     }
     if (manifest_.class_state.empty() || manifest_.segmentation) return;
@@ -80,15 +83,35 @@ void Session::open_bundle_folder(const std::string &path) {
     if (!classes.empty()) backend_->set_inputs(classes);
 }
 
-void Session::check_precision() const {
-    // An engine was chosen by its precision.
-    if (is_tensorrt(options_) || options_.precision.empty() ||
-        options_.precision == manifest_.precision)
+/// The precision of a graph's arithmetic, before it runs.
+void Session::choose_precision() {
+    const std::string &graph = manifest_.precision;
+    const std::string &wanted = options_.precision;
+    const bool on_cuda = options_.device.cuda && options_.provider == "cuda";
+    precision_ = graph;
+    if (graph == "int8" && on_cuda)
+        throw Error(TROCAR_ERROR_BACKEND,
+                    "the graph is int8, which ONNX Runtime's CUDA provider computes in float32 "
+                    "with copies to the CPU: slower than the fp32 graph",
+                    "export with --precision fp16 for CUDA, build an engine (--int8-target "
+                    "tensorrt --engine tensorrt), or use device cpu");
+    if (wanted.empty() || wanted == graph) return;
+    if (wanted == "tf32" && graph == "fp32" && on_cuda) {
+        precision_ = wanted;
         return;
-    throw Error(TROCAR_ERROR_BACKEND,
-                "precision " + options_.precision + " was requested, but the graph is " +
-                    manifest_.precision,
-                "export with --precision " + options_.precision);
+    }
+    throw Error(
+        TROCAR_ERROR_BACKEND,
+        "precision " + wanted + " was requested, but the graph is " + graph + " on " + device_,
+        wanted == "tf32" ? "leave it out: tf32 is for fp32 graphs on CUDA"
+                         : "export with --precision " + wanted);
+}
+
+/// TF32 rounds to 11 bits: a pixel whose best two logits are nearer than this may differ.
+double Session::golden_margin() const {
+    constexpr double tf32_margin = 0.125;
+    return precision_ == "tf32" ? std::max(manifest_.golden_margin, tf32_margin)
+                                : manifest_.golden_margin;
 }
 
 void Session::describe(trocar_info &info) const {
@@ -130,10 +153,10 @@ void Session::check_labels(const Outputs &outputs) const {
 
 void Session::replay(const std::string &file) {
     const Golden golden(file, manifest_.segmentation, manifest_.instances);
-    golden.check(manifest_.golden_margin, manifest_.classes.size());
+    golden.check(golden_margin(), manifest_.classes.size());
     const Outputs outputs =
         infer(golden.rgb(), 1, golden.height(), golden.width(), TROCAR_ERROR_BUNDLE);
-    golden.compare(outputs, manifest_.golden_margin,
+    golden.compare(outputs, golden_margin(),
                    options_.backend + " on " + device_ + " (" + precision_ + ")");
     check_labels(outputs);
     golden_ = true;
@@ -273,7 +296,7 @@ void Session::give_located(const std::vector<trocar_instrument> &instruments, in
     if (result.instrument_map == nullptr) return;
     const auto size = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
     if (instrument_map_.size() < size) instrument_map_.resize(size);
-    locator_->paint(instrument_map_.data(), size);
+    locator_->paint(instrument_map_.data(), width, height);
     give_instrument_map(instrument_map_.data(), width, height, frame, result);
 }
 

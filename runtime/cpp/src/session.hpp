@@ -28,7 +28,8 @@ class Session {
   private:
     void open_model_file(const std::string &path);
     void open_bundle_folder(const std::string &path);
-    void check_precision() const;
+    void choose_precision();
+    double golden_margin() const;
     /// `code` is the status of outputs that do not fit: BUNDLE while opening.
     Outputs infer(const std::uint8_t *rgb, int count, int height, int width,
                   trocar_status code = TROCAR_ERROR_BACKEND);

@@ -17,7 +17,7 @@ namespace {
 
 std::string tensorrt_flavour() { return {}; }
 std::string tensorrt_version(const OpenOptions &options) { missing(options); }
-std::unique_ptr<Backend> open_tensorrt(const std::string &, const OpenOptions &options) {
+std::unique_ptr<Backend> open_tensorrt(const std::string &, bool, const OpenOptions &options) {
     missing(options);
 }
 
@@ -110,13 +110,15 @@ Type type_from(nvinfer1::DataType type) {
 
 class NativeEngine final : public Engine {
   public:
-    NativeEngine(const std::string &data, const OpenOptions &options)
+    NativeEngine(const std::string &data, bool has_host_code, const OpenOptions &options)
         : logger_(options.log, options.log_context), version_(tensorrt_version(options)) {
         void *handle = loaded_library(options);
         const auto create =
             find<void *(*)(void *, std::int32_t)>(handle, "createInferRuntime_INTERNAL");
         runtime_.reset(static_cast<nvinfer1::IRuntime *>(create(&logger_, NV_TENSORRT_VERSION)));
         if (!runtime_) fail("TensorRT does not start");
+        // A version-compatible engine holds the lean runtime of the version that built it.
+        if (has_host_code) runtime_->setEngineHostCodeAllowed(true);
         engine_.reset(runtime_->deserializeCudaEngine(data.data(), data.size()));
         if (!engine_) fail("TensorRT " + version_ + " does not load the engine");
         context_.reset(engine_->createExecutionContext());
@@ -198,9 +200,11 @@ std::string tensorrt_version(const OpenOptions &options) {
     return text;
 }
 
-std::unique_ptr<Backend> open_tensorrt(const std::string &engine, const OpenOptions &options) {
+std::unique_ptr<Backend> open_tensorrt(const std::string &engine, bool has_host_code,
+                                       const OpenOptions &options) {
     auto cuda = open_cuda(options.device.index);
-    return run_engine(std::move(cuda), std::make_unique<NativeEngine>(engine, options));
+    return run_engine(std::move(cuda),
+                      std::make_unique<NativeEngine>(engine, has_host_code, options));
 }
 
 }  // namespace trocar::detail

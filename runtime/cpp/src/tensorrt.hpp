@@ -15,7 +15,9 @@ std::string tensorrt_flavour();
 /// missing, with TROCAR_ERROR_BACKEND if its major version is not that of the headers.
 std::string tensorrt_version(const OpenOptions &options);
 
-/// Loads a plain serialized engine. A GPU must have been found before.
-std::unique_ptr<Backend> open_tensorrt(const std::string &engine, const OpenOptions &options);
+/// Loads a plain serialized engine; with `has_host_code`, the code in it may run. A GPU must have
+/// been found before.
+std::unique_ptr<Backend> open_tensorrt(const std::string &engine, bool has_host_code,
+                                       const OpenOptions &options);
 
 }  // namespace trocar::detail

@@ -226,7 +226,8 @@ std::string sidecar(const std::string &changes = "") {
 }
 
 void test_choice() {
-    const EngineEnvironment l4{"tensorrt", "10.16.1.11", "NVIDIA L4", "8.9", "linux-x86_64", ""};
+    const EngineEnvironment l4{"tensorrt",     "10.16.1.11", "NVIDIA L4", "8.9",
+                               "linux-x86_64", "",           0,           0};
     const auto reasons = [&](const std::string &changes,
                              const std::function<void(EngineEnvironment &)> &change) {
         EngineEnvironment here = l4;
@@ -263,6 +264,18 @@ void test_choice() {
     CHECK(reasons("", [](EngineEnvironment &here) { here.platform = "linux-aarch64"; }) == 1);
     CHECK(reasons("", [](EngineEnvironment &here) { here.gpu = here.capability = ""; }) == 1);
     CHECK(reasons(R"(, "stripped": true)", same) == 1);
+    const char *profile = R"(, "profile": {"minimum": [1, 720, 1280], "optimum": [1, 720, 1280],
+ "maximum": [2, 1080, 1920]})";
+    const auto frames = [](int height, int width) {
+        return [=](EngineEnvironment &here) {
+            here.height = height;
+            here.width = width;
+        };
+    };
+    CHECK(reasons(profile, frames(1080, 1920)) == 0);
+    CHECK(reasons(profile, frames(480, 640)) == 1);
+    CHECK(status_of([&] { reasons(R"(, "profile": {"minimum": [1, 720]})", frames(480, 640)); }) ==
+          TROCAR_ERROR_BUNDLE);
     CHECK(engine_reasons(sidecar(), "x.json", "other", "bb", l4).size() == 1);
     CHECK(status_of([&] { engine_reasons(sidecar(), "x.json", "aa", "cc", l4); }) ==
           TROCAR_ERROR_BUNDLE);

@@ -6,9 +6,10 @@
 #include <set>
 #include <stdexcept>
 
+#include "bit_grid.hpp"
 #include "check.hpp"
 #include "checked.hpp"
-#include "connected_components.hpp"
+#include "confidence.hpp"
 #include "error.hpp"
 #include "fixture.hpp"
 #include "half.hpp"
@@ -148,7 +149,7 @@ void test_regions() {
     group_of[2] = 1;
     group_of[3] = 1;
     RegionFinder regions;
-    ConnectedComponents components;
+    RunComponents components;
     for (int round = 0; round < 300; ++round) {
         const int width = 1 + static_cast<int>(random() % 24);
         const int height = 1 + static_cast<int>(random() % 24);
@@ -156,7 +157,6 @@ void test_regions() {
         for (auto &label : labels) label = static_cast<std::uint8_t>(random() % 5);
         Grid grid{labels.data(), width, width, height, 1, 1};
         regions.prepare(width, height);
-        components.prepare(width, height);
         std::set<std::vector<std::int32_t>> expected;
         std::vector<char> seen(labels.size());
         for (std::int32_t start = 0; start < width * height; ++start) {
@@ -183,20 +183,100 @@ void test_regions() {
             expected.insert(members);
         }
         std::set<std::vector<std::int32_t>> found;
-        Pixels pixels;
+        Runs runs;
         std::vector<std::int32_t> roots;
         for (std::size_t i = regions.find(grid, group_of, 1, 0); i-- > 0;) {
-            regions.pixels(i, grid, pixels);
+            regions.runs(i, runs);
             std::vector<std::int32_t> members;
-            for (const Pixel &pixel : pixels) members.push_back(pixel.at);
+            for (const Run &run : runs)
+                for (int x = run.begin; x < run.end; ++x) members.push_back(run.y * width + x);
             CHECK(std::is_sorted(members.begin(), members.end()));
-            CHECK(regions.group(i) == group_of[grid.label(pixels[0])]);
+            CHECK(count_pixels(runs) == static_cast<std::int64_t>(members.size()));
+            CHECK(regions.group(i) == group_of[labels[static_cast<std::size_t>(members[0])]]);
             found.insert(members);
-            components.find(pixels, roots);
+            components.find(runs, roots);
             CHECK(std::all_of(roots.begin(), roots.end(), [](auto root) { return root == 0; }));
         }
         CHECK(found == expected);
     }
+}
+
+void test_bits() {
+    // Against one pixel at a time, across words: a search in noise with a hole in the middle.
+    std::mt19937 random(3);
+    for (int round = 0; round < 60; ++round) {
+        const int width = 1 + static_cast<int>(random() % 200);
+        const int height = 1 + static_cast<int>(random() % 9);
+        const auto at = [&](int x, int y) { return static_cast<std::size_t>(y * width + x); };
+        std::vector<int> zone(static_cast<std::size_t>(width * height)), round_of(zone.size(), -1);
+        Runs runs;
+        for (int y = 0; y < height; ++y)
+            for (int x = 0; x < width; ++x) {
+                if (random() % 8 == 0) continue;
+                zone[at(x, y)] = 1;
+                append(runs, {static_cast<std::int16_t>(y), static_cast<std::int16_t>(x),
+                              static_cast<std::int16_t>(x + 1), 0});
+            }
+        if (runs.empty()) continue;
+        BitGrid inside, reached;
+        inside.prepare(width, height);
+        reached.prepare(width, height);
+        inside.begin(runs);
+        reached.begin(inside);
+        for (const Run &run : runs) inside.set(run);
+        const Run seed = {runs[0].y, runs[0].begin, static_cast<std::int16_t>(runs[0].begin + 1),
+                          0};
+        reached.set(seed);
+        round_of[at(seed.begin, seed.y)] = 0;
+        for (int step = 1; step < 30; ++step) {
+            const int neighbours = step % 2 != 0 ? 8 : 4;
+            std::set<std::size_t> expected, found;
+            for (int y = 0; y < height; ++y)
+                for (int x = 0; x < width; ++x) {
+                    if (zone[at(x, y)] == 0 || round_of[at(x, y)] >= 0) continue;
+                    for (int dy = -1; dy <= 1; ++dy)
+                        for (int dx = -1; dx <= 1; ++dx) {
+                            if (neighbours == 4 && dx != 0 && dy != 0) continue;
+                            if (x + dx < 0 || x + dx >= width || y + dy < 0 || y + dy >= height)
+                                continue;
+                            const int before = round_of[at(x + dx, y + dy)];
+                            if (before >= 0 && before < step) expected.insert(at(x, y));
+                        }
+                }
+            for (const std::size_t one : expected) round_of[one] = step;
+            int first = 0;
+            int last = reached.height();
+            reached.grow(inside, neighbours, first, last,
+                         [&](int x, int y) { found.insert(at(x, y)); });
+            CHECK(found == expected);
+        }
+    }
+}
+
+void test_mean_confidence() {
+    // Halves of every kind, and singles that round to them, against one value at a time.
+    std::vector<std::uint16_t> halves;
+    for (int i = 0; i <= 0x3C00; i += 7) halves.push_back(static_cast<std::uint16_t>(i));
+    std::vector<float> singles;
+    double sum = 0;
+    for (const std::uint16_t half : halves) {
+        singles.push_back(float_from_half(half) * 1.0001F);
+        sum += double_from_half(half);
+    }
+    double rounded = 0;
+    for (const float single : singles) rounded += double_from_half(half_from_float(single));
+    const auto count = static_cast<std::int16_t>(halves.size());
+    const Runs all = {{0, 0, count, 0}};
+    const Runs normal = {{0, 300, count, 0}};
+    Confidence confidence;
+    CHECK(mean_confidence(confidence, all, count) == 1);
+    confidence.half = halves.data();
+    CHECK(mean_confidence(confidence, all, count) == sum / count);
+    for (int i = 0; i < 300; ++i) sum -= double_from_half(halves[static_cast<std::size_t>(i)]);
+    CHECK(mean_confidence(confidence, normal, count) == sum / (count - 300));
+    confidence.half = nullptr;
+    confidence.single = singles.data();
+    CHECK(mean_confidence(confidence, all, count) == rounded / count);
 }
 
 }  // namespace
@@ -210,5 +290,7 @@ int main() {
     test_text();
     test_npz();
     test_regions();
+    test_bits();
+    test_mean_confidence();
     return test::report("units");
 }

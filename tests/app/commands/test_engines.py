@@ -32,8 +32,10 @@ class ByColour(torch.nn.Module):
 
 
 @pytest.fixture
-def copy(run: Run, tiny: ModuleType, tmp_path: Path) -> Path:
+def copy(run: Run, tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    for module in ("build", "bundle_engines"):
+        monkeypatch.setattr(f"trocar.export.tensorrt.{module}.find_gpu", lambda: None)
     target = tmp_path / "tiny.trocar"
     manifest = Manifest(
         name="tiny",

@@ -86,7 +86,7 @@ def test_every_command_of_the_guide_parses(line: str) -> None:
 def test_every_flag_that_the_guide_names_exists() -> None:
     known = {
         name
-        for command in ("run", "benchmark", "evaluate", "inspect")
+        for command in ("run", "benchmark", "evaluate", "inspect", "verify")
         for parameter in find_command(command).params
         for name in parameter.opts
     }

@@ -6,16 +6,14 @@ import base64
 import datetime
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_bundle
+from signed_bundles import REHASHED, envelope_changes, rehashed, written
 
-from trocar.contract.bundle import MANIFEST, open_bundle, write_bundle
-from trocar.contract.classes import ClassTable
+from trocar.contract.bundle import MANIFEST, open_bundle
 from trocar.contract.errors import BundleError, ConfigError, IntegrityError, OutputExistsError
 from trocar.contract.signatures.keys import read_chain, read_private_key
 from trocar.contract.signatures.signed_bundle import sign_bundle, verify_bundle
@@ -29,18 +27,6 @@ from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 NOW = datetime.datetime(2026, 1, 1)
-
-
-def written(folder: Path, name: str, key: Any) -> tuple[Path, Path]:
-    """Private and public key as PEM files."""
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    private.write_bytes(
-        key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
-    )
-    return private, public
 
 
 @pytest.fixture(scope="module")
@@ -80,37 +66,6 @@ def test_a_signed_bundle_opens_and_others_do_not(signed: Path, folder: Path) -> 
         pass
 
 
-def rehashed(bundle: Path, **changes: Any) -> None:
-    """The bundle with another manifest, consistent in itself, and the old signature."""
-    opened = open_bundle(bundle)
-    files = {name: opened.read(name) for name in opened.manifest.files}
-    signature = (bundle / SIGNATURE).read_bytes()
-    manifest = replace(opened.manifest, **changes)
-    write_bundle(bundle, manifest, _without_guard(files), overwrite=True)
-    (bundle / SIGNATURE).write_bytes(signature)
-
-
-def _without_guard(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files, with a model that states nothing of the old manifest."""
-    import onnx
-
-    model = onnx.load_from_string(files["model.onnx"])
-    del model.metadata_props[:]
-    return {**files, "model.onnx": model.SerializeToString()}
-
-
-SWAPPED = ("background", "scissors", "grasper")
-REHASHED: dict[str, dict[str, Any]] = {
-    "other name": {"name": "another"},
-    "classes swapped": {"classes": ClassTable.from_names(SWAPPED)},
-    "no instruments": {"classes": ClassTable.from_names(SWAPPED, instruments=())},
-    "other margin": {"golden_margin": 1e6},
-    "other method": {"method": "other"},
-    "other source": {"source": {"checkpoint": "other"}},
-    "other extra": {"extra": {"threshold": 0.9}},
-}
-
-
 @pytest.mark.parametrize("name", REHASHED)
 def test_a_changed_bundle_with_new_hashes_is_refused(name: str, signed: Path, folder: Path) -> None:
     rehashed(signed, **REHASHED[name])
@@ -124,43 +79,6 @@ def test_an_equal_bundle_may_be_written_again(signed: Path, folder: Path) -> Non
     (signed / MANIFEST).write_text(json.dumps(document, indent=3, sort_keys=True))
     with Session.open(signed, trust=folder / "ours.pub", threads=1):
         pass
-
-
-def envelope_changes() -> dict[str, Callable[[dict[str, Any]], None]]:
-    """Changes of the signature file."""
-
-    def flipped(at: str, index: int) -> Callable[[dict[str, Any]], None]:
-        def change(document: dict[str, Any]) -> None:
-            place = document["dsseEnvelope"]
-            place = place["signatures"][0] if at == "sig" else place
-            data = bytearray(base64.b64decode(place[at]))
-            data[index % len(data)] ^= 1
-            place[at] = base64.b64encode(data).decode()
-
-        return change
-
-    def payload(**values: Any) -> Callable[[dict[str, Any]], None]:
-        def change(document: dict[str, Any]) -> None:
-            envelope = document["dsseEnvelope"]
-            statement = {**json.loads(base64.b64decode(envelope["payload"])), **values}
-            envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
-
-        return change
-
-    changes: dict[str, Callable[[dict[str, Any]], None]] = {
-        f"{at} byte {i}": flipped(at, i) for at in ("sig", "payload") for i in range(0, 400, 29)
-    }
-    changes["other predicate"] = payload(predicateType="x")
-    changes["other type"] = payload(_type="x")
-    changes["empty predicate"] = payload(predicate={})
-    changes["media type"] = lambda d: d.update(mediaType="application/json")
-    changes["payload type"] = lambda d: d["dsseEnvelope"].update(payloadType="text/plain")
-    changes["two signatures"] = lambda d: d["dsseEnvelope"]["signatures"].append({"sig": ""})
-    changes["no signature"] = lambda d: d["dsseEnvelope"].update(signatures=[])
-    changes["no envelope"] = lambda d: d.pop("dsseEnvelope")
-    changes["no base64"] = lambda d: d["dsseEnvelope"].update(payload="%")
-    changes["a number"] = lambda d: d.update(dsseEnvelope=7)
-    return changes
 
 
 def test_every_change_of_the_signature_is_refused(signed: Path, folder: Path) -> None:

@@ -12,10 +12,11 @@ from export_helpers import Classifier, manifest_of, run_onnx, scene
 from torch import Tensor, nn
 
 from trocar.contract.errors import ArgumentError, BundleError
+from trocar.contract.graph.logits import logits_tensor
 from trocar.contract.manifest import InputSpec
 from trocar.export.graph.frame_graph import FrameGraph, Normalised
 from trocar.export.graph.from_torch import onnx_from_network
-from trocar.export.graph.model_file import load, logits_tensor, read_manifest, with_logits_output
+from trocar.export.graph.model_file import load, read_manifest, with_logits_output
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920), (481, 333), (96, 128)])

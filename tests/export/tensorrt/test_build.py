@@ -32,7 +32,7 @@ from trocar.contract.tensorrt.engines import (
     Profile,
     engines_of,
 )
-from trocar.contract.tensorrt.gpu import Gpu, find_gpu
+from trocar.contract.tensorrt.gpu import Gpu
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.gate import ExportOptions
 from trocar.export.parity.types import GateFrame, Infer
@@ -55,8 +55,10 @@ def rtx(profile: Profile = STATIC, **more: object) -> EngineOptions:
 @pytest.mark.parametrize("profile", [STATIC, DYNAMIC], ids=["static", "dynamic"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_engines_are_built_as_the_graph_says(
-    deeplab_onnx: bytes, precision: str, profile: Profile
+    deeplab_onnx: bytes, precision: str, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # On a GPU the engine's inspector would be asked, where that GPU can load it.
+    monkeypatch.setattr(engine_module, "find_gpu", lambda: None)
     model = deeplab_onnx
     if precision == "fp16":
         model = convert_to_float16(model)[0]
@@ -70,7 +72,7 @@ def test_engines_are_built_as_the_graph_says(
     sidecar = built.sidecar
     assert sidecar.precision == sidecar.precision_found == precision
     assert sidecar.layers == {precision: 67}
-    assert sidecar.precision_source == ("engine" if find_gpu() else "network")
+    assert sidecar.precision_source == "network"
     assert sidecar.profile == profile
     assert sidecar.onnx_sha256 == hashlib.sha256(model).hexdigest()
     assert sidecar.engine_sha256 == hashlib.sha256(built.data).hexdigest()
@@ -228,6 +230,39 @@ def test_engines_live_in_their_bundle(bundle: Path, monkeypatch: pytest.MonkeyPa
     assert gone
     assert not [name for name in gone if (bundle / name).exists()]
     assert len(list((bundle / "engines").iterdir())) == 3
+
+
+def test_an_engine_that_this_gpu_does_not_run_is_built_and_says_so(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E.g. an H100, for which there is no TensorRT for RTX."""
+    monkeypatch.setattr(
+        "trocar.export.tensorrt.bundle_engines.find_gpu", lambda: Gpu("Stand-in H100", "9.0")
+    )
+
+    def never(flavour: str, path: Path, manifest: Manifest) -> Infer:
+        raise AssertionError("it was opened")
+
+    ((_, sidecar),) = add_engines(bundle, [rtx()], open_model=run_onnx, open_engine=never)
+    assert not sidecar.verified
+    assert "does not run on Stand-in H100" in sidecar.verification
+
+
+def test_what_runs_an_engine_is_looked_for_before_it_is_built(
+    small_onnx: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "find_gpu", lambda: Gpu("Stand-in GPU", "8.9"))
+    monkeypatch.setattr(engine_module, "_is_installed", lambda package: False)
+    with pytest.raises(MissingExtraError, match=r"'cuda\.bindings' is missing") as caught:
+        engine_module.check_engine(rtx())
+    assert "trocar[rtx]" in caught.value.remedy
+
+
+def test_tf32_is_a_precision_of_its_own(small_onnx: bytes) -> None:
+    built = build_engine(small_onnx, rtx(tf32=True), precision="fp32")
+    assert (built.sidecar.precision, built.sidecar.precision_found) == ("fp32", "tf32")
+    with pytest.raises(ConfigError, match="TF32 is for fp32 graphs"):
+        build_engine(convert_to_float16(small_onnx)[0], rtx(tf32=True), precision="fp16")
 
 
 def test_an_engine_that_runs_here_is_verified_or_refused(

@@ -144,8 +144,23 @@ def test_nothing_is_set_that_was_not_asked_for(version: str) -> None:
     config, _ = configured(version, EngineOptions(flavour="tensorrt", profile=PROFILE))
     assert [name for name, _, _ in config.calls] == [
         "add_optimization_profile",
+        "clear_flag",
         "profiling_verbosity",
     ]
+
+
+@pytest.mark.parametrize("version", [*VERSIONS, "rtx"])
+def test_tf32_is_off_unless_it_is_asked_for(version: str) -> None:
+    """It is on by default in the library, and another precision than float32."""
+    flavour = "tensorrt-rtx" if version == "rtx" else "tensorrt"
+    number = "rtx-1.7" if version == "rtx" else version
+    for tf32, call in ((False, "clear_flag"), (True, "set_flag")):
+        options = EngineOptions(flavour=flavour, profile=PROFILE, tf32=tf32)
+        config, _ = configured(number, options)
+        assert (call, ("BuilderFlag.TF32",), {}) in config.calls
+        wants = ("set_flag", ("BuilderFlag.REQUIRE_USER_ALLOCATION",), {})
+        # What an RTX engine needs so that a CUDA graph can be recorded.
+        assert (wants in config.calls) == (flavour == "tensorrt-rtx")
 
 
 def test_a_level_that_a_version_lacks_is_refused_in_words() -> None:

@@ -1,253 +1,30 @@
-"""Backends: TensorRT against a fake engine, the choice of engines."""
+"""Which engine of a bundle runs here, and what `inspect` and `benchmark` say of engines."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
+import hashlib
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from places import ROOT
 
 from trocar.commands.benchmark import benchmark
 from trocar.commands.inspect import inspect
 from trocar.contract.bundle import MODEL, open_bundle, update_bundle
-from trocar.contract.errors import ArgumentError, BackendError, BundleError
+from trocar.contract.errors import BackendError
 from trocar.contract.tensorrt.engines import EngineSidecar, Profile
 from trocar.contract.tensorrt.gpu import Gpu
 from trocar.runtime import Session
 from trocar.runtime.backends import engine_selection as engines
-from trocar.runtime.backends.tensorrt import TensorRtBackend
+from trocar.runtime.pipeline.assemble import sizes_of
+from trocar.runtime.sources.open import open_source
 
-
-class FakeDriver:
-    """CUDA without a GPU: device memory is an array, work is done at `wait`."""
-
-    def __init__(self) -> None:
-        self.memory: dict[int, np.ndarray] = {}
-        self.depth = 0
-        self.allocated = 0
-        self.captured = 0
-        self.launched = 0
-        self.closed = False
-        self._recording: list[Callable[[], None]] | None = None
-
-    @contextlib.contextmanager
-    def current(self) -> Iterator[None]:
-        self.depth += 1
-        try:
-            yield
-        finally:
-            self.depth -= 1
-
-    def stream(self) -> Any:
-        return SimpleNamespace(handle=7, work=[])
-
-    def pinned(self, nbytes: int) -> np.ndarray:
-        self.allocated += 1
-        return np.zeros(nbytes, np.uint8)
-
-    def device(self, nbytes: int) -> int:
-        address = 4096 * (len(self.memory) + 1)
-        self.memory[address] = np.zeros(nbytes, np.uint8)
-        return address
-
-    def _do(self, work: Callable[[], None]) -> None:
-        assert self.depth > 0, "no context is current"
-        if self._recording is not None:
-            self._recording.append(work)
-        else:
-            work()
-
-    def to_device(self, target: int, source: np.ndarray, stream: Any) -> None:
-        self._do(lambda: np.copyto(self.memory[target][: source.size], source))
-
-    def to_host(self, target: np.ndarray, source: int, stream: Any) -> None:
-        self._do(lambda: np.copyto(target, self.memory[source][: target.size]))
-
-    def wait(self, stream: Any) -> None:
-        assert self.depth > 0, "no context is current"
-
-    def capture(self, stream: Any, work: Callable[[], None]) -> Callable[[], None]:
-        self.captured += 1
-        self._recording = []
-        work()
-        recorded, self._recording = self._recording, None
-
-        def launch() -> None:
-            self.launched += 1
-            for step in recorded:
-                step()
-
-        return launch
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class FakeEngine:
-    """An engine that labels a pixel by its brightest channel; profile: batch 1..2 of 8x10."""
-
-    num_io_tensors = 3
-    names = ("frame", "labels", "confidence")
-
-    def __init__(self, driver: FakeDriver) -> None:
-        self.types = {"frame": "UINT8", "labels": "UINT8", "confidence": "HALF"}
-        self.driver = driver
-        self.contexts = 0
-        self.broken = False
-
-    def get_tensor_name(self, index: int) -> str:
-        return self.names[index]
-
-    def get_tensor_mode(self, name: str) -> Any:
-        return SimpleNamespace(name="INPUT" if name == "frame" else "OUTPUT")
-
-    def get_tensor_dtype(self, name: str) -> Any:
-        return SimpleNamespace(name=self.types[name])
-
-    def get_tensor_profile_shape(self, name: str, index: int) -> tuple[Any, Any, Any]:
-        return (1, 8, 10, 3), (1, 8, 10, 3), (2, 8, 10, 3)
-
-    def create_execution_context(self) -> Any:
-        self.contexts += 1
-        return FakeContext(self)
-
-
-class FakeContext:
-    def __init__(self, engine: FakeEngine) -> None:
-        self.engine = engine
-        self.shape: tuple[int, ...] = ()
-        self.addresses: dict[str, int] = {}
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.shape = tuple(shape)
-        return 1 <= shape[0] <= 2 and tuple(shape[1:]) == (8, 10, 3)
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.shape if name == "frame" else self.shape[:3]
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self.addresses[name] = address
-        return True
-
-    def execute_async_v3(self, handle: int) -> bool:
-        assert handle == 7
-        if self.engine.broken:
-            return False
-        memory = self.engine.driver.memory
-        shape = self.shape
-
-        def work() -> None:
-            count = int(np.prod(shape))
-            frames = memory[self.addresses["frame"]][:count].reshape(shape)
-            labels = frames.argmax(axis=-1).astype(np.uint8)
-            memory[self.addresses["labels"]][: labels.size] = labels.ravel()
-            confidence = np.full(labels.shape, 0.5, np.float16)
-            memory[self.addresses["confidence"]][: labels.size * 2] = confidence.view(
-                np.uint8
-            ).ravel()
-
-        self.engine.driver._do(work)
-        return True
-
-
-@pytest.fixture
-def fake() -> Iterator[tuple[TensorRtBackend, FakeDriver, FakeEngine]]:
-    driver = FakeDriver()
-    engine = FakeEngine(driver)
-    backend = TensorRtBackend(engine, driver, name="tensorrt", device="cuda:0", precision="fp16")
-    yield backend, driver, engine
-    backend.close()
-    assert driver.closed
-    assert driver.depth == 0
-
-
-def test_tensorrt_buffers_graphs_and_copies(fake: Any, rng: np.random.Generator) -> None:
-    backend, driver, _ = fake
-    kept = []
-    for _ in range(5):
-        frames = rng.integers(0, 255, (1, 8, 10, 3), np.uint8)
-        given = backend.infer(frames)
-        assert np.array_equal(given["labels"], frames.argmax(axis=-1))
-        assert given["confidence"].dtype == np.float16
-        assert (given["confidence"] == 0.5).all()
-        kept.append((given["labels"], frames.argmax(axis=-1)))
-    # Results are the caller's: later frames leave them alone.
-    assert all(np.array_equal(a, b) for a, b in kept)
-    assert driver.allocated == 3
-    assert (driver.captured, driver.launched) == (1, 4)
-    two = rng.integers(0, 255, (2, 8, 10, 3), np.uint8)
-    assert np.array_equal(backend.infer(two)["labels"], two.argmax(axis=-1))
-    assert driver.allocated == 6
-
-
-def test_tensorrt_refuses_what_its_profile_excludes_and_goes_on(
-    fake: Any, rng: np.random.Generator
-) -> None:
-    backend, _, engine = fake
-    good = rng.integers(0, 255, (1, 8, 10, 3), np.uint8)
-    backend.infer(good)
-    with pytest.raises(BackendError, match="profile takes") as caught:
-        backend.infer(np.zeros((1, 9, 10, 3), np.uint8))
-    assert "--engine-shape 10x9 --batch 1" in caught.value.remedy
-    with pytest.raises(ArgumentError, match="uint8"):
-        backend.infer(np.zeros((1, 8, 10, 3), np.float32))
-    assert np.array_equal(backend.infer(good)["labels"], good.argmax(axis=-1))
-    engine.broken = True
-    with pytest.raises(BackendError, match="execute_async_v3 failed"):
-        backend.infer(np.zeros((2, 8, 10, 3), np.uint8))
-    engine.broken = False
-    assert np.array_equal(backend.infer(good)["labels"], good.argmax(axis=-1))
-
-
-def test_tensorrt_has_a_context_for_each_thread(fake: Any) -> None:
-    backend, _, engine = fake
-    threads = [
-        threading.Thread(target=backend.infer, args=(np.zeros((1, 8, 10, 3), np.uint8),))
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-        thread.join()
-    backend.infer(np.zeros((1, 8, 10, 3), np.uint8))
-    assert engine.contexts >= 2
-
-
-def test_an_engine_with_another_input_is_refused() -> None:
-    driver = FakeDriver()
-    engine = FakeEngine(driver)
-    engine.types["frame"] = "FLOAT"
-    with pytest.raises(BundleError, match="expected one input of uint8"):
-        TensorRtBackend(engine, driver, name="tensorrt", device="cuda:0", precision="fp32")
-
-
-@pytest.mark.parametrize(
-    "flavour", ["tensorrt-10.0", "tensorrt-10.16", "tensorrt-11.1", "tensorrt-rtx-1.7"]
-)
-def test_every_tensorrt_name_is_in_every_version(flavour: str) -> None:
-    file = ROOT / "tests" / "export" / "tensorrt" / "api_names" / f"{flavour}.json"
-    known = file.read_text(encoding="utf-8")
-    tree = ast.parse((ROOT / "runtime" / "backends" / "tensorrt.py").read_text(encoding="utf-8"))
-    ours = {"trt", "context", "_engine", "engine", "runtime", "refitter", "parser"}
-    used = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            owner = node.value
-            name = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
-            if name in ours and not node.attr.startswith("__"):
-                used.add(node.attr)
-    assert {"execute_async_v3", "set_tensor_address", "deserialize_cuda_engine"} <= used
-    missing = {name for name in used if f'"{name}"' not in known}
-    assert not missing
+HD = (1, 1080, 1920)
 
 
 def sidecar_for(bundle_path: Path, **changes: Any) -> EngineSidecar:
@@ -273,8 +50,6 @@ def sidecar_for(bundle_path: Path, **changes: Any) -> EngineSidecar:
 @pytest.fixture
 def with_engine(tiny: ModuleType, tmp_path: Path) -> Path:
     """A bundle with one engine file that no library would load."""
-    import hashlib
-
     path: Path = tiny.make_tiny_bundle(tmp_path / "e.trocar")
     data = b"no real engine"
     sidecar = sidecar_for(path, engine_sha256=hashlib.sha256(data).hexdigest())
@@ -326,6 +101,54 @@ def test_an_engine_that_does_not_fit_says_why(
     with pytest.raises(BackendError, match=words) as caught:
         engines.find_engine(bundle, **{"flavour": "tensorrt", "device": "cuda:0", **asked})
     assert caught.value.remedy.startswith("trocar export")
+
+
+def add_engine(path: Path, name: str, profile: Profile) -> None:
+    data = name.encode()
+    sidecar = sidecar_for(path, engine_sha256=hashlib.sha256(data).hexdigest(), profile=profile)
+    added = {f"engines/{name}.engine": data, f"engines/{name}.json": sidecar.to_json().encode()}
+    update_bundle(open_bundle(path), add=added)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "chosen"),
+    [
+        ([(1080, 1920)], "hd"),
+        ([(1920, 1080)], "hd"),
+        ([(720, 1280)], "any"),
+        ([(96, 120)], "l4"),
+        ([(1080, 1920), (720, 1280)], "any"),
+        ([], "any"),
+    ],
+)
+def test_the_engine_takes_the_size_of_the_frames(
+    with_engine: Path,
+    with_gpu: Callable[..., None],
+    sizes: list[tuple[int, int]],
+    chosen: str,
+) -> None:
+    with_gpu()
+    add_engine(with_engine, "hd", Profile(minimum=HD, optimum=HD, maximum=HD))
+    wide = Profile(minimum=(1, 480, 640), optimum=(1, 720, 1280), maximum=HD)
+    add_engine(with_engine, "any", wide)
+    bundle = open_bundle(with_engine)
+    found = engines.find_engine(bundle, flavour="tensorrt", device="cuda", frame_sizes=sizes)
+    assert found == f"engines/{chosen}.engine"
+
+
+def test_no_engine_takes_the_size_of_the_frames(
+    with_engine: Path, with_gpu: Callable[..., None]
+) -> None:
+    with_gpu()
+    with pytest.raises(BackendError, match="of 96x120, the frames are 1080x1920") as caught:
+        Session.open(with_engine, backend="tensorrt", device="cuda", frame_sizes=[(1080, 1920)])
+    assert "--engine-shape 1920x1080 --batch 1" in caught.value.remedy
+
+
+def test_a_run_states_the_size_of_its_frames(video: Path) -> None:
+    source = open_source(str(video))
+    assert sizes_of([source, source]) == ((120, 160),)
+    source.close()
 
 
 def test_a_bundle_without_engines_names_the_command(

@@ -165,6 +165,28 @@ def test_only_some_shapes_get_graphs_and_one_thread_runs_them(recording: Recordi
     runs.close()
 
 
+def test_a_recording_that_fails_leaves_the_shape_without_a_graph(
+    recording: RecordingSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = CudaGraphCache(recording, index=1)
+    plain = recording.run_with_iobinding
+
+    def refuse(binding: Binding, options: Options) -> None:
+        if options.entries["gpu_graph_id"] != "-1":
+            raise RuntimeError("operation not permitted when stream is capturing")
+        plain(binding, options)
+
+    monkeypatch.setattr(recording, "run_with_iobinding", refuse)
+    shift = np.array([3], np.uint8)
+    for value in range(5):
+        frames = np.full((1, 4, 5, 3), value, np.uint8)
+        (labels,) = runs.infer("frame", frames, {"shift": shift}, ["labels"])
+        assert (labels == frames + 3).all()
+    (note,) = runs.notes
+    assert "[1, 4, 5, 3] run without a CUDA graph: operation not permitted" in note
+    runs.close()
+
+
 def test_the_librarys_own_calls_are_these(
     tiny_bundle: Path, tiny: ModuleType, rng: np.random.Generator
 ) -> None:
@@ -190,6 +212,7 @@ def test_asking_for_graphs_reaches_the_provider_or_is_an_error(
     with pytest.raises(BackendError, match="CUDA graphs were requested on cpu"):
         open_backend("onnxruntime", model, graphs=True)
     monkeypatch.setattr(backend_module, "require_cuda", lambda device: None)
+    monkeypatch.setattr(backend_module, "require_libraries", lambda device: None)
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
     asked: list[Any] = []
@@ -204,10 +227,10 @@ def test_asking_for_graphs_reaches_the_provider_or_is_an_error(
         open_backend("onnxruntime", model, device="cuda:1", graphs=True)
     with pytest.raises(BundleError, match="not all nodes are on CUDA"):
         open_backend("onnxruntime", model, device="cuda:1")
-    cuda = "CUDAExecutionProvider"
+    cuda, plain = "CUDAExecutionProvider", {"device_id": 1, "use_tf32": "0"}
     assert asked == [
-        [(cuda, {"device_id": 1, "enable_cuda_graph": "1"}), "CPUExecutionProvider"],
-        [(cuda, {"device_id": 1}), "CPUExecutionProvider"],
+        [(cuda, {**plain, "enable_cuda_graph": "1"}), "CPUExecutionProvider"],
+        [(cuda, plain), "CPUExecutionProvider"],
     ]
 
 

@@ -238,14 +238,15 @@ def test_no_error_ends_the_models_thread_unseen(
 
 def test_a_frame_that_cannot_be_checked_costs_itself(session: Session, kit: ModuleType) -> None:
     def fail_once(run: LiveRun) -> None:
-        check = run.streams[0]._check_image
+        checks = run.streams[0]._checks
+        check = checks.check
 
-        def once(frame: Frame) -> None:
+        def once(frame: Frame, *, stepped: bool) -> None:
             if frame.index == 15:
                 raise MemoryError
-            check(frame)
+            check(frame, stepped=stepped)
 
-        run.streams[0]._check_image = once  # type: ignore[method-assign]
+        checks.check = once  # type: ignore[method-assign]
 
     (stream,), (summary,) = live(session, kit.Camera(frames=40), during=fail_once)
     assert summary.counts.read == 40 == summary.counts.written + summary.counts.dropped

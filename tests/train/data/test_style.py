@@ -76,10 +76,64 @@ def test_lab_equals_scikit_image_both_ways() -> None:
 def test_reinhard_gives_the_targets_statistics() -> None:
     source = images(7) * 0.3 + 90  # far from the ends of the range: nothing is clipped
     target = images(8) * 0.2 + 100
-    lab = style.lab_from_rgb(style.reinhard(source, target))
+    lab = style.lab_from_rgb(style.reinhard(source, target, max_ratio=9))
     wanted = style.lab_from_rgb(target)
     assert torch.allclose(lab.mean((2, 3)), wanted.mean((2, 3)), atol=0.3)
     assert torch.allclose(lab.std((2, 3)), wanted.std((2, 3)), atol=0.3)
+
+
+def round_view(image: Tensor) -> Tensor:
+    """The image with black corners, as an endoscope shows it."""
+    rows, columns = torch.meshgrid(torch.arange(40), torch.arange(50), indexing="ij")
+    outside = (rows - 20) ** 2 + (columns - 25) ** 2 > 18**2
+    return image.masked_fill(outside, 0)
+
+
+def test_reinhard_leaves_black_out_of_the_statistics_and_as_it_was() -> None:
+    source, target = images(7) * 0.3 + 90, images(8) * 0.2 + 100
+    whole = style.reinhard(source, target, max_ratio=9)
+    out = style.reinhard(round_view(source), round_view(target), max_ratio=9)
+    assert torch.equal(out == 0, round_view(source) == 0)
+    lit = (out > 0).all(1)
+    lab, wanted = style.lab_from_rgb(out), style.lab_from_rgb(round_view(target))
+    for own, other, shown in zip(lab, wanted, lit, strict=True):
+        assert torch.allclose(own[:, shown].mean(1), other[:, shown].mean(1), atol=0.3)
+        assert torch.allclose(own[:, shown].std(1), other[:, shown].std(1), atol=0.3)
+    assert not torch.allclose(whole, source, atol=5)
+    # Without a lit pixel there is nothing to transfer.
+    assert torch.equal(style.reinhard(source, target * 0), source)
+    assert torch.equal(style.reinhard(source * 0, target), source * 0)
+
+
+def test_the_ratio_of_reinhard_is_bounded() -> None:
+    source, target = images(7) * 0.02 + 120, images(8) * 0.5 + 60
+
+    def deviation(image: Tensor) -> Tensor:
+        return style.lab_from_rgb(image).std((2, 3))
+
+    ratios = deviation(style.reinhard(source, target)) / deviation(source)
+    free = deviation(style.reinhard(source, target, max_ratio=1e9)) / deviation(source)
+    assert float(ratios.max()) < style.MAX_RATIO + 0.05
+    assert float(free.max()) > 4
+    back = deviation(style.reinhard(target, source)) / deviation(target)
+    assert float(back.min()) > 1 / style.MAX_RATIO - 0.05
+
+
+def test_strength_makes_a_share_of_the_change() -> None:
+    source, target = images(7), images(8)
+    whole = style.make_style("reinhard")(source, target)
+    half = style.make_style("reinhard", strength=0.5)(source, target)
+    assert torch.allclose(half, (source + whole) / 2, atol=1e-3)
+    assert torch.equal(style.make_style("reinhard", strength=0.0)(source, target), source)
+
+
+@pytest.mark.parametrize("kind", ["fourier", "reinhard", "histogram"])
+def test_autocast_does_not_reach_a_style(kind: str) -> None:
+    source, target = images(7), images(8)
+    transfer = style.make_style(kind)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = transfer(source, target)
+    assert torch.equal(cast, transfer(source, target))
 
 
 def test_histogram_equals_scikit_image() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import method_formulas as formulas
@@ -12,6 +13,7 @@ import pytest
 import torch
 from method_subjects import SPEC, config_of, labelled_images
 
+from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError
 from trocar.train.methods import cross_consistency as cc
 from trocar.train.methods.protocol import Progress
@@ -41,8 +43,9 @@ def test_labelled_frames_come_first_and_the_weight_counts_from_there(
     make_method: Callable[..., Any],
 ) -> None:
     method = consistent(make_method, supervised_fraction=0.2, w_consistency=30.0)
-    assert set(method.losses(consistency_batch(), Progress(19, 100))) == {"ce"}
-    assert set(method.losses(consistency_batch(), Progress(20, 100))) == {"ce", "consistency"}
+    assert set(method.losses(consistency_batch(), Progress(19, 100))) == {"ce", "dice"}
+    both = {"ce", "dice", "consistency"}
+    assert set(method.losses(consistency_batch(), Progress(20, 100))) == both
     assert method.consistency_weight(Progress(20, 100)) == pytest.approx(30 * math.exp(-5))
     assert method.consistency_weight(Progress(25, 100)) == pytest.approx(30 * math.exp(-1.25))
     assert method.consistency_weight(Progress(30, 100)) == 30
@@ -52,7 +55,10 @@ def test_the_first_loss_is_the_mse_over_decoders_and_images(
     make_method: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cc, "PERTURBATIONS", {"f-noise": lambda f, m: f, "vat": lambda f, m: f})
-    method = consistent(make_method, perturbations="f-noise,vat", batch_norm="frozen", dropout=0)
+    method = consistent(
+        make_method, perturbations="f-noise,vat", batch_norm="frozen", decoder_norm="frozen",
+        dropout=0,
+    )  # fmt: skip
     method.decoders.eval()
     features = method.decoders.main.encode(consistency_batch()["unlabelled"]["image"])
     logits = method.decoders.main.decode(features)
@@ -98,12 +104,13 @@ def test_auxiliary_decoders_begin_as_copies_of_the_trained_main_one(
 def test_which_images_are_made_consistent(
     make_method: Callable[..., Any], on: str, passes: int
 ) -> None:
-    method = consistent(make_method, consistency_on=on)
+    # VAT looks for its direction with passes of its own.
+    method = consistent(make_method, consistency_on=on, perturbations="f-noise,f-drop")
     counts = []
     for decoder in method.decoders.auxiliary:
         decoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0][0])))
     method.losses(consistency_batch(), MIDDLE)
-    assert counts == [2] * 7 * passes  # images of a pass
+    assert counts == [2] * 2 * passes  # images of a pass
 
 
 def test_the_consistency_trains_encoder_and_auxiliaries_not_the_main_decoder(
@@ -132,12 +139,13 @@ def test_decoders_by_flag_and_none_of_them_deployed(make_method: Callable[..., A
 
 
 def test_a_blind_auxiliary_decoder_never_sees_the_skip(make_method: Callable[..., Any]) -> None:
-    method = consistent(make_method, aux_skip="none")
+    kinds = "f-noise,object-masking,spatial-dropout"
+    method = consistent(make_method, aux_skip="none", perturbations=kinds)
     seen = []
     for decoder in method.decoders.auxiliary:
         decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][1].abs().sum()))
     method.losses(consistency_batch(), MIDDLE)
-    assert len(seen) == 14  # unlabelled and labelled images
+    assert len(seen) == 6  # unlabelled and labelled images
     assert all(float(value) == 0 for value in seen)
 
 
@@ -165,14 +173,20 @@ def test_the_losses_are_those_of_the_formulas(
     monkeypatch.setattr(cc, "PERTURBATIONS", {"f-noise": louder, "vat": quieter})
     method = consistent(
         make_method, perturbations="f-noise,vat", w_ce=0.7, w_dice=1.3, w_texture=0.4,
-        texture_distance=2, w_consistency=4.0, supervised_fraction=0.2, rampup_fraction=0.5,
+        texture_distance=2, texture_from=0.3, w_consistency=4.0, supervised_fraction=0.2,
+        rampup_fraction=0.5,
     )  # fmt: skip
     with torch.no_grad():
         for decoder in method.decoders.auxiliary:
             decoder.head.weight.mul_(5)
     main = recorded(method.decoders.main.decoder)
     others = [recorded(decoder) for decoder in method.decoders.auxiliary]
-    batch = {"labelled": labelled_images(), "unlabelled": {"image": torch.rand(3, 3, 64, 80) * 255}}
+    outside = torch.zeros(3, 64, 80, dtype=torch.int64)
+    outside[0, :20] = outside[2, :, 33:] = 255
+    batch = {
+        "labelled": labelled_images(),
+        "unlabelled": {"image": torch.rand(3, 3, 64, 80) * 255, "outside": outside},
+    }
     terms = method.losses(batch, Progress(40, 100, 4, 10))
     (labelled, logits), (unlabelled, _) = main
     clean = [unlabelled, labelled]
@@ -181,13 +195,18 @@ def test_the_losses_are_those_of_the_formulas(
             for part in range(2):
                 torch.testing.assert_close(features[part], source[part] * times[part] + plus[part])
     by_image = []
+    marks = (outside, batch["labelled"]["mask"])
     for place, (_, own) in enumerate((main[1], main[0])):
         p = formulas.softmax(own.numpy())
+        inside = marks[place].numpy() != 255
         np.testing.assert_allclose(guides[place].numpy(), p, atol=1e-5)
         assert not guides[place].requires_grad
+        squares = [
+            ((formulas.softmax(other[place][1].numpy()) - p) ** 2).mean(axis=1) for other in others
+        ]
         distances = [
-            ((formulas.softmax(other[place][1].numpy()) - p) ** 2).mean(axis=(1, 2, 3))
-            for other in others
+            [float(one[where].mean()) for one, where in zip(square, inside, strict=True)]
+            for square in squares
         ]
         by_image += list(np.mean(distances, axis=0))
     assert len(by_image) == 5
@@ -201,3 +220,48 @@ def test_the_losses_are_those_of_the_formulas(
         ("texture", 0.4 * texture),
     ):
         assert float(terms[name].detach()) == pytest.approx(value, rel=1e-3), name
+
+
+@pytest.mark.parametrize("which", ["auxiliary", "main"])
+def test_the_decoder_that_vat_attacks(
+    make_method: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    seen: list[Any] = []
+
+    def watched(features: Any, main: Any) -> Any:
+        seen.append(main.decoder)
+        return features
+
+    monkeypatch.setattr(cc, "PERTURBATIONS", {"vat": watched})
+    settings = {} if which == "auxiliary" else {"vat_decoder": "main"}
+    method = consistent(make_method, perturbations="vat", consistency_on="unlabelled", **settings)
+    method.losses(consistency_batch(), MIDDLE)
+    decoders = method.decoders
+    assert seen == [decoders.main.decoder if which == "main" else decoders.auxiliary[0]]
+
+
+def test_guided_masking_takes_the_instruments_of_the_class_table(
+    make_method: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        cc, "PERTURBATIONS", {"vat": lambda f, main: seen.append(main.instruments) or f}
+    )
+    names = ("background", "needle", "tissue")
+    for instruments, expected in ((["needle"], (1,)), ([], None)):
+        method = make_method("cross-consistency", perturbations="vat")
+        table = ClassTable.from_names(names, instruments=instruments)
+        method.build(replace(SPEC, classes=table)).train()
+        method.losses(consistency_batch(), MIDDLE)
+        assert seen.pop() == expected
+
+
+def test_the_weight_is_in_proportion_to_the_classes_unless_it_is_given(
+    make_method: Callable[..., Any],
+) -> None:
+    late = Progress(99, 100)
+    method = consistent(make_method)
+    assert method.consistency_weight(late) == 3.75 * 3
+    method.spec = replace(SPEC, classes=ClassTable.from_names(["background", "a"]))
+    assert method.consistency_weight(late) == 7.5
+    assert consistent(make_method, w_consistency=2.0).consistency_weight(late) == 2

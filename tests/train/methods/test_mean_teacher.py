@@ -79,9 +79,10 @@ def test_reliability_is_the_teachers_certainty(teacher: mt.MeanTeacher) -> None:
     p = torch.stack([sure, torn], dim=1).reshape(1, 3, 1, 2)
     doubt = mt.uncertainty(p)[0, 0]
     assert doubt.tolist() == pytest.approx([0.1119, math.log(3)], abs=1e-3)
-    assert teacher.reliability(p, MIDDLE)[0, 0].tolist() == [1, 0]
+    everywhere = torch.ones(1, 1, 2)
+    assert teacher.reliability(p, MIDDLE, everywhere)[0, 0].tolist() == [1, 0]
     soft = mt.MeanTeacher(config_of("mean-teacher", reliability="soft"))
-    assert soft.reliability(p, MIDDLE)[0, 0].tolist() == pytest.approx(
+    assert soft.reliability(p, MIDDLE, everywhere)[0, 0].tolist() == pytest.approx(
         [math.exp(-0.1119), 1 / 3], abs=1e-3
     )
 
@@ -187,7 +188,7 @@ def test_the_losses_are_those_of_the_formulas(
 ) -> None:
     method = make_method(
         "mean-teacher", w_ce=0.7, w_dice=1.3, w_texture=0.4, texture_distance=2,
-        w_consistency=3.0, rampup_fraction=0.5, reliability=reliability,
+        texture_from=0.2, w_consistency=3.0, rampup_fraction=0.5, reliability=reliability,
     )  # fmt: skip
     torch.manual_seed(0)
     method.build(SPEC).train()
@@ -196,6 +197,9 @@ def test_the_losses_are_those_of_the_formulas(
         method.pair.teacher.decoder.head.weight.mul_(5)
     made = outputs_of(method)
     batch = {**adaptation_batch(), "source": labelled_images()}
+    outside = torch.zeros(2, 64, 80, dtype=torch.int64)
+    outside[0, 40:] = outside[1, :, :30] = 255
+    batch["target"]["outside"] = outside
     terms = method.losses(batch, EARLY)
     styled, _, noised = [m.numpy() for m in made["student"]]
     (view,) = [m.numpy() for m in made["teacher"]]
@@ -204,6 +208,7 @@ def test_the_losses_are_those_of_the_formulas(
     threshold = (0.75 + 0.25 * formulas.ramp(30, 100)) * math.log(3)
     counted = (doubt < threshold).astype(float) if reliability == "hard" else np.exp(-doubt)
     assert 0.05 < counted.mean() < 0.95
+    counted = counted * (outside.numpy() == 0)
     expected = 3.0 * formulas.ramp(30, 50) * formulas.teacher_consistency(student, teacher, counted)
     assert float(terms["consistency"].detach()) == pytest.approx(expected, rel=1e-3)
     mask = batch["source"]["mask"].numpy()
@@ -222,7 +227,7 @@ def test_reliability_comes_from_the_teacher_and_silences_the_consistency(
     made = outputs_of(teacher)
     given = []
 
-    def nothing(probability: torch.Tensor, progress: Progress) -> torch.Tensor:
+    def nothing(probability: torch.Tensor, *others: Any) -> torch.Tensor:
         given.append(probability)
         return torch.zeros_like(probability[:, 0])
 
@@ -265,3 +270,63 @@ def test_the_teacher_takes_over_the_student_after_the_optimisers_step(
     # At the first step the teacher keeps nothing of itself.
     for name in [name for name in weights if name.startswith("teacher.")]:
         assert torch.equal(weights[name], weights[name.replace("teacher.", "student.")]), name
+
+
+def test_the_most_certain_share_of_the_pixels_of_all_classes_or_of_each() -> None:
+    torch.manual_seed(2)
+    logits = torch.randn(2, 3, 8, 10) * 3
+    logits[:, 0] += 4  # background, which a teacher is surest of
+    probability = logits.softmax(dim=1)
+    doubt, seen = mt.uncertainty(probability), probability.argmax(dim=1)
+    inside = torch.ones(2, 8, 10)
+    inside[0, :3] = inside[1, :, 6:] = 0
+    chosen = {}
+    for kind in ("top", "top-per-class"):
+        config = config_of("mean-teacher", reliability=kind, reliable_share=0.4)
+        chosen[kind] = mt.MeanTeacher(config).reliability(probability, MIDDLE, inside)
+        assert not (chosen[kind] * (1 - inside)).any()
+    for image in range(2):
+        where = inside[image] > 0
+        counted = chosen["top"][image][where] > 0
+        assert int(counted.sum()) == math.ceil(0.4 * int(where.sum()))
+        assert doubt[image][where][counted].max() < doubt[image][where][~counted].min()
+        for label in seen[image][where].unique():
+            members = where & (seen[image] == label)
+            counted = chosen["top-per-class"][image][members] > 0
+            assert int(counted.sum()) == math.ceil(0.4 * int(members.sum()))
+    assert not torch.equal(chosen["top"], chosen["top-per-class"])
+
+
+def test_strong_weak_and_clean_views(
+    make_method: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mt, "strong_view", lambda image: image * 0.5)
+    method = make_method("mean-teacher", student_view="strong", teacher_noise=0.0, noise=0.01)
+    method.build(SPEC).train()
+    seen: dict[str, list[torch.Tensor]] = {"student": [], "teacher": []}
+    for name, views in seen.items():
+        getattr(method.pair, name).register_forward_pre_hook(
+            lambda _, inputs, views=views: views.append(inputs[0])
+        )
+    batch = adaptation_batch()
+    method.losses(batch, MIDDLE)
+    target = batch["target"]["image"]
+    assert torch.equal(seen["teacher"][0], target)
+    assert 0 < float((seen["student"][-1] - target * 0.5).abs().max()) <= 255 * 0.02 + 1e-3
+
+
+def test_strength_bound_and_probability_of_the_style() -> None:
+    torch.manual_seed(0)
+    source, target = torch.rand(16, 3, 8, 8) * 20 + 100, torch.rand(16, 3, 8, 8) * 255
+
+    def restyled(**values: Any) -> torch.Tensor:
+        return mt.MeanTeacher(config_of("mean-teacher", **values)).restyled(source, target)
+
+    whole = restyled()
+    assert torch.allclose(restyled(style_strength=0.5), (source + whole) / 2, atol=1e-3)
+    assert not torch.allclose(restyled(style_ratio=1.0), whole, atol=1)
+    some = restyled(style_probability=0.5)
+    changed = [not torch.equal(a, b) for a, b in zip(some, source, strict=True)]
+    assert 2 < sum(changed) < 14
+    assert all(torch.equal(a, b) for a, b, c in zip(some, whole, changed, strict=True) if c)
+    assert torch.equal(restyled(style_probability=0.0), source)

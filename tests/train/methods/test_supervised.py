@@ -14,6 +14,7 @@ from method_subjects import SPEC, labelled_images
 
 from trocar.train.losses import segmentation as losses
 from trocar.train.losses.supervision_and_texture import supervision, texture
+from trocar.train.methods.protocol import Progress
 
 
 def test_the_losses_are_those_of_the_formulas(make_method: Callable[..., Any]) -> None:
@@ -56,7 +57,16 @@ def test_a_weight_of_zero_leaves_its_loss_out(make_method: Callable[..., Any]) -
     batch = labelled_images()
     logits = torch.randn(2, 3, 64, 80)
     assert set(supervision(logits, batch["mask"], config)) == {"dice"}
-    assert texture(logits, batch["mask"], SPEC.classes, config) == {}
+    assert texture(logits, batch["mask"], SPEC.classes, config, LATE) == {}
+
+
+def test_the_extra_texture_term_begins_where_it_is_asked_to(
+    make_method: Callable[..., Any],
+) -> None:
+    config = make_method("supervised", w_texture=0.1, texture_from=0.3).config
+    logits, mask = torch.randn(2, 3, 64, 80), labelled_images()["mask"]
+    for step, names in ((29, set()), (30, {"texture"})):
+        assert set(texture(logits, mask, SPEC.classes, config, Progress(step, 100))) == names
 
 
 def test_losses_of_half_precision_logits_are_those_of_float32() -> None:

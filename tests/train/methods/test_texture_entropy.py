@@ -91,7 +91,9 @@ def test_the_loss_is_the_weighted_sum(make_method: Callable[..., Any]) -> None:
         torch.manual_seed(1)
         values[weights] = {k: float(v.detach()) for k, v in method.losses(batch, MIDDLE).items()}
     plain, weighted = values.values()
-    assert weighted == pytest.approx({"texture": plain["texture"] / 2, "label": 3 * plain["label"]})
+    assert weighted == pytest.approx(
+        {"texture": plain["texture"] / 2, "label": 3 * plain["label"], "dice": plain["dice"]}
+    )
     logged = float(method.logged["texture_normalised"])
     assert logged == pytest.approx(plain["texture"] / (2 * math.log(3)))
 
@@ -104,8 +106,14 @@ def test_texture_begins_where_it_is_asked_to(make_method: Callable[..., Any]) ->
     }
     early = method.losses(batch, Progress(step=49, total_steps=100))
     later = method.losses(batch, Progress(step=50, total_steps=100))
-    assert set(early) == {"label"}
-    assert set(later) == {"label", "texture"}
+    assert set(early) == {"label", "dice"}
+    assert set(later) == {"label", "dice", "texture"}
+
+
+def test_the_patents_loss_has_no_dice(make_method: Callable[..., Any]) -> None:
+    method = make_method("texture-entropy", w_dice=0.0)
+    method.build(SPEC)
+    assert set(method.losses({"labelled": labelled_images()}, MIDDLE)) == {"label", "texture"}
 
 
 @pytest.mark.parametrize("weights", [{"w_label": 0}, {"w_texture": 0}])
@@ -152,7 +160,9 @@ def test_autocast_does_not_reach_the_texture(mode: str) -> None:
 
 
 def test_the_losses_are_those_of_the_formulas(make_method: Callable[..., Any]) -> None:
-    method = make_method("texture-entropy", w_texture=0.3, w_label=1.7, texture_distance=2)
+    method = make_method(
+        "texture-entropy", w_texture=0.3, w_label=1.7, w_dice=0.6, texture_distance=2
+    )
     torch.manual_seed(0)
     network = method.build(SPEC).train()
     made: list[torch.Tensor] = []
@@ -164,3 +174,5 @@ def test_the_losses_are_those_of_the_formulas(make_method: Callable[..., Any]) -
     label = formulas.cross_entropy(logits, mask).mean()
     assert float(terms["texture"].detach()) == pytest.approx(0.3 * difference, rel=1e-4)
     assert float(terms["label"].detach()) == pytest.approx(1.7 * label, rel=1e-4)
+    overlap = formulas.dice(logits, mask).mean()
+    assert float(terms["dice"].detach()) == pytest.approx(0.6 * overlap, rel=1e-4)

@@ -224,3 +224,18 @@ def test_no_clean_detail_leaks_past_the_perturbations(
     assert min(shares.values()) > 0.001, shares
     # As a whole, L1 is a good part of what the outputs vary at all.
     assert sum(shares.values()) / len(shares) > 0.05, shares
+
+
+def test_objects_are_the_instruments_and_equal_an_arg_max() -> None:
+    torch.manual_seed(0)
+    probability = torch.rand(2, 4, 6, 7).softmax(dim=1)
+    best = probability.argmax(dim=1, keepdim=True)
+    plain = p.MainOutput(torch.nn.Identity(), probability)
+    assert torch.equal(plain.objects, (best > 0).float())
+    some = p.MainOutput(torch.nn.Identity(), probability, (1, 3))
+    assert torch.equal(some.objects, ((best == 1) | (best == 3)).float())
+    none = p.MainOutput(torch.nn.Identity(), probability, ())
+    every = p.MainOutput(torch.nn.Identity(), probability, (0, 1, 2, 3))
+    assert not none.objects.any()
+    assert every.objects.all()
+    assert none.objects.shape == every.objects.shape == (2, 1, 6, 7)

@@ -44,7 +44,8 @@ def test_normalisation_is_inside() -> None:
 
 
 def test_frozen_batch_normalisation_keeps_its_statistics() -> None:
-    network = Segmenter(replace(SMALL, batch_norm="frozen"), classes=2, input=SPEC).train()
+    frozen = replace(SMALL, batch_norm="frozen", decoder_norm="frozen")
+    network = Segmenter(frozen, classes=2, input=SPEC).train()
     before = {n: b.clone() for n, b in network.named_buffers()}
     network(torch.rand(2, 3, 64, 80) * 255)
     assert all(torch.equal(before[n], b) for n, b in network.named_buffers())
@@ -167,7 +168,7 @@ def test_the_teacher_judges_by_the_statistics_of_the_view_and_keeps_its_own() ->
 
 
 def test_a_frozen_teacher_judges_by_the_statistics_it_has() -> None:
-    config = replace(SMALL, batch_norm="frozen", dropout=0.0)
+    config = replace(SMALL, batch_norm="frozen", decoder_norm="frozen", dropout=0.0)
     pair = StudentTeacher(Segmenter(config, classes=2, input=SPEC)).train()
     image = torch.rand(2, 3, 64, 80) * 255
     assert torch.allclose(pair.teacher_probabilities([image]), pair.teacher(image).softmax(dim=1))

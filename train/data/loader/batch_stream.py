@@ -18,7 +18,7 @@ import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -49,12 +49,15 @@ class Batch(TypedDict, total=False):
     Attributes:
         image: ``[B, 3, h, w]`` float32, 0..255 RGB.
         mask: ``[B, h, w]`` int64 class ids, 255 = ignored; only of labelled streams.
+        outside: ``[B, h, w]`` int64, 255 where augmentation brought the pixel in from outside of
+            the frame, else 0; only of unlabelled streams.
         name: Names of the frames.
         index: ``[B]`` int64, indices of the frames in their set.
     """
 
     image: Tensor
     mask: Tensor
+    outside: Tensor
     name: list[str]
     index: Tensor
 
@@ -72,6 +75,7 @@ class StreamSpec:
         cache_mb: Memory for decoded frames in MB; 0 disables the cache.
         empty: Indices of frames without instruments. Every batch has some of them, as many as
             their share of the set, at least one; they lie at its beginning.
+        repeats: How often each frame is drawn in an epoch, 1 or more; empty for once each.
     """
 
     frames: FrameSet
@@ -81,6 +85,7 @@ class StreamSpec:
     pre_augment: PreAugment | None = None
     cache_mb: int = 0
     empty: tuple[int, ...] = ()
+    repeats: tuple[float, ...] = ()
 
 
 class Stream:
@@ -108,7 +113,9 @@ class Stream:
         self.cache = (
             FrameCache(len(spec.frames), megabytes=spec.cache_mb) if spec.cache_mb else None
         )
-        self.draws = BatchDraws.split(len(spec.frames), spec.empty, spec.batch_size)
+        self.draws = BatchDraws.split(
+            len(spec.frames), spec.empty, spec.batch_size, factors=spec.repeats
+        )
         self.dataset = SampleDataset(self)
 
     def __len__(self) -> int:
@@ -161,6 +168,7 @@ class SampleDataset(Dataset[Batch]):
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.augment = stream.spec.augment
+        self.labels: Literal["mask", "outside"] = "mask" if stream.spec.labelled else "outside"
         self.read = cached(stream.spec.frames, stream.cache)
 
     def __getitems__(self, sample_indices: Sequence[int]) -> Batch:
@@ -173,13 +181,16 @@ class SampleDataset(Dataset[Batch]):
         sample = self.read(index)
         if spec.pre_augment is not None:
             sample = spec.pre_augment(sample, seed)
-        mask = sample.mask if spec.labelled else None
+        # Without labels the warp of an empty map still tells which pixels it brought in.
+        mask = sample.mask if spec.labelled else np.zeros(sample.image.shape[:2], np.uint8)
         image, labels = spec.augment(sample.image, mask, seed, out=out)
         return image, labels, sample.name, index
 
 
 class FrameDataset(Dataset[Batch]):
     """The frames of a set in order, resized and not augmented: for validation."""
+
+    labels: Literal["mask"] = "mask"
 
     def __init__(self, frames: FrameSet, augment: Augment, cache: FrameCache | None = None) -> None:
         self.frames, self.augment = frames, augment
@@ -244,7 +255,7 @@ def read_batch(dataset: SampleDataset | FrameDataset, indices: Sequence[int]) ->
         index=torch.tensor([frame_index for _, _, _, frame_index in read], dtype=torch.int64),
     )
     if all(mask is not None for _, mask, _, _ in read):
-        batch["mask"] = masks
+        batch[dataset.labels] = masks
     return batch
 
 

@@ -45,5 +45,6 @@ def frames_stream(
         pre_augment=data.pre_augment if labelled else None,
         cache_mb=data.cache_mb,
         empty=data.empty if is_labelled else (),
+        repeats=data.repeats if is_labelled else (),
     )
     return Stream(spec, seed=data.seed, name=name, rank=data.rank, world=data.world)

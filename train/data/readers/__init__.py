@@ -11,6 +11,7 @@ from pathlib import Path
 from trocar.contract.classes import ClassTable
 from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError, DataError
+from trocar.contract.plug_ins import plug_ins
 from trocar.contract.text.toml import read_toml
 from trocar.train.data.combine import open_combination
 from trocar.train.data.readers import (
@@ -42,6 +43,7 @@ from trocar.train.data.readers import (
     yolo,
     yolo_polygons,
 )
+from trocar.train.data.readers.added import PlugInReader, recognised_by_plug_ins
 from trocar.train.data.readers.scan import Reader, Recognition, Scan, split_faults
 from trocar.train.data.sample import FrameSet, raise_faults
 
@@ -123,9 +125,17 @@ def recognise(path: str | Path, *, layout: str | None = None) -> tuple[Reader, R
     fitting = [(reader, one) for reader, one in found if one.fits]
     covered = [other for reader, _ in fitting for other in NARROWER.get(reader.NAME, GENERAL)]
     special = [(reader, one) for reader, one in fitting if reader not in (*covered, *GENERAL)]
+    broken: list[str] = []
+    if not special:
+        # Plug-ins win over the general layouts only: they change nothing for other sets.
+        added, broken = recognised_by_plug_ins(root, own=LAYOUTS)
+        found += added
+        special = [(reader, one) for reader, one in added if one.fits]
+        fitting = [*special, *fitting]
     if len(special) > 1:
         kinds = "".join(f"\n  {reader.NAME}: {one.why}" for reader, one in special)
         names = [name for name, reader in LAYOUTS.items() if reader in [one for one, _ in special]]
+        names += [one.plug_in.name for one, _ in special if isinstance(one, PlugInReader)]
         raise DataError(
             f"{root} fits {len(special)} layouts:{kinds}",
             remedy=f'name one: --layout {" or --layout ".join(names)}, or layout = "…" in '
@@ -133,7 +143,8 @@ def recognise(path: str | Path, *, layout: str | None = None) -> tuple[Reader, R
         )
     if fitting:
         return fitting[0]
-    tried = "".join(f"\n  {reader.NAME}: {one.why}" for reader, one in found)
+    lines = [*(f"{reader.NAME}: {one.why}" for reader, one in found), *broken]
+    tried = "".join(f"\n  {line}" for line in lines)
     raise DataError(
         f"{root} has no known layout; tried{tried}",
         remedy="name the top folder of the set, or convert it to images/, masks/ and classes.toml",
@@ -141,12 +152,15 @@ def recognise(path: str | Path, *, layout: str | None = None) -> tuple[Reader, R
 
 
 def _named(layout: str, source: str) -> tuple[Reader, Recognition]:
-    if layout not in LAYOUTS:
+    added = plug_ins("readers", own=LAYOUTS)
+    if layout not in LAYOUTS and layout not in added:
+        known = (*LAYOUTS, *added)
         raise ConfigError(
-            f"{source}: the layout {unknown(layout, LAYOUTS)}",
-            remedy=f"choose one of {', '.join(LAYOUTS)}",
+            f"{source}: the layout {unknown(layout, known)}",
+            remedy=f"choose one of {', '.join(known)}",
         )
-    return LAYOUTS[layout], Recognition(fits=True, why=f"chosen by {source}")
+    reader = LAYOUTS[layout] if layout in LAYOUTS else PlugInReader(added[layout])
+    return reader, Recognition(fits=True, why=f"chosen by {source}")
 
 
 def scan_frames(

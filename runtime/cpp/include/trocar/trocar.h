@@ -90,10 +90,11 @@ extern "C" {
 typedef enum trocar_status {
     TROCAR_OK = 0,                  /**< Success. */
     TROCAR_ERROR = 1,               /**< Any other error, e.g. out of memory. */
-    TROCAR_ERROR_CONFIG = 2,        /**< Not returned by this library. */
+    TROCAR_ERROR_CONFIG = 2,        /**< The file of `trocar_options.trust` holds no public key. */
     TROCAR_ERROR_DATA = 3,          /**< Not returned by this library. */
     TROCAR_ERROR_BUNDLE = 4,        /**< The bundle is missing, truncated or malformed. */
-    TROCAR_ERROR_INTEGRITY = 5,     /**< A file's SHA-256 is not the manifest's. */
+    TROCAR_ERROR_INTEGRITY = 5,     /**< A file's SHA-256 is not the manifest's, or the bundle is not
+                                         signed by the key of `trocar_options.trust`. */
     TROCAR_ERROR_VERSION = 6,       /**< The bundle has a schema that this library cannot read. */
     TROCAR_ERROR_CHECKPOINT = 7,    /**< Not returned by this library. */
     TROCAR_ERROR_PARITY = 8,        /**< The golden frame's result differs on this machine. */
@@ -164,7 +165,8 @@ typedef struct trocar_options {
     const char *device;        /**< `cpu` (default), `cuda` or `cuda:N`; no fallback. */
     const char *provider;      /**< ONNX Runtime on CUDA: `cuda` (default), `tensorrt`, or
                                     `tensorrt-rtx`. */
-    const char *precision;     /**< `fp32`, `fp16`, `bf16` or `int8`; must be the bundle's. */
+    const char *precision;     /**< `fp32`, `fp16`, `bf16` or `int8`: must be the bundle's; or `tf32`
+                                    for an fp32 bundle on CUDA. NULL: the bundle's. */
     const char *library;       /**< File of the backend's library; NULL: searched. */
     int32_t no_spinning;       /**< 1: idle CPU threads sleep, so others get the cores. */
     int32_t min_pixels;        /**< Smallest region in pixels of the label map; 0: the bundle's. */
@@ -182,6 +184,12 @@ typedef struct trocar_options {
     const char *location;      /**< A JSON object with any options of location, e.g.
                                     `{"strip_depth": 0.05}`; NULL: the bundle's. The members above
                                     override it. */
+    const char *trust;         /**< PEM file of a public key (Ed25519, or ECDSA on P-256, P-384 or
+                                    P-521): a bundle that its owner did not sign is refused.
+                                    Needs OpenSSL 3; NULL: no signature is looked at. */
+    int32_t frame_width;       /**< Of the frames that will come, in pixels, with `frame_height`: the
+                                    engine that takes them is chosen. 0: not known. */
+    int32_t frame_height;      /**< See `frame_width`. */
 } trocar_options;
 
 /** One frame. The distance of rows is `stride` bytes; a negative stride means bottom-up. */

@@ -102,6 +102,9 @@ struct Options {
     int max_instruments = 0;      ///< Of a frame; 0: the bundle's; below 0: no limit.
     std::string classes;          ///< Names with commas between; empty: the bundle's.
     std::string location;         ///< A JSON object of options of location; empty: the bundle's.
+    std::string trust;            ///< PEM file of the signer's public key; empty: not verified.
+    int frame_width = 0;          ///< Of the frames that will come; 0: not known.
+    int frame_height = 0;         ///< See `frame_width`.
 };
 
 /// A frame in memory of the caller.
@@ -241,6 +244,9 @@ class Session {
         raw.max_instruments = options.max_instruments;
         raw.classes = text(options.classes);
         raw.location = text(options.location);
+        raw.trust = text(options.trust);
+        raw.frame_width = options.frame_width;
+        raw.frame_height = options.frame_height;
         auto error = detail::sized<trocar_error>();
         trocar_session *opened = nullptr;
         detail::check(trocar_session_open(path.c_str(), &raw, &opened, &error), error);

@@ -1,0 +1,1 @@
+"""What several packages read in an ONNX graph."""

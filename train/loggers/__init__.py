@@ -1,0 +1,1 @@
+"""Loggers of runs: TensorBoard, CSV, MLflow, Weights & Biases, behind one protocol."""

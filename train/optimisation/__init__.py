@@ -1,0 +1,1 @@
+"""How weights are moved: groups of the optimiser, a frozen encoder, averaged weights, stopping."""
