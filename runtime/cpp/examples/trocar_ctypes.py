@@ -43,7 +43,7 @@ Instrument = struct(
     "Instrument", class_id=c.c_int32, touches_border=c.c_int32, has_entry=c.c_int32,
     tip_count=c.c_int32, joined=c.c_int32, score=c.c_double, box=c.c_double * 4,
     centroid=c.c_double * 2, area=c.c_double, axis=c.c_double * 2, angle=c.c_double,
-    tips=(c.c_double * 2) * 2, entry=c.c_double * 2,
+    tips=(c.c_double * 2) * 2, entry=c.c_double * 2, instance=c.c_int32, reserved=c.c_int32,
 )
 Result = struct(
     "Result", label_size=c.c_int32, labels=P8, label_stride=c.c_ssize_t, label_bytes=c.c_size_t,
@@ -52,6 +52,8 @@ Result = struct(
     score_capacity=c.c_size_t, embedding=PF, embedding_capacity=c.c_size_t,
     instrument_count=c.c_uint32, instrument_total=c.c_uint32, label_width=c.c_int32,
     label_height=c.c_int32, convert_ms=c.c_double, infer_ms=c.c_double, locate_ms=c.c_double,
+    instrument_map=P8, instrument_map_stride=c.c_ssize_t, instrument_map_bytes=c.c_size_t,
+    instance_count=c.c_int32, reserved=c.c_int32,
 )
 Info = struct(
     "Info", task=c.c_int32, network_width=c.c_int32, network_height=c.c_int32,
@@ -95,9 +97,19 @@ class Session:
         results = (Result * len(frames))(*(result for result, _ in made))
         self.call("run", self.handle, given, c.c_uint32(len(frames)), results)
         return [
-            held | {"instruments": held["instruments"][: result.instrument_count]}
+            held | {"instruments": held["instruments"][: result.instrument_count],
+                    "result": result}
             for result, (_, held) in zip(results, made, strict=True)
         ]
+
+    def mask(self, run: dict, index: int) -> np.ndarray:
+        """The mask of one instrument of a run: 255 inside, 0 outside."""
+        mask = np.zeros(run["map"].shape, np.uint8)
+        error = make(Error)
+        if self.api.trocar_instrument_mask(c.byref(run["result"]), c.c_uint32(index), pointer(mask),
+                                           c.c_size_t(mask.nbytes), c.byref(error)):
+            raise TrocarFailure(error)
+        return mask
 
     def frame(self, array: np.ndarray, form: str) -> c.Structure:
         height = array.shape[0] * 2 // 3 if form == "nv12" else array.shape[0]
@@ -112,10 +124,14 @@ class Session:
         held = {"instruments": (Instrument * capacity)()}
         result = make(Result, label_size=int(full), instruments=held["instruments"],
                       instrument_capacity=capacity, instrument_size=c.sizeof(Instrument))
-        if info.task == 0:
-            held |= {"labels": np.zeros(size, np.uint8), "confidence": np.zeros(network, np.float32)}
+        if info.task != 1:
+            held |= {"labels": np.zeros(size, np.uint8), "map": np.zeros(size, np.uint8)}
             result.labels, result.label_bytes = pointer(held["labels"]), held["labels"].nbytes
-        else:
+            result.instrument_map = pointer(held["map"])
+            result.instrument_map_bytes = held["map"].nbytes
+        if info.task == 0:
+            held |= {"confidence": np.zeros(network, np.float32)}
+        if info.task == 1:
             held |= {"scores": np.zeros(info.score_count, np.float32),
                      "embedding": np.zeros(info.embedding_count, np.float32)}
         for name, capacity_name in (("confidence", "confidence_capacity"),

@@ -12,10 +12,10 @@
 
 namespace trocar::detail {
 
-enum class Type { byte, half, single, other };
+enum class Type { byte, half, single, whole, other };
 
 inline std::size_t bytes_of(Type type) {
-    return type == Type::byte ? 1 : type == Type::half ? 2 : type == Type::single ? 4 : 0;
+    return type == Type::byte ? 1 : type == Type::half ? 2 : type == Type::other ? 0 : 4;
 }
 
 /// One output of the graph. Its data are valid until the next run.

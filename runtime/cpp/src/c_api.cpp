@@ -255,6 +255,15 @@ trocar_status trocar_session_locate(trocar_session *session, const std::uint8_t 
     });
 }
 
+trocar_status trocar_instrument_mask(const trocar_result *result, std::uint32_t index,
+                                     std::uint8_t *mask, std::size_t bytes, trocar_error *error) {
+    return guarded(error, [&] {
+        require(result, "result");
+        require(mask, "mask");
+        trocar::detail::give_mask(result, index, mask, bytes);
+    });
+}
+
 trocar_status trocar_check_manifest(const char *json, std::size_t length, trocar_error *error) {
     return guarded(error, [&] {
         require(json, "json");

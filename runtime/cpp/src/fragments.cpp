@@ -27,12 +27,7 @@ void FragmentJoiner::join(const Grid &grid, const LocationOptions &options,
     cosine_ = std::cos(angle);
     max_gap_ = options.max_gap;
     max_width_ratio_ = options.max_width_ratio;
-    order_.clear();
-    for (std::size_t i = 0; i < pieces.size(); ++i) order_.push_back(static_cast<std::int32_t>(i));
-    std::sort(order_.begin(), order_.end(), [&](std::int32_t a, std::int32_t b) {
-        return comes_before(pieces[static_cast<std::size_t>(a)],
-                            pieces[static_cast<std::size_t>(b)]);
-    });
+    sort(pieces);
     std::size_t i = 0;
     while (i < order_.size()) {
         const int group = pieces[static_cast<std::size_t>(order_[i])].group;
@@ -40,6 +35,35 @@ void FragmentJoiner::join(const Grid &grid, const LocationOptions &options,
         for (; i < order_.size() && pieces[static_cast<std::size_t>(order_[i])].group == group; ++i)
             if (count < max_fragments) shapes_[count++].piece = order_[i];
         if (count > 1) join_group(grid, pieces, count);
+    }
+}
+
+void FragmentJoiner::sort(const std::vector<Piece> &pieces) {
+    order_.clear();
+    for (std::size_t i = 0; i < pieces.size(); ++i) order_.push_back(static_cast<std::int32_t>(i));
+    std::sort(order_.begin(), order_.end(), [&](std::int32_t a, std::int32_t b) {
+        return comes_before(pieces[static_cast<std::size_t>(a)],
+                            pieces[static_cast<std::size_t>(b)]);
+    });
+}
+
+void FragmentJoiner::join_all(std::vector<Piece> &pieces) {
+    sort(pieces);
+    std::size_t i = 0;
+    while (i < order_.size()) {
+        Piece &held = pieces[static_cast<std::size_t>(order_[i])];
+        Piece *last = &held;
+        std::size_t count = 1;
+        for (++i; i < order_.size(); ++i, ++count) {
+            Piece &other = pieces[static_cast<std::size_t>(order_[i])];
+            if (other.group != held.group) break;
+            other.is_absorbed = true;
+            if (count >= max_fragments) continue;
+            held.touches_border = held.touches_border || other.touches_border;
+            held.moments = sum_of(held.moments, other.moments);
+            last->next = order_[i];
+            last = &other;
+        }
     }
 }
 

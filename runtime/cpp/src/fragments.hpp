@@ -29,7 +29,14 @@ class FragmentJoiner {
     /// Joins the fragments of each group: the others become `next` of the first and absorbed.
     void join(const Grid &grid, const LocationOptions &options, std::vector<Piece> &pieces);
 
+    /// Joins all pieces of each group, the `max_fragments` largest ones; the others are absorbed
+    /// without becoming a part of it.
+    void join_all(std::vector<Piece> &pieces);
+
   private:
+    /// Puts the indices of the pieces into `order_`: by group, pixels descending, first pixel.
+    void sort(const std::vector<Piece> &pieces);
+
     struct Shape {
         std::int32_t piece;
         Point centre;

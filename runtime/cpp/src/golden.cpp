@@ -10,6 +10,27 @@ namespace trocar::detail {
 
 namespace {
 
+/// Throws Error with TROCAR_ERROR_BUNDLE for arrays of instances that do not fit each other.
+void check_instance_arrays(std::map<std::string, Array> &arrays) {
+    const Array &map = arrays["instances"];
+    const Array &labels = arrays["labels"];
+    if (map.dtype != "|u1" || labels.dtype != "|u1" || map.shape.size() != 2 ||
+        map.shape != labels.shape || map.count() == 0)
+        bundle_error("golden.npz contains instances and labels of different sizes");
+    const Array &scores = arrays["scores"];
+    if (!scores.is_real() || scores.shape.size() != 1)
+        bundle_error("golden.npz contains scores that are not numbers");
+    for (std::size_t i = 0; i < scores.count(); ++i)
+        if (!std::isfinite(scores.real(i)))
+            bundle_error("golden.npz contains scores that are not numbers");
+    if (arrays["classes"].dtype != "|u1" || arrays["classes"].shape != scores.shape ||
+        arrays["margin"].shape != scores.shape)
+        bundle_error("golden.npz contains classes, scores and margins of different sizes");
+    for (std::size_t i = 0; i < map.count(); ++i)
+        if (static_cast<std::uint8_t>(map.data[i]) > scores.count())
+            bundle_error("golden.npz contains instances without a score");
+}
+
 /// The index of the largest value, of equal ones the first.
 template <class Value>
 std::size_t largest(std::size_t count, Value value) {
@@ -34,10 +55,13 @@ bool is_finite(const Array &array) {
 
 }  // namespace
 
-Golden::Golden(const std::string &file, bool segmentation)
-    : segmentation_(segmentation), arrays_(read_npz(file)) {
+Golden::Golden(const std::string &file, bool segmentation, bool instances)
+    : segmentation_(segmentation), instances_(instances), arrays_(read_npz(file)) {
     for (const char *name : {"frame", segmentation ? "labels" : "scores", "margin"})
         if (arrays_.count(name) == 0) bundle_error("golden.npz lacks " + std::string(name));
+    for (const char *name : {"instances", "classes", "scores"})
+        if (instances && arrays_.count(name) == 0)
+            bundle_error("golden.npz lacks " + std::string(name));
     const Array &frame = arrays_["frame"];
     if (frame.dtype != "|u1" || frame.shape.size() != 3 || frame.shape[2] != 3 ||
         frame.count() == 0 || frame.shape[0] > 32768 || frame.shape[1] > 32768)
@@ -45,6 +69,10 @@ Golden::Golden(const std::string &file, bool segmentation)
                      ", expected uint8 [H, W, 3]");
     if (!arrays_["margin"].is_real() || !is_finite(arrays_["margin"]))
         bundle_error("golden.npz contains margins that are not finite numbers");
+    if (instances) {
+        check_instance_arrays(arrays_);
+        return;
+    }
     if (segmentation &&
         (arrays_["labels"].dtype != "|u1" || arrays_["labels"].shape != arrays_["margin"].shape ||
          arrays_["labels"].count() == 0))
@@ -63,6 +91,10 @@ int Golden::height() const { return static_cast<int>(arrays_.at("frame").shape[0
 int Golden::width() const { return static_cast<int>(arrays_.at("frame").shape[1]); }
 
 void Golden::check(double min_margin, std::size_t classes) const {
+    if (instances_) {
+        check_instances(min_margin, classes);
+        return;
+    }
     const char *remedy = "train longer and export again, or export at a higher precision";
     if (!segmentation_) {
         const Array &scores = arrays_.at("scores");
@@ -102,7 +134,13 @@ void Golden::compare(const Outputs &outputs, double min_margin, const std::strin
     const double limit = margin.rounded(min_margin);
     const char *remedy =
         "run `trocar benchmark` on this bundle, or export it again for this machine";
-    if (segmentation_) {
+    if (instances_) {
+        const std::string fault = instance_fault(outputs, min_margin);
+        if (!fault.empty())
+            throw Error(TROCAR_ERROR_PARITY,
+                        backend + " differs from the exporter on the golden frame: " + fault,
+                        remedy);
+    } else if (segmentation_) {
         const Array &labels = arrays_.at("labels");
         std::vector<std::int64_t> shape = outputs.labels->shape;
         shape.erase(shape.begin());

@@ -17,7 +17,7 @@ class Golden {
   public:
     /// Reads `golden.npz`, which must outlive this. Throws Error with TROCAR_ERROR_BUNDLE for
     /// arrays that are missing or have a wrong type or shape.
-    Golden(const std::string &file, bool segmentation);
+    Golden(const std::string &file, bool segmentation, bool instances = false);
 
     const std::uint8_t *rgb() const;
     int height() const;
@@ -30,7 +30,14 @@ class Golden {
     void compare(const Outputs &outputs, double min_margin, const std::string &backend) const;
 
   private:
+    void check_instances(double min_margin, std::size_t classes) const;
+    /// What differs from the exporter's instances, in words; empty where nothing does.
+    std::string instance_fault(const Outputs &outputs, double min_margin) const;
+    /// Whether an instance is compared; `number` from 1.
+    bool is_compared(std::size_t number, double min_margin) const;
+
     bool segmentation_;
+    bool instances_;
     std::map<std::string, Array> arrays_;
 };
 

@@ -102,7 +102,9 @@ void check_graph(const OnnxFacts &facts, const Manifest &manifest, const std::st
     if (std::find(facts.inputs.begin(), facts.inputs.end(), manifest.input_name) ==
         facts.inputs.end())
         fault("the graph has no input " + manifest.input_name);
-    const std::string main = manifest.segmentation ? "labels" : "scores";
+    const std::string main = manifest.instances      ? "instances"
+                             : manifest.segmentation ? "labels"
+                                                     : "scores";
     const auto output = facts.outputs.find(main);
     const bool fits =
         output != facts.outputs.end() &&

@@ -189,7 +189,8 @@ void add_instrument(const LabelMap &map, const Group &group, const Piece &piece,
     instrument.axis[0] = axis.x;
     instrument.axis[1] = axis.y;
     instrument.angle = std::atan2(axis.y, axis.x) * degrees;
-    scratch.located.push_back({instrument, moments.n, piece.first_pixel});
+    scratch.located.push_back({instrument, moments.n, piece.first_pixel,
+                               static_cast<std::int32_t>(&piece - scratch.pieces.data())});
 }
 
 }  // namespace trocar::detail

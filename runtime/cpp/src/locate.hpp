@@ -33,6 +33,7 @@ struct Group {
 struct LabelMap {
     Grid grid;
     Confidence confidence;
+    const float *instance_scores = nullptr;  // instead of the confidence, by group - 1
     std::int64_t min_pixels = 0;
     Border border;
     Point centre;  // of the view
@@ -43,6 +44,7 @@ struct LocatedInstrument {
     trocar_instrument instrument;
     std::int64_t pixels;
     std::int32_t first_pixel;
+    std::int32_t piece;  // of which it was made
 };
 
 /// Memory of `Locator`, reused from call to call. Every function states in its parameters what it
@@ -72,6 +74,7 @@ struct LocateScratch {
 
     std::vector<LocatedInstrument> located;
     std::vector<trocar_instrument> sorted;
+    std::vector<std::int32_t> pieces_of;  // of the sorted ones
 };
 
 /// Measures the instrument whose runs are `scratch.part` (sections 4 to 7) and adds it to
@@ -99,15 +102,29 @@ class Locator {
                                                  const Confidence &confidence,
                                                  const trocar_frame &frame);
 
+    /// One instrument for each instance. `instances`: numbers from 1, what `visible` returned,
+    /// without gaps between its rows; `classes` and `scores`: `count` of each.
+    const std::vector<trocar_instrument> &locate_instances(const std::uint8_t *instances, int width,
+                                                           int height, const std::uint8_t *classes,
+                                                           const float *scores, std::size_t count,
+                                                           const trocar_frame &frame);
+
+    /// Writes which of the last located instruments each pixel belongs to: 1 + its place, 0 for
+    /// none. `map`: as large as the map that they were located in.
+    void paint(std::uint8_t *map, int width, int height);
+
   private:
     void find_pieces(const LabelMap &map);
     /// Leaves the pieces that are instruments in `scratch_.chosen` (section 3b).
     void choose(const LabelMap &map, const trocar_frame &frame);
+    /// Sorts what was located.
+    const std::vector<trocar_instrument> &sorted();
 
     LocationOptions options_;
     std::vector<Group> groups_;
     GroupOf group_of_{};
     IsPart is_shaft_{};
+    Group instance_group_;  // of one instance, without parts
     LocateScratch scratch_;
     std::vector<std::uint8_t> visible_;
 };

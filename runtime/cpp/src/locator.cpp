@@ -97,6 +97,7 @@ void LocateScratch::prepare(int width, int height, std::size_t max_instruments) 
     sizes.reserve(count);
     located.reserve(max_instruments);
     sorted.reserve(max_instruments);
+    pieces_of.reserve(max_instruments);
 }
 
 Locator::Locator(const std::vector<ClassRow> &classes, const LocationOptions &options)
@@ -175,7 +176,10 @@ void Locator::choose(const LabelMap &map, const trocar_frame &frame) {
         collect(piece, scratch_);
         if (most_deep > 0 && is_strip(map.grid, scratch_.part, piece.moments, most_deep, frame))
             continue;
-        piece.score = mean_confidence(map.confidence, scratch_.part, map.grid.width);
+        piece.score = map.instance_scores != nullptr
+                          ? static_cast<double>(
+                                map.instance_scores[static_cast<std::size_t>(piece.group) - 1])
+                          : mean_confidence(map.confidence, scratch_.part, map.grid.width);
         // Of joined fragments the first pixel may be in another fragment.
         piece.first_pixel = first_pixel_of(map.grid, scratch_.part);
         best = std::max(best, piece.score);
@@ -237,10 +241,71 @@ const std::vector<trocar_instrument> &Locator::locate(const std::uint8_t *labels
         collect(piece, scratch_);
         add_instrument(map, groups_[static_cast<std::size_t>(piece.group)], piece, scratch_);
     }
+    return sorted();
+}
+
+const std::vector<trocar_instrument> &Locator::sorted() {
     std::sort(scratch_.located.begin(), scratch_.located.end(), comes_before);
     scratch_.sorted.clear();
-    for (const LocatedInstrument &one : scratch_.located) scratch_.sorted.push_back(one.instrument);
+    scratch_.pieces_of.clear();
+    for (const LocatedInstrument &one : scratch_.located) {
+        scratch_.sorted.push_back(one.instrument);
+        scratch_.pieces_of.push_back(one.piece);
+    }
     return scratch_.sorted;
+}
+
+const std::vector<trocar_instrument> &Locator::locate_instances(
+    const std::uint8_t *instances, int width, int height, const std::uint8_t *classes,
+    const float *scores, std::size_t count, const trocar_frame &frame) {
+    prepare(width, height);
+    const Grid grid{instances,
+                    width,
+                    width,
+                    height,
+                    static_cast<double>(frame.width) / width,
+                    static_cast<double>(frame.height) / height};
+    LabelMap map = label_map_of(grid, {}, frame, options_);
+    map.instance_scores = scores;
+    GroupOf number_of;
+    number_of.fill(-1);
+    for (std::size_t i = 0; i < std::min<std::size_t>(count, 255); ++i)
+        if (group_of_[classes[i]] >= 0) number_of[i + 1] = static_cast<std::int16_t>(i + 1);
+    scratch_.pieces.clear();
+    scratch_.piece_runs.clear();
+    const std::size_t regions =
+        scratch_.regions.find(grid, number_of, map.min_pixels, options_.max_regions);
+    for (std::size_t i = 0; i < regions; ++i) {
+        scratch_.regions.runs(i, scratch_.region);
+        add_piece(map, scratch_.regions.group(i), options_.min_relative_area > 0, scratch_.region,
+                  scratch_);
+    }
+    scratch_.joiner.join_all(scratch_.pieces);
+    choose(map, frame);
+    scratch_.located.clear();
+    for (const std::int32_t i : scratch_.chosen) {
+        const Piece &piece = scratch_.pieces[static_cast<std::size_t>(i)];
+        collect(piece, scratch_);
+        const Group &own = groups_[static_cast<std::size_t>(
+            group_of_[classes[static_cast<std::size_t>(piece.group) - 1]])];
+        instance_group_.class_id = own.class_id;
+        instance_group_.is_joined = own.is_joined;
+        add_instrument(map, instance_group_, piece, scratch_);
+        scratch_.located.back().instrument.instance = piece.group;
+    }
+    return sorted();
+}
+
+void Locator::paint(std::uint8_t *map, int width, int height) {
+    std::fill(map, map + std::ptrdiff_t{width} * height, std::uint8_t{0});
+    const std::size_t count = std::min<std::size_t>(scratch_.pieces_of.size(), 255);
+    for (std::size_t i = 0; i < count; ++i) {
+        collect(scratch_.pieces[static_cast<std::size_t>(scratch_.pieces_of[i])], scratch_);
+        for (const Run &run : scratch_.part) {
+            std::uint8_t *row = map + std::ptrdiff_t{run.y} * width;
+            std::fill(row + run.begin, row + run.end, static_cast<std::uint8_t>(i + 1));
+        }
+    }
 }
 
 }  // namespace trocar::detail

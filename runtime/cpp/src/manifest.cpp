@@ -209,10 +209,11 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
         manifest.precision = data.find("precision")->text;
         manifest.golden_margin = data.find("golden_margin")->number;
         const std::string &task = data.find("task")->text;
-        manifest.segmentation = task == "segmentation";
+        manifest.instances = task == "instances";
+        manifest.segmentation = task == "segmentation" || manifest.instances;
         if (!manifest.segmentation && task != "classification")
             faults.push_back("task is " + quoted(task) +
-                             ", expected one of segmentation, classification");
+                             ", expected one of segmentation, classification, instances");
         if (manifest.precision != "fp32" && manifest.precision != "fp16" &&
             manifest.precision != "bf16" && manifest.precision != "int8")
             faults.push_back("precision is " + quoted(manifest.precision) +

@@ -33,7 +33,8 @@ struct OutputSpec {
 
 struct Manifest {
     std::string name;
-    bool segmentation = true;
+    bool segmentation = true;  // whether the graph returns labels, instance models included
+    bool instances = false;
     std::string method;
     std::vector<ClassRow> classes;
     std::string input_name;

@@ -59,15 +59,18 @@ Type type_from(ONNXTensorElementDataType type) {
             return Type::half;
         case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT:
             return Type::single;
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32:
+            return Type::whole;
         default:
             return Type::other;
     }
 }
 
 ONNXTensorElementDataType type_of(Type type) {
-    return type == Type::byte   ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
-           : type == Type::half ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
-                                : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    return type == Type::byte    ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
+           : type == Type::half  ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+           : type == Type::whole ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32
+                                 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 }
 
 int usable_cores() {
@@ -318,7 +321,7 @@ class OnnxRuntimeBackend final : public Backend {
         tensor.type = type_from(type);
         if (tensor.type == Type::other)
             bundle_error("output " + tensor.name +
-                         " is of a type that is neither uint8, float16 nor float32");
+                         " is of a type that is neither uint8, float16, float32 nor int32");
         std::size_t rank = 0;
         require(api_.GetDimensionsCount(info.get(), &rank));
         tensor.shape.resize(rank);

@@ -33,23 +33,50 @@ struct LabelRows {
     std::ptrdiff_t stride;
 };
 
-/// Where rows of labels are written; throws if the buffer is too small.
-LabelRows label_rows(const trocar_result &result) {
-    const std::ptrdiff_t stride =
-        result.label_stride == 0 ? result.label_width : result.label_stride;
+/// Where the rows of a map of the labels' size are written; throws if the buffer is too small.
+LabelRows map_rows(const trocar_result &result, std::uint8_t *data, std::ptrdiff_t given,
+                   std::size_t size, const char *name) {
+    const std::ptrdiff_t stride = given == 0 ? result.label_width : given;
     const auto bytes =
         stride < 0 ? std::nullopt : image_bytes(stride, result.label_height, result.label_width);
     const bool fits = bytes.has_value();
     const std::size_t needed = bytes.value_or(0);
-    if (!fits || result.label_bytes < needed)
-        argument_error("labels of " + std::to_string(result.label_width) + "x" +
+    if (!fits || size < needed)
+        argument_error(std::string(name) + " of " + std::to_string(result.label_width) + "x" +
                            std::to_string(result.label_height) + " with a stride of " +
                            std::to_string(stride) +
                            (fits ? " need " + std::to_string(needed) + " bytes"
                                  : std::string(" have a wrong stride")) +
-                           ", the buffer has " + std::to_string(result.label_bytes),
+                           ", the buffer has " + std::to_string(size),
                        "call trocar_session_info for the network's size");
-    return {result.labels, stride};
+    return {data, stride};
+}
+
+/// Copies a map, enlarged by nearest neighbour where the sizes differ.
+void write_map(const std::uint8_t *from, int width, int height, const trocar_result &result,
+               const LabelRows &rows) {
+    const int out_width = result.label_width;
+    const int out_height = result.label_height;
+    if (result.label_size != TROCAR_LABELS_FRAME) {
+        for (int y = 0; y < height; ++y)
+            std::memcpy(rows.data + rows.stride * y, from + std::ptrdiff_t{y} * width,
+                        static_cast<std::size_t>(width));
+        return;
+    }
+    const Nearest column(width, out_width);
+    const Nearest row(height, out_height);
+    std::int64_t last = -1;
+    for (int y = 0; y < out_height; ++y) {
+        std::uint8_t *to = rows.data + rows.stride * y;
+        const std::int64_t source = row(y);
+        if (source == last) {
+            std::memcpy(to, to - rows.stride, static_cast<std::size_t>(out_width));
+            continue;
+        }
+        last = source;
+        const std::uint8_t *in = from + source * width;
+        for (int x = 0; x < out_width; ++x) to[x] = in[column(x)];
+    }
 }
 
 }  // namespace
@@ -77,6 +104,7 @@ trocar_result result_from(const trocar_result *given) {
     result.instrument_total = 0;
     result.label_width = result.label_height = 0;
     result.convert_ms = result.infer_ms = result.locate_ms = 0;
+    result.instance_count = 0;
     return result;
 }
 
@@ -106,26 +134,44 @@ void give_labels(const Tensor &labels, std::size_t index, const trocar_frame &fr
     result.label_width = enlarged ? frame.width : width;
     result.label_height = enlarged ? frame.height : height;
     if (result.labels == nullptr) return;
-    const LabelRows rows = label_rows(result);
-    if (!enlarged) {
-        for (int y = 0; y < height; ++y)
-            std::memcpy(rows.data + rows.stride * y, from + std::ptrdiff_t{y} * width,
-                        static_cast<std::size_t>(width));
-        return;
-    }
-    const Nearest column(width, frame.width);
-    const Nearest row(height, frame.height);
-    std::int64_t last = -1;
-    for (int y = 0; y < frame.height; ++y) {
-        std::uint8_t *to = rows.data + rows.stride * y;
-        const std::int64_t source = row(y);
-        if (source == last) {
-            std::memcpy(to, to - rows.stride, static_cast<std::size_t>(frame.width));
-            continue;
-        }
-        last = source;
-        const std::uint8_t *in = from + source * width;
-        for (int x = 0; x < frame.width; ++x) to[x] = in[column(x)];
+    write_map(from, width, height, result,
+              map_rows(result, result.labels, result.label_stride, result.label_bytes, "labels"));
+}
+
+void give_instrument_map(const std::uint8_t *map, int width, int height, const trocar_frame &frame,
+                         trocar_result &result) {
+    const bool enlarged = result.label_size == TROCAR_LABELS_FRAME;
+    result.label_width = enlarged ? frame.width : width;
+    result.label_height = enlarged ? frame.height : height;
+    write_map(map, width, height, result,
+              map_rows(result, result.instrument_map, result.instrument_map_stride,
+                       result.instrument_map_bytes, "instrument maps"));
+}
+
+void give_mask(const trocar_result *given, std::uint32_t index, std::uint8_t *mask,
+               std::size_t bytes) {
+    check_result(given);
+    trocar_result result{};
+    std::memcpy(&result, given, std::min<std::size_t>(given->size, sizeof result));
+    if (result.instrument_map == nullptr || result.label_width < 1 || result.label_height < 1)
+        argument_error("the result has no instrument map",
+                       "set instrument_map and instrument_map_bytes before the run");
+    if (index >= std::min<std::uint32_t>(result.instrument_count, 255))
+        argument_error("instrument " + std::to_string(index) + " was requested, the result has " +
+                           std::to_string(result.instrument_count) + " and masks of the first 255",
+                       "pass a place below instrument_count");
+    const LabelRows rows = map_rows(result, result.instrument_map, result.instrument_map_stride,
+                                    result.instrument_map_bytes, "instrument maps");
+    const auto width = static_cast<std::size_t>(result.label_width);
+    const auto height = static_cast<std::size_t>(result.label_height);
+    if (bytes < width * height)
+        argument_error("the mask needs " + std::to_string(width * height) +
+                           " bytes, the buffer has " + std::to_string(bytes),
+                       "pass label_width * label_height bytes");
+    for (std::size_t y = 0; y < height; ++y) {
+        const std::uint8_t *in = rows.data + rows.stride * static_cast<std::ptrdiff_t>(y);
+        std::uint8_t *out = mask + y * width;
+        for (std::size_t x = 0; x < width; ++x) out[x] = in[x] == index + 1 ? 255 : 0;
     }
 }
 

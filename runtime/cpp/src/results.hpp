@@ -37,6 +37,15 @@ void give_instruments(const std::vector<trocar_instrument> &instruments, trocar_
 void give_labels(const Tensor &labels, std::size_t index, const trocar_frame &frame,
                  trocar_result &result);
 
+/// Copies a map of the labels' size, `width` times `height` bytes, to the caller's instrument map,
+/// enlarged to the frame's size if the result requests it. Throws if the buffer is too small.
+void give_instrument_map(const std::uint8_t *map, int width, int height, const trocar_frame &frame,
+                         trocar_result &result);
+
+/// The mask of one instrument of a result. Throws Error with TROCAR_ERROR_ARGUMENT.
+void give_mask(const trocar_result *given, std::uint32_t index, std::uint8_t *mask,
+               std::size_t bytes);
+
 /// Copies one frame's part of an output as floats; does nothing if `out` is NULL.
 void copy_floats(const Tensor &tensor, std::size_t index, float *out, std::size_t capacity,
                  const char *name);

@@ -115,7 +115,9 @@ double Session::golden_margin() const {
 }
 
 void Session::describe(trocar_info &info) const {
-    info.task = manifest_.segmentation ? TROCAR_SEGMENTATION : TROCAR_CLASSIFICATION;
+    info.task = manifest_.instances      ? TROCAR_INSTANCES
+                : manifest_.segmentation ? TROCAR_SEGMENTATION
+                                         : TROCAR_CLASSIFICATION;
     info.network_width = manifest_.width;
     info.network_height = manifest_.height;
     info.class_count = static_cast<std::int32_t>(manifest_.classes.size());
@@ -132,8 +134,9 @@ void Session::describe(trocar_info &info) const {
 
 Outputs Session::infer(const std::uint8_t *rgb, int count, int height, int width,
                        trocar_status code) {
-    return outputs_from(backend_->run(rgb, count, height, width), count, manifest_.segmentation,
-                        options_.backend, code);
+    const std::vector<Tensor> &tensors = backend_->run(rgb, count, height, width);
+    if (manifest_.instances) return instance_outputs_from(tensors, count, options_.backend, code);
+    return outputs_from(tensors, count, manifest_.segmentation, options_.backend, code);
 }
 
 void Session::check_labels(const Outputs &outputs) const {
@@ -149,7 +152,7 @@ void Session::check_labels(const Outputs &outputs) const {
 }
 
 void Session::replay(const std::string &file) {
-    const Golden golden(file, manifest_.segmentation);
+    const Golden golden(file, manifest_.segmentation, manifest_.instances);
     golden.check(golden_margin(), manifest_.classes.size());
     const Outputs outputs =
         infer(golden.rgb(), 1, golden.height(), golden.width(), TROCAR_ERROR_BUNDLE);
@@ -245,7 +248,11 @@ void Session::write(const Outputs &outputs, std::size_t index, const trocar_fram
     if (outputs.confidence != nullptr)
         copy_floats(*outputs.confidence, index, result.confidence, result.confidence_capacity,
                     "confidence_capacity");
-    if (result.instruments == nullptr) return;
+    if (manifest_.instances) {
+        write_instances(outputs, index, frame, result);
+        return;
+    }
+    if (result.instruments == nullptr && result.instrument_map == nullptr) return;
     Confidence confidence;
     if (outputs.confidence != nullptr) {
         const void *data = outputs.confidence->data;
@@ -260,7 +267,37 @@ void Session::write(const Outputs &outputs, std::size_t index, const trocar_fram
                 confidence.byte = static_cast<const std::uint8_t *>(data) + offset;
         }
     }
-    give_instruments(locator_->locate(labels, width, height, width, confidence, frame), result);
+    give_located(locator_->locate(labels, width, height, width, confidence, frame), width, height,
+                 frame, result);
+}
+
+void Session::write_instances(const Outputs &outputs, std::size_t index, const trocar_frame &frame,
+                              trocar_result &result) {
+    result.instance_count = static_cast<const std::int32_t *>(outputs.count->data)[index];
+    if (result.instruments == nullptr && result.instrument_map == nullptr) return;
+    const auto height = static_cast<int>(outputs.instances->shape[1]);
+    const auto width = static_cast<int>(outputs.instances->shape[2]);
+    const std::uint8_t *instances =
+        locator_->visible(static_cast<const std::uint8_t *>(outputs.instances->data) +
+                              index * outputs.instances->per_frame(),
+                          width, height, width, frame);
+    const std::size_t count = outputs.classes->per_frame();
+    give_located(
+        locator_->locate_instances(
+            instances, width, height,
+            static_cast<const std::uint8_t *>(outputs.classes->data) + index * count,
+            static_cast<const float *>(outputs.scores->data) + index * count, count, frame),
+        width, height, frame, result);
+}
+
+void Session::give_located(const std::vector<trocar_instrument> &instruments, int width, int height,
+                           const trocar_frame &frame, trocar_result &result) {
+    give_instruments(instruments, result);
+    if (result.instrument_map == nullptr) return;
+    const auto size = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+    if (instrument_map_.size() < size) instrument_map_.resize(size);
+    locator_->paint(instrument_map_.data(), width, height);
+    give_instrument_map(instrument_map_.data(), width, height, frame, result);
 }
 
 void Session::locate(const std::uint8_t *labels, int width, int height, std::ptrdiff_t stride,
@@ -284,7 +321,8 @@ void Session::locate(const std::uint8_t *labels, int width, int height, std::ptr
     std::ptrdiff_t row = stride == 0 ? width : stride;
     const std::uint8_t *visible = locator_->visible(labels, width, height, row, size);
     if (visible != labels) row = width;
-    give_instruments(locator_->locate(visible, width, height, row, map_confidence, size), located);
+    give_located(locator_->locate(visible, width, height, row, map_confidence, size), width, height,
+                 size, located);
     located.locate_ms = milliseconds(started, Clock::now());
     give_back(located, result);
 }

@@ -40,6 +40,12 @@ class Session {
     void write(const Outputs &outputs, std::size_t index, const trocar_frame &frame,
                trocar_result &result);
 
+    void write_instances(const Outputs &outputs, std::size_t index, const trocar_frame &frame,
+                         trocar_result &result);
+    /// Gives instruments that were located, and the map of them where it is wanted.
+    void give_located(const std::vector<trocar_instrument> &instruments, int width, int height,
+                      const trocar_frame &frame, trocar_result &result);
+
     std::mutex mutex_;
     Manifest manifest_;
     OpenOptions options_;
@@ -54,6 +60,7 @@ class Session {
     Tensor visible_;  // labels of one frame, inside the field of view
     std::vector<trocar_frame> frames_;
     std::vector<std::uint8_t> rgb_;
+    std::vector<std::uint8_t> instrument_map_;
 };
 
 }  // namespace trocar::detail

@@ -101,6 +101,8 @@ Type type_from(nvinfer1::DataType type) {
             return Type::half;
         case nvinfer1::DataType::kFLOAT:
             return Type::single;
+        case nvinfer1::DataType::kINT32:
+            return Type::whole;
         default:
             return Type::other;
     }

@@ -136,7 +136,8 @@ typedef enum trocar_label_size {
 /** Task of a model. */
 typedef enum trocar_task {
     TROCAR_SEGMENTATION = 0,  /**< Frames to label maps and instruments. */
-    TROCAR_CLASSIFICATION = 1 /**< Frames to class scores and, if the model has one, an embedding. */
+    TROCAR_CLASSIFICATION = 1, /**< Frames to class scores and, if the model has one, an embedding. */
+    TROCAR_INSTANCES = 2      /**< Frames to instances, label maps and instruments. */
 } trocar_task;
 
 /** An opened, verified and warm bundle. */
@@ -226,6 +227,8 @@ typedef struct trocar_instrument {
     double angle;           /**< Direction of `axis` in degrees, -180..180; positive is down. */
     double tips[2][2];      /**< x, y of each tip. */
     double entry[2];        /**< Where the shaft enters the view. */
+    int32_t instance;       /**< Number of the instance of an instance model, from 1; else 0. */
+    int32_t reserved;       /**< 0. */
 } trocar_instrument;
 
 /** Result of one frame. Buffers that are NULL are not filled. */
@@ -254,6 +257,16 @@ typedef struct trocar_result {
     double convert_ms;               /**< Conversion of the frames, full batch. */
     double infer_ms;                 /**< Inference, full batch. */
     double locate_ms;                /**< Locating instruments and writing this result. */
+    /* The caller fills these in. */
+    uint8_t *instrument_map;         /**< Which instrument each pixel belongs to: 1 + its place in
+                                          `instruments`, 0 for none; of the size of `labels`. The
+                                          first 255 instruments have pixels. */
+    ptrdiff_t instrument_map_stride; /**< Bytes from one row to the next; 0: tightly packed. */
+    size_t instrument_map_bytes;     /**< Size of the buffer at `instrument_map`. */
+    /* The library fills these in. */
+    int32_t instance_count;          /**< Instance models: instances that reached the smallest
+                                          score, also those beyond the model's maximum. */
+    int32_t reserved;                /**< 0. */
 } trocar_result;
 
 /** Properties of a session. */
@@ -373,6 +386,18 @@ TROCAR_API trocar_status trocar_session_locate(trocar_session *session, const ui
                                                int32_t width, int32_t height, ptrdiff_t stride,
                                                const float *confidence, const trocar_frame *frame,
                                                trocar_result *result, trocar_error *error);
+
+/**
+ * Gives the mask of one instrument of a result whose `instrument_map` was filled.
+ * @param result The result of a run or of `trocar_session_locate`.
+ * @param index  Place in `instruments`, from 0 to `instrument_count` - 1.
+ * @param mask   Receives `label_height` rows of `label_width` bytes: 255 inside, 0 outside.
+ * @param bytes  Size of the buffer at `mask`.
+ * @param error  May be NULL.
+ * @return `TROCAR_OK` or `TROCAR_ERROR_ARGUMENT`.
+ */
+TROCAR_API trocar_status trocar_instrument_mask(const trocar_result *result, uint32_t index,
+                                                uint8_t *mask, size_t bytes, trocar_error *error);
 
 /**
  * Checks the text of a manifest, as `trocar_session_open` does, without the files.

@@ -139,6 +139,22 @@ class Result {
     }
     /// Largest softmax, at network size; empty for classifiers.
     View<float> confidence() const { return {confidence_.data(), confidence_.size()}; }
+    /// Which instrument each pixel belongs to: 1 + its place in `instruments()`, 0 for none; of
+    /// the size of `labels()`.
+    View<std::uint8_t> instrument_map() const {
+        return {instrument_map_.data(), instrument_map_.size()};
+    }
+    /// The mask of one instrument, `width()` times `height()`: 255 inside. Throws `Error`.
+    std::vector<std::uint8_t> mask(std::size_t index) const {
+        std::vector<std::uint8_t> pixels(instrument_map_.size());
+        auto error = detail::sized<trocar_error>();
+        detail::check(trocar_instrument_mask(&raw_, static_cast<std::uint32_t>(index),
+                                             pixels.data(), pixels.size(), &error),
+                      error);
+        return pixels;
+    }
+    /// Instance models: instances that reached the smallest score, also those beyond the maximum.
+    int instance_count() const { return raw_.instance_count; }
     /// A classifier's class scores.
     View<float> scores() const { return {scores_.data(), scores_.size()}; }
     /// A classifier's embedding.
@@ -163,10 +179,11 @@ class Result {
         const std::size_t network = product(info.network_width, info.network_height);
         raw_ = detail::sized<trocar_result>();
         raw_.label_size = size;
-        if (info.task == TROCAR_SEGMENTATION) {
+        if (info.task != TROCAR_CLASSIFICATION) {
             labels_.resize(size == TROCAR_LABELS_FRAME ? product(frame.width, frame.height)
                                                        : network);
-            confidence_.resize(network);
+            instrument_map_.resize(labels_.size());
+            confidence_.resize(info.task == TROCAR_SEGMENTATION ? network : 0);
             instruments_.resize(max_instruments);
         } else {
             scores_.resize(static_cast<std::size_t>(info.score_count));
@@ -174,6 +191,8 @@ class Result {
         }
         raw_.labels = labels_.empty() ? nullptr : labels_.data();
         raw_.label_bytes = labels_.size();
+        raw_.instrument_map = instrument_map_.empty() ? nullptr : instrument_map_.data();
+        raw_.instrument_map_bytes = instrument_map_.size();
         raw_.confidence = confidence_.empty() ? nullptr : confidence_.data();
         raw_.confidence_capacity = confidence_.size();
         raw_.instruments = instruments_.empty() ? nullptr : instruments_.data();
@@ -186,7 +205,7 @@ class Result {
     }
 
     trocar_result raw_ = detail::sized<trocar_result>();
-    std::vector<std::uint8_t> labels_;
+    std::vector<std::uint8_t> labels_, instrument_map_;
     std::vector<float> confidence_, scores_, embedding_;
     std::vector<trocar_instrument> instruments_;
 };
