@@ -144,7 +144,7 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
 
     Args:
         output: Names without ``{n}``, see `OutputOptions.numbered`.
-        live: Whether files are written under their final names from the start.
+        live: Whether what was written stays, under a partial name, if the run dies.
 
     Raises:
         OutputExistsError: An output exists already.
@@ -162,11 +162,11 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
             VideoSink(output.overlay, options=output.encoding, overwrite=overwrite, live=live)
         )
     if output.json is not None:
-        sinks.append(JsonLines(output.json, overwrite=overwrite, direct=live))
+        sinks.append(JsonLines(output.json, overwrite=overwrite, live=live))
     if output.csv is not None:
-        sinks.append(Csv(output.csv, overwrite=overwrite, direct=live))
+        sinks.append(Csv(output.csv, overwrite=overwrite, live=live))
     if output.frames is not None:
-        sinks.append(PngFolder(output.frames, overwrite=overwrite))
+        sinks.append(PngFolder(output.frames, overwrite=overwrite, live=live))
     if output.masks is not None:
-        sinks.append(PngFolder(output.masks, masks=True, overwrite=overwrite))
+        sinks.append(PngFolder(output.masks, masks=True, overwrite=overwrite, live=live))
     return sinks
