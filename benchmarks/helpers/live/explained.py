@@ -23,6 +23,9 @@ DELAYS = {
     "frozen": 4.0,
 }
 
+HARMLESS = ("terminal", "disk_full")
+"""Faults that must change no state, and so explain nothing."""
+
 
 @dataclass(frozen=True)
 class Worse:
@@ -60,6 +63,7 @@ def explanation(worse: Worse, stream: int, faults: Sequence[Fault], stalls: Sequ
 
     Every new condition must lie within a second of a fault, plus what the condition looks back on.
     """
+    faults = [fault for fault in faults if fault.kind not in HARMLESS]
     for group in (faults, [*faults, *stalls]):
         kinds = [_kind_of(name, worse.moment, stream, group) for name in worse.new]
         if all(kinds):

@@ -75,6 +75,11 @@ class SchedulerWatch(threading.Thread):
             until = max(until, end)
         return covered / max(1e-9, time.monotonic() - begun)
 
+    def starved(self, stream: int, moment: float) -> bool:
+        """Whether the run or the sender of a stream was starved within a second before."""
+        spans = (s for s in self.stalls if s.stream in (None, stream))
+        return any(s.begin <= moment and s.end >= moment - 1.0 for s in spans)
+
     def _note(self, stream: int | None, begin: float, end: float) -> None:
         last = next((s for s in reversed(self.stalls[-4:]) if s.stream == stream), None)
         if last is not None and begin <= last.end:
