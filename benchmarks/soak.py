@@ -213,7 +213,7 @@ def live(model: Path, out: Path, *, fps: float | None, frames: int, seconds: flo
                 post_processors=[Tracker(), Presence(session.classes), turns],
             ),
             painter=Painter(session.classes),
-            sinks=[JsonLines(out, direct=True), Callback(lambda event: event.overlay())],
+            sinks=[JsonLines(out, live=True), Callback(lambda event: event.overlay())],
         )
         run = LiveRun(session, [stream])
         begun = time.monotonic()

@@ -16,6 +16,7 @@ from trocar.runtime.live.activity import Activity
 from trocar.runtime.live.health import Health
 from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
+from trocar.runtime.sinks.files import commit_all
 from trocar.runtime.sources.addresses import redacted
 from trocar.runtime.telemetry.latency import Stages
 
@@ -129,7 +130,7 @@ class SinkWorker:
                 self.activity.done()
             if self._opened:
                 self.sink.close()
-                self.sink.commit()
+                commit_all([self.sink])
         except Exception as error:
             self.failed = redacted(first_line(error))
             self._health.set(self._condition, "DEGRADED", f"output failed: {self.failed}")

@@ -94,6 +94,7 @@ class FieldOfViewTracker:
     def __init__(self) -> None:
         self._frames = 0
         self._measured: deque[FieldOfView | None] = deque(maxlen=_WINDOW)
+        self._size: tuple[int, ...] | None = None
 
     def update(self, image: NDArray[np.uint8]) -> FieldOfView | None:
         """Takes the next frame; gives the field of view, ``None`` if the image fills the frame.
@@ -101,6 +102,10 @@ class FieldOfViewTracker:
         Args:
             image: ``[H, W, 3]`` uint8 RGB.
         """
+        if image.shape != self._size:
+            # Circles are in pixels of their frames.
+            self._measured.clear()
+            self._size = image.shape
         is_due = self._frames % _PERIOD_FRAMES == 0 or len(self._measured) < _WINDOW
         self._frames += 1
         # A dark frame says nothing: the light is off, or the endoscope is outside of the body.

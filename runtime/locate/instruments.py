@@ -23,6 +23,7 @@ from trocar.contract.errors import ArgumentError
 from trocar.contract.instances.masks import Mask
 from trocar.contract.location import LocationOptions
 from trocar.contract.results import Instrument, Point
+from trocar.runtime.frames import is_finite
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.groups import DEFAULTS, Group, instrument_groups
 from trocar.runtime.locate.measures import (
@@ -95,7 +96,8 @@ def locate(
         Instruments ordered by class id, area descending, then first pixel (row, column).
 
     Raises:
-        ArgumentError: ``labels`` is not a uint8 map, or ``confidence`` is of another size.
+        ArgumentError: ``labels`` is not a uint8 map, or ``confidence`` is of another size or holds
+            a value that is not finite.
     """
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise ArgumentError(
@@ -106,6 +108,11 @@ def locate(
         raise ArgumentError(
             f"confidence is {list(confidence.shape)}, labels are {list(labels.shape)}",
             remedy="pass the confidence of the same frame",
+        )
+    if confidence is not None and not is_finite(confidence):
+        raise ArgumentError(
+            "confidence holds a value that is not finite",
+            remedy="pass the confidence of every pixel, 0..1",
         )
     if view is not None and options.mask_outside_view:
         labels = clear_outside_view(labels, frame_size, view)

@@ -169,7 +169,7 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
 
     Args:
         output: Names without ``{n}``, see `OutputOptions.numbered`.
-        live: Whether files are written under their final names from the start.
+        live: Whether what was written stays, under a partial name, if the run dies.
 
     Raises:
         OutputExistsError: An output exists already.
@@ -189,12 +189,12 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
         )
     if output.json is not None:
         sinks.append(
-            JsonLines(output.json, overwrite=overwrite, direct=live, masks=output.json_masks)
+            JsonLines(output.json, overwrite=overwrite, live=live, masks=output.json_masks)
         )
     if output.csv is not None:
-        sinks.append(Csv(output.csv, overwrite=overwrite, direct=live))
+        sinks.append(Csv(output.csv, overwrite=overwrite, live=live))
     if output.frames is not None:
-        sinks.append(PngFolder(output.frames, overwrite=overwrite))
+        sinks.append(PngFolder(output.frames, overwrite=overwrite, live=live))
     if output.masks is not None:
-        sinks.append(PngFolder(output.masks, masks=True, overwrite=overwrite))
+        sinks.append(PngFolder(output.masks, masks=True, overwrite=overwrite, live=live))
     return [*sinks, *(open_added_sink(text, overwrite=overwrite) for text in output.sinks)]

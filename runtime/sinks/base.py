@@ -7,8 +7,9 @@
 
 The sinks themselves: `records` (JSON lines, CSV, PNG folders, callback) and `video`.
 
-A file is written under a temporary name and gets its own when all sinks have succeeded, unless it
-is ``direct``: a live recording has its name from the start, so that it survives a crash.
+A file is written under a temporary name and gets its own when all sinks have succeeded. In a live
+run each gets its own when it is complete; until then it is ``out.partial.mp4``, which stays if the
+run dies.
 """
 
 from __future__ import annotations

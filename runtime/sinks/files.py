@@ -1,8 +1,11 @@
 """Output files that are published atomically: complete under their names, or absent.
 
-file = AtomicFile(Path("out.jsonl"), overwrite=False, direct=False)
+file = AtomicFile(Path("out.jsonl"), overwrite=False, live=False)
 file.prepare().write_bytes(b"...")
 commit_all([file])
+
+What a live run writes cannot be made again. It has a clear name from the start
+(``out.partial.jsonl``), which it keeps if the run dies or the output fails.
 """
 
 from __future__ import annotations
@@ -11,14 +14,22 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from trocar.contract.errors import SinkError
 from trocar.contract.outputs import check_free, check_own_folder, is_node, mark_own
 
-__all__ = ["AtomicFile", "AtomicFolder", "Committed", "check_free", "commit_all", "sink_error"]
+__all__ = [
+    "AtomicFile",
+    "AtomicFolder",
+    "Committed",
+    "check_free",
+    "commit_all",
+    "partial_name",
+    "sink_error",
+]
 
 
 class Committed(Protocol):
@@ -78,10 +89,16 @@ class _Replacement:
         os.replace(temporary, self.target)
         self._done = True
 
-    def undo(self) -> None:
-        """Restores what was there; never raises."""
+    def undo(self, *, back: Path | None = None) -> None:
+        """Restores what was there; never raises.
+
+        Args:
+            back: Where to keep what was put in place; by default it is removed.
+        """
         with contextlib.suppress(OSError):
-            if self._done:
+            if self._done and back is not None:
+                os.replace(self.target, back)
+            elif self._done:
                 _remove(self.target)
             if self._old is not None and (self._old / self.target.name).exists():
                 os.replace(self._old / self.target.name, self.target)
@@ -104,18 +121,18 @@ class AtomicFile:
     Args:
         path: Its final name.
         overwrite: Whether an existing file is replaced.
-        direct: Whether it is written under its final name from the start.
+        live: Whether it is written as `partial_name` and never removed.
 
     Attributes:
         temporary: The name under which it is written, after `prepare`.
         node: Whether it is a device or a pipe, which is opened for appending.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, direct: bool) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, live: bool) -> None:
         self.path = path
         self.overwrite = overwrite
         self.node = is_node(path)
-        self.direct = direct or self.node
+        self.live = live
         self.temporary = path
         self._replacement: _Replacement | None = None
 
@@ -134,15 +151,20 @@ class AtomicFile:
         check_free(self.path, overwrite=self.overwrite)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not self.direct:
+            if not self.node:
                 target = Path(os.path.realpath(self.path))
                 # The suffix stays last: FFmpeg chooses the format by it.
-                handle, name = tempfile.mkstemp(
-                    prefix=f".{target.stem}.part.", suffix=self.path.suffix, dir=target.parent
-                )
-                os.close(handle)
-                os.chmod(name, 0o644)
-                self.temporary = Path(name)
+                suffix = self.path.suffix
+                if self.live:
+                    final = target.with_name(target.stem + suffix)
+                    self.temporary = _new_partial(final, Path.touch)
+                else:
+                    handle, name = tempfile.mkstemp(
+                        prefix=f".{target.stem}.part.", suffix=suffix, dir=target.parent
+                    )
+                    os.close(handle)
+                    os.chmod(name, 0o644)
+                    self.temporary = Path(name)
                 self._replacement = _Replacement(target)
         except OSError as error:
             raise sink_error(self.path, error) from error
@@ -152,10 +174,12 @@ class AtomicFile:
         """Gives the file its final name.
 
         Raises:
+            OutputExistsError: Someone wrote a file of that name meanwhile.
             SinkError: It cannot be renamed.
         """
         if self._replacement is None:
             return
+        check_free(self.path, overwrite=self.overwrite)
         try:
             self._replacement.place(self.temporary)
         except OSError as error:
@@ -167,8 +191,11 @@ class AtomicFile:
             self._replacement.settle()
 
     def discard(self) -> None:
-        """Removes what was written and restores what it replaced; a direct file stays."""
+        """Removes what was written and restores what it replaced; a live file stays as partial."""
         if self._replacement is None:
+            return
+        if self.live:
+            self._replacement.undo(back=self.temporary)
             return
         with contextlib.suppress(OSError):
             self.temporary.unlink()
@@ -181,14 +208,16 @@ class AtomicFolder:
     Args:
         path: Its final name.
         overwrite: Whether a folder that an earlier run wrote is replaced.
+        live: Whether it is written as `partial_name` and never removed.
 
     Attributes:
         temporary: The folder in which to write, after `prepare`.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, live: bool = False) -> None:
         self.path = path
         self.overwrite = overwrite
+        self.live = live
         self.temporary = path
         self._replacement: _Replacement | None = None
 
@@ -203,8 +232,11 @@ class AtomicFolder:
         target = Path(os.path.realpath(self.path))
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            made = tempfile.mkdtemp(prefix=f".{target.name}.part.", dir=target.parent)
-            self.temporary = Path(made)
+            if self.live:
+                self.temporary = _new_partial(target, Path.mkdir)
+            else:
+                made = tempfile.mkdtemp(prefix=f".{target.name}.part.", dir=target.parent)
+                self.temporary = Path(made)
             self._replacement = _Replacement(target)
             self.temporary.chmod(0o755)
             mark_own(self.temporary)
@@ -232,10 +264,39 @@ class AtomicFolder:
             self._replacement.settle()
 
     def discard(self) -> None:
-        """Removes what was written and restores the folder that it replaced."""
-        if self._replacement is not None:
+        """Removes what was written and restores the folder that it replaced.
+
+        A live folder stays as partial.
+        """
+        if self._replacement is not None and self.live:
+            self._replacement.undo(back=self.temporary)
+        elif self._replacement is not None:
             shutil.rmtree(self.temporary, ignore_errors=True)
             self._replacement.undo()
+
+
+def partial_name(path: Path, number: int = 1) -> Path:
+    """Name of a live output that is not complete: ``out.partial.mp4``, ``frames.partial``.
+
+    Args:
+        path: Its final name.
+        number: Above 1 where earlier runs left theirs: ``out.partial-2.mp4``.
+    """
+    text = "partial" if number == 1 else f"partial-{number}"
+    return path.with_name(f"{path.stem}.{text}{path.suffix}")
+
+
+def _new_partial(path: Path, make: Callable[..., object]) -> Path:
+    """Makes the first partial name that is free; an earlier run's is never replaced."""
+    number = 1
+    while True:
+        partial = partial_name(path, number)
+        try:
+            make(partial, **({"exist_ok": False} if make is Path.touch else {}))
+        except FileExistsError:
+            number += 1
+        else:
+            return partial
 
 
 def sink_error(path: object, error: BaseException) -> SinkError:

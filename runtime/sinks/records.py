@@ -27,20 +27,21 @@ class _TextFile:
 
     wants_every_frame = False
 
-    def __init__(self, path: Path, *, overwrite: bool = False, direct: bool = False) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False, live: bool = False) -> None:
         self.name = str(path)
-        self._output = AtomicFile(path, overwrite=overwrite, direct=direct)
+        self._output = AtomicFile(path, overwrite=overwrite, live=live)
+        self._unbuffered = live or self._output.node
         self._file: TextIO | None = None
 
     def open(self, info: StreamInfo) -> None:
         """Opens the file."""
         try:
-            # A direct file is written line by line, so that a crash loses no line.
+            # A live file is written line by line, so that a crash loses no line.
             self._file = self._output.prepare().open(
                 self._output.mode,
                 encoding="utf-8",
                 newline="\n",
-                buffering=1 if self._output.direct else -1,
+                buffering=1 if self._unbuffered else -1,
             )
         except OSError as error:
             raise sink_error(self.name, error) from error
@@ -59,7 +60,7 @@ class _TextFile:
             return
         with self._writing() as file:
             file.flush()
-            if not self._output.direct:
+            if not self._output.node:
                 os.fsync(file.fileno())
             file.close()
 
@@ -162,13 +163,16 @@ class PngFolder:
         path: The folder.
         masks: Whether label maps are written instead of overlays.
         overwrite: Whether a folder that an earlier run wrote is replaced; another never is.
+        live: Whether what was written stays, under a partial name, if the run dies.
     """
 
-    def __init__(self, path: Path, *, masks: bool = False, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, masks: bool = False, overwrite: bool = False, live: bool = False
+    ) -> None:
         self.name = str(path)
         self.wants_every_frame = not masks
         self._masks = masks
-        self._output = AtomicFolder(path, overwrite=overwrite)
+        self._output = AtomicFolder(path, overwrite=overwrite, live=live)
         self._folder: Path | None = None
 
     def open(self, info: StreamInfo) -> None:

@@ -56,8 +56,8 @@ class VideoSink:
         address: A file, or an address such as ``udp://…``.
         options: How the video is encoded.
         overwrite: Whether an existing file is replaced.
-        live: Whether a file is a fragmented MP4 under its final name: after a crash it plays up to
-            the last fragment (half a second).
+        live: Whether a file is a fragmented MP4: after a crash it plays up to the last fragment
+            (half a second), under its partial name.
     """
 
     wants_every_frame = True
@@ -78,7 +78,7 @@ class VideoSink:
         self._output = (
             None
             if self._network
-            else AtomicFile(Path(self._address), overwrite=overwrite, direct=live)
+            else AtomicFile(Path(self._address), overwrite=overwrite, live=live)
         )
         self._container: Any = None
         self._in_use = InUse(self._free)
@@ -194,7 +194,7 @@ class VideoSink:
             self._output.settle()
 
     def discard(self) -> None:
-        """Removes the unfinished file; a live recording is finished and stays.
+        """Removes the unfinished file; a live recording is finished and stays as partial.
 
         While another thread encodes, the file is closed by that thread, after its frame.
         """

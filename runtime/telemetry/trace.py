@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from trocar.runtime.sinks.files import check_free, sink_error
+from trocar.contract.errors import TrocarError
+from trocar.runtime.sinks.files import AtomicFile, commit_all, sink_error
 
 CAPACITY = 20_000
 """Events that wait to be written at most."""
@@ -26,7 +27,8 @@ CLOSE_S = 5.0
 class Trace:
     """Writes Chrome's trace event format, one event at a time; a truncated file still opens.
 
-    A thread of its own writes, so that a slow disk delays none of the threads that are traced.
+    Until it is closed the file is named ``trace.partial.json``. A thread of its own writes, so that
+    a slow disk delays none of the threads that are traced.
 
     Args:
         path: The file.
@@ -42,10 +44,10 @@ class Trace:
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        check_free(path, overwrite=overwrite)
+        self._output = AtomicFile(path, overwrite=overwrite, live=True)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8", buffering=1 << 16)
+            file = self._output.prepare()
+            self._file = file.open(self._output.mode, encoding="utf-8", buffering=1 << 16)
         except OSError as error:
             raise sink_error(path, error) from error
         self.path = path
@@ -143,7 +145,13 @@ class Trace:
                 # A trace that cannot be written does not stop the run.
                 self.failed = True
             before = ",\n"
-        with contextlib.suppress(OSError, ValueError):
-            self._file.write("\n]\n")
-        with contextlib.suppress(OSError, ValueError):
-            self._file.close()
+        for end in (lambda: self._file.write("\n]\n"), self._file.close):
+            try:
+                end()
+            except (OSError, ValueError):
+                self.failed = True
+        if not self.failed:
+            try:
+                commit_all([self._output])
+            except TrocarError:
+                self.failed = True

@@ -103,6 +103,7 @@ class Tracker:
         self._next_id = 1
         self._clock = 0.0
         self._time: float | None = None
+        self._size: tuple[int, int] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -118,7 +119,13 @@ class Tracker:
         return tuple(notes)
 
     def apply(self, frame: Frame, result: FrameResult) -> FrameResult:
-        """The result with track ids; results must come in order of time."""
+        """The result with track ids; results must come in order of time.
+
+        Tracks are in pixels of their frames: all of them end when the frames change their size.
+        """
+        if result.frame_size != self._size:
+            self._tracks, self._size = [], result.frame_size
+            self._motion, self._camera = TrackMotion(), CameraMotion()
         dt = 0.0 if self._time is None else max(0.0, result.time - self._time)
         self._time = result.time
         self._clock += dt

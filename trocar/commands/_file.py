@@ -97,7 +97,7 @@ class MetricsFile:
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.name = str(path)
         check_free(path, overwrite=overwrite)
-        self._output = AtomicFile(path, overwrite=overwrite, direct=False)
+        self._output = AtomicFile(path, overwrite=overwrite, live=False)
         self._prometheus = path.suffix == ".prom"
         self._source = ""
 

@@ -189,7 +189,8 @@ def _check_end(streams: Sequence[LiveStream]) -> None:
         raise SinkError(
             f"{len(failed)} output(s) failed during the run: {'; '.join(failed)}"
             + (f"; at the end: {told}" if told else ""),
-            remedy="the other outputs are complete; see the reason of each, and run it again",
+            remedy="the other outputs are complete; what was written of these has 'partial' in its "
+            "name; see the reason of each",
         )
     if any(stream.health.has("source") for stream in streams):
         raise SourceError(

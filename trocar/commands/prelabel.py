@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from trocar.contract.errors import OutputExistsError
+from trocar.contract.outputs import check_outputs
 from trocar.evaluation.prelabel import SUFFIXES, label_frames, model_digest
 
 
@@ -53,6 +54,7 @@ def prelabel(
     from trocar.train.data.readers import open_frames
     from trocar.train.data.tools.convert import import_frames
 
+    check_outputs({"OUT": out}, inputs=[model, frames])
     if out.exists():
         raise OutputExistsError(f"{out} exists already", remedy="name another OUT")
     predictor = open_predictor(model, device=device, task="segmentation")

@@ -15,6 +15,7 @@ import click
 from trocar.commands._config_options import config_flags
 from trocar.commands._help import GroupedCommand, grouped
 from trocar.contract.config import fields_of, unknown
+from trocar.contract.outputs import check_outputs
 from trocar.train.methods import find_method, method_names, method_summary
 from trocar.train.run import TrainRequest, data_settings, run_method
 
@@ -97,6 +98,8 @@ def method_command(name: str) -> click.Command:
     def command(**values: Any) -> None:
         chosen = {n: v for n, v in values.items() if n in setting_names and v is not None}
         rest = {n: v for n, v in values.items() if n not in setting_names}
+        read = [v for n, v in rest.items() if isinstance(v, Path) and n != "out"]
+        check_outputs({"--out": rest["out"]}, inputs=read)
         run_method(
             TrainRequest(
                 method=name,

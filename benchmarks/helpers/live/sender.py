@@ -82,6 +82,7 @@ def _send(
     begun = time.monotonic()
     frozen_until = 0.0
     frozen: Any = None
+    losing_since = 0.0
     index = 0
     while True:
         try:
@@ -91,13 +92,20 @@ def _send(
         if order[:1] == ["end"]:
             return False
         if order[:1] == ["restart"]:
+            _say("restart", time.monotonic())
             return True
         if order[:1] == ["off"]:
+            begin = time.monotonic()
             time.sleep(float(order[1]))
+            _say("off", begin)
         if order[:1] == ["lose"]:
-            wire.losing = int(order[1])
+            wire.losing, losing_since = int(order[1]), time.monotonic()
+        if losing_since and not wire.losing:
+            _say("lose", losing_since)
+            losing_since = 0.0
         if order[:1] == ["freeze"]:
             frozen_until, frozen = time.monotonic() + float(order[1]), None
+            _say("freeze", time.monotonic(), frozen_until)
         index = max(index + 1, int((time.monotonic() - begun) * fps))
         time.sleep(max(0.0, begun + index / fps - time.monotonic()))
         image = pictures[index % len(pictures)].copy()
@@ -109,3 +117,8 @@ def _send(
         frame.pts, frame.time_base = index, Fraction(1, fps)
         for packet in stream.encode(frame):
             container.mux(packet)
+
+
+def _say(kind: str, begin: float, end: float | None = None) -> None:
+    """Tells the soak what was done, and from when to when."""
+    print(kind, begin, time.monotonic() if end is None else end, flush=True)

@@ -1,6 +1,7 @@
 #include "outputs.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "error.hpp"
 
@@ -12,6 +13,20 @@ const Tensor *find(const std::vector<Tensor> &tensors, const char *name) {
     for (const Tensor &tensor : tensors)
         if (tensor.name == name) return &tensor;
     return nullptr;
+}
+
+bool is_finite(const Tensor &tensor) {
+    const std::size_t count =
+        tensor.shape.empty() ? 0 : static_cast<std::size_t>(tensor.shape[0]) * tensor.per_frame();
+    if (tensor.type == Type::half) {
+        // All five bits of the exponent are set in what is not finite.
+        const auto *values = static_cast<const std::uint16_t *>(tensor.data);
+        return std::none_of(values, values + count,
+                            [](std::uint16_t value) { return (value & 0x7C00) == 0x7C00; });
+    }
+    if (tensor.type != Type::single) return true;
+    const auto *values = static_cast<const float *>(tensor.data);
+    return std::all_of(values, values + count, [](float value) { return std::isfinite(value); });
 }
 
 }  // namespace
@@ -104,6 +119,15 @@ Outputs instance_outputs_from(const std::vector<Tensor> &tensors, int count,
                         std::to_string(outputs.classes->shape[1]) + " have a class",
                     "export the bundle again");
     return outputs;
+}
+
+void check_finite(const Outputs &outputs) {
+    for (const Tensor *tensor : {outputs.confidence, outputs.scores, outputs.embedding})
+        if (tensor != nullptr && !is_finite(*tensor))
+            throw Error(
+                TROCAR_ERROR_BACKEND,
+                "the model's output '" + tensor->name + "' holds numbers that are not finite (NaN)",
+                "export the checkpoint again, in fp32 if this bundle is fp16");
 }
 
 }  // namespace trocar::detail

@@ -30,6 +30,9 @@ Outputs outputs_from(const std::vector<Tensor> &tensors, int count, bool segment
 Outputs instance_outputs_from(const std::vector<Tensor> &tensors, int count,
                               const std::string &backend, trocar_status code);
 
+/// Throws Error with TROCAR_ERROR_BACKEND where an output holds NaN or infinity.
+void check_finite(const Outputs &outputs);
+
 /// A shape in words, e.g. [1, 4, 5].
 std::string shape_text(const std::vector<std::int64_t> &shape);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "checked.hpp"
 #include "classes.hpp"
@@ -213,6 +214,7 @@ void Session::run(const trocar_frame *frames, std::size_t count, trocar_result *
     const auto converted = Clock::now();
     const Outputs outputs =
         infer(rgb, static_cast<int>(count), frames_[0].height, frames_[0].width);
+    check_finite(outputs);
     auto inferred = Clock::now();
     const double infer_ms = milliseconds(converted, inferred);
     for (std::size_t i = 0; i < count; ++i) {
@@ -312,6 +314,11 @@ void Session::locate(const std::uint8_t *labels, int width, int height, std::ptr
                            " with rows of " + std::to_string(stride) + " bytes",
                        "pass sides of 1..8192, and a stride of 0 or of at least the width");
     check_size_and_view(size);
+    const auto values = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+    if (confidence != nullptr && !std::all_of(confidence, confidence + values,
+                                              [](float value) { return std::isfinite(value); }))
+        argument_error("confidence holds a value that is not finite",
+                       "pass the confidence of every pixel, 0..1");
     Confidence map_confidence;
     map_confidence.single = confidence;
     trocar_result located = result_from(result);

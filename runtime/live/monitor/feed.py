@@ -10,6 +10,7 @@ It is a sink like any other. Overlays are compressed only while a client is conn
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import cv2
 import numpy as np
 
 from trocar.contract.media.pictures import encode_picture
+from trocar.contract.text.strict_json import without_nan
 from trocar.contract.text.words import first_line
 from trocar.runtime.live.state import stream_state
 from trocar.runtime.live.stream import LiveStream
@@ -30,6 +32,9 @@ WIDTH = 1280
 """Largest width that is sent, in pixels."""
 
 JPEG_QUALITY = 80
+
+MAX_INSTRUMENTS = 50
+"""Instruments that a picture lists at most."""
 
 _HISTORY = 240
 
@@ -42,15 +47,42 @@ class Picture:
         number: Counts the pictures of a feed, from 1.
         jpeg: The picture.
         captured_ns: `trocar.contract.media.clock.now_ns` when its frame was captured.
+        result: JSON of what is drawn on it, see `drawn_result`.
     """
 
     number: int
     jpeg: bytes
     captured_ns: int
+    result: str = "{}"
 
     def headers(self) -> dict[str, str]:
         """Headers that tell the page what it shows."""
-        return {"X-Picture": str(self.number), "X-Captured-Ns": str(self.captured_ns)}
+        return {
+            "X-Picture": str(self.number),
+            "X-Captured-Ns": str(self.captured_ns),
+            "X-Result": self.result,
+        }
+
+
+def drawn_result(event: FrameEvent) -> str:
+    """JSON in ASCII, on one line, of what is drawn on a picture: picture and numbers in step.
+
+    Returns:
+        ``frame`` (number of the picture's frame), ``status``, ``outside`` (only with an out-of-body
+        model), ``result_frame`` (number of the frame that the mask is of; ``null`` without one on
+        the picture) and ``instruments``, `MAX_INSTRUMENTS` at most, the largest.
+    """
+    data: dict[str, Any] = {"frame": event.frame.index, "status": event.status}
+    if event.frame.body is not None:
+        data["outside"] = event.frame.body.outside
+    drawn = event.result if event.visible else None
+    instruments = () if drawn is None else drawn.instruments
+    if len(instruments) > MAX_INSTRUMENTS:
+        least = sorted((one.area for one in instruments), reverse=True)[MAX_INSTRUMENTS - 1]
+        instruments = tuple(one for one in instruments if one.area >= least)[:MAX_INSTRUMENTS]
+    data["result_frame"] = None if drawn is None else drawn.frame_id
+    data["instruments"] = [one.to_dict() for one in instruments]
+    return json.dumps(without_nan(data), allow_nan=False, separators=(",", ":"))
 
 
 class Feed:
@@ -88,9 +120,12 @@ class Feed:
             size = (WIDTH, round(overlay.shape[0] * WIDTH / overlay.shape[1]))
             overlay = np.asarray(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
         data = encode_picture(overlay, ".jpg", quality=JPEG_QUALITY)
+        result = drawn_result(event)
         with self._changed:
             number = 1 if self._picture is None else self._picture.number + 1
-            self._picture = Picture(number=number, jpeg=data, captured_ns=event.frame.captured_ns)
+            self._picture = Picture(
+                number=number, jpeg=data, captured_ns=event.frame.captured_ns, result=result
+            )
             self._wanted = False
             self._changed.notify_all()
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from classifier_bundle import make_classifier_bundle
 
 from trocar.contract.bundle import GOLDEN, MODEL, open_bundle, sha256_of, update_bundle
 from trocar.contract.errors import BundleError, TrocarError
@@ -207,6 +208,40 @@ def test_same_code(
     bundle = tmp_path / "b.trocar"
     shutil.copytree(tiny_bundle, bundle)
     spoil(bundle)
+    assert codes_of(bundle, cpp, library, onnxruntime_library) == (code, code)
+
+
+CLASSIFIERS: dict[str, tuple[int, Callable[[Path], object]]] = {
+    "whole": (0, lambda b: None),
+    "golden scores not finite": (4, lambda b: golden_with(b, scores=np.full(4, np.nan, "f4"))),
+    "golden scores all equal": (4, lambda b: golden_with(b, scores=np.ones(4, np.float32))),
+    "golden scores of other length": (4, lambda b: golden_with(b, scores=np.eye(5, dtype="f4")[0])),
+    "golden without scores": (4, lambda b: golden_with(b, scores=None)),
+    "golden frame shows another class": (
+        8,
+        lambda b: golden_with(b, scores=np.load(b / GOLDEN)["scores"][::-1].copy()),
+    ),
+    "table too short": (4, lambda b: re_exported(b, classes=document_of(b)["classes"][:3])),
+    "another task": (4, lambda b: re_exported(b, task="segmentation")),
+    "enrolled classes changed": (5, lambda b: flipped(b, next(b.glob("classes*")).name)),
+    "enrolled classes missing": (4, lambda b: next(b.glob("classes*")).unlink()),
+}
+
+
+@pytest.mark.parametrize("case", CLASSIFIERS)
+def test_same_code_for_classifiers(
+    case: str, cpp: ModuleType, library: str, onnxruntime_library: str, tmp_path: Path
+) -> None:
+    code, spoil = CLASSIFIERS[case]
+    bundle = make_classifier_bundle(tmp_path / "b.trocar", enrolled=2 if "enrolled" in case else 0)
+    spoil(bundle)
+    assert codes_of(bundle, cpp, library, onnxruntime_library) == (code, code)
+
+
+def codes_of(
+    bundle: Path, cpp: ModuleType, library: str, onnxruntime_library: str
+) -> tuple[int, int]:
+    """What opening gives in C++ and in Python; -1 for an error without a remedy."""
     got = python = 0
     try:
         Session.open(bundle, threads=1).close()
@@ -216,7 +251,44 @@ def test_same_code(
         cpp.Session(library, str(bundle), library=onnxruntime_library, threads=1).close()
     except cpp.TrocarFailure as error:
         got = error.code if "→" in str(error) else -1
-    assert (got, python) == (code, code)
+    return got, python
+
+
+def test_numbers_that_are_not_finite_fail_alike(
+    cpp: ModuleType, library: str, tiny_bundle: Path, onnxruntime_library: str, tmp_path: Path
+) -> None:
+    """A confidence that is NaN where a frame has a white pixel."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "b.trocar"))
+    model = onnx.load(bundle / MODEL)
+    half = onnx.TensorProto.FLOAT16
+    for node in model.graph.node:
+        if node.output[0] == "confidence":
+            node.output[0] = "certain"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float16(254.5), "limit"))
+    make = onnx.helper.make_node
+    model.graph.node.extend(
+        [
+            make("Cast", ["frame"], ["halves"], to=half),
+            make("ReduceMax", ["halves"], ["white"], keepdims=0),
+            make("Sub", ["limit", "white"], ["rest"]),
+            make("Sqrt", ["rest"], ["root"]),
+            make("Sub", ["root", "root"], ["zero"]),
+            make("Add", ["certain", "zero"], ["confidence"]),
+        ]
+    )
+    replaced(bundle, MODEL, model.SerializeToString())
+    frame = np.full((64, 80, 3), 100, np.uint8)
+    native = cpp.Session(library, str(bundle), library=onnxruntime_library, threads=1)
+    with Session.open(bundle, threads=1) as session:
+        session.run(frame)
+        native.run(frame)
+        frame[3, 4] = 255
+        with pytest.raises(TrocarError, match="'confidence' holds numbers that are not") as python:
+            session.run(frame)
+        with pytest.raises(cpp.TrocarFailure, match="'confidence' holds numbers that are") as got:
+            native.run(frame)
+    native.close()
+    assert (got.value.code, python.value.code) == (9, 9)
 
 
 def test_a_compressed_golden_frame_is_refused(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassRow, ClassTable
+from trocar.contract.errors import ArgumentError
 from trocar.contract.location import LEGACY
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import locate
@@ -199,3 +200,15 @@ def test_rows_with_a_stride(located: Located) -> None:
     part = wide[:, :101]
     found = compare.locate(located.cpp, located.default, part, None, (200, 202))
     compare.assert_same(found, locate(np.ascontiguousarray(part), None, TABLE, (200, 202), LEGACY))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_confidence_that_is_not_finite_is_refused_alike(located: Located, value: float) -> None:
+    labels = drawing(np.random.default_rng(5), 100, 150)
+    confidence = np.ones(labels.shape, np.float32)
+    confidence[70, 149] = value
+    with pytest.raises(ArgumentError, match="confidence holds a value that is not") as python:
+        locate(labels, confidence, TABLE, (200, 300), LEGACY)
+    with pytest.raises(located.cpp.TrocarFailure, match="confidence holds a value that") as native:
+        compare.locate(located.cpp, located.default, labels, confidence, (200, 300))
+    assert native.value.code == python.value.code

@@ -122,7 +122,7 @@ def test_a_wall_clock_that_steps_changes_nothing(
     steps = {i: step(DAY_NS if i % 20 else -2 * DAY_NS) for i in range(10, 400, 10)}
     # No limit that a busy machine could pass: only a clock that steps could make this stale.
     options = LiveOptions(max_age_ms=600_000.0, stale_after_s=600.0, watchdog_s=600.0)
-    lines = JsonLines(tmp_path / "o.jsonl", direct=True)
+    lines = JsonLines(tmp_path / "o.jsonl", live=True)
     begun = time.monotonic()
     (stream,), (summary,) = live(
         session,

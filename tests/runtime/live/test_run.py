@@ -140,7 +140,7 @@ def test_a_sink_that_raises_is_taken_out_and_named(
     def fail(event: FrameEvent) -> None:
         raise SinkError("cannot write rtsp://bob:secret@box/1: broken pipe")
 
-    lines = JsonLines(tmp_path / "o.jsonl", direct=True)
+    lines = JsonLines(tmp_path / "o.jsonl", live=True)
     (stream,), (summary,) = live(
         session, kit.Camera(frames=50), sinks=[Callback(fail, name="bad"), lines]
     )
@@ -308,7 +308,7 @@ def test_nothing_leaks_and_memory_stays_flat(session: Session, kit: ModuleType) 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_costs_the_file_and_nothing_else(session: Session, kit: ModuleType) -> None:
-    full = JsonLines(Path("/dev/full"), overwrite=True, direct=True)
+    full = JsonLines(Path("/dev/full"), overwrite=True, live=True)
     seen: list[int] = []
     (stream,), (summary,) = live(
         session,
@@ -344,7 +344,7 @@ def test_a_small_disk_that_fills_up_costs_its_files_and_nothing_else(
     seen: list[int] = []
     sinks: list[Sink] = [
         VideoSink(small_disk / "o.mp4", live=True),
-        JsonLines(small_disk / "o.jsonl", direct=True),
+        JsonLines(small_disk / "o.jsonl", live=True),
         Callback(lambda event: seen.append(event.frame.index)),
     ]
 

@@ -191,13 +191,15 @@ def test_a_recording_survives_being_killed(
          "--overlay", "o.mp4", "--json", "o.jsonl"],
         cwd=tmp_path, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    assert kit.until(lambda: _lines(tmp_path / "o.jsonl") > 60)
+    assert kit.until(lambda: _lines(tmp_path / "o.partial.jsonl") > 60)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=60)
-    frames = kit.read_video(tmp_path / "o.mp4")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["o.partial.jsonl", "o.partial.mp4"]
+    frames = kit.read_video(tmp_path / "o.partial.mp4")
     # About sixty frames were shown; one second of 25 frames may be lost.
     assert len(frames) > 30
-    assert _lines(tmp_path / "o.jsonl") > 60
+    assert _lines(tmp_path / "o.partial.jsonl") > 60
 
 
 def test_sigterm_ends_a_live_run_with_whole_files(
@@ -208,13 +210,14 @@ def test_sigterm_ends_a_live_run_with_whole_files(
          "--overlay", "o.mp4", "--json", "o.jsonl", "--metrics", "m.json"],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert kit.until(lambda: _lines(tmp_path / "o.jsonl") > 20)
+    assert kit.until(lambda: _lines(tmp_path / "o.partial.jsonl") > 20)
     process.send_signal(signal.SIGTERM)
     _, words = process.communicate(timeout=90)
     assert process.returncode == 130
     assert "Traceback" not in words
     assert len(kit.read_video(tmp_path / "o.mp4")) > 15
     assert '"read"' in (tmp_path / "m.json").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.json", "o.jsonl", "o.mp4"]
 
 
 def _lines(path: Path) -> int:

@@ -91,3 +91,14 @@ def test_a_view_that_is_lost_for_a_moment_is_kept() -> None:
     for _ in range(40):
         after = tracker.update(full)
     assert after is None
+
+
+def test_a_view_of_another_frame_size_is_forgotten_at_once() -> None:
+    tracker = FieldOfViewTracker()
+    large, _ = round_view(size=(480, 640))
+    small, true = round_view(size=(240, 320))
+    for _ in range(20):
+        assert tracker.update(large) is not None
+    found = tracker.update(small)
+    assert found is not None
+    assert error(found, true) < 0.05

@@ -156,7 +156,7 @@ def test_no_picture_of_a_live_run_leaves_uncovered(
         VideoSink(tmp_path / "out.mp4", live=True),
         PngFolder(tmp_path / "frames"),
         PngFolder(tmp_path / "masks", masks=True),
-        JsonLines(tmp_path / "out.jsonl", direct=True),
+        JsonLines(tmp_path / "out.jsonl", live=True),
         Callback(take),
         Callback(fresh.append, every_frame=False, name="fresh"),
         feed,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from trocar.contract.errors import SinkError
-from trocar.runtime.sinks.files import AtomicFile, AtomicFolder, commit_all
+from trocar.contract.errors import OutputExistsError, SinkError
+from trocar.runtime.sinks.files import AtomicFile, AtomicFolder, commit_all, partial_name
 
 
 def prepared(path: Path, text: str) -> AtomicFile:
-    file = AtomicFile(path, overwrite=True, direct=False)
+    file = AtomicFile(path, overwrite=True, live=False)
     file.prepare().write_text(text)
     return file
 
@@ -70,7 +70,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        file = AtomicFile(fifo, overwrite=False, direct=False)
+        file = AtomicFile(fifo, overwrite=False, live=False)
         with file.prepare().open(file.mode) as stream:
             stream.write("line\n")
         commit_all([file])
@@ -88,3 +88,37 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     commit_all([prepared(tmp_path / "link.txt", "new")])
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_a_live_output_is_partial_until_it_is_complete(tmp_path: Path) -> None:
+    file = AtomicFile(tmp_path / "a.b.txt", overwrite=False, live=True)
+    frames = AtomicFolder(tmp_path / "frames", overwrite=False, live=True)
+    file.prepare().write_text("new")
+    (frames.prepare() / "000000.png").touch()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.b.partial.txt", "frames.partial"]
+    commit_all([file, frames])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.b.txt", "frames"]
+
+
+def test_a_live_output_that_fails_stays_as_partial(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    for number in (1, 2):
+        file = AtomicFile(tmp_path / "a.txt", overwrite=True, live=True)
+        file.prepare().write_text(f"run {number}")
+        with pytest.raises(SinkError):
+            commit_all([file, Broken()])
+        assert (tmp_path / "a.txt").read_text() == "old"
+        assert partial_name(tmp_path / "a.txt", number).read_text() == f"run {number}"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_file_that_appeared_meanwhile_is_not_replaced(live: bool, tmp_path: Path) -> None:
+    file = AtomicFile(tmp_path / "a.txt", overwrite=False, live=live)
+    file.prepare().write_text("mine")
+    (tmp_path / "a.txt").write_text("another's")
+    with pytest.raises(OutputExistsError):
+        commit_all([file])
+    assert (tmp_path / "a.txt").read_text() == "another's"
+    left = [p.read_text() for p in tmp_path.glob("a.partial.txt")]
+    assert left == (["mine"] if live else [])

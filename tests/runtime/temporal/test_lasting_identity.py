@@ -288,3 +288,19 @@ def test_equal_frames_give_equal_numbers() -> None:
 def test_wrong_options(kind: type, changes: dict[str, float], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         kind(**changes)
+
+
+def test_tracks_end_when_the_frames_change_their_size() -> None:
+    tracker = Tracker()
+    before = results(tracker, [[whole()]] * 5)
+    frame = Frame(image=BLANK, index=5, time=5 * PERIOD_S, captured_ns=0)
+    # At another size the same place is another one: the number there begins anew.
+    small = replace(before[-1], frame_size=(240, 320), time=frame.time, instruments=(whole(),))
+    first = tracker.apply(frame, small)
+    later = frame
+    for index in range(6, 10):
+        later = replace(frame, index=index, time=index * PERIOD_S)
+        last = tracker.apply(later, replace(small, time=later.time))
+    assert [one.track_id for one in before[-1].instruments] == [1]
+    assert [one.track_id for one in first.instruments] == [None]
+    assert [one.track_id for one in last.instruments] == [2]

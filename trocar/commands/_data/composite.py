@@ -11,6 +11,7 @@ import click
 
 from trocar.console.progress import progress_bar
 from trocar.contract.errors import ConfigError
+from trocar.contract.outputs import check_outputs
 
 
 @click.command()
@@ -69,6 +70,7 @@ def composite(
     from trocar.train.data.compositing.write import read_foregrounds, write_composites
     from trocar.train.data.readers import open_frames
 
+    check_outputs({"OUT": out}, inputs=[backgrounds, *sources])
     check_output(out)
     config = from_mapping(
         PlacementConfig,

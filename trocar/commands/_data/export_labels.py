@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from trocar.console.progress import progress_bar
+from trocar.contract.outputs import check_outputs
 
 
 @click.command()
@@ -29,6 +30,7 @@ def export_labels(folder: Path, out: Path, kind: str, task: str | None) -> None:
     from trocar.train.data.annotations.exchange import export_labels as write_labels
     from trocar.train.data.readers import open_frames
 
+    check_outputs({"OUT": out}, inputs=[folder])
     frames = open_frames(folder, task=task)
     with progress_bar("writing", total=len(frames)) as bar:
         write_labels(frames, out, kind=kind, progress=bar.update)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from trocar.console.progress import progress_bar
+from trocar.contract.outputs import check_outputs
 
 
 @click.command()
@@ -55,6 +56,7 @@ def extract_frames(videos: tuple[Path, ...], out: Path, **flags: object) -> None
     from trocar.contract.config import from_mapping
     from trocar.train.data.tools.extract_frames import ExtractConfig, extract
 
+    check_outputs({"OUT": out}, inputs=videos)
     config = from_mapping(ExtractConfig, flags, source="command line")
     with progress_bar("extracting") as bar:
         counts = extract(videos, out, config, progress=bar.update)

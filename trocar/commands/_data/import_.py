@@ -11,6 +11,7 @@ import click
 
 from trocar.commands._data import told_to_go_on
 from trocar.console.progress import progress_bar
+from trocar.contract.outputs import check_outputs
 
 
 @click.command("import")
@@ -43,6 +44,7 @@ def import_(
     from trocar.train.data.sample import raise_faults
     from trocar.train.data.tools.convert import import_frames
 
+    check_outputs({"OUT": out}, inputs=[source])
     scan, recognised = scan_frames(source, task=task, layout=layout)
     raise_faults(source, scan.faults)
     click.echo(f"recognised {recognised}", err=True)

@@ -12,6 +12,7 @@ import click
 from trocar.commands._data import told_to_go_on
 from trocar.console.progress import progress_bar
 from trocar.contract.classes import ClassTable
+from trocar.contract.outputs import check_outputs
 
 
 @click.command()
@@ -48,6 +49,7 @@ def import_labels(
     """
     from trocar.train.data.annotations.exchange import import_labels as make_set
 
+    check_outputs({"OUT": out}, inputs=[source, images, *([classes] if classes else [])])
     table = ClassTable.read(classes) if classes else None
     with told_to_go_on(), progress_bar("reading") as bar:
         notes = make_set(

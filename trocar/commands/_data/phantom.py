@@ -11,6 +11,7 @@ import click
 
 from trocar.commands._types import SizeType
 from trocar.console.progress import progress_bar
+from trocar.contract.outputs import check_outputs
 
 
 @click.command()
@@ -72,6 +73,7 @@ def phantom(
     """Write synthetic surgical scenes with exact ground truth to the new folder OUT."""
     from trocar.train.data.phantom import PhantomConfig, write_phantom
 
+    check_outputs({"OUT": out}, inputs=[])
     config = PhantomConfig(
         frames=count,
         size=size,

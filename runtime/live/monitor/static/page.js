@@ -59,6 +59,7 @@ async function draw(head, body) {
       if (view.height !== bitmap.height) view.height = bitmap.height;
       view.getContext("2d").drawImage(bitmap, 0, 0);
       bitmap.close();
+      instruments(JSON.parse(own["x-result"] || "{}").instruments || []);
       watch.picture(Number(own["x-picture"]), Number(own["x-captured-ns"]), performance.now());
     } catch (error) { /* A damaged picture: the watch sees that none came. */ }
   }
@@ -85,6 +86,14 @@ function fill(body, rows, empty) {
     cell.className = "empty";
     cell.textContent = empty;
   }
+}
+
+// The instruments that are drawn on the picture: they come with it.
+function instruments(drawn) {
+  fill($("instruments").tBodies[0], drawn.map((i) => [
+    i.track_id === undefined ? "" : i.track_id, i.class, i.score.toFixed(2),
+    i.tips.map((t) => t.map(Math.round).join(", ")).join("  |  ") || "–",
+    i.angle.toFixed(0) + "°"]), "none");
 }
 
 function chart(ages) {
@@ -126,10 +135,6 @@ function render(all) {
   if (!now) return;
   $("reasons").textContent = (now.reasons || []).join("; ");
   $("model").textContent = now.model || "";
-  fill($("instruments").tBodies[0], (now.instruments || []).map((i) => [
-    i.track_id === undefined ? "" : i.track_id, i.class, i.score.toFixed(2),
-    i.tips.map((t) => t.map(Math.round).join(", ")).join("  |  ") || "–",
-    i.angle.toFixed(0) + "°"]), "none");
   fill($("stages").tBodies[0], Object.entries(now.stages || {}).map(([k, s]) =>
     [k, ...["p50", "p95", "p99", "max"].map((p) => s[p].toFixed(1))]));
   const counts = { "frames/s": now.fps, ...now.counts };
