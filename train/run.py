@@ -224,7 +224,7 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
         ConfigError: The run is of another method.
         DataError: The file cannot be read.
     """
-    from trocar.train.state.stored_settings import current_settings
+    from trocar.train.state.stored_settings import UNSTATED_DATA_SETTINGS, current_settings
 
     values = dict(read_toml(config))
     stated = values.pop("method", method.name)
@@ -237,6 +237,7 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
     values = current_settings(method.name, values)
     if not EARLIER_SETTINGS.keys() & values.keys():
         values = {**EARLIER_SETTINGS, **values}
+    values = {**UNSTATED_DATA_SETTINGS, **values}
     return {name: value for name, value in values.items() if name not in unused}
 
 

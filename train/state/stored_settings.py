@@ -26,6 +26,9 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 }
 """Name today by name in release 0.1, for each method that has any."""
 
+UNSTATED_DATA_SETTINGS: Mapping[str, Any] = {"hide_labels": "by-frame"}
+"""Settings of the data that older runs do not state, with what those did."""
+
 _STYLES = ("reinhard", "fourier", "histogram", "none")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from method_cases import CASES, LATE
-from method_subjects import Subject
+from method_subjects import Subject, config_of
 
 from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import InputSpec
@@ -96,6 +96,31 @@ def test_test_episodes_are_of_held_out_classes(
     with torch.no_grad():
         subject.method.evaluate(subject.data)
     assert tested == novel
+
+
+def test_test_classes_are_neither_trained_on_nor_choose_the_checkpoint(
+    make_subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = make_subject("few-shot", held_out=0.5, test_share=0.25, ways=2, episodes=3)
+    method = subject.method
+    drawn: list[set[int]] = []
+    plain = method.episode_accuracies
+    monkeypatch.setattr(
+        method,
+        "episode_accuracies",
+        lambda *given, within, **more: (
+            drawn.append(set(within.tolist())) or plain(*given, within=within, **more)
+        ),
+    )
+    with torch.no_grad():
+        scores = method.evaluate(subject.data)
+    assert drawn == [set(method.novel.tolist()), set(method.tested.tolist())]
+    assert not drawn[0] & drawn[1]
+    assert not (drawn[0] | drawn[1]) & set(subject.batch["episode"]["label"].tolist())
+    assert {"test_accuracy", "test_interval"} <= scores.keys()
+    assert method.monitor == "episode_accuracy"
+    with pytest.raises(ConfigError, match="test_share needs held_out"):
+        config_of("few-shot", held_out=0.0, test_share=0.2)
 
 
 def test_held_out_classes_are_never_trained_on(

@@ -14,6 +14,7 @@ from method_subjects import SPEC, labelled_images
 
 from trocar.train.losses import segmentation as losses
 from trocar.train.losses.supervision_and_texture import supervision, texture
+from trocar.train.methods.protocol import Progress
 
 
 def test_the_losses_are_those_of_the_formulas(make_method: Callable[..., Any]) -> None:
