@@ -51,9 +51,9 @@ def convert_value(value: Any, kind: Any) -> Any:
 
 def _convert_tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...]:
     if isinstance(value, str):
-        # WIDTHxHEIGHT is for numbers; a name may hold an x.
-        between = r"[,\s]+" if items[0] is str else r"[,x\s]+"
-        value = [part for part in re.split(between, value.strip()) if part]
+        # Between numbers an x separates too, as in 640x512; within words it is a letter.
+        separators = r"[,\s]+" if str in items else r"[,x\s]+"
+        value = [part for part in re.split(separators, value.strip()) if part]
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"got {value!r}, expected a list")
     if len(items) == 2 and items[1] is Ellipsis:

@@ -21,30 +21,12 @@ from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import ConfigError, TrainingError
 from trocar.contract.text.outside_json import load_json
 from trocar.contract.text.toml import read_toml
+from trocar.train.fair_comparison import Entry, check_fair
 from trocar.train.methods import find_method
+from trocar.train.metrics.paired import over_seeds
 from trocar.train.recipes import recipe_path
 from trocar.train.run import TrainRequest
 from trocar.train.state.run_folder import METRICS
-
-EQUAL_SETTINGS = ("steps", "epochs", "encoder", "size", "batch_size")
-"""Settings that must be equal in all recipes of a comparison."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One recipe of a comparison.
-
-    Attributes:
-        name: The file's stem.
-        path: The file.
-        method: The method that it is for.
-        settings: Its settings by name.
-    """
-
-    name: str
-    path: Path
-    method: str
-    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,17 +139,26 @@ class Comparison:
         return Row(name=name, scores=tuple(scores), seconds=tuple(seconds))
 
 
-def read_entries(recipes: Sequence[str | Path], given: Mapping[str, Any]) -> list[Entry]:
+def read_entries(
+    recipes: Sequence[str | Path], given: Mapping[str, Any], *, allowed: Sequence[str] = ()
+) -> list[Entry]:
     """Reads the recipes and refuses comparisons that would not be fair.
 
+    Args:
+        recipes: Files, or names of recipes that come with Trocar.
+        given: Settings of all recipes.
+        allowed: Settings that may differ.
+
     Raises:
-        ConfigError: A recipe names no method, two have one name, or a setting of `EQUAL_SETTINGS`
-            differs.
+        ConfigError: A recipe names no method, two have one name, or see `check_fair`.
     """
     entries = []
     for name in recipes:
         path = recipe_path(name)
-        settings = {**read_toml(path), **given}
+        settings = dict(read_toml(path))
+        if "steps" in given and "epochs" not in given:
+            settings.pop("epochs", None)  # they would win over the steps
+        settings |= given
         method = settings.pop("method", None)
         if not isinstance(method, str):
             raise ConfigError(f"{path} names no method", remedy='write method = "supervised" in it')
@@ -175,29 +166,32 @@ def read_entries(recipes: Sequence[str | Path], given: Mapping[str, Any]) -> lis
     names = [entry.name for entry in entries]
     if len(set(names)) < len(names):
         raise ConfigError("two recipes have the same file name", remedy="rename one of them")
-    for name in EQUAL_SETTINGS:
-        values = {str(entry.settings.get(name)) for entry in entries}
-        if len(values) > 1:
-            raise ConfigError(
-                f"{name} differs between the recipes: {', '.join(sorted(values))}",
-                remedy=f"give all the same, e.g. with --set {name}=…",
-            )
+    check_fair(entries, allowed=allowed)
     return entries
 
 
 def table(rows: Sequence[Row], *, metric: str) -> str:
-    """The comparison as a Markdown table; differences are to the first recipe, paired by seed."""
+    """The comparison as a Markdown table; differences are to the first recipe, paired by seed.
+
+    A recipe is better or worse only where the 95 % interval of its difference excludes 0.
+    """
     lines = [
-        f"| recipe | {metric}, mean ± spread | each seed | difference to {rows[0].name} | time |",
-        "| --- | --- | --- | --- | --- |",
+        f"| recipe | {metric}, mean ± spread | each seed | difference to {rows[0].name}, 95 % "
+        "interval | verdict | time |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        pairs = [a - b for a, b in zip(row.scores, rows[0].scores, strict=True)]
-        difference = "" if row is rows[0] else f"{mean(pairs):+.3f} ({_signs(pairs)})"
+        difference = verdict = ""
+        if row is not rows[0]:
+            found = over_seeds(row.scores, rows[0].scores)
+            difference = f"{found.mean:+.3f}"
+            if len(found.each) > 1:
+                difference += f" ({found.low:+.3f} to {found.high:+.3f})"
+            verdict = found.verdict
         each = ", ".join(f"{score:.3f}" for score in row.scores)
         share = mean(row.seconds) / max(mean(rows[0].seconds), 1e-9)
         lines.append(
-            f"| {row.name} | {row.mean:.3f} ± {row.spread:.3f} | {each} | {difference} "
+            f"| {row.name} | {row.mean:.3f} ± {row.spread:.3f} | {each} | {difference} | {verdict} "
             f"| {share:.2f} x |"
         )
     return "\n".join(lines)
@@ -221,7 +215,3 @@ def write_plot(rows: Sequence[Row], path: Path, *, metric: str) -> None:
     data = io.BytesIO()
     FigureCanvasAgg(figure).print_png(data)  # type: ignore[no-untyped-call]
     write_atomic(path, data.getvalue())
-
-
-def _signs(pairs: Sequence[float]) -> str:
-    return f"{sum(p > 0 for p in pairs)} of {len(pairs)} seeds better"

@@ -258,7 +258,11 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
         ConfigError: The run is of another method.
         DataError: The file cannot be read.
     """
-    from trocar.train.state.stored_settings import NEW_WITH_EFFECT, current_settings
+    from trocar.train.state.stored_settings import (
+        NEW_WITH_EFFECT,
+        UNSTATED_DATA_SETTINGS,
+        current_settings,
+    )
 
     values = dict(read_toml(config))
     stated = values.pop("method", method.name)
@@ -271,6 +275,7 @@ def settings_of_run(config: Path, method: type[Method]) -> dict[str, Any]:
     values = current_settings(method.name, values)
     if not NEW_WITH_EFFECT.keys() & values.keys():
         values = {**NEW_WITH_EFFECT, **values}
+    values = {**UNSTATED_DATA_SETTINGS, **values}
     return {name: value for name, value in values.items() if name not in unused}
 
 

@@ -86,7 +86,7 @@ class JsonLines(_TextFile):
     Args:
         path: The file.
         overwrite: Whether a file that exists is replaced.
-        direct: Whether it has its final name from the start.
+        live: See `_TextFile`.
         masks: Form in which the masks of instruments are added; ``None`` leaves them out.
     """
 
@@ -95,10 +95,10 @@ class JsonLines(_TextFile):
         path: Path,
         *,
         overwrite: bool = False,
-        direct: bool = False,
+        live: bool = False,
         masks: MaskForm | None = None,
     ) -> None:
-        super().__init__(path, overwrite=overwrite, direct=direct)
+        super().__init__(path, overwrite=overwrite, live=live)
         self._masks = masks
 
     def write(self, event: FrameEvent) -> None:

@@ -23,6 +23,8 @@ class DataConfig:
         fold: Fold of the set's own protocol to train and validate on.
         label_share: Fraction of the training frames whose labels are used. Methods that take
             unlabelled frames use the others without their labels; other methods leave them out.
+        hide_labels: What label_share draws: by-video whole videos or patients, where the set
+            knows them, by-frame single frames.
         augmentation: Augmentation of the training frames and their labels: full, light (for
             short runs) or none. Classifiers have an augmentation of their own.
         border: Probability that a border is pasted round a training frame: a round or octagonal
@@ -43,6 +45,7 @@ class DataConfig:
     val_share: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.2
     fold: Annotated[int | None, Range(0)] = None
     label_share: Annotated[float, Range(0, 1, open_low=True)] = 1.0
+    hide_labels: Literal["by-video", "by-frame"] = "by-video"
     augmentation: Literal["full", "light", "none"] = "full"
     border: Annotated[float | None, Range(0, 1)] = None
     empty_frames: Literal["in-every-batch", "as-drawn"] = "in-every-batch"

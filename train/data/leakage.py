@@ -3,6 +3,8 @@
     source = {"trained_on": fingerprint([train])}         # written to checkpoint and bundle
     unseen = unseen_frames(test, source["trained_on"])
 
+Photographs of classifiers are recorded alike: the crops of one image as this one image.
+
 The record holds short digests instead of names: bundles are passed on, and file names may identify
 patients. A frame has two: one of its name in its set and the size of its file, and one of the
 file's content, which knows the frame under another name. A frame that was converted to another
@@ -18,6 +20,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from trocar.contract.media.pictures import IMAGE_SUFFIXES
+from trocar.train.data.classification.sample import Photo, PhotoSet
+from trocar.train.data.io.archives import read_member
 from trocar.train.data.sample import Fault, FrameSet, Item
 
 _BYTES = 5  # with 10 000 training frames, one new frame in 50 million matches by chance
@@ -25,7 +29,7 @@ _ENDS = 1 << 16
 _UNCOMPRESSED = (".bmp", ".tif", ".tiff")
 
 
-def fingerprint(sets: Iterable[FrameSet]) -> str:
+def fingerprint(sets: Iterable[FrameSet | PhotoSet]) -> str:
     """Digests of the frames of several sets, as text: about thirteen characters for each frame."""
     digests = {digest for frames in sets for item in frames for digest in _digests(item)}
     return base64.b85encode(b"".join(sorted(digests))).decode()
@@ -43,7 +47,7 @@ def _digests_in(trained_on: str) -> set[bytes]:
 
 
 def changed_frames(
-    sets: Iterable[FrameSet], trained_on: str, *, earlier: str = ""
+    sets: Iterable[FrameSet | PhotoSet], trained_on: str, *, earlier: str = ""
 ) -> tuple[int, int]:
     """How many frames a record does not know, and how many of its digests no frame has.
 
@@ -80,6 +84,28 @@ def unseen_frames(frames: FrameSet, trained_on: str) -> FrameSet:
     groups = {group for group in seen.values() if group}
     return frames.only(
         item.name for item in frames if item.name not in seen and item.group not in groups
+    )
+
+
+def unseen_photos(photos: PhotoSet, trained_on: str) -> PhotoSet:
+    """The photographs that a classifier was not trained on, without others of their images.
+
+    Args:
+        photos: A set. Where its groups are videos or patients, the other photographs of a group
+            that was trained on are left out too, see `PhotoSet.units`.
+        trained_on: What `fingerprint` returned; empty where it is not known.
+    """
+    known = _digests_in(trained_on)
+    if not known:
+        return photos
+    units = photos.units
+    seen = {
+        unit
+        for item, unit in zip(photos, units, strict=True)
+        if any(digest in known for digest in _digests(item))
+    }
+    return photos.only(
+        item.name for item, unit in zip(photos, units, strict=True) if unit not in seen
     )
 
 
@@ -159,12 +185,32 @@ def _is_picture(item: Item) -> bool:
     return item.image.suffix.lower() in IMAGE_SUFFIXES and item.image.is_file()
 
 
-def _digests(item: Item) -> Iterator[bytes]:
+def _digests(item: Item | Photo) -> Iterator[bytes]:
     """The digest of a frame's name and size, then that of its content."""
+    if isinstance(item, Photo):
+        yield from _photo_digests(item)
+        return
     size = item.image.stat().st_size if item.image.is_file() else 0
-    yield hashlib.blake2b(f"{item.name}\0{size}".encode(), digest_size=_BYTES).digest()
+    yield _named(item.name, size)
     if size and _is_picture(item):
         yield _content(item.image)[:_BYTES]
+
+
+def _photo_digests(photo: Photo) -> Iterator[bytes]:
+    """The same of the image that a photograph is, or was cut from."""
+    name = photo.name if photo.box is None else photo.name.rpartition("#")[0] or photo.name
+    if photo.member:
+        data = read_member(photo.file, photo.member)
+        yield _named(name, len(data))
+        yield hashlib.blake2b(data, digest_size=_BYTES).digest()
+        return
+    yield _named(name, photo.file.stat().st_size)
+    if photo.file.suffix.lower() in IMAGE_SUFFIXES:
+        yield _content(photo.file)[:_BYTES]
+
+
+def _named(name: str, size: int) -> bytes:
+    return hashlib.blake2b(f"{name}\0{size}".encode(), digest_size=_BYTES).digest()
 
 
 def _content(path: Path) -> bytes:

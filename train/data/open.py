@@ -8,6 +8,7 @@ classes. `open_data` chooses by the method's task.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from trocar.contract.errors import ConfigError, DataError
 from trocar.train.data.classification.open import open_photo_sets
+from trocar.train.data.classification.sample import PhotoSet
 from trocar.train.data.compositing.foregrounds import foregrounds_from_frames
 from trocar.train.data.compositing.poisson import Composite, PlacementConfig
 from trocar.train.data.compositing.write import read_foregrounds
@@ -64,7 +66,9 @@ def open_frame_sets(
     # Not the run's seed: runs that differ only in their seed must share their split.
     frames = with_splits(frames, val=config.val_share, seed=0)
     labelled = frames.subset("train").labelled()
-    labelled, rest = subsample_labels(labelled, config.label_share, run.seed)
+    labelled, rest = subsample_labels(
+        labelled, config.label_share, run.seed, by_frame=config.hide_labels == "by-frame"
+    )
     validation = frames.subset("val").labelled()
     if paths.validation is not None:
         validation = _validation(paths.validation, config, labelled)
@@ -129,31 +133,61 @@ def _oversampled(labelled: FrameSet, config: DataConfig) -> tuple[FrameSet, tupl
 
 
 def training_fingerprint(data: TrainData) -> str:
-    """Digests of all frames that a segmentation run trains on, see `trocar.train.data.leakage`."""
+    """Digests of all frames or photographs of a run, see `trocar.train.data.leakage`."""
     return fingerprint(trained_sets(data))
 
 
-def trained_sets(data: TrainData) -> list[FrameSet]:
-    """The sets of frames that a segmentation run trains on; none for photographs."""
+def trained_sets(data: TrainData) -> list[FrameSet | PhotoSet]:
+    """The sets of frames or photographs that a run trains on."""
     sets = (data.labelled, data.unlabelled, data.target)
-    return [one for one in sets if isinstance(one, FrameSet)]
+    return [one for one in sets if isinstance(one, FrameSet | PhotoSet)]
 
 
-def subsample_labels(frames: FrameSet, share: float, seed: int) -> tuple[FrameSet, FrameSet | None]:
+def subsample_labels(
+    frames: FrameSet, share: float, seed: int, *, by_frame: bool = False
+) -> tuple[FrameSet, FrameSet | None]:
     """Draws the frames whose labels are used, at least one; the other frames come second.
+
+    Where groups are known, whole ones are drawn until they hold the share, at least one: somebody
+    labels a few videos, and single frames of all videos would show nearly every scene.
 
     Args:
         frames: Labelled frames.
         share: Fraction whose labels are used, above 0 to 1.
         seed: Seed of the run.
+        by_frame: Draws single frames all the same.
     """
     if share >= 1:
         return frames, None
+    if len(frames.groups) > 1 and not by_frame:
+        return _subsample_groups(frames, share, seed)
     count = max(round(share * len(frames)), 1)
     order = np.random.default_rng((seed, len(frames))).permutation(len(frames))
     chosen = {frames.items[index].name for index in order[:count]}
     others = [item.name for item in frames.items if item.name not in chosen]
     return frames.only(chosen), frames.only(others) if others else None
+
+
+def _subsample_groups(
+    frames: FrameSet, share: float, seed: int
+) -> tuple[FrameSet, FrameSet | None]:
+    sizes = Counter(item.group for item in frames)
+    groups = sorted(sizes)
+    drawn: set[str] = set()
+    for index in np.random.default_rng((seed, len(groups))).permutation(len(groups)):
+        # The first always, another only if it brings the number of frames nearer to the share.
+        have, more = sum(sizes[group] for group in drawn), sizes[groups[index]]
+        wanted = share * len(frames)
+        if not drawn or abs(have + more - wanted) < abs(have - wanted):
+            drawn.add(groups[index])
+    labelled = frames.only(item.name for item in frames if item.group in drawn)
+    others = [item.name for item in frames if item.group not in drawn]
+    note = (
+        f"the labels of {len(labelled)} of {len(frames)} frames are used, those of "
+        f"{len(drawn)} of {len(groups)} groups: {', '.join(sorted(drawn))}"
+    )
+    labelled = replace(labelled, notes=(*labelled.notes, note))
+    return labelled, frames.only(others) if others else None
 
 
 def _composite(config: DataConfig, labelled: FrameSet) -> Composite | None:

@@ -58,6 +58,8 @@ class FewShotConfig(FewShotNetworkConfig):
         queries: Query photographs of each class.
         held_out: Share of the classes that is not trained on and is scored on; 0 scores on the
             validation photographs of all classes.
+        test_share: Share of the classes that is neither trained on nor chooses the best
+            checkpoint; their episodes give test_accuracy.
         episodes: Episodes of an evaluation.
         w_support: Weight of the loss of supports, each against prototypes made without it.
         supports: Maximum number of photographs of each class that the model stores.
@@ -68,6 +70,7 @@ class FewShotConfig(FewShotNetworkConfig):
     shots: int = 5
     queries: int = 15
     held_out: float = 0.25
+    test_share: float = 0.0
     episodes: int = 600
     w_support: float = 0.5
     supports: int = 10
@@ -79,6 +82,11 @@ class FewShotConfig(FewShotNetworkConfig):
             (self.shots >= 1, "shots must be 1 or more"),
             (self.queries >= 1, "queries must be 1 or more"),
             (0 <= self.held_out < 1, "held_out must be 0..1"),
+            (0 <= self.test_share < 1, "test_share must be 0..1"),
+            (
+                not self.test_share or self.held_out > 0,
+                "test_share needs held_out above 0: classes that choose the best checkpoint",
+            ),
             (self.episodes >= 1, "episodes must be 1 or more"),
             (self.w_support >= 0, "w_support must be 0 or more"),
             (self.supports >= 1, "supports must be 1 or more"),
@@ -106,6 +114,9 @@ class FewShot:
         base, self.novel = split_classes(
             np.flatnonzero(photos.counts), share=config.held_out, ways=config.ways, seed=data.seed
         )
+        base, self.tested = split_classes(
+            base, share=config.test_share, ways=config.ways, seed=data.seed, flag="--test-share"
+        )
         self.train = PhotoStore(photos, size=config.size, cache_mb=data.cache_mb)
         self.validation = PhotoStore(data.validation, size=config.size, cache_mb=data.cache_mb)
         # Too few photographs to be scored on are an error now, not after training.
@@ -113,6 +124,8 @@ class FewShot:
         if len(self.novel):
             tested = np.concatenate([tested, photos.labels])
         self._test_sampler(tested, self.novel, 0)
+        if len(self.tested):
+            self._test_sampler(tested, self.tested, 1)
         sampler = EpisodeSampler(
             photos.labels, ways=config.ways, shots=config.shots, queries=config.queries,
             seed=data.seed, within=base,
@@ -162,20 +175,27 @@ class FewShot:
     def evaluate(self, data: TrainData) -> dict[str, float]:
         """Scores on episodes of classes that were not trained on; updates the stored supports.
 
-        ``episode_accuracy`` and ``episode_interval`` (half-width, 95 %); where the comparison is
-        ``local`` also ``accuracy`` over all classes of the validation photographs.
+        ``episode_accuracy`` and ``episode_interval`` (half-width, 95 %). The best checkpoint is
+        chosen by these episodes, so that its figure is the best of several looks at them; where
+        ``test_share`` is above 0, ``test_accuracy`` and ``test_interval`` are of other classes.
+        Where the comparison is ``local`` also ``accuracy`` over all classes of the validation
+        photographs.
         """
         config, labels = self.config, self.validation.photos.labels
         (pool,) = run_over(self.network, self.validation, self.network.features)
         pool_labels = labels
-        if len(self.novel):
+        unseen = np.concatenate([self.novel, self.tested])
+        if len(unseen):
             # Nothing of these classes was trained on: their training photographs serve too.
-            more = np.flatnonzero(np.isin(self.train.photos.labels, self.novel))
+            more = np.flatnonzero(np.isin(self.train.photos.labels, unseen))
             pool = np.concatenate([pool, self._features(more)])
             pool_labels = np.concatenate([labels, self.train.photos.labels[more]])
         accuracies = self.episode_accuracies(pool, pool_labels, within=self.novel)
         mean, half = interval(accuracies)
         scores = {"episode_accuracy": mean, "episode_interval": half}
+        if len(self.tested):
+            tested = self.episode_accuracies(pool, pool_labels, within=self.tested, seed=1)
+            scores["test_accuracy"], scores["test_interval"] = interval(tested)
         if config.comparison == "local":
             self._store_supports()
             answers, _ = run_over(self.network, self.validation, self.network)
@@ -288,7 +308,7 @@ class FewShot:
 
 
 def split_classes(
-    present: NDArray[np.int64], *, share: float, ways: int, seed: int
+    present: NDArray[np.int64], *, share: float, ways: int, seed: int, flag: str = "--held-out"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Divides the classes into those to train on and those held out.
 
@@ -302,7 +322,7 @@ def split_classes(
         raise DataError(
             f"there are {len(present)} classes; {ways}-way episodes need {ways} to train on and "
             f"{ways} others to be scored on",
-            remedy="lower --ways, or pass --held-out 0 to score on the trained classes",
+            remedy=f"lower --ways, or pass {flag} 0 to score on no other classes",
         )
     order = np.random.default_rng((seed, 0xC1A55)).permutation(present)
     return np.sort(order[count:]), np.sort(order[:count])

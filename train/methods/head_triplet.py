@@ -9,7 +9,8 @@ batches of P classes × K samples. Both losses train one network, in the same st
 photograph is classified by the nearest class centroid; the head's logits can be added.
 
 Departures: the linear layer has a row for every class and masks those outside the head set, so that
-a checkpoint states its head set. Copies of one picture are not positives of each other.
+a checkpoint states its head set. Copies of one picture are not positives of each other. Positives
+and negatives are sought among the photographs of all processes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from trocar.contract.manifest import Manifest
 from trocar.train.data.classification.head_set import HeadSet, head_set
 from trocar.train.data.classification.samplers import PKSampler, RandomSampler, Sampler
 from trocar.train.data.classification.streams import AUGMENTS, PhotoStore, PhotoStream
+from trocar.train.losses.processes import gathered
 from trocar.train.losses.triplet import batch_hard
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.embeddings import (
@@ -117,14 +119,17 @@ class HeadTriplet:
                 RandomSampler(labels, batch=data.batch_size, seed=seed, within=within), 1,
             )  # fmt: skip
         else:
-            p = max(min(data.batch_size // config.k, len(within)), 2)
+            p = _fitting(min(data.batch_size // config.k, len(within)), data.world)
             sampler, unit_size = (
                 PKSampler(labels, p=p, k=config.k, seed=seed + 1, within=within), config.k,
             )  # fmt: skip
         classes = len(np.unique(labels))
-        p = min(config.p, classes)
-        if p < config.p:
-            self.notes.append(f"P is {p}, the number of classes, instead of {config.p}")
+        p = _fitting(min(config.p, classes), data.world)
+        if p != config.p:
+            self.notes.append(
+                f"P is {p} instead of {config.p}: there are {classes} classes and {data.world} "
+                "process(es)"
+            )
         total = PKSampler(labels, p=p, k=config.k, seed=seed)
         return {
             "head": self._stream(data, sampler, "head", unit_size),
@@ -163,11 +168,12 @@ class HeadTriplet:
             logits = self.network.head_logits(embedded["head"])
             terms["head"] = functional.cross_entropy(logits.float(), head["label"])
         if "total" in embedded:
+            # Of all processes: a process with one class would have no negative.
             loss = batch_hard(
-                unit(embedded["total"]),
-                total["label"],
+                gathered(unit(embedded["total"])),
+                gathered(total["label"]),
                 margin=self.config.margin or None,
-                digests=total["digest"],
+                digests=gathered(total["digest"]),
             )
             terms["triplet"] = self.config.w_triplet * loss
         return terms
@@ -213,6 +219,11 @@ class HeadTriplet:
         if chosen.note:
             self.notes.append(f"head set: {chosen.note}")
         return chosen
+
+
+def _fitting(p: int, world: int) -> int:
+    """The largest P up to ``p``, two at least, that the processes can divide."""
+    return max(p - p % world, world if world > 1 else 2)
 
 
 METHOD = HeadTriplet

@@ -17,6 +17,7 @@ from typing import Any
 
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import CheckpointError
+from trocar.train.data.classification.sample import PhotoSet
 from trocar.train.data.config import DataConfig
 from trocar.train.data.leakage import changed_frames, merged
 from trocar.train.data.open import trained_sets
@@ -24,7 +25,7 @@ from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.checkpoint import Checkpoint
 from trocar.train.state.job import Job
 from trocar.train.state.settings import FREE_TO_CHANGE, RunConfig
-from trocar.train.state.stored_settings import with_defaults
+from trocar.train.state.stored_settings import UNSTATED_DATA_SETTINGS, with_defaults
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def check_same(checkpoint: Checkpoint, method: Method, run: RunConfig, spec: Mod
 def check_same_data(checkpoint: Checkpoint, job: Job) -> None:
     """Refuses to resume on other data than the run was started with.
 
-    Where the sets lie does not matter, their frames do. Photographs are compared by folder.
+    Where the sets lie does not matter, their frames and photographs do.
 
     Raises:
         CheckpointError: Frames, the validation set or a setting of the data differ; all are named.
@@ -92,6 +93,11 @@ def check_same_data(checkpoint: Checkpoint, job: Job) -> None:
     faults = []
     recorded = str(was.get("trained_on", ""))
     sets = trained_sets(job.data)
+    if not recorded and any(isinstance(one, PhotoSet) for one in sets):
+        faults.append(
+            "the release that the run was started with kept no record of its photographs, and "
+            "chose those that validate in another way"
+        )
     if recorded and sets:
         added, removed = changed_frames(sets, recorded, earlier=_earlier_frames(checkpoint))
         if added or removed:
@@ -101,7 +107,7 @@ def check_same_data(checkpoint: Checkpoint, job: Job) -> None:
                 else "frames that the run was trained on are missing now"
             )
     paths, paths_now = dict(was.get("data", {})), dict(now.get("data", {}))
-    names = ("validation",) if sets else ("data", "validation")
+    names = ("validation",) if recorded else ("data", "validation")
     if paths:
         faults += [
             f"{name} was {paths.get(name)}, is {paths_now.get(name)}"
@@ -110,9 +116,9 @@ def check_same_data(checkpoint: Checkpoint, job: Job) -> None:
         ]
     settings = was.get("data_settings")
     if settings is not None:
-        settings_now = now.get("data_settings", {})
+        settings_now = dict(now.get("data_settings", {}))
         used = settings.keys() | settings_now.keys()
-        stated = with_defaults(DataConfig, settings)
+        stated = with_defaults(DataConfig, {**UNSTATED_DATA_SETTINGS, **settings})
         faults += _differences({n: v for n, v in stated.items() if n in used}, settings_now)
     teachers = [dict(source.get("teacher", {})).get("sha256") for source in (was, now)]
     if teachers[0] != teachers[1]:

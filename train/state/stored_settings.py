@@ -30,8 +30,10 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 }
 """Name today by name in release 0.1, for each method that has any."""
 
-_STYLES = ("reinhard", "fourier", "histogram", "none")
+UNSTATED_DATA_SETTINGS: Mapping[str, Any] = {"hide_labels": "by-frame"}
+"""Settings of the data that older runs do not state, with what those did."""
 
+_STYLES = ("reinhard", "fourier", "histogram", "none")
 
 NEW_WITH_EFFECT: Mapping[str, Any] = {"border": 0.0, "empty_frames": "as-drawn"}
 """Settings that runs of 0.1 do not state, with what those runs did; today's default is another."""

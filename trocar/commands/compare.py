@@ -47,6 +47,10 @@ _PATH = click.Path(path_type=Path)
         "--set", "given", multiple=True, metavar="NAME=VALUE",
         help="A setting of all recipes, e.g. steps=2000 or size=320x256. Can be repeated.",
     ),
+    click.option(
+        "--allow-different", "allowed", multiple=True, metavar="NAME",
+        help="A setting that may differ between the recipes. Can be repeated.",
+    ),
 )  # fmt: skip
 @grouped(
     "Table",
@@ -60,14 +64,18 @@ def compare(
     metric: str,
     last: bool,
     given: tuple[str, ...],
+    allowed: tuple[str, ...],
     **data: Any,
 ) -> None:
     """Train recipes over seeds on the same data and print mean and spread.
 
     RECIPE is a TOML file, or the name of one that comes with Trocar. Finished runs are not
     repeated; interrupted runs are resumed. With several GPUs each GPU trains one run at a time.
+    Recipes must be equal in every setting that they share, apart from those of a method's own
+    term. A recipe is better or worse than the first where the 95 % interval of their difference
+    over the seeds excludes 0.
     """
-    entries = read_entries(recipes, overrides(given))
+    entries = read_entries(recipes, overrides(given), allowed=allowed)
     comparison = Comparison(out=out, **data)
     which = "last" if last else "best"
     _train_all(

@@ -233,15 +233,20 @@ def _evaluate_classifier(
     from trocar.evaluation.classification.output import compare_accuracy, evaluation_document
 
     request.check_classification()
-    evaluation, photos = _score_photos(predictor, request, request.model)
+    second = None
+    if request.against is not None:
+        second = open_predictor(request.against, device=request.device, task="classification")
+    models = [predictor] if second is None else [predictor, second]
+    # Both are scored on the same photographs: those that neither was trained on.
+    trained_on = [str(model.manifest.source.get("trained_on", "")) for model in models]
+    evaluation, photos = _score_photos(predictor, request, request.model, trained_on)
     print_classes(
         evaluation,
         predictor,
         f"{request.data} ({photos.split}, {len(evaluation.rows)} photographs)",
     )
-    if request.against is not None:
-        second = open_predictor(request.against, device=request.device, task="classification")
-        other, _ = _score_photos(second, request, request.against)
+    if second is not None and request.against is not None:
+        other, _ = _score_photos(second, request, request.against, trained_on)
         result = compare_accuracy(evaluation, other)
         Console().print(
             difference_line("accuracy", result, request.model, request.against, "photographs")
@@ -253,11 +258,13 @@ def _evaluate_classifier(
 
 
 def _score_photos(
-    predictor: Predictor, request: EvaluationRequest, model: Path
+    predictor: Predictor, request: EvaluationRequest, model: Path, trained_on: list[str]
 ) -> tuple[ClassEvaluation, LabelledPhotos]:
     from trocar.evaluation.classification.scoring import open_photos, score_photos
 
-    photos = open_photos(request.data, predictor.manifest.classes, split=request.split)
+    photos = open_photos(
+        request.data, predictor.manifest.classes, split=request.split, trained_on=trained_on
+    )
     with progress_bar(str(model), total=len(photos.photos)) as bar:
         evaluation = score_photos(
             predictor,

@@ -13,7 +13,7 @@ from trocar.commands._config_options import arguments_of
 from trocar.commands.compare import compare, overrides, train_arguments
 from trocar.commands.train import train
 from trocar.contract.errors import ConfigError
-from trocar.train.compare import Comparison, read_entries
+from trocar.train.compare import Comparison, Row, read_entries, table
 from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.methods import find_method
 from trocar.train.recipes import recipe_names
@@ -25,10 +25,11 @@ from trocar.train.state.settings import RunConfig
 def test_settings_survive_the_way_over_the_command_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (entry,) = read_entries([name], {"channels_last": True, "standardise": False})
+    (plain,) = read_entries([name], {})
+    photographs = find_method(plain.method).task == "classification"
+    given = {"channels_last": True, **({"standardise": False} if photographs else {})}
+    (entry,) = read_entries([name], given)
     settings = dict(entry.settings)
-    if find_method(entry.method).task == "segmentation":
-        del settings["standardise"]
     seen = []
     monkeypatch.setattr("trocar.commands.train.run_method", seen.append)
     request = replace(Comparison(data=tmp_path, out=tmp_path).request(entry, 2), settings=settings)
@@ -73,12 +74,83 @@ def test_comparisons_that_are_not_fair_are_refused(tmp_path: Path) -> None:
     for name, steps in (("a", 5), ("b", 6)):
         (tmp_path / f"{name}.toml").write_text(f'method = "supervised"\nsteps = {steps}\n')
     paths = [tmp_path / "a.toml", tmp_path / "b.toml"]
-    with pytest.raises(ConfigError, match="steps differs between the recipes: 5, 6"):
+    with pytest.raises(ConfigError, match=r"differ in steps \(a 5, b 6\)") as stop:
         read_entries(paths, {})
+    assert "--set steps=VALUE" in stop.value.remedy
     assert len(read_entries(paths, {"steps": 9})) == 2
+    assert len(read_entries(paths, {}, allowed=["steps"])) == 2
+    with pytest.raises(ConfigError, match=r"allow-different: setting .*did you mean steps"):
+        read_entries(paths, {}, allowed=["stepz"])
     with pytest.raises(ConfigError, match="same file name"):
         read_entries([paths[0], paths[0]], {})
     with pytest.raises(ConfigError, match="has no value"):
         overrides(["steps"])
     with pytest.raises(ConfigError, match="did you mean supervised"):
         read_entries(["supervise"], {})
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [
+        ("w_dice", (0.0, 1.0)),
+        ("lr", (0.001, 0.002)),
+        ("decoder_channels", (16, 32)),
+        ("encoder_weights", ("none", "a.pth")),
+        ("augmentation", ("light", "full")),
+        ("composite", (0.0, 0.5)),
+        ("w_texture", (0.0, 0.1)),
+    ],
+)
+def test_each_shared_setting_must_be_equal_unless_it_is_allowed(
+    setting: str, values: tuple[object, ...], tmp_path: Path
+) -> None:
+    paths = [tmp_path / "a.toml", tmp_path / "b.toml"]
+    for path, value in zip(paths, values, strict=True):
+        text = f"{value!r}".replace("'", '"')
+        path.write_text(f'method = "supervised"\n{setting} = {text}\n')
+    with pytest.raises(ConfigError, match=setting):
+        read_entries(paths, {})
+    assert len(read_entries(paths, {}, allowed=[setting.replace("_", "-")])) == 2
+
+
+def test_terms_of_other_methods_and_other_names_of_one_weight(tmp_path: Path) -> None:
+    texts = {
+        "plain": 'method = "supervised"\nw_ce = 1.0\n',
+        "other": 'method = "texture-entropy"\nw_label = 1.0\nw_texture = 0.3\nepochs = 3\n',
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    paths = [tmp_path / f"{name}.toml" for name in texts]
+    with pytest.raises(ConfigError, match=r"steps .*other 3 epochs"):
+        read_entries(paths, {})
+    assert len(read_entries(paths, {"steps": 5})) == 2
+    (tmp_path / "other.toml").write_text('method = "texture-entropy"\nw_label = 2.0\n')
+    with pytest.raises(ConfigError, match=r"w_ce \(plain 1.0, other 2.0\)"):
+        read_entries(paths, {})
+
+
+def test_the_recipes_of_the_documentation_can_be_compared() -> None:
+    """Those of docs/training.md, and each segmentation recipe with `supervised`."""
+    given = {"label_share": 0.1, "composite": 0.5, "steps": 2000}
+    for name in ("cross_consistency", "mean_teacher", "texture_entropy"):
+        assert len(read_entries(["supervised", name], given)) == 2
+    assert len(read_entries(["classifier", "head_triplet"], {})) == 2
+
+
+def test_the_table_says_better_only_where_the_interval_excludes_0() -> None:
+    rows = [
+        Row(name="a", scores=(0.50, 0.52, 0.51), seconds=(1.0, 1.0, 1.0)),
+        Row(name="b", scores=(0.55, 0.58, 0.56), seconds=(2.0, 2.0, 2.0)),
+        Row(name="c", scores=(0.60, 0.48, 0.53), seconds=(1.0, 1.0, 1.0)),
+        Row(name="d", scores=(0.40, 0.43, 0.42), seconds=(1.0, 1.0, 1.0)),
+    ]
+    lines = table(rows, metric="iou").splitlines()
+    # By hand: differences 0.05, 0.06, 0.05 have the mean 0.0533 and deviation 0.00577; times
+    # t(0.975, 2) = 4.3027 over the root of 3.
+    assert "| +0.053 (+0.039 to +0.068) | better | 2.00 x |" in lines[3]
+    assert "| not decided |" in lines[4]
+    assert "| worse |" in lines[5]
+    alone = table(
+        [Row(name=n, scores=(s,), seconds=(1.0,)) for n, s in (("a", 0.1), ("b", 0.9))], metric="x"
+    )
+    assert "| +0.800 | not decided |" in alone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from method_subjects import make_subject, open_sets
-from photo_fixtures import make_classifier, make_photo_run, open_photos, toy_folder
+from photo_fixtures import make_classifier, make_photo_run, open_photos, photo_kit, toy_folder
 
 __all__ = [
     "make_classifier",
@@ -11,5 +11,6 @@ __all__ = [
     "make_subject",
     "open_photos",
     "open_sets",
+    "photo_kit",
     "toy_folder",
 ]

@@ -132,6 +132,8 @@ def test_decoders_by_flag_and_none_of_them_deployed(make_method: Callable[..., A
     supervised = make_method("supervised")
     plain = supervised.build(SPEC)
     assert network.state_dict().keys() == plain.state_dict().keys()
+    named = config_of("cross-consistency", perturbations="object-masking,context-masking")
+    assert named.perturbations == ("object-masking", "context-masking")
     with pytest.raises(ConfigError, match="did you mean f-noise"):
         config_of("cross-consistency", perturbations=["f-nose"])
     with pytest.raises(ConfigError, match="perturbations is empty"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import method_formulas as formulas
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from method_cases import CASES, LATE
-from method_subjects import Subject
+from method_subjects import Subject, config_of
 
 from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import InputSpec
@@ -96,6 +97,44 @@ def test_test_episodes_are_of_held_out_classes(
     with torch.no_grad():
         subject.method.evaluate(subject.data)
     assert tested == novel
+
+
+def test_test_classes_are_neither_trained_on_nor_choose_the_checkpoint(
+    photo_kit: Any,
+    tmp_path: Path,
+    open_photos: Callable[..., Any],
+    make_classifier: Callable[..., Any],
+    make_photo_run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for split, first in (("train", 0), ("val", 50)):
+        kinds = dict.fromkeys(photo_kit.KINDS, 3)
+        photo_kit.write_folders(tmp_path, kinds, split=split, first=first)
+    method = make_classifier(
+        "few-shot", held_out=0.3, test_share=0.3, ways=2, shots=1, queries=1, episodes=3
+    )
+    data = open_photos(method, make_photo_run(), tmp_path)
+    stream = method.streams(data)["episode"]
+    size = InputSpec(height=48, width=48)
+    method.build(ModelSpec(name="t", classes=data.labelled.table, input=size))
+    drawn: list[set[int]] = []
+    plain = method.episode_accuracies
+
+    def recorded(*given: Any, within: Any, **more: Any) -> Any:
+        drawn.append(set(within.tolist()))
+        return plain(*given, within=within, **more)
+
+    monkeypatch.setattr(method, "episode_accuracies", recorded)
+    with torch.no_grad():
+        scores = method.evaluate(data)
+    trained = {int(label) for step in range(9) for label in stream.batch(step)["label"]}
+    assert drawn == [set(method.novel.tolist()), set(method.tested.tolist())]
+    assert [len(one) for one in (*drawn, trained)] == [2, 2, 2]
+    assert len(drawn[0] | drawn[1] | trained) == 6
+    assert {"test_accuracy", "test_interval"} <= scores.keys()
+    assert method.monitor == "episode_accuracy"
+    with pytest.raises(ConfigError, match="test_share needs held_out"):
+        config_of("few-shot", held_out=0.0, test_share=0.2)
 
 
 def test_held_out_classes_are_never_trained_on(

@@ -67,7 +67,9 @@ def test_dropout_acts_on_the_deepest_features_and_can_be_frozen_out() -> None:
     deep = network.encode(image)[0]
     assert 0.3 < float((deep == 0).float().mean()) < 0.9
     frozen = make_network(
-        replace(SMALL, architecture="unet", batch_norm="frozen"), classes=2, input=SPEC
+        replace(SMALL, architecture="unet", batch_norm="frozen", decoder_norm="frozen"),
+        classes=2,
+        input=SPEC,
     ).train()
     norms = [m for m in frozen.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms

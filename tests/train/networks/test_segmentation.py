@@ -12,12 +12,24 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError
-from trocar.contract.manifest import InputSpec
+from trocar.contract.manifest import InputSpec, Manifest
+from trocar.export.cpu_session import infer_on_cpu
+from trocar.export.graph.from_torch import onnx_from_network
+from trocar.export.reference import torch_reference
 from trocar.train.losses import segmentation as losses
+from trocar.train.methods.protocol import Progress
+from trocar.train.networks.architectures import make_network
 from trocar.train.networks.encoder_weights import make_encoder
 from trocar.train.networks.mean_teacher_pair import StudentTeacher
-from trocar.train.networks.segmentation import NetworkConfig, Segmenter
+from trocar.train.networks.segmentation import (
+    NetworkConfig,
+    Segmenter,
+    finish_statistics,
+    learns_statistics,
+    reestimate_statistics,
+)
 
 SPEC = InputSpec(height=64, width=80)
 SMALL = NetworkConfig(encoder="tu-lcnet_050", decoder_channels=16, size=(64, 80))
@@ -183,3 +195,98 @@ def test_monte_carlo_passes_differ_and_leave_the_teacher_as_it_was() -> None:
         pair.teacher_probabilities([image, image]), pair.teacher_probabilities([image, image])
     )
     assert not any(module.training for module in pair.teacher.modules())
+
+
+def training_norms(network: nn.Module) -> set[str]:
+    """Parts of the network with a BatchNorm that uses the statistics of the batch."""
+    return {
+        name.split(".")[0]
+        for name, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and module.training
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "training"),
+    [
+        ({}, {"encoder", "aspp", "decoder"}),
+        ({"batch_norm": "frozen"}, {"aspp", "decoder"}),
+        ({"decoder_norm": "frozen"}, {"encoder"}),
+        ({"decoder_norm": "group"}, {"encoder"}),
+        ({"batch_norm": "frozen", "decoder_norm": "group"}, set()),
+    ],
+)
+def test_encoder_and_decoder_are_normalised_apart(
+    settings: dict[str, Any], training: set[str]
+) -> None:
+    config = replace(SMALL, **settings)
+    for architecture in ("deeplabv3plus", "unet"):
+        network = make_network(
+            replace(config, architecture=architecture, size=(64, 96)), classes=2, input=SPEC
+        ).train()
+        expected = training if architecture == "deeplabv3plus" else training - {"aspp"}
+        assert training_norms(network) == expected
+        groups = [m for m in network.modules() if isinstance(m, nn.GroupNorm)]
+        assert bool(groups) == (config.decoder_norm == "group")
+    assert learns_statistics(config) == bool(training)
+
+
+def test_group_norm_and_no_pooling_branch_do_not_depend_on_the_batch() -> None:
+    config = replace(
+        SMALL, batch_norm="frozen", decoder_norm="group", pooling_branch=False, dropout=0.0
+    )
+    torch.manual_seed(0)
+    network = Segmenter(config, classes=2, input=SPEC).train()
+    image = torch.rand(3, 3, 64, 80) * 255
+    torch.testing.assert_close(network(image)[:1], network(image[:1]), rtol=1e-4, atol=1e-5)
+    plain = Segmenter(SMALL, classes=2, input=SPEC)
+    assert any(isinstance(m, nn.AdaptiveAvgPool2d) for m in plain.aspp.modules())
+    assert not any(isinstance(m, nn.AdaptiveAvgPool2d) for m in network.aspp.modules())
+
+
+def test_a_network_of_other_norms_exports_and_matches() -> None:
+    manifest = Manifest(
+        name="m", task="segmentation", method="supervised",
+        classes=ClassTable.from_names(["background", "a"]), input=SPEC,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    config = replace(SMALL, decoder_norm="group", pooling_branch=False)
+    network = Segmenter(config, classes=2, input=SPEC)
+    network(torch.rand(2, 3, 64, 80) * 255)
+    content, complete = onnx_from_network(network.eval(), manifest)
+    frames = (torch.rand(2, 64, 80, 3) * 255).to(torch.uint8).numpy()
+    expected = torch_reference(network, complete)(frames)
+    assert (infer_on_cpu(content)(frames)["labels"] == expected["labels"]).mean() > 0.999
+
+
+def test_statistics_are_the_mean_of_the_batches_and_frozen_ones_stay() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(0.9), nn.BatchNorm2d(4)).eval()
+    batches = [torch.rand(2, 3, 5, 5) * scale for scale in (1.0, 9.0, 3.0)]
+    reestimate_statistics(network, batches)
+    means = [network[0](batch).mean((0, 2, 3)) for batch in batches]
+    torch.testing.assert_close(network[2].running_mean, torch.stack(means).mean(0).detach())
+    assert network[2].momentum == 0.1
+    assert not network.training
+    frozen = Segmenter(replace(SMALL, batch_norm="frozen"), classes=2, input=SPEC)
+    before = {n: b.clone() for n, b in frozen.encoder.named_buffers()}
+    reestimate_statistics(frozen, [torch.rand(2, 3, 64, 80) * 255])
+    assert all(torch.equal(before[n], b) for n, b in frozen.encoder.named_buffers())
+    assert float(frozen.decoder.fuse[1].running_mean.abs().max()) > 0
+
+
+def test_statistics_are_computed_again_after_the_last_step_alone() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
+    asked: list[int] = []
+
+    class Source:
+        def __len__(self) -> int:
+            return 1
+
+        def batch(self, step: int) -> dict[str, Any]:
+            asked.append(step)
+            return {"image": torch.rand(2, 3, 4, 4)}
+
+    for step, batches in ((8, 2), (9, 0), (9, 2)):
+        finish_statistics(network, Source(), Progress(step, 10), batches=batches)
+    assert asked == [10, 11]

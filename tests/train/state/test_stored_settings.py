@@ -52,6 +52,24 @@ NOW: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("method", "stated", "name", "did"),
+    [
+        ("texture-entropy", {}, "w_dice", 0.0),
+        ("supervised", {}, "texture_from", 0.0),
+        ("cross-consistency", {}, "vat_decoder", "main"),
+        ("mean-teacher", {"noise": 0.05}, "teacher_noise", 0.05),
+        ("supervised", {"batch_norm": "frozen"}, "decoder_norm", "frozen"),
+    ],
+)
+def test_what_older_runs_did_not_state_is_what_they_did(
+    method: str, stated: dict[str, Any], name: str, did: Any
+) -> None:
+    assert current_settings(method, stated)[name] == did
+    other = {**stated, name: "stated"}
+    assert current_settings(method, other)[name] == "stated"
+
+
 @pytest.mark.parametrize("name", OLD)
 def test_a_checkpoint_of_0_1_still_loads_for_export(
     name: str,
@@ -160,7 +178,8 @@ def test_a_run_of_0_1_draws_as_it_did(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('method = "supervised"\nsteps = 7\n')
     stored = settings_of_run(config, find_method("supervised"))
-    assert stored == {"border": 0.0, "empty_frames": "as-drawn", "steps": 7}
+    unstated = {"hide_labels": "by-frame", "texture_from": 0.0}
+    assert stored == {"border": 0.0, "empty_frames": "as-drawn", "steps": 7, **unstated}
     config.write_text('method = "supervised"\nborder = 0.4\nempty_frames = "in-every-batch"\n')
     stored = settings_of_run(config, find_method("supervised"))
-    assert stored == {"border": 0.4, "empty_frames": "in-every-batch"}
+    assert stored == {"border": 0.4, "empty_frames": "in-every-batch", **unstated}

@@ -12,7 +12,7 @@ import numpy as np
 
 from trocar.contract.errors import ConfigError, DataError
 from trocar.train.data.classification.readers import open_photos
-from trocar.train.data.classification.sample import PhotoSet
+from trocar.train.data.classification.sample import Photo, PhotoSet
 from trocar.train.data.classification.statistics import check_duplicates
 from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.methods.protocol import Method, TrainData
@@ -31,7 +31,7 @@ def open_photo_sets(
     for name in ("unlabelled", "target"):
         if getattr(paths, name) is not None:
             raise ConfigError(f"{method.name} takes no --{name}", remedy=f"drop --{name}")
-    photos = check_duplicates(with_splits(open_photos(paths.data), config.val_share, run.seed))
+    photos = check_duplicates(with_splits(open_photos(paths.data), config.val_share))
     labelled = _subsampled(photos.subset("train"), config.label_share, run.seed)
     validation = photos.subset("val")
     if paths.validation is not None:
@@ -45,10 +45,12 @@ def open_photo_sets(
     )
 
 
-def with_splits(photos: PhotoSet, val: float, seed: int) -> PhotoSet:
-    """Gives a set ``train`` and ``val`` splits where it has none, the same share of every class.
+def with_splits(photos: PhotoSet, val: float) -> PhotoSet:
+    """Gives a set ``train`` and ``val`` splits where it has none, about a share of every class.
 
-    The only photograph of a class stays in ``train``.
+    Whole units go to one side, see `PhotoSet.units`: the crops of one image, or a video, are never
+    on both. At most half of a class validates, and a class that is in one unit stays in ``train``.
+    The draw does not depend on the run's seed: runs that differ in it share their split.
 
     Raises:
         DataError: No class has a photograph to spare for ``val``.
@@ -56,16 +58,11 @@ def with_splits(photos: PhotoSet, val: float, seed: int) -> PhotoSet:
     if photos.splits.get("train") and photos.splits.get("val"):
         return photos
     pool = photos.subset("train") if photos.splits.get("train") else photos
-    labels = pool.labels
-    rng = np.random.default_rng((seed, 0x59117))
-    chosen: set[str] = set()
-    for label in np.unique(labels).tolist():
-        members = rng.permutation(np.flatnonzero(labels == label))
-        count = min(max(round(val * len(members)), 1), len(members) - 1)
-        chosen |= {pool.items[int(p)].name for p in members[:count]}
+    chosen = _drawn(pool, val)
     if not chosen:
         raise DataError(
-            f"{photos.root} has one photograph per class: none is left for validation",
+            f"{photos.root} has one photograph per class, or one image or video of each: none is "
+            "left for validation",
             remedy="add photographs, or pass another set to --validation",
         )
     splits = {
@@ -74,8 +71,36 @@ def with_splits(photos: PhotoSet, val: float, seed: int) -> PhotoSet:
     }
     if photos.splits.get("test"):
         splits["test"] = photos.splits["test"]
-    note = f"{len(chosen)} photographs, {val:.0%} of every class, are for validation"
+    note = f"{len(chosen)} photographs, about {val:.0%} of every class, are for validation"
+    missing = sorted(
+        {item.label for item in pool} - {item.label for item in pool if item.name in chosen}
+    )
+    if missing:
+        names = ", ".join(photos.table[label].name for label in missing[:8])
+        note += f"; none of {names}, which is in one image or video only"
     return replace(photos, splits=splits, notes=(*photos.notes, note))
+
+
+def _drawn(pool: PhotoSet, val: float) -> set[str]:
+    """Names of the photographs that validate."""
+    classes = pool.counts
+    wanted = np.minimum(np.maximum(np.round(val * classes), 1), np.maximum(classes - 1, 0))
+    most = np.maximum(wanted, classes // 2)
+    members: dict[str, list[Photo]] = {}
+    for item, unit in zip(pool, pool.units, strict=True):
+        members.setdefault(unit, []).append(item)
+    units = list(members)
+    taken = np.zeros_like(classes)
+    chosen: set[str] = set()
+    for index in np.random.default_rng(0x59117).permutation(len(units)):
+        inside = members[units[index]]
+        counts = np.bincount([item.label for item in inside], minlength=len(classes))
+        after = taken + counts
+        needed = bool(((counts > 0) & (taken < wanted)).any())
+        if needed and bool((after <= most)[counts > 0].all()):
+            taken = after
+            chosen |= {item.name for item in inside}
+    return chosen
 
 
 def _subsampled(photos: PhotoSet, share: float, seed: int) -> PhotoSet:

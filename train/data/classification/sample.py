@@ -80,6 +80,22 @@ class PhotoSet:
         """Photographs of every class ``[K]``."""
         return np.bincount(self.labels, minlength=len(self.table)).astype(np.int64)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """What each item must not be separated from between splits: its group, or its image.
+
+        Groups count where they are videos or patients, that is, where some class is in several of
+        them. An alphabet is a group that holds all of its classes and would leave them out whole.
+        """
+        groups_of: dict[int, set[str]] = {}
+        for item in self.items:
+            groups_of.setdefault(item.label, set()).add(item.group)
+        grouped = any(len(groups) > 1 for groups in groups_of.values())
+        return tuple(
+            f"group {item.group}" if grouped and item.group else f"{item.file}/{item.member}"
+            for item in self.items
+        )
+
     def read(self, item: Photo) -> NDArray[np.uint8]:
         """Decodes one photograph, cropped to its object: ``[H, W, 3]`` uint8 RGB.
 

@@ -29,10 +29,12 @@ class Fusion:
         whole_map: The global part is the whole map, so that positions matter; otherwise its mean.
         local_weight: Length of the local part beside a global one of length 1; 0 concatenates both
             as they are, so that the longer one dominates.
+        local_feature: Whether there is a local part; without it, it is zero.
     """
 
     whole_map: bool = False
     local_weight: float = 0.0
+    local_feature: bool = True
 
 
 PLAIN = Fusion()
@@ -125,6 +127,8 @@ def split_features(features: Tensor, local: Tensor, fusion: Fusion) -> tuple[Ten
         ``[B,G]`` and ``[B,...,C]``; G is C, or C*M with ``whole_map``.
     """
     global_features = features.flatten(1) if fusion.whole_map else features.mean(2)
+    if not fusion.local_feature:
+        return global_features, 0 * local
     if not fusion.local_weight:
         return global_features, local
     return unit(global_features), fusion.local_weight * unit(local)

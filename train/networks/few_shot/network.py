@@ -46,6 +46,8 @@ class FewShotNetworkConfig:
             positions matter; otherwise it is the mean over the cells.
         local_weight: Length of the local feature beside a global one of length 1 in a photograph's
             vector; 0 concatenates them as they are.
+        local_feature: Whether a photograph's vector has a local feature; without it the method is
+            its own ablation and not the patent's.
         regions: Regions along each side that the final map is pooled to; 0 keeps its cells.
         attention_temperature: Factor before the softmax over regions; higher is sharper.
         weight_temperature: Factor before the softmax over the photographs of a class.
@@ -60,6 +62,7 @@ class FewShotNetworkConfig:
     attention_gradient: Literal["through", "none"] = "none"
     whole_map: bool = True
     local_weight: float = 0.0
+    local_feature: bool = True
     regions: int = 0
     attention_temperature: float = 10.0
     weight_temperature: float = 10.0
@@ -80,7 +83,11 @@ class FewShotNetworkConfig:
     @property
     def fusion(self) -> Fusion:
         """How a photograph's vector is formed."""
-        return Fusion(whole_map=self.whole_map, local_weight=self.local_weight)
+        return Fusion(
+            whole_map=self.whole_map,
+            local_weight=self.local_weight,
+            local_feature=self.local_feature,
+        )
 
 
 class LocalEnroller(nn.Module):

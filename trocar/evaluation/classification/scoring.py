@@ -7,7 +7,7 @@ print(evaluation.scores["macro_f1"], evaluation.rows[0].predicted)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
+from trocar.evaluation.frames import SEEN
 from trocar.evaluation.metrics.bootstrap import interval
 from trocar.evaluation.model import Predictor
 
@@ -113,22 +114,35 @@ class ClassEvaluation:
         }
 
 
-def open_photos(path: Path, table: ClassTable, *, split: str | None = None) -> LabelledPhotos:
+def open_photos(
+    path: Path,
+    table: ClassTable,
+    *,
+    split: str | None = None,
+    trained_on: Collection[str] = (),
+) -> LabelledPhotos:
     """Opens photographs in any layout that training reads.
 
     Args:
         path: The set.
         table: The model's classes; it may know more than the set holds.
-        split: Default: ``test``, else ``val``, else everything.
+        split: Default: ``test``, else ``val``, else everything that was not trained on.
+        trained_on: Training fingerprints of the models, see `trocar.train.data.leakage`.
 
     Raises:
-        DataError: No such set or split, or a class that the model does not know.
+        DataError: No such set or split, a class that the model does not know, or photographs that
+            were trained on.
     """
     from trocar.train.data.classification import readers
 
     data = readers.open_photos(path)
     chosen = split or next((s for s in ("test", "val") if data.splits.get(s)), None)
-    photos = data.subset(chosen) if chosen else data
+    photos = data.subset(chosen) if chosen not in (None, "all") else data
+    name = chosen or "all"
+    if split not in SEEN:
+        unseen = _unseen(photos, trained_on, whole=chosen is None, split=name)
+        name = name if len(unseen) == len(photos) else "not trained on"
+        photos = unseen
     used = [data.table[int(label)].name for label in np.unique(photos.labels)]
     missing = [name for name in used if name not in table.names]
     if missing:
@@ -143,7 +157,25 @@ def open_photos(path: Path, table: ClassTable, *, split: str | None = None) -> L
         counts = np.zeros(len(table), np.int64)
         known = ids >= 0
         counts[ids[known]] = data.subset("train").counts[known]
-    return LabelledPhotos(photos=photos, ids=ids, counts=counts, split=chosen or "all")
+    return LabelledPhotos(photos=photos, ids=ids, counts=counts, split=name)
+
+
+def _unseen(photos: PhotoSet, trained_on: Collection[str], *, whole: bool, split: str) -> PhotoSet:
+    """Of a whole set, keeps what was not trained on; refuses a split that was trained on."""
+    from trocar.train.data.leakage import unseen_photos
+
+    left = photos
+    for packed in trained_on:
+        left = unseen_photos(left, packed)
+    seen = len(photos) - len(left)
+    if seen and (not whole or not len(left)):
+        raise DataError(
+            f"the model was trained on {seen} of the {len(photos)} photographs of {photos.root} "
+            f"({split}), or on others of their images or videos",
+            remedy="score photographs that are new to the model; "
+            f"--split {' or '.join(SEEN)} scores those of the training",
+        )
+    return left
 
 
 def score_photos(

@@ -167,7 +167,7 @@ def test_copies_across_classes_and_splits_are_refused(
 
 def test_splits_take_the_same_share_of_every_class(photo_kit: ModuleType, tmp_path: Path) -> None:
     photo_kit.write_folders(tmp_path, {"hook": 10, "grasper": 5, "scissors": 1}, split=".")
-    photos = with_splits(open_photos(tmp_path), 0.2, 0)
+    photos = with_splits(open_photos(tmp_path), 0.2)
     assert photos.subset("val").counts.tolist() == [1, 2, 0]
     assert photos.subset("train").counts.tolist() == [4, 8, 1]
     assert not set(photos.splits["train"]) & set(photos.splits["val"])

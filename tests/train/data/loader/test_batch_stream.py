@@ -144,6 +144,7 @@ def test_empty_and_unlabelled_sets_are_refused() -> None:
         StreamSpec(frames=bare, augment=AUGMENT, batch_size=2, labelled=False), seed=0
     ).batch(0)
     assert "mask" not in batch
+    assert set(batch["outside"].unique().tolist()) <= {0, 255}
 
 
 def test_before_sees_the_decoded_frame_and_the_draws_seed() -> None:

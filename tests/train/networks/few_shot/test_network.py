@@ -170,6 +170,7 @@ FUSIONS = [
     Fusion(whole_map=True),
     Fusion(local_weight=0.5),
     Fusion(whole_map=True, local_weight=2.0),
+    Fusion(local_feature=False),
 ]
 
 
@@ -177,7 +178,9 @@ def joined(photo: Tensor, region: int, fusion: Fusion) -> Tensor:
     """A photograph's vector ``[C,M] -> [G+C]``, by its definition."""
     whole = photo.flatten() if fusion.whole_map else photo.mean(1)
     local = photo[:, region]
-    if fusion.local_weight:
+    if not fusion.local_feature:
+        local = torch.zeros_like(local)
+    elif fusion.local_weight:
         whole, local = whole / whole.norm(), fusion.local_weight * local / local.norm()
     vector = torch.cat([whole, local])
     return vector / vector.norm()
