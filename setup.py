@@ -43,7 +43,7 @@ EXTRAS = {
     "openvino": ["openvino>=2025.0"],
     "ray": RAY,
     "signing": SIGNING,
-    "mlflow": ["mlflow-skinny>=2.16"],
+    "mlflow": ["mlflow>=2.16"],
     "wandb": ["wandb>=0.18"],
     "docs": DOCS,
     "dev": [

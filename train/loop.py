@@ -66,6 +66,7 @@ def train(job: Job) -> dict[str, Any]:
     if checkpoint is not None:
         job = with_origin(job, checkpoint)
     training = setup(job, folder=folder, fabric=fabric, checkpoint=checkpoint)
+    job = training.job
     if checkpoint is not None:
         restore(training, checkpoint)
     state = training.state

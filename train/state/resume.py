@@ -23,7 +23,7 @@ from trocar.train.data.open import trained_sets
 from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.checkpoint import Checkpoint
 from trocar.train.state.job import Job
-from trocar.train.state.settings import FREE_TO_CHANGE, RunConfig
+from trocar.train.state.settings import AUTO, FREE_TO_CHANGE, RunConfig
 from trocar.train.state.stored_settings import with_defaults
 
 
@@ -134,6 +134,19 @@ def with_origin(job: Job, checkpoint: Checkpoint) -> Job:
 
 def _earlier_frames(checkpoint: Checkpoint) -> str:
     return str(dict(checkpoint.source.get("started_from", {})).get("trained_on", ""))
+
+
+def with_choices(run: RunConfig, checkpoint: Checkpoint) -> RunConfig:
+    """What a resumed run leaves open is as the run chose it at its beginning; nothing is measured.
+
+    A run of a release that measured nothing was in fp32 and contiguous where it says nothing.
+    """
+    stored = checkpoint.run
+    if run.channels_last is None:
+        run = replace(run, channels_last=bool(stored.get("channels_last", False)))
+    if run.precision == AUTO:
+        run = replace(run, precision=stored.get("precision", "fp32"))
+    return run
 
 
 def extension_note(checkpoint: Checkpoint, run: RunConfig) -> list[str]:
