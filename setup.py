@@ -79,7 +79,7 @@ EXTRAS = {
     "jetson": ["onnxruntime-gpu>=1.20"],
     "ray": RAY,
     "signing": SIGNING,
-    "mlflow": ["mlflow-skinny>=2.16"],
+    "mlflow": ["mlflow>=2.16"],
     "wandb": ["wandb>=0.18"],
     "tune": TUNE,
     "docs": DOCS,

@@ -1,6 +1,10 @@
 """Steps per second of `supervised` against a bare torch loop, and each method's cost per step.
 
     OMP_NUM_THREADS=2 python benchmarks/train_throughput.py --rounds 10
+    OMP_NUM_THREADS=1 python benchmarks/train_throughput.py --networks      # four networks
+
+With ``--networks`` it times `supervised` alone, for four networks with contiguous and channels-last
+weights, each against the bare loop with contiguous weights.
 
 The same network, optimiser and batches in memory for all. Bare loop and methods take turns, and the
 median step of all rounds counts, so that a machine that is busy with other things slows all alike.
@@ -27,6 +31,7 @@ from trocar.train.loop import train
 from trocar.train.losses import segmentation as losses
 from trocar.train.methods import find_method
 from trocar.train.methods.protocol import TrainData
+from trocar.train.networks.architectures import make_network
 from trocar.train.networks.segmentation import Segmenter
 from trocar.train.state.job import Job
 from trocar.train.state.settings import RunConfig
@@ -39,6 +44,12 @@ WHY = {
     "mean-teacher": "a second batch through the student, two forward passes without gradient (the "
     "teacher, and BatchNorm's statistics of the clean target), style, noise, the running average",
     "cross-consistency": "a second batch, seven more decoders, and three passes for VAT",
+}
+NETWORKS: dict[str, dict[str, str]] = {
+    "DeepLabV3+ MobileNetV3-small": {"encoder": "timm-mobilenetv3_small_100"},
+    "DeepLabV3+ ResNet-18": {"encoder": "resnet18"},
+    "U-Net EfficientNet-Lite0": {"architecture": "unet", "encoder": "tu-efficientnet_lite0"},
+    "FPN ConvNeXt-atto": {"architecture": "fpn", "encoder": "tu-convnext_atto"},
 }
 # Losses at their full height from the first step on: their cost is what is asked.
 FULL: dict[str, dict[str, Any]] = {
@@ -87,7 +98,9 @@ def bare(network: Segmenter, batch: Mapping[str, Any], steps: int) -> list[float
     return list(np.diff(stamps))
 
 
-def through_the_loop(name: str, config: Any, batch: Mapping[str, Any], steps: int) -> list[float]:
+def through_the_loop(
+    name: str, config: Any, batch: Mapping[str, Any], steps: int, *, channels_last: bool = False
+) -> list[float]:
     """Seconds of each step of a method inside the loop."""
     kind: Any = find_method(name)
     stamps: list[float] = []
@@ -110,11 +123,34 @@ def through_the_loop(name: str, config: Any, batch: Mapping[str, Any], steps: in
     read: Callable[[Item], Sample] = lambda _: one  # noqa: E731
     frames = FrameSet(name="m", root=Path(), table=TABLE, items=(item,), splits={}, read=read)
     run = RunConfig(steps=steps, batch_size=len(batch["image"]), workers=0, device="cpu",
-                    evaluate_every=steps)  # fmt: skip
+                    evaluate_every=steps, precision="fp32", channels_last=channels_last,
+                    logger=("none",))  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         data = TrainData(labelled=frames, validation=frames, batch_size=len(batch["image"]), seed=0)
         train(Job(method=Watched(config), run=run, data=data, name="m", out=Path(folder) / "r"))
     return list(np.diff(stamps))
+
+
+def four_networks(size: tuple[int, int], batch: Mapping[str, Any], args: Any) -> None:
+    """Prints a table of the four networks."""
+    print("| network | bare, ms | contiguous, of bare | channels-last, of bare |")
+    print("| --- | --- | --- | --- |")
+    for title, network in NETWORKS.items():
+        kind: Any = find_method("supervised")
+        config = from_mapping(kind.Config, {"size": size, **network}, source="benchmark")
+        plain = make_network(
+            config, classes=len(TABLE), input=InputSpec(height=size[0], width=size[1])
+        )
+        times: dict[str, list[float]] = {"bare": [], "contiguous": [], "last": []}
+        bare(plain, batch, 3)
+        for _ in range(args.rounds):
+            times["bare"] += bare(plain, batch, args.steps)
+            times["contiguous"] += through_the_loop("supervised", config, batch, args.steps)
+            times["last"] += through_the_loop(
+                "supervised", config, batch, args.steps, channels_last=True
+            )
+        base, own, last = (statistics.median(times[n]) for n in ("bare", "contiguous", "last"))
+        print(f"| {title} | {1000 * base:.0f} | {own / base:.2f} | {last / base:.2f} |", flush=True)
 
 
 def main() -> None:
@@ -124,9 +160,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(128, 160))
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--encoder", default="timm-mobilenetv3_small_100")
+    parser.add_argument("--networks", action="store_true")
     args = parser.parse_args()
     size = (args.size[0], args.size[1])
     batch = scenes(size, args.batch)
+    if args.networks:
+        four_networks(size, batch, args)
+        return
     network = {"size": size, "encoder": args.encoder}
     configs = {}
     for name in METHODS:

@@ -14,7 +14,9 @@ from torch import Tensor
 from trocar.contract.errors import BackendError, ConfigError
 from trocar.train.state.settings import RunConfig
 
-_PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_WITH_SCALER: dict[str, Any] = {"fp16": "16-mixed"}
+"""Precisions of Fabric. Others need no scaling of the loss; bf16 is autocast in the losses, because
+it may be chosen only when the network is known."""
 
 
 def make_fabric(run: RunConfig) -> Any:
@@ -40,7 +42,7 @@ def make_fabric(run: RunConfig) -> Any:
         num_nodes=nodes,
         # A method may leave parts unused for a while (auxiliary decoders in the first phase).
         strategy=DDPStrategy(find_unused_parameters=True) if world > 1 else "auto",
-        precision=_PRECISIONS[run.precision],
+        precision=_WITH_SCALER.get(run.precision, "32-true"),
     )
     fabric.launch()
     return fabric

@@ -66,9 +66,12 @@ def train(job: Job) -> dict[str, Any]:
     if checkpoint is not None:
         job = with_origin(job, checkpoint)
     training = setup(job, folder=folder, fabric=fabric, checkpoint=checkpoint)
+    job = training.job
     if checkpoint is not None:
         restore(training, checkpoint)
     state = training.state
+    if checkpoint is None and training.run.best_by:
+        check_score(_scores(training), training.run.best_by)
     if is_main_process:
         folder.start(job.recipe(), job.command)
         folder.rewind(state.step)
@@ -128,8 +131,6 @@ def fit(training: Training, reporter: Reporter, loggers: Loggers) -> None:
         reporter.say(f"note: {note}")
     if training.is_done:
         return
-    if state.step == 0 and run.best_by:
-        check_score(_scores(training), run.best_by)
     training.module.train()
     seconds_before, began = state.seconds, time.monotonic()
     batches = feed(

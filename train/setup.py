@@ -5,6 +5,7 @@ training = setup(job, folder=folder, fabric=fabric, checkpoint=None)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +13,15 @@ import torch
 
 from trocar.contract.manifest import InputSpec
 from trocar.train.losses.class_weights import set_class_weights
-from trocar.train.methods.protocol import ModelSpec
+from trocar.train.methods.protocol import BatchSource, ModelSpec
 from trocar.train.optimisation.averaging import make_average
+from trocar.train.optimisation.fastest import MIN_STEPS, Choice, candidates, measure, resolved
 from trocar.train.optimisation.groups import EncoderFreeze, make_optimizer, match_memory_format
 from trocar.train.state.checkpoint import Checkpoint, load_weights
 from trocar.train.state.job import Job
-from trocar.train.state.resume import check_same, check_same_data, extension_note
+from trocar.train.state.resume import check_same, check_same_data, extension_note, with_choices
 from trocar.train.state.run_folder import RunFolder
+from trocar.train.state.settings import RunConfig
 from trocar.train.state.start_from import start_network
 from trocar.train.state.training import Training
 from trocar.train.step import Losses, build, check_batch_norm
@@ -47,6 +50,8 @@ def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | 
     )
     streams = dict(job.method.streams(data))
     epoch_length = -(-len(next(iter(streams.values()))) // job.run.accumulate)
+    if checkpoint is not None:
+        job = replace(job, run=with_choices(job.run, checkpoint))
     run = job.run.counted(epoch_length)
     weights_note = set_class_weights(job.method, job.data.labelled)
     check_batch_norm(job.method, run.batch_size // fabric.world_size)
@@ -64,9 +69,14 @@ def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | 
         notes.append(start_network(network, spec.classes, job.start))
     loaded = (getattr(module, "weights_note", "") for module in network.modules())
     notes += sorted({note for note in (*loaded, weights_note) if note})
+    losses = Losses(job.method, network, total_steps=run.steps, epoch_length=epoch_length)
+    choice = _choose(losses, streams, run, fabric)
+    run = resolved(run, choice.candidate)
+    job = replace(job, run=resolved(job.run, choice.candidate))
+    notes += [choice.text] if choice.text else []
+    losses.is_bf16 = run.precision == "bf16"
     if run.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    losses = Losses(job.method, network, total_steps=run.steps, epoch_length=epoch_length)
     freeze = EncoderFreeze(network, steps=run.freeze_encoder)
     module, optimizer = fabric.setup(losses, make_optimizer(network, run))
     return Training(
@@ -85,6 +95,20 @@ def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | 
         freeze=freeze,
         average=make_average(network, decay=run.ema),
     )
+
+
+def _choose(
+    losses: Losses, streams: Mapping[str, BatchSource], run: RunConfig, fabric: Any
+) -> Choice:
+    """Memory format and precision, the same in every process."""
+    device: torch.device = fabric.device
+    choices = candidates(run, device)
+    if len(choices) == 1 or run.steps < MIN_STEPS:
+        return Choice(candidate=choices[0], seconds={})
+    losses.network.to(device)
+    batch = fabric.to_device({name: source.batch(0) for name, source in streams.items()})
+    choice: Choice = fabric.broadcast(measure(losses, batch, choices, device), src=0)
+    return choice
 
 
 def restore(training: Training, checkpoint: Checkpoint) -> None:

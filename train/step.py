@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from trocar.contract.errors import ConfigError, TrainingError
@@ -25,6 +26,7 @@ class Losses(nn.Module):
         network: Its module.
         total_steps: Steps of the whole run.
         epoch_length: Steps of one pass over the first stream.
+        is_bf16: Whether `forward` computes in bfloat16 where that is safe; may be set later.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Losses(nn.Module):
         self.network = network
         self.total_steps, self.epoch_length = total_steps, epoch_length
         self._method = method
+        self.is_bf16 = False
 
     def forward(self, batch: Mapping[str, Batch], step: int) -> dict[str, Tensor]:
         """Named losses of a step's batches.
@@ -42,7 +45,11 @@ class Losses(nn.Module):
         frozen dataclass such as `Progress`.
         """
         progress = progress_at(step, total_steps=self.total_steps, epoch_length=self.epoch_length)
-        return self._method.losses(batch, progress)
+        if not self.is_bf16:  # Fabric's own context, with or without fp16
+            return self._method.losses(batch, progress)
+        device = next(self.network.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16):
+            return self._method.losses(batch, progress)
 
 
 def progress_at(step: int, *, total_steps: int, epoch_length: int) -> Progress:

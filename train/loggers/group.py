@@ -49,7 +49,7 @@ class Loggers:
         self._say = say
         self._told: set[str] = set()
         self._folder = info.folder
-        known = read_identities(info.folder)
+        known = self._kept = read_identities(info.folder)
         self._members = [
             _Member(name, replace(info, identity=known.get(name, "")), lost=self._lost)
             for name in names
@@ -84,17 +84,24 @@ class Loggers:
         """Sends what waits, for a while, and ends all loggers."""
         for member in self._members:
             member.close(failed=failed)
-        identities = {m.name: m.identity for m in self._members if m.identity}
-        if identities:
-            text = json.dumps({**read_identities(self._folder), **identities}, indent=1) + "\n"
-            try:
-                write_atomic(self._folder / IDENTITIES, text.encode())
-            except OSError as error:
-                self._lost(IDENTITIES, error)
+        self._keep_identities()
+
+    def _keep_identities(self) -> None:
+        """Writes the identities down as soon as they are known: a run may be killed."""
+        known = {m.name: m.identity for m in self._members if m.identity}
+        if known.items() <= self._kept.items():
+            return
+        self._kept |= known
+        text = json.dumps(self._kept, indent=1) + "\n"
+        try:
+            write_atomic(self._folder / IDENTITIES, text.encode())
+        except OSError as error:
+            self._lost(IDENTITIES, error)
 
     def _each(self, method: str, *arguments: Any) -> None:
         for member in self._members:
             member.call(method, *arguments)
+        self._keep_identities()
 
     def _lost(self, name: str, error: BaseException) -> None:
         if name not in self._told:

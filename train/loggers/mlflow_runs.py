@@ -3,7 +3,7 @@
     logger = MlflowLogger(RunInfo(name="first", folder=Path("runs/first"), uri="http://ml:5000"))
 
 Without an address the environment's ``MLFLOW_TRACKING_URI`` counts, and without that a store in the
-run's folder, ``mlflow/``.
+run's folder: ``mlflow.db``, SQLite, with the files in ``mlflow/``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from trocar.train.loggers.protocol import RunInfo
 
-STORE = "mlflow"
+STORE, FILES = "mlflow.db", "mlflow"
 
 _PARAMETERS_AT_ONCE = 100
 _LONGEST = 500
@@ -37,7 +37,8 @@ class MlflowLogger:
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
-        self.client: Any = MlflowClient(tracking_uri=_address(info))
+        address = address_of(info)
+        self.client: Any = MlflowClient(tracking_uri=address)
         if info.identity:
             self.identity = info.identity
             self.client.update_run(self.identity, status="RUNNING")
@@ -46,7 +47,9 @@ class MlflowLogger:
         number = (
             experiment.experiment_id
             if experiment is not None
-            else self.client.create_experiment(info.experiment)
+            else self.client.create_experiment(
+                info.experiment, artifact_location=_files_of(address, info.folder)
+            )
         )
         self.identity = self.client.create_run(number, run_name=info.name).info.run_id
         rows = [Param(name, str(value)[:_LONGEST]) for name, value in info.settings.items()]
@@ -78,6 +81,12 @@ class MlflowLogger:
         self.client.set_terminated(self.identity, "FAILED" if failed else "FINISHED")
 
 
-def _address(info: RunInfo) -> str:
+def address_of(info: RunInfo) -> str:
+    """The address that a run logs to."""
     given = info.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return given or (info.folder / STORE).resolve().as_uri()
+    return given or f"sqlite:///{(info.folder / STORE).resolve()}"
+
+
+def _files_of(address: str, folder: Path) -> str | None:
+    """Where a database without a server keeps files; MLflow's own default is the current folder."""
+    return (folder / FILES).resolve().as_uri() if address.startswith("sqlite:") else None

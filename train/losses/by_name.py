@@ -1,7 +1,7 @@
 """Supervised losses by name: which terms a run has, and with which weights.
 
     config = SupervisionConfig(loss=("ce=1", "lovasz=0.5"), class_weights="1,4,4")
-    terms = supervised_terms(logits, mask, config, loss_weights(config))
+    terms = supervised_terms(logits, mask, config, loss_weights(config, {"ce": 1.0}))
 
 `LOSSES` holds them by name; a further entry is a further loss for every segmentation method.
 """
@@ -74,6 +74,8 @@ class SupervisionConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.loss == ("none",):
+            object.__setattr__(self, "loss", ())
         faults = [*_loss_faults(self.loss), *_weight_faults(self.class_weights)]
         if not faults and self.class_weights != "none" and self.loss:
             names = parse_losses(self.loss)

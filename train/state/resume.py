@@ -24,7 +24,7 @@ from trocar.train.data.open import trained_sets
 from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.checkpoint import Checkpoint
 from trocar.train.state.job import Job
-from trocar.train.state.settings import FREE_TO_CHANGE, RunConfig
+from trocar.train.state.settings import AUTO, FREE_TO_CHANGE, RunConfig
 from trocar.train.state.stored_settings import UNSTATED_DATA_SETTINGS, with_defaults
 
 
@@ -145,6 +145,19 @@ def _earlier_frames(checkpoint: Checkpoint) -> str:
     """Record of the frames of the run that it started from, and of its teacher."""
     origins = [dict(checkpoint.source.get(name, {})) for name in ("started_from", "teacher")]
     return merged(str(origin.get("trained_on", "")) for origin in origins)
+
+
+def with_choices(run: RunConfig, checkpoint: Checkpoint) -> RunConfig:
+    """What a resumed run leaves open is as the run chose it at its beginning; nothing is measured.
+
+    A run of a release that measured nothing was in fp32 and contiguous where it says nothing.
+    """
+    stored = checkpoint.run
+    if run.channels_last is None:
+        run = replace(run, channels_last=bool(stored.get("channels_last", False)))
+    if run.precision == AUTO:
+        run = replace(run, precision=stored.get("precision", "fp32"))
+    return run
 
 
 def extension_note(checkpoint: Checkpoint, run: RunConfig) -> list[str]:

@@ -12,6 +12,9 @@ from typing import Literal
 from trocar.contract.config import require
 from trocar.train.loggers.registry import logger_faults
 
+AUTO: Literal["auto"] = "auto"
+"""A precision that is chosen by measurement."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -36,9 +39,9 @@ class RunConfig:
         warmup: Steps of linear warm-up.
         clip: Maximum gradient norm; 0 turns clipping off.
         seed: Seed of everything random.
-        precision: fp32, or mixed precision bf16 or fp16 (parameters stay float32).
-        channels_last: Channels-last memory format: faster on tensor cores and for encoders with
-            many grouped convolutions on a CPU, slower for plain ResNets there.
+        precision: fp32, or mixed precision bf16 or fp16 (parameters stay float32); auto takes
+            the faster of fp32 and bf16 by measurement, where the device has bf16.
+        channels_last: Channels-last memory format. [default: the faster one by measurement]
         device: auto uses CUDA where it is available; cpu and cuda use only that.
         devices: Processes on this machine, one for each device; torchrun and SLURM set their own.
         nodes: Machines.
@@ -72,8 +75,8 @@ class RunConfig:
     warmup: int = 20
     clip: float = 5.0
     seed: int = 0
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    channels_last: bool = False
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = AUTO
+    channels_last: bool | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
     nodes: int = 1

@@ -34,6 +34,7 @@ from trocar.contract.errors import OutputExistsError
 from trocar.contract.manifest import Manifest
 from trocar.contract.outputs import check_outputs
 from trocar.contract.tensorrt.engines import FLAVOURS, EngineSidecar
+from trocar.contract.text.toml import read_toml
 from trocar.export.bundle import convert_bundle, export_bundle
 from trocar.export.gate import ExportOptions, OnProgress
 from trocar.export.graph.input_spec import FORM_NAMES
@@ -180,6 +181,7 @@ def export(**flags: Any) -> None:
         engines = build_engines(request, frames, bar.update_stage) if request.engines else []
     if report is not None:
         print_report(report, request.bundle)
+        _attach(request)
     for name, sidecar in engines:
         print_engine(name, sidecar, (request.bundle / name).stat().st_size)
     if request.triton is not None:
@@ -215,6 +217,24 @@ def write_bundle(request: ExportRequest, frames: Path, on_progress: OnProgress) 
         open_model=_models.open_model,
         options=_options(gate, manifest),
         on_progress=on_progress,
+    )
+
+
+def _attach(request: ExportRequest) -> None:
+    """Adds the bundle to the record of its run in MLflow or Weights & Biases, where it has one."""
+    folder = request.source
+    if folder is None or not (folder / "loggers.json").is_file():
+        return
+    from trocar.train.loggers.group import attach
+    from trocar.train.state.run_folder import CONFIG
+
+    settings = read_toml(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    uri = settings.get("mlflow_uri")
+    attach(
+        folder,
+        request.bundle,
+        uri=None if uri is None else str(uri),
+        say=lambda text: click.echo(text, err=True),
     )
 
 

@@ -16,6 +16,7 @@ from trocar.contract.errors import ConfigError
 from trocar.train.loggers import group, registry
 from trocar.train.loggers.files import CsvLogger, TensorBoardLogger
 from trocar.train.loggers.group import Loggers, attach, read_identities
+from trocar.train.loggers.mlflow_runs import address_of
 from trocar.train.loggers.protocol import RunInfo
 from trocar.train.loggers.registry import LOGGERS, LoggerKind, check_packages
 from trocar.train.loop import train
@@ -183,15 +184,15 @@ def test_damaged_identities_are_no_identities(tmp_path: Path) -> None:
         assert read_identities(tmp_path) == {}
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="needs mlflow")
+@pytest.mark.skipif(
+    importlib.util.find_spec("mlflow") is None or importlib.util.find_spec("sqlalchemy") is None,
+    reason="needs mlflow and sqlalchemy",
+)
 def test_the_client_of_mlflow_reads_back_what_was_logged(tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
     cv2.imwrite(str(tmp_path / "p.png"), np.zeros((8, 9, 3), np.uint8))
-    uri = f"sqlite:///{tmp_path}/m.db" if importlib.util.find_spec("sqlalchemy") else None
-    info = RunInfo(
-        name="n", folder=tmp_path, settings={"lr": 0.1}, experiment="trial", uri=uri
-    )  # fmt: skip
+    info = RunInfo(name="n", folder=tmp_path, settings={"lr": 0.1}, experiment="trial")
     said: list[str] = []
     for step in (1, 2):
         with Loggers(("mlflow",), info, say=said.append) as loggers:
@@ -199,9 +200,7 @@ def test_the_client_of_mlflow_reads_back_what_was_logged(tmp_path: Path) -> None
             loggers.picture("p", tmp_path / "p.png", step)
             loggers.artefact(tmp_path / "p.png")
     assert said == []
-    from trocar.train.loggers.mlflow_runs import _address
-
-    client = MlflowClient(tracking_uri=_address(info))
+    client = MlflowClient(tracking_uri=address_of(info))
     run = client.get_run(read_identities(tmp_path)["mlflow"])
     assert run.data.params == {"lr": "0.1"}
     assert (run.info.run_name, run.info.status) == ("n", "FINISHED")
