@@ -63,6 +63,7 @@ def legend_rectangle(sprite: Sprite, size: tuple[int, int], *, unit: float) -> R
     return size[1] - wide - pad, pad, size[1] - pad, pad + high
 
 
+@functools.lru_cache(maxsize=32)
 def status_sprite(text: str, *, unit: float, size: tuple[int, int], alarm: bool) -> Sprite | None:
     """The status line as a sprite, cut where the picture ends; ``None`` if it does not fit.
 

@@ -131,9 +131,10 @@ class RegionPainter:
             cv2.copyTo(mixed, solid[rows, columns], target)
             return
         mean = cv2.blur(solid, (limits.k, limits.k), borderType=cv2.BORDER_REPLICATE)
-        near, inside = mean[rows, columns], solid[rows, columns]
+        near = mean[rows, columns]
         # All of a region that is thinner than its contour is contour.
-        level = cv2.max(near, np.minimum(inside, np.uint8(limits.low)))
+        _, least = cv2.threshold(smooth[rows, columns], 127, limits.low, cv2.THRESH_BINARY)
+        level = cv2.max(near, least)
         _, body = cv2.threshold(level, limits.low - 1, 0, cv2.THRESH_TOZERO)
         _, dark = cv2.threshold(near, limits.dark - 1, 0, cv2.THRESH_TOZERO)
         if self._tint:

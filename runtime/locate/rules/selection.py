@@ -109,23 +109,31 @@ def is_strip(
     >>> is_strip(region, 2.0, (100, 100), None), is_strip(region, 2.5, (100, 100), None)
     (False, True)
     """
-    deepest = _deepest(region, frame_size, view)
+    runs = region.run_lengths
+    x, y = region.column_centres(), region.row_centres()
+    # Most regions have a deep pixel where a row is nearest to the centre of the view.
+    middle = (frame_size[1] / 2 if view is None else view.x) / region.scale[0] - region.left
+    nearest = np.clip(int(middle), runs.begin, runs.end - 1)
+    if _depths(x[nearest], y[runs.y], frame_size, view).max() > most:
+        return False
+    deepest = float(_depths(x[None, :], y[:, None], frame_size, view)[region.mask].max())
     if deepest > most:
         return False
     return length_of(axis_of(region.moments, region.scale), region.scale) >= MIN_RATIO * deepest
 
 
-def _deepest(region: Region, frame_size: tuple[int, int], view: FieldOfView | None) -> float:
-    """Largest distance of a pixel from the nearest border."""
-    x, y = region.column_centres(), region.row_centres()
-    depth = np.minimum(
-        np.minimum(x, frame_size[1] - x)[None, :], np.minimum(y, frame_size[0] - y)[:, None]
-    )
+def _depths(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    frame_size: tuple[int, int],
+    view: FieldOfView | None,
+) -> NDArray[np.float64]:
+    """Distances of pixels from the nearest border."""
+    depth = np.minimum(np.minimum(x, frame_size[1] - x), np.minimum(y, frame_size[0] - y))
     if view is not None:
         dx, dy = x - view.x, y - view.y
-        distance = np.sqrt((dx * dx)[None, :] + (dy * dy)[:, None])
-        depth = np.minimum(depth, view.radius - distance)
-    return float(depth[region.mask].max())
+        depth = np.minimum(depth, view.radius - np.sqrt(dx * dx + dy * dy))
+    return depth
 
 
 def _best_first(one: Scored) -> tuple[float, int, tuple[int, int]]:
