@@ -86,7 +86,7 @@ class JsonLines(_TextFile):
     Args:
         path: The file.
         overwrite: Whether a file that exists is replaced.
-        live: See `_TextFile`.
+        live: Whether it has its final name from the start, and is flushed line by line.
         masks: Form in which the masks of instruments are added; ``None`` leaves them out.
     """
 
