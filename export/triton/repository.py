@@ -158,7 +158,7 @@ def _client(name: str, manifest: Manifest) -> str:
 
     pip install trocar "tritonclient[grpc]"
     tritonserver --model-repository THIS_FOLDER
-    python client_example.py frame.png
+    python client_example.py frame.png [HOST:PORT]
 """
 
 import sys
@@ -169,7 +169,7 @@ import tritonclient.grpc as triton
 from trocar.contract.media.pictures import read_image
 
 frame = read_image(Path(sys.argv[1]))[None]  # [1, H, W, 3] uint8 RGB
-client = triton.InferenceServerClient("localhost:8001")
+client = triton.InferenceServerClient(sys.argv[2] if len(sys.argv) > 2 else "localhost:8001")
 request = triton.InferInput({manifest.input.name!r}, frame.shape, "UINT8")
 request.set_data_from_numpy(frame)
 result = client.infer({name!r}, [request])

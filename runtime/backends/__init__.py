@@ -7,6 +7,7 @@ backend.infer(frames)["labels"]
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,6 +50,9 @@ BACKENDS: Mapping[str, str] = {
     "tensorrt-rtx": "rtx",
 }
 """Extra that installs each backend's package, by name."""
+
+# Importing OpenVINO sends usage statistics, unless the package that sends them cannot be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _MODULES = {
     "onnxruntime": "onnxruntime",

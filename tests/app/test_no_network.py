@@ -63,6 +63,9 @@ def sockets(shim: Path, code: str, *arguments: object, folder: Path) -> list[str
     log = folder / "sockets"
     log.touch()
     environment = {**os.environ, "LD_PRELOAD": str(shim), "SOCKET_LOG": str(log)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    environment |= {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home")}
+    (folder / "home").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         env=environment,
@@ -72,6 +75,8 @@ def sockets(shim: Path, code: str, *arguments: object, folder: Path) -> list[str
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    # ONNX Runtime's statistics would leave a device identifier and a queue there.
+    assert [str(path) for path in (folder / "home").rglob("*") if path.is_file()] == []
     return log.read_text().split()
 
 

@@ -63,6 +63,8 @@ OrtLibrary loaded(void *handle, const std::string &file) {
     if (get_base == nullptr)
         throw Error(TROCAR_ERROR_BACKEND, file + " is not an ONNX Runtime library",
                     "name libonnxruntime.so of the Python wheel or of the release archive");
+    // Its wheels of 1.31 and later send usage statistics, unless this says no when they start.
+    ::setenv("ORT_DISABLE_TELEMETRY", "1", 0);
     OrtLibrary library;
     const OrtApiBase *base = get_base();
     Dl_info info{};
