@@ -33,16 +33,6 @@ ARCHITECTURES = (
     *("deeplabv3plus", "unet", "fpn", "upernet", "segformer", "dpt"),
     *("unetplusplus", "manet", "linknet", "pspnet", "pan", "deeplabv3"),
 )
-REASONS = (
-    ("dilat", "its encoder cannot dilate"),
-    ("does not fit", "its encoder lacks stages"),
-    ("not known", "no such name"),
-)
-
-
-def short(reason: str) -> str:
-    """A refusal in a few words."""
-    return next((words for part, words in REASONS if part in reason), reason[:60])
 
 
 def cell(result: dict[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""Plug-ins: entry points of the groups ``trocar.methods``, ``trocar.readers`` and so on.
+"""Plug-ins: entry points whose group is ``trocar.`` and the name of a kind, one of `KINDS`.
 
     found = plug_ins("methods")                  # {"twice-dice": PlugIn(…)}; imports nothing
     method = load(found["twice-dice"])           # imports it

@@ -3,7 +3,7 @@
 from trocar.train.methods import find_method
 find_method("mean-teacher")
 
-Installed packages add methods by entry points of the group ``trocar.methods``.
+Installed packages add methods by entry points, see `trocar.contract.plug_ins`.
 """
 
 from __future__ import annotations

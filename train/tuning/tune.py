@@ -237,11 +237,11 @@ def _run_trial(
         return error
     score = (metrics["best"].get("scores") or {}).get(plan.monitor)
     if score is None:
-        error = TrainingError(
+        lacking = TrainingError(
             f"the run has no score {plan.monitor}", remedy="look at the validation frames"
         )
-        fail(study, trial, error.message)
-        return error
+        fail(study, trial, lacking.message)
+        return lacking
     study.tell(trial, float(score))
     _remove(claim.folder, LAST)
     say(f"trial {trial.number}: {plan.monitor} {float(score):.4f}")

@@ -5,9 +5,11 @@ result = run_cell("unet", "resnet18", size=(64, 64), work=Path("runs/matrix"), l
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from torch import nn
 from torch.nn import functional
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.errors import ConfigError, TrocarError
+from trocar.contract.errors import TrocarError
 from trocar.contract.manifest import InputSpec, Manifest
 from trocar.export.bundle import export_bundle
 from trocar.export.cpu_session import infer_on_cpu
+from trocar.export.graph.model_file import label_outputs
 from trocar.export.reference import torch_reference
 from trocar.runtime.session import Session
 from trocar.train.networks.architectures import make_network
@@ -70,9 +73,23 @@ def trained(network: Any, size: tuple[int, int], *, seed: int = 0) -> nn.Module:
 
 
 def run_cell(
-    architecture: str, encoder: str, *, size: tuple[int, int], work: Path, library: str | None
+    architecture: str,
+    encoder: str,
+    *,
+    size: tuple[int, int],
+    work: Path,
+    library: str | None = None,
+    backends: Sequence[str] = ("onnxruntime", "openvino"),
 ) -> dict[str, Any]:
     """What became of one architecture with one encoder.
+
+    Args:
+        architecture: Name of the architecture.
+        encoder: Name of the encoder.
+        size: Network height and width.
+        work: Folder for the bundle, which is removed again.
+        library: Path of libtrocar; ``None`` leaves it out.
+        backends: Backends of a session that run the bundle.
 
     Returns:
         ``refused`` with a reason, or ``failed`` with stage and reason, or the share of labels that
@@ -91,7 +108,7 @@ def run_cell(
             architecture=architecture, encoder=encoder, size=size, decoder_channels=32
         )
         network = make_network(config, classes=len(TABLE), input=manifest.input)
-    except ConfigError as error:
+    except TrocarError as error:
         return {"refused": error.message.replace("\n", " ")}
     stage = "train"
     bundle = work / f"{architecture}-{encoder.replace('/', '_')}.trocar"
@@ -105,7 +122,7 @@ def run_cell(
             network, manifest, bundle, frames=list(scenes(6, size, seed=3)), open_model=opened
         )
         equal = {}
-        for name in ("onnxruntime", "openvino"):
+        for name in backends:
             stage = name
             with Session.open(bundle, backend=name, threads=1) as session:
                 equal[name] = share(session.infer(frames)["labels"], expected)
@@ -126,10 +143,6 @@ def run_cell(
 
 def manifest_with_outputs(manifest: Manifest, size: tuple[int, int]) -> Manifest:
     """The manifest as the exporter completes it."""
-    from dataclasses import replace
-
-    from trocar.export.graph.model_file import label_outputs
-
     return replace(manifest, outputs=label_outputs(size))
 
 
@@ -145,8 +158,6 @@ def share(labels: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
 
 def labels_of_libtrocar(library: str, bundle: Path, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Labels of the C library, called by ctypes as in its example."""
-    import importlib.util
-
     file = Path(__file__).resolve().parents[3] / "runtime" / "cpp" / "examples" / "trocar_ctypes.py"
     spec = importlib.util.spec_from_file_location("trocar_ctypes", file)
     assert spec is not None

@@ -98,12 +98,12 @@ def test_a_study_of_other_settings_is_refused(theatre: Path, tmp_path: Path) -> 
 
 
 def test_bad_trials_are_stopped_early(theatre: Path, tmp_path: Path) -> None:
-    made = request(theatre, tmp_path, trials=30)
+    made = request(theatre, tmp_path, trials=16)
     outcome = tune(made, train=pretend, say=lambda text: None)
     pruned = [one for one in outcome.trials if one.state == "pruned"]
     assert pruned
     complete = [one for one in outcome.trials if one.state == "complete"]
-    assert len(pruned) + len(complete) == 30
+    assert len(pruned) + len(complete) == 16
     assert not (tmp_path / "trials" / pruned[0].folder / "last.ckpt").exists()
     assert outcome.best is not None
     assert all(one.settings["lr"] < outcome.best.settings["lr"] for one in pruned)
@@ -146,12 +146,8 @@ def _work(made: TuneRequest, log: Path) -> None:
     tune(made, train=slow, say=lambda text: None)
 
 
-@pytest.mark.parametrize("storage", [None, "sqlite"])
-def test_two_processes_share_a_study_and_one_is_killed(
-    theatre: Path, tmp_path: Path, storage: str | None
-) -> None:
-    url = None if storage is None else f"sqlite:///{tmp_path}/tune.db"
-    made = request(theatre, tmp_path / "out", trials=5, prune=False, storage=url)
+def test_two_processes_share_a_study_and_one_is_killed(theatre: Path, tmp_path: Path) -> None:
+    made = request(theatre, tmp_path / "out", trials=5, prune=False)
     # The study is made first, so that the test does not depend on who makes it.
     tune(replace(made, trials=1), train=pretend, say=lambda text: None)
     log = tmp_path / "log.txt"
@@ -177,6 +173,18 @@ def test_two_processes_share_a_study_and_one_is_killed(
     assert [one.settings for one in again] == [lost.settings]
     assert lost.why == "its process died"
     assert len({line.split()[0] for line in log.read_text().splitlines()}) == 2
+
+
+def test_a_database_holds_the_study(theatre: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/tune.db"
+    made = request(theatre, tmp_path / "a", trials=2, prune=False, storage=url, study="s")
+    assert len(tune(made, train=pretend, say=lambda text: None).ranked) == 2
+    assert not (tmp_path / "a" / "study.journal").exists()
+    # Another machine has a folder of its own, and finds the trials of the first.
+    other = replace(made, out=tmp_path / "b", trials=3)
+    assert len(tune(other, train=pretend, say=lambda text: None).ranked) == 3
+    assert len(list((tmp_path / "b" / "trials").glob("*/last.ckpt"))) == 0
+    assert (tmp_path / "b" / "tune.md").is_file()
 
 
 def pretend_resumed(made: TrainRequest) -> Mapping[str, Any]:
