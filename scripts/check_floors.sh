@@ -14,7 +14,8 @@ python=${PYTHON:-python3}
 mkdir -p "$out"
 # What the tests need beside the runtime.
 tools=(onnx pytest pytest-randomly pytest-timeout hypothesis packaging setuptools)
-tests=(tests/runtime/backends tests/runtime/sources tests/runtime/sinks tests/runtime/pipeline tests/runtime/test_session.py)
+# None of these needs torch.
+tests=(tests/runtime/backends tests/runtime/sources tests/runtime/sinks tests/runtime/test_session.py)
 
 # requirements ["package"]: all of a plain installation as pip takes them; those of the package replaced by its floor.
 requirements() {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -91,7 +92,7 @@ class BindingsDriver:
 
     def __init__(self, index: int, *, library: Any = None) -> None:
         if library is None:
-            from cuda.bindings import driver as library
+            library = importlib.import_module("cuda.bindings.driver")
         self._cuda = library
         _checked(library.cuInit(0))
         self._device = _checked(library.cuDeviceGet(index))
@@ -117,7 +118,8 @@ class BindingsDriver:
         size = max(1, nbytes)
         address = int(_checked(self._cuda.cuMemHostAlloc(size, 0)))
         memory = (ctypes.c_uint8 * size).from_address(address)
-        return np.frombuffer(memory, np.uint8)
+        array: NDArray[np.uint8] = np.ctypeslib.as_array(memory)
+        return array
 
     def device(self, nbytes: int) -> int:
         """Memory of the device."""

@@ -84,7 +84,7 @@ def test_blocks_follow_from_registers(registers: int, blocks: int) -> None:
 def test_the_command_prints_one_row_per_kernel(nvrtc: Nvrtc, tmp_path: Path) -> None:
     completed = subprocess.run(
         [
-            *(sys.executable, "-m", "trocar.cuda_kernels.build", "--nvrtc"),
+            *(sys.executable, "-m", "trocar.cuda_kernels.build"),
             *("--architecture", "sm_75", "sm_90", "--file", "entropy.cu"),
         ],
         capture_output=True,
@@ -98,7 +98,7 @@ def test_the_command_prints_one_row_per_kernel(nvrtc: Nvrtc, tmp_path: Path) -> 
 
 
 def test_the_summary_covers_the_architectures(nvrtc: Nvrtc, capsys) -> None:
-    words = ["--nvrtc", "--summary", "--file", "entropy.cu", "--architecture", "sm_75", "sm_90"]
+    words = ["--summary", "--file", "entropy.cu", "--architecture", "sm_75", "sm_90"]
     assert build.main(words) == 0
     rows = list(measure(nvrtc, ["sm_75", "sm_90"], "entropy.cu"))
     assert read_summary(capsys.readouterr().out) == summarise(rows)

@@ -40,11 +40,16 @@ class StudentTeacher(nn.Module):
         Integer buffers (counters) are copied: they have no meaningful average.
         """
         student = self.student.state_dict()
+        averaged: list[tuple[Tensor, Tensor]] = []
         for name, value in self.teacher.state_dict().items():
             if value.is_floating_point():
-                value.mul_(decay).add_(student[name], alpha=1 - decay)
+                averaged.append((value, student[name]))
             else:
                 value.copy_(student[name])
+        teacher, other = ([pair[side] for pair in averaged] for side in (0, 1))
+        # All at once: on a GPU two launches in all, and not two for each tensor.
+        torch._foreach_mul_(teacher, decay)
+        torch._foreach_add_(teacher, other, alpha=1 - decay)
 
     @torch.no_grad()
     def update_bn(self, image: Tensor) -> None:

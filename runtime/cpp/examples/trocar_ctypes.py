@@ -90,9 +90,10 @@ class Session:
         if getattr(self.api, f"trocar_session_{name}")(*arguments, c.byref(error)):
             raise TrocarFailure(error)
 
-    def run(self, *frames: np.ndarray, form: str = "rgb", capacity: int = 64, full: bool = False):
+    def run(self, *frames: np.ndarray, form: str = "rgb", yuv: int = 0, capacity: int = 64,
+            full: bool = False):
         """Runs frames of one size; gives one dictionary of arrays and instruments each."""
-        given = (Frame * len(frames))(*(self.frame(frame, form) for frame in frames))
+        given = (Frame * len(frames))(*(self.frame(frame, form, yuv) for frame in frames))
         made = [self.room(given[i], capacity, full) for i in range(len(frames))]
         results = (Result * len(frames))(*(result for result, _ in made))
         self.call("run", self.handle, given, c.c_uint32(len(frames)), results)
@@ -111,10 +112,10 @@ class Session:
             raise TrocarFailure(error)
         return mask
 
-    def frame(self, array: np.ndarray, form: str) -> c.Structure:
+    def frame(self, array: np.ndarray, form: str, yuv: int = 0) -> c.Structure:
         height = array.shape[0] * 2 // 3 if form == "nv12" else array.shape[0]
         return make(Frame, format=FORMATS[form], width=array.shape[1], height=height,
-                    data=array.ctypes.data, stride=array.strides[0])
+                    data=array.ctypes.data, stride=array.strides[0], yuv=yuv)
 
     def room(self, frame: c.Structure, capacity: int, full: bool):
         """A result whose buffers are NumPy arrays."""

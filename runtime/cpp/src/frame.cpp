@@ -43,14 +43,14 @@ void write_row(const std::uint8_t *in, int width, std::uint8_t *out) {
     }
 }
 
-// Factors times 65536, rounded, of the two standards in limited and full range.
+// Factors times 65536, rounded, in the order of trocar_yuv.
 struct Matrix {
     int luma, black, red_v, green_u, green_v, blue_u;
 };
-constexpr Matrix matrices[] = {{76309, 16, 117489, 13975, 34925, 138438},
-                               {76309, 16, 104597, 25675, 53279, 132201},
-                               {65536, 0, 103206, 12276, 30679, 121609},
-                               {65536, 0, 91881, 22553, 46802, 116130}};
+constexpr Matrix matrices[] = {
+    {76309, 16, 117489, 13975, 34925, 138438}, {76309, 16, 104597, 25675, 53279, 132201},
+    {65536, 0, 103206, 12276, 30679, 121609},  {65536, 0, 91881, 22553, 46802, 116130},
+    {76309, 16, 110014, 12277, 42626, 140363}, {65536, 0, 96639, 10784, 37444, 123299}};
 
 std::uint8_t clamped(int value) {
     return static_cast<std::uint8_t>(std::clamp(value >> 16, 0, 255));
@@ -138,8 +138,8 @@ void check_frame(const trocar_frame &frame) {
         argument_error("an NV12 frame is " + std::to_string(frame.width) + "x" +
                            std::to_string(frame.height) + ", expected even sides",
                        remedy);
-    if (frame.yuv < TROCAR_BT709_LIMITED || frame.yuv > TROCAR_BT601_FULL)
-        argument_error("frame.yuv is " + std::to_string(frame.yuv) + ", expected 0..3", remedy);
+    if (frame.yuv < TROCAR_BT709_LIMITED || frame.yuv > TROCAR_BT2020_FULL)
+        argument_error("frame.yuv is " + std::to_string(frame.yuv) + ", expected 0..5", remedy);
     if (frame.stride < 0 && frame.chroma == nullptr)
         argument_error("a bottom-up NV12 frame has no chroma plane", remedy);
     const std::ptrdiff_t chroma = frame.chroma_stride == 0 ? stride : frame.chroma_stride;

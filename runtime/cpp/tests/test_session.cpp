@@ -81,12 +81,13 @@ void test_formats(const std::string &path) {
     // Grey 235 in limited range is white, whatever the matrix; in two planes and in one piece.
     std::vector<std::uint8_t> nv12(64 * 48 * 3 / 2, 128);
     std::fill_n(nv12.begin(), 64 * 48, 235);
-    for (int yuv = 0; yuv < 4; ++yuv) {
+    for (int yuv = 0; yuv < 6; ++yuv) {
         trocar_frame frame = frame_of(nv12, 48, 64, TROCAR_NV12);
         frame.yuv = yuv;
         Room room;
         CHECK(trocar_session_run(opened.session, &frame, 1, &room.result, nullptr) == TROCAR_OK);
-        CHECK(room.confidence[0] == (yuv < 2 ? 1.0F : room.confidence[0]));
+        const bool limited = yuv < 2 || yuv == TROCAR_BT2020_LIMITED;
+        CHECK(room.confidence[0] == (limited ? 1.0F : room.confidence[0]));
         frame.chroma = nv12.data() + 64 * 48;
         frame.chroma_stride = 64;
         Room other;
@@ -140,7 +141,7 @@ void test_arguments(const std::string &path) {
     }));
     CHECK(refused([](auto &frame, auto &) {
         frame.format = TROCAR_NV12;
-        frame.yuv = 4;
+        frame.yuv = 6;
     }));
     CHECK(refused([](auto &frame, auto &) {
         frame.format = TROCAR_NV12;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -193,14 +194,20 @@ def test_a_malformed_size_is_refused(text: str) -> None:
         option.type_cast_value(click.Context(export), text)
 
 
-@pytest.fixture
-def bundle(small, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def exported(small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that no test may change."""
     from export_helpers import manifest_of
 
     frames = [GateFrame(name=str(s), image=scene(s, 120, 160)) for s in range(2)]
-    out = tmp_path / "m.trocar"
+    out = tmp_path_factory.mktemp("exported") / "m.trocar"
     export_bundle(small, manifest_of(), out, frames=frames, open_model=run_onnx)
     return out
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "m.trocar"))
 
 
 def test_engines_live_in_their_bundle(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,9 @@ typedef enum trocar_yuv {
     TROCAR_BT709_LIMITED = 0, /**< HD video. */
     TROCAR_BT601_LIMITED = 1, /**< SD video. */
     TROCAR_BT709_FULL = 2,    /**< HD, Y from 0 to 255. */
-    TROCAR_BT601_FULL = 3     /**< SD and JPEG, Y from 0 to 255. */
+    TROCAR_BT601_FULL = 3,    /**< SD and JPEG, Y from 0 to 255. */
+    TROCAR_BT2020_LIMITED = 4, /**< UHD video, non-constant luminance. */
+    TROCAR_BT2020_FULL = 5     /**< UHD, Y from 0 to 255. */
 } trocar_yuv;
 
 /** Size of the label maps a run writes. */
