@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def soak(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    model = given.model or make_model(folder)
+    model = given.model or make_model(folder, height=64, width=80)
     switches = Switches()
     decode = VideoDecoder._decode
 

@@ -53,7 +53,7 @@ HERE = Path(__file__).resolve().parent
 _MAKE = """
 import pathlib, sys
 from helpers.live.model import deeplab_bundle
-deeplab_bundle(pathlib.Path(sys.argv[1]), height=128, width=160)
+deeplab_bundle(pathlib.Path(sys.argv[1]), height=int(sys.argv[2]), width=int(sys.argv[3]))
 """
 
 
@@ -181,10 +181,11 @@ def soak(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def make_model(folder: Path) -> Path:
+def make_model(folder: Path, *, height: int = 128, width: int = 160) -> Path:
     """A small bundle, made in another process: torch is not part of the measured memory."""
     model = folder / "model.trocar"
-    subprocess.run([sys.executable, "-c", _MAKE, str(model)], cwd=HERE, check=True)
+    words = [str(model), str(height), str(width)]
+    subprocess.run([sys.executable, "-c", _MAKE, *words], cwd=HERE, check=True)
     return model
 
 

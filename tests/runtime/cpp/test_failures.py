@@ -215,7 +215,7 @@ CLASSIFIERS: dict[str, tuple[int, Callable[[Path], object]]] = {
     "whole": (0, lambda b: None),
     "golden scores not finite": (4, lambda b: golden_with(b, scores=np.full(4, np.nan, "f4"))),
     "golden scores all equal": (4, lambda b: golden_with(b, scores=np.ones(4, np.float32))),
-    "golden scores of other length": (4, lambda b: golden_with(b, scores=np.eye(5, dtype="f4")[0])),
+    "golden scores of other length": (8, lambda b: golden_with(b, scores=np.eye(5, dtype="f4")[0])),
     "golden without scores": (4, lambda b: golden_with(b, scores=None)),
     "golden frame shows another class": (
         8,

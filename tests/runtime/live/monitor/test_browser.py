@@ -117,8 +117,8 @@ def test_says_that_the_picture_or_the_state_stands_still(browser: Browser) -> No
 
 def event(image: np.ndarray) -> Any:
     return SimpleNamespace(
-        fresh=False, result=None, overlay=lambda: image,
-        frame=SimpleNamespace(captured_ns=now_ns()),
+        fresh=False, result=None, visible=False, status="", overlay=lambda: image,
+        frame=SimpleNamespace(captured_ns=now_ns(), index=0, body=None),
     )  # fmt: skip
 
 
