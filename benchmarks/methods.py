@@ -1,6 +1,10 @@
 """Compare the segmentation methods with their baselines on phantom scenes and real operations.
 
-    python benchmarks/methods.py few-labels-5 few-labels-10 texture adaptation --work runs/methods
+    python benchmarks/methods.py defaults --endovis DIR --robotic DIR --weights lite0.safetensors
+
+``defaults`` is the table of what a user gets: every method with its defaults against `supervised`
+with its own, on phantoms and on real frames, with an oracle that has the target's labels. Add
+``--seeds 0 1 2 3 4`` for a claim.
 
 Scores are those of the last step; the test frames are used neither for training nor for selection.
 Finished runs are not repeated, so an interrupted call can be continued.
@@ -17,7 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from helpers.methods.groups import Group, Plan, adaptation, endovis, few_labels, texture
+from helpers.methods.groups import (
+    Group,
+    Plan,
+    adaptation,
+    endovis,
+    endovis_oracle,
+    few_labels,
+    norms,
+    robotic,
+    texture,
+)
 from helpers.methods.scores import shape_scores
 from helpers.methods.tables import enter, table
 from helpers.methods.training import train_or_load
@@ -69,6 +83,7 @@ def compared(plan: Plan, group: Group) -> dict[str, Any]:
         "labelled": len(first.labelled),
         "judged": {title: len(frames) for title, frames in group.judged.items()},
         "network": {**plan.network, "size": list(plan.network["size"])},
+        "defaults": "0.2",
         "encoder_from": "ImageNet" if plan.weights else "phantoms" if group.start else "nothing",
         "torch": torch.__version__,
         "command": shlex.join(["python", "benchmarks/methods.py", *_public(sys.argv[1:])]),
@@ -84,6 +99,7 @@ def _public(words: list[str]) -> list[str]:
     """The arguments with the folders of this machine replaced by public names."""
     places = {
         "--endovis": "ENDOVIS",
+        "--robotic": "ROBOTIC",
         "--work": "runs/methods",
         "--weights": "lite0.safetensors",
         "--results": "benchmarks/results",
@@ -101,6 +117,17 @@ def main() -> None:
         "texture": lambda plan: [texture(plan)],
         "adaptation": lambda plan: [adaptation(plan)],
         "endovis": lambda plan: endovis(plan, args.endovis),
+        "oracle": lambda plan: endovis_oracle(plan, args.endovis),
+        "robotic": lambda plan: robotic(plan, args.endovis, args.robotic),
+        "norms": lambda plan: norms(plan, args.endovis),
+        "defaults": lambda plan: [
+            adaptation(plan),
+            few_labels(plan, 0.10),
+            texture(plan),
+            *endovis(plan, args.endovis),
+            *endovis_oracle(plan, args.endovis),
+            *robotic(plan, args.endovis, args.robotic),
+        ],
     }
     parser.add_argument("parts", nargs="+", choices=list(makers))
     parser.add_argument("--work", type=Path, default=Path("runs/methods"))
@@ -111,10 +138,15 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=CLIPS, help="phantom clips of few-labels")
     parser.add_argument("--variants", nargs="+", help="train and report only these, by name")
     parser.add_argument("--endovis", type=Path, help="folder with OP1/ and OP2/")
+    parser.add_argument("--robotic", type=Path, help="folder with Dataset1/, Dataset2/ and GT/")
     parser.add_argument("--results", type=Path, help="folder of methods.json and methods.md")
     args = parser.parse_args()
-    if "endovis" in args.parts and args.endovis is None:
-        parser.error("endovis needs --endovis DIR")
+    if {"endovis", "oracle", "robotic", "norms", "defaults"} & set(args.parts) and (
+        args.endovis is None
+    ):
+        parser.error("this part needs --endovis DIR")
+    if {"robotic", "defaults"} & set(args.parts) and args.robotic is None:
+        parser.error("this part needs --robotic DIR")
     network = PRETRAINED if args.weights else SMALL
     if args.size:
         width, height = map(int, args.size.split("x"))

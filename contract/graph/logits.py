@@ -8,13 +8,17 @@ arg-max makes the labels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from typing import Any, Protocol
 
 
-def logits_tensor(model: ModelProto) -> str | None:
+class HasGraph(Protocol):
+    """An ``onnx.ModelProto``; deployment packages do not know the package onnx."""
+
+    @property
+    def graph(self) -> Any: ...
+
+
+def logits_tensor(model: HasGraph) -> str | None:
     """Name of the tensor whose arg-max makes ``labels``; ``None`` when there is none."""
     producers = {name: node for node in model.graph.node for name in node.output}
     node = producers.get("labels")

@@ -132,7 +132,9 @@ def fourier(source: Tensor, target: Tensor, *, beta: float = 0.01) -> Tensor:
 
 
 @_exact
-def reinhard(source: Tensor, target: Tensor, *, max_ratio: float = MAX_RATIO) -> Tensor:
+def reinhard(
+    source: Tensor, target: Tensor, *, max_ratio: float = MAX_RATIO, keep_grey: bool = True
+) -> Tensor:
     """Gives each Lab channel of the lit pixels the target's mean and standard deviation.
 
     Args:
@@ -140,6 +142,9 @@ def reinhard(source: Tensor, target: Tensor, *, max_ratio: float = MAX_RATIO) ->
         target: ``[B', 3, H', W']`` float32, 0..255; resized to the source's size where it differs.
         max_ratio: Largest factor on the deviation of a channel, 1 or more; its inverse is the
             smallest. Without the bound an almost grey source would be blown up to strong colours.
+        keep_grey: Colours change in proportion to the pixel's chroma, up to the image's mean one.
+            A grey shaft stays grey beside tissue that gets another hue; Reinhard's own transfer
+            shifts all pixels alike and turns it teal.
 
     Returns:
         ``[B, 3, H, W]`` float32; black pixels as they were, and so are all where the source or
@@ -152,7 +157,13 @@ def reinhard(source: Tensor, target: Tensor, *, max_ratio: float = MAX_RATIO) ->
     mean, deviation = _moments(lab, own)
     middle, wanted = _moments(other, others)
     ratio = (wanted / deviation.clamp_min(1e-6)).clamp(1 / max_ratio, max_ratio)
-    changed = rgb_from_lab((lab - mean) * ratio + middle)
+    moved = (lab - mean) * ratio + middle
+    if keep_grey:
+        chroma, usual = _chroma(lab), _chroma(mean)
+        moved[:, 1:] = torch.lerp(
+            lab[:, 1:], moved[:, 1:], (chroma / usual.clamp_min(1e-3)).clamp(0, 1)
+        )
+    changed = rgb_from_lab(moved)
     usable = (own.sum((2, 3), keepdim=True) > 0) & (others.sum((2, 3), keepdim=True) > 0)
     return torch.lerp(image, changed, own * usable)
 
@@ -161,6 +172,11 @@ def lit_weight(image: Tensor) -> Tensor:
     """How much of each pixel is lit: 0 for black, 1 for the view, ``[B, 1, H, W]`` 0..1."""
     brightest = image.amax(1, keepdim=True)
     return ((brightest - BLACK) / (LIT - BLACK)).clamp(0, 1)
+
+
+def _chroma(lab: Tensor) -> Tensor:
+    """Distance from grey, ``[B, 1, H, W]``."""
+    return lab[:, 1:].square().sum(1, keepdim=True).sqrt()
 
 
 def _moments(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

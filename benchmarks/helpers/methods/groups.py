@@ -6,7 +6,7 @@ adaptation(plan).judged  # test sets by column of the table
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from helpers.methods.training import train_data, train_or_load
 from helpers.methods.variants import (
     ADAPTATION,
     CLIPS,
+    DEFAULTS,
     ENDOVIS,
     FEW_LABELS,
+    NORMS,
     SMALL,
     START_STEPS,
+    SUPERVISED,
     TEXTURE,
     Variant,
 )
@@ -28,6 +31,9 @@ from trocar.train.data.readers import open_frames
 from trocar.train.data.sample import FrameSet
 from trocar.train.methods.protocol import TrainData
 from trocar.train.state.checkpoint import load_deployable
+
+ROBOTIC_STRIDE = 6
+"""Every sixth frame of a film: neighbours are nearly equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +143,53 @@ def endovis(plan: Plan, root: Path) -> list[Group]:
             )
         )
     return groups
+
+
+def endovis_oracle(plan: Plan, root: Path) -> list[Group]:
+    """What labels of the target would give: trained on the other operation's first half."""
+    frames = open_frames(root, task="binary")
+    groups = []
+    for other in frames.groups[:2]:
+        names = [item.name for item in frames.items if item.group == other]
+        seen, judged = frames.only(names[: len(names) // 2]), frames.only(names[len(names) // 2 :])
+        groups.append(
+            Group(
+                name=f"EndoVis 2015, first half of {other} with its labels",
+                variants=(SUPERVISED,),
+                data={s: train_data(s, seen, judged) for s in plan.seeds},
+                judged={"second half": judged},
+                start=starting_encoder(plan),
+            )
+        )
+    return groups
+
+
+def robotic(plan: Plan, root: Path, robot: Path) -> list[Group]:
+    """From both rigid operations to a robot: Dataset1 without labels, Dataset2 is judged."""
+    labelled = open_frames(root, task="binary")
+    frames = open_frames(robot, task="binary")
+    first, second = [
+        frames.only([i.name for i in frames.items if i.group == group][::ROBOTIC_STRIDE])
+        for group in frames.groups[:2]
+    ]
+    data = {s: train_data(s, labelled, second, target=first, unlabelled=first) for s in plan.seeds}
+    return [
+        Group(
+            name="EndoVis 2015, rigid to robotic",
+            variants=DEFAULTS,
+            data=data,
+            judged={"Dataset2": second},
+            start=starting_encoder(plan),
+        )
+    ]
+
+
+def norms(plan: Plan, root: Path) -> list[Group]:
+    """Normalisation of encoder and decoder, from one operation to the other."""
+    return [
+        replace(group, name=f"Normalisation, {group.name}", variants=NORMS)
+        for group in endovis(plan, root)
+    ]
 
 
 def starting_encoder(plan: Plan) -> Path:

@@ -76,7 +76,7 @@ def test_lab_equals_scikit_image_both_ways() -> None:
 def test_reinhard_gives_the_targets_statistics() -> None:
     source = images(7) * 0.3 + 90  # far from the ends of the range: nothing is clipped
     target = images(8) * 0.2 + 100
-    lab = style.lab_from_rgb(style.reinhard(source, target, max_ratio=9))
+    lab = style.lab_from_rgb(style.reinhard(source, target, max_ratio=9, keep_grey=False))
     wanted = style.lab_from_rgb(target)
     assert torch.allclose(lab.mean((2, 3)), wanted.mean((2, 3)), atol=0.3)
     assert torch.allclose(lab.std((2, 3)), wanted.std((2, 3)), atol=0.3)
@@ -91,8 +91,8 @@ def round_view(image: Tensor) -> Tensor:
 
 def test_reinhard_leaves_black_out_of_the_statistics_and_as_it_was() -> None:
     source, target = images(7) * 0.3 + 90, images(8) * 0.2 + 100
-    whole = style.reinhard(source, target, max_ratio=9)
-    out = style.reinhard(round_view(source), round_view(target), max_ratio=9)
+    whole = style.reinhard(source, target, max_ratio=9, keep_grey=False)
+    out = style.reinhard(round_view(source), round_view(target), max_ratio=9, keep_grey=False)
     assert torch.equal(out == 0, round_view(source) == 0)
     lit = (out > 0).all(1)
     lab, wanted = style.lab_from_rgb(out), style.lab_from_rgb(round_view(target))
@@ -108,15 +108,35 @@ def test_reinhard_leaves_black_out_of_the_statistics_and_as_it_was() -> None:
 def test_the_ratio_of_reinhard_is_bounded() -> None:
     source, target = images(7) * 0.02 + 120, images(8) * 0.5 + 60
 
-    def deviation(image: Tensor) -> Tensor:
-        return style.lab_from_rgb(image).std((2, 3))
+    def ratio(before: Tensor, look: Tensor, **how: float) -> Tensor:
+        after = style.reinhard(before, look, keep_grey=False, **how)
+        own, other = style.lab_from_rgb(after), style.lab_from_rgb(before)
+        return own.std((2, 3)) / other.std((2, 3))
 
-    ratios = deviation(style.reinhard(source, target)) / deviation(source)
-    free = deviation(style.reinhard(source, target, max_ratio=1e9)) / deviation(source)
-    assert float(ratios.max()) < style.MAX_RATIO + 0.05
-    assert float(free.max()) > 4
-    back = deviation(style.reinhard(target, source)) / deviation(target)
-    assert float(back.min()) > 1 / style.MAX_RATIO - 0.05
+    assert float(ratio(source, target).max()) < style.MAX_RATIO + 0.05
+    assert float(ratio(source, target, max_ratio=1e9).max()) > 4
+    assert float(ratio(target, source).min()) > 1 / style.MAX_RATIO - 0.05
+
+
+def test_a_grey_shaft_stays_grey_beside_tissue_of_another_hue() -> None:
+    source, target = torch.empty(1, 3, 40, 50), torch.empty(1, 3, 40, 50)
+    noise = torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0)) * 20
+    source[:] = torch.tensor([180.0, 90.0, 80.0])[None, :, None, None]
+    target[:] = torch.tensor([150.0, 130.0, 110.0])[None, :, None, None]
+    source[..., 15:25, :] = 120  # the shaft
+    source, target = source + noise, target + noise
+    shaft = (slice(None), slice(1, None), slice(15, 25))
+
+    def greyness(image: Tensor) -> float:
+        return float(style.lab_from_rgb(image)[shaft].square().sum(1).sqrt().mean())
+
+    plain, ours = style.reinhard(source, target, keep_grey=False), style.reinhard(source, target)
+    assert greyness(plain) > greyness(source) + 8
+    assert greyness(ours) < greyness(source) + 4
+    tissue = (slice(None), slice(1, None), slice(0, 15))
+    wanted = style.lab_from_rgb(target)[tissue].mean((2, 3))
+    before = (style.lab_from_rgb(source)[tissue].mean((2, 3)) - wanted).abs().max()
+    assert (style.lab_from_rgb(ours)[tissue].mean((2, 3)) - wanted).abs().max() < 0.6 * before
 
 
 def test_strength_makes_a_share_of_the_change() -> None:
