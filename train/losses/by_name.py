@@ -34,12 +34,10 @@ class Loss:
 
     Attributes:
         function: What computes it.
-        takes_weights: Whether it uses class weights.
         stands_alone: Whether it can be the only loss of a run.
     """
 
     function: LossFunction
-    takes_weights: bool = True
     stands_alone: bool = True
 
 
@@ -48,7 +46,7 @@ LOSSES: dict[str, Loss] = {
     "dice": Loss(function=lambda z, y, w, _: segmentation.dice(z, y, w)),
     "focal": Loss(function=lambda z, y, w, c: regional.focal(z, y, w, gamma=c.focal_gamma)),
     "tversky": Loss(function=lambda z, y, w, c: regional.tversky(z, y, w, beta=c.tversky_beta)),
-    "lovasz": Loss(function=lambda z, y, w, _: regional.lovasz(z, y), takes_weights=False),
+    "lovasz": Loss(function=lambda z, y, w, _: regional.lovasz(z, y, w)),
     "boundary": Loss(function=lambda z, y, w, _: regional.boundary(z, y, w), stands_alone=False),
 }
 
@@ -77,10 +75,6 @@ class SupervisionConfig(NetworkConfig):
         if self.loss == ("none",):
             object.__setattr__(self, "loss", ())
         faults = [*_loss_faults(self.loss), *_weight_faults(self.class_weights)]
-        if not faults and self.class_weights != "none" and self.loss:
-            names = parse_losses(self.loss)
-            if not any(LOSSES[name].takes_weights for name in names):
-                faults.append(f"class_weights has no effect on {' and '.join(names)}")
         require(
             *((False, fault) for fault in faults),
             (

@@ -67,21 +67,30 @@ def tversky(
     return class_mean(1 - score, truth, weights)
 
 
-def lovasz(logits: Tensor, mask: Tensor) -> Tensor:
-    """Lovász-Softmax of segmentation-models-pytorch, over each image's classes.
+def lovasz(logits: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Lovász-Softmax over each image's classes: a convex bound of 1 - IoU.
 
+    Errors are sorted stably. Without that, equal errors (frequent where probabilities are 0 or 1)
+    come in a random order, and a run could not be repeated or resumed exactly; this is why it is
+    not the loss of segmentation-models-pytorch, which has the same values.
     Source: Berman et al., "The Lovász-Softmax loss", CVPR 2018.
+
+    Args:
+        logits: [B,K,h,w].
+        mask: [B,h,w] int64.
+        weights: [K], for a mean over classes by weight; ``None`` for equal ones.
 
     Returns:
         [B] float32 in 0..1; 0 for an image without labelled pixels.
     """
-    from segmentation_models_pytorch.losses import LovaszLoss
-
-    loss = LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
-    # Its mean over images cannot take an image without labels, so each image has its own call.
-    return torch.stack(
-        [loss(z[None].float(), y[None]).sum() for z, y in zip(logits, mask, strict=True)]
-    )
+    shares, truth = label_shares(logits, mask)
+    # Ignored pixels have error 0 and come last, where the gradient counts nothing.
+    errors, order = (shares - truth).abs().flatten(2).sort(dim=2, descending=True, stable=True)
+    hits = truth.flatten(2).gather(2, order)
+    total = hits.sum(dim=2, keepdim=True)
+    jaccard = 1 - (total - hits.cumsum(2)) / (total + (1 - hits).cumsum(2)).clamp(min=1)
+    rise = torch.diff(jaccard, dim=2, prepend=jaccard.new_zeros(*jaccard.shape[:2], 1))
+    return class_mean((errors * rise.detach()).sum(dim=2), truth, weights)
 
 
 def boundary(logits: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -146,7 +146,7 @@ def _as_it_was(network: nn.Module, device: torch.device) -> Iterator[None]:
 def _has_bf16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 itself; elsewhere it is emulated and slow."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(
         getattr(torch.cpu, name, lambda: False)()
         for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_bundle import re_exported
 
 from trocar.contract.bundle import open_bundle, update_bundle
+from trocar.report.page import Page
+from trocar.report.sections import parity
 
 Run = Callable[..., int]
 
@@ -96,6 +99,33 @@ def bom_of(model: Path, run: Run, *more: object) -> dict[str, Any]:
     assert run("card", model, *more) == 0
     content: dict[str, Any] = json.loads((model.with_suffix(".card") / "bom.cdx.json").read_text())
     return content
+
+
+def test_licences_that_training_recorded_are_shown_with_a_warning(
+    bundle: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    licences = {"weights": "CC-BY-NC-4.0", "data": "CC0-1.0"}
+    re_exported(bundle, source={"licences": licences})
+    out = tmp_path / "card"
+    assert run("card", bundle, "--out", out, "--data-licence", "MIT") == 0
+    text = (out / "MODEL_CARD.md").read_text()
+    assert "| the training data (not stated) | MIT |" in text
+    assert "| CC-BY-NC-4.0 |" in text
+    assert text.count("**Warning:**") == 1
+    assert "forbids commercial use" in text
+    capsys.readouterr()
+    assert run("inspect", bundle) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "licence of the first weights CC-BY-NC-4.0" in shown
+    assert "licence of the training data CC0-1.0" in shown
+    assert "which forbids commercial use" in shown
+    assert "source.licences" not in shown
+    report = {"numbers": {"equal": 1.0, "frames": 2}, "reference": "PyTorch", "classes": []}
+    page = Page("t")
+    parity(page, open_bundle(bundle).manifest, report)
+    written = page.html()
+    assert "CC-BY-NC-4.0" in written
+    assert "forbids commercial use" in written
 
 
 def test_the_bill_of_materials_names_every_file(model: Path, evaluation: Path, run: Run) -> None:

@@ -48,7 +48,7 @@ def test_every_loss_is_one_finite_value_an_image_and_0_without_labels(
     assert float(LOSSES[name].function(right, mask[1:2], None, config)) < 1e-4
 
 
-@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.takes_weights])
+@pytest.mark.parametrize("name", LOSSES)
 def test_class_weights_of_zero_leave_all_but_one_class_out(
     name: str, scene: tuple[Tensor, Tensor], make_method: Callable[..., Any]
 ) -> None:
@@ -83,6 +83,38 @@ def test_the_formulas_of_focal_and_tversky(scene: tuple[Tensor, Tensor]) -> None
     torch.testing.assert_close(
         regional.focal(logits, mask, gamma=0.0), segmentation.cross_entropy(logits, mask)
     )
+
+
+def test_lovasz_is_that_of_smp_and_does_not_depend_on_the_order_of_equal_errors(
+    scene: tuple[Tensor, Tensor],
+) -> None:
+    from segmentation_models_pytorch.losses import LovaszLoss
+
+    logits, mask = scene
+    theirs = LovaszLoss(mode="multiclass", ignore_index=255)
+    for image in (0, 1):
+        expected = theirs(logits[image : image + 1], mask[image : image + 1])
+        torch.testing.assert_close(regional.lovasz(logits, mask)[image], expected)
+    # All errors are equal; a stable order is that of the pixels, so the first ones count most.
+    flat = torch.zeros(1, 2, 20, 20, requires_grad=True)
+    labels = torch.zeros(1, 20, 20, dtype=torch.int64)
+    labels[:, 10:] = 1
+    regional.lovasz(flat, labels).sum().backward()
+    assert flat.grad is not None
+    rise = flat.grad[0, 0].flatten().abs()
+    expected_rise = _rise(labels[0].flatten().numpy())
+    np.testing.assert_allclose(rise.numpy(), expected_rise / 4, rtol=1e-4, atol=1e-8)
+
+
+def _rise(labels: np.ndarray) -> np.ndarray:
+    """By how much 1 - IoU rises with each pixel, in their order, mean of two classes."""
+    rises = []
+    for k in (0, 1):
+        hits = labels == k
+        jaccard = 1 - (hits.sum() - hits.cumsum()) / (hits.sum() + (~hits).cumsum())
+        rises.append(np.diff(jaccard, prepend=0.0) * np.where(hits, -1.0, 1.0))
+    # The error of class 1 falls where that of class 0 rises: the softmax couples them.
+    return np.abs(rises[0] - rises[1]) / 2
 
 
 def test_a_false_pixel_far_from_the_outline_costs_more() -> None:
@@ -132,7 +164,6 @@ def test_named_losses_replace_those_of_the_method(
         ({"loss": "ce=0"}, "no weight above 0"),
         ({"loss": "boundary=1"}, "e.g. ce=1"),
         ({"loss": "ce=1", "w_dice": 3.0}, "w_dice has no effect"),
-        ({"loss": "lovasz", "class_weights": "1,2"}, "no effect on lovasz"),
         ({"class_weights": "1,-2"}, "class_weights is '1,-2'"),
         ({"class_weights": "1,nan"}, "class_weights is"),
         ({"class_weights": "ballanced"}, "class_weights is"),
