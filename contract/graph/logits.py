@@ -15,7 +15,8 @@ class HasGraph(Protocol):
     """An ``onnx.ModelProto``; deployment packages do not know the package onnx."""
 
     @property
-    def graph(self) -> Any: ...
+    def graph(self) -> Any:
+        """Its ``GraphProto``."""
 
 
 def logits_tensor(model: HasGraph) -> str | None:
