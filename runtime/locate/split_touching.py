@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trocar.runtime.locate.region import connected_components
 
+
 def split_touching(
     mask: NDArray[np.bool_],
     shaft: NDArray[np.bool_],
