@@ -112,6 +112,19 @@ class Painter:
         }
         self._placer = LabelPlacer()
 
+    @property
+    def show(self) -> tuple[str, ...]:
+        """The parts that are drawn."""
+        return self._options.show
+
+    def showing(self, show: tuple[str, ...]) -> Painter:
+        """Another painter for the same stream that draws other parts, and places its own labels.
+
+        Raises:
+            ConfigError: An unknown part.
+        """
+        return Painter(self._table, replace(self._options, show=show))
+
     def draw(
         self,
         image: NDArray[np.uint8],

@@ -3,8 +3,11 @@
     feed = Feed("camera")
     feed.write(event)
     picture = feed.wait(-1, timeout=1.0)
+    picture = feed.wait(-1, timeout=1.0, show=("masks", "ids"))
 
-It is a sink like any other. Overlays are compressed only while a client is connected.
+It is a sink like any other. Overlays are compressed only while a client is connected. Clients may
+ask for other parts of the drawing than the run shows: they get pictures of their own, and neither
+other clients nor other outputs see a change.
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from trocar.contract.media.pictures import encode_picture
 from trocar.contract.text.strict_json import without_nan
 from trocar.contract.text.words import first_line
+from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.live.state import stream_state
 from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
@@ -36,7 +41,13 @@ JPEG_QUALITY = 80
 MAX_INSTRUMENTS = 50
 """Instruments that a picture lists at most."""
 
+MAX_VIEWS = 4
+"""Selections of parts that are drawn at a time, beside that of the run."""
+
 _HISTORY = 240
+
+Show = tuple[str, ...] | None
+"""Parts of the drawing; ``None`` for those of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +96,17 @@ def drawn_result(event: FrameEvent) -> str:
     return json.dumps(without_nan(data), allow_nan=False, separators=(",", ":"))
 
 
+class _View:
+    """The newest overlay with one selection of parts, and who wants it."""
+
+    def __init__(self) -> None:
+        self.picture: Picture | None = None
+        self.painter: Painter | None = None
+        self.clients = 0
+        self.watchers = 0
+        self.wanted = True
+
+
 class Feed:
     """A sink that stores the newest overlay for the clients of the page.
 
@@ -99,71 +121,104 @@ class Feed:
         self._stream_name = name
         self._stream: LiveStream | None = None
         self._changed = threading.Condition()
-        self._picture: Picture | None = None
-        self._watchers = 0
+        self._views: dict[Show, _View] = {None: _View()}
+        self._show: tuple[str, ...] | None = None
         self._closed = False
-        self._wanted = True
         self._ages: deque[tuple[float, float]] = deque(maxlen=_HISTORY)
 
     def write(self, event: FrameEvent) -> None:
-        """Compresses and stores the overlay if a client wants it."""
+        """Compresses and stores the overlays that clients want."""
         if event.fresh and event.result is not None:
             self._ages.append(
                 (round(event.result.stages_ms.get("infer", 0.0), 2), round(event.result.age_ms, 2))
             )
         with self._changed:
-            wanted = self._watchers > 0 or self._wanted
+            self._show = event.painter.show
+            wanted = [
+                (show, view) for show, view in self._views.items() if view.watchers or view.wanted
+            ]
         if not wanted:
             return
-        overlay = event.overlay()
-        if overlay.shape[1] > WIDTH:
-            size = (WIDTH, round(overlay.shape[0] * WIDTH / overlay.shape[1]))
-            overlay = np.asarray(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
-        data = encode_picture(overlay, ".jpg", quality=JPEG_QUALITY)
         result = drawn_result(event)
-        with self._changed:
-            number = 1 if self._picture is None else self._picture.number + 1
-            self._picture = Picture(
-                number=number, jpeg=data, captured_ns=event.frame.captured_ns, result=result
-            )
-            self._wanted = False
-            self._changed.notify_all()
+        for show, view in wanted:
+            overlay = _overlay(event, show, view)
+            if overlay.shape[1] > WIDTH:
+                size = (WIDTH, round(overlay.shape[0] * WIDTH / overlay.shape[1]))
+                overlay = np.asarray(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
+            data = encode_picture(overlay, ".jpg", quality=JPEG_QUALITY)
+            with self._changed:
+                number = 1 if view.picture is None else view.picture.number + 1
+                view.picture = Picture(
+                    number=number, jpeg=data, captured_ns=event.frame.captured_ns, result=result
+                )
+                view.wanted = False
+                self._changed.notify_all()
 
-    def wait(self, number: int, timeout: float) -> Picture | None:
+    def wait(self, number: int, timeout: float, *, show: Show = None) -> Picture | None:
         """Waits for another overlay than number ``number``.
 
         Args:
             number: Number of the client's last overlay; -1 for none.
             timeout: Seconds to wait.
+            show: Parts that are drawn; other parts than the run's only inside of `asked`.
 
         Returns:
             The newest overlay; ``None`` when no other one came in time.
         """
         with self._changed:
-            if self._picture is None or self._picture.number == number:
-                self._wanted = True
-                self._changed.wait(timeout)
-            picture = self._picture
+            view = self._views[show]
+            if view.picture is None or view.picture.number == number:
+                view.wanted = True
+                self._changed.wait_for(
+                    lambda: (
+                        self._closed or (view.picture is not None and view.picture.number != number)
+                    ),
+                    timeout,
+                )
+            picture = view.picture
             if picture is None or picture.number == number or self._closed:
                 return None
             return picture
 
-    def fresh(self, timeout: float) -> Picture | None:
+    def fresh(self, timeout: float, *, show: Show = None) -> Picture | None:
         """Waits for the next overlay; returns the previous one when none comes in time."""
         with self._changed:
-            before = self._picture
-        return self.wait(-1 if before is None else before.number, timeout) or before
+            before = self._views[show].picture
+        return self.wait(-1 if before is None else before.number, timeout, show=show) or before
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def asked(self, show: Show) -> Iterator[bool]:
+        """Holds overlays with other parts for as long as the block lasts; the last one ends them.
+
+        Yields:
+            Whether they are drawn: not above `MAX_VIEWS` different selections at a time.
+        """
+        with self._changed:
+            view = self._views.get(show)
+            if view is None and len(self._views) <= MAX_VIEWS:
+                view = self._views[show] = _View()
+            if view is not None:
+                view.clients += 1
+        try:
+            yield view is not None
+        finally:
+            with self._changed:
+                if view is not None:
+                    view.clients -= 1
+                    if not view.clients and show is not None:
+                        del self._views[show]
+
+    @contextlib.contextmanager
+    def watched(self, *, show: Show = None) -> Iterator[None]:
         """Counts a client for as long as the block lasts."""
         with self._changed:
-            self._watchers += 1
+            view = self._views[show]
+            view.watchers += 1
         try:
             yield
         finally:
             with self._changed:
-                self._watchers -= 1
+                view.watchers -= 1
 
     def update(self, stream: LiveStream) -> None:
         """Takes the stream whose state is told, at each request anew."""
@@ -173,13 +228,15 @@ class Feed:
         """What ``/state.json`` returns of the stream: true at the moment of the call.
 
         ``checked_ns`` is when the watchdog last checked the stream: a state that nobody checks any
-        more is old, whatever it says. ``picture`` is the number of the newest overlay.
+        more is old, whatever it says. ``picture`` is the number of the newest overlay, and ``show``
+        the parts that the run draws, once it has drawn.
         """
         with self._changed:
-            picture = self._picture
+            picture, show = self._views[None].picture, self._show
         return {
             **self._state(),
             "picture": 0 if picture is None else picture.number,
+            "show": None if show is None else list(show),
         }
 
     def _state(self) -> dict[str, Any]:
@@ -205,3 +262,17 @@ class Feed:
 
     def discard(self) -> None:
         """Does nothing: there is no file to remove."""
+
+
+def _overlay(event: FrameEvent, show: Show, view: _View) -> NDArray[np.uint8]:
+    """The frame with these parts drawn on it; the run's own picture is drawn once for all sinks."""
+    if show is None or show == event.painter.show:
+        return event.overlay()
+    if view.painter is None:
+        view.painter = event.painter.showing(show)
+    return view.painter.draw(
+        event.frame.image,
+        event.result if event.visible else None,
+        status=event.status,
+        alarm=event.alarm,
+    )

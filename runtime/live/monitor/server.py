@@ -23,9 +23,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from trocar.contract.errors import ConfigError
 from trocar.contract.media.clock import now_ns
+from trocar.runtime.draw.show import show_from
 from trocar.runtime.live.monitor.access import Access
 from trocar.runtime.live.monitor.connections import PageServer, TimedRequest, tls_context
-from trocar.runtime.live.monitor.feed import Feed
+from trocar.runtime.live.monitor.feed import Feed, Show
 from trocar.runtime.telemetry.prometheus import CONTENT_TYPE
 
 _FILES = {
@@ -186,24 +187,41 @@ class Monitor:
         elif path == "/metrics":
             reply(request, 200, self._metrics.encode(), CONTENT_TYPE)
         elif path in ("/stream", "/picture.jpg"):
-            feed = self.feeds.get(query.get("n", ["0"])[0])
-            if feed is None:
-                reply(request, 404, b"unknown stream\n", _TEXT)
-            elif path == "/stream":
-                self._stream(request, feed)
-            else:
-                self._picture(request, feed)
+            self._pictures(request, path, query)
         else:
             reply(request, 404, b"unknown page\n", _TEXT)
 
-    def _picture(self, request: TimedRequest, feed: Feed) -> None:
-        picture = feed.fresh(2.0)
+    def _pictures(
+        self, request: TimedRequest, path: str, query: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Answers with pictures of one stream; ``show`` chooses what is drawn for this client."""
+        feed = self.feeds.get(query.get("n", ["0"])[0])
+        if feed is None:
+            reply(request, 404, b"unknown stream\n", _TEXT)
+            return
+        show = None
+        if "show" in query:
+            try:
+                show = show_from(query["show"][0])
+            except ConfigError as error:
+                reply(request, 400, f"{error.message}\n{error.remedy}\n".encode(), _TEXT)
+                return
+        with feed.asked(show) as is_drawn:
+            if not is_drawn:
+                reply(request, 503, b"too many selections of what is shown\n", _TEXT)
+            elif path == "/stream":
+                self._stream(request, feed, show)
+            else:
+                self._picture(request, feed, show)
+
+    def _picture(self, request: TimedRequest, feed: Feed, show: Show) -> None:
+        picture = feed.fresh(2.0, show=show)
         if picture is None:
             reply(request, 503, b"no picture yet\n", _TEXT)
         else:
             reply(request, 200, picture.jpeg, "image/jpeg", picture.headers())
 
-    def _stream(self, request: TimedRequest, feed: Feed) -> None:
+    def _stream(self, request: TimedRequest, feed: Feed, show: Show) -> None:
         if not self._streams.acquire(blocking=False):
             reply(request, 503, b"too many clients\n", _TEXT)
             return
@@ -211,10 +229,10 @@ class Monitor:
             # A client that does not read is disconnected when its buffers stay full so long.
             request.channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
             send_head(request, 200, f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
-            with feed.watched():
+            with feed.watched(show=show):
                 number = -1
                 while not self._stop.is_set():
-                    picture = feed.wait(number, 1.0)
+                    picture = feed.wait(number, 1.0, show=show)
                     if picture is None:
                         # An empty part keeps the connection alive, and shows that it is.
                         request.wfile.write(

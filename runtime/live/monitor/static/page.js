@@ -10,7 +10,7 @@ async function read(n) {
   const control = new AbortController();
   reading = { n, control };
   try {
-    const answer = await fetch("/stream?n=" + encodeURIComponent(n), { signal: control.signal, cache: "no-store" });
+    const answer = await fetch("/stream?n=" + encodeURIComponent(n) + asked(), { signal: control.signal, cache: "no-store" });
     if (!answer.ok) throw new Error(answer.status);
     const reader = answer.body.getReader();
     let rest = new Uint8Array(0);
@@ -26,6 +26,32 @@ async function read(n) {
     }
   } catch (error) { /* The watch tells what is missing. */ }
   if (reading && reading.control === control) setTimeout(() => read(chosen), 500);
+}
+
+// The switches choose what the server draws for this page; nobody else sees a change.
+const PARTS = ["masks", "contours", "boxes", "labels", "tips", "ids"];
+let usual = null;
+function asked() {
+  const boxes = [...$("show").querySelectorAll("input")];
+  if (!boxes.length) return "";
+  const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
+  if (chosen.join() === usual.join()) return "";
+  return "&show=" + encodeURIComponent(chosen.join() || "none");
+}
+
+function switches(shown) {
+  if (usual || !shown) return;
+  usual = PARTS.filter((part) => shown.includes(part));
+  for (const part of PARTS) {
+    const label = document.createElement("label"), box = document.createElement("input");
+    box.type = "checkbox";
+    box.value = part;
+    box.checked = usual.includes(part);
+    box.addEventListener("change", () => follow(chosen));
+    label.append(box, part);
+    $("show").append(label);
+  }
+  $("show").hidden = false;
 }
 
 // Calls take(head, body) for every whole part; returns the bytes that are left.
@@ -133,6 +159,7 @@ function render(all) {
   }
   const now = all[chosen];
   if (!now) return;
+  switches(now.show);
   $("reasons").textContent = (now.reasons || []).join("; ");
   $("model").textContent = now.model || "";
   fill($("stages").tBodies[0], Object.entries(now.stages || {}).map(([k, s]) =>

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
+from grey_pictures import written
 
 from trocar.contract.media.clock import now_ns
 from trocar.runtime.live.monitor.server import Monitor
@@ -115,10 +116,30 @@ def test_says_that_the_picture_or_the_state_stands_still(browser: Browser) -> No
         monitor.stop()
 
 
+def test_the_switches_choose_what_is_drawn(browser: Browser) -> None:
+    boxes = "[...document.querySelectorAll('#show input')]"
+    # Whether the middle of the picture has the colour of the instrument.
+    tinted = (
+        "((p) => Math.abs(p[0] - p[2]) > 20)"
+        "(document.getElementById('view').getContext('2d').getImageData(80, 60, 1, 1).data)"
+    )
+    with written(("masks", "boxes")) as (monitor, _):
+        browser.open(monitor.address)
+        assert browser.until(f"{boxes}.length === 6")
+        shown = browser.evaluate(f"{boxes}.filter((box) => box.checked).map((box) => box.value)")
+        assert shown == ["masks", "boxes"]
+        assert browser.until(tinted)
+        browser.evaluate(f"{boxes}[0].click()")
+        assert browser.until(f"!{tinted}")
+        browser.evaluate(f"{boxes}[0].click()")
+        assert browser.until(tinted)
+
+
 def event(image: np.ndarray) -> Any:
     return SimpleNamespace(
         fresh=False, result=None, visible=False, status="", overlay=lambda: image,
         frame=SimpleNamespace(captured_ns=now_ns(), index=0, body=None),
+        painter=SimpleNamespace(show=("masks",)),
     )  # fmt: skip
 
 

@@ -60,8 +60,9 @@ def test_serves_page_state_metrics_and_pictures(
         image = cv2.imdecode(np.frombuffer(answer.read(), np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (360, 480, 3)
     for path in ("/../server.py", "/static/page.js", "/stream?n=9", "/state.js"):
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as caught:
             get(monitor, path)
+        caught.value.close()
 
 
 def test_sixteen_clients_and_one_that_never_reads(
