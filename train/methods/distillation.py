@@ -47,6 +47,7 @@ from trocar.train.losses.supervision_and_texture import (
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.architectures import make_network
+from trocar.train.networks.segmentation import finish_statistics
 from trocar.train.teachers.open import open_teacher
 from trocar.train.teachers.teacher import MatchedTeacher, Teacher
 
@@ -121,7 +122,8 @@ class Distillation:
             self._teacher(), data.labelled.table, size=size, resize=self.config.teacher_resize
         )
         self.notes = _notes(self._teacher(), data)
-        streams = {"labelled": frames_stream(data, data.labelled, size=size, name="labelled")}
+        self.labelled = frames_stream(data, data.labelled, size=size, name="labelled")
+        streams: dict[str, BatchSource] = {"labelled": self.labelled}
         if data.unlabelled is not None:
             streams["unlabelled"] = frames_stream(
                 data, data.unlabelled, size=size, name="unlabelled", labelled=False
@@ -150,12 +152,14 @@ class Distillation:
         self.logged = {"teacher_agreement": torch.stack(agreeing).mean().detach()}
         return {
             **supervision(logits, mask, self.config),
-            **texture(logits, mask, self.spec.classes, self.config),
+            **texture(logits, mask, self.spec.classes, self.config, progress),
             "soft": self.config.w_soft * soft.mean(),
         }
 
     def after_step(self, progress: Progress) -> None:
-        """Nothing to do."""
+        """After the last step, BatchNorm's statistics; see `finish_statistics`."""
+        if self.config.bn_batches:
+            finish_statistics(self.network, self.labelled, progress, batches=self.config.bn_batches)
 
     def evaluate(self, data: TrainData) -> dict[str, float]:
         """Scores of the student, see `trocar.train.metrics.segmentation`."""

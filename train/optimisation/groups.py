@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from trocar.contract.errors import ConfigError
-from trocar.train.networks.segmentation import freeze_batch_norm
+from trocar.train.networks.segmentation import batch_norms
 from trocar.train.state.settings import RunConfig
 
 _ENCODERS = ("encoder", "backbone")
@@ -108,7 +108,8 @@ class EncoderFreeze:
         if step < self.steps:
             self._require_gradients(False)
             for encoder in self.encoders:
-                freeze_batch_norm(encoder)
+                for norm in batch_norms(encoder):
+                    norm.eval()
         elif self.is_frozen:
             self._require_gradients(True)
             module.train()
