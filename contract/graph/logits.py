@@ -8,14 +8,15 @@ arg-max makes the labels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from typing import Any
 
 
-def logits_tensor(model: ModelProto) -> str | None:
-    """Name of the tensor whose arg-max makes ``labels``; ``None`` when there is none."""
+def logits_tensor(model: Any) -> str | None:
+    """Name of the tensor whose arg-max makes ``labels``; ``None`` when there is none.
+
+    Args:
+        model: An ``onnx.ModelProto``; this package does not import onnx.
+    """
     producers = {name: node for node in model.graph.node for name in node.output}
     node = producers.get("labels")
     while node is not None and node.op_type in ("Cast", "Identity", "Squeeze"):
