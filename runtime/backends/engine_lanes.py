@@ -1,6 +1,6 @@
 """Where an engine runs: an execution context, a stream and buffers for every thread and shape.
 
-    lanes = EngineLanes(engine, driver, ports, graphs=True)
+    lanes = EngineLanes(engine, driver, ports, graphs=True, profile="batch 1 of 1080x1920")
     lane = lanes.lane((1, 1080, 1920, 3)); lane.run(frames)
 
 A lane lives as long as its thread, so a shape that comes again finds its graph and its buffers.

@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import io
 import re
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
@@ -28,7 +30,6 @@ Resize or ReduceMax on the CPU, copy the logits to the host and back in every fr
 graphs."""
 
 INSTALL = "pip install 'trocar[gpu]', which brings onnxruntime-gpu[cuda,cudnn]>=1.28"
-_CUDNN = "libcudnn.so.9"
 
 
 def check_version(version: str = onnxruntime.__version__) -> None:
@@ -59,13 +60,16 @@ def preload_libraries() -> tuple[str, ...]:
         # It prints what it does not find, and advice that does not fit a Trocar installation.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
             preload()
-    return tuple(name for name in library_names() if not _loads(name))
+    return tuple(
+        name for name in library_names() if not any(_loads(path) for path in (name, *_wheels(name)))
+    )
 
 
 def library_names() -> tuple[str, ...]:
     """File names of the libraries that the CUDA provider needs on Linux, for its CUDA version."""
     major = str(getattr(onnxruntime, "cuda_version", "") or "13").partition(".")[0]
-    return f"libcudart.so.{major}", f"libcublasLt.so.{major}", f"libcublas.so.{major}", _CUDNN
+    own = ("libcudart", "libcublasLt", "libcublas")
+    return (*(f"{name}.so.{major}" for name in own), "libcurand.so.10", "libcudnn.so.9")
 
 
 def require_libraries(device: Device) -> None:
@@ -136,6 +140,13 @@ def check_precision(wanted: str | None, graph: str, device: Device, *, name: str
             remedy=f"export with --precision {wanted}",
         )
     return graph
+
+
+def _wheels(name: str) -> list[str]:
+    """Files of that name in NVIDIA's wheels; ONNX Runtime looks beside its own package only."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = () if spec is None else spec.submodule_search_locations or ()
+    return [str(path) for folder in folders for path in Path(folder).glob(f"*/lib/{name}")]
 
 
 def _loads(library: str) -> bool:
