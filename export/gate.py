@@ -20,7 +20,7 @@ from trocar.contract.bundle import GOLDEN, MODEL, PARITY, Content, check_output,
 from trocar.contract.errors import SinkError
 from trocar.contract.location import notes_on_parts
 from trocar.contract.manifest import Manifest
-from trocar.export.golden import golden_frame, golden_npz
+from trocar.export.golden import golden_frame, golden_npz, least_score
 from trocar.export.graph.model_file import read_manifest, with_logits_output, write_manifest
 from trocar.export.parity.check import check_parity
 from trocar.export.parity.figures import check_image_folder, write_mismatch_images
@@ -171,7 +171,7 @@ def verify_and_write(
                 result.with_logits,
                 task=manifest.task,
                 golden_margin=final.golden_margin,
-                least_score=float(final.extra.get("instances", {}).get("score", 0.0)),
+                lowest=least_score(final),
             ),
             PARITY: text.encode(),
         }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.errors import ParityError
 from trocar.contract.integrity.guard import MIN_COMPARED
+from trocar.contract.manifest import Manifest
 from trocar.export.parity.types import Frame, GateFrame, Infer, Output, ParityReport
 
 MAX_SIDE = 960
@@ -41,6 +42,11 @@ def golden_frame(report: ParityReport, frames: Sequence[GateFrame]) -> Frame:
     return np.ascontiguousarray(small, np.uint8)
 
 
+def least_score(manifest: Manifest) -> float:
+    """Smallest score of an instance model's instances; 0 for other models."""
+    return float(manifest.extra.get("instances", {}).get("score", 0.0))
+
+
 def golden_npz(
     frame: Frame,
     model: Infer,
@@ -48,7 +54,7 @@ def golden_npz(
     *,
     task: str,
     golden_margin: float = 0.0,
-    least_score: float = 0.0,
+    lowest: float = 0.0,
 ) -> bytes:
     """Bytes of ``golden.npz``: the frame, the model's outputs and the top-1/top-2 margins.
 
@@ -59,7 +65,7 @@ def golden_npz(
         task: ``segmentation``, ``classification`` or ``instances``.
         golden_margin: Logit margin above which pixels (or classes) are compared; for instances the
             distance of a score from the smallest one.
-        least_score: Smallest score of an instance.
+        lowest: Smallest score of an instance.
 
     Raises:
         ParityError: Too little of the frame lies above the margin; a runtime would refuse it.
@@ -71,7 +77,7 @@ def golden_npz(
         arrays["margin"] = _margin(with_logits(frame[None])["logits"][0])
         arrays["confidence"] = outputs["confidence"]
     elif task == "instances":
-        arrays |= _instances(outputs, least_score)
+        arrays |= _instances(outputs, lowest)
     else:
         arrays |= {name: value.astype(np.float32) for name, value in outputs.items()}
         arrays["margin"] = _margin(outputs["scores"])

@@ -23,6 +23,7 @@ from trocar.export.graph.instances.placement import (
     PLACED_OUTPUT,
     placement_constants,
     placement_lines,
+    resize_lines,
 )
 from trocar.export.graph.model_file import (
     OPSET,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 _PREFIX = "external_"
 """Stands before every tensor name of the external model, so that no name occurs twice."""
-
-_RESIZE = 'mode = "linear", coordinate_transformation_mode = "half_pixel"'
 
 
 def attach_processing(
@@ -104,9 +103,9 @@ def preprocessing_graph(model: ModelProto, external: ExternalModel) -> ModelProt
         f"converted = Cast <to = 1> ({name})",
         "planes = Transpose <perm = [0, 3, 1, 2]> (converted)",
         *(
-            _resize(model, "planes", "resized", "size")
+            resize_lines("planes", "resized", "size")
             if spec.resize == "stretch"
-            else placement_lines(name, "planes", "resized", spec=spec, resize=_RESIZE)
+            else placement_lines(name, "planes", "resized", spec=spec)
         ),
     ]
     image, placed = "resized", ""
@@ -155,7 +154,7 @@ def postprocessing_graph(
     size = (spec.height, spec.width)
     shape = f"batch, {size[0]}, {size[1]}"
     resize = _sides(model, logits) != size
-    first = " ".join(_resize(model, "small", "full", "out_size")) if resize else ""
+    first = " ".join(resize_lines("small", "full", "out_size")) if resize else ""
     text = f"""{header}
         trocar (float[batch, classes, h, w] {"small" if resize else "full"})
             => (uint8[{shape}] labels, float16[{shape}] confidence)
@@ -171,18 +170,6 @@ def postprocessing_graph(
             confidence = Cast <to = 10> (share)
         }}"""
     return _finished(onnx.parser.parse_model(text))
-
-
-def _resize(model: ModelProto, source: str, result: str, size: str) -> list[str]:
-    """Resizes the last two dimensions; ``size`` names a tensor with height and width."""
-    if not any(node.op_type.endswith("QuantizeLinear") for node in model.graph.node):
-        return [f"{result} = Resize <{_RESIZE}, axes = [2, 3]> ({source}, , , {size})"]
-    # ONNX Runtime cannot load quantised graphs in which a Resize has axes and sizes.
-    return [
-        f"{result}_kept = Shape <start = 0, end = 2> ({source})",
-        f"{result}_sizes = Concat <axis = 0> ({result}_kept, {size})",
-        f"{result} = Resize <{_RESIZE}> ({source}, , , {result}_sizes)",
-    ]
 
 
 def _finished(model: ModelProto) -> ModelProto:

@@ -30,7 +30,7 @@ from trocar.contract.tensorrt.engines import (
 )
 from trocar.contract.tensorrt.gpu import Gpu, find_gpu
 from trocar.export.gate import OnProgress, OpenModel, temp_dir_beside, write_file
-from trocar.export.golden import golden_npz
+from trocar.export.golden import golden_npz, least_score
 from trocar.export.graph.model_file import with_logits_output
 from trocar.export.parity.check import check_parity
 from trocar.export.parity.limits import Limits
@@ -96,7 +96,13 @@ def add_engines(
             built.append((name, sidecar))
             added[engine_file] = result.data
             added[sidecar_file] = sidecar.to_json().encode()
-            added[golden_file] = golden_npz(golden, model, with_logits, task=bundle.manifest.task)
+            added[golden_file] = golden_npz(
+                golden,
+                model,
+                with_logits,
+                task=bundle.manifest.task,
+                lowest=least_score(bundle.manifest),
+            )
     replaced = [
         file
         for name, old in engines_of(bundle).items()

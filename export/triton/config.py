@@ -19,6 +19,7 @@ _TYPES = {
     "uint8": "TYPE_UINT8",
     "float16": "TYPE_FP16",
     "float32": "TYPE_FP32",
+    "int32": "TYPE_INT32",
     "int64": "TYPE_INT64",
 }
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import DataError
-from trocar.contract.media.label_maps import confusion_matrix, iou_per_class
+from trocar.contract.media.label_maps import confusion_matrix, enlarge, iou_per_class
 from trocar.evaluation.frames import LabelledFrame
 from trocar.evaluation.metrics.bootstrap import interval
+from trocar.evaluation.metrics.instance_scores import InstanceScores
 from trocar.evaluation.metrics.shape_scores import ShapeScores
 from trocar.evaluation.model import Predictor
 from trocar.train.metrics.segmentation import SegmentationScores, binary, json_ready
@@ -156,8 +157,12 @@ def score(
     groups: dict[str, tuple[SegmentationScores, ShapeScores]] = {}
     calibration = Calibration()
     rows: list[FrameScore] = []
+    single = InstanceScores(table) if predictor.manifest.task == "instances" else None
     for frame in frames:
-        labels, confidence = predictor.predict(frame.image)
+        if single is None:
+            labels, confidence = predictor.predict(frame.image)
+        else:
+            labels, confidence = add_instances(single, predictor, frame)
         pixels.add(frame.mask, labels)
         shapes.add(frame.mask, labels, confidence, instances=frame.instances)
         if frame.group:
@@ -181,7 +186,11 @@ def score(
     names = [row.group for row in rows]
     return Evaluation(
         table=table,
-        scores={**pixels.result(), **shapes.result()},
+        scores={
+            **pixels.result(),
+            **shapes.result(),
+            **({} if single is None else single.result()),
+        },
         matrix=pixels.matrix,
         groups={name: {key: result[key] for key in selected} for name, result in by_group.items()},
         frames=tuple(rows),
@@ -191,6 +200,23 @@ def score(
             "frame_iou_mean": interval([row.iou_mean for row in rows], groups=names),
         },
     )
+
+
+def add_instances(
+    scores: InstanceScores, predictor: Predictor, frame: LabelledFrame
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Adds a frame to the scores of single instances; gives labels, and a confidence of 1."""
+    outputs = predictor.infer(frame.image[None])
+    size = (frame.image.shape[0], frame.image.shape[1])
+    if frame.instances is not None:
+        scores.add(
+            frame.instances,
+            frame.mask,
+            enlarge(outputs["instances"][0], size),
+            classes=outputs["classes"][0].tolist(),
+            scores=outputs["scores"][0].tolist(),
+        )
+    return enlarge(outputs["labels"][0], size), np.ones(size, np.float32)
 
 
 def group_scores(tolerance: float) -> tuple[str, ...]:

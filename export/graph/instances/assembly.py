@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from trocar.contract.manifest import OutputSpec
 from trocar.export.graph.input_spec import ModelSpec
 from trocar.export.graph.instances.forms.base import GraphPart, Roles
+from trocar.export.graph.instances.placement import resize_lines
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -26,8 +27,6 @@ NAMES = ("instances", "labels", "classes", "scores", "boxes", "count")
 
 PLACED = "placement"
 """Input of the assembly of a padded model: where the frame lies in the network's input."""
-
-_RESIZE = 'mode = "linear", coordinate_transformation_mode = "half_pixel"'
 
 
 def instance_outputs(spec: ModelSpec) -> tuple[OutputSpec, ...]:
@@ -129,7 +128,7 @@ def _choice(part: GraphPart, most: int) -> list[str]:
 
 def _masks(part: GraphPart, *, padded: bool) -> list[str]:
     """The masks at the size of the map: ``shown`` ``[N,M,h,w]`` bool, and ``flat`` as float32."""
-    lines = [f"sized = Resize <{_RESIZE}, axes = [2, 3]> (signal, , , map_size)"]
+    lines = resize_lines("signal", "sized", "map_size")
     last = "sized"
     if part.crop:
         lines += [
@@ -156,7 +155,7 @@ def _masks(part: GraphPart, *, padded: bool) -> list[str]:
             f"place_size = Slice ({PLACED}, int_2, int_4)",
             "place_end = Add (place_start, place_size)",
             f"content_signal = Slice ({last}, place_start, place_end, axes_2_3_map)",
-            f"whole = Resize <{_RESIZE}, axes = [2, 3]> (content_signal, , , map_size)",
+            *resize_lines("content_signal", "whole", "map_size"),
         ]
         last = "whole"
     return [

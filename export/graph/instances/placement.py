@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from trocar.export.graph.input_spec import ModelSpec
 
+_RESIZE = 'mode = "linear", coordinate_transformation_mode = "half_pixel"'
+
 PLACED_OUTPUT = "placed"
 """Name of the tensor of `placement_lines` with the four numbers of `content_of`."""
 
@@ -55,9 +57,7 @@ def placed_frame(frame: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float3
     return image
 
 
-def placement_lines(
-    frame: str, planes: str, result: str, *, spec: ModelSpec, resize: str
-) -> list[str]:
+def placement_lines(frame: str, planes: str, result: str, *, spec: ModelSpec) -> list[str]:
     """ONNX text that scales and pads; it makes ``placed`` too, the four numbers of `content_of`.
 
     Args:
@@ -65,7 +65,6 @@ def placement_lines(
         planes: Name of the same as ``[N,3,H,W]`` float32.
         result: Name of the images ``[N,3,h,w]`` that are made.
         spec: What is made.
-        resize: Attributes of the operator ``Resize``.
     """
     centred = spec.resize == "letterbox"
     return [
@@ -79,7 +78,7 @@ def placement_lines(
         "content_w = Where (is_tall, tall_w, net_w)",
         "content_h = Where (is_tall, net_h, wide_h)",
         "content = Concat <axis = 0> (content_h, content_w)",
-        f"scaled = Resize <{resize}, axes = [2, 3]> ({planes}, , , content)",
+        *resize_lines(planes, "scaled", "content"),
         "gap_h = Sub (net_h, content_h)",
         "gap_w = Sub (net_w, content_w)",
         f"top = Div (gap_h, {'pre_2' if centred else 'pre_big'})",
@@ -89,6 +88,16 @@ def placement_lines(
         "pads = Concat <axis = 0> (top, left, bottom, right)",
         f"{result} = Pad (scaled, pads, padding, pad_axes)",
         "placed = Concat <axis = 0> (top, left, content_h, content_w)",
+    ]
+
+
+def resize_lines(source: str, result: str, size: str) -> list[str]:
+    """ONNX text that resizes the last two dimensions; ``size`` names height and width."""
+    # Not with the attribute axes, which TensorRT refuses.
+    return [
+        f"{result}_kept = Shape <start = 0, end = 2> ({source})",
+        f"{result}_sizes = Concat <axis = 0> ({result}_kept, {size})",
+        f"{result} = Resize <{_RESIZE}> ({source}, , , {result}_sizes)",
     ]
 
 

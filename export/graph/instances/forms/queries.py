@@ -34,7 +34,11 @@ _SMALL = 1e-6
 
 def find(shapes: Mapping[str, Shape], spec: ModelSpec, classes: int) -> dict[str, Role] | None:
     """Logits ``[N,Q,C]`` and masks ``[N,Q,h,w]`` of the same number of queries."""
-    masks = of_rank(shapes, 4)
+    # Other maps, such as features, have no class logits for each of their planes.
+    planes = {shapes[name][1] for name in of_rank(shapes, 3)}
+    masks = [name for name in of_rank(shapes, 4) if shapes[name][1] in planes]
+    if len(masks) > 1:
+        masks = named(masks, "mask")
     if len(masks) != 1:
         return None
     queries = shapes[masks[0]][1]
