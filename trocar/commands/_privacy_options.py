@@ -25,7 +25,7 @@ privacy_flags = grouped(
         "--privacy",
         type=click.Choice(MODES),
         default=PrivacyOptions.mode,
-        help="Cover pictures from outside the body before they leave; needs --out-of-body.",
+        help="Cover pictures from outside the body before they leave; needs the out-of-body model.",
     ),
     click.option(
         "--inside-above",

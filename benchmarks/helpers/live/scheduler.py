@@ -1,6 +1,6 @@
 """How long the threads of processes wait for a core: a fact of this machine, measured.
 
-watch = SchedulerWatch({os.getpid(): None, sender.pid: 0}); watch.start(); watch.stalls
+watch = SchedulerWatch({os.getpid(): None, sender.pid: 0}); watch.start(); watch.starved(0, now)
 
 Linux counts for each thread how long it was ready and had no core (``schedstat``). A heartbeat
 looks ten times a second, and notes how late it was itself.

@@ -18,6 +18,7 @@ GROUPS = {
     "Model": "--device",
     "Instruments": "--classifier",
     "Over time": "--max-lost",
+    "Privacy": "--inside-above",
     "Outputs": "--save-masks",
     "Video encoding": "--quality",
     "Live": "--deadline-ms",
@@ -67,7 +68,7 @@ def test_every_default_and_every_choice_is_shown() -> None:
             shown += 1
         if isinstance(option.type, click.Choice):
             assert f"[{'|'.join(option.type.choices)}]" in line
-    assert shown == 8
+    assert shown == 10
 
 
 @pytest.mark.parametrize("line", COMMANDS)

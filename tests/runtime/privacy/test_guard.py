@@ -147,9 +147,12 @@ def test_no_picture_of_a_live_run_leaves_uncovered(
 ) -> None:
     pictures: list[np.ndarray] = []
     fresh: list[FrameEvent] = []
+    drawn: list[bool] = []
 
     def take(event: FrameEvent) -> None:
         pictures.extend([event.frame.image, event.overlay()])
+        if event.frame.covered:
+            drawn.append(event.visible)
 
     feed = Feed("film")
     sinks = [
@@ -219,6 +222,8 @@ def test_no_picture_of_a_live_run_leaves_uncovered(
     # The test can see a pattern: what is inside still has its own, in every kind of output.
     for name in ("video", "frames", "callback", "fresh", "page"):
         assert any(fineness(picture) > FINE for picture in kinds[name]), name
+    assert drawn
+    assert not any(drawn), "no mask of an earlier frame lies on a covered picture"
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert {line["outside"] for line in lines} == {True, False}
     assert not any(line["instruments"] for line in lines if line["outside"])
