@@ -172,7 +172,7 @@ def test_more_classes_a_batch_than_there_are_become_all_classes(
 ) -> None:
     method, streams, _ = built(make_classifier, open_photos, make_photo_run(), p=16)
     assert streams["total"].sampler.p == 4
-    assert "P is 4, the number of classes, instead of 16" in method.notes
+    assert "P is 4 instead of 16: there are 4 classes and 1 process(es)" in method.notes
 
 
 def test_head_batches_hold_head_classes_and_total_batches_all(

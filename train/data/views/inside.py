@@ -28,7 +28,7 @@ def inside_of(batch: Mapping[str, Any]) -> Tensor:
     Returns:
         ``[B,h,w]`` float32 on the batch's device.
     """
-    marks = batch.get("outside", batch.get("mask"))
+    marks: Tensor | None = batch.get("outside", batch.get("mask"))
     if marks is None:
         image: Tensor = batch["image"]
         return torch.ones_like(image[:, 0])

@@ -38,6 +38,15 @@ def test_a_strong_view_keeps_shape_and_range_and_differs_between_images() -> Non
     assert torch.equal(cast, strong.strong_view(image))
 
 
+def test_colours_then_blur_then_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strong, "recolour", lambda image: image + 1)
+    monkeypatch.setattr(strong, "blur", lambda image: image * 2)
+    monkeypatch.setattr(strong, "cut_out", lambda image: image - 3)
+    assert torch.equal(
+        strong.strong_view(torch.full((1, 3, 2, 2), 5.0)), torch.full((1, 3, 2, 2), 9.0)
+    )
+
+
 def test_colours_change_and_black_stays_black() -> None:
     view = strong.recolour(images())
     assert float(view[:, :, :6].abs().max()) < 0.1
