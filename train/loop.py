@@ -178,7 +178,7 @@ def train_step(
     run, step, fabric = training.run, training.state.step, training.fabric
     set_rates(training.optimizer.param_groups, run.rate(step))
     training.freeze.before_step(step, training.module)
-    loss, means = 0.0, {}
+    loss, means = 0.0, dict[str, Tensor]()
     for part in range(run.accumulate):
         batch = next(batches)
         torch.manual_seed(step_seed(run.seed, step * run.accumulate + part, fabric.global_rank))

@@ -35,7 +35,7 @@ def make_average(network: nn.Module, *, decay: float) -> Any:
             "already, and it is what is validated and exported",
             remedy="drop --ema; --ema-decay sets the average of the teacher",
         )
-    from timm.utils import ModelEmaV3
+    from timm.utils.model_ema import ModelEmaV3
 
     return ModelEmaV3(network, decay=decay, use_warmup=True)
 

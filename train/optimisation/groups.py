@@ -147,8 +147,9 @@ def _depths(encoder: nn.Module) -> Mapping[nn.Parameter, int]:
     from timm.models import group_parameters
 
     for module in encoder.modules():
-        if hasattr(module, "group_matcher"):
-            layers = group_parameters(module, module.group_matcher(coarse=False), reverse=True)
+        matcher: Any = getattr(module, "group_matcher", None)
+        if matcher is not None:
+            layers = group_parameters(module, matcher(coarse=False), reverse=True)
             last = max(layers.values())
             named = dict(module.named_parameters())
             return {named[name]: last - layer for name, layer in layers.items()}

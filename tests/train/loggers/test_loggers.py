@@ -188,6 +188,7 @@ def test_damaged_identities_are_no_identities(tmp_path: Path) -> None:
     importlib.util.find_spec("mlflow") is None or importlib.util.find_spec("sqlalchemy") is None,
     reason="needs mlflow and sqlalchemy",
 )
+@pytest.mark.filterwarnings("ignore")  # of its own packages
 def test_the_client_of_mlflow_reads_back_what_was_logged(tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
@@ -210,6 +211,7 @@ def test_the_client_of_mlflow_reads_back_what_was_logged(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb")
+@pytest.mark.filterwarnings("ignore")  # of its own packages
 def test_weights_and_biases_writes_an_offline_run(tmp_path: Path) -> None:
     said: list[str] = []
     info = RunInfo(name="n", folder=tmp_path, settings={"lr": 0.1})

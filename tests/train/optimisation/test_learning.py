@@ -23,7 +23,7 @@ from trocar.train.state.job import Job
 from trocar.train.state.settings import RunConfig
 
 ALL_ON: dict[str, Any] = {
-    "encoder_lr": 0.3, "freeze_encoder": 1, "accumulate": 2, "ema": 0.9, "early_stop": 9,
+    "encoder_lr": 0.3, "accumulate": 2, "ema": 0.9, "early_stop": 9,
     "best_by": "dice_mean", "evaluate_every": 2,
 }  # fmt: skip
 
