@@ -4,7 +4,8 @@
 
 An instrument enters the view from outside. So a region that touches neither the border, nor the
 rim of the field of view, nor another instrument, is shown only after it was seen for some time. A
-region is shown from a mean score on, and stays until its mean falls below a lower one.
+region is shown from a mean score on, and stays until its mean falls below a lower one. Where only
+the comparison with a better region of the frame lets a region in, it has to last as well.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Standing:
             limit = score_limit(options.lowest_score, relative=options.relative_score, best=best)
             self.is_shown = self.score >= limit
         else:
-            lasted = is_anchored or self.seen_s >= options.floating_s
+            is_sure = self.score >= options.enter_score or score >= best
+            lasted = (is_anchored and is_sure) or self.seen_s >= options.floating_s
             limit = score_limit(options.enter_score, relative=options.relative_score, best=best)
             self.is_shown = lasted and self.score >= limit

@@ -109,6 +109,19 @@ def test_a_model_that_is_never_sure_keeps_its_instruments() -> None:
     assert ids(results(persistent(), [[whole(score=0.4)]] * 20)) == [[]] * 20
 
 
+def test_what_only_a_better_region_lets_in_has_to_last() -> None:
+    best, other = whole(score=0.7), region((0, 300, 200, 340), entry=(0.0, 320.0), score=0.6)
+    shown = [len(row) for row in ids(results(persistent(), [[best, other]] * 30))]
+    first = shown.index(2)
+    assert shown == [1] * first + [2] * (30 - first)
+    assert first * PERIOD_S == pytest.approx(0.4, abs=PERIOD_S)
+    # A flash of nine frames gets no number; one that is sure is there at once.
+    tracker = persistent()
+    flash = [[best]] * 3 + [[best, other]] * 9 + [[best]] * 3
+    assert {len(row) for row in ids(results(tracker, flash))} == {1}
+    assert ids(results(persistent(), [[best, replace(other, score=0.66)]] * 2))[1] == [1, 2]
+
+
 @pytest.mark.parametrize(("camera", "expected"), [(True, [[1, 2]] * 6), (False, None)])
 def test_a_fast_pan(camera: bool, expected: list[list[int | None]] | None) -> None:
     """Two instruments of one class, and the second comes to where the first was."""
