@@ -42,7 +42,7 @@ from trocar.export.graph.instances.from_onnx import instance_file
 from trocar.export.graph.model_file import load, with_logits_output
 from trocar.export.location import with_location
 from trocar.export.parity.limits import Limits
-from trocar.export.parity.types import Frame, GateFrame, ParityReport
+from trocar.export.parity.types import Frame, GateFrame, Infer, ParityReport
 from trocar.export.reference import original_reference, torch_reference
 
 if TYPE_CHECKING:
@@ -195,10 +195,13 @@ def bundle_from_onnx(
     )
     external = replace(external, manifest=located)
     named = with_names(frames)
+    infer: Infer
     if external.spec.task == "instances":
         check_instance_precision(chosen)
         file = instance_file(data, external, source=source, images=[frame.image for frame in named])
         wrapped, manifest, infer = file.data, file.manifest, file.reference
+        if chosen.limits in (None, Limits.of("fp32")):
+            chosen = replace(chosen, limits=Limits.of(manifest.precision))
     elif has_frame_input(data):
         wrapped, manifest = attach_processing(data, external, source=source)
         # A frame-in file needs no preprocessing outside of it: it is its own reference.

@@ -45,7 +45,7 @@ def supervision_detections(result: FrameResult) -> Any:
         MissingExtraError: The package supervision is not installed.
     """
     try:
-        from supervision import Detections
+        from supervision import Detections  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise MissingExtraError(
             "the package supervision is not installed", remedy="pip install supervision"

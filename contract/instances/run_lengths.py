@@ -76,4 +76,5 @@ def mask_from_compressed(text: str, size: tuple[int, int]) -> NDArray[np.bool_]:
             f"run lengths of a mask cover {sum(counts)} pixels, expected {pixels}", remedy=_REMEDY
         )
     values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape(size[1], size[0]).T
+    mask: NDArray[np.bool_] = np.repeat(values, counts).reshape(size[1], size[0]).T
+    return mask

@@ -95,7 +95,7 @@ def input_form(model: ModelProto, spec: ModelSpec, *, source: str) -> InputForm:
 
 def prepare_image(frame: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
     """A frame ``[H,W,3]`` at the input's size and normalised, by OpenCV and NumPy."""
-    image = placed_frame(frame, spec)
+    image: NDArray[Any] = placed_frame(frame, spec)
     if spec.normalise:
         mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
         image = (image / 255 - mean) / std

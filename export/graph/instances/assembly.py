@@ -81,9 +81,12 @@ def assembly_graph(
         f'<ir_version: {ir_version}, opset_import: ["": {opset}]> '
         f"trocar ({', '.join(inputs)}) => ({', '.join(outputs)}) {{ {' '.join(lines)} }}"
     )
+    used = {name for node in model.graph.node for name in node.input}
     constants = {**_constants(spec), **part.constants}
     model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(value, name) for name, value in constants.items()
+        onnx.numpy_helper.from_array(value, name)
+        for name, value in constants.items()
+        if name in used
     )
     return model
 

@@ -8,7 +8,7 @@ network.reference(frames)["instances"]           # from the file as it was given
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +120,8 @@ def instance_file(
     roles = recognised.roles.values()
     cast_outputs(body, [(role.output, len(role.shape)) for role in roles])
     _check_pair(body.SerializeToString(), [image, noise_image(spec)], feed, source)
+    stated = replace(external.manifest, precision=stated_precision(given))
+    external = replace(external, manifest=stated)
     wrapped, manifest = attach_assembly(body, external, recognised, source=source)
     reference = _Reference(session, feed, recognised, spec, classes)
     return InstanceFile(wrapped, manifest, recognised, reference)

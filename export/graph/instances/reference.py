@@ -38,8 +38,8 @@ def instances_of(
     """
     found = recognised.form.candidates(values, spec, classes)
     least = np.float32(spec.score)
-    best = np.argsort(-found.scores, kind="stable")[: spec.max_instances]
-    best = [int(number) for number in best if found.scores[number] >= least]
+    ranked = np.argsort(-found.scores, kind="stable")[: spec.max_instances].tolist()
+    best = [int(number) for number in ranked if found.scores[number] >= least]
     masks = {number: mask_at_size(found, number, spec, frame_size) for number in best}
     empty = [number for number in best if not masks[number].any()]
     kept = [number for number in best if number not in empty]
@@ -48,7 +48,7 @@ def instances_of(
     for place in range(len(kept), 0, -1):
         instances[masks[kept[place - 1]]] = place
     most = spec.max_instances
-    outputs = {
+    outputs: dict[str, NDArray[Any]] = {
         "classes": np.zeros(most, np.uint8),
         "scores": np.zeros(most, np.float32),
         "boxes": np.zeros((most, 4), np.float32),
@@ -73,7 +73,7 @@ def mask_at_size(
 ) -> NDArray[np.bool_]:
     """The mask of a candidate at the size of the map, which covers the frame."""
     size = (spec.width, spec.height)
-    signal = np.asarray(cv2.resize(found.mask(number), size), np.float32)
+    signal: NDArray[Any] = np.asarray(cv2.resize(found.mask(number), size), np.float32)
     if found.boxes is not None:
         x0, y0, x1, y1 = found.boxes[number]
         columns, rows = np.arange(spec.width) + 0.5, np.arange(spec.height) + 0.5

@@ -34,6 +34,10 @@ def test_every_form_equals_numpy_on_frames_of_other_shapes(
         data, files.instance_external(**fields), source="f", images=[files.instance_frame(0)]
     )
     assert file.recognised.name == name
+    graph = onnx.load_model_from_string(file.data).graph
+    used = {name for node in graph.node for name in node.input}
+    ours = {t.name for t in graph.initializer if not t.name.startswith("external_")}
+    assert ours <= used
     infer = infer_on_cpu(file.data)
     shown = 0
     for size in ((90, 120), (70, 150), (150, 61)):
