@@ -17,10 +17,12 @@ from typing import Any
 
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import CheckpointError
+from trocar.train.data.classification.open import VALIDATE
 from trocar.train.data.classification.sample import PhotoSet
 from trocar.train.data.config import DataConfig
 from trocar.train.data.leakage import changed_frames, merged
 from trocar.train.data.open import trained_sets
+from trocar.train.data.sample import FrameSet
 from trocar.train.methods.protocol import Method, ModelSpec
 from trocar.train.state.checkpoint import Checkpoint
 from trocar.train.state.job import Job
@@ -93,7 +95,8 @@ def check_same_data(checkpoint: Checkpoint, job: Job) -> None:
     faults = []
     recorded = str(was.get("trained_on", ""))
     sets = trained_sets(job.data)
-    if not recorded and any(isinstance(one, PhotoSet) for one in sets):
+    # Only runs of the command line know where their data lay; those of today have a record too.
+    if was.get("data") and not recorded and any(map(_was_split, sets)):
         faults.append(
             "the release that the run was started with kept no record of its photographs, and "
             "chose those that validate in another way"
@@ -139,6 +142,11 @@ def with_origin(job: Job, checkpoint: Checkpoint) -> Job:
     own = str(job.source.get("trained_on", ""))
     trained_on = merged([own, _earlier_frames(checkpoint)])
     return replace(job, source={**job.source, "trained_on": trained_on, "started_from": started})
+
+
+def _was_split(one: FrameSet | PhotoSet) -> bool:
+    """Whether Trocar chose the photographs that validate."""
+    return isinstance(one, PhotoSet) and any(VALIDATE in note for note in one.notes)
 
 
 def _earlier_frames(checkpoint: Checkpoint) -> str:

@@ -18,6 +18,9 @@ from trocar.train.data.config import DataConfig, DatasetPaths
 from trocar.train.methods.protocol import Method, TrainData
 from trocar.train.state.settings import RunConfig
 
+VALIDATE = "are for validation"
+"""Words of the note on a set whose photographs for validation were chosen here."""
+
 
 def open_photo_sets(
     paths: DatasetPaths, config: DataConfig, run: RunConfig, method: Method
@@ -71,7 +74,7 @@ def with_splits(photos: PhotoSet, val: float) -> PhotoSet:
     }
     if photos.splits.get("test"):
         splits["test"] = photos.splits["test"]
-    note = f"{len(chosen)} photographs, about {val:.0%} of every class, are for validation"
+    note = f"{len(chosen)} photographs, about {val:.0%} of every class, {VALIDATE}"
     missing = sorted(
         {item.label for item in pool} - {item.label for item in pool if item.name in chosen}
     )

@@ -127,6 +127,7 @@ def test_a_run_of_other_photographs_does_not_resume(photo_kit: ModuleType, tmp_p
         photo_kit.write_folders(tmp_path / name, {"hook": 4, "grasper": 4}, split="train")
         photo_kit.write_folders(tmp_path / name, {"hook": 2, "grasper": 2}, split="val", first=50)
     photo_kit.write_folders(tmp_path / "two", {"hook": 1}, split="train", first=80)
+    photo_kit.write_folders(tmp_path / "three", {"hook": 4, "grasper": 4}, split=".")
     method = find_method("classifier")(find_method("classifier").Config())
     run = RunConfig()
 
@@ -151,5 +152,9 @@ def test_a_run_of_other_photographs_does_not_resume(photo_kit: ModuleType, tmp_p
     with pytest.raises(CheckpointError, match="missing now"):
         check_same_data(checkpoint_of(job_of("two")), job_of("one"))
     with pytest.raises(CheckpointError, match="kept no record of its photographs"):
-        check_same_data(checkpoint_of(job_of("one", recorded=False)), job_of("one"))
+        check_same_data(checkpoint_of(job_of("three", recorded=False)), job_of("three"))
+    # A set with splits of its own is divided as it was.
+    check_same_data(checkpoint_of(job_of("one", recorded=False)), job_of("one"))
+    with pytest.raises(CheckpointError, match="data was"):
+        check_same_data(checkpoint_of(job_of("one", recorded=False)), job_of("two"))
     assert np.all(job_of("one").data.labelled.counts == 4)
