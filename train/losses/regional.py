@@ -99,7 +99,8 @@ def boundary(logits: Tensor, mask: Tensor, weights: Tensor | None = None) -> Ten
     ``mean |φ| |p - y|`` with φ the distance in image diagonals; classes that an image does not
     show, or that fill it, have no outline and do not count. Same gradient as the published form,
     ``mean φ p`` with signed φ, but 0 for a perfect prediction. Alone it would accept a prediction
-    of nothing, so it needs another loss beside it.
+    of nothing, so it needs another loss beside it. The gradient's last bits were measured to differ
+    between equal calls on a CPU.
     Source: Kervadec et al., "Boundary loss for highly unbalanced segmentation", MIDL 2019.
 
     Returns:
@@ -108,7 +109,9 @@ def boundary(logits: Tensor, mask: Tensor, weights: Tensor | None = None) -> Ten
     shares, truth = label_shares(logits, mask)
     distance = _distances(mask, logits.shape[1]).to(shares.device)
     counted = (mask != IGNORE_INDEX).sum(dim=(1, 2)).clamp(min=1)
-    each = (distance * (shares - truth).abs()).sum(dim=(2, 3)) / counted[:, None]
+    # Signed, |φ| |p - y| is a product with the probability: abs() has no gradient at 0.
+    signed = distance * (1 - 2 * truth)
+    each = (signed * (shares - truth)).sum(dim=(2, 3)) / counted[:, None]
     return class_mean(each, truth, weights)
 
 

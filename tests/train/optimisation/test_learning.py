@@ -38,7 +38,7 @@ def make_job(
     make_run: Callable[..., RunConfig],
 ) -> MakeJob:
     def make(name: str, *, out: str, resume: bool = False, **run: Any) -> Job:
-        method = make_method(name, loss="ce=1,lovasz=0.5,boundary=1", class_weights="balanced")
+        method = make_method(name, loss="ce=1,dice=1,lovasz=0.5", class_weights="balanced")
         settings = make_run(**run)
         data = open_toy(method, settings, oversample=0.9)
         return Job(
