@@ -21,6 +21,9 @@ from trocar.contract.results import Instrument
 TOLERANCE = 1.0
 """Pixels of the label map by which a region may leave the box of its instrument."""
 
+MIN_PIXELS = 16
+"""Pixels of the smallest region that counts as a fragment of an instrument, as for location."""
+
 
 def reported_labels(
     labels: NDArray[np.uint8],
@@ -30,8 +33,9 @@ def reported_labels(
 ) -> NDArray[np.uint8]:
     """The labels without connected regions of instrument classes that belong to no instrument.
 
-    A region belongs to an instrument if its box lies in the instrument's, or the instrument's in
-    its own, as when several instruments touch. Other classes are left as they are.
+    A region belongs to an instrument if its box lies in the instrument's and it is no speck, or if
+    the instrument's box lies in its own, as when several instruments touch. Other classes are left
+    as they are.
 
     Args:
         labels: ``[h, w]`` uint8 class ids.
@@ -52,7 +56,8 @@ def reported_labels(
         boxes = np.array([one.box for one in instruments]) * scale
         first, size = stats[1:, :2], stats[1:, 2:4]
         found = np.concatenate([first, first + size], axis=1).astype(np.float64)
-        kept[1:] = (_inside(found, boxes) | _inside(boxes, found).T).any(axis=1)
+        is_fragment = (stats[1:, cv2.CC_STAT_AREA] >= MIN_PIXELS)[:, None]
+        kept[1:] = (_inside(found, boxes) & is_fragment | _inside(boxes, found).T).any(axis=1)
     if kept.all():
         return labels
     return np.asarray(np.where(kept[regions], labels, np.uint8(0)))

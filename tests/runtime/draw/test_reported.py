@@ -52,6 +52,20 @@ def test_what_no_instrument_holds_is_background_and_other_classes_stay() -> None
     assert np.array_equal(reported_labels(labels, (), TABLE, FRAME), only_tissue)
 
 
+def test_a_speck_in_the_box_of_an_instrument_is_left_out_and_a_fragment_stays() -> None:
+    labels = np.zeros((100, 200), np.uint8)
+    for i in range(60):
+        labels[20 + i : 28 + i, 2 * i : 2 * i + 8] = 1
+    labels[30:33, 100:104] = 2
+    with_fragment = labels.copy()
+    with_fragment[30:34, 100:104] = 2
+    found = reported(labels)
+    assert len(found) == 1
+    expected = np.where(labels == 2, 0, labels)
+    assert np.array_equal(reported_labels(labels, found, TABLE, FRAME), expected)
+    assert reported_labels(with_fragment, found, TABLE, FRAME) is with_fragment
+
+
 def test_nothing_is_copied_where_all_is_reported() -> None:
     labels = scene()
     labels[10:13, 120:123] = 0
