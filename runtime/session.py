@@ -21,15 +21,15 @@ from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
-from trocar.contract.results import FrameResult, Instrument
+from trocar.contract.results import FrameResult
 from trocar.contract.tensorrt.engines import Profile
 from trocar.runtime.backends import Backend, HasNotes, HasProfile, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
 from trocar.runtime.frames import check_batch, check_frame, infer_within, is_finite, shrink
 from trocar.runtime.golden import check_outputs
 from trocar.runtime.in_use import InUse
+from trocar.runtime.instances.located import located_instruments
 from trocar.runtime.locate.field_of_view import FieldOfView
-from trocar.runtime.locate.instruments import locate, locate_instances
 from trocar.runtime.locate.view_mask import outputs_in_view
 from trocar.runtime.opening import (
     check_fast_resize,
@@ -328,29 +328,15 @@ class Session:
         if self.options.mask_outside_view:
             outputs = outputs_in_view(outputs, frame_size, view)
         labels = outputs.get("labels")
-        confidence = outputs.get("confidence")
         if self.manifest.makes_labels and labels is None:
             raise BackendError(
                 f"{self.backend} returned {', '.join(outputs)}, expected labels",
                 remedy="export the bundle again",
             )
         started = now_ns()
-        instances = outputs.get("instances") if self.manifest.task == "instances" else None
-        instruments: tuple[Instrument, ...] = ()
-        if instances is not None:
-            instruments = locate_instances(
-                instances,
-                outputs["classes"].tolist(),
-                outputs["scores"].tolist(),
-                self.classes,
-                frame_size,
-                self.options,
-                view=view,
-            )
-        elif labels is not None:
-            instruments = locate(
-                labels, confidence, self.classes, frame_size, self.options, view=view
-            )
+        instruments = located_instruments(
+            outputs, self.manifest, frame_size, self.options, view=view
+        )
         ended = now_ns()
         return FrameResult(
             frame_id=frame_id,
@@ -359,10 +345,10 @@ class Session:
             age_ms=(ended - captured_ns) / 1e6,
             frame_size=frame_size,
             labels=labels,
-            confidence=confidence,
+            confidence=outputs.get("confidence"),
             instruments=instruments,
-            instances=instances,
-            instance_count=None if instances is None else int(outputs["count"]),
+            instances=outputs.get("instances"),
+            instance_count=int(outputs["count"]) if "instances" in outputs else None,
             scores=None if labels is not None else outputs.get("scores"),
             embedding=outputs.get("embedding"),
             backend=self.backend,
