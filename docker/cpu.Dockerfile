@@ -15,7 +15,7 @@ LABEL org.opencontainers.image.title="trocar" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Finds instruments in surgical video, on a CPU. For research use only." \
-      trocar.sbom="/usr/share/trocar/sbom.cdx.json"
+      trocar-sbom="/usr/share/trocar/sbom.cdx.json"
 RUN useradd --create-home --uid 10001 trocar
 COPY --from=build /wheels /tmp/wheels
 COPY scripts/make_sbom.py /tmp/make_sbom.py

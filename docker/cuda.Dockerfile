@@ -14,7 +14,7 @@ LABEL org.opencontainers.image.title="trocar" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Finds instruments in surgical video, on a GPU. For research use only." \
-      trocar.sbom="/usr/share/trocar/sbom.cdx.json"
+      trocar-sbom="/usr/share/trocar/sbom.cdx.json"
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-dev python3-venv g++ \
     && rm -rf /var/lib/apt/lists/* \

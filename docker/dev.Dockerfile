@@ -6,7 +6,7 @@ LABEL org.opencontainers.image.title="trocar-dev" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="The environment of Trocar's tests." \
-      trocar.sbom="/usr/share/trocar/sbom.cdx.json"
+      trocar-sbom="/usr/share/trocar/sbom.cdx.json"
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ make git valgrind doxygen chromium debian-archive-keyring \
     && rm -rf /var/lib/apt/lists/* \

@@ -25,7 +25,7 @@ class Native:
         cmake_dir: Folder of ``trocarConfig.cmake``, for ``trocar_DIR``.
         include: Folder of headers.
         library: The shared library.
-        pkg_config: Folder of ``trocar.pc``, for ``PKG_CONFIG_PATH``.
+        pkg_config: Folder of the file for pkg-config, for ``PKG_CONFIG_PATH``.
     """
 
     cmake_dir: Path

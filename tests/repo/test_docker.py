@@ -47,7 +47,7 @@ def faults(text: str) -> list[str]:
         found.append("the last user is root")
     if "doctor" not in final.get("HEALTHCHECK", "") or "--timeout" not in final["HEALTHCHECK"]:
         found.append("no health check by doctor with a time limit")
-    label = re.search(r'trocar\.sbom="([^"]+)"', final.get("LABEL", ""))
+    label = re.search(r'trocar-sbom="([^"]+)"', final.get("LABEL", ""))
     written = [v for name, v in steps[last:] if name == "RUN" and "make_sbom.py" in v]
     if label is None or not any(label[1] in value for value in written):
         found.append("the label names no bill of materials that is written")

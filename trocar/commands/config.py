@@ -1,6 +1,6 @@
 """Print where libtrocar is, for building programs in C and C++.
 
-cmake -S app -B build -Dtrocar_DIR=$(trocar config --cmake-dir)
+trocar config --cmake-dir        # for cmake -Dtrocar_DIR=…
 """
 
 from __future__ import annotations
