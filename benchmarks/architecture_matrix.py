@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def table(results: dict[str, Any], *, size: tuple[int, int], library: bool) -> s
             if kind in result:
                 said.setdefault(result[kind].split(": ")[-1][:200], []).append(key)
     lines += ["", "Refused or failed:", ""]
-    lines += [f"- {', '.join(keys)}: {reason}" for reason, keys in said.items()]
+    for reason, keys in said.items():
+        lines += textwrap.wrap(f"- {', '.join(keys)}: {reason}", 118, subsequent_indent="  ")
     return "\n".join(lines) + "\n"
 
 
