@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -20,6 +21,7 @@ from train_fixtures import TINY, TINY_RUN, paint
 from trocar.commands.run import run
 from trocar.commands.train import train
 from trocar.contract.errors import ConfigError, DataError
+from trocar.contract.plug_ins import KINDS
 from trocar.doctor.plug_ins import check_plug_ins
 from trocar.runtime.session import Session
 from trocar.runtime.sources.open import open_source
@@ -62,7 +64,7 @@ def theatre(tmp_path: Path) -> Path:
 @pytest.fixture
 def broken(tmp_path: Path) -> Iterator[None]:
     """A package whose parts of every kind cannot be imported."""
-    kinds = ("methods", "readers", "architectures", "sources", "sinks", "backends")
+    kinds = KINDS
     groups = {f"trocar.{kind}": {"broken": "broken_parts:part"} for kind in kinds}
     with installed(tmp_path / "site", "broken-parts", {"broken_parts.py": BROKEN}, groups):
         yield
@@ -78,8 +80,7 @@ def test_the_package_of_the_page_adds_one_of_each(
     parts: None, theatre: Path, tmp_path: Path
 ) -> None:
     assert [(f.check, f.state) for f in check_plug_ins()] == [
-        (f"plug-in, {kind}", "ok")
-        for kind in ("methods", "readers", "architectures", "sources", "sinks", "backends")
+        (f"plug-in, {kind}", "ok") for kind in KINDS
     ]
     listed = " ".join(invoke(train, "--help").split())
     assert "twice-dice Parts of our theatre (plug-in of theatre-parts)" in listed
@@ -98,6 +99,16 @@ def test_the_package_of_the_page_adds_one_of_each(
     network, manifest = load_deployable(out)
     assert type(network).__name__ == "Colours"
     assert manifest.method == "twice-dice"
+    # Loss and logger.
+    added = {"loss": ["ce", "area=0.5"], "logger": ["lines"]}
+    out = tmp_path / "added"
+    request = TrainRequest(
+        method="supervised", data=tmp_path / "theatre", out=out, settings={**settings, **added}
+    )
+    run_method(request)
+    losses = json.loads((out / "history.jsonl").read_text().splitlines()[0])["losses"]
+    assert set(losses) == {"ce", "area"}
+    assert (out / "lines.txt").read_text().startswith("1 ")
     # Source, sink and backend.
     bundle = make_tiny_bundle(tmp_path / "tiny.trocar")
     target = tmp_path / "frames.txt"
@@ -130,6 +141,7 @@ def test_a_broken_package_is_named_where_it_is_used_and_nowhere_else(
     requests = (
         TrainRequest(method="broken", settings=settings, **where),
         TrainRequest(method="supervised", settings={**settings, "architecture": "broken"}, **where),
+        TrainRequest(method="supervised", settings={**settings, "loss": ["broken"]}, **where),
     )
     uses = [
         *(lambda request=request: run_method(request) for request in requests),

@@ -23,7 +23,7 @@ from trocar.contract.bundle import write_atomic
 from trocar.contract.text.outside_json import load_json
 from trocar.contract.text.words import first_line
 from trocar.train.loggers.protocol import RunInfo, RunLogger
-from trocar.train.loggers.registry import LOGGERS, NO_LOGGER, open_logger
+from trocar.train.loggers.registry import NO_LOGGER, find_logger, logger_names, open_logger
 
 IDENTITIES = "loggers.json"
 
@@ -40,7 +40,7 @@ class Loggers:
     """The loggers of a run.
 
     Args:
-        names: See `trocar.train.loggers.registry.LOGGERS`; ``none`` is skipped.
+        names: See `trocar.train.loggers.registry.logger_names`; ``none`` is skipped.
         info: See `trocar.train.loggers.protocol.RunInfo`; identities are added.
         say: Prints a line to the user.
     """
@@ -126,7 +126,7 @@ class _Member:
 
     def open(self) -> None:
         """Opens the logger, or starts the thread that does."""
-        if not LOGGERS[self.name].is_remote:
+        if not find_logger(self.name).is_remote:
             self._run(self._open)
             return
         self._calls = queue.Queue(QUEUE)
@@ -201,7 +201,7 @@ def read_identities(folder: Path) -> dict[str, str]:
         return {}
     if not isinstance(values, dict):
         return {}
-    return {str(name): str(value) for name, value in values.items() if name in LOGGERS}
+    return {str(name): str(value) for name, value in values.items() if name in logger_names()}
 
 
 def attach(folder: Path, path: Path, *, uri: str | None, say: Say) -> None:
@@ -213,7 +213,7 @@ def attach(folder: Path, path: Path, *, uri: str | None, say: Say) -> None:
         uri: Address that the run logged to, if it was given one.
         say: Prints a line to the user.
     """
-    names = tuple(name for name in read_identities(folder) if LOGGERS[name].is_remote)
+    names = tuple(name for name in read_identities(folder) if find_logger(name).is_remote)
     if not names:
         return
     with Loggers(names, RunInfo(name=folder.name, folder=folder, uri=uri), say=say) as loggers:

@@ -1,7 +1,6 @@
 """The protocol of a logger, and what it is told of the run.
 
-class MyLogger: ...          # satisfies `RunLogger`
-LOGGERS["mine"] = LoggerKind(make=MyLogger)          # in `trocar.train.loggers.registry`
+class MyLogger: ...          # satisfies `RunLogger`; a package adds it as a plug-in
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     logger = open_logger("csv", RunInfo(name="first", folder=Path("runs/first")))
 
-`LOGGERS` holds them by name; a further entry is a further ``--logger``.
+`LOGGERS` holds them by name. Plug-ins add others.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from trocar.contract.config import unknown
 from trocar.contract.errors import ConfigError
+from trocar.contract.plug_ins import blamed, check_object, load, plug_ins
 from trocar.train.loggers.files import CsvLogger, TensorBoardLogger
 from trocar.train.loggers.mlflow_runs import MlflowLogger
 from trocar.train.loggers.protocol import RunInfo, RunLogger
@@ -44,10 +45,34 @@ LOGGERS: dict[str, LoggerKind] = {
 NO_LOGGER = "none"
 
 
+def logger_names() -> list[str]:
+    """Trocar's own loggers, then those of plug-ins; imports none of them."""
+    return [*LOGGERS, *plug_ins("loggers", own=LOGGERS)]
+
+
+def find_logger(name: str) -> LoggerKind:
+    """The kind of logger of that name, one of `logger_names`; a plug-in is imported when opened.
+
+    A plug-in's logger has a thread of its own, so that it cannot hold up the training.
+    """
+    if name in LOGGERS:
+        return LOGGERS[name]
+    plug_in = plug_ins("loggers", own=LOGGERS)[name]
+
+    def make(info: RunInfo) -> RunLogger:
+        with blamed(plug_in):
+            logger: RunLogger = load(plug_in)(info)
+        check_object(plug_in, logger, ("identity", "scalars", "picture", "artefact", "close"))
+        return logger
+
+    return LoggerKind(make=make, is_remote=True)
+
+
 def logger_faults(names: tuple[str, ...]) -> list[str]:
     """What is wrong with the names of a run's loggers, for settings."""
     chosen = [name for name in names if name != NO_LOGGER]
-    faults = [f"logger {unknown(name, LOGGERS)}" for name in chosen if name not in LOGGERS]
+    names_here = logger_names()
+    faults = [f"logger {unknown(name, names_here)}" for name in chosen if name not in names_here]
     if len(set(names)) < len(names):
         faults.append("logger names one twice")
     if chosen and len(chosen) < len(names):
@@ -72,4 +97,4 @@ def check_packages(names: tuple[str, ...]) -> None:
 
 def open_logger(name: str, info: RunInfo) -> RunLogger:
     """Opens a logger; whatever its package raises comes through."""
-    return LOGGERS[name].make(info)
+    return find_logger(name).make(info)

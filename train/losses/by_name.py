@@ -3,7 +3,7 @@
     config = SupervisionConfig(loss=("ce=1", "lovasz=0.5"), class_weights="1,4,4")
     terms = supervised_terms(logits, mask, config, loss_weights(config, {"ce": 1.0}))
 
-`LOSSES` holds them by name; a further entry is a further loss for every segmentation method.
+`LOSSES` holds them by name. Plug-ins add others, for every segmentation method.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trocar.contract.config import require, unknown
 from trocar.contract.errors import ConfigError
+from trocar.contract.plug_ins import blamed, load, plug_in_fault, plug_ins
 from trocar.train.losses import regional, segmentation
 from trocar.train.networks.segmentation import NetworkConfig
 
@@ -51,14 +52,43 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+def loss_names() -> list[str]:
+    """Trocar's own losses, then those of plug-ins; imports none of them."""
+    return [*LOSSES, *plug_ins("losses", own=LOSSES)]
+
+
+def find_loss(name: str) -> Loss:
+    """The loss of that name, one of `loss_names`.
+
+    Raises:
+        ConfigError: It is a plug-in's and does not work.
+    """
+    if name in LOSSES:
+        return LOSSES[name]
+    plug_in = plug_ins("losses", own=LOSSES)[name]
+    added = load(plug_in)
+
+    def function(logits: Tensor, mask: Tensor, weights: Tensor | None, config: Any) -> Tensor:
+        with blamed(plug_in):
+            values = added(logits, mask, weights, config)
+        if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
+            found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise plug_in_fault(
+                plug_in, f"it returned {found}, expected one value for each of the images, [B]"
+            )
+        return values
+
+    return Loss(function=function)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SupervisionConfig(NetworkConfig):
     """A segmentation network, and the losses on its labelled frames.
 
     Attributes:
         loss: Losses with their weights instead of the method's own, e.g. ce=1,lovasz=0.5 or
-            --loss ce=1 --loss lovasz=0.5: ce, dice, focal, tversky, lovasz, boundary. A name
-            without a number has weight 1.
+            --loss ce=1 --loss lovasz=0.5: ce, dice, focal, tversky, lovasz, boundary, or one of a
+            plug-in. A name without a number has weight 1.
         class_weights: Weights of the classes in these losses: none, balanced (by how seldom their
             pixels are; the run records the numbers) or one number a class, e.g. 1,4,4.
         focal_gamma: Exponent of the focal loss.
@@ -134,7 +164,7 @@ def supervised_terms(
     # In half precision sums over many pixels overflow.
     with torch.autocast(logits.device.type, enabled=False):
         return {
-            name: weight * LOSSES[name].function(logits, mask, numbers, config).mean()
+            name: weight * find_loss(name).function(logits, mask, numbers, config).mean()
             for name, weight in weights.items()
         }
 
@@ -164,8 +194,9 @@ def _loss_faults(texts: tuple[str, ...]) -> list[str]:
     for text in texts:
         name, is_weighted, number = text.partition("=")
         name = name.strip()
-        if name not in LOSSES:
-            faults.append(f"loss {unknown(name, LOSSES)}, expected {', '.join(LOSSES)}")
+        names = loss_names()
+        if name not in names:
+            faults.append(f"loss {unknown(name, names)}, expected {', '.join(names)}")
             continue
         if name in seen:
             faults.append(f"loss {name} is named twice")
@@ -180,7 +211,7 @@ def _loss_faults(texts: tuple[str, ...]) -> list[str]:
     if total == 0:
         return ["loss has no weight above 0: one of them must be"]
     names = parse_losses(texts)
-    if not any(LOSSES[name].stands_alone for name in names):
+    if not any(find_loss(name).stands_alone for name in names):
         faults.append(
             f"loss {' and '.join(names)} alone accepts a prediction of nothing: name another one "
             "beside it, e.g. ce=1"
