@@ -21,15 +21,15 @@ from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
-from trocar.contract.results import FrameResult, Instrument
+from trocar.contract.results import FrameResult
 from trocar.contract.tensorrt.engines import Profile
 from trocar.runtime.backends import Backend, HasNotes, HasProfile, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
 from trocar.runtime.frames import check_batch, check_frame, infer_within, is_finite, shrink
 from trocar.runtime.golden import check_outputs
 from trocar.runtime.in_use import InUse
+from trocar.runtime.instances.located import locate_outputs
 from trocar.runtime.locate.field_of_view import FieldOfView
-from trocar.runtime.locate.instruments import locate, locate_instances
 from trocar.runtime.locate.view_mask import outputs_in_view
 from trocar.runtime.opening import (
     check_fast_resize,
@@ -143,8 +143,7 @@ class Session:
             opened, manifest = open_model_file(file, open_model)
             try:
                 chosen = location_of(manifest, options, location)
-                if fast_resize:
-                    check_fast_resize(manifest)
+                check_fast_resize(manifest, fast_resize=fast_resize)
             except BaseException:
                 opened.close()
                 raise
@@ -159,8 +158,7 @@ class Session:
 
             verify_bundle(bundle, trust)
         chosen = location_of(bundle.manifest, options, location)
-        if fast_resize:
-            check_fast_resize(bundle.manifest)
+        check_fast_resize(bundle.manifest, fast_resize=fast_resize)
         model = model_of(
             bundle, backend=backend, device=device, precision=precision, frame_sizes=frame_sizes
         )
@@ -335,22 +333,11 @@ class Session:
                 remedy="export the bundle again",
             )
         started = now_ns()
-        instances = outputs.get("instances") if self.manifest.task == "instances" else None
-        instruments: tuple[Instrument, ...] = ()
-        if instances is not None:
-            instruments = locate_instances(
-                instances,
-                outputs["classes"].tolist(),
-                outputs["scores"].tolist(),
-                self.classes,
-                frame_size,
-                self.options,
-                view=view,
-            )
-        elif labels is not None:
-            instruments = locate(
-                labels, confidence, self.classes, frame_size, self.options, view=view
-            )
+        single = self.manifest.task == "instances"
+        instances = outputs["instances"] if single else None
+        instruments = locate_outputs(
+            outputs, self.classes, frame_size, self.options, instances=single, view=view
+        )
         ended = now_ns()
         return FrameResult(
             frame_id=frame_id,

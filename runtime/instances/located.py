@@ -1,0 +1,52 @@
+"""From the outputs of a graph to instruments, for models with labels and with instances.
+
+instruments = locate_outputs(outputs, table, (1080, 1920), options, instances=True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from trocar.contract.classes import ClassTable
+from trocar.contract.location import LocationOptions
+from trocar.contract.results import Instrument
+from trocar.runtime.locate.field_of_view import FieldOfView
+from trocar.runtime.locate.instruments import locate, locate_instances
+
+
+def locate_outputs(
+    outputs: Mapping[str, NDArray[Any]],
+    table: ClassTable,
+    frame_size: tuple[int, int],
+    options: LocationOptions,
+    *,
+    instances: bool,
+    view: FieldOfView | None = None,
+) -> tuple[Instrument, ...]:
+    """Finds the instruments in the outputs of one frame; none where there are no labels.
+
+    Args:
+        outputs: The graph's outputs by name, without the batch dimension.
+        table: The class table.
+        frame_size: ``(height, width)`` of the frame.
+        options: What counts as an instrument.
+        instances: Whether the model is an instance model.
+        view: The endoscope's field of view; ``None`` for the full frame.
+    """
+    if instances:
+        return locate_instances(
+            outputs["instances"],
+            outputs["classes"].tolist(),
+            outputs["scores"].tolist(),
+            table,
+            frame_size,
+            options,
+            view=view,
+        )
+    labels = outputs.get("labels")
+    if labels is None:
+        return ()
+    return locate(labels, outputs.get("confidence"), table, frame_size, options, view=view)
