@@ -333,11 +333,8 @@ class Session:
                 remedy="export the bundle again",
             )
         started = now_ns()
-        single = self.manifest.task == "instances"
-        instances = outputs["instances"] if single else None
-        instruments = locate_outputs(
-            outputs, self.classes, frame_size, self.options, instances=single, view=view
-        )
+        instances = outputs["instances"] if self.manifest.task == "instances" else None
+        instruments = locate_outputs(outputs, self.manifest, frame_size, self.options, view=view)
         ended = now_ns()
         return FrameResult(
             frame_id=frame_id,
