@@ -54,14 +54,14 @@ def location_of(
     return chosen
 
 
-def check_fast_resize(manifest: Manifest) -> None:
+def check_fast_resize(manifest: Manifest, *, fast_resize: bool) -> None:
     """Refuses to resize frames before a graph that pads them: their sides would change their ratio.
 
     Raises:
         ConfigError: The graph pads frames.
     """
     resize = manifest.extra.get("instances", {}).get("resize", "stretch")
-    if resize != "stretch":
+    if fast_resize and resize != "stretch":
         raise ConfigError(
             f"--fast-resize does not fit {manifest.name}: its graph pads frames ({resize})",
             remedy="leave --fast-resize out",

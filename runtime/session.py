@@ -28,7 +28,7 @@ from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
 from trocar.runtime.frames import check_batch, check_frame, infer_within, is_finite, shrink
 from trocar.runtime.golden import check_outputs
 from trocar.runtime.in_use import InUse
-from trocar.runtime.instances.located import located_instruments
+from trocar.runtime.instances.located import locate_outputs
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.view_mask import outputs_in_view
 from trocar.runtime.opening import (
@@ -143,8 +143,7 @@ class Session:
             opened, manifest = open_model_file(file, open_model)
             try:
                 chosen = location_of(manifest, options, location)
-                if fast_resize:
-                    check_fast_resize(manifest)
+                check_fast_resize(manifest, fast_resize=fast_resize)
             except BaseException:
                 opened.close()
                 raise
@@ -159,8 +158,7 @@ class Session:
 
             verify_bundle(bundle, trust)
         chosen = location_of(bundle.manifest, options, location)
-        if fast_resize:
-            check_fast_resize(bundle.manifest)
+        check_fast_resize(bundle.manifest, fast_resize=fast_resize)
         model = model_of(
             bundle, backend=backend, device=device, precision=precision, frame_sizes=frame_sizes
         )
@@ -334,9 +332,8 @@ class Session:
                 remedy="export the bundle again",
             )
         started = now_ns()
-        instruments = located_instruments(
-            outputs, self.manifest, frame_size, self.options, view=view
-        )
+        instances = outputs["instances"] if self.manifest.task == "instances" else None
+        instruments = locate_outputs(outputs, self.manifest, frame_size, self.options, view=view)
         ended = now_ns()
         return FrameResult(
             frame_id=frame_id,

@@ -1,6 +1,6 @@
-"""Located instruments of one frame's outputs, for models of labels and models of instances.
+"""From the outputs of a graph to instruments, for models with labels and with instances.
 
-located_instruments(outputs, manifest, (1080, 1920), options, view=None)
+instruments = locate_outputs(outputs, manifest, (1080, 1920), options)
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.instruments import locate, locate_instances
 
 
-def located_instruments(
+def locate_outputs(
     outputs: Mapping[str, NDArray[Any]],
     manifest: Manifest,
     frame_size: tuple[int, int],
     options: LocationOptions,
     *,
-    view: FieldOfView | None,
+    view: FieldOfView | None = None,
 ) -> tuple[Instrument, ...]:
-    """Instruments of the instance map, or of the labels; none for a classifier.
+    """Finds the instruments in the outputs of one frame; none where there are no labels.
 
     Args:
         outputs: The graph's outputs by name, without the batch dimension.
-        manifest: The model's manifest.
+        manifest: The model's: its task and class table.
         frame_size: ``(height, width)`` of the frame.
         options: What counts as an instrument.
         view: The endoscope's field of view; ``None`` for the full frame.
     """
+    table = manifest.classes
     if manifest.task == "instances":
         return locate_instances(
             outputs["instances"],
             outputs["classes"].tolist(),
             outputs["scores"].tolist(),
-            manifest.classes,
+            table,
             frame_size,
             options,
             view=view,
@@ -47,6 +48,4 @@ def located_instruments(
     labels = outputs.get("labels")
     if labels is None:
         return ()
-    return locate(
-        labels, outputs.get("confidence"), manifest.classes, frame_size, options, view=view
-    )
+    return locate(labels, outputs.get("confidence"), table, frame_size, options, view=view)
