@@ -332,7 +332,6 @@ class Session:
                 remedy="export the bundle again",
             )
         started = now_ns()
-        instances = outputs["instances"] if self.manifest.task == "instances" else None
         instruments = locate_outputs(outputs, self.manifest, frame_size, self.options, view=view)
         ended = now_ns()
         return FrameResult(

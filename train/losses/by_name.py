@@ -194,9 +194,9 @@ def _loss_faults(texts: tuple[str, ...]) -> list[str]:
     for text in texts:
         name, is_weighted, number = text.partition("=")
         name = name.strip()
-        names = loss_names()
-        if name not in names:
-            faults.append(f"loss {unknown(name, names)}, expected {', '.join(names)}")
+        known = loss_names()
+        if name not in known:
+            faults.append(f"loss {unknown(name, known)}, expected {', '.join(known)}")
             continue
         if name in seen:
             faults.append(f"loss {name} is named twice")
