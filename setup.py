@@ -81,6 +81,7 @@ setup(
     packages=find_packages(include=["trocar", "trocar.*"]),
     package_data={
         "trocar": ["py.typed"],
+        "trocar.demo": ["phantom.ckpt", "phantom.json"],
         "trocar.train.recipes": ["*.toml"],
         "trocar.cuda_kernels": ["kernels/*", "kernels/host/*"],
         "trocar.runtime.live": ["monitor/static/*"],
