@@ -255,6 +255,7 @@ setup(
     cmdclass={"build": Build, "build_native": BuildNative, "bdist_wheel": Wheel},
     package_data={
         "trocar": ["py.typed"],
+        "trocar.demo": ["phantom.ckpt", "phantom.json"],
         "trocar.train.recipes": ["*.toml"],
         "trocar.cuda_kernels": ["kernels/*", "kernels/host/*"],
         "trocar.runtime.live": ["monitor/static/*"],

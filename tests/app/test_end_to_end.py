@@ -16,8 +16,13 @@ import pytest
 from example_commands import faults_of_command
 from places import ROOT
 
-from trocar.demo import DemoOptions, plan
+from trocar.contract.errors import IntegrityError
+from trocar.demo import model
+from trocar.demo.plan import FULL, DemoOptions, go_on, plan
 
+SMALL_DEMO = DemoOptions(
+    frames=80, steps=60, network_size=(96, 128), frame_size=(192, 256), video_size=(192, 256)
+)
 SMALL = {"train": ["--steps", "4", "--batch-size", "2", "--size", "80x64", "--workers", "0"]}
 
 
@@ -41,6 +46,7 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Held-out video: binary IoU" in done.stdout
+    assert f"{go_on(Path('demo'), SMALL_DEMO)}\n" in done.stdout
     return folder / "demo"
 
 
@@ -64,6 +70,9 @@ def test_the_demo_writes_a_report_a_video_and_a_verified_bundle(small_demo: Path
     assert json.loads(lines[0])["schema"] == "1.0"
     parity = json.loads((small_demo / "model.trocar" / "parity.json").read_text())
     assert parity["passed"]
+    evaluation = json.loads((small_demo / "evaluation" / "evaluation.json").read_text("utf-8"))
+    # The shipped model, which the demo's own short training does not touch.
+    assert evaluation["scores"]["iou_binary"] > 0.6
 
 
 @pytest.mark.slow
@@ -112,6 +121,26 @@ def test_the_readme_commands_and_its_program_work(small_demo: Path, tmp_path: Pa
     assert all(form.fullmatch(line) for line in (*shown, *done.stdout.splitlines()))
 
 
-def test_the_steps_of_the_demo_are_real_commands() -> None:
-    for step in plan(Path("demo"), DemoOptions()):
-        assert faults_of_command(shlex.join(("trocar", *step.command))) == []
+@pytest.mark.parametrize("options", [DemoOptions(), FULL], ids=["short", "full"])
+def test_the_steps_of_the_demo_are_real_commands(options: DemoOptions) -> None:
+    steps = [shlex.join(("trocar", *step.command)) for step in plan(Path("demo"), options)]
+    for command in (*steps, go_on(Path("demo"), options)):
+        assert faults_of_command(command) == []
+    kinds = [step.command[0] for step in plan(Path("demo"), options)]
+    # Only a full demo exports what it trains.
+    assert (kinds.index("train") < kinds.index("export")) == options.full
+
+
+def test_the_shipped_model_is_small_and_a_changed_one_is_refused(monkeypatch, tmp_path) -> None:
+    record = json.loads(model.RECORD.read_text(encoding="utf-8"))
+    copy = model.copy_model(tmp_path)
+    assert copy.read_bytes() == model.SHIPPED.read_bytes()
+    assert copy.stat().st_size < 3_000_000
+    assert record["commands"][1].startswith("trocar train supervised")
+
+    changed = bytearray(copy.read_bytes())
+    changed[-1] ^= 1
+    copy.write_bytes(changed)
+    monkeypatch.setattr(model, "SHIPPED", copy)
+    with pytest.raises(IntegrityError, match="missing or was changed"):
+        model.copy_model(tmp_path)

@@ -1,15 +1,20 @@
 """The steps of `trocar demo`, as the commands that a user would type.
 
+By default the shipped model is exported, proven, run and scored at once, and a short training
+follows. A full demo trains its own model first.
+
 for step in plan(Path("demo"), DemoOptions()): print(step.command)
 """
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from trocar.contract.errors import OutputExistsError
+from trocar.demo.model import SHIPPED
 from trocar.runtime.devices import usable_cores
 
 MARKER = ".trocar-demo"
@@ -45,6 +50,7 @@ class DemoOptions:
     """Numbers and sizes of a demo.
 
     Attributes:
+        full: Train the model that is exported; otherwise the shipped one is.
         frames: Labelled phantom frames, split by clip.
         video_frames: Frames of the held-out video.
         steps: Optimiser steps.
@@ -54,26 +60,35 @@ class DemoOptions:
         video_size: Height and width of the video in pixels.
     """
 
-    frames: int = 1000
-    video_frames: int = 200
-    steps: int = 2600
+    full: bool = False
+    frames: int = 200
+    video_frames: int = 100
+    steps: int = 240
     batch_size: int = 4
     network_size: tuple[int, int] = (160, 192)
     frame_size: tuple[int, int] = (256, 320)
     video_size: tuple[int, int] = (512, 640)
 
 
+FULL = DemoOptions(full=True, frames=1000, video_frames=200, steps=2600)
+"""The numbers of `trocar demo --full`."""
+
+
 def plan(out: Path, options: DemoOptions) -> list[Step]:
     """The commands in order; every path is inside ``out``."""
-    return [
-        _make_frames(out, options),
-        _make_video(out, options),
-        _train(out, options),
-        _export(out),
-        _run(out),
-        _evaluate(out),
-        _report(out),
-    ]
+    made = [_make_video(out, options), _make_frames(out, options)]
+    shown = [_export(out, options), _run(out), _evaluate(out)]
+    train, report = _train(out, options), _report(out)
+    if options.full:
+        return [*made, train, *shown, report]
+    return [*made, *shown, train, report]
+
+
+def go_on(out: Path, options: DemoOptions) -> str:
+    """The command that trains the model of a demo for ten times as long."""
+    words = [*_train(out, options).command, "--resume"]
+    words[words.index("--steps") + 1] = str(10 * options.steps)
+    return shlex.join(("trocar", *words))
 
 
 def prepare_folder(out: Path, *, overwrite: bool) -> None:
@@ -124,7 +139,7 @@ def _make_video(out: Path, options: DemoOptions) -> Step:
 def _train(out: Path, options: DemoOptions) -> Step:
     # Of the light encoders, tu-regnetx_002 learns fastest without pretrained weights.
     return _step(
-        "Train",
+        "Train" if options.full else "Train a model of your own for a short time",
         *("train", "supervised", out / "data"),
         *("--out", out / "run"),
         *("--name", "phantom"),
@@ -140,10 +155,12 @@ def _train(out: Path, options: DemoOptions) -> Step:
     )
 
 
-def _export(out: Path) -> Step:
+def _export(out: Path, options: DemoOptions) -> Step:
+    shipped = out / SHIPPED.name, "--frames", out / "data"
     return _step(
-        "Export, and verify that the exported model equals the trained one",
-        *("export", out / "run"),
+        f"Export {'the model' if options.full else 'the shipped model'}, and verify that the "
+        "exported one equals it",
+        *("export", *((out / "run",) if options.full else shipped)),
         *("--out", out / "model.trocar"),
     )
 
