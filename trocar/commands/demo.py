@@ -83,8 +83,8 @@ def demo(
             _print_scores(out, time.monotonic() - started)
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s.", nl=False)
     if not full:
-        click.echo(f" Train for longer:\n\n  {go_on(out, options)}\n")
-    click.echo(f"\nLook at {out / 'overlay.mp4'} and {out / 'report.html'}.\n\n{NEXT_STEPS}")
+        click.echo(f" Train for longer:\n\n  {go_on(out, options)}", nl=False)
+    click.echo(f"\n\nLook at {out / 'overlay.mp4'} and {out / 'report.html'}.\n\n{NEXT_STEPS}")
 
 
 def _print_scores(out: Path, seconds: float) -> None:
