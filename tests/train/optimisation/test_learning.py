@@ -23,6 +23,7 @@ from trocar.train.state.job import Job
 from trocar.train.state.settings import RunConfig
 
 ALL_ON: dict[str, Any] = {
+    "freeze_encoder": 1,
     "encoder_lr": 0.3, "accumulate": 2, "ema": 0.9, "early_stop": 9,
     "best_by": "dice_mean", "evaluate_every": 2,
 }  # fmt: skip
@@ -86,7 +87,7 @@ def test_accumulation_is_the_gradient_of_the_larger_batch(
 ) -> None:  # fmt: skip
     weights = []
     for batch, parts in ((4, 2), (8, 1)):
-        method = make_method("supervised", batch_norm="frozen", dropout=0.0)
+        method = make_method("supervised", batch_norm="frozen", decoder_norm="frozen", dropout=0.0)
         run = make_run(batch_size=batch, accumulate=parts, steps=2, lr=0.01, clip=0.0)
         data = open_toy(method, run)
         train(Job(method=method, run=run, data=data, name="x", out=tmp_path / str(batch)))
