@@ -1,5 +1,9 @@
-"""`python -m trocar` is the command line of `trocar`."""
+"""The command line as a module: `python -m trocar doctor` is the same as the command below.
+
+trocar doctor
+"""
 
 from trocar.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -36,6 +36,7 @@ def expected_in_wheel() -> set[str]:
         path = name if top == "trocar" else f"trocar/{name}"
         if (
             path.endswith((".py", "py.typed"))
+            or path in ("trocar/demo/phantom.ckpt", "trocar/demo/phantom.json")
             or path.startswith("trocar/train/recipes/")
             or path.startswith("trocar/cuda_kernels/kernels/")
             or path.startswith("trocar/runtime/live/monitor/static/")

@@ -2,7 +2,7 @@
 
     average = make_average(network, decay=0.999)
     average.update(network, step=1)
-    with averaged(network, average): evaluate(network)
+    with averaged(network, average): network.eval()
 
 The average is timm's `ModelEmaV3`, whose decay rises over the first steps. Validation, the best
 checkpoint and the exported network use it; training goes on with the plain weights.

@@ -1,6 +1,6 @@
 """From the candidates of a form to the outputs of an instance model, as ONNX text.
 
-    model = assembly_graph(part, roles, spec, classes=4, opset=20, ir_version=10)
+    model = assembly_graph(part, roles, spec, opset=20, ir_version=10)
 
 The best candidates are sorted by score; of equal scores the one whose mask begins first comes
 first. Where masks overlap, the pixel is of the better instance. `trocar.export.graph.instances.

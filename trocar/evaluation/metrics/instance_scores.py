@@ -1,7 +1,7 @@
 """Scores of single instances: mask AP and AR of COCO, and panoptic quality.
 
     scores = InstanceScores(table)
-    scores.add(true_instances, mask, found, classes, confidences)
+    scores.add(true_instances, mask, found, classes=[1, 1], scores=[0.9, 0.7])
     scores.result()["mask_ap"]
 
 AP and AR come from ``pycocotools``: the mean over IoU 0.50 to 0.95, 100 instances a frame at most.

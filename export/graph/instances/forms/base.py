@@ -1,6 +1,6 @@
 """What a form of instance model states: its outputs, its part of the graph, the same in NumPy.
 
-    form = form_of(shapes, spec, classes=4, source="theirs.onnx")
+    form.find(shapes, spec, 4)             # {"boxes": Role(…), …}, or None
     part = form.graph(roles, spec, 4)
 
 A form is a module of this folder with the functions of `Form`. The graph and NumPy are written
