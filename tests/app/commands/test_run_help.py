@@ -87,7 +87,7 @@ def test_every_command_of_the_guide_parses(line: str) -> None:
 def test_every_flag_that_the_guide_names_exists() -> None:
     known = {
         name
-        for command in ("run", "benchmark", "evaluate", "inspect", "verify")
+        for command in ("run", "benchmark", "evaluate", "export", "inspect", "verify")
         for parameter in find_command(command).params
         for name in parameter.opts
     }

@@ -40,6 +40,7 @@ REPORT_KEYS = [
 LIMIT_KEYS = [
     "equal", "class_agreement", "boundary", "boundary_pixels", "logit_share", "max_logit_share",
     "mean_logit_share", "far", "lost", "truth_drop", "embedding", "informative",
+    "min_instance_iou", "max_score_difference", "max_missed_instances", "max_added_instances",
 ]  # fmt: skip
 NUMBER_KEYS = [
     "equal", "pixels", "differing", "far", "largest_margin_of_a_differing_pixel", "logit_spread",
