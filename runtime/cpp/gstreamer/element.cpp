@@ -103,6 +103,7 @@ gboolean start(GstBaseTransform *base) {
     state.arrived = state.processed = state.late = 0;
     GST_OBJECT_UNLOCK(base);
     state.interlace_said = false;
+    state.refused.clear();
     if (state.opened.bundle.empty()) {
         GST_ELEMENT_ERROR(element, LIBRARY, SETTINGS,
                           ("the property bundle is empty, expected the path of a bundle; "
@@ -126,16 +127,38 @@ gboolean stop(GstBaseTransform *base) {
     return TRUE;
 }
 
+/// Reads caps; posts why they do not fit.
+bool fits(Element *element, GstCaps *caps, GstVideoInfo &info) {
+    State &state = *element->state;
+    std::string why = "the caps cannot be read";
+    if (gst_video_info_from_caps(&info, caps) && (why = read_info(info, state.pixels)).empty())
+        return true;
+    // GStreamer asks again for the same caps.
+    if (why != state.refused)
+        GST_ELEMENT_ERROR(element, STREAM, FORMAT, ("%s", why.c_str()),
+                          ("caps %" GST_PTR_FORMAT, static_cast<void *>(caps)));
+    state.refused = why;
+    return false;
+}
+
+/// Lets formats in that do not fit, because GStreamer refuses them without a word: they are refused
+/// when they come. What fits is told by the query of caps, by which elements choose a format.
+gboolean accept_caps(GstBaseTransform *base, GstPadDirection direction, GstCaps *caps) {
+    GstVideoInfo info;
+    const GstCapsFeatures *features = gst_caps_get_features(caps, 0);
+    if (direction == GST_PAD_SINK && gst_caps_is_fixed(caps) && features != nullptr &&
+        gst_caps_features_is_equal(features, GST_CAPS_FEATURES_MEMORY_SYSTEM_MEMORY) &&
+        gst_structure_has_name(gst_caps_get_structure(caps, 0), "video/x-raw") &&
+        gst_video_info_from_caps(&info, caps))
+        return TRUE;
+    return parent_class->accept_caps(base, direction, caps);
+}
+
 gboolean set_caps(GstBaseTransform *base, GstCaps *caps, GstCaps *) {
     Element *element = element_of(base);
     State &state = *element->state;
     GstVideoInfo info;
-    std::string why = "the caps cannot be read";
-    if (!gst_video_info_from_caps(&info, caps) || !(why = read_info(info, state.pixels)).empty()) {
-        GST_ELEMENT_ERROR(element, STREAM, FORMAT, ("%s", why.c_str()),
-                          ("caps %" GST_PTR_FORMAT, static_cast<void *>(caps)));
-        return FALSE;
-    }
+    if (!fits(element, caps, info)) return FALSE;
     const bool resized = info.width != state.info.width || info.height != state.info.height;
     state.info = info;
     if (GST_VIDEO_INFO_IS_INTERLACED(&info) && !state.interlace_said) {
@@ -279,6 +302,15 @@ gboolean src_event(GstBaseTransform *base, GstEvent *event) {
 gboolean sink_event(GstBaseTransform *base, GstEvent *event) {
     const GstEventType type = GST_EVENT_TYPE(event);
     if (type == GST_EVENT_FLUSH_STOP || type == GST_EVENT_SEGMENT) forget_lateness(base);
+    if (type == GST_EVENT_CAPS) {
+        GstCaps *caps = nullptr;
+        GstVideoInfo info;
+        gst_event_parse_caps(event, &caps);
+        if (!fits(element_of(base), caps, info)) {
+            gst_event_unref(event);
+            return FALSE;
+        }
+    }
     return parent_class->sink_event(base, event);
 }
 
@@ -310,6 +342,7 @@ void init_class(void *given, void *) {
     GstBaseTransformClass *base_class = GST_BASE_TRANSFORM_CLASS(given);
     base_class->start = start;
     base_class->stop = stop;
+    base_class->accept_caps = accept_caps;
     base_class->set_caps = set_caps;
     base_class->transform_ip = transform;
     base_class->src_event = src_event;

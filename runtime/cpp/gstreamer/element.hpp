@@ -37,6 +37,7 @@ struct State {
     Pixels pixels;
     double view[3] = {};
     bool interlace_said = false;
+    std::string refused;  ///< Why the last caps were refused: it is posted once.
     std::vector<ClassName> classes;
     std::vector<trocar_instrument> room;
     std::vector<float> scores;

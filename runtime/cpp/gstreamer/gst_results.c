@@ -4,15 +4,22 @@
  *                  video/x-raw,format=RGB ! trocarinfer bundle=model.trocar ! fakesink name=end'
  *
  * Results come twice: as messages on the bus, which are printed, and as the meta TrocarResult of
- * the buffers, which are counted at the element that is called "end", where there is one. */
+ * the buffers, which are counted with the frames at the element that is called "end", where there
+ * is one. */
 #include <gst/gst.h>
 #include <stdio.h>
 
-static GstPadProbeReturn count_meta(GstPad *pad, GstPadProbeInfo *info, gpointer count) {
+typedef struct {
+    guint64 frames, metas;
+} Counts;
+
+static GstPadProbeReturn count_meta(GstPad *pad, GstPadProbeInfo *info, gpointer given) {
     (void)pad;
+    Counts *counts = given;
+    ++counts->frames;
     GstCustomMeta *meta =
         gst_buffer_get_custom_meta(GST_PAD_PROBE_INFO_BUFFER(info), "TrocarResult");
-    if (meta != NULL) ++*(guint64 *)count;
+    if (meta != NULL) ++counts->metas;
     return GST_PAD_PROBE_OK;
 }
 
@@ -38,11 +45,12 @@ int main(int count, char **arguments) {
         return 2;
     }
     if (!GST_IS_BIN(pipeline)) return fprintf(stderr, "expected more than one element\n"), 2;
-    guint64 metas = 0, messages = 0;
+    guint64 messages = 0;
+    Counts counts = {0, 0};
     GstElement *end = gst_bin_get_by_name(GST_BIN(pipeline), "end");
     if (end != NULL) {
         GstPad *pad = gst_element_get_static_pad(end, "sink");
-        gst_pad_add_probe(pad, GST_PAD_PROBE_TYPE_BUFFER, count_meta, &metas, NULL);
+        gst_pad_add_probe(pad, GST_PAD_PROBE_TYPE_BUFFER, count_meta, &counts, NULL);
         gst_object_unref(pad);
         gst_object_unref(end);
     }
@@ -61,8 +69,10 @@ int main(int count, char **arguments) {
         }
         gst_message_unref(message);
     }
-    fprintf(stderr, "%" G_GUINT64_FORMAT " messages, %" G_GUINT64_FORMAT " metas\n", messages,
-            metas);
+    fprintf(stderr,
+            "%" G_GUINT64_FORMAT " messages, %" G_GUINT64_FORMAT " metas, %" G_GUINT64_FORMAT
+            " frames\n",
+            messages, counts.metas, counts.frames);
     gst_element_set_state(pipeline, GST_STATE_NULL);
     gst_object_unref(bus);
     gst_object_unref(pipeline);
