@@ -26,6 +26,7 @@ docs: venv ## the site, into site/; a warning is an error
 cpp: venv
 	@scripts/system_packages.sh doxygen || true
 	@scripts/system_packages.sh clang-19 libclang-rt-19-dev || true
+	@scripts/system_packages.sh libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-good || true
 	@runtime/cpp/test.sh
 
 pytest: venv

@@ -111,7 +111,7 @@ done
 # trocar.h is set by hand: its comments are a table.
 if ! command -v clang-format >/dev/null; then
     summary+=("clang-format: not run, it is not installed")
-elif ! find "$here"/{src,include,tests,examples} "$root/benchmarks" \( -name '*.[ch]' -o -name '*.[ch]pp' \) \
+elif ! find "$here"/{src,include,tests,examples,gstreamer} "$root/benchmarks" \( -name '*.[ch]' -o -name '*.[ch]pp' \) \
     ! -name trocar.h -print0 | xargs -0 clang-format "--style=file:$here/.clang-format" --dry-run -Werror \
     >"$here/build/format.txt" 2>&1; then
     head -n 20 "$here/build/format.txt"
