@@ -146,7 +146,18 @@ def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(
 
 
 def test_two_processes_give_the_loss_curve_of_one(toy: DatasetPaths, tmp_path: Path) -> None:
-    flags = ["--steps", "6", "--batch-norm", "frozen", "--dropout", "0", "--workers", "0"]
+    flags = [
+        "--steps",
+        "6",
+        "--batch-norm",
+        "frozen",
+        "--decoder-norm",
+        "frozen",
+        "--dropout",
+        "0",
+        "--workers",
+        "0",
+    ]
     one, two = tmp_path / "one", tmp_path / "two"
     subprocess.run(
         [sys.executable, *command(toy.data, one, *flags)],
