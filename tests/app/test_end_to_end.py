@@ -67,7 +67,7 @@ def test_the_demo_writes_a_report_a_video_and_a_verified_bundle(small_demo: Path
         assert sum(1 for _ in video.decode(video=0)) == 10
     lines = (small_demo / "instruments.jsonl").read_text().splitlines()
     assert len(lines) == 10
-    assert json.loads(lines[0])["schema"] == "1.0"
+    assert json.loads(lines[0])["schema"] == "1.1"
     parity = json.loads((small_demo / "model.trocar" / "parity.json").read_text())
     assert parity["passed"]
     evaluation = json.loads((small_demo / "evaluation" / "evaluation.json").read_text("utf-8"))

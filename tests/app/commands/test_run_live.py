@@ -55,7 +55,7 @@ def test_two_streams_share_a_model_and_one_metrics_file(
         assert shown + dropped == 30
         lines = (tmp_path / f"o{number}.jsonl").read_text(encoding="utf-8").splitlines()
         assert 0 < len(lines) <= samples["trocar_frames_analysed", stream]
-        assert json.loads(lines[0])["schema"] == "1.0"
+        assert json.loads(lines[0])["schema"] == "1.1"
 
 
 def test_flags_that_do_not_fit_live_runs_are_refused(

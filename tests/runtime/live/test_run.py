@@ -150,7 +150,7 @@ def test_a_sink_that_raises_is_taken_out_and_named(
     assert "broken pipe" in stream.sink_workers[0].failed
     written = (tmp_path / "o.jsonl").read_text().splitlines()
     assert len(written) + stream.sink_workers[1].dropped == summary.counts.processed
-    assert json.loads(written[-1])["schema"] == "1.0"
+    assert json.loads(written[-1])["schema"] == "1.1"
 
 
 def test_frames_of_the_wrong_kind_are_counted_and_named(session: Session, kit: ModuleType) -> None:

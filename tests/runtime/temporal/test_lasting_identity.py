@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -194,7 +195,7 @@ def test_a_speck_of_two_frames_gets_no_number() -> None:
     scenes = [[whole()]] * 5 + [[whole(), SPECK]] * 2 + [[whole()]] * 5
     assert ids(results(tracker, scenes))[1:] == [[1]] * 11
     assert tracker.hidden == 2
-    processor = FrameProcessor(cast(Any, None), post_processors=[tracker])
+    processor = FrameProcessor(cast(Any, SimpleNamespace(notes=())), post_processors=[tracker])
     assert processor.notes == ("2 regions did not last or had a low score: left out",)
     # Without persistence it is reported, and gets the next number.
     assert ids(results(Tracker(), scenes))[6] == [1, 2]
