@@ -339,7 +339,8 @@ def _drive(
             gc.collect()
             curves.add(now - begun, frames)
             noted = now
-        if now - told >= 30:
+        # Not while no file may grow: the words may go into one.
+        if now - told >= 30 and not full:
             _, _, megabytes, threads, files = curves.points[-1]
             print(
                 f"{now - begun:.0f} s, {frames} of {given.frames} frames, {megabytes:.0f} MB, "
