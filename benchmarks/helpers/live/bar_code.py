@@ -40,4 +40,5 @@ def read_stamp(image: NDArray[np.uint8]) -> int | None:
 
 
 def _checksum(value: int) -> int:
-    return value * 0x9E3779B1 % 251
+    # From 1 to 251: a picture that is all black or all white is no time.
+    return 1 + value * 0x9E3779B1 % 251
