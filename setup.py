@@ -58,6 +58,7 @@ TRAIN = [
     "pillow>=10",
     "pycocotools>=2.0.8",
     "pyyaml>=6.0",
+    "packaging>=23",
 ]
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
 RAY = ["ray>=2.40"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from trocar.contract.errors import ConfigError
 from trocar.contract.manifest import InputSpec
 from trocar.train.losses.class_weights import set_class_weights
 from trocar.train.methods.protocol import BatchSource, ModelSpec
@@ -39,7 +40,7 @@ def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | 
 
     Raises:
         CheckpointError: The checkpoint is of other settings.
-        ConfigError: The batch is too small for batch normalisation.
+        ConfigError: The batch is too small for batch normalisation, or settings exclude each other.
     """
     data = replace(job.data, rank=fabric.global_rank, world=fabric.world_size)
     height, width = job.method.config.size
@@ -53,6 +54,12 @@ def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | 
     if checkpoint is not None:
         job = replace(job, run=with_choices(job.run, checkpoint))
     run = job.run.counted(epoch_length)
+    if run.ema and getattr(job.method.config, "bn_batches", 0):
+        raise ConfigError(
+            f"bn_batches is {job.method.config.bn_batches} and ema is {run.ema:g}: the statistics "
+            "would be computed for the plain weights, but the averaged ones are exported",
+            remedy="drop --bn-batches or --ema",
+        )
     weights_note = set_class_weights(job.method, job.data.labelled)
     check_batch_norm(job.method, run.batch_size // fabric.world_size)
     if checkpoint is not None:

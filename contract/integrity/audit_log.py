@@ -69,15 +69,14 @@ def append_record(path: Path, record: Mapping[str, Any]) -> str:
     """
     with _writing(path) as handle:
         data = _all_bytes(handle)
-        summary = _verified(path, data)
-        text = _line(record, summary)
+        text, head = _line(record, _verified(path, data))
         if data and not data.endswith(b"\n"):
             text = b"\n" + text
         # One write: a second process sees all of it or, after a crash, a line that is cut.
         while text:
             text = text[os.write(handle, text) :]
         os.fsync(handle)
-        return _verified(path, _all_bytes(handle)).head
+        return head
 
 
 def verify_log(path: Path, *, head: str | None = None) -> LogSummary:
@@ -170,14 +169,16 @@ def _record_of(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _line(record: Mapping[str, Any], summary: LogSummary) -> bytes:
+def _line(record: Mapping[str, Any], summary: LogSummary) -> tuple[bytes, str]:
+    """The line that follows what is in the log, and its hash."""
     members = {"sequence": summary.records + 1, **record}
     if summary.torn:
         members["torn"] = hashlib.sha256(summary.torn).hexdigest()
     members["previous"] = summary.head
     text = json.dumps(members, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     body = text.encode()[:-1]
-    return body + f',"hash":"{hashlib.sha256(body).hexdigest()}"}}\n'.encode()
+    digest = hashlib.sha256(body).hexdigest()
+    return body + f',"hash":"{digest}"}}\n'.encode(), digest
 
 
 def _broken(path: Path, line: int, why: str) -> IntegrityError:

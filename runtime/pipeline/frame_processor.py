@@ -167,6 +167,6 @@ class FrameProcessor:
 
 
 def _without_regions(outputs: Outputs) -> Outputs:
-    if "labels" not in outputs:
-        return outputs
-    return {**outputs, "labels": np.zeros_like(outputs["labels"])}
+    """Outputs that show nothing: no label, no instance."""
+    shown = ("labels", "instances", "count")
+    return {name: np.zeros_like(v) if name in shown else v for name, v in outputs.items()}

@@ -191,10 +191,10 @@ def check_class_weights(text: str, *, classes: int) -> None:
 
 def _loss_faults(texts: tuple[str, ...]) -> list[str]:
     faults, seen, total = [], set(), 0.0
+    known = loss_names()
     for text in texts:
         name, is_weighted, number = text.partition("=")
         name = name.strip()
-        known = loss_names()
         if name not in known:
             faults.append(f"loss {unknown(name, known)}, expected {', '.join(known)}")
             continue

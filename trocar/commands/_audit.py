@@ -58,7 +58,11 @@ def audited(request: RunRequest, flags: Mapping[str, Any]) -> Iterator[Callable[
     assert request.audit is not None, "there is a log to write"
     log, run = request.audit, uuid.uuid4().hex
     model = request.options.model
-    bundles = {"model": model.path, "classifier": model.classifier}
+    bundles = {
+        "model": model.path,
+        "classifier": model.classifier,
+        "out_of_body": request.options.privacy.model,
+    }
     started = {
         "event": "started",
         "run": run,

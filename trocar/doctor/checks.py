@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from trocar.contract.text.words import first_line
 from trocar.doctor.cuda_session import check_cuda_session
@@ -48,20 +47,23 @@ def examine(
 
     A check that raises becomes a ``fail`` finding. ``load`` imports packages that take seconds.
     """
-    wanted = [partial(check_torch, load=True) if load and c is check_torch else c for c in checks]
+
+    def result_of(check: Callable[..., Finding | list[Finding]]) -> list[Finding]:
+        options = {"load": True} if load and check is check_torch else {}
+        return _result_of(check, **options)
+
     # Most checks wait for a process of their own.
     with ThreadPoolExecutor(max_workers=4) as pool:
-        results = list(pool.map(_result_of, wanted))
+        results = list(pool.map(result_of, checks))
     return [finding for result in results for finding in result]
 
 
-def _result_of(check: Callable[[], Finding | list[Finding]]) -> list[Finding]:
+def _result_of(check: Callable[..., Finding | list[Finding]], **options: bool) -> list[Finding]:
     try:
-        result = check()
+        result = check(**options)
     except Exception as error:
-        name = getattr(check, "__name__", "check_torch").removeprefix("check_")
         result = Finding(
-            check=name,
+            check=check.__name__.removeprefix("check_"),
             state="fail",
             detail=f"the check raised: {first_line(error)}",
             remedy="report this fault with the output of `trocar doctor --json`",

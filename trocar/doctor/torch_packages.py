@@ -7,7 +7,6 @@ check_torch(load=True).detail       # "2.14.1; no GPU that it can use, trains on
 from __future__ import annotations
 
 import importlib.metadata
-import re
 
 from trocar.contract.tensorrt.gpu import query_driver
 from trocar.doctor.finding import Finding
@@ -48,8 +47,8 @@ def _mismatch() -> str:
     torch, vision = version_of("torch") or "", version_of("torchvision")
     if vision is None:
         return f"torch {torch} without torchvision"
-    wanted = _wanted_torch()
-    if wanted and not _fits(torch, wanted):
+    wanted = _wanted_torch(torch)
+    if wanted:
         return f"torchvision {vision} wants torch {wanted}, but torch {torch} is installed"
     kinds = {name: version.partition("+")[2] for name, version in (("torch", torch), ("v", vision))}
     if all(kinds.values()) and len(set(kinds.values())) > 1:
@@ -57,34 +56,21 @@ def _mismatch() -> str:
     return ""
 
 
-def _wanted_torch() -> str:
-    """Torchvision's own requirement on torch, such as ``==2.8.0``; empty when it states none."""
-    for requirement in importlib.metadata.requires("torchvision") or ():
-        found = re.match(r"torch\s*\(?\s*([^a-zA-Z_;)]*)", requirement)
-        if found and re.match(r"torch\b(?![-_.\w])", requirement):
-            return found.group(1).strip()
+def _wanted_torch(version: str) -> str:
+    """What torchvision wants of torch, where a version does not meet it; else empty.
+
+    Without the package packaging, which the extra ``train`` installs, nothing is compared.
+    """
+    try:
+        from packaging.requirements import Requirement
+    except ModuleNotFoundError:
+        return ""
+
+    for text in importlib.metadata.requires("torchvision") or ():
+        wanted = Requirement(text)
+        if wanted.name == "torch" and not wanted.specifier.contains(version, prereleases=True):
+            return str(wanted.specifier)
     return ""
-
-
-def _fits(version: str, wanted: str) -> bool:
-    """Whether a version meets bounds such as ``>=2.8,<3``; bounds of another form are met."""
-    have = _numbers(version)
-    for bound in wanted.split(","):
-        parts = re.match(r"\s*(==|>=|<=|<|>|!=)\s*([\d.]+)\s*$", bound)
-        if parts is None:
-            continue
-        sign, limit = parts.group(1), _numbers(parts.group(2))
-        width = max(len(have), len(limit))
-        a, b = (numbers + (0,) * (width - len(numbers)) for numbers in (have, limit))
-        met = {"==": a == b, ">=": a >= b, "<=": a <= b, "<": a < b, ">": a > b, "!=": a != b}
-        if not met[sign]:
-            return False
-    return True
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = re.match(r"[\d.]*\d", version)
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
 
 
 def _imported() -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from body_film import make_body_bundle
 from signed_bundles import written
 
 from trocar.contract.integrity.audit_log import verify_log
@@ -134,3 +135,19 @@ def test_verify_of_a_log(
         assert run(*wrong) == 2
     assert run("run", "plain.trocar", "v.mp4", "--audit", "v.mp4") == 2
     assert run("run", "plain.trocar", "v.mp4", "--audit", "plain.trocar/audit.jsonl") == 2
+
+
+def test_the_out_of_body_model_is_trusted_and_logged_too(
+    place: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(place)
+    body, log = make_body_bundle(tmp_path / "body.trocar"), tmp_path / "audit.jsonl"
+    line = ["run", "signed.trocar", "v.mp4", "--threads", "1", "--out-of-body", str(body)]
+    unsigned = run(*line, "--json", tmp_path / "a.jsonl", "--trust", "key.pub")
+    assert unsigned == 5
+    assert not (tmp_path / "a.jsonl").exists()
+    assert run(*line, "--json", tmp_path / "b.jsonl", "--audit", log) == 0
+    logged = records(log)[0]["bundles"]
+    assert set(logged) == {"model", "out_of_body"}
+    manifest = (body / "manifest.json").read_bytes()
+    assert logged["out_of_body"]["sha256"] == manifest_sha256(manifest)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from instance_bundles import instance_bundle
+from instance_files import instance_frame
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import BundleError, ConfigError
@@ -15,7 +16,9 @@ from trocar.contract.results import FrameResult
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.instances.outputs import check_instance_outputs
 from trocar.runtime.locate.instruments import locate, locate_instances
+from trocar.runtime.pipeline.frame_processor import FrameProcessor
 from trocar.runtime.session import Session
+from trocar.runtime.sources.base import Frame, Verdict
 
 TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
 SIZE = (120, 160)
@@ -101,3 +104,18 @@ def test_outputs_that_do_not_fit_are_refused(name: str) -> None:
         check_instance_outputs({**outputs, name: outputs[name][..., None]}, source="m")
     with pytest.raises(BundleError, match="instance 4, but at most 3"):
         check_instance_outputs({**outputs, "instances": outputs["instances"] + 4}, source="m")
+
+
+@pytest.mark.parametrize("is_covered", [True, False])
+def test_nothing_is_found_in_a_covered_picture(tmp_path: Path, is_covered: bool) -> None:
+    with Session.open(instance_bundle(tmp_path / "m.trocar")) as session:
+        image = instance_frame(3)
+        verdict = Verdict(outside=is_covered, covered=is_covered)
+        frame = Frame(image=image, index=0, time=0.0, captured_ns=0, body=verdict)
+        result = FrameProcessor(session)(frame)
+    assert result.instances is not None
+    assert result.labels is not None
+    assert result.instances.any() != is_covered
+    assert result.labels.any() != is_covered
+    assert (result.instance_count == 0) == is_covered
+    assert (len(result.instruments) == 0) == is_covered

@@ -81,6 +81,17 @@ def test_two_steps_and_two_more_are_four_with_all_settings_on(
         train(job)
 
 
+def test_an_average_and_statistics_of_the_plain_weights_are_refused(
+    make_method: Callable[..., Any], make_run: Callable[..., Any], open_toy: Callable[..., Any],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    method = make_method("supervised", bn_batches=2)
+    run = make_run(steps=2, ema=0.9)
+    job = Job(method=method, run=run, data=open_toy(method, run), name="x", out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"bn_batches is 2 and ema is 0\.9"):
+        train(job)
+
+
 def test_accumulation_is_the_gradient_of_the_larger_batch(
     make_method: Callable[..., Any], make_run: Callable[..., Any], open_toy: Callable[..., Any],
     tmp_path: Path,
