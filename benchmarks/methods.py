@@ -28,8 +28,10 @@ from helpers.methods.groups import (
     endovis,
     endovis_oracle,
     few_labels,
+    few_real_labels,
     norms,
     robotic,
+    robotic_oracle,
     texture,
 )
 from helpers.methods.scores import shape_scores
@@ -119,6 +121,8 @@ def main() -> None:
         "endovis": lambda plan: endovis(plan, args.endovis),
         "oracle": lambda plan: endovis_oracle(plan, args.endovis),
         "robotic": lambda plan: robotic(plan, args.endovis, args.robotic),
+        "robotic-oracle": lambda plan: robotic_oracle(plan, args.robotic),
+        "few-real": lambda plan: few_real_labels(plan, args.endovis, args.robotic),
         "norms": lambda plan: norms(plan, args.endovis),
         "defaults": lambda plan: [
             adaptation(plan),
@@ -127,6 +131,8 @@ def main() -> None:
             *endovis(plan, args.endovis),
             *endovis_oracle(plan, args.endovis),
             *robotic(plan, args.endovis, args.robotic),
+            *robotic_oracle(plan, args.robotic),
+            *few_real_labels(plan, args.endovis, args.robotic),
         ],
     }
     parser.add_argument("parts", nargs="+", choices=list(makers))
@@ -141,11 +147,13 @@ def main() -> None:
     parser.add_argument("--robotic", type=Path, help="folder with Dataset1/, Dataset2/ and GT/")
     parser.add_argument("--results", type=Path, help="folder of methods.json and methods.md")
     args = parser.parse_args()
-    if {"endovis", "oracle", "robotic", "norms", "defaults"} & set(args.parts) and (
+    if {"endovis", "oracle", "robotic", "few-real", "norms", "defaults"} & set(args.parts) and (
         args.endovis is None
     ):
         parser.error("this part needs --endovis DIR")
-    if {"robotic", "defaults"} & set(args.parts) and args.robotic is None:
+    if {"robotic", "robotic-oracle", "few-real", "defaults"} & set(
+        args.parts
+    ) and args.robotic is None:
         parser.error("this part needs --robotic DIR")
     network = PRETRAINED if args.weights else SMALL
     if args.size:

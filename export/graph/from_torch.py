@@ -26,6 +26,7 @@ from trocar.export.graph.model_file import (
     strip_metadata,
     write_manifest,
 )
+from trocar.export.graph.portable import fold_constant_resizes, keep_pads_before_pools
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -85,6 +86,8 @@ def onnx_from_network(network: nn.Module, manifest: Manifest) -> tuple[bytes, Ma
     model = program.model_proto
     _name_nodes(model.graph)
     strip_metadata(model)
+    fold_constant_resizes(model)
+    keep_pads_before_pools(model)
     attach_defaults(model, tensors)
     write_manifest(model, exported)
     onnx.checker.check_model(model, full_check=True)

@@ -34,6 +34,8 @@ from trocar.train.state.checkpoint import load_deployable
 
 ROBOTIC_STRIDE = 6
 """Every sixth frame of a film: neighbours are nearly equal."""
+FEW_REAL = 8
+"""Labelled frames of the tables of few real labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +184,69 @@ def robotic(plan: Plan, root: Path, robot: Path) -> list[Group]:
             start=starting_encoder(plan),
         )
     ]
+
+
+def robotic_oracle(plan: Plan, robot: Path) -> list[Group]:
+    """What labels of the robot would give: trained on Dataset1 with its labels."""
+    frames = open_frames(robot, task="binary")
+    first, second = [
+        frames.only([i.name for i in frames.items if i.group == group][::ROBOTIC_STRIDE])
+        for group in frames.groups[:2]
+    ]
+    return [
+        Group(
+            name="EndoVis 2015, robotic Dataset1 with its labels",
+            variants=(SUPERVISED,),
+            data={s: train_data(s, first, second) for s in plan.seeds},
+            judged={"Dataset2": second},
+            start=starting_encoder(plan),
+        )
+    ]
+
+
+def few_real_labels(plan: Plan, root: Path, robot: Path) -> list[Group]:
+    """Eight labelled frames of a clip, and all others of it and of a second one without labels.
+
+    From OP1 to the second half of OP2, back, and from the robot's Dataset1 to Dataset2, of which
+    nothing is seen.
+    """
+    rigid, robotic = open_frames(root, task="binary"), open_frames(robot, task="binary")
+    own = {g: [i.name for i in rigid.items if i.group == g] for g in rigid.groups[:2]}
+    names = list(own)
+    cases = []
+    for here, there in (names, names[::-1]):
+        half = len(own[there]) // 2
+        cases.append(
+            (
+                f"{here} to {there}",
+                rigid.only(own[here]),
+                rigid.only([*own[here], *own[there][:half]]),
+                rigid.only(own[there][half:]),
+            )
+        )
+    first, second = [
+        robotic.only([i.name for i in robotic.items if i.group == group][::ROBOTIC_STRIDE])
+        for group in robotic.groups[:2]
+    ]
+    cases.append(("robot, Dataset1 to Dataset2", first, first, second))
+    groups = []
+    for name, labelled, seen, judged in cases:
+        every = len(labelled) // FEW_REAL
+        data = {}
+        for seed in plan.seeds:
+            chosen = [i.name for i in labelled.items][seed % every :: every][:FEW_REAL]
+            rest = seen.only([i.name for i in seen.items if i.name not in chosen])
+            data[seed] = train_data(seed, labelled.only(chosen), judged, unlabelled=rest)
+        groups.append(
+            Group(
+                name=f"{FEW_REAL} labelled frames, {name}",
+                variants=FEW_LABELS,
+                data=data,
+                judged={"judged": judged},
+                start=starting_encoder(plan),
+            )
+        )
+    return groups
 
 
 def norms(plan: Plan, root: Path) -> list[Group]:

@@ -57,6 +57,8 @@ def train_or_load(
             seed=data.seed,
             workers=0,
             device="cpu",
+            precision="fp32",
+            channels_last=True,  # A fixed one: the choice by measurement can differ between runs.
             evaluate_every=steps,
             save_every=max(steps // 4, 1),
             cache_mb=256,

@@ -16,6 +16,7 @@ from trocar.contract.integrity.onnx_file import QUANTISED
 from trocar.contract.media.pictures import read_bytes
 from trocar.contract.text.words import first_line
 from trocar.export.cpu_session import open_cpu_session
+from trocar.export.graph.portable import fold_constant_resizes, keep_pads_before_pools
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -75,7 +76,7 @@ def read_onnx(path: Path) -> bytes:
 
 
 def simplified(model: ModelProto) -> ModelProto:
-    """The model with its local functions inlined and without weights among its inputs."""
+    """The model with local functions inlined, no weights among its inputs, paddings kept."""
     import onnx.inliner
 
     if model.functions:
@@ -84,6 +85,8 @@ def simplified(model: ModelProto) -> ModelProto:
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
+    fold_constant_resizes(model)
+    keep_pads_before_pools(model)
     return model
 
 
@@ -97,7 +100,10 @@ def open_original(data: bytes, *, source: str) -> InferenceSession:
     import onnxruntime
 
     try:
-        return open_cpu_session(data)
+        model = onnx.load_model_from_string(data)
+        return open_cpu_session(
+            model.SerializeToString() if keep_pads_before_pools(model) else data
+        )
     except Exception as error:
         model = onnx.load_model_from_string(data)
         versions = ", ".join(f"{e.domain or 'ai.onnx'} {e.version}" for e in model.opset_import)

@@ -53,6 +53,32 @@ def test_a_frame_of_network_size_is_not_resized(small: nn.Module) -> None:
     torch.testing.assert_close(whole, bare)
 
 
+class PaddedPool(nn.Module):
+    """Zeros round features that are all negative, then max-pooling, as in HGNetV2's stem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 1)
+        with torch.no_grad():
+            self.first.weight.copy_(torch.eye(3)[:, :, None, None])
+            self.first.bias.fill_(-300)  # type: ignore[union-attr]
+
+    def forward(self, image: Tensor) -> Tensor:
+        padded = nn.functional.pad(self.first(image), (0, 1, 0, 1))
+        return nn.functional.max_pool2d(padded, 2, 1) * torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+
+
+def test_zeros_before_a_max_pooling_stay_zeros(tmp_path: Path) -> None:
+    network, frames = PaddedPool(), scene(4, 64, 96)[None]
+    data, _ = onnx_from_network(network, manifest_of())
+    (tmp_path / "model.onnx").write_bytes(with_logits_output(data))
+    got = run_onnx(tmp_path / "model.onnx")(frames)["logits"]
+    with torch.no_grad():
+        expected = FrameGraph(network, manifest_of(), with_logits=True)(torch.from_numpy(frames))[2]
+    assert (expected[..., -1] == 0).all(), "the padding wins at the right edge"
+    np.testing.assert_allclose(got, expected.numpy(), atol=1e-3)
+
+
 def test_the_file_holds_its_manifest_and_no_trace_of_the_machine(small_onnx: bytes) -> None:
     model = onnx.load_model_from_string(small_onnx)
     manifest = read_manifest(model)

@@ -192,3 +192,19 @@ def test_an_operator_that_the_runtime_lacks_is_named(tmp_path: Path) -> None:
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     assert model.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
     assert "Wavelet" in refusal(model.SerializeToString(), tmp_path / "m", external())
+
+
+def test_zeros_before_a_max_pooling_stay_zeros() -> None:
+    shape = [1, 1, 2, 2]
+    pads = helper.make_tensor("pads", TensorProto.INT64, [8], [0, 0, 1, 1, 0, 0, 1, 1])
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["padded"]),
+        helper.make_node("MaxPool", ["padded"], ["y"], kernel_shape=[2, 2]),
+    ]
+    graph = helper.make_graph(
+        nodes, "pool", [value("x", shape)], [value("y", [1, 1, 3, 3])], [pads]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    session = open_original(model.SerializeToString(), source="theirs.onnx")
+    found = session.run(None, {"x": np.full(shape, -5, np.float32)})[0]
+    assert found[0, 0].tolist() == [[0, 0, 0], [0, -5, 0], [0, 0, 0]]

@@ -1,0 +1,297 @@
+"""Accuracy against latency of ten networks: which one to take on which machine.
+
+    python benchmarks/architectures.py --work runs/architectures --results benchmarks/results
+
+Trains every network on phantom scenes with the parts of the instruments as classes, from random
+weights, equal steps, frames and losses; scores the last step on test frames, which nothing is
+trained or selected on. Then exports each at 512x640 and times ONNX Runtime and OpenVINO in rounds
+that take turns, so that other work on the machine falls on all of them. Finished runs are not
+repeated. Writes architectures.json, architectures.md and architectures.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from helpers.methods.scenes import scenes
+from helpers.methods.training import train_data, train_or_load
+
+from trocar.contract.bundle import write_atomic
+from trocar.contract.classes import ClassTable
+from trocar.contract.manifest import InputSpec, Manifest
+from trocar.export.bundle import export_bundle
+from trocar.export.cpu_session import infer_on_cpu
+from trocar.runtime.session import Session
+from trocar.train.metrics.evaluate import evaluate_segmentation
+from trocar.train.networks.architectures import make_network
+from trocar.train.networks.segmentation import NetworkConfig
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402  The back end is chosen before.
+
+LIVE = (512, 640)
+"""Height and width at which latency is measured."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network of the comparison.
+
+    Attributes:
+        architecture: Name of the architecture.
+        encoder: Name of the encoder.
+        channels: Channels of the decoder.
+    """
+
+    architecture: str
+    encoder: str
+    channels: int
+
+    @property
+    def name(self) -> str:
+        """Name in tables and file names."""
+        return f"{self.architecture} {self.encoder.removeprefix('tu-')}"
+
+
+CANDIDATES = (
+    Candidate("deeplabv3plus", "tu-mobilenetv3_small_100", 128),
+    Candidate("fpn", "tu-test_efficientnet", 32),
+    Candidate("fpn", "tu-lcnet_050", 64),
+    Candidate("fpn", "tu-mobilenetv3_small_100", 64),
+    Candidate("fpn", "tu-mobilenetv4_conv_small", 64),
+    Candidate("unet", "tu-mobilenetv3_small_100", 64),
+    Candidate("segformer", "mit_b0", 128),
+    Candidate("fpn", "resnet18", 128),
+    Candidate("deeplabv3plus", "resnet18", 256),
+    Candidate("upernet", "resnet34", 128),
+)
+"""The first is the network that `trocar train` takes unless told."""
+
+
+def settings(candidate: Candidate, size: tuple[int, int]) -> dict[str, Any]:
+    """Settings of the method `supervised`."""
+    return {
+        "architecture": candidate.architecture,
+        "encoder": candidate.encoder,
+        "decoder_channels": candidate.channels,
+        "size": size,
+    }
+
+
+def exported(candidate: Candidate, folder: Path) -> tuple[Path, float]:
+    """A bundle at the live size with random weights, and millions of parameters."""
+    table = ClassTable.from_names(["background", "shaft", "wrist", "tip"])
+    manifest = Manifest(
+        name="latency",
+        task="segmentation",
+        method="supervised",
+        classes=table,
+        input=InputSpec(height=LIVE[0], width=LIVE[1]),
+    )
+    config = NetworkConfig(**settings(candidate, LIVE))
+    torch.manual_seed(0)
+    network = make_network(config, classes=len(table), input=manifest.input)
+    network.eval().requires_grad_(False)
+    parameters = sum(one.numel() for one in network.parameters()) / 1e6
+    bundle = folder / f"{candidate.name.replace(' ', '-')}.trocar"
+    if not (bundle / "manifest.json").is_file():
+        frames = list(np.random.default_rng(0).integers(0, 255, (4, *LIVE, 3), dtype=np.uint8))
+        export_bundle(
+            network,
+            manifest,
+            bundle,
+            frames=frames,
+            open_model=lambda path: infer_on_cpu(path.read_bytes()),
+        )
+    return bundle, round(parameters, 2)
+
+
+def latencies(
+    bundles: Mapping[str, Path], *, threads: int, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Median milliseconds of one frame by network and backend; rounds take turns."""
+    frame = np.random.default_rng(1).integers(0, 255, (1, *LIVE, 3), dtype=np.uint8)
+    sessions = {
+        (name, backend): Session.open(path, backend=backend, threads=threads)
+        for name, path in bundles.items()
+        for backend in ("onnxruntime", "openvino")
+    }
+    found: dict[tuple[str, str], list[float]] = {key: [] for key in sessions}
+    for _ in range(rounds):
+        for key, session in sessions.items():
+            session.infer(frame)
+            for _ in range(3):
+                began = time.perf_counter()
+                session.infer(frame)
+                found[key].append(1e3 * (time.perf_counter() - began))
+    for session in sessions.values():
+        session.close()
+    medians: dict[str, dict[str, float]] = {}
+    for (name, backend), times in found.items():
+        medians.setdefault(name, {})[backend] = round(float(np.median(times)), 1)
+    return medians
+
+
+def best(rows: Mapping[str, Mapping[str, Any]], backend: str) -> list[str]:
+    """Networks that no other one beats in both accuracy and latency, fastest first."""
+    order = sorted(rows, key=lambda name: (rows[name][backend], -rows[name]["iou"]))
+    front: list[str] = []
+    for name in order:
+        if not front or rows[name]["iou"] > rows[front[-1]]["iou"]:
+            front.append(name)
+    return front
+
+
+def table(rows: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    """All networks as Markdown, fastest on ONNX Runtime first."""
+    first = CANDIDATES[0].name
+    front = best(rows, "onnxruntime")
+    seeds = f"mean ± deviation over {len(about['seeds'])} seeds"
+    lines = [
+        "# Networks: accuracy against latency",
+        "",
+        f"Written by `benchmarks/architectures.py`. IoU: mean over the parts of the instruments "
+        f"on {about['test']} test",
+        f"frames of phantoms in points, {seeds}; {about['steps']} steps of batch 4 from random "
+        f"weights at {about['size']}.",
+        f"Latency: median of one frame at {LIVE[1]}x{LIVE[0]}, {about['threads']} threads, float32,"
+        f" {about['rounds']} rounds that take turns;",
+        f"as a multiple of the first row in brackets. {about['machine']} **Bold**: no other",
+        "network is both faster on ONNX Runtime and more accurate.",
+        "",
+        "| network | parameters, millions | IoU | ONNX Runtime, ms | OpenVINO, ms |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name in sorted(rows, key=lambda name: (name != first, rows[name]["onnxruntime"])):
+        row = rows[name]
+        title = f"**{name}**" if name in front else name
+        times = [
+            f"{row[one]:.0f} ({row[one] / rows[first][one]:.2f})"
+            for one in ("onnxruntime", "openvino")
+        ]
+        lines.append(
+            f"| {title} | {row['parameters']:.2f} | {row['iou']:.1f} ± {row['deviation']:.1f} "
+            f"| {' | '.join(times)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def picture(rows: Mapping[str, Mapping[str, Any]], file: Path) -> None:
+    """Draws accuracy against latency, one panel a backend."""
+    titles = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
+    for panel, backend in zip(panels, titles, strict=True):
+        front = best(rows, backend)
+        panel.plot(
+            [rows[name][backend] for name in front],
+            [rows[name]["iou"] for name in front],
+            color="#0072b2",
+            linewidth=1.2,
+            zorder=1,
+        )
+        for name, row in rows.items():
+            on = name in front
+            panel.errorbar(
+                row[backend],
+                row["iou"],
+                yerr=row["deviation"],
+                fmt="o",
+                color="#0072b2" if on else "#888888",
+                capsize=2,
+            )
+            panel.annotate(
+                name.replace(" ", "\n", 1),
+                (row[backend], row["iou"]),
+                xytext=(6, 4),
+                textcoords="offset points",
+                fontsize=7,
+                color="black" if on else "#666666",
+            )
+        panel.set_xscale("log")
+        panel.set_title(titles[backend])
+        panel.set_xlabel(f"latency at {LIVE[1]}x{LIVE[0]}, ms")
+        panel.grid(visible=True, which="both", color="#e4e4e4", linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("IoU on held-out phantoms, points")
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare networks: accuracy against latency.")
+    parser.add_argument("--work", type=Path, default=Path("runs/architectures"))
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--size", default="160x128", help="of training, WIDTHxHEIGHT")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--train-only", action="store_true", help="measure the latency later")
+    parser.add_argument("--machine", default="", help="a sentence about the machine")
+    parser.add_argument("--results", type=Path, help="folder of architectures.json, .md and .png")
+    args = parser.parse_args()
+    width, height = map(int, args.size.split("x"))
+    frames = scenes(args.work, "laparoscopy", parts=True)
+    test = frames.subset("test")
+    rows: dict[str, dict[str, Any]] = {}
+    for candidate in CANDIDATES:
+        scores = []
+        for seed in args.seeds:
+            network = train_or_load(
+                args.work / f"{args.size}, {args.steps} steps" / candidate.name / f"seed{seed}",
+                "supervised",
+                settings(candidate, (height, width)),
+                data=train_data(seed, frames.subset("train"), frames.subset("val")),
+                steps=args.steps,
+                lr=args.lr,
+            )
+            found = evaluate_segmentation(network, test, size=(height, width))
+            scores.append(100 * found["iou_mean"])
+        deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+        rows[candidate.name] = {
+            "iou": round(float(np.mean(scores)), 2),
+            "deviation": round(deviation, 2),
+            "scores": [round(one, 2) for one in scores],
+        }
+        print(candidate.name, rows[candidate.name], flush=True)
+    if args.train_only:
+        return
+    bundles = {}
+    for candidate in CANDIDATES:
+        bundles[candidate.name], rows[candidate.name]["parameters"] = exported(candidate, args.work)
+    for name, times in latencies(bundles, threads=args.threads, rounds=args.rounds).items():
+        rows[name].update(times)
+    about = {
+        "steps": args.steps,
+        "seeds": args.seeds,
+        "size": args.size,
+        "threads": args.threads,
+        "rounds": args.rounds,
+        "test": len(test),
+        "machine": args.machine,
+        "torch": torch.__version__,
+    }
+    text = table(rows, about)
+    print(text)
+    if args.results:
+        document = {**about, "networks": rows}
+        write_atomic(
+            args.results / "architectures.json", (json.dumps(document, indent=1) + "\n").encode()
+        )
+        write_atomic(args.results / "architectures.md", text.encode())
+        picture(rows, args.results / "architectures.png")
+
+
+if __name__ == "__main__":
+    main()
