@@ -21,7 +21,7 @@ from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
-from trocar.contract.media.nv12 import Nv12Picture, Picture, rgb_of
+from trocar.contract.media.nv12 import COLOURS, Nv12Picture, Picture, nv12_from_rgb, rgb_of
 from trocar.contract.results import FrameResult
 from trocar.contract.tensorrt.engines import Profile
 from trocar.runtime.backends import Backend, HasNotes, open_backend
@@ -226,20 +226,20 @@ class Session:
     def warm_up(self, batch: int, height: int, width: int) -> None:
         """Prepares the model for frames of one shape, on the thread that calls.
 
-        On a GPU the first runs of a shape choose kernels, allocate memory and record a graph. Each
-        thread has buffers of its own.
+        On a GPU the first runs of a shape choose kernels, allocate memory and record a graph.
 
         Raises:
             BackendError: The model does not take the shape.
         """
         frames = np.zeros((batch, height, width, 3), np.uint8)
+        black = nv12_from_rgb(frames[0], COLOURS[0])
         for _ in range(1 if self.device == "cpu" else 2):
             self.infer(frames)
+            if self.takes_nv12:
+                self.infer([black] * batch)
 
     def infer(self, frames: Frames) -> dict[str, NDArray[Any]]:
         """The graph's outputs by name, for uint8 ``[N, H, W, 3]`` RGB frames or a list of NV12.
-
-        Where an engine takes other batches, the frames are run in several or filled up.
 
         Raises:
             BackendError: The session is closed, or the model gave numbers that are not finite.
@@ -249,8 +249,7 @@ class Session:
     def prepare(self, frame: Picture) -> Picture:
         """The input of the graph for a frame: the frame, or with ``fast_resize`` a smaller copy.
 
-        NV12 is converted to RGB where there is no graph for it. The frame is left as it is where
-        the model does not take the smaller size.
+        NV12 is converted where there is no graph for it. The frame stays where no smaller one fits.
 
         Raises:
             ArgumentError: It is neither uint8 ``[H, W, 3]`` nor an `Nv12Picture`.

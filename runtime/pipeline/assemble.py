@@ -47,7 +47,7 @@ def open_session(
     *,
     live: bool,
     frame_sizes: Sequence[tuple[int, int]] = (),
-    sources: Iterable[Source] = (),
+    sources: Sequence[Source] | None = None,
 ) -> Session:
     """Opens the model; its idle threads do not spin, so that other threads get the cores.
 
@@ -58,12 +58,13 @@ def open_session(
         model: Which model.
         live: Whether frames are lost when they are late.
         frame_sizes: ``(height, width)`` of the frames, where they are known.
-        sources: Those that can give NV12 do so, where the bundle has a graph for it.
+        sources: Those that can give NV12 do so, where the bundle has a graph for it, which is
+            not opened if none can; ``None``: not known yet, see `give_planes`.
 
     Raises:
         TrocarError: See `Session.open`.
     """
-    givers = [source for source in sources if isinstance(source, GivesNv12)]
+    can_give = sources is None or any(isinstance(source, GivesNv12) for source in sources)
     backend_options: dict[str, Any] = {}
     if model.backend == "onnxruntime":
         backend_options["spinning"] = False
@@ -79,12 +80,18 @@ def open_session(
         fast_resize=model.fast_resize,
         trust=model.trust,
         frame_sizes=frame_sizes,
-        nv12=bool(givers) and not model.fast_resize,
+        nv12=can_give and not model.fast_resize,
         **backend_options,
     )
-    for source in givers:
-        source.nv12 = session.takes_nv12
+    give_planes(session, sources or ())
     return session
+
+
+def give_planes(session: Session, sources: Iterable[Source]) -> None:
+    """Lets sources that can give NV12 do so, where the model has a graph for it."""
+    for source in sources:
+        if isinstance(source, GivesNv12):
+            source.nv12 = session.takes_nv12
 
 
 def open_second_stage(model: ModelOptions) -> CropClassifier | None:
