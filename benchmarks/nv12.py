@@ -73,7 +73,7 @@ def measure(bundle: Path, video: Path, work: Path, given: argparse.Namespace) ->
 def run(
     bundle: Path, video: Path, work: Path, *, nv12: bool, overlay: bool, given: argparse.Namespace
 ) -> tuple[float, float]:
-    """Frames a second, and milliseconds of processor time a frame, of one run without its set-up."""
+    """Frames a second, and milliseconds of processor time a frame, without the set-up."""
     source = VideoSource(str(video))
     options = ModelOptions(path=bundle)
     with open_session(options, live=False, sources=[source]) as session:

@@ -1,4 +1,4 @@
-"""The graph for NV12: made of a frame-in graph that resizes frames alone, and held to the RGB form."""
+"""The graph for NV12: made of a graph that resizes frames alone, and held to the RGB form."""
 
 from __future__ import annotations
 
