@@ -91,7 +91,7 @@ class OnnxRuntimeBackend:
             BackendError: ONNX Runtime failed while running.
         """
         try:
-            if self._graphs is not None:
+            if self._graphs is not None and len(inputs) == 1:
                 ((name, frames),) = inputs.items()
                 values = self._graphs.infer(name, frames, self._inputs, self._outputs)
             elif self._uses_cuda:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Protocol, overload, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,12 +60,6 @@ class Verdict:
 
 class _Image:
     """The field ``image`` of `Frame`: set as RGB or NV12, read as RGB."""
-
-    @overload
-    def __get__(self, frame: None, owner: type) -> NDArray[np.uint8]: ...
-
-    @overload
-    def __get__(self, frame: Frame, owner: type) -> NDArray[np.uint8]: ...
 
     def __get__(self, frame: Frame | None, owner: type) -> NDArray[np.uint8]:
         if frame is None:
