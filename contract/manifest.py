@@ -32,6 +32,12 @@ HASH_KEY = "trocar_manifest_sha256"
 TASKS = ("segmentation", "classification", "instances")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
+NV12_MODEL = "nv12.onnx"
+"""The file of a bundle that holds the graph for NV12 frames."""
+
+NV12_GOLDEN = "nv12.npz"
+"""The file of a bundle that holds the golden frame of that graph."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -130,6 +136,11 @@ class Manifest:
     def makes_labels(self) -> bool:
         """Whether the graph returns label maps, in which instruments are located."""
         return self.task != "classification"
+
+    @property
+    def takes_nv12(self) -> bool:
+        """Whether the bundle has a graph for NV12 frames beside the one for RGB."""
+        return NV12_MODEL in self.files
 
     @property
     def location_options(self) -> LocationOptions:

@@ -21,7 +21,7 @@ import numpy as np
 from trocar.contract.bundle import GOLDEN, MODEL, PARITY, open_bundle
 from trocar.contract.errors import ArgumentError, BundleError
 from trocar.contract.location import LEGACY, LocationOptions
-from trocar.contract.manifest import Manifest
+from trocar.contract.manifest import NV12_GOLDEN, NV12_MODEL, Manifest
 from trocar.export.cpu_session import infer_on_cpu
 from trocar.export.gate import (
     ExportOptions,
@@ -139,12 +139,16 @@ def convert_bundle(
         check_instance_precision(options)
     # A bundle of version 0.1 states no options and stays as it is.
     manifest = with_location(bundle.manifest, options.location, otherwise=None)
+    manifest = replace(
+        manifest, extra={key: value for key, value in manifest.extra.items() if key != "nv12"}
+    )
     data = bundle.read(MODEL)
     load(data, source=str(bundle.model))
     files = {
         name: bundle.read(name)
         for name in bundle.manifest.files
-        if name not in (MODEL, GOLDEN, PARITY) and not name.startswith("engines/")
+        if name not in (MODEL, GOLDEN, PARITY, NV12_MODEL, NV12_GOLDEN)
+        and not name.startswith("engines/")
     }
     with temp_dir_beside(out) as folder:
         path = write_file(folder / "reference.onnx", with_logits_output(data))

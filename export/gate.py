@@ -22,6 +22,7 @@ from trocar.contract.location import notes_on_parts
 from trocar.contract.manifest import Manifest
 from trocar.export.golden import golden_frame, golden_npz, least_score
 from trocar.export.graph.model_file import read_manifest, with_logits_output, write_manifest
+from trocar.export.nv12_form import Nv12Form, OpenNv12, make_nv12
 from trocar.export.parity.check import check_parity
 from trocar.export.parity.figures import check_image_folder, write_mismatch_images
 from trocar.export.parity.limits import Limits
@@ -55,6 +56,8 @@ class ExportOptions:
         keep_float32: Nodes, by layer name, that stay float32.
         files: More files of the bundle, e.g. a classifier's centroids.
         location: Options of location that replace the model's own, by name.
+        open_nv12: Opens a graph for NV12 with the runtime that will serve it: the bundle gets one.
+            ``None`` for a bundle that takes RGB alone.
     """
 
     precision: str = "fp32"
@@ -66,6 +69,7 @@ class ExportOptions:
     keep_float32: tuple[str, ...] = ()
     files: Mapping[str, Content] = field(default_factory=dict)
     location: Mapping[str, Any] = field(default_factory=dict)
+    open_nv12: OpenNv12 | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,19 @@ def verify_and_write(
         on_progress("write", 0, 1)
         golden = golden_frame(result.report, frames)
         final = _final_manifest(target, result, frames)
+        form = Nv12Form(files={}, about={})
+        if options.open_nv12 is not None:
+            form = make_nv12(
+                _with_manifest(conversion.data, final),
+                final,
+                frames=frames,
+                golden=golden,
+                rgb=result.with_logits,
+                open_nv12=options.open_nv12,
+                write=lambda name, data: write_file(folder / name, data),
+                on_frame=lambda done, total: on_progress("nv12", done, total),
+            )
+            final = replace(final, extra={**final.extra, "nv12": dict(form.about)})
         model = _with_manifest(conversion.data, final)
         extra = {
             **result.report.extra,
@@ -156,6 +173,7 @@ def verify_and_write(
                 "exported": median_milliseconds(result.model, golden),
             },
             "fast_resize": final.extra["fast_resize"],
+            **({"nv12": dict(form.about)} if form.about else {}),
             "versions": package_versions(),
         }
         segments = manifest.makes_labels
@@ -164,6 +182,7 @@ def verify_and_write(
         text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
         files: dict[str, Content] = {
             **options.files,
+            **form.files,
             MODEL: model,
             GOLDEN: golden_npz(
                 golden,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
+from trocar.contract.media.nv12 import Nv12Picture, Picture
 from trocar.contract.tensorrt.engines import Profile
 
 _REMEDY = (
@@ -29,6 +30,15 @@ def check_frame(frame: NDArray[Any]) -> NDArray[np.uint8]:
     """
     _check(frame, 3, "[H, W, 3]")
     return np.ascontiguousarray(frame)
+
+
+def check_picture(picture: Picture) -> Picture:
+    """Checks a frame of RGB as `check_frame`; an `Nv12Picture` checked its planes itself.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    return picture if isinstance(picture, Nv12Picture) else check_frame(picture)
 
 
 def check_batch(frames: NDArray[Any]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,7 @@ def replay(
     *,
     margin: float | None = None,
     batch: int = 1,
+    infer: Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]] | None = None,
 ) -> None:
     """Runs the golden frame and compares its labels or its class with the exporter's.
 
@@ -65,6 +66,7 @@ def replay(
         margin: Margin in logits instead of the manifest's, for a backend of lower precision.
         batch: How often the frame is repeated in the batch, for an engine whose smallest batch is
             above 1. Every result is compared.
+        infer: Runs the golden frame instead of the backend's ``infer``.
 
     Raises:
         BundleError: ``golden.npz`` lacks an array, its labels are not in the class table, or it
@@ -80,7 +82,8 @@ def replay(
     if manifest.task == "instances":
         check_golden_instances(golden, limit)
         _check_labels(golden["labels"], manifest, source="golden.npz")
-    outputs = backend.infer(np.repeat(golden["frame"][None], batch, axis=0))
+    run = backend.infer if infer is None else infer
+    outputs = run(np.repeat(golden["frame"][None], batch, axis=0))
     check_shapes(outputs, manifest.task, source=_described(backend))
     if manifest.task == "segmentation":
         for index in range(batch):

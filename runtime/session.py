@@ -15,22 +15,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.bundle import Bundle, open_bundle
+from trocar.contract.bundle import MODEL, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import BackendError, BundleError
 from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
+from trocar.contract.media.nv12 import COLOURS, Nv12Picture, Picture, nv12_from_rgb, rgb_of
 from trocar.contract.results import FrameResult
 from trocar.contract.tensorrt.engines import Profile
-from trocar.runtime.backends import Backend, HasNotes, HasProfile, open_backend
+from trocar.runtime.backends import Backend, HasNotes, open_backend
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
-from trocar.runtime.frames import check_batch, check_frame, infer_within, is_finite, shrink
+from trocar.runtime.frames import check_frame, shrink
 from trocar.runtime.golden import check_outputs
-from trocar.runtime.in_use import InUse
+from trocar.runtime.inference import Frames, Graphs, batch_of
 from trocar.runtime.instances.located import locate_outputs
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.view_mask import outputs_in_view
+from trocar.runtime.nv12_form import open_nv12
 from trocar.runtime.opening import (
     check_fast_resize,
     location_of,
@@ -60,9 +62,10 @@ class Session:
         golden: bool = False,
         options: LocationOptions | None = None,
         fast_resize: bool = False,
+        nv12: Backend | None = None,
     ) -> None:
         self._backend = backend
-        self._in_use = InUse(backend.close)
+        self._graphs = Graphs(backend, nv12)
         self.manifest = manifest
         self.bundle = bundle
         self.golden = golden
@@ -85,6 +88,7 @@ class Session:
         fast_resize: bool = False,
         trust: str | Path | None = None,
         frame_sizes: Sequence[tuple[int, int]] = (),
+        nv12: bool = True,
     ) -> Session:
         """Opens a bundle, or a bare ``.onnx`` file that contains its manifest.
 
@@ -110,6 +114,7 @@ class Session:
                 unchanged (see `trocar.contract.signatures`). ``None`` looks at no signature.
             frame_sizes: ``(height, width)`` of the frames that will come, where they are known: a
                 TensorRT backend chooses the engine that takes them.
+            nv12: Whether the graph for NV12 is opened too, where the bundle has one.
 
         Raises:
             IntegrityError: ``trust`` was named and the bundle is not signed by it.
@@ -162,13 +167,20 @@ class Session:
         model = model_of(
             bundle, backend=backend, device=device, precision=precision, frame_sizes=frame_sizes
         )
+        opened = open_verified(bundle, model, open_model)
+        try:
+            planes = open_nv12(bundle, open_model) if nv12 and model.name == MODEL else None
+        except BaseException:
+            opened.close()
+            raise
         return cls(
-            open_verified(bundle, model, open_model),
+            opened,
             bundle.manifest,
             bundle=bundle,
             golden=True,
             options=chosen,
             fast_resize=fast_resize,
+            nv12=planes,
         )
 
     @property
@@ -194,7 +206,12 @@ class Session:
     @property
     def profile(self) -> Profile | None:
         """Batches and frame sizes that the model takes; ``None`` where it takes all."""
-        return self._backend.profile if isinstance(self._backend, HasProfile) else None
+        return self._graphs.profile
+
+    @property
+    def takes_nv12(self) -> bool:
+        """Whether NV12 frames go to a graph of their own; else they are converted to RGB."""
+        return self._graphs.nv12 is not None and not self.fast_resize
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -209,52 +226,38 @@ class Session:
     def warm_up(self, batch: int, height: int, width: int) -> None:
         """Prepares the model for frames of one shape, on the thread that calls.
 
-        On a GPU the first runs of a shape choose kernels, allocate memory and record a graph. Each
-        thread has buffers of its own.
+        On a GPU the first runs of a shape choose kernels, allocate memory and record a graph.
 
         Raises:
             BackendError: The model does not take the shape.
         """
         frames = np.zeros((batch, height, width, 3), np.uint8)
+        black = nv12_from_rgb(frames[0], COLOURS[0])
         for _ in range(1 if self.device == "cpu" else 2):
             self.infer(frames)
+            if self.takes_nv12:
+                self.infer([black] * batch)
 
-    def infer(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """The graph's outputs for uint8 ``[N, H, W, 3]`` RGB frames, by name.
-
-        Where an engine takes other batches, the frames are run in several or filled up.
+    def infer(self, frames: Frames) -> dict[str, NDArray[Any]]:
+        """The graph's outputs by name, for uint8 ``[N, H, W, 3]`` RGB frames or a list of NV12.
 
         Raises:
             BackendError: The session is closed, or the model gave numbers that are not finite.
         """
-        with self._in_use.using() as usable:
-            if not usable:
-                raise BackendError("the session is closed", remedy="open the bundle again")
-            profile = self.profile
-            if profile is None:
-                outputs = self._backend.infer(frames)
-            else:
-                outputs = infer_within(profile, self._backend.infer, check_batch(frames))
-        for name, values in outputs.items():
-            if not is_finite(values):
-                raise BackendError(
-                    f"the model's output {name!r} holds numbers that are not finite (NaN)",
-                    remedy="export the checkpoint again, in fp32 if this bundle is fp16",
-                )
-        return outputs
+        return self._graphs.infer(frames)
 
-    def prepare(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def prepare(self, frame: Picture) -> Picture:
         """The input of the graph for a frame: the frame, or with ``fast_resize`` a smaller copy.
 
-        The frame is left as it is where the model does not take the smaller size.
+        NV12 is converted where there is no graph for it. The frame stays where no smaller one fits.
 
         Raises:
-            ArgumentError: The frame is of another type or shape than uint8 ``[H, W, 3]``.
+            ArgumentError: It is neither uint8 ``[H, W, 3]`` nor an `Nv12Picture`.
         """
-        frame = check_frame(frame)
-        if not self.fast_resize:
+        if isinstance(frame, Nv12Picture) and self.takes_nv12:
             return frame
-        return self.shrunk(frame)
+        image = check_frame(rgb_of(frame))
+        return self.shrunk(image) if self.fast_resize else image
 
     def shrunk(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A frame at the network's size, or the frame itself where the model takes no such size."""
@@ -265,7 +268,7 @@ class Session:
 
     def run(
         self,
-        frame: NDArray[np.uint8],
+        frame: Picture,
         *,
         frame_id: int = 0,
         time: float = 0.0,
@@ -275,7 +278,7 @@ class Session:
         """Finds the instruments of one frame.
 
         Args:
-            frame: ``[H, W, 3]`` uint8 RGB.
+            frame: ``[H, W, 3]`` uint8 RGB, or an `Nv12Picture`.
             frame_id: Number of the frame in its stream, from 0.
             time: Presentation time in seconds.
             captured_ns: `trocar.contract.media.clock.now_ns` at its capture; default: now.
@@ -286,7 +289,7 @@ class Session:
             BackendError: The backend failed.
         """
         started = now_ns()
-        outputs = self.infer(self.prepare(frame)[None])
+        outputs = self.infer(batch_of([self.prepare(frame)]))
         inferred = now_ns()
         return self.result(
             {name: value[0] for name, value in outputs.items()},
@@ -376,13 +379,13 @@ class Session:
                 "a bare ONNX file cannot store classes", remedy="open the bundle's folder"
             )
         enrolled = enroll(self.bundle.path, name, photos, replace_class=replace_class)
-        set_classes(self._backend, enrolled.bundle)
+        self._graphs.each(lambda backend: set_classes(backend, enrolled.bundle))
         self.bundle, self.manifest = enrolled.bundle, enrolled.bundle.manifest
         return enrolled
 
     def close(self) -> None:
         """Frees the model, as soon as no thread is in it; no frame is accepted afterwards."""
-        self._in_use.close()
+        self._graphs.close()
 
     def __enter__(self) -> Session:
         return self

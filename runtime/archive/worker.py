@@ -34,6 +34,7 @@ from trocar.runtime.archive.state import (
 )
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.pipeline.assemble import (
+    give_planes,
     make_frame_processor,
     make_guard,
     make_sinks,
@@ -221,6 +222,7 @@ def _run(
     source = open_source(recording, options.input.source)
     try:
         session = worker.session
+        give_planes(session, [source])
         processor = make_frame_processor(
             session, options.model, live=False, classifier=worker.classifier()
         )

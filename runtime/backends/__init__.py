@@ -29,6 +29,7 @@ from trocar.runtime.backends.base import (
     HasNotes,
     HasProfile,
     TakesInputs,
+    TakesNamedInputs,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "HasNotes",
     "HasProfile",
     "TakesInputs",
+    "TakesNamedInputs",
     "backend_names",
     "open_backend",
 ]

@@ -77,6 +77,18 @@ class TakesInputs(Protocol):
 
 
 @runtime_checkable
+class TakesNamedInputs(Protocol):
+    """A backend that runs graphs of several inputs, e.g. that for NV12."""
+
+    def infer_inputs(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Runs the inputs, by name, batch first; returns the graph's outputs by name.
+
+        The arrays belong to the caller: no later call changes them.
+        """
+        ...
+
+
+@runtime_checkable
 class HasProfile(Protocol):
     """A backend that takes stated shapes only, e.g. an engine."""
 

@@ -82,19 +82,26 @@ class OnnxRuntimeBackend:
             ArgumentError: ``frames`` are of another type or shape.
             BackendError: ONNX Runtime failed while running.
         """
-        frames = check_batch(frames)
+        return self.infer_inputs({self._frame_input: check_batch(frames)})
+
+    def infer_inputs(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Runs the graph's inputs by name, batch first; returns its outputs by name.
+
+        Raises:
+            BackendError: ONNX Runtime failed while running.
+        """
         try:
-            if self._graphs is not None:
-                values = self._graphs.infer(self._frame_input, frames, self._inputs, self._outputs)
+            if self._graphs is not None and len(inputs) == 1:
+                ((name, frames),) = inputs.items()
+                values = self._graphs.infer(name, frames, self._inputs, self._outputs)
             elif self._uses_cuda:
-                values = self._run_bound(frames)
+                values = self._run_bound(inputs)
             else:
-                values = self.session.run(
-                    self._outputs, {self._frame_input: frames, **self._inputs}
-                )
+                values = self.session.run(self._outputs, {**inputs, **self._inputs})
         except Exception as error:
+            shapes = ", ".join(str(list(value.shape)) for value in inputs.values())
             raise BackendError(
-                f"ONNX Runtime failed on frames {list(frames.shape)}: {first_line(error)}",
+                f"ONNX Runtime failed on frames {shapes}: {first_line(error)}",
                 remedy="check the free memory; `trocar inspect` shows the model's input",
             ) from error
         return dict(zip(self._outputs, values, strict=True))
@@ -110,10 +117,10 @@ class OnnxRuntimeBackend:
             self._graphs.close()
         self.session = None
 
-    def _run_bound(self, frames: NDArray[Any]) -> list[NDArray[Any]]:
+    def _run_bound(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Runs with outputs bound to the device, and copies them to the host after the run."""
         binding = self.session.io_binding()
-        for name, value in {self._frame_input: frames, **self._inputs}.items():
+        for name, value in {**inputs, **self._inputs}.items():
             binding.bind_cpu_input(name, value)
         for output in self._outputs:
             binding.bind_output(output, "cuda", self._device_index)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,25 @@ class OpenVinoBackend:
             ArgumentError: ``frames`` are of another type or shape.
             BackendError: OpenVINO failed while running.
         """
-        frames = check_batch(frames)
+        return self._run([check_batch(frames)], frames.shape)
+
+    def infer_inputs(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Runs the graph's inputs by name, batch first; returns its outputs by name.
+
+        Raises:
+            BackendError: OpenVINO failed while running.
+        """
+        return self._run(dict(inputs), next(iter(inputs.values())).shape)
+
+    def _run(self, inputs: Any, shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
         try:
-            request.infer([frames], share_inputs=True)
+            request.infer(inputs, share_inputs=True)
         except Exception as error:
             raise BackendError(
-                f"OpenVINO failed on frames {list(frames.shape)}: {_last_line(error)}",
+                f"OpenVINO failed on frames {list(shape)}: {_last_line(error)}",
                 remedy="check the free memory; `trocar inspect` shows the model's input",
             ) from error
         return {

@@ -85,7 +85,7 @@ class ArrivalChecks:
             health.set("clock", "DEGRADED", text, seconds=EVENT_S)
 
     def _check_image(self, frame: Frame) -> None:
-        faults = self._check.update(frame.image, now_ns() / 1e9)
+        faults = self._check.update(frame.picture, now_ns() / 1e9)
         if not self._red_share:
             faults -= {"out_of_body"}
         for name in faults ^ self._faults:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from trocar.contract.media.nv12 import Picture, rgb_of
 from trocar.runtime.session import Session
 
 Item = TypeVar("Item")
@@ -37,21 +35,21 @@ class ModelInput:
         self.can_shrink = session.takes(spec.height, spec.width)
         self._warm: set[tuple[int, ...]] = set()
 
-    def image(self, frame: NDArray[np.uint8], *, shrink: bool) -> NDArray[np.uint8]:
-        """The input for a frame ``[H, W, 3]``; smaller only where the model takes that."""
+    def image(self, frame: Picture, *, shrink: bool) -> Picture:
+        """The input for a frame; RGB and smaller only where it shrinks and the model takes that."""
         prepared = self._session.prepare(frame)
-        return self._session.shrunk(prepared) if shrink else prepared
+        return self._session.shrunk(rgb_of(prepared)) if shrink else prepared
 
     def split(self, batch: Sequence[Item]) -> list[list[Item]]:
         """A batch in parts of at most the model's largest batch."""
         size = self._max_batch
         return [list(batch[start : start + size]) for start in range(0, len(batch), size)]
 
-    def warm_up(self, frame: NDArray[np.uint8], *, shed_load: bool) -> None:
+    def warm_up(self, frame: Picture, *, shed_load: bool) -> None:
         """On a GPU: runs every shape that frames of this size may become, once for each size.
 
         Args:
-            frame: A frame ``[H, W, 3]``.
+            frame: A frame, RGB or NV12.
             shed_load: Whether frames may be shrunk later.
         """
         if self._session.device == "cpu" or frame.shape in self._warm:

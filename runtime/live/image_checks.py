@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
+from trocar.contract.media.nv12 import Picture, sampled
 from trocar.runtime.live._stillness import Stillness
 
 MIN_BRIGHTNESS = 14
@@ -52,18 +53,19 @@ class ImageQualityCheck:
         self._stillness = Stillness()
         self._outside_since: float | None = None
 
-    def update(self, image: NDArray[np.uint8], now_s: float) -> frozenset[str]:
+    def update(self, image: Picture, now_s: float) -> frozenset[str]:
         """Checks one frame.
 
         Args:
-            image: ``[H, W, 3]`` uint8 RGB.
+            image: ``[H, W, 3]`` uint8 RGB, or NV12.
             now_s: Monotonic time in seconds.
 
         Returns:
             Any of ``black``, ``frozen``, ``out_of_body``.
         """
         step_y, step_x = max(1, image.shape[0] // _GRID), max(1, image.shape[1] // _GRID)
-        small = image[step_y // 2 :: step_y, step_x // 2 :: step_x].copy()
+        rows, columns = slice(step_y // 2, None, step_y), slice(step_x // 2, None, step_x)
+        small = sampled(image, rows, columns).copy()
         faults = set()
         brightest = small.max(axis=2)
         if float(brightest.mean()) < MIN_BRIGHTNESS:

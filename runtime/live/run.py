@@ -17,12 +17,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trocar.contract.media.clock import now_ns
+from trocar.contract.media.nv12 import Picture
 from trocar.contract.media.video.damage import Damage
 from trocar.contract.text.words import first_line
+from trocar.runtime.inference import batch_of
 from trocar.runtime.live._arrival_checks import EVENT_S
 from trocar.runtime.live._model_input import ModelInput
 from trocar.runtime.live._thread_checks import ModelThread
@@ -41,7 +40,7 @@ CHECK_INTERVAL_S = 0.1
 REPORT_EVERY = 3
 """Check intervals between two calls of the report function."""
 
-_BatchItem = tuple[LiveStream, Frame, NDArray[np.uint8]]
+_BatchItem = tuple[LiveStream, Frame, Picture]
 
 
 class LiveRun:
@@ -193,23 +192,22 @@ class LiveRun:
 
     def _batches(self, taken: list[tuple[int, Frame]]) -> list[list[_BatchItem]]:
         """Groups frames of equal size, as many as the model takes, in the order of arrival."""
-        groups: dict[tuple[int, ...], list[_BatchItem]] = {}
+        groups: dict[tuple[object, ...], list[_BatchItem]] = {}
         for number, frame in taken:
             stream = self.streams[number]
             try:
-                self._input.warm_up(frame.image, shed_load=stream.options.shed_load)
-                image = self._input.image(frame.image, shrink=stream.deadline.level.shrink)
+                self._input.warm_up(frame.picture, shed_load=stream.options.shed_load)
+                image = self._input.image(frame.picture, shrink=stream.deadline.level.shrink)
             except Exception as error:
                 stream.model_failed(error)
                 continue
-            groups.setdefault(image.shape, []).append((stream, frame, image))
+            groups.setdefault((type(image), image.shape), []).append((stream, frame, image))
         return [part for group in groups.values() for part in self._input.split(group)]
 
     def _run_batch(self, batch: list[_BatchItem]) -> None:
         started = now_ns()
         try:
-            images = batch[0][2][None] if len(batch) == 1 else np.stack([b[2] for b in batch])
-            outputs = self._session.infer(images)
+            outputs = self._session.infer(batch_of([image for _, _, image in batch]))
         except Exception as error:
             for stream, _, _ in batch:
                 stream.model_failed(error)

@@ -114,7 +114,7 @@ class SinkWorker:
         try:
             while (event := self._queue.get()) is not None:
                 if not self._opened:
-                    height, width = event.frame.image.shape[:2]
+                    height, width = event.frame.size
                     self.sink.open(
                         StreamInfo(name=self.sink.name, size=(height, width), fps=self._fps)
                     )

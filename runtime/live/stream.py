@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,7 +22,7 @@ from trocar.contract.media.clock import now_ns
 from trocar.contract.results import FrameResult
 from trocar.contract.text.words import first_line
 from trocar.runtime.draw.overlay import Painter
-from trocar.runtime.frames import check_frame
+from trocar.runtime.frames import check_picture
 from trocar.runtime.live._arrival_checks import EVENT_S, HOLD_S, ArrivalChecks
 from trocar.runtime.live._region_limit import RegionLimit
 from trocar.runtime.live._status_line import status_line
@@ -192,7 +191,7 @@ class LiveStream:
         self._failures = 0
         self.health.clear("model")
         self.analysed.done()
-        if self.newest is not None and self.newest.image.shape != frame.image.shape:
+        if self.newest is not None and self.newest.size != frame.size:
             return
         self.counts.processed += 1
         self.stages.record("wait", (started_ns - frame.captured_ns) / 1e6)
@@ -284,9 +283,9 @@ class LiveStream:
         self.counts.read += 1 + frame.arrival.skipped
         self._drop(frame.arrival.skipped)
         self.stages.record("decode", frame.decode_ms)
-        check_frame(frame.image)
+        check_picture(frame.picture)
         steps = self._time.steps
-        frame = replace(frame, time=self._time.time_of(frame.time, frame.captured_ns))
+        frame = frame.changed(time=self._time.time_of(frame.time, frame.captured_ns))
         self.last_frame_ns = now_ns()
         self.captured.done()
         self._checks.check(frame, stepped=self._time.steps > steps)

@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.contract.media.nv12 import Picture, sampled
+
 GRID_ROWS = 135
 """Rows of the coarse grid."""
 
@@ -36,6 +38,7 @@ _ON_CIRCLE = 1.5
 """Distance from the circle, in pixels of the grid, at which a point lies on it."""
 
 _PERIOD_FRAMES = 8
+_EVERY_16 = slice(None, None, 16)
 _WINDOW = 5
 _MOVED = 0.03
 """Difference of two views, as a fraction of the radius, from which on the view has moved."""
@@ -60,11 +63,11 @@ class FieldOfView:
     radius: float
 
 
-def find_field_of_view(image: NDArray[np.uint8]) -> FieldOfView | None:
+def find_field_of_view(image: Picture) -> FieldOfView | None:
     """Finds the field of view of one frame.
 
     Args:
-        image: ``[H, W, 3]`` uint8 RGB.
+        image: ``[H, W, 3]`` uint8 RGB, or NV12.
 
     Returns:
         The circle in frame pixels; ``None`` if the image fills the frame.
@@ -96,11 +99,11 @@ class FieldOfViewTracker:
         self._measured: deque[FieldOfView | None] = deque(maxlen=_WINDOW)
         self._size: tuple[int, ...] | None = None
 
-    def update(self, image: NDArray[np.uint8]) -> FieldOfView | None:
+    def update(self, image: Picture) -> FieldOfView | None:
         """Takes the next frame; gives the field of view, ``None`` if the image fills the frame.
 
         Args:
-            image: ``[H, W, 3]`` uint8 RGB.
+            image: ``[H, W, 3]`` uint8 RGB, or NV12.
         """
         if image.shape != self._size:
             # Circles are in pixels of their frames.
@@ -109,7 +112,7 @@ class FieldOfViewTracker:
         is_due = self._frames % _PERIOD_FRAMES == 0 or len(self._measured) < _WINDOW
         self._frames += 1
         # A dark frame says nothing: the light is off, or the endoscope is outside of the body.
-        if is_due and image[::16, ::16].max(initial=0) > MAX_DARK_LEVEL:
+        if is_due and sampled(image, _EVERY_16, _EVERY_16).max(initial=0) > MAX_DARK_LEVEL:
             self._measured.append(find_field_of_view(image))
             self._forget_moved()
         views = [view for view in self._measured if view is not None]
@@ -137,17 +140,18 @@ def _agree(a: FieldOfView, b: FieldOfView) -> bool:
     return max(abs(a.x - b.x), abs(a.y - b.y), abs(a.radius - b.radius)) <= limit
 
 
-def _grid(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+def _grid(image: Picture, step: int) -> NDArray[np.uint8]:
     """``[h, w, 3]`` a sample for each square of ``step`` pixels: the mean of four where it can."""
     half = step // 2
     if half:
         h, w = image.shape[0] // step, image.shape[1] // step
-        rows = image[half // 2 :: half]
-        sampled = np.ascontiguousarray(rows[: 2 * h, half // 2 :: half][:, : 2 * w])
-        if sampled.shape[:2] == (2 * h, 2 * w) and half * 2 == step:
-            mean = cv2.resize(sampled, (w, h), interpolation=cv2.INTER_AREA)
+        every = slice(half // 2, None, half)
+        points = np.ascontiguousarray(sampled(image, every, every)[: 2 * h, : 2 * w])
+        if points.shape[:2] == (2 * h, 2 * w) and half * 2 == step:
+            mean = cv2.resize(points, (w, h), interpolation=cv2.INTER_AREA)
             return cast("NDArray[np.uint8]", mean)
-    return np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step])
+    every = slice(step // 2, None, step)
+    return np.ascontiguousarray(sampled(image, every, every))
 
 
 def _surroundings(grid: NDArray[np.uint8]) -> NDArray[np.bool_] | None:

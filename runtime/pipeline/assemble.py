@@ -28,7 +28,7 @@ from trocar.runtime.sinks.files import check_free
 from trocar.runtime.sinks.records import Csv, JsonLines, PngFolder
 from trocar.runtime.sinks.video import VideoSink
 from trocar.runtime.sources.addresses import is_stream
-from trocar.runtime.sources.base import HasSize, Source
+from trocar.runtime.sources.base import GivesNv12, HasSize, Source
 from trocar.runtime.telemetry.latency import Stages
 from trocar.runtime.temporal.mask_smoothing import MaskSmoother
 from trocar.runtime.temporal.options import PersistenceOptions
@@ -43,7 +43,11 @@ def sizes_of(sources: Iterable[Source]) -> tuple[tuple[int, int], ...]:
 
 
 def open_session(
-    model: ModelOptions, *, live: bool, frame_sizes: Sequence[tuple[int, int]] = ()
+    model: ModelOptions,
+    *,
+    live: bool,
+    frame_sizes: Sequence[tuple[int, int]] = (),
+    sources: Sequence[Source] | None = None,
 ) -> Session:
     """Opens the model; its idle threads do not spin, so that other threads get the cores.
 
@@ -54,16 +58,19 @@ def open_session(
         model: Which model.
         live: Whether frames are lost when they are late.
         frame_sizes: ``(height, width)`` of the frames, where they are known.
+        sources: Those that can give NV12 do so, where the bundle has a graph for it, which is
+            not opened if none can; ``None``: not known yet, see `give_planes`.
 
     Raises:
         TrocarError: See `Session.open`.
     """
+    can_give = sources is None or any(isinstance(source, GivesNv12) for source in sources)
     backend_options: dict[str, Any] = {}
     if model.backend == "onnxruntime":
         backend_options["spinning"] = False
         if model.cuda_graph:
             backend_options["graphs"] = True
-    return Session.open(
+    session = Session.open(
         model.path,
         device=model.device,
         backend=model.backend,
@@ -73,8 +80,18 @@ def open_session(
         fast_resize=model.fast_resize,
         trust=model.trust,
         frame_sizes=frame_sizes,
+        nv12=can_give and not model.fast_resize,
         **backend_options,
     )
+    give_planes(session, sources or ())
+    return session
+
+
+def give_planes(session: Session, sources: Iterable[Source]) -> None:
+    """Lets sources that can give NV12 do so, where the model has a graph for it."""
+    for source in sources:
+        if isinstance(source, GivesNv12):
+            source.nv12 = session.takes_nv12
 
 
 def open_second_stage(model: ModelOptions) -> CropClassifier | None:

@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.media.clock import now_ns
+from trocar.contract.media.nv12 import Picture
 from trocar.contract.results import FrameResult
+from trocar.runtime.inference import batch_of
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.view_mask import outputs_in_view
 from trocar.runtime.session import Session
@@ -70,7 +72,7 @@ class Smoother(Protocol):
 class ViewFinder(Protocol):
     """Estimates the endoscope's round field of view."""
 
-    def update(self, image: NDArray[np.uint8]) -> FieldOfView | None:
+    def update(self, image: Picture) -> FieldOfView | None:
         """Takes a frame and returns the estimate so far."""
         ...
 
@@ -123,7 +125,7 @@ class FrameProcessor:
             The outputs of the frame, and the milliseconds that the model took.
         """
         started = now_ns()
-        outputs = self.session.infer(self.session.prepare(frame.image)[None])
+        outputs = self.session.infer(batch_of([self.session.prepare(frame.picture)]))
         return {n: v[0] for n, v in outputs.items()}, (now_ns() - started) / 1e6
 
     def postprocess(self, frame: Frame, outputs: Outputs, *, infer_ms: float) -> FrameResult:
@@ -132,17 +134,17 @@ class FrameProcessor:
         if frame.covered:
             # Whatever the model saw in a covered picture, it is nothing.
             outputs = _without_regions(outputs)
-        view = None if self._view_finder is None else self._view_finder.update(frame.image)
+        view = None if self._view_finder is None else self._view_finder.update(frame.picture)
         if self.session.options.mask_outside_view:
             # First: nothing outside may be smoothed, located, drawn or written.
-            outputs = outputs_in_view(outputs, (frame.image.shape[0], frame.image.shape[1]), view)
+            outputs = outputs_in_view(outputs, frame.size, view)
         if self._smoother is not None:
             started = now_ns()
             outputs = self._smoother.smooth(outputs, frame.time)
             times["smooth"] = (now_ns() - started) / 1e6
         result = self.session.result(
             outputs,
-            (frame.image.shape[0], frame.image.shape[1]),
+            frame.size,
             frame_id=frame.index,
             time=frame.time,
             captured_ns=frame.captured_ns,

@@ -172,13 +172,13 @@ def _read(
         begun = now_ns()
         for frame in source.frames():
             if not run.counts.read:
-                run.size = (frame.image.shape[0], frame.image.shape[1])
+                run.size = frame.size
                 begun = now_ns() - round(frame.time * 1e9)
-            elif frame.image.shape[:2] != run.size:
+            elif frame.size != run.size:
                 raise SourceError(
                     f"{source.name} changes its frame size at frame {frame.index}: from "
                     f"{run.size[1]}x{run.size[0]} to "
-                    f"{frame.image.shape[1]}x{frame.image.shape[0]}",
+                    f"{frame.size[1]}x{frame.size[0]}",
                     remedy="cut the video there, or run it with --live, which allows it",
                 )
             run.counts.read += 1

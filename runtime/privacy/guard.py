@@ -81,12 +81,12 @@ class FrameGuard:
         verdict = self._verdict(number, frame.image)
         self.failed += verdict.failed
         if not verdict.outside:
-            return replace(frame, body=verdict)
+            return frame.changed(body=verdict)
         self.outside += 1
         if self._mode == "off":
-            return replace(frame, body=verdict)
-        return replace(
-            frame, image=covered(self._mode, frame.image), body=replace(verdict, covered=True)
+            return frame.changed(body=verdict)
+        return frame.changed(
+            image=covered(self._mode, frame.image), body=replace(verdict, covered=True)
         )
 
     def close(self) -> None:

@@ -186,7 +186,7 @@ class PngFolder:
             labels = None if event.result is None else event.result.labels
             if labels is None:
                 return
-            image = enlarge(labels, (event.frame.image.shape[0], event.frame.image.shape[1]))
+            image = enlarge(labels, event.frame.size)
         else:
             image = event.overlay()
         file = self._folder / f"{event.frame.index:06d}.png"

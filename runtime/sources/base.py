@@ -8,13 +8,14 @@ A capture card needs a class with the attributes and methods of `Source`, nothin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.contract.media.nv12 import Picture, rgb_of
 from trocar.contract.media.video.damage import Damage
 
 
@@ -57,12 +58,25 @@ class Verdict:
     covered: bool = False
 
 
+class _Image:
+    """The field ``image`` of `Frame`: set as RGB or NV12, read as RGB."""
+
+    def __get__(self, frame: Frame | None, owner: type) -> NDArray[np.uint8]:
+        if frame is None:
+            raise AttributeError("image")  # So `dataclass` knows no default.
+        return rgb_of(frame.picture)
+
+    def __set__(self, frame: Frame, value: Picture) -> None:
+        frame.__dict__["_picture"] = value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Frame:
     """One decoded frame.
 
     Attributes:
-        image: ``[H, W, 3]`` uint8 RGB.
+        image: ``[H, W, 3]`` uint8 RGB. It may be given as an `Nv12Picture`, which is converted when
+            ``image`` is first read.
         index: Number of the decoded frame, from 0.
         time: Presentation time in seconds, from the stream where it has one.
         captured_ns: `trocar.contract.media.clock.now_ns` when it was captured: when its data
@@ -73,13 +87,28 @@ class Frame:
         body: What the out-of-body model said; ``None`` without one.
     """
 
-    image: NDArray[np.uint8]
+    image: _Image = _Image()
     index: int
     time: float
     captured_ns: int
     decode_ms: float = 0.0
     arrival: Arrival = PROMPT
     body: Verdict | None = None
+
+    @property
+    def picture(self) -> Picture:
+        """The image as it was given, RGB or NV12."""
+        given: Picture = self.__dict__["_picture"]
+        return given
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` in pixels."""
+        return self.picture.shape[0], self.picture.shape[1]
+
+    def changed(self, **changes: Any) -> Frame:
+        """A copy with other values; an image of NV12 stays one."""
+        return replace(self, **{"image": self.picture, **changes})
 
     @property
     def covered(self) -> bool:
@@ -134,6 +163,17 @@ class HasSize(Protocol):
     def size(self) -> tuple[int, int]:
         """``(height, width)`` in pixels, before rotation; zeros where it is not known yet."""
         ...
+
+
+@runtime_checkable
+class GivesNv12(Protocol):
+    """A source that can give frames as NV12, where they are decoded as 8-bit 4:2:0.
+
+    Attributes:
+        nv12: Whether it does; off by default. Set before the first frame.
+    """
+
+    nv12: bool
 
 
 @runtime_checkable

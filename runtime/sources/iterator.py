@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from trocar.contract.media.clock import now_ns
 from trocar.contract.media.video.damage import Damage
 from trocar.runtime.frames import check_frame
-from trocar.runtime.sources.base import Frame, ReportsDamage, Source
+from trocar.runtime.sources.base import Frame, GivesNv12, ReportsDamage, Source
 
 LONGEST_WAIT_S = 1.0
 """Seconds (two frames where that is longer) by which a frame may be early or late before a
@@ -89,6 +88,16 @@ class RealtimeSource:
         self.total = source.total
 
     @property
+    def nv12(self) -> bool:
+        """Whether frames are NV12 where the recording can give it."""
+        return isinstance(self._source, GivesNv12) and self._source.nv12
+
+    @nv12.setter
+    def nv12(self, wanted: bool) -> None:
+        if isinstance(self._source, GivesNv12):
+            self._source.nv12 = wanted
+
+    @property
     def damage(self) -> Damage:
         """What was damaged so far."""
         return self._source.damage if isinstance(self._source, ReportsDamage) else Damage()
@@ -114,7 +123,7 @@ class RealtimeSource:
                 begun = now_ns() - due_ns
             else:
                 time.sleep(max(0.0, ahead))
-            yield replace(frame, captured_ns=now_ns())
+            yield frame.changed(captured_ns=now_ns())
 
     def close(self) -> None:
         """Stops."""

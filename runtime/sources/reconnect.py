@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from trocar.contract.errors import SourceError, TrocarError
 from trocar.contract.media.video.damage import Damage
 from trocar.contract.text.words import first_line
 from trocar.runtime.sources.addresses import redacted
-from trocar.runtime.sources.base import Frame, ReportsDamage, Source
+from trocar.runtime.sources.base import Frame, GivesNv12, ReportsDamage, Source
 from trocar.runtime.sources.source_clock import ContinuousTime
 
 
@@ -55,6 +54,7 @@ class ReconnectingSource:
         reconnects: Attempts to connect again so far.
         damage: What was damaged in all connections so far; complete when the frames have ended.
         notes: What a person should know of the last connection.
+        nv12: Whether frames are NV12 where a connection can give it. Set before `frames`.
     """
 
     live = True
@@ -73,6 +73,7 @@ class ReconnectingSource:
         self.name = redacted(name)
         self.fps: float | None = None
         self.reconnects = 0
+        self.nv12 = False
         self.damage = Damage()
         self.notes: Sequence[str] = ()
         self._listener = listener or _NoListener()
@@ -98,6 +99,8 @@ class ReconnectingSource:
             source: Source | None = None
             try:
                 source = self._opener()
+                if isinstance(source, GivesNv12):
+                    source.nv12 = self.nv12
                 if not self._took(source):
                     return
                 self.fps = source.fps
@@ -109,8 +112,8 @@ class ReconnectingSource:
                     if is_first and (failures or index):
                         self._listener.connection_restored()
                     is_first, failures = False, 0
-                    yield replace(
-                        frame, index=index, time=clock.time_of(frame.time, frame.captured_ns)
+                    yield frame.changed(
+                        index=index, time=clock.time_of(frame.time, frame.captured_ns)
                     )
                     index += 1
             except TrocarError as error:

@@ -16,8 +16,9 @@ import av
 
 from trocar.contract.errors import SourceError
 from trocar.contract.media.clock import now_ns
+from trocar.contract.media.nv12 import Picture
 from trocar.contract.media.video.damage import Damage
-from trocar.contract.media.video.decoder import VideoDecoder
+from trocar.contract.media.video.decoder import DecodedFrame, VideoDecoder
 from trocar.contract.media.video.demuxers import NotARecordingError
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import DEFAULTS, PROMPT, Arrival, Frame, SourceOptions
@@ -34,6 +35,9 @@ class VideoSource:
         address: A path or an address such as ``rtsp://…``.
         options: How it is opened.
 
+    Attributes:
+        nv12: Whether frames are NV12 where the video is upright 8-bit 4:2:0. Set before `frames`.
+
     Raises:
         SourceError: It cannot be opened, or contains no video.
     """
@@ -42,6 +46,7 @@ class VideoSource:
         self.name = redacted(address)
         self.live = is_stream(address)
         self._options = options
+        self.nv12 = False
         self._closed = False
         self._packets = LivePackets(trusts_clock=options.source_clock) if self.live else None
         self._decoder = _open(address, self.name, options, arrivals=self._packets)
@@ -101,13 +106,13 @@ class VideoSource:
             count += 1
             packets = self._packets
             if packets is None:
-                image = frame.image
+                image = self._picture(frame)
                 captured_ns, arrived_ns, arrival = now_ns(), frame.captured_ns, PROMPT
             else:
                 if self._is_behind(frame.captured_ns, given):
                     packets.skipped += 1
                     continue
-                image = frame.image
+                image = self._picture(frame)
                 captured_ns, arrived_ns = frame.captured_ns, packets.arrived_ns
                 total = self._arrival_so_far(packets)
                 arrival, before = _difference(total, before), total
@@ -123,6 +128,10 @@ class VideoSource:
             waited = now_ns()
         if not self._closed:
             self._check_end(count, fault)
+
+    def _picture(self, frame: DecodedFrame) -> Picture:
+        nv12 = frame.nv12 if self.nv12 else None
+        return frame.image if nv12 is None else nv12
 
     def _is_behind(self, captured_ns: int, given_ns: int) -> bool:
         """Whether newer packets wait, and the picture moves on without this frame."""

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.contract.media.nv12 import Picture, sampled
 from trocar.runtime.temporal.matching import ENTRY, NEAR, Floats, Points, Shapes, shapes_of
 
 VELOCITY_FADES_S = 0.5
@@ -115,12 +116,12 @@ class CameraMotion:
     """
 
     def __init__(self) -> None:
-        self._before: NDArray[np.uint8] | None = None
-        self._now: NDArray[np.uint8] | None = None
+        self._before: Picture | None = None
+        self._now: Picture | None = None
         self._window: Any = None
 
-    def update(self, image: NDArray[np.uint8]) -> None:
-        """Takes the next frame ``[H, W, 3]`` uint8, without a copy."""
+    def update(self, image: Picture) -> None:
+        """Takes the next frame, RGB ``[H, W, 3]`` uint8 or NV12, without a copy."""
         self._before, self._now = self._now, image
 
     def shift(self) -> complex | None:
@@ -142,6 +143,7 @@ class CameraMotion:
         return complex(x * step, y * step)
 
 
-def _reduced(image: NDArray[np.uint8], step: int) -> NDArray[np.float32]:
+def _reduced(image: Picture, step: int) -> NDArray[np.float32]:
     """Every ``step``-th pixel of the green channel."""
-    return np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step, 1], np.float32)
+    every = slice(step // 2, None, step)
+    return np.ascontiguousarray(sampled(image, every, every)[..., 1], np.float32)

@@ -132,7 +132,7 @@ class Tracker:
         dt = min(1.0, dt)
         diagonal = math.hypot(*result.frame_size)
         if self._options.camera:
-            self._camera.update(frame.image)
+            self._camera.update(frame.picture)
         self._motion.predict(dt, diagonal=diagonal)
         self._end_tracks()
         for track in self._tracks:

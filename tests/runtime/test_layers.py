@@ -11,8 +11,8 @@ from places import ROOT
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"locate", "frames", "devices", "draw", "in_use", "instances"}),
     frozenset({"backends", "sources"}),
-    frozenset({"temporal", "sinks", "enrolment", "golden"}),
-    frozenset({"opening", "session", "telemetry"}),
+    frozenset({"temporal", "sinks", "enrolment", "golden", "inference"}),
+    frozenset({"opening", "nv12_form", "session", "telemetry"}),
     frozenset({"pipeline", "privacy", "benchmark"}),
     frozenset({"live", "archive"}),
 )

@@ -50,7 +50,9 @@ def run_file(request: RunRequest) -> Summary:
     source = open_source(request.sources[0], options.input.source)
     try:
         body = open_body(options.privacy, options.model)
-        session = open_session(options.model, live=False, frame_sizes=sizes_of([source]))
+        session = open_session(
+            options.model, live=False, frame_sizes=sizes_of([source]), sources=[source]
+        )
     except BaseException:
         source.close()
         raise

@@ -16,6 +16,7 @@ import click
 
 from trocar.commands._help import grouped
 from trocar.commands._location_options import location_changes
+from trocar.commands._models import open_nv12
 from trocar.contract.config import FieldSpec, fields_of
 from trocar.contract.errors import DataError
 from trocar.contract.manifest import Manifest
@@ -71,6 +72,7 @@ class GateRequest:
                 mismatch_images=images or (out.with_suffix(".parity") if out else None),
                 keep_float32=tuple(flags["keep_float32"]),
                 location=location_changes(flags) if "location" in flags else {},
+                open_nv12=open_nv12 if flags["nv12"] else None,
             ),
         )
 
@@ -112,12 +114,23 @@ def gate_options(function: F) -> F:
     """Adds the flags of precision and of the parity gate."""
     for title, decorators in (
         ("Limits of the parity gate", tuple(_limit_option(s) for s in fields_of(Limits))),
+        ("Input", _INPUT),
         ("Parity gate", _GATE),
         ("Precision", _PRECISION),
     ):
         function = grouped(title, *decorators)(function)
     return function
 
+
+_INPUT = (
+    click.option(
+        "--nv12",
+        is_flag=True,
+        help="Add a second graph, which takes the NV12 frames of decoders. `trocar run` and "
+        "libtrocar use it by themselves. Frames are not converted to RGB; the bundle is twice as "
+        "large.",
+    ),
+)
 
 _GATE = (
     click.option(

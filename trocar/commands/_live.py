@@ -78,7 +78,7 @@ def run_live(request: RunRequest) -> list[Summary]:
         for source in sources:
             stack.callback(source.close)
         session = stack.enter_context(
-            open_session(options.model, live=True, frame_sizes=sizes_of(sources))
+            open_session(options.model, live=True, frame_sizes=sizes_of(sources), sources=sources)
         )
         body = open_body(options.privacy, options.model)
         if body is not None:

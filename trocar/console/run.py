@@ -5,7 +5,7 @@ console().print(latency_table(Stages()))
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from rich.text import Text
 from trocar.console.progress import progress_bar
 from trocar.contract.bundle import Bundle
 from trocar.contract.errors import MissingExtraError
+from trocar.contract.manifest import Manifest
 from trocar.contract.tensorrt.engines import engine_fitness, engines_of
 from trocar.contract.text.licences import LICENCES, WHAT, licence_warnings, licences_of
 from trocar.runtime.backends.engine_selection import environment_here
@@ -143,6 +144,7 @@ def bundle_tables(bundle: Bundle) -> list[Table]:
             "input",
             f"{spec.name}: uint8 [batch, H, W, 3] RGB, resized to {spec.height}x{spec.width}",
         ),
+        *nv12_rows(manifest),
         ("outputs", "; ".join(f"{o.name} {o.dtype} {list(o.shape)}" for o in manifest.outputs)),
         ("golden margin", f"{manifest.golden_margin:g}"),
         ("schema", manifest.schema),
@@ -166,6 +168,16 @@ def bundle_tables(bundle: Bundle) -> list[Table]:
             escape(row.part),
         )
     return [facts, classes]
+
+
+def nv12_rows(manifest: Manifest) -> list[tuple[str, str]]:
+    """How many labels of the NV12 form are equal to the RGB form's; empty without one."""
+    if not manifest.takes_nv12:
+        return []
+    found = manifest.extra.get("nv12")
+    equal = found.get("equal") if isinstance(found, Mapping) else None
+    share = f"; {equal:.2%} of labels as from RGB" if isinstance(equal, float) else ""
+    return [("", f"luma uint8 [batch, H, W], chroma [batch, H/2, W/2, 2] (NV12){share}")]
 
 
 def engine_tables(bundle: Bundle) -> list[Table]:

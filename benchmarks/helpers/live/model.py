@@ -24,6 +24,7 @@ def deeplab_bundle(
     encoder: str = "timm-mobilenetv3_small_100",
     height: int = 512,
     width: int = 640,
+    nv12: bool = False,
 ) -> Path:
     """Write a bundle of DeepLabV3+ with random weights, unless it exists.
 
@@ -61,8 +62,36 @@ def deeplab_bundle(
         golden_margin=1e-2,
     )
     data, manifest = onnx_from_network(Network().eval(), manifest)
-    write_bundle(path, manifest, {MODEL: data, GOLDEN: _golden(data)})
+    files = {MODEL: data, GOLDEN: _golden(data)}
+    if nv12:
+        files |= _nv12_files(data, manifest, path)
+    write_bundle(path, manifest, files)
     return path
+
+
+def _nv12_files(data: bytes, manifest: Manifest, path: Path) -> dict[str, bytes]:
+    """The graph for NV12 and its golden frame, compared with the RGB form on three scenes."""
+    from trocar.commands._models import open_nv12
+    from trocar.export.cpu_session import infer_on_cpu
+    from trocar.export.graph.model_file import with_logits_output
+    from trocar.export.nv12_form import make_nv12
+    from trocar.export.parity.types import GateFrame
+
+    def write(name: str, content: bytes) -> Path:
+        file = path.with_name(name)
+        file.write_bytes(content)
+        return file
+
+    form = make_nv12(
+        data,
+        manifest,
+        frames=[GateFrame(name=str(i), image=scene(i, 1080, 1920)) for i in range(3)],
+        golden=scene(0, 512, 640),
+        rgb=infer_on_cpu(with_logits_output(data)),
+        open_nv12=open_nv12,
+        write=write,
+    )
+    return dict(form.files)
 
 
 def _golden(data: bytes) -> bytes:

@@ -6,16 +6,23 @@ image = rgb_from_frame(frame)      # [H, W, 3] uint8
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from trocar.contract.media.nv12 import Nv12Picture
 
 HD_HEIGHT = 720
 """From this height on, video that does not state its colour matrix is taken as BT.709."""
 
 _UNSTATED, _BT709 = 2, 1  # AVCOL_SPC_UNSPECIFIED, AVCOL_SPC_BT709
+_MATRICES = {_BT709: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
+_FULL = 2  # AVCOL_RANGE_JPEG
+_PLANAR = ("yuv420p", "yuvj420p")
 
 
 def rgb_from_frame(frame: Any) -> NDArray[np.uint8]:
@@ -34,6 +41,45 @@ def rgb_from_frame(frame: Any) -> NDArray[np.uint8]:
     if turns:
         image = np.rot90(image, turns)
     return np.ascontiguousarray(image)
+
+
+def nv12_from_frame(frame: Any) -> Nv12Picture | None:
+    """A frame of PyAV as NV12, its values unchanged; ``None`` where it is not upright 8-bit 4:2:0.
+
+    `rgb_from_frame` converts it when its RGB is read. The planes may be those of the decoder, which
+    stay as they are while the picture lives.
+    """
+    if frame.format.name not in (*_PLANAR, "nv12") or round((frame.rotation or 0) / 90) % 4:
+        return None
+    matrix = _matrix_of(frame)
+    if matrix is None:
+        return None
+    is_full = frame.format.name == "yuvj420p" or int(frame.color_range) == _FULL
+    planes = [_rows(plane) for plane in frame.planes]
+    height, width = frame.height, frame.width
+    high, wide = -(-height // 2), -(-width // 2)
+    if frame.format.name == "nv12":
+        chroma = planes[1][:high, : 2 * wide].reshape(high, wide, 2)
+    else:
+        u, v = (plane[:high, :wide] for plane in planes[1:])
+        chroma = np.asarray(cv2.merge((u, v)), np.uint8)
+    return Nv12Picture(
+        luma=planes[0][:height, :width],
+        chroma=chroma,
+        colour=f"{matrix}-{'full' if is_full else 'limited'}",
+        convert=partial(rgb_from_frame, frame),
+    )
+
+
+def _matrix_of(frame: Any) -> str | None:
+    stated = int(frame.colorspace)
+    if stated == _UNSTATED:
+        return "bt709" if frame.height >= HD_HEIGHT else "bt601"
+    return _MATRICES.get(stated)
+
+
+def _rows(plane: Any) -> NDArray[np.uint8]:
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
 
 
 class Deinterlacer:

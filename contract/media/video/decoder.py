@@ -25,7 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.media.clock import PresentationClock, now_ns
-from trocar.contract.media.video.conversion import Deinterlacer, rgb_from_frame
+from trocar.contract.media.nv12 import Nv12Picture
+from trocar.contract.media.video.conversion import (
+    Deinterlacer,
+    nv12_from_frame,
+    rgb_from_frame,
+)
 from trocar.contract.media.video.damage import Damage
 from trocar.contract.media.video.demuxers import safe_options, why_refused
 from trocar.contract.media.video.streams import choose_stream
@@ -62,6 +67,11 @@ class DecodedFrame:
     def image(self) -> NDArray[np.uint8]:
         """``[H, W, 3]`` uint8 RGB, upright; converted at each call."""
         return rgb_from_frame(self.picture)
+
+    @property
+    def nv12(self) -> Nv12Picture | None:
+        """The same as NV12, where it is upright 8-bit 4:2:0 of a known matrix; else ``None``."""
+        return nv12_from_frame(self.picture)
 
 
 @dataclass(kw_only=True)

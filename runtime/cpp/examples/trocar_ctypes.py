@@ -30,7 +30,7 @@ Options = struct(
     "Options", threads=c.c_int32, backend=c.c_char_p, device=c.c_char_p, provider=c.c_char_p,
     precision=c.c_char_p, library=c.c_char_p, no_spinning=c.c_int32, min_pixels=c.c_int32,
     min_area=c.c_double, log=LOG, log_context=c.c_void_p, min_score=c.c_double,
-    max_instruments=c.c_int32, reserved=c.c_int32, classes=c.c_char_p, location=c.c_char_p,
+    max_instruments=c.c_int32, no_nv12=c.c_int32, classes=c.c_char_p, location=c.c_char_p,
     trust=c.c_char_p,
     frame_width=c.c_int32, frame_height=c.c_int32,
 )
@@ -59,7 +59,7 @@ Info = struct(
     "Info", task=c.c_int32, network_width=c.c_int32, network_height=c.c_int32,
     class_count=c.c_int32, score_count=c.c_int32, embedding_count=c.c_int32, golden=c.c_int32,
     name=c.c_char_p, method=c.c_char_p, backend=c.c_char_p, device=c.c_char_p,
-    precision=c.c_char_p, library=c.c_char_p,
+    precision=c.c_char_p, library=c.c_char_p, takes_nv12=c.c_int32, reserved=c.c_int32,
 )
 
 
@@ -113,6 +113,7 @@ class Session:
         return mask
 
     def frame(self, array: np.ndarray, form: str, yuv: int = 0) -> c.Structure:
+        # Odd heights too: H rows of luma, then (H + 1) // 2 of chroma.
         height = array.shape[0] * 2 // 3 if form == "nv12" else array.shape[0]
         return make(Frame, format=FORMATS[form], width=array.shape[1], height=height,
                     data=array.ctypes.data, stride=array.strides[0], yuv=yuv)

@@ -55,13 +55,7 @@ std::string read_info(const GstVideoInfo &info, Pixels &pixels) {
     if (!format_of(GST_VIDEO_INFO_FORMAT(&info), pixels.format))
         return "the frames are " + name +
                ", expected one of " TROCAR_GST_FORMATS ": put videoconvert before trocarinfer";
-    const int width = GST_VIDEO_INFO_WIDTH(&info);
-    const int height = GST_VIDEO_INFO_HEIGHT(&info);
     if (pixels.format != TROCAR_NV12) return "";
-    if (width % 2 != 0 || height % 2 != 0)
-        return "the NV12 frames are " + std::to_string(width) + "x" + std::to_string(height) +
-               ", expected even sides: convert them to RGB with "
-               "videoconvert ! video/x-raw,format=RGB, or change their size with videoscale";
     if (!yuv_of(info.colorimetry, pixels.yuv)) {
         gchar *text = gst_video_colorimetry_to_string(&info.colorimetry);
         const std::string colours = text == nullptr ? "unknown" : text;

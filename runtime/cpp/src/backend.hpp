@@ -40,12 +40,23 @@ struct Input {
     std::vector<float> data;
 };
 
+/// Frames of NV12 of one size, tightly packed one behind the other.
+struct Nv12Frames {
+    const std::uint8_t *luma = nullptr;    // height * width bytes each
+    const std::uint8_t *chroma = nullptr;  // ceil(height / 2) * ceil(width / 2) * 2 bytes each
+    const float *colour = nullptr;         // 3 * 4 numbers each: RGB of (Y, U, V, 1)
+};
+
 class Backend {
   public:
     virtual ~Backend() = default;
     /// Runs `count` tightly packed RGB frames. Throws Error with TROCAR_ERROR_BACKEND.
     virtual const std::vector<Tensor> &run(const std::uint8_t *rgb, int count, int height,
                                            int width) = 0;
+    /// Runs `count` frames of NV12; only a backend that was opened for NV12 does. Throws Error with
+    /// TROCAR_ERROR_BACKEND.
+    virtual const std::vector<Tensor> &run_nv12(const Nv12Frames &frames, int count, int height,
+                                                int width);
     /// Overrides inputs that have defaults, for all later calls. Throws Error with
     /// TROCAR_ERROR_BACKEND.
     virtual void set_inputs(const std::vector<Input> &inputs) = 0;
@@ -75,6 +86,7 @@ struct OpenOptions {
     std::string precision;
     std::string library;
     std::string trust;  // PEM file of the key that must have signed the bundle; empty: any bundle
+    bool nv12 = true;   // whether a bundle's graph for NV12 is opened
     int threads = 0;
     bool spinning = true;
     int frame_width = 0;  // of the frames that will come; 0: not known
@@ -85,6 +97,8 @@ struct OpenOptions {
 };
 
 /// Throws Error: BACKEND, or BUNDLE for a model that does not load.
-std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const OpenOptions &options);
+/// `nv12`: whether the graph takes planes instead of RGB.
+std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const OpenOptions &options,
+                                          bool nv12);
 
 }  // namespace trocar::detail

@@ -17,6 +17,8 @@ namespace {
 
 constexpr const char *model_name = "model.onnx";
 constexpr const char *golden_name = "golden.npz";
+constexpr const char *nv12_name = "nv12.onnx";
+constexpr const char *nv12_golden_name = "nv12.npz";
 
 std::string joined(const std::string &root, const std::string &name) {
     return !root.empty() && root.back() == '/' ? root + name : root + "/" + name;
@@ -85,6 +87,10 @@ Bundle open_bundle(const std::string &path) {
             bundle.model = std::move(data);
         else if (name == golden_name)
             bundle.golden = std::move(data);
+        else if (name == nv12_name)
+            bundle.nv12 = std::move(data);
+        else if (name == nv12_golden_name)
+            bundle.nv12_golden = std::move(data);
         else if (name == bundle.manifest.class_state)
             bundle.classes = std::move(data);
     }
@@ -94,6 +100,9 @@ Bundle open_bundle(const std::string &path) {
         bundle_error(path + " contains no " + state, "export the bundle again with what you need");
     if (bundle.manifest.files.count(golden_name) == 0)
         bundle_error(path + " contains no " + golden_name,
+                     "export the bundle again with what you need");
+    if (!bundle.nv12.empty() && bundle.manifest.files.count(nv12_golden_name) == 0)
+        bundle_error(path + " contains no " + nv12_golden_name,
                      "export the bundle again with what you need");
     return bundle;
 }

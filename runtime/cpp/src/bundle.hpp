@@ -12,8 +12,10 @@ struct Bundle {
     std::string document;  // bytes of manifest.json
     std::string sha256;    // of its canonical form; covers every file
     Manifest manifest;
-    std::string model;    // bytes of model.onnx, the very ones that were hashed
-    std::string golden;   // bytes of golden.npz
+    std::string model;   // bytes of model.onnx, the very ones that were hashed
+    std::string golden;  // bytes of golden.npz
+    std::string nv12;    // bytes of nv12.onnx; empty where the bundle takes RGB alone
+    std::string nv12_golden;
     std::string classes;  // bytes of a classifier's enrolled classes; empty without
 };
 

@@ -131,6 +131,7 @@ OpenOptions open_options_from(const trocar_options *given) {
     options.trust = string_or(raw.trust, "");
     options.threads = raw.threads;
     options.spinning = raw.no_spinning == 0;
+    options.nv12 = raw.no_nv12 == 0;
     options.log = raw.log;
     options.log_context = raw.log_context;
     options.frame_width = raw.frame_width;

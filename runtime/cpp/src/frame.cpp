@@ -31,6 +31,18 @@ std::ptrdiff_t stride_of(const trocar_frame &frame) {
     return frame.stride == 0 ? row_bytes(frame) : frame.stride;
 }
 
+// One value of U and V covers two by two pixels; at odd sides the last ones cover fewer.
+std::ptrdiff_t chroma_row(const trocar_frame &frame) {
+    return std::ptrdiff_t{2} * ((frame.width + 1) / 2);
+}
+
+std::ptrdiff_t chroma_rows(const trocar_frame &frame) { return (frame.height + 1) / 2; }
+
+std::ptrdiff_t chroma_stride_of(const trocar_frame &frame) {
+    if (frame.chroma_stride != 0) return frame.chroma_stride;
+    return frame.stride == 0 ? chroma_row(frame) : frame.stride;
+}
+
 template <int step, int red, int green, int blue>
 void write_row(const std::uint8_t *in, int width, std::uint8_t *out) {
     for (int x = 0; x < width; ++x, in += step, out += 3) {
@@ -58,13 +70,11 @@ std::uint8_t clamped(int value) {
 
 void write_nv12(const trocar_frame &frame, std::uint8_t *out) {
     const Matrix &m = matrices[frame.yuv];
-    const std::ptrdiff_t stride = stride_of(frame);
-    const std::ptrdiff_t chroma_stride = frame.chroma_stride == 0 ? stride : frame.chroma_stride;
-    const std::uint8_t *chroma =
-        frame.chroma != nullptr ? frame.chroma : frame.data + stride * frame.height;
+    const Plane luma_plane = luma_of(frame);
+    const Plane chroma_plane = chroma_of(frame);
     for (int y = 0; y < frame.height; ++y) {
-        const std::uint8_t *luma = frame.data + stride * y;
-        const std::uint8_t *uv = chroma + chroma_stride * (y / 2);
+        const std::uint8_t *luma = luma_plane.data + luma_plane.stride * y;
+        const std::uint8_t *uv = chroma_plane.data + chroma_plane.stride * (y / 2);
         for (int x = 0; x < frame.width; ++x, out += 3) {
             const int base = m.luma * (luma[x] - m.black) + 32768;
             const int u = uv[x / 2 * 2] - 128;
@@ -77,6 +87,36 @@ void write_nv12(const trocar_frame &frame, std::uint8_t *out) {
 }
 
 }  // namespace
+
+Plane luma_of(const trocar_frame &frame) {
+    return {frame.data, stride_of(frame), frame.width, frame.height};
+}
+
+Plane chroma_of(const trocar_frame &frame) {
+    return {frame.chroma != nullptr ? frame.chroma : frame.data + stride_of(frame) * frame.height,
+            chroma_stride_of(frame), chroma_row(frame), chroma_rows(frame)};
+}
+
+void Plane::write(std::uint8_t *out) const {
+    if (is_packed()) {
+        std::memcpy(out, data, bytes());
+        return;
+    }
+    for (std::ptrdiff_t y = 0; y < rows; ++y, out += row)
+        std::memcpy(out, data + stride * y, static_cast<std::size_t>(row));
+}
+
+void write_colour(std::int32_t yuv, float *out) {
+    const Matrix &m = matrices[yuv];
+    const std::int64_t rows[3][3] = {
+        {m.luma, 0, m.red_v}, {m.luma, -m.green_u, -m.green_v}, {m.luma, m.blue_u, 0}};
+    for (const auto &row : rows) {
+        for (const std::int64_t factor : row)
+            *out++ = static_cast<float>(static_cast<double>(factor) / 65536);
+        const std::int64_t offset = -(row[0] * m.black + (row[1] + row[2]) * 128);
+        *out++ = static_cast<float>(static_cast<double>(offset) / 65536);
+    }
+}
 
 trocar_frame frame_from(const trocar_frame *given) {
     if (given == nullptr) argument_error("the frame is NULL", remedy);
@@ -134,26 +174,23 @@ void check_frame(const trocar_frame &frame) {
     // Without a plane of its own, the chroma lies directly behind the luma.
     if (!behind) check_plane("stride", stride, frame.height, row_bytes(frame), frame.data_bytes);
     if (frame.format != TROCAR_NV12) return;
-    if (frame.width % 2 != 0 || frame.height % 2 != 0)
-        argument_error("an NV12 frame is " + std::to_string(frame.width) + "x" +
-                           std::to_string(frame.height) + ", expected even sides",
-                       remedy);
     if (frame.yuv < TROCAR_BT709_LIMITED || frame.yuv > TROCAR_BT2020_FULL)
         argument_error("frame.yuv is " + std::to_string(frame.yuv) + ", expected 0..5", remedy);
     if (frame.stride < 0 && frame.chroma == nullptr)
         argument_error("a bottom-up NV12 frame has no chroma plane", remedy);
-    const std::ptrdiff_t chroma = frame.chroma_stride == 0 ? stride : frame.chroma_stride;
-    const std::int64_t half = frame.height / 2;
+    const std::ptrdiff_t chroma = chroma_stride_of(frame);
+    const std::ptrdiff_t row = chroma_row(frame);
+    const std::int64_t half = chroma_rows(frame);
     if (!behind) {
-        check_plane("chroma_stride", chroma, half, frame.width, frame.chroma_bytes);
+        check_plane("chroma_stride", chroma, half, row, frame.chroma_bytes);
         return;
     }
     check_plane("stride", stride, frame.height, frame.width, 0);
     if (chroma < 0) argument_error("frame.chroma_stride is below 0 without a plane", remedy);
-    check_plane("chroma_stride", chroma, half, frame.width, 0);
+    check_plane("chroma_stride", chroma, half, row, 0);
     // Both are at most 2^31 * 32768, so that their sum fits.
     const std::size_t luma_bytes = *multiply_add(magnitude(stride), frame.height, 0);
-    const std::size_t needed = luma_bytes + *image_bytes(chroma, half, frame.width);
+    const std::size_t needed = luma_bytes + *image_bytes(chroma, half, row);
     if (frame.data_bytes != 0 && frame.data_bytes < needed)
         argument_error("frame.data needs " + std::to_string(needed) +
                            " bytes with its chroma plane, the buffer has " +

@@ -24,4 +24,22 @@ bool is_packed_rgb(const trocar_frame &frame);
 /// Writes height * width * 3 bytes.
 void write_rgb(const trocar_frame &frame, std::uint8_t *out);
 
+/// The planes of an NV12 frame, and how far their rows lie apart.
+struct Plane {
+    const std::uint8_t *data;
+    std::ptrdiff_t stride;
+    std::ptrdiff_t row;   // bytes of a row without padding
+    std::ptrdiff_t rows;  // how many
+
+    bool is_packed() const { return stride == row; }
+    std::size_t bytes() const { return static_cast<std::size_t>(row * rows); }
+    /// Writes the rows without padding, `bytes()` bytes.
+    void write(std::uint8_t *out) const;
+};
+Plane luma_of(const trocar_frame &frame);
+Plane chroma_of(const trocar_frame &frame);
+
+/// Writes the 3 * 4 numbers that make RGB 0..255 of (Y, U, V, 1), as contract/media/nv12.py does.
+void write_colour(std::int32_t yuv, float *out);
+
 }  // namespace trocar::detail

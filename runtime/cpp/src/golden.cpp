@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "error.hpp"
+#include "frame.hpp"
 #include "half.hpp"
 
 namespace trocar::detail {
@@ -89,6 +90,39 @@ const std::uint8_t *Golden::rgb() const {
 int Golden::height() const { return static_cast<int>(arrays_.at("frame").shape[0]); }
 
 int Golden::width() const { return static_cast<int>(arrays_.at("frame").shape[1]); }
+
+trocar_frame Golden::nv12() const {
+    const auto plane = [&](const char *name, std::vector<std::int64_t> shape) {
+        const auto found = arrays_.find(name);
+        if (found == arrays_.end() || found->second.dtype != "|u1" || found->second.shape != shape)
+            bundle_error("nv12.npz holds no NV12 frame: its " + std::string(name) + " is " +
+                         (found == arrays_.end()
+                              ? "missing"
+                              : found->second.dtype + " " + shape_text(found->second.shape)) +
+                         ", expected uint8 " + shape_text(shape));
+        return reinterpret_cast<const std::uint8_t *>(found->second.data.data());
+    };
+    const std::int64_t high = height();
+    const std::int64_t wide = width();
+    trocar_frame frame{};
+    frame.size = sizeof frame;
+    frame.format = TROCAR_NV12;
+    frame.width = width();
+    frame.height = height();
+    frame.data = plane("luma", {high, wide});
+    frame.chroma = plane("chroma", {(high + 1) / 2, (wide + 1) / 2, 2});
+    frame.yuv = plane("colour", {1})[0];
+    if (frame.yuv > TROCAR_BT2020_FULL)
+        bundle_error("nv12.npz holds no NV12 frame: its colour is " + std::to_string(frame.yuv));
+    const Array &expected = arrays_.at("frame");
+    std::vector<std::uint8_t> rgb(expected.count());
+    write_rgb(frame, rgb.data());
+    if (!std::equal(rgb.begin(), rgb.end(), this->rgb()))
+        throw Error(TROCAR_ERROR_PARITY,
+                    "the planes of nv12.npz are converted to other colours than by the exporter",
+                    "export the bundle again with this release");
+    return frame;
+}
 
 void Golden::check(double min_margin, std::size_t classes) const {
     if (instances_) {

@@ -7,6 +7,7 @@
 
 #include "npz.hpp"
 #include "outputs.hpp"
+#include "trocar/trocar.h"
 
 namespace trocar::detail {
 
@@ -21,6 +22,10 @@ class Golden {
 
     const std::uint8_t *rgb() const;
     int height() const;
+    /// The planes of the golden frame of the graph for NV12; valid while this lives. Throws Error
+    /// with TROCAR_ERROR_BUNDLE where they are missing or malformed, and with TROCAR_ERROR_PARITY
+    /// where they do not give the RGB frame beside them.
+    trocar_frame nv12() const;
     int width() const;
     /// Throws Error with TROCAR_ERROR_BUNDLE where less than `min_compared` lies above
     /// `min_margin`, or a label is not of a table of `classes` rows.

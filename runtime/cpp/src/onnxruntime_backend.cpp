@@ -83,14 +83,15 @@ int usable_cores() {
 class OnnxRuntimeBackend final : public Backend {
   public:
     OnnxRuntimeBackend(const OrtLibrary &library, const std::string &model,
-                       const OpenOptions &options)
+                       const OpenOptions &options, bool nv12)
         : library_(library),
           api_(*library.api),
           log_(options.log),
           log_context_(options.log_context),
           session_(api_.ReleaseSession),
           memory_(api_.ReleaseMemoryInfo),
-          input_(api_.ReleaseValue) {
+          ports_(nv12 ? std::vector<Port>{{"luma"}, {"chroma"}, {"colour"}}
+                      : std::vector<Port>(1)) {
         Owned<OrtSessionOptions> settings(api_.ReleaseSessionOptions);
         fill(options, settings);
         check(
@@ -106,6 +107,8 @@ class OnnxRuntimeBackend final : public Backend {
     OnnxRuntimeBackend(const OnnxRuntimeBackend &) = delete;
     OnnxRuntimeBackend &operator=(const OnnxRuntimeBackend &) = delete;
     ~OnnxRuntimeBackend() override {
+        for (Port &port : ports_)
+            if (port.value != nullptr) api_.ReleaseValue(port.value);
         drop(values_);
         drop(given_values_);
     }
@@ -114,7 +117,7 @@ class OnnxRuntimeBackend final : public Backend {
         std::vector<std::string> known = overridable();
         given_ = inputs;
         drop(given_values_);
-        input_names_.resize(1);
+        input_names_.resize(ports_.size());
         for (Input &input : given_) {
             if (std::find(known.begin(), known.end(), input.name) == known.end())
                 throw Error(TROCAR_ERROR_BACKEND,
@@ -133,23 +136,21 @@ class OnnxRuntimeBackend final : public Backend {
 
     const std::vector<Tensor> &run(const std::uint8_t *rgb, int count, int height,
                                    int width) override {
-        const std::array<std::int64_t, 4> shape = {count, height, width, 3};
-        const bool known = shape == shape_ && !values_.empty();
-        if (!known || rgb != data_ || input_.get() == nullptr) {
-            data_ = nullptr;
-            // ONNX Runtime takes the pointer as writable and does not write.
-            require(api_.CreateTensorWithDataAsOrtValue(
-                memory_.get(), const_cast<std::uint8_t *>(rgb),
-                static_cast<std::size_t>(count) * static_cast<std::size_t>(height) *
-                    static_cast<std::size_t>(width) * 3,
-                shape.data(), shape.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, input_.fresh()));
-            data_ = rgb;
-        }
-        if (known)
-            call(values_.data());
-        else
-            run_unknown(shape);
-        return tensors_;
+        if (ports_.size() != 1) return Backend::run_nv12({}, 0, 0, 0);
+        const bool known = is_known({count, height, width});
+        feed(ports_[0], known, rgb, {count, height, width, 3}, 4, Type::byte);
+        return run_fed(known, {count, height, width});
+    }
+
+    const std::vector<Tensor> &run_nv12(const Nv12Frames &frames, int count, int height,
+                                        int width) override {
+        if (ports_.size() != 3) return Backend::run_nv12(frames, count, height, width);
+        const bool known = is_known({count, height, width});
+        feed(ports_[0], known, frames.luma, {count, height, width}, 3, Type::byte);
+        feed(ports_[1], known, frames.chroma, {count, (height + 1) / 2, (width + 1) / 2, 2}, 4,
+             Type::byte);
+        feed(ports_[2], known, frames.colour, {count, 3, 4}, 3, Type::single);
+        return run_fed(known, {count, height, width});
     }
 
     std::string metadata() const override {
@@ -166,6 +167,40 @@ class OnnxRuntimeBackend final : public Backend {
     std::string library() const override { return "ONNX Runtime " + library_.version; }
 
   private:
+    using FrameShape = std::array<std::int64_t, 3>;  // count, height, width
+
+    /// An input of the graph that every call fills.
+    struct Port {
+        std::string name;
+        const void *data = nullptr;  // what value points at
+        OrtValue *value = nullptr;
+    };
+
+    bool is_known(const FrameShape &shape) const { return shape == shape_ && !values_.empty(); }
+
+    /// Lets an input point at the caller's data, where it does not do so already.
+    void feed(Port &port, bool known, const void *data, const std::array<std::int64_t, 4> &shape,
+              std::size_t rank, Type type) {
+        if (known && data == port.data && port.value != nullptr) return;
+        if (port.value != nullptr) api_.ReleaseValue(port.value);
+        port.value = nullptr;
+        std::size_t bytes = bytes_of(type);
+        for (std::size_t i = 0; i < rank; ++i) bytes *= static_cast<std::size_t>(shape[i]);
+        // ONNX Runtime takes the pointer as writable and does not write.
+        require(api_.CreateTensorWithDataAsOrtValue(memory_.get(), const_cast<void *>(data), bytes,
+                                                    shape.data(), rank, type_of(type),
+                                                    &port.value));
+        port.data = data;
+    }
+
+    const std::vector<Tensor> &run_fed(bool known, const FrameShape &shape) {
+        if (known)
+            call(values_.data());
+        else
+            run_unknown(shape);
+        return tensors_;
+    }
+
     void require(OrtStatus *status) const {
         check(
             api_, status, TROCAR_ERROR_BACKEND, [] { return std::string("ONNX Runtime failed"); },
@@ -251,12 +286,15 @@ class OnnxRuntimeBackend final : public Backend {
         std::size_t outputs = 0;
         require(api_.SessionGetInputCount(session_.get(), &inputs));
         require(api_.SessionGetOutputCount(session_.get(), &outputs));
-        if (inputs != 1)
-            bundle_error("the model has " + std::to_string(inputs) + " inputs, expected 1");
+        if (inputs != ports_.size())
+            bundle_error("the model has " + std::to_string(inputs) + " inputs, expected " +
+                         std::to_string(ports_.size()));
         char *text = nullptr;
-        require(api_.SessionGetInputName(session_.get(), 0, allocator, &text));
-        input_name_ = taken(allocator, text);
-        input_names_ = {input_name_.c_str()};
+        if (inputs == 1) {
+            require(api_.SessionGetInputName(session_.get(), 0, allocator, &text));
+            ports_[0].name = taken(allocator, text);
+        }
+        for (const Port &port : ports_) input_names_.push_back(port.name.c_str());
         tensors_.resize(outputs);
         for (std::size_t i = 0; i < outputs; ++i) {
             require(api_.SessionGetOutputName(session_.get(), i, allocator, &text));
@@ -280,14 +318,15 @@ class OnnxRuntimeBackend final : public Backend {
     }
 
     void call(OrtValue **outputs) {
-        inputs_.assign(1, input_.get());
+        inputs_.clear();
+        for (const Port &port : ports_) inputs_.push_back(port.value);
         inputs_.insert(inputs_.end(), given_values_.begin(), given_values_.end());
         require(api_.Run(session_.get(), nullptr, input_names_.data(), inputs_.data(),
                          inputs_.size(), output_names_.data(), output_names_.size(), outputs));
     }
 
     /// Lets ONNX Runtime choose the outputs' shapes, and takes buffers of these for next time.
-    void run_unknown(const std::array<std::int64_t, 4> &shape) {
+    void run_unknown(const FrameShape &shape) {
         drop(values_);
         std::vector<OrtValue *> given(tensors_.size(), nullptr);
         struct Releaser {
@@ -348,15 +387,13 @@ class OnnxRuntimeBackend final : public Backend {
     void *log_context_;
     Owned<OrtSession> session_;
     Owned<OrtMemoryInfo> memory_;
-    Owned<OrtValue> input_;
-    const std::uint8_t *data_ = nullptr;  // what input_ points at
-    std::string input_name_;
+    std::vector<Port> ports_;
     std::vector<const char *> input_names_;
     std::vector<const OrtValue *> inputs_;
     std::vector<Input> given_;  // what given_values_ point at
     std::vector<OrtValue *> given_values_;
     std::vector<const char *> output_names_;
-    std::array<std::int64_t, 4> shape_{};             // of the frames that values_ are made for
+    FrameShape shape_{};                              // of the frames that values_ are made for
     std::vector<std::vector<std::uint8_t>> buffers_;  // what values_ point at
     std::vector<OrtValue *> values_;
     std::vector<Tensor> tensors_;
@@ -364,9 +401,10 @@ class OnnxRuntimeBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const OpenOptions &options) {
+std::unique_ptr<Backend> open_onnxruntime(const std::string &model, const OpenOptions &options,
+                                          bool nv12) {
     return std::make_unique<OnnxRuntimeBackend>(onnxruntime_library(options.library), model,
-                                                options);
+                                                options, nv12);
 }
 
 }  // namespace trocar::detail

@@ -6,6 +6,11 @@
 
 namespace trocar::detail {
 
+const std::vector<Tensor> &Backend::run_nv12(const Nv12Frames &, int, int, int) {
+    throw Error(TROCAR_ERROR_BACKEND, "this backend takes RGB frames only",
+                "export the bundle again");
+}
+
 bool is_tensorrt(const OpenOptions &options) {
     return options.backend == "tensorrt" || options.backend == "tensorrt-rtx";
 }
@@ -31,8 +36,9 @@ OpenedEngine open_engine(const Bundle &bundle, const OpenOptions &options) {
             has_golden ? read_listed(bundle, choice.golden) : bundle.golden, choice.precision};
 }
 
-std::unique_ptr<Backend> open_graph(const std::string &model, const OpenOptions &options) {
-    if (options.backend == "onnxruntime") return open_onnxruntime(model, options);
+std::unique_ptr<Backend> open_graph(const std::string &model, const OpenOptions &options,
+                                    bool nv12) {
+    if (options.backend == "onnxruntime") return open_onnxruntime(model, options, nv12);
     throw Error(
         TROCAR_ERROR_BACKEND,
         "backend is '" + options.backend + "', expected onnxruntime, tensorrt or tensorrt-rtx",

@@ -22,7 +22,8 @@ struct OpenedEngine {
 /// Opens the engine of a bundle that fits this machine.
 OpenedEngine open_engine(const Bundle &bundle, const OpenOptions &options);
 
-/// Opens a graph.
-std::unique_ptr<Backend> open_graph(const std::string &model, const OpenOptions &options);
+/// Opens a graph; `nv12`: whether it takes planes instead of RGB.
+std::unique_ptr<Backend> open_graph(const std::string &model, const OpenOptions &options,
+                                    bool nv12 = false);
 
 }  // namespace trocar::detail

@@ -7,6 +7,7 @@
 #include "checked.hpp"
 #include "classes.hpp"
 #include "error.hpp"
+#include "frame.hpp"
 #include "golden.hpp"
 #include "guard.hpp"
 #include "open.hpp"
@@ -78,10 +79,13 @@ void Session::open_bundle_folder(const std::string &path) {
         choose_precision();
         backend_ = open_graph(bundle.model, options_);
         replay(bundle.golden);
+        if (options_.nv12 && !bundle.nv12.empty()) open_nv12(bundle);
     }
     if (manifest_.class_state.empty() || manifest_.segmentation) return;
     const std::vector<Input> classes = enrolled_classes(bundle.classes);
-    if (!classes.empty()) backend_->set_inputs(classes);
+    if (classes.empty()) return;
+    backend_->set_inputs(classes);
+    if (nv12_) nv12_->set_inputs(classes);
 }
 
 /// The precision of a graph's arithmetic, before it runs.
@@ -125,6 +129,7 @@ void Session::describe(trocar_info &info) const {
     info.score_count = scores_;
     info.embedding_count = embedding_;
     info.golden = golden_ ? 1 : 0;
+    info.takes_nv12 = nv12_ ? 1 : 0;
     info.name = manifest_.name.c_str();
     info.method = manifest_.method.c_str();
     info.backend = options_.backend.c_str();
@@ -135,7 +140,20 @@ void Session::describe(trocar_info &info) const {
 
 Outputs Session::infer(const std::uint8_t *rgb, int count, int height, int width,
                        trocar_status code) {
-    const std::vector<Tensor> &tensors = backend_->run(rgb, count, height, width);
+    return outputs_of(backend_->run(rgb, count, height, width), static_cast<std::size_t>(count),
+                      code);
+}
+
+Outputs Session::infer_nv12(const std::vector<trocar_frame> &frames, trocar_status code) {
+    const Nv12Frames planes = packed_nv12(frames);
+    return outputs_of(
+        nv12_->run_nv12(planes, static_cast<int>(frames.size()), frames[0].height, frames[0].width),
+        frames.size(), code);
+}
+
+Outputs Session::outputs_of(const std::vector<Tensor> &tensors, std::size_t size,
+                            trocar_status code) const {
+    const int count = static_cast<int>(size);
     if (manifest_.instances) return instance_outputs_from(tensors, count, options_.backend, code);
     return outputs_from(tensors, count, manifest_.segmentation, options_.backend, code);
 }
@@ -161,6 +179,16 @@ void Session::replay(const std::string &file) {
                    options_.backend + " on " + device_ + " (" + precision_ + ")");
     check_labels(outputs);
     golden_ = true;
+}
+
+void Session::open_nv12(const Bundle &bundle) {
+    nv12_ = open_graph(bundle.nv12, options_, true);
+    const Golden golden(bundle.nv12_golden, manifest_.segmentation, manifest_.instances);
+    golden.check(golden_margin(), manifest_.classes.size());
+    const Outputs outputs = infer_nv12({golden.nv12()}, TROCAR_ERROR_BUNDLE);
+    golden.compare(outputs, golden_margin(),
+                   options_.backend + " on " + device_ + " (" + precision_ + ", NV12)");
+    check_labels(outputs);
 }
 
 void Session::warm_up() {
@@ -198,6 +226,22 @@ const std::uint8_t *Session::packed(const std::vector<trocar_frame> &frames) {
     return rgb_.data();
 }
 
+Nv12Frames Session::packed_nv12(const std::vector<trocar_frame> &frames) {
+    colour_.resize(12 * frames.size());
+    for (std::size_t i = 0; i < frames.size(); ++i)
+        write_colour(frames[i].yuv, colour_.data() + 12 * i);
+    const auto plane = [&](Plane (*of)(const trocar_frame &), std::vector<std::uint8_t> &buffer) {
+        const Plane first = of(frames[0]);
+        if (frames.size() == 1 && first.is_packed()) return first.data;
+        if (buffer.size() < first.bytes() * frames.size())
+            buffer.resize(first.bytes() * frames.size());
+        for (std::size_t i = 0; i < frames.size(); ++i)
+            of(frames[i]).write(buffer.data() + i * first.bytes());
+        return static_cast<const std::uint8_t *>(buffer.data());
+    };
+    return {plane(luma_of, luma_), plane(chroma_of, chroma_), colour_.data()};
+}
+
 void Session::run(const trocar_frame *frames, std::size_t count, trocar_result *results) {
     const std::lock_guard<std::mutex> lock(mutex_);
     frames_.clear();
@@ -210,10 +254,14 @@ void Session::run(const trocar_frame *frames, std::size_t count, trocar_result *
         check_result(element(results, i));
     }
     const auto started = Clock::now();
-    const std::uint8_t *rgb = packed(frames_);
+    const bool planes =
+        nv12_ && std::all_of(frames_.begin(), frames_.end(),
+                             [](const trocar_frame &frame) { return frame.format == TROCAR_NV12; });
+    const std::uint8_t *rgb = planes ? nullptr : packed(frames_);
     const auto converted = Clock::now();
     const Outputs outputs =
-        infer(rgb, static_cast<int>(count), frames_[0].height, frames_[0].width);
+        planes ? infer_nv12(frames_)
+               : infer(rgb, static_cast<int>(count), frames_[0].height, frames_[0].width);
     check_finite(outputs);
     auto inferred = Clock::now();
     const double infer_ms = milliseconds(converted, inferred);

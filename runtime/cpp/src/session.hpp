@@ -33,10 +33,17 @@ class Session {
     /// `code` is the status of outputs that do not fit: BUNDLE while opening.
     Outputs infer(const std::uint8_t *rgb, int count, int height, int width,
                   trocar_status code = TROCAR_ERROR_BACKEND);
+    /// The same for frames of NV12, by the graph for them.
+    Outputs infer_nv12(const std::vector<trocar_frame> &frames,
+                       trocar_status code = TROCAR_ERROR_BACKEND);
+    Outputs outputs_of(const std::vector<Tensor> &tensors, std::size_t count,
+                       trocar_status code) const;
     void check_labels(const Outputs &outputs) const;
     void replay(const std::string &golden);
+    void open_nv12(const Bundle &bundle);
     void warm_up();
     const std::uint8_t *packed(const std::vector<trocar_frame> &frames);
+    Nv12Frames packed_nv12(const std::vector<trocar_frame> &frames);
     void write(const Outputs &outputs, std::size_t index, const trocar_frame &frame,
                trocar_result &result);
 
@@ -53,6 +60,7 @@ class Session {
     std::string precision_;
     std::string library_;
     std::unique_ptr<Backend> backend_;
+    std::unique_ptr<Backend> nv12_;  // null: NV12 is converted to RGB
     std::unique_ptr<Locator> locator_;
     bool golden_ = false;
     int scores_ = 0;
@@ -60,6 +68,9 @@ class Session {
     Tensor visible_;  // labels of one frame, inside the field of view
     std::vector<trocar_frame> frames_;
     std::vector<std::uint8_t> rgb_;
+    std::vector<std::uint8_t> luma_;
+    std::vector<std::uint8_t> chroma_;
+    std::vector<float> colour_;
     std::vector<std::uint8_t> instrument_map_;
 };
 

@@ -137,7 +137,7 @@ void test_arguments(const std::string &path) {
     CHECK(refused([](auto &, auto &room) { room.result.label_stride = -64; }));
     CHECK(refused([](auto &frame, auto &) {
         frame.format = TROCAR_NV12;
-        frame.height = 95;
+        frame.width = frame.stride = frame.chroma_stride = 127;  // a row of UV has 128
     }));
     CHECK(refused([](auto &frame, auto &) {
         frame.format = TROCAR_NV12;

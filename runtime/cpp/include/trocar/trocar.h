@@ -116,7 +116,7 @@ typedef enum trocar_format {
     TROCAR_RGBA = 2, /**< 4 bytes per pixel, alpha ignored. */
     TROCAR_BGRA = 3, /**< 4 bytes per pixel, alpha ignored. */
     TROCAR_GRAY = 4, /**< 1 byte per pixel, used for all three channels. */
-    TROCAR_NV12 = 5  /**< A plane of Y, then one of U and V at half size; width and height even. */
+    TROCAR_NV12 = 5  /**< A plane of Y, then one of U and V at half size; odd sides are rounded up. */
 } trocar_format;
 
 /** Colour matrix and range of an NV12 frame. */
@@ -180,7 +180,8 @@ typedef struct trocar_options {
                                     below 0: no limit. */
     int32_t max_instruments;   /**< Largest number of instruments of a frame, the best by score times
                                     area; 0: the bundle's, below 0: no limit. */
-    int32_t reserved;          /**< 0. */
+    int32_t no_nv12;           /**< 1: a bundle's second graph, for NV12 frames, is not opened: less
+                                    memory, and NV12 frames are converted to RGB. */
     const char *classes;       /**< Names of the instruments that are located, with commas between;
                                     NULL: the bundle's. */
     const char *location;      /**< A JSON object with any options of location, e.g.
@@ -203,7 +204,8 @@ typedef struct trocar_frame {
     const uint8_t *data;      /**< Top-left pixel; of NV12 the Y plane. */
     ptrdiff_t stride;         /**< Bytes from one row to the next; 0: tightly packed. */
     const uint8_t *chroma;    /**< NV12: the UV plane; NULL: directly after the Y plane. */
-    ptrdiff_t chroma_stride;  /**< NV12: bytes from one row of UV to the next; 0: as `stride`. */
+    ptrdiff_t chroma_stride;  /**< NV12: bytes from one row of UV to the next; 0: as `stride`, or
+                                   tightly packed where that is 0. */
     int32_t yuv;              /**< NV12: a `trocar_yuv`. */
     int32_t reserved;         /**< 0. */
     double view[3];           /**< Centre x, y and radius of the endoscope's field of view in frame
@@ -287,6 +289,9 @@ typedef struct trocar_info {
     const char *device;      /**< Device in use, e.g. `cuda:0`. */
     const char *precision;   /**< Precision of the arithmetic. */
     const char *library;     /**< Name and version of the backend's library. */
+    int32_t takes_nv12;      /**< 1 if the planes of NV12 frames go to a graph of their own, without
+                                  a copy if tightly packed; 0 if NV12 is converted to RGB. */
+    int32_t reserved;        /**< 0. */
 } trocar_info;
 
 /** One row of the class table. */

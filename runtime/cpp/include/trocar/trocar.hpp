@@ -105,6 +105,7 @@ struct Options {
     std::string trust;            ///< PEM file of the signer's public key; empty: not verified.
     int frame_width = 0;          ///< Of the frames that will come; 0: not known.
     int frame_height = 0;         ///< See `frame_width`.
+    bool nv12 = true;             ///< Whether a bundle's graph for NV12 frames is opened.
 };
 
 /// A frame in memory of the caller.
@@ -247,6 +248,7 @@ class Session {
         raw.trust = text(options.trust);
         raw.frame_width = options.frame_width;
         raw.frame_height = options.frame_height;
+        raw.no_nv12 = options.nv12 ? 0 : 1;
         auto error = detail::sized<trocar_error>();
         trocar_session *opened = nullptr;
         detail::check(trocar_session_open(path.c_str(), &raw, &opened, &error), error);
