@@ -166,6 +166,24 @@ OWN_CASES: Mapping[str, Case] = {
         deployed="main",
         independent=STILL,
     ),
+    "center-offset": Case(
+        config={**SEGMENTER, "w_texture": 0.1, "max_instances": 3, "min_score": 0.01},
+        terms=(
+            *supervised_terms("labelled", "main", spares=("center_decoder",)),
+            *(
+                Term(
+                    name=name,
+                    weight=f"w_{name}",
+                    trains=("main.encoder", "main.aspp", "center_decoder"),
+                    spares=("main.decoder",),
+                    images=("labelled",),
+                    labels=("labelled",),
+                )
+                for name in ("center", "offset")
+            ),
+        ),
+        independent=STILL,
+    ),
     "distillation": Case(
         config={**SEGMENTER, "w_texture": 0.1, "w_soft": 0.3, "teacher": TEACHER},
         terms=(
