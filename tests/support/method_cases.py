@@ -56,6 +56,7 @@ class Case:
         independent: Settings by which no image changes what the network makes of another.
         world: Processes that share one batch; 1 where each draws its own.
         shared: Settings with which a batch can be divided among them.
+        exported_after: Training steps until it predicts more than background.
     """
 
     config: Mapping[str, Any]
@@ -65,6 +66,7 @@ class Case:
     independent: Mapping[str, Any] = field(default_factory=dict)
     world: int = 2
     shared: Mapping[str, Any] = field(default_factory=dict)
+    exported_after: int = 10
 
 
 SEGMENTER = {"size": (64, 80), "encoder": "tu-lcnet_050", "decoder_channels": 16}
@@ -183,6 +185,7 @@ OWN_CASES: Mapping[str, Case] = {
             ),
         ),
         independent=STILL,
+        exported_after=40,
     ),
     "distillation": Case(
         config={**SEGMENTER, "w_texture": 0.1, "w_soft": 0.3, "teacher": TEACHER},

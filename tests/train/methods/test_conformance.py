@@ -208,7 +208,7 @@ def exporters(manifest: Manifest) -> tuple[Callable[..., Any], Callable[..., Any
 @every_method
 def test_the_deployable_network_exports_and_matches(name: str, make_subject: Make) -> None:
     subject = make_subject(name)
-    subject.train(10)
+    subject.train(subject.case.exported_after)
     with torch.no_grad():
         subject.method.evaluate(subject.data)
     network, manifest = subject.method.deployable()

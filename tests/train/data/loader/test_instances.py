@@ -80,7 +80,7 @@ def phantom(root: Path) -> Path:
         (layouts.endovis2017, "type"),
         (layouts.cholec_instance_seg, "type"),
         (layouts.robust_mis, "binary"),
-        (annotation_layouts.coco, ""),
+        (annotation_layouts.coco, "type"),
     ],
 )
 def test_every_set_with_instance_maps_gives_them(
