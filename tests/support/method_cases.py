@@ -56,6 +56,7 @@ class Case:
         independent: Settings by which no image changes what the network makes of another.
         world: Processes that share one batch; 1 where each draws its own.
         shared: Settings with which a batch can be divided among them.
+        exported_after: Training steps until it predicts more than background.
     """
 
     config: Mapping[str, Any]
@@ -65,6 +66,7 @@ class Case:
     independent: Mapping[str, Any] = field(default_factory=dict)
     world: int = 2
     shared: Mapping[str, Any] = field(default_factory=dict)
+    exported_after: int = 10
 
 
 SEGMENTER = {"size": (64, 80), "encoder": "tu-lcnet_050", "decoder_channels": 16}
@@ -165,6 +167,25 @@ OWN_CASES: Mapping[str, Case] = {
         ),
         deployed="main",
         independent=STILL,
+    ),
+    "center-offset": Case(
+        config={**SEGMENTER, "w_texture": 0.1, "max_instances": 3, "min_score": 0.01},
+        terms=(
+            *supervised_terms("labelled", "main", spares=("center_decoder",)),
+            *(
+                Term(
+                    name=name,
+                    weight=f"w_{name}",
+                    trains=("main.encoder", "main.aspp", "center_decoder"),
+                    spares=("main.decoder",),
+                    images=("labelled",),
+                    labels=("labelled",),
+                )
+                for name in ("center", "offset")
+            ),
+        ),
+        independent=STILL,
+        exported_after=40,
     ),
     "distillation": Case(
         config={**SEGMENTER, "w_texture": 0.1, "w_soft": 0.3, "teacher": TEACHER},

@@ -36,9 +36,9 @@ TINY_RUN: dict[str, Any] = {
 
 
 def paint(path: Path, *, count: int, seed: int, tissue: tuple[int, int, int], labels: bool) -> None:
-    """Frames of bars on noisy tissue, in the layout of image and mask folders."""
+    """Frames of bars on noisy tissue, in the layout of image and mask folders, with instances."""
     rng = np.random.default_rng(seed)
-    for folder in ("images", "masks") if labels else ("images",):
+    for folder in ("images", "masks", "instances") if labels else ("images",):
         (path / folder).mkdir(parents=True)
     for index in range(count):
         image = np.full((72, 90, 3), tissue, np.uint8)
@@ -51,7 +51,8 @@ def paint(path: Path, *, count: int, seed: int, tissue: tuple[int, int, int], la
         image = np.clip(image + rng.normal(0, 9, image.shape), 0, 255).astype(np.uint8)
         cv2.imwrite(str(path / "images" / f"f{index:02}.png"), image)
         if labels:
-            cv2.imwrite(str(path / "masks" / f"f{index:02}.png"), mask)
+            for folder in ("masks", "instances"):  # one bar of each class
+                cv2.imwrite(str(path / folder / f"f{index:02}.png"), mask)
     if labels:
         rows = ("background", "grasper", "scissors")
         text = "".join(

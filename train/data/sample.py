@@ -52,11 +52,14 @@ class Sample:
         name: The item's name.
         image: ``[H, W, 3]`` uint8 RGB.
         mask: ``[H, W]`` uint8 class ids, 255 = ignored; ``None`` for an unlabelled frame.
+        instances: ``[H, W]`` uint8, 1 to n for the n instances of the frame, 0 for none; ``None``
+            where they were not asked for, see `trocar.train.data.loader.instances`.
     """
 
     name: str
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8] | None = None
+    instances: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from trocar.contract.manifest import InputSpec, Manifest
 
 Batch = Mapping[str, Any]
 """One stream's batch: ``image`` float32 [B,3,h,w] RGB 0..255, not normalised; ``mask`` int64
-[B,h,w] (segmentation) or ``label`` int64 [B] (classification); ``name``
-list[str]; ``index`` int64 [B]."""
+[B,h,w] (segmentation and instances), also ``instances`` uint8 [B,h,w] (instances), or ``label``
+int64 [B] (classification); ``name`` list[str]; ``index`` int64 [B]."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ModelSpec:
 class TrainData:
     """The data sets of one run.
 
-    The sets are those of the method's task: `trocar.train.data.sample.FrameSet` for segmentation.
+    The sets are those of the method's task: `trocar.train.data.sample.FrameSet` for frames.
 
     Attributes:
         labelled: Training split of the labelled set.
@@ -125,7 +125,7 @@ class Method(Protocol):
 
     Class attributes:
         name: Command name, the file's name with dashes.
-        task: ``segmentation`` or ``classification``.
+        task: ``segmentation``, ``classification`` or ``instances``.
         Config: Frozen dataclass; its ``Attributes:`` section becomes ``--help``.
         required_data: Extra data sets that it cannot train without: ``unlabelled``, ``target``.
         optional_data: Extra data sets that it can use but does not need.
@@ -185,7 +185,8 @@ class Method(Protocol):
         """The network to export, and its manifest.
 
         Segmentation: float32 [B,3,h,w] RGB 0..255, already resized, to logits float32 [B,K,h,w].
-        The network normalises; the exporter adds the arg-max.
+        The network normalises; the exporter adds the arg-max. Instances: to tensors of a form that
+        the manifest names, see `trocar.export.graph.instances`.
         """
         ...
 

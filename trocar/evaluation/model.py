@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import MANIFEST
-from trocar.contract.errors import BundleError, CheckpointError
+from trocar.contract.errors import BundleError, CheckpointError, ConfigError
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.label_maps import enlarge
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from trocar.runtime.session import Session
 
 Infer = Callable[[NDArray[np.uint8]], "dict[str, NDArray[Any]]"]
@@ -95,6 +97,7 @@ def open_predictor(path: Path, *, device: str = "cpu", task: str | None = None) 
     Raises:
         BundleError: The bundle does not open, or the model has another task.
         CheckpointError: The path is no bundle, no run folder and no checkpoint.
+        ConfigError: A run of an instance model is asked for on another device than the CPU.
     """
     if not path.exists():
         raise CheckpointError(
@@ -147,6 +150,8 @@ def _from_run(path: Path, device: str) -> Predictor:
     from trocar.train.state.checkpoint import load_deployable
 
     network, manifest = load_deployable(path)
+    if manifest.task == "instances":
+        return _instances_from_run(network, manifest, path, device)
     graph = FrameGraph(network, manifest).eval().to(device)
 
     def infer(frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -159,4 +164,25 @@ def _from_run(path: Path, device: str) -> Predictor:
 
     return Predictor(
         manifest=manifest, infer=infer, backend="torch", device=device, precision="fp32"
+    )
+
+
+def _instances_from_run(
+    network: nn.Module, manifest: Manifest, path: Path, device: str
+) -> Predictor:
+    """An instance network in PyTorch; NumPy assembles its instances, as in the parity gate."""
+    from trocar.export.graph.instances.from_torch import instance_reference
+
+    if device != "cpu":
+        raise ConfigError(
+            f"{path} is a run of an instance model, which is scored on the CPU only, not on "
+            f"{device}",
+            remedy="leave --device out, or export the run and score the bundle",
+        )
+    return Predictor(
+        manifest=manifest,
+        infer=instance_reference(network, manifest),
+        backend="torch",
+        device=device,
+        precision="fp32",
     )

@@ -32,10 +32,14 @@ from torch import Tensor
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.config import from_mapping
 from trocar.contract.errors import ConfigError, InterruptedByUserError
-from trocar.contract.manifest import InputSpec
+from trocar.contract.manifest import InputSpec, Manifest
 from trocar.contract.text.toml import read_toml
 from trocar.export.cpu_session import infer_on_cpu
 from trocar.export.graph.from_torch import onnx_from_network
+from trocar.export.graph.instances.from_torch import (
+    instance_reference,
+    onnx_from_instance_network,
+)
 from trocar.export.reference import torch_reference
 from trocar.train.data.config import DataConfig
 from trocar.train.loop import train
@@ -194,22 +198,35 @@ def test_only_the_deployed_network_is_scored_and_drawn(
     assert (manifest.method, manifest.task) == (name, subject.method.task)
 
 
+def exporters(manifest: Manifest) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """How a network of that task is exported, and its reference."""
+    if manifest.task == "instances":
+        return onnx_from_instance_network, instance_reference
+    return onnx_from_network, torch_reference
+
+
 @every_method
 def test_the_deployable_network_exports_and_matches(name: str, make_subject: Make) -> None:
     subject = make_subject(name)
-    subject.train(10)
+    subject.train(subject.case.exported_after)
     with torch.no_grad():
         subject.method.evaluate(subject.data)
     network, manifest = subject.method.deployable()
-    content, complete = onnx_from_network(network.eval(), manifest)
+    to_onnx, reference = exporters(manifest)
+    content, complete = to_onnx(network.eval(), manifest)
     image = next(iter(subject.batch.values()))["image"][:2]
     frames = image.round().permute(0, 2, 3, 1).to(torch.uint8).numpy()
-    expected = torch_reference(network, complete)(frames)
+    expected = reference(network, complete)(frames)
     result = infer_on_cpu(content)(frames)
     if manifest.task == "segmentation":
         assert result["labels"].shape == (2, *image.shape[2:])
         assert (result["labels"] == expected["labels"]).mean() > 0.999
         assert expected["logits"].shape[1] == len(manifest.classes)
+    elif manifest.task == "instances":
+        assert result["instances"].any()
+        assert (result["instances"] == expected["instances"]).mean() > 0.999
+        np.testing.assert_array_equal(result["classes"], expected["classes"])
+        np.testing.assert_allclose(result["scores"], expected["scores"], atol=2e-3)
     else:
         assert result["scores"].shape == (2, len(manifest.classes))
         for key, value in result.items():

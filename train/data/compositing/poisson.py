@@ -95,7 +95,18 @@ def paste(
         background,
         image=np.ascontiguousarray(cloned[inside]),
         mask=np.where(labels > 0, labels, base),
+        instances=_with_one_more(background.instances, labels > 0),
     )
+
+
+def _with_one_more(
+    instances: NDArray[np.uint8] | None, where: NDArray[np.bool_]
+) -> NDArray[np.uint8] | None:
+    """An instance map in which the pasted instrument is one more instance."""
+    if instances is None:
+        return None
+    number = np.uint8(min(int(instances.max(initial=0)) + 1, 255))
+    return np.where(where, number, instances)
 
 
 def _laid_out(

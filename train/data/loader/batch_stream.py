@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from trocar.contract.errors import ArgumentError, DataError
 from trocar.train.data.loader.empty_frames import BatchDraws
 from trocar.train.data.loader.frame_cache import FrameCache, cached
+from trocar.train.data.loader.instances import InstanceReader, move_instances
 from trocar.train.data.loader.shared_memory import (
     PREFETCH,
     SLOTS,
@@ -51,6 +52,8 @@ class Batch(TypedDict, total=False):
         mask: ``[B, h, w]`` int64 class ids, 255 = ignored; only of labelled streams.
         outside: ``[B, h, w]`` int64, 255 where augmentation brought the pixel in from outside of
             the frame, else 0; only of unlabelled streams.
+        instances: ``[B, h, w]`` uint8, 1 to n for the n instances of a frame, 0 for none; only
+            where the stream has them.
         name: Names of the frames.
         index: ``[B]`` int64, indices of the frames in their set.
     """
@@ -58,6 +61,7 @@ class Batch(TypedDict, total=False):
     image: Tensor
     mask: Tensor
     outside: Tensor
+    instances: Tensor
     name: list[str]
     index: Tensor
 
@@ -76,6 +80,8 @@ class StreamSpec:
         empty: Indices of frames without instruments. Every batch has some of them, as many as
             their share of the set, at least one; they lie at its beginning.
         repeats: How often each frame is drawn in an epoch, 1 or more; empty for once each.
+        instances: Largest number of instances of a frame, where batches have instance maps; 0 for
+            batches without them.
     """
 
     frames: FrameSet
@@ -86,6 +92,7 @@ class StreamSpec:
     cache_mb: int = 0
     empty: tuple[int, ...] = ()
     repeats: tuple[float, ...] = ()
+    instances: int = 0
 
 
 class Stream:
@@ -125,7 +132,8 @@ class Stream:
     @property
     def batch_bytes(self) -> int:
         """Bytes of this process's part of a batch."""
-        return self.spec.batch_size // self.world * frame_bytes(self.spec.augment.size)
+        size, instances = self.spec.augment.size, self.spec.instances > 0
+        return self.spec.batch_size // self.world * frame_bytes(size, instances=instances)
 
     def sample_indices(self, step: int) -> list[int]:
         """Sample indices of this process's part of a step."""
@@ -158,8 +166,8 @@ class Stream:
         return iter(data_loader(self.dataset, steps, workers=workers, pin_memory=pin_memory))
 
 
-Out = tuple[Tensor, Tensor]
-"""The slices of a batch's image and mask tensors that one frame is written into."""
+Out = tuple[Tensor, Tensor, Tensor | None]
+"""The slices of a batch's image, mask and any instance tensors that one frame is written into."""
 
 
 class SampleDataset(Dataset[Batch]):
@@ -169,7 +177,10 @@ class SampleDataset(Dataset[Batch]):
         self.stream = stream
         self.augment = stream.spec.augment
         self.labels: Literal["mask", "outside"] = "mask" if stream.spec.labelled else "outside"
-        self.read = cached(stream.spec.frames, stream.cache)
+        spec = stream.spec
+        self.instances = spec.instances > 0
+        with_instances = InstanceReader(spec.frames, most=spec.instances)
+        self.read = cached(spec.frames, stream.cache, with_instances if self.instances else None)
 
     def __getitems__(self, sample_indices: Sequence[int]) -> Batch:
         return read_batch(self, sample_indices)
@@ -183,7 +194,9 @@ class SampleDataset(Dataset[Batch]):
             sample = spec.pre_augment(sample, seed)
         # Without labels the warp of an empty map still tells which pixels it brought in.
         mask = sample.mask if spec.labelled else np.zeros(sample.image.shape[:2], np.uint8)
-        image, labels = spec.augment(sample.image, mask, seed, out=out)
+        image, labels = spec.augment(sample.image, mask, seed, out=out[:2])
+        if out[2] is not None and sample.instances is not None:
+            move_instances(spec.augment, sample.instances, seed, out=out[2])
         return image, labels, sample.name, index
 
 
@@ -191,6 +204,7 @@ class FrameDataset(Dataset[Batch]):
     """The frames of a set in order, resized and not augmented: for validation."""
 
     labels: Literal["mask"] = "mask"
+    instances = False
 
     def __init__(self, frames: FrameSet, augment: Augment, cache: FrameCache | None = None) -> None:
         self.frames, self.augment = frames, augment
@@ -205,7 +219,7 @@ class FrameDataset(Dataset[Batch]):
     def read_into(self, index: int, out: Out) -> tuple[Tensor, Tensor | None, str, int]:
         """Image, mask, name and index of one frame."""
         sample = self.read(index)
-        image, labels = self.augment(sample.image, sample.mask, 0, out=out)
+        image, labels = self.augment(sample.image, sample.mask, 0, out=out[:2])
         return image, labels, sample.name, index
 
 
@@ -222,7 +236,8 @@ def data_loader(
     """
     ring = None
     if workers and len(batches):
-        size = max(map(len, batches)) * frame_bytes(dataset.augment.size)
+        each = frame_bytes(dataset.augment.size, instances=dataset.instances)
+        size = max(map(len, batches)) * each
         ring = SharedMemoryRing(workers=workers, slots=SLOTS, size=size)
     return DataLoader(
         dataset,  # type: ignore[arg-type]
@@ -238,9 +253,9 @@ def data_loader(
     )
 
 
-def frame_bytes(size: tuple[int, int]) -> int:
-    """Bytes of one frame of a batch: image float32 and mask int64."""
-    return size[0] * size[1] * (3 * 4 + 8)
+def frame_bytes(size: tuple[int, int], *, instances: bool = False) -> int:
+    """Bytes of one frame of a batch: image float32, mask int64 and any instances uint8."""
+    return size[0] * size[1] * (3 * 4 + 8 + instances)
 
 
 def read_batch(dataset: SampleDataset | FrameDataset, indices: Sequence[int]) -> Batch:
@@ -248,7 +263,11 @@ def read_batch(dataset: SampleDataset | FrameDataset, indices: Sequence[int]) ->
     size = dataset.augment.size
     images = allocate((len(indices), 3, *size), torch.float32)
     masks = allocate((len(indices), *size), torch.int64)  # costs nothing if no mask is written
-    read = [dataset.read_into(index, (images[i], masks[i])) for i, index in enumerate(indices)]
+    numbers = allocate((len(indices), *size), torch.uint8) if dataset.instances else None
+    read = [
+        dataset.read_into(index, (images[i], masks[i], None if numbers is None else numbers[i]))
+        for i, index in enumerate(indices)
+    ]
     batch = Batch(
         image=images,
         name=[name for _, _, name, _ in read],
@@ -256,6 +275,8 @@ def read_batch(dataset: SampleDataset | FrameDataset, indices: Sequence[int]) ->
     )
     if all(mask is not None for _, mask, _, _ in read):
         batch[dataset.labels] = masks
+    if numbers is not None:
+        batch["instances"] = numbers
     return batch
 
 

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError
-from trocar.train.data.sample import FrameSet, Sample
+from trocar.train.data.sample import FrameSet, Item, Sample
 
 _EMPTY, _FULL = 0, 1
-_FIELDS = 5  # state, offset, height, width, whether there is a mask
+_FIELDS = 5  # state, offset, height, width, number of maps: mask, and instances
 
 
 class FrameCache:
@@ -56,29 +56,34 @@ class FrameCache:
     def __len__(self) -> int:
         return int((self._rows[:, 0] == _FULL).sum())
 
-    def get(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
-        """Image and mask of a frame, as read-only views; ``None`` where it is not cached."""
-        state, offset, height, width, masked = (int(v) for v in self._rows[index])
+    def get(self, index: int) -> tuple[NDArray[np.uint8], ...] | None:
+        """Image and maps of a frame, as read-only views; ``None`` where it is not cached."""
+        state, offset, height, width, count = (int(v) for v in self._rows[index])
         if state != _FULL:
             return None
         image = self._view(offset, (height, width, 3))
-        mask = self._view(offset + image.size, (height, width)) if masked else None
-        return image, mask
+        starts = (offset + image.size + number * height * width for number in range(count))
+        return image, *(self._view(start, (height, width)) for start in starts)
 
-    def put(self, index: int, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> bool:
-        """Stores a frame if there is space left; returns whether it did."""
-        size = image.size + (0 if mask is None else mask.size)
+    def put(self, index: int, image: NDArray[np.uint8], *maps: NDArray[np.uint8] | None) -> bool:
+        """Stores a frame if there is space left; returns whether it did.
+
+        Args:
+            index: Of the frame.
+            image: ``[H, W, 3]``.
+            maps: ``[H, W]`` mask, and instances behind it; ``None`` is left out.
+        """
+        given = [one for one in maps if one is not None]
+        size = image.size + sum(one.size for one in given)
         with self._lock:
             offset = self.used
             if self._rows[index, 0] == _FULL or offset + size > self.capacity:
                 return False
             self._index[-1] = offset + size
         stored = np.frombuffer(self._arena, np.uint8, size, offset)
-        stored[: image.size] = image.reshape(-1)
-        if mask is not None:
-            stored[image.size :] = mask.reshape(-1)
+        np.concatenate([part.reshape(-1) for part in (image, *given)], out=stored)
         height, width = image.shape[:2]
-        self._rows[index, 1:] = (offset, height, width, mask is not None)
+        self._rows[index, 1:] = (offset, height, width, len(given))
         self._rows[index, 0] = _FULL  # last, so that no reader gets an incomplete frame
         return True
 
@@ -88,17 +93,30 @@ class FrameCache:
         return view
 
 
-def cached(frames: FrameSet, cache: FrameCache | None) -> Callable[[int], Sample]:
-    """A function that reads a frame by its index, from the cache where possible."""
+def cached(
+    frames: FrameSet,
+    cache: FrameCache | None,
+    read_item: Callable[[Item], Sample] | None = None,
+) -> Callable[[int], Sample]:
+    """A function that reads a frame by its index, from the cache where possible.
+
+    Args:
+        frames: The set.
+        cache: ``None`` to read always.
+        read_item: How a frame is read; ``None`` for ``frames.read``.
+    """
+    from_disk = read_item or frames.read
 
     def read(index: int) -> Sample:
         item = frames.items[index]
         hit = None if cache is None else cache.get(index)
         if hit is not None:
-            return Sample(name=item.name, image=hit[0], mask=hit[1])
-        sample = frames.read(item)
+            image, mask, instances = (*hit, None, None)[:3]
+            assert image is not None
+            return Sample(name=item.name, image=image, mask=mask, instances=instances)
+        sample = from_disk(item)
         if cache is not None:
-            cache.put(index, sample.image, sample.mask)
+            cache.put(index, sample.image, sample.mask, sample.instances)
         return sample
 
     return read

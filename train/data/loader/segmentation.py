@@ -21,6 +21,7 @@ def frames_stream(
     name: str,
     labelled: bool = True,
     augment: AugmentConfig | None = None,
+    instances: int = 0,
 ) -> Stream:
     """A stream over one of the run's frame sets.
 
@@ -31,6 +32,8 @@ def frames_stream(
         name: Streams of different names draw differently.
         labelled: Whether batches carry masks; such streams composite where the run asks for it.
         augment: ``None`` for the run's augmentation.
+        instances: Largest number of instances of a frame, for batches with instance maps; 0 for
+            batches without them.
     """
     chosen = augment or AUGMENTATIONS[data.augmentation]
     if augment is None and data.border is not None and data.border != chosen.border:
@@ -46,5 +49,6 @@ def frames_stream(
         cache_mb=data.cache_mb,
         empty=data.empty if is_labelled else (),
         repeats=data.repeats if is_labelled else (),
+        instances=instances,
     )
     return Stream(spec, seed=data.seed, name=name, rank=data.rank, world=data.world)

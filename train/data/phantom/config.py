@@ -45,6 +45,8 @@ class PhantomConfig:
         clip_length: Frames of continuous motion before a new scene is drawn.
         instruments: Smallest and largest number of instruments in a scene, 1..3.
         fps: Frames per second of scene time: 25 is video; lower values spread a clip in time.
+        crossing: Whether all instruments of a scene are of one type and reach across the middle of
+            the view, so that most of them cross.
 
     Raises:
         ConfigError: A value is out of range; all faults at once.
@@ -58,6 +60,7 @@ class PhantomConfig:
     clip_length: Annotated[int, Range(1)] = 25
     instruments: Annotated[tuple[int, int], Range(1, 3)] = (1, 3)
     fps: Annotated[float, Range(0, open_low=True)] = 25.0
+    crossing: bool = False
 
     def __post_init__(self) -> None:
         domains = " or ".join(PHANTOM_DOMAINS)

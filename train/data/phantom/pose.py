@@ -74,6 +74,7 @@ class Rig:
         domain: Domain,
         lengths: tuple[float, float, float],
         angle: float,
+        side: float = 1.0,
     ) -> Rig:
         """A random instrument.
 
@@ -83,6 +84,7 @@ class Rig:
             domain: Domain.
             lengths: Slenderness, wrist and jaw length in radii.
             angle: Direction of its port from the centre of the view, radians, y down.
+            side: Where its tip is on average: 1 on the side of the port, -1 on the other one.
         """
         slender, wrist, jaw = lengths
         radius = domain.radius * slender * float(rng.uniform(0.85, 1.15))
@@ -90,8 +92,8 @@ class Rig:
         port = (far * math.cos(angle), 0.9 * far * math.sin(angle), float(rng.uniform(0.15, 0.55)))
         # The mean position of the tip is shifted towards the port, so that instruments do not
         # cross all the time.
-        x = 0.12 * math.cos(angle) + float(rng.uniform(-0.16, 0.16))
-        y = 0.09 * math.sin(angle) + float(rng.uniform(-0.12, 0.12))
+        x = side * 0.12 * math.cos(angle) + float(rng.uniform(-0.16, 0.16))
+        y = side * 0.09 * math.sin(angle) + float(rng.uniform(-0.12, 0.12))
         bend = domain.wrist_bend
         return cls(
             kind=kind,

@@ -40,6 +40,10 @@ VIDEO_CLIP = 1_000_000
 """Clip number, and so scene, of held-out videos: no data set reaches it."""
 
 
+CROSSING = 1.3
+"""How far tips are beyond the middle of the view, seen from their port, where instruments cross."""
+
+
 def phantom_frames(config: PhantomConfig, *, first_clip: int = 0) -> Iterator[PhantomFrame]:
     """Yields the frames of a configuration; equal configurations give equal frames, bit for bit.
 
@@ -206,6 +210,8 @@ class Scene:
 def _rigs(rng: np.random.Generator, config: PhantomConfig, domain: Domain) -> list[Rig]:
     count = int(rng.integers(config.instruments[0], config.instruments[-1] + 1))
     kinds = rng.choice(len(INSTRUMENT_TYPES), size=count, replace=False)
+    if config.crossing:
+        kinds[:] = kinds[0]
     # Ports are spread around the view, rarely at its top.
     start, gap = rng.uniform(-0.5, 1.2), 2.3 + rng.uniform(-0.4, 0.4)
     rigs = []
@@ -217,7 +223,12 @@ def _rigs(rng: np.random.Generator, config: PhantomConfig, domain: Domain) -> li
         angle = float(start + place * gap)
         rigs.append(
             Rig.random(
-                rng, kind=name, domain=domain, lengths=(instrument.slender, wrist, jaw), angle=angle
+                rng,
+                kind=name,
+                domain=domain,
+                lengths=(instrument.slender, wrist, jaw),
+                angle=angle,
+                side=-CROSSING if config.crossing else 1.0,
             )
         )
     # Nearer instruments are rendered later.

@@ -45,6 +45,11 @@ from trocar.contract.outputs import check_outputs
     show_default=True,
     help="Frames per second of scene time; the video always has 25.",
 )
+@click.option(
+    "--crossing",
+    is_flag=True,
+    help="Two or three instruments of one type in a scene, most of which cross.",
+)
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal scenes.")
 @click.option(
     "--val-test-fractions",
@@ -66,6 +71,7 @@ def phantom(
     masks: str,
     clip_length: int,
     fps: float,
+    crossing: bool,
     seed: int,
     val_test_fractions: tuple[float, float],
     workers: int,
@@ -82,6 +88,8 @@ def phantom(
         difficulty=difficulty,
         clip_length=clip_length,
         fps=fps,
+        crossing=crossing,
+        instruments=(2, 3) if crossing else (1, 3),
     )
     with progress_bar("rendering", total=count * (2 if video else 1)) as bar:
         write_phantom(

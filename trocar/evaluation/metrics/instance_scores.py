@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.instances.run_lengths import compressed_from_mask
-
-MATCHED = 0.5
-"""IoU above which a found instance is the true one, for panoptic quality."""
+from trocar.train.metrics.panoptic import PanopticQuality
 
 
 class InstanceScores:
@@ -38,8 +36,7 @@ class InstanceScores:
         self._images: list[dict[str, int]] = []
         self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
-        # By class: sum of IoU, matched, found alone, true alone.
-        self._quality = np.zeros((len(table), 4))
+        self._quality = PanopticQuality(len(table))
 
     def add(
         self,
@@ -79,7 +76,7 @@ class InstanceScores:
             )
         for row, score, pixels in found:
             self._found.append({**self._annotation(row, pixels), "score": score})
-        self._add_quality(truth, [(row, pixels) for row, _, pixels in found])
+        self._quality.add(truth, [(row, pixels) for row, _, pixels in found])
 
     def _annotation(self, row: int, pixels: NDArray[np.bool_]) -> dict[str, Any]:
         runs = {"size": list(pixels.shape), "counts": compressed_from_mask(pixels)}
@@ -89,41 +86,14 @@ class InstanceScores:
             "bbox": [0, 0, 0, 0],
         }  # fmt: skip
 
-    def _add_quality(
-        self,
-        truth: Sequence[tuple[int, NDArray[np.bool_]]],
-        found: Sequence[tuple[int, NDArray[np.bool_]]],
-    ) -> None:
-        left = list(range(len(found)))
-        for row, pixels in truth:
-            match = None
-            for index in left:
-                other, theirs = found[index]
-                both = int((pixels & theirs).sum()) if other == row else 0
-                iou = both / max(1, int(pixels.sum()) + int(theirs.sum()) - both)
-                if iou > MATCHED:
-                    match = index
-                    self._quality[row] += (iou, 1, 0, 0)
-                    break
-            if match is None:
-                self._quality[row, 3] += 1
-            else:
-                left.remove(match)
-        for index in left:
-            self._quality[found[index][0], 2] += 1
-
     def result(self) -> dict[str, float]:
         """Scores 0..1 by name; NaN where there is no true instance."""
         ap, ap50, ar = self._average_precision()
-        sums, matched, found, missed = self._quality.T
-        weight = matched + (found + missed) / 2
-        occurs = weight > 0
-        quality = sums[occurs] / weight[occurs]
         return {
             "mask_ap": ap,
             "mask_ap50": ap50,
             "mask_ar": ar,
-            "instance_pq": float(quality.mean()) if occurs.any() else math.nan,
+            "instance_pq": self._quality.result(),
         }
 
     def _average_precision(self) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@
 
 Boxes ``[N,Q,4]`` and scores ``[N,Q]``, or both in one ``[N,Q,5]``; classes ``[N,Q]`` from 0; masks
 ``[N,Q,h,w]`` of probabilities. The file has suppressed overlaps itself. Empty places have a score
-of 0 or below.
+of 0 or below. Boxes may be missing where the scores have an output of their own: the masks decide.
 """
 
 from __future__ import annotations
@@ -42,9 +42,13 @@ def find(shapes: Mapping[str, Shape], spec: ModelSpec, classes: int) -> dict[str
     if len(flat) == 1 and not labels:
         labels = flat
     boxes = [name for name in rows if shapes[name][2] == (4 if scores else 5)]
-    if len(labels) != 1 or len(boxes) != 1 or len(scores) > 1 or set(labels) & set(scores):
+    if len(labels) != 1 or len(scores) > 1 or set(labels) & set(scores):
         return None
-    found = {"boxes": boxes[0], "classes": labels[0], "masks": masks[0]}
+    if len(boxes) > 1 or not (boxes or scores):
+        return None
+    found = {"classes": labels[0], "masks": masks[0]}
+    if boxes:
+        found = {"boxes": boxes[0], **found}
     if scores:
         found["scores"] = scores[0]
     return {role: Role(name, shapes[name]) for role, name in found.items()}

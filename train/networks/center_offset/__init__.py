@@ -1,0 +1,1 @@
+"""Panoptic-DeepLab on any segmentation architecture: network, targets, grouping."""
