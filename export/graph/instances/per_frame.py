@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, ValueInfoProto
 
 OPERATOR = "Scan"
 """The operator that a graph of `scan_frames` has at its outside."""
@@ -61,6 +61,7 @@ def scan_frames(model: ModelProto) -> ModelProto:
     from onnx import helper
 
     graph = model.graph
+    _forget_traced_sizes(graph)
     frame, outputs = graph.input[0], list(graph.output)
     first, axes = "scan_frame", "scan_axis"
     inner_nodes = [
@@ -114,6 +115,17 @@ def _without_batch(value: ValueInfoProto, name: str) -> ValueInfoProto:
     tensor = value.type.tensor_type
     dims = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim][1:]
     return helper.make_tensor_value_info(name, tensor.elem_type, dims)
+
+
+def _forget_traced_sizes(graph: GraphProto) -> None:
+    """Removes sizes from loops inside: those of the image that was traced hold for no other."""
+    for node in graph.node:
+        inner = [a.g for a in node.attribute if a.HasField("g")]
+        for subgraph in (*inner, *(g for a in node.attribute for g in a.graphs)):
+            del subgraph.value_info[:]
+            for value in subgraph.output:
+                value.type.tensor_type.ClearField("shape")
+            _forget_traced_sizes(subgraph)
 
 
 def _rename(scan: Any, names: Mapping[str, str]) -> None:
