@@ -175,13 +175,31 @@ def _check_values(
                 f"{source}: output {role.output} has values that are not finite on a real frame",
                 remedy="correct mean, std and normalise in the input spec, or export in float32",
             )
-        if name == "classes" and value.size and not 0 <= value.min() <= value.max() < classes - 1:
-            raise ArgumentError(
-                f"{source}: output {role.output} has the classes {int(value.min())} to "
-                f"{int(value.max())}, but the class table has {classes - 1} classes of instances "
-                "(rows 1 and up)",
-                remedy="give the class table that it was trained with, row 0 being the background",
-            )
+        if name in ("boxes", "rows") and recognised.name in ("crops", "coefficients"):
+            _check_boxes(value[..., :4], f"{source}: output {role.output}")
+        if name in ("classes", "rows"):
+            ids = value[..., 5] if name == "rows" else value
+            _check_ids(ids, recognised, classes, f"{source}: output {role.output}")
+
+
+def _check_boxes(boxes: NDArray[Any], where: str) -> None:
+    highest = float(boxes.max(initial=0))
+    if 0 < highest <= 1.5:
+        raise ArgumentError(
+            f"{where} has boxes up to {highest:.3g}, expected pixels of the input",
+            remedy="export the network so that it multiplies them by the size of its input",
+        )
+
+
+def _check_ids(ids: NDArray[Any], recognised: Recognised, classes: int, where: str) -> None:
+    # Labels of torchvision begin with 1 and are rows of the table; others begin with 0.
+    rows = classes if recognised.name == "torchvision" else classes - 1
+    if ids.size and not 0 <= ids.min() <= ids.max() < rows:
+        raise ArgumentError(
+            f"{where} has the classes {int(ids.min())} to {int(ids.max())}, but the class table "
+            f"has {classes - 1} classes of instances (rows 1 and up)",
+            remedy="give the class table that it was trained with, row 0 being the background",
+        )
 
 
 def _pair_fault(data: bytes, images: list[NDArray[np.float32]]) -> str:

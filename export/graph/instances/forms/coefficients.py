@@ -43,7 +43,9 @@ def find(
         if len(coefficients) != 1:
             return None
         rest = {name: shape for name, shape in shapes.items() if name != coefficients[0]}
-        parts = detections.find_with({**rest, maps[0]: shapes[coefficients[0]]}, maps[0])
+        parts = detections.find_with(
+            {**rest, maps[0]: (1, shapes[coefficients[0]][1], 1, 1)}, maps[0]
+        )
         if parts is None:
             return None
         found = {role: one.output for role, one in parts.items() if role != "masks"}
