@@ -29,7 +29,14 @@ from trocar.contract.manifest import (
 )
 from trocar.contract.text.toml import read_toml
 
-FORM_NAMES = ("queries", "prototypes", "detections")
+FORM_NAMES = (
+    "queries",
+    "prototypes",
+    "coefficients",
+    "detections",
+    "crops",
+    "torchvision",
+)
 """Forms of instance models; `trocar.export.graph.instances.recognise.FORMS` has them."""
 
 MAX_INSTANCES = 255
@@ -64,6 +71,8 @@ class ModelSpec:
             (same scale of both sides, padded around it) or ``letterbox-corner`` (padded at the
             right and bottom).
         padding: Grey value of that padding, 0..255.
+        mask_stride: Pixels of the input to one pixel of an instance model's masks or prototypes;
+            another stride is refused. 0 to take any.
     """
 
     height: int
@@ -84,6 +93,7 @@ class ModelSpec:
     activation: Literal["", "softmax", "sigmoid"] = ""
     resize: Literal["stretch", "letterbox", "letterbox-corner"] = "stretch"
     padding: float = 114.0
+    mask_stride: int = 0
 
     def __post_init__(self) -> None:
         faults = [
@@ -98,6 +108,8 @@ class ModelSpec:
         ]
         if not 1 <= self.max_instances <= MAX_INSTANCES:
             faults.append(f"max_instances is {self.max_instances}, expected 1..{MAX_INSTANCES}")
+        if self.mask_stride not in (0, 1, 2, 4, 8, 16, 32):
+            faults.append(f"mask_stride is {self.mask_stride}, expected 0, 1, 2, 4, 8, 16 or 32")
         if self.task != "instances" and self.resize != "stretch":
             faults.append(f"resize = {self.resize!r} is for instance models only")
         if any(value <= 0 for value in self.std):
@@ -119,7 +131,16 @@ class ExternalModel:
     manifest: Manifest
 
 
-_SETTINGS = ("form", "score", "overlap", "max_instances", "activation", "resize", "padding")
+_SETTINGS = (
+    "form",
+    "score",
+    "overlap",
+    "max_instances",
+    "activation",
+    "resize",
+    "padding",
+    "mask_stride",
+)
 
 
 def instance_settings(spec: ModelSpec) -> dict[str, Any]:

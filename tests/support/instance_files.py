@@ -188,3 +188,129 @@ def detection_file(*, joined: bool = True, count: int = 7, highest: int = 2) -> 
         nodes.append(node("Squeeze", ["high_scores", "score_axis"], ["scores"]))
         outputs |= {"boxes": ["n", count, 4], "scores": ["n", count]}
     return instance_onnx(nodes, {**outputs, "labels": ["n", count]}, constants)
+
+
+def coefficient_file(*, joined: bool = True, depth: int = 4, count: int = 9) -> bytes:
+    """Finished detections with coefficients, and prototypes; the last rows are empty."""
+    rng = np.random.default_rng(11)
+    node = helper.make_node
+    low = rng.uniform(0, (WIDTH - 20, HEIGHT - 20), (count, 2))
+    rows = np.concatenate(
+        [
+            low,
+            low + rng.uniform(8, 20, (count, 2)),
+            rng.uniform(0.35, 0.95, (count, 1)),
+            rng.integers(0, 3, (count, 1)),
+            rng.normal(0, 1, (count, depth)),
+        ],
+        axis=1,
+    ).astype(np.float32)
+    rows[-2:] = 0
+    constants = {
+        "rows": rows[None],
+        "kernel": rng.normal(0, 0.02, (depth, 3, 3, 3)).astype(np.float32),
+        "axes": np.array([1, 2, 3], np.int64),
+        "row_shape": np.array([-1, 1, 1], np.int64),
+        "zero": np.array(0, np.float32),
+    }
+    nodes = [
+        node("Conv", ["x", "kernel"], ["protos"], strides=[4, 4], pads=[1, 1, 1, 1]),
+        node("ReduceMean", ["protos", "axes"], ["mean"], keepdims=0),
+        node("Reshape", ["mean", "row_shape"], ["mean_row"]),
+        node("Mul", ["mean_row", "zero"], ["nothing"]),
+        node("Add", ["nothing", "rows"], ["output0"]),
+    ]
+    protos: Sequence[int | str] = ["n", depth, HEIGHT // 4, WIDTH // 4]
+    if joined:
+        return instance_onnx(
+            nodes, {"output0": ["n", count, 6 + depth], "protos": protos}, constants
+        )
+    parts = ["boxes", "score_column", "class_column", "coefficients"]
+    constants |= {"parts": np.array([4, 1, 1, depth], np.int64), "axis": np.array([2], np.int64)}
+    nodes += [
+        node("Split", ["output0", "parts"], parts, axis=2),
+        node("Squeeze", ["score_column", "axis"], ["scores"]),
+        node("Squeeze", ["class_column", "axis"], ["class_values"]),
+        node("Cast", ["class_values"], ["labels"], to=TensorProto.INT64),
+    ]
+    outputs: dict[str, Sequence[int | str]] = {
+        "boxes": ["n", count, 4],
+        "scores": ["n", count],
+        "labels": ["n", count],
+        "coefficients": ["n", count, depth],
+        "protos": protos,
+    }
+    return instance_onnx(nodes, outputs, constants)
+
+
+def crop_file(*, side: int = 14, count: int = 6, relative: bool = False) -> bytes:
+    """Finished detections with small masks inside of their boxes."""
+    rng = np.random.default_rng(12)
+    node = helper.make_node
+    low = rng.uniform(-4, (WIDTH - 20, HEIGHT - 20), (count, 2))
+    dets = np.concatenate(
+        [low, low + rng.uniform(8, 30, (count, 2)), rng.uniform(0.35, 0.95, (count, 1))], axis=1
+    ).astype(np.float32)
+    if relative:
+        dets[:, :4] = np.abs(dets[:, :4]) / (WIDTH, HEIGHT, WIDTH, HEIGHT)
+    constants = {
+        "dets_base": dets[None],
+        "labels_base": rng.integers(0, 3, (1, count)).astype(np.float32),
+        "kernel": rng.normal(0, 0.05, (count, 3, 5, 5)).astype(np.float32),
+        "size": np.array([side, side], np.int64),
+        "axes": np.array([1, 2, 3], np.int64),
+        "row_shape": np.array([-1, 1, 1], np.int64),
+        "flat_shape": np.array([-1, 1], np.int64),
+        "zero": np.array(0, np.float32),
+    }
+    nodes = [
+        node("Conv", ["x", "kernel"], ["values"], pads=[2, 2, 2, 2]),
+        node("Shape", ["x"], ["batch"], start=0, end=1),
+        node("Resize", ["values", "", "", "size"], ["small"], mode="linear", axes=[2, 3]),
+        node("Sigmoid", ["small"], ["masks"]),
+        node("ReduceMean", ["values", "axes"], ["mean"], keepdims=0),
+        node("Mul", ["mean", "zero"], ["nothing"]),
+        node("Reshape", ["nothing", "row_shape"], ["row"]),
+        node("Reshape", ["nothing", "flat_shape"], ["flat"]),
+        node("Add", ["row", "dets_base"], ["dets"]),
+        node("Add", ["flat", "labels_base"], ["label_values"]),
+        node("Cast", ["label_values"], ["labels"], to=TensorProto.INT64),
+    ]
+    outputs: dict[str, Sequence[int | str]] = {
+        "dets": ["n", count, 5],
+        "labels": ["n", count],
+        "masks": ["n", count, side, side],
+    }
+    return instance_onnx(nodes, outputs, constants)
+
+
+def for_one_image(data: bytes, *, drop_batch: bool) -> bytes:
+    """The same file for a batch of 1, or for one image without a batch dimension."""
+    import onnx
+
+    model = onnx.load_model_from_string(data)
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "batch_axis"))
+    if not drop_batch:
+        # What a traced file has: the batch of the trace as a constant.
+        first = helper.make_node("Slice", ["x", "batch_axis", "batch_end", "batch_axis"], ["one"])
+        graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "batch_end"))
+        nodes = [first, *graph.node]
+        for node in nodes[1:]:
+            node.input[:] = ["one" if name == "x" else name for name in node.input]
+        for value in (*graph.input, *graph.output):
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+    else:
+        nodes = [helper.make_node("Unsqueeze", ["image", "batch_axis"], ["x"]), *graph.node]
+        for value in (*graph.input, *graph.output):
+            del value.type.tensor_type.shape.dim[0]
+        graph.input[0].name = "image"
+        for value in graph.output:
+            inner = f"{value.name}_batch"
+            for node in nodes:
+                node.input[:] = [inner if name == value.name else name for name in node.input]
+                node.output[:] = [inner if name == value.name else name for name in node.output]
+            nodes.append(helper.make_node("Squeeze", [inner, "batch_axis"], [value.name]))
+    del graph.node[:]
+    graph.node.extend(type(node).FromString(node.SerializeToString()) for node in nodes)
+    return bytes(model.SerializeToString())

@@ -95,6 +95,8 @@ def prepend_input(model: ModelProto, form: InputForm, size: tuple[int, int]) -> 
     kind = {"float": None, "float16": onnx.TensorProto.FLOAT16, "uint8": onnx.TensorProto.UINT8}
     if kind[form.type] is not None:
         value = builder.add("Cast", [value], to=kind[form.type])
+    if form.single:
+        value = builder.add("Squeeze", [value, builder.constant("first", [0], np.int64)])
     if value == name:
         # The input keeps its own name: nothing stands before it.
         value = name = form.name
@@ -143,18 +145,24 @@ def append_output(
     return values
 
 
-def cast_outputs(model: ModelProto, outputs: Sequence[tuple[str, int]]) -> None:
+def cast_outputs(
+    model: ModelProto, outputs: Sequence[tuple[str, int]], *, add_batch: bool = False
+) -> None:
     """Replaces the graph's outputs by float32 copies of some of them.
 
     Args:
         model: Changed in place.
-        outputs: Name and number of dimensions of each.
+        outputs: Name and number of dimensions of each, the batch included.
+        add_batch: The outputs have no batch dimension, and get one of size 1.
     """
     import onnx
 
     graph = model.graph
     builder = _Builder(graph)
     values = [builder.float32(name, flat=False) for name, _ in outputs]
+    if add_batch:
+        axis = builder.constant("axis", [0], np.int64)
+        values = [builder.add("Unsqueeze", [value, axis]) for value in values]
     graph.node.extend(builder.nodes)
     del graph.output[:], graph.value_info[:]
     for number, (value, (_, rank)) in enumerate(zip(values, outputs, strict=True)):

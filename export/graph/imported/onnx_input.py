@@ -32,12 +32,14 @@ class InputForm:
         type: ONNX name of its type; a key of `INPUT_TYPES`.
         channels_last: Whether it takes ``[N,h,w,3]``.
         batch: The batch that the file is made for; 0 for any.
+        single: Whether it takes one image without a batch dimension.
     """
 
     name: str
     type: str = "float"
     channels_last: bool = False
     batch: int = 0
+    single: bool = False
 
     def feed(self, image: NDArray[np.float32]) -> NDArray[Any]:
         """An image ``[N,3,h,w]`` float32 as the file takes it."""
@@ -45,11 +47,20 @@ class InputForm:
             image = image.transpose(0, 2, 3, 1)
         if self.type == "uint8":
             image = np.rint(image)
+        image = image[0] if self.single else image
         return np.ascontiguousarray(image, INPUT_TYPES[self.type])
 
 
-def input_form(model: ModelProto, spec: ModelSpec, *, source: str) -> InputForm:
+def input_form(
+    model: ModelProto, spec: ModelSpec, *, source: str, allow_single: bool = False
+) -> InputForm:
     """Looks at the inputs of a file.
+
+    Args:
+        model: The file.
+        spec: Size of the input.
+        source: The file's name, for errors.
+        allow_single: Take a file whose input has no batch dimension.
 
     Raises:
         ArgumentError: It takes something else than one image of the size of the input spec.
@@ -70,6 +81,8 @@ def input_form(model: ModelProto, spec: ModelSpec, *, source: str) -> InputForm:
             remedy="export the network with a float32 input",
         )
     sides = (spec.height, spec.width)
+    single = allow_single and len(shape) == 3
+    shape = [1, *shape] if single else shape
     channels_first, channels_last = (
         len(shape) == 4
         and all(
@@ -90,7 +103,9 @@ def input_form(model: ModelProto, spec: ModelSpec, *, source: str) -> InputForm:
             remedy="write normalise = false into the input spec: the network normalises inside",
         )
     batch = shape[0] if isinstance(shape[0], int) else 0
-    return InputForm(name=inputs[0].name, type=kind, channels_last=channels_last, batch=batch)
+    return InputForm(
+        name=inputs[0].name, type=kind, channels_last=channels_last, batch=batch, single=single
+    )
 
 
 def prepare_image(frame: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from trocar.export.graph.instances.assembly import (
     input_name,
     instance_outputs,
 )
+from trocar.export.graph.instances.per_frame import scan_frames
 from trocar.export.graph.instances.placement import PLACED_OUTPUT
 from trocar.export.graph.instances.recognise import Recognised
 from trocar.export.graph.model_file import write_manifest
@@ -33,7 +34,12 @@ _PREFIX = "external_"
 
 
 def attach_assembly(
-    body: ModelProto, external: ExternalModel, recognised: Recognised, *, source: str
+    body: ModelProto,
+    external: ExternalModel,
+    recognised: Recognised,
+    *,
+    source: str,
+    per_frame: bool = False,
 ) -> tuple[bytes, Manifest]:
     """Makes the frame-in graph.
 
@@ -42,6 +48,7 @@ def attach_assembly(
         external: Input spec and manifest.
         recognised: Form and roles.
         source: The file's name, for errors.
+        per_frame: The body takes batches of 1 only; frames run one after another.
 
     Returns:
         The frame-in graph, and the manifest in its metadata.
@@ -82,6 +89,8 @@ def attach_assembly(
         settings = instance_settings(replace(spec, form=recognised.name))
         extra = {**external.manifest.extra, **settings}
         manifest = replace(external.manifest, outputs=outputs, extra=extra)
+        if per_frame:
+            model = scan_frames(model)
         write_manifest(model, manifest)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:

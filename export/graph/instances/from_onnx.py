@@ -25,12 +25,14 @@ from trocar.export.graph.imported.onnx_input import InputForm, input_form, prepa
 from trocar.export.graph.imported.onnx_source import open_original, simplified, stated_precision
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec
 from trocar.export.graph.instances.attach import attach_assembly
+from trocar.export.graph.instances.per_frame import batched_outputs, lacks_batch
 from trocar.export.graph.instances.recognise import Recognised, recognise
 from trocar.export.graph.instances.reference import instances_of
 from trocar.export.graph.model_file import load
 from trocar.export.parity.types import Frame, Outputs
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from onnxruntime import InferenceSession
 
 _TOLERANCE = 2e-2
@@ -69,9 +71,11 @@ class _Reference:
         roles = self.recognised.roles
         names = [role.output for role in roles.values()]
         image = self.input.feed(prepare_image(frame, self.spec))
-        values = self.session.run(names, {self.input.name: image})
+        values = batched_outputs(
+            dict(zip(roles, self.session.run(names, {self.input.name: image}), strict=True))
+        )
         return instances_of(
-            {role: value[0] for role, value in zip(roles, values, strict=True)},
+            {role: value[0] for role, value in values.items()},
             self.recognised,
             self.spec,
             classes=self.classes,
@@ -106,23 +110,43 @@ def instance_file(
             f"{source} is quantised (int8), which is not supported for instance models",
             remedy="give the float32 file",
         )
-    feed = input_form(given, spec, source=source)
+    feed = input_form(given, spec, source=source, allow_single=True)
     image = prepare_image(images[0], spec) if len(images) else noise_image(spec)
     session = open_original(data, source=source)
-    values = _run(session, feed, image, source)
+    own_values = _run(session, feed, image, source)
+    add_batch = lacks_batch({name: value.shape for name, value in own_values.items()})
+    values = batched_outputs(own_values)
     shapes = {name: value.shape for name, value in values.items()}
     recognised = recognise(shapes, spec, classes=classes, source=source)
     _check_values(values, recognised, classes, source)
-    body = with_current_opset(simplified(load(data, source=source)), source)
-    if feed.batch:
-        free_batch(body)
-    prepend_input(body, feed, (spec.height, spec.width))
-    roles = recognised.roles.values()
-    cast_outputs(body, [(role.output, len(role.shape)) for role in roles])
-    _check_pair(body.SerializeToString(), [image, noise_image(spec)], feed, source)
+    current = with_current_opset(simplified(load(data, source=source)), source)
+
+    def body_of(*, free: bool) -> ModelProto:
+        body = type(current).FromString(current.SerializeToString())
+        if free:
+            free_batch(body)
+        prepend_input(body, feed, (spec.height, spec.width))
+        roles = recognised.roles.values()
+        outputs = [(role.output, len(role.shape)) for role in roles]
+        cast_outputs(body, outputs, add_batch=add_batch)
+        return body
+
+    per_frame = feed.single or add_batch
+    body = body_of(free=bool(feed.batch) and not per_frame)
+    if not per_frame:
+        fault = _pair_fault(body.SerializeToString(), [image, noise_image(spec)])
+        if fault and feed.batch != 1:
+            raise ArgumentError(
+                f"{source} gives other results in a batch of two: {fault}",
+                remedy='export it with a dynamic batch, e.g. dynamic_shapes=({0: "batch"},)',
+            )
+        per_frame = bool(fault)
+        body = body_of(free=False) if per_frame else body
     stated = replace(external.manifest, precision=stated_precision(given))
     external = replace(external, manifest=stated)
-    wrapped, manifest = attach_assembly(body, external, recognised, source=source)
+    wrapped, manifest = attach_assembly(
+        body, external, recognised, source=source, per_frame=per_frame
+    )
     reference = _Reference(session, feed, recognised, spec, classes)
     return InstanceFile(wrapped, manifest, recognised, reference)
 
@@ -151,19 +175,35 @@ def _check_values(
                 f"{source}: output {role.output} has values that are not finite on a real frame",
                 remedy="correct mean, std and normalise in the input spec, or export in float32",
             )
-        if name == "classes" and value.size and not 0 <= value.min() <= value.max() < classes - 1:
-            raise ArgumentError(
-                f"{source}: output {role.output} has the classes {int(value.min())} to "
-                f"{int(value.max())}, but the class table has {classes - 1} classes of instances "
-                "(rows 1 and up)",
-                remedy="give the class table that it was trained with, row 0 being the background",
-            )
+        if name in ("boxes", "rows") and recognised.name in ("crops", "coefficients"):
+            _check_boxes(value[..., :4], f"{source}: output {role.output}")
+        if name in ("classes", "rows"):
+            ids = value[..., 5] if name == "rows" else value
+            _check_ids(ids, recognised, classes, f"{source}: output {role.output}")
 
 
-def _check_pair(
-    data: bytes, images: list[NDArray[np.float32]], feed: InputForm, source: str
-) -> None:
-    """Compares a batch of two with the same images one by one."""
+def _check_boxes(boxes: NDArray[Any], where: str) -> None:
+    highest = float(boxes.max(initial=0))
+    if 0 < highest <= 1.5:
+        raise ArgumentError(
+            f"{where} has boxes up to {highest:.3g}, expected pixels of the input",
+            remedy="export the network so that it multiplies them by the size of its input",
+        )
+
+
+def _check_ids(ids: NDArray[Any], recognised: Recognised, classes: int, where: str) -> None:
+    # Labels of torchvision begin with 1 and are rows of the table; others begin with 0.
+    rows = classes if recognised.name == "torchvision" else classes - 1
+    if ids.size and not 0 <= ids.min() <= ids.max() < rows:
+        raise ArgumentError(
+            f"{where} has the classes {int(ids.min())} to {int(ids.max())}, but the class table "
+            f"has {classes - 1} classes of instances (rows 1 and up)",
+            remedy="give the class table that it was trained with, row 0 being the background",
+        )
+
+
+def _pair_fault(data: bytes, images: list[NDArray[np.float32]]) -> str:
+    """What differs between a batch of two and the same images one by one; empty for nothing."""
     try:
         session = open_cpu_session(data)
         name = session.get_inputs()[0].name
@@ -175,11 +215,6 @@ def _check_pair(
                 worst = np.abs(one[0] - both[index]).max(initial=0)
                 if worst > _TOLERANCE * max(1e-6, float(np.ptp(one))):
                     raise ValueError(f"values for two images differ by up to {worst:.3g}")
-        return
     except Exception as error:
-        what = first_line(error, limit=200).rpartition(" : ")[2]
-    made_for = "is made for batches of 1 only, and " if feed.batch else ""
-    raise ArgumentError(
-        f"{source} {made_for}gives other results in a batch of two: {what}",
-        remedy='export it with a dynamic batch, e.g. dynamic_shapes=({0: "batch"},)',
-    )
+        return first_line(error, limit=200).rpartition(" : ")[2]
+    return ""

@@ -11,13 +11,23 @@ from dataclasses import dataclass
 
 from trocar.contract.errors import ArgumentError, ConfigError
 from trocar.export.graph.input_spec import ModelSpec
-from trocar.export.graph.instances.forms import detections, prototypes, queries
-from trocar.export.graph.instances.forms.base import Form, Roles, Shape
+from trocar.export.graph.instances.forms import (
+    coefficients,
+    crops,
+    detections,
+    prototypes,
+    queries,
+    torchvision,
+)
+from trocar.export.graph.instances.forms.base import Form, Roles, Shape, mask_stride
 
 FORMS: dict[str, Form] = {
     "queries": queries,
     "prototypes": prototypes,
+    "coefficients": coefficients,
     "detections": detections,
+    "crops": crops,
+    "torchvision": torchvision,
 }
 """Every form by its name, which is also the name of its module."""
 
@@ -56,6 +66,7 @@ def recognise(
     listed = "; ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
     if len(found) == 1:
         name, roles = next(iter(found.items()))
+        _check_stride(name, roles, spec, source)
         return Recognised(name, FORMS[name], roles)
     if found:
         raise ArgumentError(
@@ -70,6 +81,32 @@ def recognise(
         remedy="correct the class table (row 0 is no instance), or export the network with one of "
         "the outputs that docs/instances.md lists",
     )
+
+
+def _check_stride(name: str, roles: Roles, spec: ModelSpec, source: str) -> None:
+    """Refuses masks that do not cover the input at one stride, or at another one than stated.
+
+    Raises:
+        ArgumentError: With the sizes of masks and input.
+    """
+    if name == "crops":
+        return  # These cover boxes.
+    role = roles["prototypes" if "prototypes" in roles else "masks"]
+    found, (height, width) = mask_stride(role.shape, spec), role.shape[-2:]
+    masks = f"{source}: the masks of output {role.output} have {width}x{height} pixels"
+    image = f"an input of {spec.width}x{spec.height}"
+    if found is None:
+        raise ArgumentError(
+            f"{masks}, which is no stride of 1, 2, 4, 8, 16 or 32 of {image}",
+            remedy="correct height and width in the input spec, or name another form with --form "
+            "(crops: masks inside of boxes)",
+        )
+    if spec.mask_stride and found != spec.mask_stride:
+        raise ArgumentError(
+            f"{masks}: a stride of {found} of {image}, but the input spec states mask_stride = "
+            f"{spec.mask_stride}",
+            remedy="correct mask_stride, or height and width, in the input spec",
+        )
 
 
 def check_form(name: str) -> None:

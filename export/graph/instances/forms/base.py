@@ -120,6 +120,31 @@ def named(names: Sequence[str], *parts: str) -> list[str]:
     return [name for name in names if any(part in name.lower() for part in parts)]
 
 
+def may_be_cropped(shape: Shape) -> bool:
+    """Whether masks of this shape can be those inside of boxes: square, 7 to 112 pixels."""
+    return shape[-1] == shape[-2] and 7 <= shape[-1] <= 112
+
+
+def is_cropped(shape: Shape, spec: ModelSpec) -> bool:
+    """Whether masks of this shape are inside of boxes, and not over the whole image.
+
+    >>> is_cropped((1, 100, 28, 28), ModelSpec(height=640, width=640))
+    True
+    >>> is_cropped((1, 100, 80, 80), ModelSpec(height=640, width=640))
+    False
+    """
+    return may_be_cropped(shape) and mask_stride(shape, spec) is None
+
+
+def mask_stride(shape: Shape, spec: ModelSpec) -> int | None:
+    """Pixels of the input to one pixel of masks ``[...,h,w]``; ``None`` where they do not fit."""
+    height, width = shape[-2:]
+    for stride in (1, 2, 4, 8, 16, 32):
+        if (-(-spec.height // stride), -(-spec.width // stride)) == (height, width):
+            return stride
+    return None
+
+
 def sigmoid(values: NDArray[Any]) -> Float:
     """``1 / (1 + exp(-x))`` in float32, without overflow."""
     x = np.asarray(values, np.float32)

@@ -16,14 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.export.graph.input_spec import ModelSpec
-from trocar.export.graph.instances.forms.base import (
-    Candidates,
-    GraphPart,
-    Role,
-    Roles,
-    Shape,
-    of_rank,
-)
+from trocar.export.graph.instances.forms import base
 from trocar.export.graph.instances.suppression import (
     kept_boxes,
     suppression_constants,
@@ -33,27 +26,31 @@ from trocar.export.graph.instances.suppression import (
 MAX_CANDIDATES = 300
 """Anchors with the best scores that are looked at."""
 
+MASK_LINES = (
+    "flat_prototypes = Reshape (own_prototypes, flat_shape)",
+    "flat_signal = MatMul (picked_coefficients, flat_prototypes)",
+    "signal = Reshape (flat_signal, signal_shape)",
+)
+"""ONNX text from the coefficients of the picked candidates to their masks."""
 
-def find(shapes: Mapping[str, Shape], spec: ModelSpec, classes: int) -> dict[str, Role] | None:
+
+def find(
+    shapes: Mapping[str, base.Shape], spec: ModelSpec, classes: int
+) -> dict[str, base.Role] | None:
     """Predictions ``[N,4+K+P,A]`` or ``[N,A,4+K+P]``, and prototypes ``[N,P,h,w]``."""
-    return find_with(shapes, extra=0, classes=classes)
-
-
-def find_with(shapes: Mapping[str, Shape], *, extra: int, classes: int) -> dict[str, Role] | None:
-    """Predictions of ``4 + extra + K + P`` values an anchor, and ``P`` prototypes."""
-    prototypes, predictions = of_rank(shapes, 4), of_rank(shapes, 3)
+    prototypes, predictions = base.of_rank(shapes, 4), base.of_rank(shapes, 3)
     if len(prototypes) != 1 or len(predictions) != 1:
         return None
-    values = 4 + extra + (classes - 1) + shapes[prototypes[0]][1]
+    values = 4 + (classes - 1) + shapes[prototypes[0]][1]
     sides = shapes[predictions[0]][1:]
     # The anchors are many more than the values of one.
     if values not in sides or min(sides) != values or sides[0] == sides[1]:
         return None
     found = {"predictions": predictions[0], "prototypes": prototypes[0]}
-    return {role: Role(name, shapes[name]) for role, name in found.items()}
+    return {role: base.Role(name, shapes[name]) for role, name in found.items()}
 
 
-def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
+def graph(roles: base.Roles, spec: ModelSpec, classes: int) -> base.GraphPart:
     """Scores of the best anchors after suppression; masks of the best of them."""
     shape, (_, depth, height, width) = roles["predictions"].shape, roles["prototypes"].shape
     transposed = shape[1] < shape[2]
@@ -61,7 +58,7 @@ def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
     kept = min(MAX_CANDIDATES, anchors)
     rows = "rows = Transpose <perm = [0, 2, 1]> (own_predictions)"
     first, last = 4, 4 + classes - 1
-    return GraphPart(
+    return base.GraphPart(
         candidates=[
             rows if transposed else "rows = Identity (own_predictions)",
             "class_shares = Slice (rows, at_classes, at_coefficients, axis_2)",
@@ -85,9 +82,7 @@ def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
             "picked_places = Unsqueeze (picked, axis_2)",
             "crop = GatherND <batch_dims = 1> (anchor_boxes, picked_places)",
             "picked_coefficients = GatherND <batch_dims = 1> (coefficients, picked_places)",
-            "flat_prototypes = Reshape (own_prototypes, flat_shape)",
-            "flat_signal = MatMul (picked_coefficients, flat_prototypes)",
-            "signal = Reshape (flat_signal, signal_shape)",
+            *MASK_LINES,
         ],
         count=kept,
         crop=True,
@@ -102,13 +97,14 @@ def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
             "kept_anchors": np.array([kept], np.int64),
             "half": np.array(0.5, np.float32),
             "one_class": np.array(1, np.int64),
-            "flat_shape": np.array([0, depth, height * width], np.int64),
-            "signal_shape": np.array([0, -1, height, width], np.int64),
+            **mask_constants(depth, height, width),
         },
     )
 
 
-def candidates(values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int) -> Candidates:
+def candidates(
+    values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int
+) -> base.Candidates:
     """The same for one frame."""
     rows = values["predictions"].astype(np.float32)
     rows = rows.T if rows.shape[0] < rows.shape[1] else rows
@@ -120,9 +116,17 @@ def candidates(values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int
     kept = kept_boxes(boxes, best, which, overlap=spec.overlap)
     prototypes = values["prototypes"].astype(np.float32)
     coefficients = rows[:, 3 + classes :]
-    return Candidates(
+    return base.Candidates(
         scores=np.where(kept, best, np.float32(-1)),
         classes=which,
         mask=lambda number: np.einsum("p,phw->hw", coefficients[number], prototypes),
         boxes=boxes,
     )
+
+
+def mask_constants(depth: int, height: int, width: int) -> dict[str, NDArray[Any]]:
+    """The constants that `MASK_LINES` names, for prototypes ``[N,depth,height,width]``."""
+    return {
+        "flat_shape": np.array([0, depth, height * width], np.int64),
+        "signal_shape": np.array([0, -1, height, width], np.int64),
+    }

@@ -18,42 +18,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.export.graph.input_spec import ModelSpec
-from trocar.export.graph.instances.forms.base import (
-    Candidates,
-    GraphPart,
-    Role,
-    Roles,
-    Shape,
-    named,
-    of_rank,
-    sigmoid,
-)
+from trocar.export.graph.instances.forms import base
 
 _SMALL = 1e-6
 
 
-def find(shapes: Mapping[str, Shape], spec: ModelSpec, classes: int) -> dict[str, Role] | None:
+def find(
+    shapes: Mapping[str, base.Shape], spec: ModelSpec, classes: int
+) -> dict[str, base.Role] | None:
     """Logits ``[N,Q,C]`` and masks ``[N,Q,h,w]`` of the same number of queries."""
     # Other maps, such as features, have no class logits for each of their planes.
-    planes = {shapes[name][1] for name in of_rank(shapes, 3)}
-    masks = [name for name in of_rank(shapes, 4) if shapes[name][1] in planes]
+    planes = {shapes[name][1] for name in base.of_rank(shapes, 3)}
+    masks = [name for name in base.of_rank(shapes, 4) if shapes[name][1] in planes]
     if len(masks) > 1:
-        masks = named(masks, "mask")
+        masks = base.named(masks, "mask")
     if len(masks) != 1:
         return None
     queries = shapes[masks[0]][1]
-    rest = [name for name in of_rank(shapes, 3) if shapes[name][1] == queries]
+    rest = [name for name in base.of_rank(shapes, 3) if shapes[name][1] == queries]
     # With four classes boxes and logits have the same size: then the name decides.
-    boxes = named([name for name in rest if shapes[name][2] == 4], "box", "dets")
+    boxes = base.named([name for name in rest if shapes[name][2] == 4], "box", "dets")
     logits = [n for n in rest if n not in boxes and shapes[n][2] in (classes - 1, classes)]
     boxes = boxes or [n for n in rest if n not in logits and shapes[n][2] == 4]
     if len(logits) != 1 or len(boxes) > 1:
         return None
     found = {"logits": logits[0], "masks": masks[0], **({"boxes": boxes[0]} if boxes else {})}
-    return {role: Role(name, shapes[name]) for role, name in found.items()}
+    return {role: base.Role(name, shapes[name]) for role, name in found.items()}
 
 
-def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
+def graph(roles: base.Roles, spec: ModelSpec, classes: int) -> base.GraphPart:
     """Scores of all queries; masks of the best."""
     last = roles["logits"].shape[2]
     if _uses_softmax(last, "boxes" in roles, spec, classes):
@@ -77,7 +70,7 @@ def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
             "real = Slice (shares, from_class, to_end, axis_2)",
             "cand_scores = ReduceMax <keepdims = 0> (real, axis_2)",
         ]
-    return GraphPart(
+    return base.GraphPart(
         candidates=[
             *lines,
             "which = ArgMax <axis = 2, keepdims = 0> (real)",
@@ -101,7 +94,9 @@ def graph(roles: Roles, spec: ModelSpec, classes: int) -> GraphPart:
     )
 
 
-def candidates(values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int) -> Candidates:
+def candidates(
+    values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int
+) -> base.Candidates:
     """The same for one frame: ``logits`` ``[Q,C]`` and ``masks`` ``[Q,h,w]``."""
     logits = values["logits"].astype(np.float32)
     masks = values["masks"].astype(np.float32)
@@ -109,11 +104,11 @@ def candidates(values: Mapping[str, NDArray[Any]], spec: ModelSpec, classes: int
         powers = np.exp(logits - logits.max(1, keepdims=True))
         shares = (powers / powers.sum(1, keepdims=True))[:, :-1]
         inside = masks > 0
-        quality = (sigmoid(masks) * inside).sum((1, 2)) / (inside.sum((1, 2)) + _SMALL)
+        quality = (base.sigmoid(masks) * inside).sum((1, 2)) / (inside.sum((1, 2)) + _SMALL)
     else:
-        shares = sigmoid(logits[:, logits.shape[1] - (classes - 1) :])
+        shares = base.sigmoid(logits[:, logits.shape[1] - (classes - 1) :])
         quality = np.ones(len(logits))
-    return Candidates(
+    return base.Candidates(
         scores=np.asarray(shares.max(1) * quality, np.float32),
         classes=shares.argmax(1) + 1,
         mask=lambda number: masks[number],

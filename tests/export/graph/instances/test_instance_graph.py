@@ -15,6 +15,12 @@ from trocar.export.graph.input_spec import FORM_NAMES, ModelSpec
 from trocar.export.graph.instances.from_onnx import instance_file
 from trocar.export.graph.instances.recognise import FORMS, recognise
 
+ONE_BY_ONE = (
+    files.for_one_image(files.crop_file(), drop_batch=True),
+    files.for_one_image(files.query_file(), drop_batch=False),
+)
+"""Files for one image, without a batch dimension and with one of 1."""
+
 CASES: list[tuple[str, bytes, dict[str, Any]]] = [
     ("queries", files.query_file(), {}),
     ("queries", files.query_file(classes=3), {"max_instances": 40}),
@@ -23,6 +29,12 @@ CASES: list[tuple[str, bytes, dict[str, Any]]] = [
     ("prototypes", files.prototype_file(transposed=False), {"resize": "letterbox", "score": 0.3}),
     ("detections", files.detection_file(), {"score": 0.3, "resize": "letterbox-corner"}),
     ("detections", files.detection_file(joined=False), {"score": 0.3, "max_instances": 3}),
+    ("coefficients", files.coefficient_file(), {"resize": "letterbox", "score": 0.4}),
+    ("coefficients", files.coefficient_file(joined=False), {"max_instances": 4}),
+    ("crops", files.crop_file(), {"score": 0.4}),
+    ("crops", files.crop_file(side=28), {"resize": "letterbox", "score": 0.4}),
+    ("crops", ONE_BY_ONE[0], {"score": 0.4}),
+    ("queries", ONE_BY_ONE[1], {}),
 ]
 
 
@@ -35,7 +47,9 @@ def test_every_form_equals_numpy_on_frames_of_other_shapes(
     )
     assert file.recognised.name == name
     graph = onnx.load_model_from_string(file.data).graph
-    used = {name for node in graph.node for name in node.input}
+    bodies = [a.g for node in graph.node for a in node.attribute if node.op_type == "Scan"]
+    assert bool(bodies) == (data in ONE_BY_ONE)
+    used = {name for inner in (graph, *bodies) for node in inner.node for name in node.input}
     ours = {t.name for t in graph.initializer if not t.name.startswith("external_")}
     assert ours <= used
     infer = infer_on_cpu(file.data)
@@ -46,7 +60,11 @@ def test_every_form_equals_numpy_on_frames_of_other_shapes(
         assert list(got) == [output.name for output in file.manifest.outputs]
         for output in file.manifest.outputs:
             assert got[output.name].dtype == output.dtype == wanted[output.name].dtype
-            np.testing.assert_allclose(got[output.name], wanted[output.name], atol=1e-5)
+            if output.name in ("instances", "labels", "boxes"):
+                # Sums in another order: a pixel in a thousand may lie on the edge of a mask.
+                assert np.mean(got[output.name] != wanted[output.name]) <= 1e-3, output.name
+            else:
+                np.testing.assert_allclose(got[output.name], wanted[output.name], atol=1e-5)
         shown += int(got["instances"].max())
         assert (got["count"] >= (got["scores"] > 0).sum(1)).all()
     assert shown >= 6, "the frames must show instances"
@@ -120,6 +138,44 @@ def test_outputs_that_fit_no_form_are_refused_with_their_shapes() -> None:
     text = _refused({"y": (1, 12, 9), "m": (1, 12, 24, 32)})
     assert "y [1, 12, 9]" in text
     assert "3 classes of instances" in text
+
+
+def test_only_candidates_that_reach_the_smallest_score_are_resized() -> None:
+    file = instance_file(files.query_file(), files.instance_external(score=0.9), source="f")
+    model = onnx.load_model_from_string(file.data)
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info("sized"))
+    frames = files.instance_frame(1)[None]
+    values = infer_on_cpu(model.SerializeToString())(frames)
+    assert values["sized"].shape[1] == max(1, (values["scores"] > 0).sum()) < 16
+
+
+def test_masks_at_another_stride_than_stated_are_refused() -> None:
+    spec = ModelSpec(height=48, width=64, task="instances", mask_stride=4)
+    shapes = {"c": (1, 12, 4), "m": (1, 12, 24, 32)}
+    with pytest.raises(ArgumentError, match="stride of 2 of an input of 64x48, but the input spec"):
+        recognise(shapes, spec, classes=4, source="f.onnx")
+    assert "no stride of 1, 2, 4" in _refused({"c": (1, 12, 4), "m": (1, 12, 24, 40)})
+
+
+def test_a_small_mask_that_may_cover_box_or_image_is_refused_with_the_choices() -> None:
+    spec = ModelSpec(height=448, width=448, task="instances")
+    shapes = {"dets": (1, 9, 5), "labels": (1, 9), "masks": (1, 9, 28, 28)}
+    with pytest.raises(ArgumentError, match="several forms: detections, crops"):
+        recognise(shapes, spec, classes=4, source="f.onnx")
+
+
+def test_two_classes_make_rows_of_detections_and_of_anchors_alike() -> None:
+    shapes = {"output0": (1, 300, 10), "output1": (1, 4, 12, 16)}
+    assert "prototypes, coefficients" in _refused(shapes, classes=3)
+    named = ModelSpec(height=48, width=64, task="instances", form="coefficients")
+    assert recognise(shapes, named, classes=3, source="f").name == "coefficients"
+
+
+def test_relative_boxes_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="expected pixels of the input"):
+        instance_file(
+            files.crop_file(relative=True), files.instance_external(score=0.3), source="f"
+        )
 
 
 def test_outputs_that_fit_two_forms_are_refused_with_the_choices() -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import instance_files as files
 import numpy as np
+import onnx
 import pytest
 import torch
 from export_helpers import run_onnx
+from tiny_mask_rcnn import make_mask_rcnn
 from torch import Tensor, nn
 
 from trocar.contract.bundle import open_bundle
 from trocar.contract.errors import ArgumentError
 from trocar.export.bundle import export_bundle
-from trocar.export.graph.external_model import load_external_network
+from trocar.export.cpu_session import infer_on_cpu
+from trocar.export.graph.body import network_body
+from trocar.export.graph.external_model import adapt_network, load_external_network
+from trocar.export.graph.instances.from_torch import onnx_from_instance_network
 from trocar.runtime.session import Session
 
 
@@ -76,3 +82,43 @@ def test_a_network_whose_outputs_fit_no_form_is_refused(tmp_path: Path) -> None:
             frames=files.gate_frames(1),
             open_model=run_onnx,
         )
+
+
+def test_mask_rcnn_of_torchvision_gives_its_own_instances(tmp_path: Path) -> None:
+    external = files.instance_external(
+        normalise=True, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), score=0.3
+    )
+    size = replace(external.manifest.input, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    external = replace(external, manifest=replace(external.manifest, input=size))
+    own = make_mask_rcnn()
+    network = adapt_network(own, external, name="make_mask_rcnn")
+    out = tmp_path / "m.trocar"
+    frames = files.gate_frames(3)
+    report = export_bundle(network, external.manifest, out, frames=frames, open_model=run_onnx)
+    assert report.metrics["pairs"] >= 6
+    assert open_bundle(out).manifest.extra["instances"]["form"] == "torchvision"
+    frame = files.instance_frame(7, files.HEIGHT, files.WIDTH)
+    with torch.no_grad():
+        wanted = own([torch.from_numpy(frame).permute(2, 0, 1) / 255])[0]
+    with Session.open(out, threads=1) as session:
+        result = session.run(frame)
+    kept = wanted["scores"] >= 0.3
+    assert result.instance_count == int(kept.sum()) >= 2
+    assert result.instances is not None
+    first = (wanted["masks"][0, 0] > 0.5).numpy()
+    np.testing.assert_array_equal(result.instances == 1, first)
+    assert result.instruments[0].class_name == files.TABLE[int(wanted["labels"][0])].name
+
+
+def test_a_bundle_of_mask_rcnn_takes_batches(tmp_path: Path) -> None:
+    external = files.instance_external(score=0.3)
+    data, _ = onnx_from_instance_network(make_mask_rcnn(), external.manifest)
+    infer = infer_on_cpu(data)
+    frames = np.stack([files.instance_frame(seed) for seed in (1, 2)])
+    both = infer(frames)
+    for index, frame in enumerate(frames):
+        one = infer(frame[None])
+        for name, value in one.items():
+            np.testing.assert_array_equal(both[name][index], value[0])
+    with pytest.raises(ArgumentError, match="Scan"):
+        network_body(onnx.load_model_from_string(data))
