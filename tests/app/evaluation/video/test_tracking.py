@@ -78,7 +78,8 @@ def predictor(task: str) -> Predictor:
         }
 
     manifest = Manifest(
-        name="m", task=task, method="x", classes=TABLE, input=InputSpec(height=SIZE[0], width=SIZE[1])
+        name="m", task=task, method="x", classes=TABLE,
+        input=InputSpec(height=SIZE[0], width=SIZE[1]),
     )  # fmt: skip
     return Predictor(manifest=manifest, infer=infer, backend="test", device="cpu", precision="fp32")
 
