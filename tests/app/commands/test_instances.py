@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -68,9 +69,9 @@ def test_run_writes_masks_that_decode_bit_for_bit(
 def test_run_writes_polygons(
     bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = tmp_path / "out.jsonl"
+    lines = tmp_path / "out.jsonl.gz"
     run(capsys, "run", bundle, pictures, "--json", lines, "--json-masks", "polygons")
-    first = json.loads(lines.read_text().splitlines()[0])
+    first = json.loads(gzip.decompress(lines.read_bytes()).splitlines()[0])
     assert all(len(p) >= 6 for one in first["instruments"] for p in one["polygons"])
     assert "mask" not in first["instruments"][0]
 
