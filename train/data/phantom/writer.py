@@ -210,7 +210,7 @@ def _write_facts(path: Path, config: PhantomConfig, masks: str, group: str) -> N
     import tomli_w
 
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
-    facts = {"name": "phantom", "group": group, "masks": masks}
+    facts: dict[str, Any] = {"name": "phantom", "group": group, "masks": masks}
     facts |= {"lasting_instances": True, "config": settings}
     path.write_text(tomli_w.dumps(facts), encoding="utf-8")
 
