@@ -18,7 +18,7 @@ from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.instances.pairing import pair_instances
 from trocar.contract.media.label_maps import enlarge
 from trocar.contract.results import FrameResult
-from trocar.runtime.draw.colours import WHITE, class_colours, shade_of
+from trocar.runtime.draw.colours import WHITE, Colour, class_colours, shade_of
 from trocar.runtime.draw.labels.placement import LabelPlacer
 from trocar.runtime.draw.labels.scene import LabelWish
 from trocar.runtime.draw.labels.tags import draw_leader, text_tag
@@ -68,7 +68,8 @@ def shown_truth(
         instances: ``[H, W]`` numbers of instances, 0 for none; the first 255 are shown.
         mask: ``[H, W]`` uint8 class ids; instances of the background are left out.
     """
-    numbers, classes = np.zeros(mask.shape, np.uint8), []
+    numbers = np.zeros(mask.shape, np.uint8)
+    classes: list[int] = []
     known = np.where(mask == IGNORE_INDEX, 0, mask)
     for number in np.unique(instances[instances > 0]).tolist():
         here = instances == number
@@ -118,10 +119,11 @@ def _with_instances(
     word: str,
     table: ClassTable,
 ) -> NDArray[np.uint8]:
-    picture, size = image.copy(), (image.shape[0], image.shape[1])
+    picture: NDArray[np.uint8] = image.copy()
+    size = (image.shape[0], image.shape[1])
     numbers = np.asarray(enlarge(instances.numbers, size), np.uint8)
     colours = class_colours(table)
-    shades = {}
+    shades: dict[int, Colour] = {}
     for number in instances.present:
         row = instances.classes[number - 1]
         same = sum(instances.classes[other - 1] == row for other in shades)
