@@ -6,7 +6,8 @@ mask.full(), mask.at_frame_size(), mask.run_lengths(), mask.polygons()
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import cv2
@@ -37,6 +38,22 @@ class Mask:
     left: int
     map_size: tuple[int, int]
     frame_size: tuple[int, int]
+
+    def paint(self, places: NDArray[np.uint8], number: int) -> None:
+        """Sets its pixels in a map ``[h,w]`` of the label map's size to a number."""
+        h, w = self.pixels.shape
+        places[self.top : self.top + h, self.left : self.left + w][self.pixels] = number
+
+    def united(self, others: Sequence[Mask]) -> Mask:
+        """The mask of these pixels and those of other masks of the same label map."""
+        every = (self, *others)
+        top, left = min(one.top for one in every), min(one.left for one in every)
+        bottom = max(one.top + one.pixels.shape[0] for one in every)
+        right = max(one.left + one.pixels.shape[1] for one in every)
+        whole = np.zeros((bottom - top, right - left), np.uint8)
+        for one in every:
+            replace(one, top=one.top - top, left=one.left - left).paint(whole, 1)
+        return replace(self, pixels=whole.view(np.bool_), top=top, left=left)
 
     def full(self) -> NDArray[np.bool_]:
         """``[h,w]`` bool at the size of the label map."""

@@ -16,10 +16,28 @@ WHITE: Colour = (255, 255, 255)
 _LEAST_BRIGHT = 170
 """Largest channel that a colour needs, 0..255, to be seen on dark tissue."""
 
+_MIXTURES = ((0.0, 1.0), (0.55, 0.45), (0.28, 0.72), (0.8, 0.2))
+"""Shares of white and of the colour in each shade."""
+
+SHADES = len(_MIXTURES)
+"""Number of shades of a colour."""
+
 
 def class_colours(table: ClassTable) -> list[Colour]:
     """The colours of a class table in order of id, brightened where they are too dark."""
     return [_bright(row.colour) for row in table]
+
+
+def shade_of(colour: Colour, number: int) -> Colour:
+    """One of `SHADES` shades of a colour, for several instances of one class.
+
+    Args:
+        colour: The colour of the class, which is shade 0.
+        number: Any number of 0 or more; `SHADES` numbers in a row have different shades.
+    """
+    white, kept = _MIXTURES[number % SHADES]
+    r, g, b = (round(255 * white + kept * v) for v in colour)
+    return r, g, b
 
 
 def contrasting_colour(colour: Colour) -> Colour:

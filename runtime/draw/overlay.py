@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trocar.contract.classes import ClassTable
 from trocar.contract.config import require
 from trocar.contract.results import FrameResult, Instrument
-from trocar.runtime.draw.colours import BLACK, Colour, class_colours
+from trocar.runtime.draw.colours import BLACK, Colour, class_colours, shade_of
 from trocar.runtime.draw.labels.placement import MAX_LABELS, LabelPlacer, PlacedLabel
 from trocar.runtime.draw.labels.scene import Rectangle
 from trocar.runtime.draw.labels.tags import draw_leader, label_wish, tag_of
@@ -31,6 +31,7 @@ from trocar.runtime.draw.legend import (
 )
 from trocar.runtime.draw.regions import RegionPainter, paint_classes
 from trocar.runtime.draw.reported import reported_instances, reported_labels
+from trocar.runtime.draw.shades import Shades
 from trocar.runtime.draw.show import DEFAULT_SHOW, show_faults
 from trocar.runtime.draw.sprites import Sprite, tip_sprite
 from trocar.runtime.draw.text import paste
@@ -102,14 +103,10 @@ class Painter:
         self._table = table
         self._colours = class_colours(table)
         self._painters = {
-            row.id: RegionPainter(
-                self._colours[row.id],
-                options.opacity,
-                tint="masks" in self._show,
-                contour="contours" in self._show,
-            )
-            for row in table.rows[1:]
+            row.id: self._new_painter(self._colours[row.id]) for row in table.rows[1:]
         }
+        self._shaded: dict[Colour, RegionPainter] = {}
+        self._shades = Shades()
         self._placer = LabelPlacer()
 
     @property
@@ -169,15 +166,27 @@ class Painter:
             line.blit(picture, below[0], below[1])
         return picture, layout
 
+    def _new_painter(self, colour: Colour) -> RegionPainter:
+        tint, contour = "masks" in self._show, "contours" in self._show
+        return RegionPainter(colour, self._options.opacity, tint=tint, contour=contour)
+
+    def _colours_of(self, instruments: Sequence[Instrument]) -> list[Colour]:
+        """The colour of each instrument: its class's; instances have shades of it."""
+        shades = self._shades.of(instruments)
+        return [
+            shade_of(self._colours[one.class_id], shade)
+            for one, shade in zip(instruments, shades, strict=True)
+        ]
+
     def _result(
         self, picture: NDArray[np.uint8], result: FrameResult, unit: float, status: Rectangle | None
     ) -> Layout:
         size = picture.shape[0], picture.shape[1]
-        rows = self._legend_rows(result, self._regions(picture, result))
-        tags = self._tags(result.instruments, unit, size)
+        colours = self._colours_of(result.instruments)
+        rows = self._legend_rows(result, self._regions(picture, result, colours))
+        tags = self._tags(result.instruments, colours, unit, size)
         legend, layout = self._arranged(result, tags, rows, unit, size, status)
         stroke = stroke_of(size)
-        colours = [self._colours[instrument.class_id] for instrument in result.instruments]
         if "boxes" in self._show:
             for instrument, colour in zip(result.instruments, colours, strict=True):
                 _draw_box(picture, instrument, colour, stroke)
@@ -194,7 +203,9 @@ class Painter:
             legend.blit(picture, layout.legend[0], layout.legend[1])
         return layout
 
-    def _regions(self, picture: NDArray[np.uint8], result: FrameResult) -> list[int]:
+    def _regions(
+        self, picture: NDArray[np.uint8], result: FrameResult, colours: Sequence[Colour]
+    ) -> list[int]:
         """Paints all classes but the background; gives the ids of the classes that occur."""
         labels = result.labels
         if labels is None or not self._show & {"masks", "contours"}:
@@ -207,6 +218,11 @@ class Painter:
             )
             # A painter for each instance: two of one class that touch are outlined apart.
             painters = {number: self._painters[row] for number, row in class_of.items() if row}
+            for one, colour in zip(result.instruments, colours, strict=True):
+                if one.instance in painters:
+                    if colour not in self._shaded:
+                        self._shaded[colour] = self._new_painter(colour)
+                    painters[one.instance] = self._shaded[colour]
             found = paint_classes(picture, instances, painters, line=line, halo=halo)
             return sorted({class_of[number] for number in found})
         if self._options.reported_only:
@@ -225,7 +241,11 @@ class Painter:
         return [(text, self._colours[i]) for i, text in texts.items()]
 
     def _tags(
-        self, instruments: Sequence[Instrument], unit: float, size: tuple[int, int]
+        self,
+        instruments: Sequence[Instrument],
+        colours: Sequence[Colour],
+        unit: float,
+        size: tuple[int, int],
     ) -> dict[int, NDArray[np.uint8]]:
         """Labels by number of the instrument; the largest have one."""
         if not instruments or not self._show & {"labels", "ids"}:
@@ -235,10 +255,9 @@ class Painter:
         tags = {}
         for number in np.argsort(-areas, kind="stable")[: 2 * MAX_LABELS].tolist():
             one = instruments[number]
-            colour = self._colours[one.class_id]
             tag = None
             if one.area >= least:
-                tag = tag_of(one, self._show, colour, unit=unit, size=size)
+                tag = tag_of(one, self._show, colours[number], unit=unit, size=size)
             if tag is not None:
                 tags[number] = tag
         return tags

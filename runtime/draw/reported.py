@@ -81,6 +81,8 @@ def reported_instances(
     numbers, first = np.unique(instances, return_index=True)
     class_of = dict(zip(numbers.tolist(), labels.ravel()[first].tolist(), strict=True))
     class_of.pop(0, None)
+    # Over time an instrument can have another class than in this frame.
+    class_of |= {one.instance: one.class_id for one in instruments if one.instance in class_of}
     if not all_of:
         reported = {one.instance for one in instruments}
         class_of = {number: row for number, row in class_of.items() if number in reported}

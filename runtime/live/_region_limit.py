@@ -8,6 +8,8 @@ mask of instruments: the smallest regions are left out, and the stream says so.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +56,27 @@ class RegionLimit:
             limited[~stays[numbers]] = 0
             start += len(own)
         return limited, len(areas)
+
+    def apply_to_outputs(
+        self, outputs: dict[str, NDArray[Any]]
+    ) -> tuple[dict[str, NDArray[Any]], int]:
+        """Limits the regions of one frame's outputs; those of a classifier stay as they are.
+
+        Args:
+            outputs: By name, without the batch dimension. Of an instance model the regions are
+                those of its instances: what is left out of them is left out of the labels too.
+
+        Returns:
+            The outputs, and as `apply` how many regions there were.
+        """
+        name = "instances" if "instances" in outputs else "labels"
+        if name not in outputs:
+            return outputs, 0
+        limited, count = self.apply(outputs[name])
+        if not count:
+            return outputs, 0
+        labels = np.where(limited > 0, outputs["labels"], np.uint8(0))
+        return {**outputs, name: limited, "labels": labels}, count
 
 
 def _most_regions(labels: NDArray[np.uint8]) -> int:

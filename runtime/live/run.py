@@ -219,8 +219,7 @@ class LiveRun:
         for index, (stream, frame, _) in enumerate(batch):
             item: dict[str, Any] = {name: value[index] for name, value in outputs.items()}
             try:
-                if "labels" in item:
-                    item["labels"] = stream.limited(item["labels"])
+                item = stream.limited(item)
                 result = stream.processor.postprocess(frame, item, infer_ms=infer_ms)
             except Exception as error:
                 stream.model_failed(error)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import TrocarError
@@ -206,9 +206,9 @@ class LiveStream:
             if not worker.sink.wants_every_frame:
                 worker.offer(event)
 
-    def limited(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A label map without its smallest regions where there are more than ``max_regions``."""
-        limited, count = self._regions.apply(labels)
+    def limited(self, outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs without their smallest regions where there are more than ``max_regions``."""
+        limited, count = self._regions.apply_to_outputs(outputs)
         text = "the mask falls apart: the smallest of its regions are left out, above "
         self.health.update("regions", count > 0, "DEGRADED", f"{text}{self.options.max_regions}")
         return limited

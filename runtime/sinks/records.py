@@ -2,17 +2,21 @@
 
 sink = JsonLines(Path("out.jsonl"))
 sink.open(StreamInfo(name="clip", size=(1080, 1920), fps=25.0))
+
+A text file whose name ends in ``.gz`` is compressed with gzip.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from trocar.contract.instances.masks import MaskForm
 from trocar.contract.media.label_maps import enlarge
@@ -32,17 +36,27 @@ class _TextFile:
         self._output = AtomicFile(path, overwrite=overwrite, live=live)
         self._unbuffered = live or self._output.node
         self._file: TextIO | None = None
+        self._packed: BinaryIO | None = None
 
     def open(self, info: StreamInfo) -> None:
         """Opens the file."""
+        path = self._output.prepare()
         try:
             # A live file is written line by line, so that a crash loses no line.
-            self._file = self._output.prepare().open(
-                self._output.mode,
-                encoding="utf-8",
-                newline="\n",
-                buffering=1 if self._unbuffered else -1,
-            )
+            if self._output.path.suffix.lower() == ".gz":
+                self._packed = cast("BinaryIO", path.open(f"{self._output.mode}b"))
+                # Without a name and a time: equal lines give equal files.
+                packer = gzip.GzipFile(filename="", mode="wb", fileobj=self._packed, mtime=0)
+                self._file = io.TextIOWrapper(
+                    packer, encoding="utf-8", newline="\n", line_buffering=self._unbuffered
+                )
+            else:
+                self._file = path.open(
+                    self._output.mode,
+                    encoding="utf-8",
+                    newline="\n",
+                    buffering=1 if self._unbuffered else -1,
+                )
         except OSError as error:
             raise sink_error(self.name, error) from error
 
@@ -58,7 +72,12 @@ class _TextFile:
         """Flushes to disk."""
         if self._file is None:
             return
-        with self._writing() as file:
+        with self._writing() as text:
+            file: TextIO | BinaryIO = text
+            if self._packed is not None:
+                # Writes what ends a gzip file, and leaves the file below open.
+                text.close()
+                file = self._packed
             file.flush()
             if not self._output.node:
                 os.fsync(file.fileno())
@@ -74,9 +93,10 @@ class _TextFile:
 
     def discard(self) -> None:
         """Removes the unfinished file; after `commit` it restores what was replaced."""
-        if self._file is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._file.close()
+        for file in (self._file, self._packed):
+            if file is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    file.close()
         self._output.discard()
 
 
@@ -84,7 +104,7 @@ class JsonLines(_TextFile):
     """One JSON object for each result; ``docs/results-schema.md`` describes the fields.
 
     Args:
-        path: The file.
+        path: The file; compressed where its name ends in ``.gz``.
         overwrite: Whether a file that exists is replaced.
         live: Whether it has its final name from the start, and is flushed line by line.
         masks: Form in which the masks of instruments are added; ``None`` leaves them out.

@@ -60,8 +60,8 @@ def owners_of_parts(
 def joined(one: Instrument, parts: Sequence[Instrument]) -> Instrument:
     """One instrument of its main part and its other parts.
 
-    Tips are those of the part that reaches farthest from the entry; areas are added, scores and
-    centroids are means by area.
+    Tips are those of the part that reaches farthest from the entry; areas and masks are added,
+    scores and centroids are means by area.
     """
     every = (one, *parts)
     area = sum(part.area for part in every)
@@ -86,6 +86,9 @@ def joined(one: Instrument, parts: Sequence[Instrument]) -> Instrument:
         axis=axis,
         angle=math.degrees(math.atan2(axis[1], axis[0])),
         tips=tips,
+        mask=None
+        if one.mask is None
+        else one.mask.united([part.mask for part in parts if part.mask is not None]),
     )
 
 

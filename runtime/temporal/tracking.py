@@ -172,7 +172,8 @@ class Tracker:
             [
                 row
                 for row, one in enumerate(instruments)
-                if row not in known and not one.touches_border
+                # A model of instances has decided itself what belongs together.
+                if row not in known and not one.touches_border and one.instance is None
             ],
             {
                 column: row

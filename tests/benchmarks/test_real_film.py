@@ -1,8 +1,7 @@
-"""The measures of ``benchmarks/real_film.py``: tracking scores, masks of instruments, truth."""
+"""The measures of ``benchmarks/real_film.py``: masks of instruments, truth."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,64 +18,10 @@ from trocar.runtime.locate.instruments import DEFAULTS, locate
 from trocar.runtime.sources.base import Frame
 from trocar.runtime.temporal.tracking import Tracker, TrackOptions
 
-tracking = benchmark_helper("films.tracking_scores")
 masks = benchmark_helper("films.masks")
 truth = benchmark_helper("films.truth")
 measure = benchmark_helper("films.measure")
 report = benchmark_helper("films.report")
-
-
-def frame(true: list[int], found: list[int], overlap: list[list[float]]) -> object:
-    return tracking.TrackedFrame(
-        truth=tuple(true),
-        found=tuple(found),
-        overlap=np.array(overlap, float).reshape(len(true), len(found)),
-    )
-
-
-def test_a_perfect_track_scores_one() -> None:
-    scores = tracking.tracking_scores([frame([1, 2], [8, 7], [[0, 1], [1, 0]])] * 3)
-    assert scores == {"HOTA": 1, "DetA": 1, "AssA": 1, "IDF1": 1, "switches": 0}
-
-
-def test_one_instrument_with_two_identities() -> None:
-    # Each id is right in two of four frames: its association is 2 / (4 + 2 - 2).
-    film = [frame([1], [5], [[1]])] * 2 + [frame([1], [6], [[1]])] * 2
-    scores = tracking.tracking_scores(film)
-    assert scores["DetA"] == 1
-    assert scores["AssA"] == pytest.approx(0.5)
-    assert scores["HOTA"] == pytest.approx(math.sqrt(0.5))
-    assert scores["IDF1"] == pytest.approx(2 * 2 / (4 + 4))
-    assert scores["switches"] == 1
-
-
-def test_overlap_counts_by_alpha_and_false_alarms_lower_detection() -> None:
-    # 0.62 reaches the 12 alphas 0.05 to 0.60 of 19; one of three found instruments is false.
-    film = [frame([1], [5], [[0.62]]), frame([1], [5, 9], [[0.62, 0]])]
-    scores = tracking.tracking_scores(film)
-    assert scores["DetA"] == pytest.approx(12 / 19 * 2 / 3)
-    assert scores["HOTA"] == pytest.approx(12 / 19 * math.sqrt(2 / 3))
-    assert scores["IDF1"] == pytest.approx(2 * 2 / (2 + 3))
-
-
-def test_a_gap_is_no_switch_and_a_swap_is_two() -> None:
-    gap = [frame([1], [5], [[1]]), frame([1], [], []), frame([1], [5], [[1]])]
-    assert tracking.switches(gap) == 0
-    swap = [frame([1, 2], [5, 6], [[0.9, 0], [0, 0.9]]), frame([1, 2], [6, 5], [[1, 0], [0, 1]])]
-    assert tracking.switches(swap) == 2
-    # A pair that still overlaps by half is kept, although another id now overlaps more.
-    kept = [frame([1], [5], [[1]]), frame([1], [5, 6], [[0.5, 0.5]])]
-    assert tracking.switches(kept) == 0
-    assert tracking.switches([frame([1], [5], [[0.4]]), frame([1], [6], [[0.9]])]) == 0
-
-
-def test_a_film_without_truth_has_no_score() -> None:
-    scores = tracking.tracking_scores([frame([], [4], [])])
-    assert math.isnan(scores["HOTA"])
-    assert math.isnan(scores["IDF1"])
-    assert scores["switches"] == 0
-    missed = tracking.tracking_scores([frame([1], [], [])])
-    assert (missed["HOTA"], missed["IDF1"]) == (0, 0)
 
 
 PARTS = ClassTable(

@@ -314,3 +314,42 @@ def for_one_image(data: bytes, *, drop_batch: bool) -> bytes:
     del graph.node[:]
     graph.node.extend(type(node).FromString(node.SerializeToString()) for node in nodes)
     return bytes(model.SerializeToString())
+def channel_file() -> bytes:
+    """Two detections of one class: what is red, with the better score, and what is green."""
+    node = helper.make_node
+    constants = {
+        "kernel": np.array([[[[1]], [[0]], [[0]]], [[[0]], [[1]], [[0]]]], np.float32),
+        "shift": np.full((1, 1, 1, 1), -128, np.float32),
+        "gain": np.full((1, 1, 1, 1), 0.2, np.float32),
+        "rows": np.array([[[2, 2, 60, 40, 0.9], [2, 2, 60, 40, 0.8]]], np.float32),
+        "class": np.zeros((1, 2), np.float32),
+        "zero": np.array(0, np.float32),
+        "axes": np.array([1, 2, 3], np.int64),
+        "row_shape": np.array([-1, 1, 1], np.int64),
+        "class_shape": np.array([-1, 1], np.int64),
+    }
+    nodes = [
+        node("Conv", ["x", "kernel"], ["channels"]),
+        node("Add", ["channels", "shift"], ["shifted"]),
+        node("Mul", ["shifted", "gain"], ["values"]),
+        node("Sigmoid", ["values"], ["masks"]),
+        # The batch is that of the frames.
+        node("ReduceMean", ["masks", "axes"], ["mean"], keepdims=0),
+        node("Mul", ["mean", "zero"], ["nothing"]),
+        node("Reshape", ["nothing", "row_shape"], ["row_nothing"]),
+        node("Add", ["row_nothing", "rows"], ["dets"]),
+        node("Reshape", ["nothing", "class_shape"], ["class_nothing"]),
+        node("Add", ["class_nothing", "class"], ["class_values"]),
+        node("Cast", ["class_values"], ["labels"], to=TensorProto.INT64),
+    ]
+    outputs = {"masks": ["n", 2, HEIGHT, WIDTH], "dets": ["n", 2, 5], "labels": ["n", 2]}
+    return instance_onnx(nodes, outputs, constants)
+
+
+def crossing_frame(step: int, height: int = 120, width: int = 160) -> NDArray[np.uint8]:
+    """A red bar from the top crosses a green one from the left, which moves down with each step."""
+    frame = np.full((height, width, 3), 20, np.uint8)
+    first, last = (20 + 6 * step) * height // 120, (36 + 6 * step) * height // 120
+    frame[first:last, : width * 3 // 4, 1] = 250
+    frame[: height * 4 // 5, width * 3 // 8 : width // 2, 0] = 250
+    return frame

@@ -95,6 +95,8 @@ class FrameSet:
         instances: Reads an item's instance map ``[H, W]``, unsigned integers of the mask's size,
             0 for no instance; one instance can consist of several connected regions. ``None`` if
             the set has no instance numbers.
+        lasting_instances: Whether an instance number is the same instrument in all frames of a
+            group; else numbers are those of single frames.
     """
 
     name: str
@@ -107,6 +109,7 @@ class FrameSet:
     task: str = ""
     folds: tuple[tuple[str, ...], ...] = ()
     instances: Callable[[Item], NDArray[np.unsignedinteger[Any]]] | None = None
+    lasting_instances: bool = False
 
     def __len__(self) -> int:
         return len(self.items)

@@ -199,7 +199,9 @@ _GROUPS = (
     grouped(
         "Outputs",
         click.option("--overlay", metavar="FILE|URL", help="Write the overlay video (H.264)."),
-        click.option("--json", type=FILE, help="Write JSON lines, one for each frame."),
+        click.option(
+            "--json", type=FILE, help="Write JSON lines, one for each frame; .gz compresses."
+        ),
         click.option(
             "--json-masks",
             type=click.Choice(["rle", "polygons"]),

@@ -3,6 +3,7 @@
 trocar evaluate model.trocar data/ --split test
 trocar evaluate runs/a data/ --against runs/b
 trocar evaluate runs/fold0 endovis2017/ --fold 0
+trocar evaluate model.trocar phantom/ --video
 trocar evaluate model.trocar data/ --negative without_instruments.mp4
 trocar evaluate tools.trocar photos/ --many 20 --few 5
 """
@@ -21,7 +22,7 @@ from trocar.console.progress import progress_bar
 from trocar.contract.bundle import replaced_folder
 from trocar.contract.errors import OutputExistsError
 from trocar.contract.outputs import check_outputs, check_own_files
-from trocar.evaluation.frames import VIDEO, VIDEO_MASKS, EvaluationFrames, open_evaluation_frames
+from trocar.evaluation.frames import EvaluationFrames, open_evaluation_frames
 from trocar.evaluation.metrics.negative import (
     NegativeFrames,
     NegativeScores,
@@ -31,6 +32,7 @@ from trocar.evaluation.metrics.negative import (
 from trocar.evaluation.model import Predictor, open_predictor
 from trocar.evaluation.output import EVALUATION, write_evaluation
 from trocar.evaluation.request import EvaluationRequest
+from trocar.evaluation.video.frames import VIDEO, VIDEO_MASKS, open_video_frames
 
 if TYPE_CHECKING:
     from trocar.evaluation.classification.scoring import ClassEvaluation, LabelledPhotos
@@ -54,7 +56,10 @@ if TYPE_CHECKING:
     ),
     click.option("--task", help="Task of a data set that has several.  [default: its only task]"),
     click.option(
-        "--video", is_flag=True, help=f"Score {VIDEO} of DATA against its {VIDEO_MASKS}/ instead."
+        "--video",
+        is_flag=True,
+        help=f"Score {VIDEO} of DATA against its {VIDEO_MASKS}/, or else the films that its frames "
+        "come from, and the tracks of the instruments in them: HOTA, IDF1, MOTA.",
     ),
 )
 @grouped(
@@ -119,8 +124,8 @@ def evaluate(out: Path | None, overwrite: bool, **settings: Any) -> None:
 
     Segmentation: IoU and Dice per class, binary and mean, the challenge protocols, normalised
     surface Dice, matched regions, tool presence, calibration, and 95 % intervals by bootstrap over
-    videos; over all frames and per video. --negative adds what the model reports where there is no
-    instrument.
+    videos; over all frames and per video. --video adds HOTA, IDF1, MOTA and identity switches of
+    the tracked instruments. --negative adds what the model reports where there is no instrument.
 
     Classification: accuracy, macro-F1, accuracy of many-, medium- and few-shot classes by the
     counts of the data's train split, and the scores of each class.
@@ -156,11 +161,11 @@ def _evaluate_segmentation(
     if request.against is not None:
         second = open_predictor(request.against, device=request.device, task="segmentation")
     models = [predictor] if second is None else [predictor, second]
-    frames = open_evaluation_frames(
+    open_frames = open_video_frames if request.video else open_evaluation_frames
+    frames = open_frames(
         request.data,
         predictor.manifest.classes,
         split=request.split,
-        video=request.video,
         task=request.task,
         fold=request.fold,
         trained_on=[str(model.manifest.source.get("trained_on", "")) for model in models],
@@ -174,12 +179,16 @@ def _evaluate_segmentation(
         print_streaming(extra["streaming"])
     evaluation = _score(predictor, frames, request.model, request.tolerance)
     print_scores(evaluation, predictor, frames)
+    if request.video:
+        extra["tracking"] = _score_tracks(predictor, frames, request.model)
     negative = _score_negatives(predictor, opened, request.model)
     if second is not None and request.against is not None:
         other = _score(second, frames, request.against, request.tolerance)
         differences = compare(evaluation, other)
         print_comparison(differences, first=request.model, second=request.against)
         extra["against"] = comparison_to_dict(request.against, differences)
+        if request.video:
+            extra["against"]["tracking"] = _score_tracks(second, frames, request.against)
         others = _score_negatives(second, _open_negatives(second, request), request.against)
         extra["against"]["negative"] = [one.to_dict() for one in others]
     if out is not None:
@@ -221,6 +230,17 @@ def _score(
 
     with progress_bar(str(model), total=frames.count) as bar:
         return score(predictor, frames, tolerance=tolerance, progress=bar.advance)
+
+
+def _score_tracks(predictor: Predictor, frames: EvaluationFrames, model: Path) -> dict[str, Any]:
+    """Tracking scores of a model over the videos, JSON-ready; prints them."""
+    from trocar.console.evaluation import print_tracking
+    from trocar.evaluation.video.tracking import tracking_over_videos
+
+    with progress_bar(f"{model}, tracks", total=frames.count) as bar:
+        found = tracking_over_videos(predictor, frames, progress=bar.advance)
+    print_tracking(found, model)
+    return found.to_dict()
 
 
 def _evaluate_classifier(

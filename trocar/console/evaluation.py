@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trocar.evaluation.metrics.negative import NegativeScores
     from trocar.evaluation.model import Predictor
     from trocar.evaluation.scoring import Evaluation
+    from trocar.evaluation.video.tracking import TrackingEvaluation
 
 _GROUP_SCORES = ("iou_binary", "iou_mean", "challenge_iou", "isi_iou", "pq")
 """What fits a terminal of 80 columns; ``evaluation.json`` and reports have more."""
@@ -74,6 +75,32 @@ def print_streaming(scores: Mapping[str, Any]) -> None:
         f"  frames analysed {scores['analysed']}, without a mask {scores['without_mask']}",
         highlight=False,
     )
+
+
+_TRACKING = ("HOTA", "DetA", "AssA", "IDF1", "MOTA")
+
+
+def print_tracking(found: TrackingEvaluation, model: Path) -> None:
+    """Prints the tracking scores of a model, over all videos and for each."""
+    console = Console()
+    console.print(f"tracks of {model}, {_TRUTHS[found.truth]}:", highlight=False)
+    table = number_table("video", *_TRACKING, "switches", "ids")
+    rows = {"all": found.total, **(found.videos if len(found.videos) > 1 else {})}
+    for name, scores in rows.items():
+        counts = (f"{scores[key]:.0f}" for key in ("switches", "identities"))
+        table.add_row(escape(name), *(number(scores[key]) for key in _TRACKING), *counts)
+    console.print(table)
+    if found.crowded:
+        console.print(
+            f"  {found.crowded} frames show several instruments of a class, which count as one",
+            highlight=False,
+        )
+
+
+_TRUTHS = {
+    "instances": "true instruments are the instances of the set",
+    "classes": "each class counts as one true instrument",
+}
 
 
 def print_negative(found: Sequence[NegativeScores], model: Path) -> None:

@@ -1,4 +1,4 @@
-"""The labelled frames that `trocar evaluate` scores: of a data set, or of a video with masks.
+"""The labelled frames of a data set that `trocar evaluate` scores.
 
 frames = open_evaluation_frames(Path("data"), table, split="test")
 for frame in frames: print(frame.name, frame.mask.shape)
@@ -6,7 +6,7 @@ for frame in frames: print(frame.name, frame.mask.shape)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,15 +15,15 @@ import numpy as np
 
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.errors import ConfigError, DataError
-from trocar.contract.media.pictures import decode_unchanged, read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trocar.train.data.sample import FrameSet
+    from trocar.train.data.sample import FrameSet, Item
 
-VIDEO = "video.mp4"
-VIDEO_MASKS = "video_masks"
+FRAMES_PER_SECOND = 25
+"""Of films whose frames have no time of their own."""
+
 SEEN = ("train", "all")
 """Splits that may hold frames of the training; they are scored only where they are named."""
 
@@ -39,6 +39,7 @@ class LabelledFrame:
         mask: ``[H, W]`` uint8 class ids, 255 ignored.
         instances: ``[H, W]`` unsigned integers, the instance of each pixel, 0 for none; ``None``
             where the set has no instance maps.
+        time: Seconds in its video; ``None`` where it is not known.
     """
 
     name: str
@@ -46,6 +47,7 @@ class LabelledFrame:
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
     instances: NDArray[np.unsignedinteger[Any]] | None = None
+    time: float | None = None
 
 
 class EvaluationFrames(Protocol):
@@ -55,6 +57,7 @@ class EvaluationFrames(Protocol):
         path: The set.
         split: Name of the split, ``video``, ``fold <n>``, ``all`` or ``not trained on``.
         count: Number of frames.
+        has_identities: Whether an instance number is the same instrument in all frames of a group.
     """
 
     @property
@@ -70,6 +73,11 @@ class EvaluationFrames(Protocol):
     @property
     def count(self) -> int:
         """Number of frames."""
+        ...
+
+    @property
+    def has_identities(self) -> bool:
+        """Whether an instance number is the same instrument in all frames of a group."""
         ...
 
     def __iter__(self) -> Iterator[LabelledFrame]: ...
@@ -100,6 +108,11 @@ class SetFrames:
         """Number of frames."""
         return len(self.frames)
 
+    @property
+    def has_identities(self) -> bool:
+        """Whether an instance number is the same instrument in all frames of a group."""
+        return self.frames.instances is not None and self.frames.lasting_instances
+
     def __iter__(self) -> Iterator[LabelledFrame]:
         return self._read(self.frames)
 
@@ -117,49 +130,14 @@ class SetFrames:
                 image=sample.image,
                 mask=self.ids[sample.mask],
                 instances=self.frames.instance_map(item, sample.mask.shape),
+                time=_time_of(item),
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoFrames:
-    """Frames of a set's video and their masks, in order of time.
-
-    Attributes:
-        path: The set.
-        masks: One PNG a frame, with the model's class ids.
-    """
-
-    path: Path
-    masks: Sequence[Path]
-    split: str = "video"
-
-    @property
-    def count(self) -> int:
-        """Number of frames."""
-        return len(self.masks)
-
-    def __iter__(self) -> Iterator[LabelledFrame]:
-        from trocar.runtime.sources.open import open_source
-
-        source = open_source(self.path / VIDEO)
-        try:
-            for frame, file in zip(source.frames(), self.masks, strict=False):
-                mask = decode_unchanged(read_bytes(file), source=str(file))
-                size = frame.image.shape[:2]
-                if mask.shape != size:
-                    raise DataError(
-                        f"{file} has the shape {mask.shape}, its frame {size}",
-                        remedy="save one grey mask a frame, of the frame's size",
-                    )
-                yield LabelledFrame(
-                    name=file.stem, group="", image=frame.image, mask=mask.astype(np.uint8)
-                )
-        finally:
-            source.close()
-
-    def only(self, names: Collection[str]) -> Iterator[LabelledFrame]:
-        """The frames with those names."""
-        return (frame for frame in self if frame.name in names)
+def _time_of(item: Item) -> float | None:
+    """Seconds of a frame in its film, where its number is known."""
+    number = item.extra.get("frame")
+    return number / FRAMES_PER_SECOND if isinstance(number, int) else None
 
 
 def open_evaluation_frames(
@@ -167,60 +145,32 @@ def open_evaluation_frames(
     table: ClassTable,
     *,
     split: str | None = None,
-    video: bool = False,
     task: str | None = None,
     fold: int | None = None,
     trained_on: Collection[str] = (),
 ) -> EvaluationFrames:
-    """Opens the labelled frames of a data set, or its video with masks.
+    """Opens the labelled frames of a data set.
 
     Args:
         path: The set.
         table: Classes of the model.
         split: Split to score; ``None``: test, else val, else the frames that were not trained on.
-        video: Whether to score the set's video instead.
         task: Task of a set that has several.
         fold: Fold of the set's protocol whose validation frames are scored.
         trained_on: Training fingerprints of the models, see `trocar.train.data.leakage`.
 
     Raises:
-        ConfigError: A fold was named together with a split or the video.
+        ConfigError: A fold was named together with a split.
         DataError: The set does not open, has other classes, or was trained on.
     """
-    if fold is not None and (split is not None or video):
-        raise ConfigError(
-            f"--fold {fold} was given together with --split or --video; "
-            "each of them chooses the frames to score",
-            remedy="leave one of them out",
-        )
-    return (
-        _open_video(path)
-        if video
-        else _open_set(path, table, split=split, task=task, fold=fold, trained_on=trained_on)
-    )
-
-
-def _open_video(path: Path) -> VideoFrames:
-    masks = sorted((path / VIDEO_MASKS).glob("*.png"))
-    if not masks or not (path / VIDEO).is_file():
-        raise DataError(
-            f"{path} holds no {VIDEO} with masks in {VIDEO_MASKS}/",
-            remedy="make one with `trocar data phantom OUT --video`, or leave --video out",
-        )
-    return VideoFrames(path=path, masks=masks)
-
-
-def _open_set(
-    path: Path,
-    table: ClassTable,
-    *,
-    split: str | None,
-    task: str | None,
-    fold: int | None,
-    trained_on: Collection[str],
-) -> SetFrames:
     from trocar.train.data.readers import open_frames
 
+    if fold is not None and split is not None:
+        raise ConfigError(
+            f"--fold {fold} was given together with --split {split}; each of them chooses the "
+            "frames to score",
+            remedy="leave one of them out",
+        )
     frames = open_frames(path, task=task).labelled()
     if fold is not None:
         frames, split = frames.fold(fold), "val"

@@ -22,11 +22,18 @@ import numpy as np
 from trocar.contract.bundle import write_atomic
 from trocar.contract.media.label_maps import enlarge
 from trocar.contract.media.pictures import encode_picture
-from trocar.evaluation.figures import comparison
+from trocar.evaluation.figures import (
+    ShownInstances,
+    comparison,
+    instance_comparison,
+    shown_truth,
+)
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from trocar.contract.classes import ClassTable
-    from trocar.evaluation.frames import EvaluationFrames
+    from trocar.evaluation.frames import EvaluationFrames, LabelledFrame
     from trocar.evaluation.metrics.negative import NegativeScores
     from trocar.evaluation.model import Predictor
     from trocar.evaluation.scoring import Evaluation, FrameScore
@@ -63,8 +70,7 @@ def write_evaluation(
         for number, name in enumerate(names, 1)
     }
     for frame in frames.only(files):
-        labels, _ = predictor.predict(frame.image)
-        image = comparison(frame.image, frame.mask, labels, evaluation.table)
+        image = _picture(predictor, frame, evaluation.table)
         write_atomic(folder / files[frame.name], encode_picture(image, ".jpg", quality=88))
     alarms = _write_alarms(folder, negative, evaluation.table)
     document: dict[str, Any] = {
@@ -83,6 +89,22 @@ def write_evaluation(
         **extra,
     }
     (folder / EVALUATION).write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def _picture(predictor: Predictor, frame: LabelledFrame, table: ClassTable) -> NDArray[np.uint8]:
+    """Frame, truth and prediction; instances one by one, where model and truth have them."""
+    outputs = predictor.infer(frame.image[None])
+    size = (frame.image.shape[0], frame.image.shape[1])
+    if predictor.manifest.task != "instances" or frame.instances is None:
+        labels = enlarge(outputs["labels"][0], size)
+        return comparison(frame.image, frame.mask, labels, table)
+    found = ShownInstances(
+        numbers=enlarge(outputs["instances"][0], size),
+        classes=outputs["classes"][0].tolist(),
+        scores=outputs["scores"][0].tolist(),
+    )
+    truth = shown_truth(frame.instances, frame.mask)
+    return instance_comparison(frame.image, truth, found, table)
 
 
 def _write_alarms(

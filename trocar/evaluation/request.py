@@ -21,7 +21,7 @@ class EvaluationRequest:
         split: Split to score; ``None``: test, else val, else the frames that were not trained on.
         against: A second model, compared with the first image by image.
         device: ``cpu`` or ``cuda[:n]``.
-        video: Whether the set's video is scored instead of its frames.
+        video: Whether the set's video or films are scored, with the tracks in them.
         streaming: Frame rate in frames a second of the simulated live run; ``None``: no such run.
         task: Task of a set that has several.
         fold: Fold of the set's protocol, counted from 0.

@@ -159,19 +159,22 @@ def score(
     rows: list[FrameScore] = []
     single = InstanceScores(table) if predictor.manifest.task == "instances" else None
     for frame in frames:
+        found = None
         if single is None:
             labels, confidence = predictor.predict(frame.image)
         else:
-            labels, confidence = add_instances(single, predictor, frame)
+            labels, confidence, found = add_instances(single, predictor, frame)
         pixels.add(frame.mask, labels)
-        shapes.add(frame.mask, labels, confidence, instances=frame.instances)
+        shapes.add(frame.mask, labels, confidence, instances=frame.instances, found=found)
         if frame.group:
             if frame.group not in groups:
                 groups[frame.group] = (
                     SegmentationScores(table), ShapeScores(table, tolerance=tolerance),
                 )  # fmt: skip
             groups[frame.group][0].add(frame.mask, labels)
-            groups[frame.group][1].add(frame.mask, labels, confidence, instances=frame.instances)
+            groups[frame.group][1].add(
+                frame.mask, labels, confidence, instances=frame.instances, found=found
+            )
         calibration.add(frame.mask, labels, confidence)
         rows.append(score_frame(frame, labels, len(table)))
         if progress is not None:
@@ -204,19 +207,24 @@ def score(
 
 def add_instances(
     scores: InstanceScores, predictor: Predictor, frame: LabelledFrame
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Adds a frame to the scores of single instances; gives labels, and a confidence of 1."""
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """Adds a frame to the scores of single instances.
+
+    Returns:
+        The labels, a confidence of 1, and the instances that were found.
+    """
     outputs = predictor.infer(frame.image[None])
     size = (frame.image.shape[0], frame.image.shape[1])
+    found = enlarge(outputs["instances"][0], size)
     if frame.instances is not None:
         scores.add(
             frame.instances,
             frame.mask,
-            enlarge(outputs["instances"][0], size),
+            found,
             classes=outputs["classes"][0].tolist(),
             scores=outputs["scores"][0].tolist(),
         )
-    return enlarge(outputs["labels"][0], size), np.ones(size, np.float32)
+    return enlarge(outputs["labels"][0], size), np.ones(size, np.float32), found
 
 
 def group_scores(tolerance: float) -> tuple[str, ...]:

@@ -42,7 +42,8 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
     ]
     if groups:
         charts.append(plots.bars(groups, title="mean IoU per video", xlabel="IoU"))
-    if calibration.get("confidence"):
+    # A model without a confidence has one point, at 1.
+    if len(calibration.get("confidence") or ()) > 1:
         charts.append(
             plots.calibration(
                 calibration["confidence"], calibration["accuracy"], known(calibration["ece"])
@@ -63,6 +64,7 @@ def evaluation(page: Page, found: EvaluationFile) -> None:
         "<h3>Every score by its exact name</h3>",
         columns(("score", "value"), others),
         table(("interval", "ends"), intervals) if intervals else "",
+        *_tracking(data.get("tracking"), data.get("against") or {}),
         *_negative(data.get("negative", [])),
         *_groups(data.get("groups", {})),
         *_against(model, data.get("against")),
@@ -142,6 +144,29 @@ def _groups(groups: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     names = list(next(iter(groups.values())))
     rows = [(group, *(known(scores[name]) for name in names)) for group, scores in groups.items()]
     return ["<h3>Per video</h3>", table(("video", *names), rows)]
+
+
+def _tracking(tracking: Mapping[str, Any] | None, against: Mapping[str, Any]) -> list[str]:
+    """Tracking scores of the model, of each video, and of the model that it is compared with."""
+    if not tracking:
+        return []
+    names = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "switches", "identities")
+    rows = {"all videos": tracking}
+    if len(tracking["videos"]) > 1:
+        rows |= tracking["videos"]
+    if against.get("tracking"):
+        rows[f"all videos, {against['path']}"] = against["tracking"]
+    truths = {
+        "instances": "A true instrument is an instance of the set.",
+        "classes": "Each instrument class counts as one true instrument.",
+    }
+    crowded = tracking.get("crowded")
+    note = f" {crowded} frames show several instruments of a class." if crowded else ""
+    return [
+        "<h3>Instruments over time</h3>",
+        f"<p>{truths[tracking['truth']]} Classes are not compared.{note}</p>",
+        table(("video", *names), [(v, *(_cell(row[n]) for n in names)) for v, row in rows.items()]),
+    ]
 
 
 def _negative(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from helpers.films.masks import Groups, masks_of_found, overlaps, shrink_labels
-from helpers.films.tracking_scores import MIN_OVERLAP, TrackedFrame, tracking_scores
 from helpers.films.truth import Film, TrueInstrument, joined_table, located_truth
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -21,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from trocar.contract.classes import IGNORE_INDEX, ClassTable
 from trocar.contract.media.label_maps import enlarge
 from trocar.contract.results import FrameResult, Instrument
+from trocar.evaluation.metrics.tracking_scores import MIN_OVERLAP, TrackedFrame, tracking_scores
 from trocar.runtime.sources.base import Frame
 
 _NETWORK = ("decode", "infer")

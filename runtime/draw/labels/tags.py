@@ -52,13 +52,14 @@ def tag_of(
         name, score = instrument.class_name, f"{instrument.score:.2f}"
         if instrument.classified is not None:
             name = f"{instrument.classified.name} {instrument.classified.score:.2f}"
-    return _tag(name, number, score, colour, unit, size)
+    return text_tag(name, number, score, colour=colour, unit=unit, size=size)
 
 
 @functools.lru_cache(maxsize=128)
-def _tag(
-    name: str, number: str, score: str, colour: Colour, unit: float, size: tuple[int, int]
+def text_tag(
+    name: str, number: str, score: str, *, colour: Colour, unit: float, size: tuple[int, int]
 ) -> NDArray[np.uint8] | None:
+    """A label as `tag_of` makes it, of any texts; empty ones are left out."""
     pad, edge = round(4 * unit), max(1, round(0.6 * unit))
     text = _text(name, number, score, unit, int(LARGEST_WIDTH * size[1]) - 2 * pad)
     if text is None or text.shape[0] + pad > LARGEST_HEIGHT * size[0]:
@@ -81,7 +82,8 @@ def _text(name: str, number: str, score: str, unit: float, limit: int) -> NDArra
     if not name:
         return track
     kept = [] if track is None else [track]
-    whole = joined([text_mask(name, height), *kept, _score_mask(score, height)], gap)
+    last = [_score_mask(score, height)] if score else []
+    whole = joined([text_mask(name, height), *kept, *last], gap)
     if whole.shape[1] <= limit:
         return whole
     room = limit if track is None else limit - track.shape[1] - gap

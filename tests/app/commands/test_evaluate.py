@@ -146,10 +146,21 @@ def test_evaluations_stand_side_by_side(run, bundle, data, tmp_path) -> None:
     assert row.group(1).count(f"{found['scores']['iou_mean']:.4f}") == 3
 
 
-def test_a_video_is_scored_frame_by_frame(run, bundle, data, tmp_path) -> None:
+def test_a_video_is_scored_frame_by_frame(run, bundle, data, tmp_path, capsys) -> None:
     out = tmp_path / "e"
-    assert run("evaluate", bundle, data, "--video", "--out", out) == 0
+    assert run("evaluate", bundle, data, "--video", "--against", bundle, "--out", out) == 0
+    shown = capsys.readouterr().out
     found = json.loads((out / "evaluation.json").read_text())
+    tracking = found["tracking"]
+    assert tracking["truth"] == "classes"
+    assert f"{tracking['HOTA']:.4f}" in shown
+    assert 0.3 < tracking["HOTA"] <= 0.75  # the first of four frames has no track ids yet
+    assert tracking["videos"]["video"]["true"] == tracking["true"] == 8
+    assert found["against"]["tracking"] == tracking
+    assert run("report", "--evaluation", out, "--out", tmp_path / "r.html") == 0
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Instruments over time" in page
+    assert f'<td class="n">{tracking["switches"]}</td>' in page
     assert len(found["frames"]) == 4
     # H.264 smears borders; the colours survive.
     assert found["scores"]["iou_binary"] > 0.7
@@ -163,6 +174,7 @@ def test_a_video_is_scored_frame_by_frame(run, bundle, data, tmp_path) -> None:
         (lambda b, d, t: ("evaluate", b, t / "none"), 3, "there is no"),
         (lambda b, d, t: ("evaluate", b, d, "--split", "test"), 3, "no split 'test'"),
         (lambda b, d, t: ("evaluate", b, d / "images", "--video"), 3, "holds no video.mp4"),
+        (lambda b, d, t: ("evaluate", b, d, "--video", "--split", "val"), 2, "is in no split"),
         (lambda b, d, t: ("report", d, "--out", t / "r.html"), 3, "is no run folder"),
         (lambda b, d, t: ("report", "--out", t / "r.html"), 2, "nothing to report"),
     ],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ from instance_bundles import instance_bundle
 
 from trocar.cli import main
 from trocar.contract.instances.run_lengths import mask_from_compressed
+from trocar.contract.media.label_maps import enlarge
 from trocar.runtime.session import Session
 
 
@@ -68,11 +71,44 @@ def test_run_writes_masks_that_decode_bit_for_bit(
 def test_run_writes_polygons(
     bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = tmp_path / "out.jsonl"
+    lines = tmp_path / "out.jsonl.gz"
     run(capsys, "run", bundle, pictures, "--json", lines, "--json-masks", "polygons")
-    first = json.loads(lines.read_text().splitlines()[0])
+    first = json.loads(gzip.decompress(lines.read_bytes()).splitlines()[0])
     assert all(len(p) >= 6 for one in first["instruments"] for p in one["polygons"])
     assert "mask" not in first["instruments"][0]
+
+
+def test_films_are_scored_and_drawn_instance_by_instance(
+    bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data / "images")
+    (data / "masks").mkdir()
+    (data / "instances").mkdir()
+    with Session.open(bundle, threads=1) as session:
+        for seed in range(3):
+            found = session.run(files.instance_frame(seed))
+            for kind, values in (("masks", found.labels), ("instances", found.instances)):
+                assert values is not None
+                large = enlarge(values, (90, 120))
+                cv2.imwrite(str(data / kind / f"{seed}.png"), large)
+    files.TABLE.write(data / "classes.toml")
+    (data / "dataset.toml").write_text('group = "^([01])"\n')
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", str(bundle), str(data), "--video"])
+    assert caught.value.code == 3
+    assert "do not say which film" in capsys.readouterr().err
+    (data / "dataset.toml").write_text('group = "^([0-9])"\nlasting_instances = true\n')
+    out = tmp_path / "e"
+    text = run(capsys, "evaluate", bundle, data, "--video", "--out", out)
+    scores = json.loads((out / "evaluation.json").read_text())
+    assert scores["tracking"]["truth"] == "instances"
+    assert set(scores["tracking"]["videos"]) == {"0", "1", "2"}
+    # Films of one frame: no instrument has an id yet.
+    assert scores["tracking"]["HOTA"] == 0
+    assert "the instances of the set" in text
+    assert scores["scores"]["instance_f1"] == scores["scores"]["instance_pq"] == 1
+    assert cv2.imread(str(out / scores["pictures"]["best"][0])) is not None
 
 
 def test_import_onnx_makes_a_bundle_of_a_named_form(

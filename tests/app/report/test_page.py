@@ -9,7 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trocar.evaluation.figures import outlined
+from trocar.contract.classes import ClassTable
+from trocar.evaluation.figures import (
+    GAP,
+    PANEL_WIDTH,
+    ShownInstances,
+    instance_comparison,
+    outlined,
+    shown_truth,
+)
 from trocar.report.page import Page, columns, table
 from trocar.report.sections import curves
 from trocar.report.sources import Run, read_evaluation
@@ -26,6 +34,36 @@ def test_regions_have_lines_of_both_extremes_round_them() -> None:
     )
     assert made[:, 4, 0].tolist() == [120, 0, 255, *[120] * 5, 255, 0, 120, 120]
     assert (frame == 120).all()
+
+
+def test_instances_are_drawn_one_by_one_and_what_has_no_partner_is_hatched() -> None:
+    table = ClassTable.from_names(["background", "grasper"])
+    frame = np.full((200, 420, 3), 90, np.uint8)
+    true, found = np.zeros((200, 420), np.uint8), np.zeros((200, 420), np.uint8)
+    true[20:60, 20:200], true[100:180, 20:200] = 4, 9  # the second one is missed
+    found[22:60, 20:200], found[100:180, 300:400] = 1, 2  # the second one is false
+    truth = shown_truth(true, (true > 0).astype(np.uint8))
+    assert truth.classes == [1, 1]
+    shown = ShownInstances(numbers=found, classes=[1, 1], scores=[0.9, 0.6])
+    made = instance_comparison(frame, truth, shown, table)
+    assert made.shape == (200, 3 * PANEL_WIDTH + 2 * GAP, 3)
+    panels = [made[:, n * (PANEL_WIDTH + GAP) :][:, :PANEL_WIDTH] for n in range(3)]
+    assert np.array_equal(panels[0], frame)
+
+    def white(panel: np.ndarray, rows: slice, columns: slice) -> float:
+        return float((panel[rows, columns] == 255).all(axis=2).mean())
+
+    inside = slice(120, 160)  # labels stand beside the instruments
+    assert white(panels[1], inside, slice(40, 180)) > 0.15
+    assert white(panels[2], inside, slice(320, 380)) > 0.15
+    assert white(panels[1], slice(30, 50), slice(40, 180)) == 0
+    assert white(panels[2], slice(30, 50), slice(40, 180)) == 0
+    # Two of one class: two shades.
+    assert not np.array_equal(panels[1][40, 110], panels[1][140, 111])
+    wrong = ShownInstances(numbers=np.where(true == 4, 1, 0).astype(np.uint8), classes=[2])
+    two = ClassTable.from_names(["background", "grasper", "hook"])
+    made = instance_comparison(frame, truth, wrong, two)
+    assert white(made[:, : 2 * PANEL_WIDTH], slice(30, 50), slice(460, 600)) > 0.15
 
 
 def test_wide_tables_may_break_their_heads() -> None:

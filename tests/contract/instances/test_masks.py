@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
 from trocar.contract.errors import DataError, MissingExtraError
-from trocar.contract.instances.exchange import coco_results, supervision_detections
+from trocar.contract.instances.exchange import (
+    coco_results,
+    supervision_detections,
+    write_coco_results,
+)
 from trocar.contract.instances.masks import Mask
 from trocar.contract.instances.run_lengths import compressed_from_mask, mask_from_compressed
 from trocar.contract.results import FrameResult, Instrument
@@ -72,6 +79,17 @@ def test_polygons_cover_the_mask() -> None:
     np.testing.assert_array_equal(coco_mask.decode(coco_mask.merge(runs)), mask.full())
 
 
+def test_masks_are_united_and_painted() -> None:
+    other = Mask(np.ones((2, 2), np.bool_), 0, 0, (8, 8), (16, 16))
+    whole = MASK.united([other])
+    np.testing.assert_array_equal(whole.full(), MASK.full() | other.full())
+    assert (whole.top, whole.left, whole.pixels.shape) == (0, 0, (4, 6))
+    assert MASK.united([]).pixels.tolist() == MASK.pixels.tolist()
+    places = np.full((8, 8), 7, np.uint8)
+    whole.paint(places, 3)
+    np.testing.assert_array_equal(places == 3, whole.full())
+
+
 def test_a_mask_at_frame_size_is_the_enlarged_one() -> None:
     np.testing.assert_array_equal(MASK.at_frame_size(), MASK.full().repeat(2, 0).repeat(2, 1))
     runs = MASK.run_lengths(at_frame_size=True)
@@ -94,11 +112,34 @@ def result(*instruments: Instrument) -> FrameResult:
     )
 
 
-def test_coco_rows_are_read_by_pycocotools() -> None:
-    (row,) = coco_results(result(instrument(MASK)), image_id=7)
-    assert (row["image_id"], row["category_id"], row["score"]) == (7, 2, 0.75)
+def test_a_coco_result_file_is_read_by_pycocotools(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "results.json"
+    write_coco_results(file, {7: result(instrument(MASK)), 9: result()})
+    truth = COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": n, "height": 16, "width": 16} for n in (7, 9)],
+        "categories": [{"id": 2, "name": "scissors"}],
+        "annotations": [],
+    }
+    truth.createIndex()
+    loaded = truth.loadRes(str(file))
+    (row,) = loaded.loadAnns(loaded.getAnnIds(imgIds=[7]))
+    assert (row["category_id"], row["score"]) == (2, 0.75)
+    # The area decides between small, medium and large: of the mask, not of its box.
+    assert row["area"] == MASK.at_frame_size().sum() == 12
+    assert list(row["bbox"]) == [6.0, 4.0, 4.0, 4.0]
+    np.testing.assert_array_equal(loaded.annToMask(row), MASK.at_frame_size())
+    assert loaded.getAnnIds(imgIds=[9]) == []
+    capsys.readouterr()
+
+
+def test_an_instrument_without_a_mask_is_a_box_in_coco() -> None:
+    (row,) = coco_results(result(replace(instrument(MASK), mask=None)), image_id=7)
     assert row["bbox"] == [6.0, 4.0, 4.0, 4.0]
-    np.testing.assert_array_equal(coco_mask.decode(row["segmentation"]), MASK.at_frame_size())
+    assert "segmentation" not in row
 
 
 def test_supervision_detections(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +152,10 @@ def test_supervision_detections(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.data["class_name"].tolist() == ["scissors"]
     np.testing.assert_array_equal(found.mask[0], MASK.at_frame_size())
     assert supervision_detections(result()).xyxy.shape == (0, 4)
+    assert supervision_detections(result()).data["class_name"].dtype.kind == "U"
+    mixed = supervision_detections(result(instrument(MASK), instrument(MASK, track_id=3)))
+    assert mixed.tracker_id.tolist() == [-1, 3]
+    assert supervision_detections(result(instrument(MASK))).tracker_id is None
 
 
 def test_supervision_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,8 @@ from trocar.contract.errors import TrocarError
 from trocar.runtime.golden import read_golden
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.session import Session
+from trocar.runtime.sources.base import Frame
+from trocar.runtime.temporal.tracking import Tracker
 
 SIZES = [(48, 64), (90, 120), (133, 71), (240, 427)]
 LOCATIONS: list[dict[str, Any]] = [
@@ -72,6 +75,32 @@ def test_instruments_masks_and_counts_are_equal(native: Any, python: Session) ->
             found += len(expected.instruments)
     assert found >= 24
     assert fragments or python.options.min_pixels < 40
+
+
+def test_crossing_instruments_of_one_class_are_equal_and_keep_their_tracks(
+    cpp: ModuleType, library: str, onnxruntime_library: str, tmp_path: Path
+) -> None:
+    path = instance_bundle(
+        tmp_path / "m.trocar", data=files.channel_file(), form="detections", max_instances=4
+    )
+    native = cpp.Session(library, str(path), library=onnxruntime_library, threads=1)
+    tracker, tracks = Tracker(), []
+    with Session.open(path, threads=1) as python:
+        for step in range(12):
+            frame = files.crossing_frame(step)
+            got, expected = native.run(frame)[0], python.run(frame)
+            compare.assert_same(got["instruments"], expected.instruments)
+            for index, one in enumerate(expected.instruments):
+                assert one.mask is not None
+                np.testing.assert_array_equal(native.mask(got, index) == 255, one.mask.full())
+            shown = Frame(image=frame, index=step, time=step / 25, captured_ns=0)
+            result = tracker.apply(shown, replace(expected, time=step / 25))
+            tracks.append({one.instance: one.track_id for one in result.instruments})
+            # Two of one class; the upper one cuts the other in two until it has passed.
+            assert {one.class_id for one in result.instruments} == {1}
+    native.close()
+    assert all(len(track) == 2 for track in tracks)
+    assert all(track == tracks[1] for track in tracks[1:])
 
 
 def test_masks_at_the_size_of_the_frame(native: Any, python: Session) -> None:

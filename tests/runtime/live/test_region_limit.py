@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from instance_bundles import instance_bundle
 from live_runs import live
 from scipy import ndimage
 
@@ -55,6 +57,31 @@ def test_a_mask_within_the_limit_is_left_as_it_is() -> None:
     assert count == 0
 
 
+def test_instances_that_fall_apart_lose_their_smallest_regions() -> None:
+    instances = np.zeros((40, 60), np.uint8)
+    instances[:20, :30], instances[:20, 30:] = 1, 2  # of one class: one region of the labels
+    instances[24::3, ::3] = 1
+    instances[23::3, 1::3] = 2
+    labels = (instances > 0).astype(np.uint8)
+    classes = np.array([1, 1], np.uint8)
+    outputs, count = RegionLimit(2).apply_to_outputs(
+        {"instances": instances, "labels": labels, "classes": classes}
+    )
+    assert count == len(regions(instances)) > 100
+    assert regions(outputs["instances"]) == [600, 600]
+    assert np.array_equal(outputs["labels"], outputs["instances"] > 0)
+    assert outputs["classes"] is classes
+    assert instances[24, 0] == labels[24, 0] == 1
+
+
+def test_few_instances_and_classifiers_stay_as_they_are() -> None:
+    for outputs in ({"instances": np.eye(9, dtype=np.uint8), "labels": np.eye(9, dtype=np.uint8)},
+                    {"scores": np.ones(4)}):  # fmt: skip
+        limited, count = RegionLimit(2).apply_to_outputs(outputs)
+        assert limited is outputs
+        assert count == 0
+
+
 class Specks:
     """A session whose masks are specks."""
 
@@ -65,13 +92,20 @@ class Specks:
         outputs = dict(self._session.infer(frames))
         labels = np.zeros_like(outputs["labels"])
         labels[:, ::2, ::3] = 1
+        if "instances" in outputs:
+            outputs |= {"instances": labels.copy(), "classes": np.ones_like(outputs["classes"])}
         return {**outputs, "labels": labels}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
 
-def test_the_stream_is_degraded_with_the_reason(session: Session, kit: ModuleType) -> None:
+@pytest.mark.parametrize("task", ["segmentation", "instances"])
+def test_the_stream_is_degraded_with_the_reason(
+    session: Session, kit: ModuleType, task: str, tmp_path: Path
+) -> None:
+    if task == "instances":
+        session = Session.open(instance_bundle(tmp_path / "m.trocar"))
     (stream,), _ = live(
         Specks(session),
         kit.Camera(frames=9999),
@@ -82,3 +116,5 @@ def test_the_stream_is_degraded_with_the_reason(session: Session, kit: ModuleTyp
     assert stream.latest.labels is not None
     assert len(regions(stream.latest.labels)) == 5
     assert any("falls apart" in r for c in stream.health.changes for r in c.reasons)
+    if stream.latest.instances is not None:
+        assert len(regions(stream.latest.instances)) == 5

@@ -1,7 +1,10 @@
-"""Folders of PNG files: label maps enlarged to the frame, published atomically."""
+"""Folders of PNG files, published atomically; compressed JSON lines."""
 
 from __future__ import annotations
 
+import gzip
+import json
+import zlib
 from pathlib import Path
 
 import cv2
@@ -14,7 +17,7 @@ from trocar.contract.outputs import MARKER
 from trocar.contract.results import FrameResult
 from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
-from trocar.runtime.sinks.records import PngFolder
+from trocar.runtime.sinks.records import Csv, JsonLines, PngFolder
 from trocar.runtime.sources.base import Frame
 
 INFO = StreamInfo(name="clip", size=(8, 12), fps=25.0)
@@ -81,3 +84,38 @@ def test_a_folder_is_replaced_only_when_told_and_only_if_trocar_wrote_it(tmp_pat
     with pytest.raises(OutputExistsError, match="Trocar did not write it"):
         written(folder, 0, overwrite=True)
     assert (folder / "mine.txt").exists()
+
+
+def test_json_lines_are_compressed_by_their_name(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "out.jsonl", tmp_path / "out.jsonl.gz"
+    for path in (plain, packed, tmp_path / "again.jsonl.gz"):
+        sink = JsonLines(path)
+        sink.open(INFO)
+        for index in range(40):
+            sink.write(event(index))
+        sink.close()
+        assert not path.exists()
+        sink.commit()
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert packed.stat().st_size < plain.stat().st_size / 5
+    assert packed.read_bytes() == (tmp_path / "again.jsonl.gz").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_compressed_live_file_holds_every_line_at_once(tmp_path: Path) -> None:
+    sink = JsonLines(tmp_path / "out.jsonl.gz", live=True)
+    sink.open(INFO)
+    for index in range(3):
+        sink.write(event(index))
+        data = (tmp_path / "out.jsonl.partial.gz").read_bytes()
+        lines = zlib.decompressobj(wbits=31).decompress(data).splitlines()
+        assert [json.loads(line)["frame"] for line in lines] == list(range(index + 1))
+    sink.discard()
+    assert (tmp_path / "out.jsonl.partial.gz").exists()
+
+
+def test_a_discarded_compressed_table_is_removed(tmp_path: Path) -> None:
+    sink = Csv(tmp_path / "out.csv.gz")
+    sink.open(INFO)
+    sink.discard()
+    assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ import pytest
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError
+from trocar.contract.instances.masks import Mask
 from trocar.contract.results import FrameResult, Instrument, Point
 from trocar.runtime.pipeline.frame_processor import FrameProcessor
 from trocar.runtime.sources.base import Frame
@@ -240,6 +241,20 @@ def test_parts_that_came_apart_are_one_instrument() -> None:
     assert len(results(apart, [[whole()]] * 5 + [parts])[-1].instruments) == 2
     aside = [parts[0], region((230, 225, 300, 255))]
     assert len(results(Tracker(), [[whole()]] * 5 + [aside])[-1].instruments) == 2
+
+
+def test_joined_parts_have_one_mask_and_instances_are_not_joined() -> None:
+    def mask(left: int, right: int) -> Mask:
+        return Mask(np.ones((4, right - left), np.bool_), 20, left, (50, 60), (500, 600))
+
+    parts = [whole(200, mask=mask(0, 20)), region((230, 185, 300, 215), mask=mask(23, 30))]
+    shown = results(persistent(), [[whole()]] * 5 + [parts])[-1].instruments[0]
+    assert shown.mask is not None
+    assert np.flatnonzero(shown.mask.full()[20]).tolist() == [*range(20), *range(23, 30)]
+    instances = [replace(one, instance=number) for number, one in enumerate(parts, 1)]
+    tracker = Tracker()
+    assert len(results(tracker, [[whole(instance=1)]] * 5 + [instances])[-1].instruments) == 2
+    assert tracker.joined == 0
 
 
 def test_a_second_instrument_that_enters_is_no_part() -> None:

@@ -51,7 +51,7 @@ def write_phantom(
 
     A file name is the number of the scene and of the frame in it; the scene is the group in
     ``dataset.toml``. A video is one scene of ``config.frames`` frames that is in no split, 25
-    frames/s in H.264, with its masks in ``video_masks/``.
+    frames/s in H.264, with its masks in ``video_masks/`` and instances in ``video_instances/``.
 
     Args:
         out: Folder to make; it is written completely or not at all.
@@ -210,7 +210,8 @@ def _write_facts(path: Path, config: PhantomConfig, masks: str, group: str) -> N
     import tomli_w
 
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
-    facts = {"name": "phantom", "group": group, "masks": masks, "config": settings}
+    facts: dict[str, Any] = {"name": "phantom", "group": group, "masks": masks}
+    facts |= {"lasting_instances": True, "config": settings}
     path.write_text(tomli_w.dumps(facts), encoding="utf-8")
 
 
@@ -220,7 +221,8 @@ def _write_video(
     import av
 
     clip = replace(config, clip_length=config.frames, fps=float(VIDEO_FPS))
-    (root / "video_masks").mkdir()
+    for folder in ("video_masks", "video_instances"):
+        (root / folder).mkdir()
     with av.open(str(root / "video.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=VIDEO_FPS)
         stream.height, stream.width = config.size
@@ -231,6 +233,7 @@ def _write_video(
             for packet in stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")):
                 container.mux(packet)
             _png(root / "video_masks" / f"{index:06d}.png", getattr(frame, masks))
+            _png(root / "video_instances" / f"{index:06d}.png", frame.instances)
             progress(config.frames + index + 1)
         for packet in stream.encode(None):
             container.mux(packet)

@@ -79,6 +79,7 @@ def scan(root: Path, *, task: str = "parts", table: ClassTable | None = None) ->
         task=task,
         folds=tuple((d.name,) for d in datasets) if len(datasets) > 1 else (),
         instances=read_instances,
+        lasting_instances=True,
     )
     return Scan(frames=frames, faults=tuple(faults))
 

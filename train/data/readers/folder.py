@@ -16,6 +16,7 @@ and a map of mask values:
 ``masks = "{stem}_mask.png"`` in ``dataset.toml`` names the masks by a pattern, see
 `trocar.train.data.readers.mask_pattern`; ``images = "frames"`` names the folder of the pictures.
 ``instances/`` beside ``masks/`` can give instance numbers: grey values, 0 for none, same stems.
+``lasting_instances = true`` says that a number is the same instrument in all frames of a group.
 The masks of another task ``T`` are in ``masks_T/`` or ``T/``, with ``classes_T.toml``. A folder of
 images alone is an unlabelled set.
 
@@ -153,6 +154,7 @@ def scan(root: Path, *, task: str = "", table: ClassTable | None = None) -> Scan
         read=functools.partial(read, codes=codes),
         task=task,
         instances=_instances(root, items, faults),
+        lasting_instances=_flag(root, settings, "lasting_instances", "numbers last over a film"),
     )
     return Scan(frames=frames, faults=tuple(faults), tasks=_tasks(root))
 
@@ -355,17 +357,21 @@ def _codes(
         )
     table = table or UNLABELLED_TABLE
     values = settings.get("values")
-    nearest = settings.get("nearest", False)
-    if not isinstance(nearest, bool):
-        raise DataError(
-            f"{root / 'dataset.toml'}: nearest is {nearest!r}, expected true or false",
-            remedy="write nearest = true where masks hold values near those of [values]",
-        )
     return Codes(
         table=table,
         values=None if values is None else _values(root, values, table),
-        nearest=nearest,
+        nearest=_flag(root, settings, "nearest", "masks hold values near those of [values]"),
     )
+
+
+def _flag(root: Path, settings: Mapping[str, Any], name: str, when: str) -> bool:
+    value = settings.get(name, False)
+    if not isinstance(value, bool):
+        raise DataError(
+            f"{root / 'dataset.toml'}: {name} is {value!r}, expected true or false",
+            remedy=f"write {name} = true where {when}",
+        )
+    return value
 
 
 def _tasks(root: Path) -> tuple[str, ...]:

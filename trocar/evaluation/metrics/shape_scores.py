@@ -54,6 +54,7 @@ class ShapeScores:
         confidence: NDArray[np.float32],
         *,
         instances: NDArray[np.unsignedinteger[Any]] | None = None,
+        found: NDArray[np.unsignedinteger[Any]] | None = None,
     ) -> None:
         """Adds one frame.
 
@@ -63,6 +64,7 @@ class ShapeScores:
             confidence: ``[H, W]`` float32 0..1, of the labels.
             instances: ``[H, W]``, the true instance of each pixel, 0 for none; an instance is the
                 pixels of one number and one class.
+            found: ``[H, W]``, the same of a model of instances; ``None``: the connected regions.
         """
         self._all_instances &= instances is not None
         counted = truth != IGNORE_INDEX
@@ -73,7 +75,9 @@ class ShapeScores:
             if true.any() or predicted.any():
                 self._regions[row.name] += match_regions(true, predicted)
                 if instances is not None:
-                    self._instances[row.name] += match_regions(true, predicted, instances=instances)
+                    self._instances[row.name] += match_regions(
+                        true, predicted, instances=instances, found=found
+                    )
             shown.append(bool(true.any()))
             # Score of presence: the summed confidence of the pixels of the class.
             sure.append(float(confidence[predicted].sum(dtype=np.float64)))

@@ -139,7 +139,11 @@ class RegionCounts:
 
 
 def match_regions(
-    truth: Mask, predicted: Mask, *, instances: NDArray[np.unsignedinteger[Any]] | None = None
+    truth: Mask,
+    predicted: Mask,
+    *,
+    instances: NDArray[np.unsignedinteger[Any]] | None = None,
+    found: NDArray[np.unsignedinteger[Any]] | None = None,
 ) -> RegionCounts:
     """Matches the regions of one frame and class.
 
@@ -148,17 +152,16 @@ def match_regions(
         predicted: ``[H, W]`` bool.
         instances: ``[H, W]``, the true instance of each pixel, connected or not; 0: none.
             ``None``: each connected component is an instance.
+        found: ``[H, W]``, the same of the prediction.
     """
     either = truth | predicted
     if either.any():
         box = _bounding_box(either)
         truth, predicted = truth[box], predicted[box]
         instances = None if instances is None else instances[box]
-    if instances is None:
-        m, true_ids = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
-    else:
-        m, true_ids = _numbered(truth, instances)
-    n, found_ids = cv2.connectedComponents(predicted.astype(np.uint8), connectivity=8)
+        found = None if found is None else found[box]
+    m, true_ids = _numbered(truth, instances)
+    n, found_ids = _numbered(predicted, found)
     shared = np.bincount((true_ids.astype(np.int64) * n + found_ids).ravel(), minlength=m * n)
     counts = shared.reshape(m, n)
     hit = counts[1:, 1:].astype(np.float64)
@@ -178,9 +181,12 @@ def match_regions(
 
 
 def _numbered(
-    truth: Mask, instances: NDArray[np.unsignedinteger[Any]]
+    truth: Mask, instances: NDArray[np.unsignedinteger[Any]] | None
 ) -> tuple[int, NDArray[np.int32]]:
-    """Numbers the instances inside a mask from 1; gives their count + 1, and the map."""
+    """Numbers the instances or components of a mask from 1; gives their count + 1, and the map."""
+    if instances is None:
+        count, numbered = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
+        return count, np.asarray(numbered, np.int32)
     inside = np.where(truth, instances, 0)
     present = np.bincount(inside.ravel()) > 0
     present[0] = False

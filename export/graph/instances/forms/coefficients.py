@@ -46,7 +46,7 @@ def find(
         parts = detections.find_with(
             {**rest, maps[0]: (1, shapes[coefficients[0]][1], 1, 1)}, maps[0]
         )
-        if parts is None:
+        if parts is None or "boxes" not in parts:
             return None
         found = {role: one.output for role, one in parts.items() if role != "masks"}
         found |= {"coefficients": coefficients[0], "prototypes": maps[0]}

@@ -30,7 +30,8 @@ def find(
     masks = [*base.of_rank(shapes, 4), *base.of_rank(shapes, 5)]
     if len(masks) != 1 or not base.may_be_cropped(shapes[masks[0]]):
         return None
-    return detections.find_with(shapes, masks[0])
+    found = detections.find_with(shapes, masks[0])
+    return found if found is not None and "boxes" in found else None
 
 
 def graph(roles: base.Roles, spec: ModelSpec, classes: int) -> base.GraphPart:

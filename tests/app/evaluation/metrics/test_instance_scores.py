@@ -9,6 +9,7 @@ import pytest
 
 from trocar.contract.classes import ClassTable
 from trocar.evaluation.metrics.instance_scores import InstanceScores
+from trocar.evaluation.metrics.shape_scores import ShapeScores
 
 TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
 SIZE = (60, 100)
@@ -61,6 +62,17 @@ def test_a_mask_that_covers_three_quarters_counts_partly() -> None:
     assert found["instance_pq"] == pytest.approx(((0.75 + 1) / 2 + 1) / 2)
     assert found["mask_ap50"] == pytest.approx(1.0)
     assert 0.7 < found["mask_ap"] < 1
+
+
+def test_panoptic_quality_of_found_instances_is_that_of_the_other_scores() -> None:
+    cut = bars()
+    cut[20:30, 10:30] = 0  # one instance of two regions
+    shapes = ShapeScores(TABLE, tolerance=2.0)
+    sure = np.ones(SIZE, np.float32)
+    shapes.add(mask_of(bars()), mask_of(cut), sure, instances=bars(), found=cut)
+    by_shape, by_instance = shapes.result(), scored(cut, [1, 1, 2], [0.9, 0.8, 0.7])
+    assert by_shape["instance_pq"] == pytest.approx(by_instance["instance_pq"])
+    assert (by_shape["instance_f1"], by_shape["region_f1"]) == (1, pytest.approx(4 / 7))
 
 
 def test_ignored_pixels_do_not_count() -> None:

@@ -117,7 +117,13 @@ def test_the_video_has_a_mask_for_each_frame_and_no_scene_of_the_set(folder: Pat
         assert stream.codec_context.name == "h264"
         pictures = [f.to_ndarray(format="rgb24") for f in container.decode(stream)]
     masks = sorted((folder / "video_masks").iterdir())
+    instances = sorted((folder / "video_instances").iterdir())
+    assert [file.name for file in masks] == [file.name for file in instances]
     assert len(pictures) == len(masks) == 16
+    for pair in zip(masks, instances, strict=True):
+        mask, numbers = (cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in pair)
+        assert np.array_equal(mask > 0, numbers > 0)
+    assert open_frames(folder).lasting_instances
     assert masks[0].name == "000000.png"
     mask = cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED)
     assert mask.shape == pictures[0].shape[:2] == CONFIG.size

@@ -1,19 +1,22 @@
-"""HOTA, IDF1 and identity switches of tracked instruments, from overlaps in each frame.
+"""HOTA, IDF1, MOTA and identity switches of tracked instruments, from overlaps in each frame.
 
 scores = tracking_scores([TrackedFrame(truth=(1,), found=(7,), overlap=np.array([[0.9]]))])
 
 HOTA: Luiten et al., "HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking", IJCV 2021.
 IDF1: Ristani et al., "Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking",
-ECCV workshops 2016. Switches: Bernardin and Stiefelhagen, "Evaluating Multiple Object Tracking
-Performance: The CLEAR MOT Metrics", 2008.
+ECCV workshops 2016. MOTA and switches: Bernardin and Stiefelhagen, "Evaluating Multiple Object
+Tracking Performance: The CLEAR MOT Metrics", 2008. All are computed as TrackEval computes them.
+Several videos are scored together if the tracks of each have identities of their own, e.g.
+``(video, number)``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +26,11 @@ ALPHAS = tuple(i / 20 for i in range(1, 20))
 """Overlaps over which HOTA is averaged: 0.05 to 0.95."""
 
 MIN_OVERLAP = 0.5
-"""Overlap from which on a found instrument can be a true one, for IDF1 and switches."""
+"""Overlap from which on a found instrument can be a true one, for IDF1, MOTA and switches."""
 
 _ROUNDING = 1e-9
+
+_Pair: TypeAlias = tuple[Hashable, Hashable]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +38,23 @@ class TrackedFrame:
     """One frame of two sets of tracks.
 
     Attributes:
-        truth: Number of each true instrument.
+        truth: Identity of each true instrument.
         found: Track id of each found instrument.
         overlap: ``[true, found]`` IoU, 0..1.
     """
 
-    truth: tuple[int, ...]
-    found: tuple[int, ...]
+    truth: tuple[Hashable, ...]
+    found: tuple[Hashable, ...]
     overlap: NDArray[np.float64]
 
 
 def tracking_scores(frames: Sequence[TrackedFrame]) -> dict[str, float]:
-    """HOTA with its parts DetA and AssA, IDF1 (all 0..1, NaN without truth) and switches."""
-    return {**hota(frames), "IDF1": idf1(frames), "switches": float(switches(frames))}
+    """HOTA with its parts DetA and AssA, IDF1, MOTA, and counts ``switches`` and ``true``.
+
+    HOTA, its parts and IDF1 are 0..1, MOTA is 1 at most and may be negative; all are NaN without
+    truth. ``true`` is the number of true instruments, summed over the frames.
+    """
+    return {**hota(frames), "IDF1": idf1(frames), **clear_mot(frames)}
 
 
 def hota(frames: Sequence[TrackedFrame]) -> dict[str, float]:
@@ -60,7 +69,7 @@ def hota(frames: Sequence[TrackedFrame]) -> dict[str, float]:
     if not true_total:
         return dict.fromkeys(("HOTA", "DetA", "AssA"), math.nan)
     alignment = _alignment(frames, true_counts, found_counts)
-    matched = [Counter[tuple[int, int]]() for _ in ALPHAS]
+    matched = [Counter[_Pair]() for _ in ALPHAS]
     for frame in frames:
         weight = np.array(
             [[alignment.get((t, f), 0.0) for f in frame.found] for t in frame.truth]
@@ -87,10 +96,10 @@ def hota(frames: Sequence[TrackedFrame]) -> dict[str, float]:
 
 
 def _alignment(
-    frames: Sequence[TrackedFrame], true_counts: Counter[int], found_counts: Counter[int]
-) -> dict[tuple[int, int], float]:
+    frames: Sequence[TrackedFrame], true_counts: Counter[Hashable], found_counts: Counter[Hashable]
+) -> dict[_Pair, float]:
     """How well each pair of tracks overlaps over the film, 0..1."""
-    shared: Counter[tuple[int, int]] = Counter()
+    shared: Counter[_Pair] = Counter()
     for frame in frames:
         both = frame.overlap.sum(0)[None, :] + frame.overlap.sum(1)[:, None] - frame.overlap
         share = np.divide(
@@ -107,39 +116,47 @@ def _alignment(
 
 def idf1(frames: Sequence[TrackedFrame]) -> float:
     """IDF1: true instruments and track ids are paired once for the whole film."""
-    together: Counter[tuple[int, int]] = Counter()
+    together: Counter[_Pair] = Counter()
     for frame in frames:
         for row, column in np.argwhere(frame.overlap >= MIN_OVERLAP):
             together[frame.truth[row], frame.found[column]] += 1
     total = sum(len(frame.truth) + len(frame.found) for frame in frames)
     if not any(frame.truth for frame in frames):
         return math.nan
-    truth = sorted({t for t, _ in together})
-    found = sorted({f for _, f in together})
+    truth = list(dict.fromkeys(t for t, _ in together))
+    found = list(dict.fromkeys(f for _, f in together))
     counts = np.array([[float(together[t, f]) for f in found] for t in truth])
     rows, columns = _assign(counts.reshape(len(truth), len(found)))
     return float(2 * counts[rows, columns].sum() / total) if len(rows) else 0.0
 
 
-def switches(frames: Sequence[TrackedFrame]) -> int:
-    """How often a true instrument gets another track id than it had when it was last found."""
-    last: dict[int, int] = {}
-    before: set[tuple[int, int]] = set()
-    count = 0
+def clear_mot(frames: Sequence[TrackedFrame]) -> dict[str, float]:
+    """MOTA, and the counts ``switches`` and ``true``.
+
+    A switch is a true instrument that gets another track id than it had when it was last found. A
+    pair of the frame before is kept as long as it overlaps by half.
+    """
+    last: dict[Hashable, Hashable] = {}
+    before: set[_Pair] = set()
+    switches = matched = 0
     for frame in frames:
         if not frame.overlap.size:
             continue
         kept = np.array(
             [[(t, f) in before for f in frame.found] for t in frame.truth], float
         ).reshape(frame.overlap.shape)
-        possible = frame.overlap >= MIN_OVERLAP
+        possible = frame.overlap >= MIN_OVERLAP - _ROUNDING
         before = set()
         for row, column in zip(*_assign((frame.overlap + 1000 * kept) * possible), strict=True):
             true, found = frame.truth[row], frame.found[column]
-            count += last.get(true, found) != found
+            switches += last.get(true, found) != found
             last[true] = found
             before.add((true, found))
-    return count
+        matched += len(before)
+    true_total = sum(len(frame.truth) for frame in frames)
+    alarms = sum(len(frame.found) for frame in frames) - matched
+    mota = (matched - alarms - switches) / true_total if true_total else math.nan
+    return {"MOTA": mota, "switches": float(switches), "true": float(true_total)}
 
 
 def _assign(score: NDArray[np.float64]) -> tuple[list[int], list[int]]:

@@ -1,0 +1,1 @@
+"""Scores of tracked instruments over videos, and the videos that they are scored on."""
