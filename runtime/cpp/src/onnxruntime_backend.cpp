@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 #include "backend.hpp"
 #include "error.hpp"
@@ -89,8 +90,7 @@ class OnnxRuntimeBackend final : public Backend {
           log_(options.log),
           log_context_(options.log_context),
           session_(api_.ReleaseSession),
-          memory_(api_.ReleaseMemoryInfo),
-          input_(api_.ReleaseValue) {
+          memory_(api_.ReleaseMemoryInfo) {
         Owned<OrtSessionOptions> settings(api_.ReleaseSessionOptions);
         fill(options, settings);
         check(
@@ -108,6 +108,8 @@ class OnnxRuntimeBackend final : public Backend {
     ~OnnxRuntimeBackend() override {
         drop(values_);
         drop(given_values_);
+        for (const Wrapped &one : wrapped_)
+            if (one.value != nullptr) api_.ReleaseValue(one.value);
     }
 
     void set_inputs(const std::vector<Input> &inputs) override {
@@ -135,16 +137,7 @@ class OnnxRuntimeBackend final : public Backend {
                                    int width) override {
         const std::array<std::int64_t, 4> shape = {count, height, width, 3};
         const bool known = shape == shape_ && !values_.empty();
-        if (!known || rgb != data_ || input_.get() == nullptr) {
-            data_ = nullptr;
-            // ONNX Runtime takes the pointer as writable and does not write.
-            require(api_.CreateTensorWithDataAsOrtValue(
-                memory_.get(), const_cast<std::uint8_t *>(rgb),
-                static_cast<std::size_t>(count) * static_cast<std::size_t>(height) *
-                    static_cast<std::size_t>(width) * 3,
-                shape.data(), shape.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, input_.fresh()));
-            data_ = rgb;
-        }
+        input_ = wrapped(rgb, shape);
         if (known)
             call(values_.data());
         else
@@ -279,8 +272,26 @@ class OnnxRuntimeBackend final : public Backend {
         return names;
     }
 
+    /// A value for these frames. It is only an address and a shape, so a caller that fills the same
+    /// few buffers in turn, as a live loop does, costs no allocation.
+    OrtValue *wrapped(const std::uint8_t *rgb, const std::array<std::int64_t, 4> &shape) {
+        for (const Wrapped &one : wrapped_)
+            if (one.value != nullptr && one.data == rgb && one.shape == shape) return one.value;
+        Wrapped &oldest = wrapped_[next_wrapped_];
+        if (oldest.value != nullptr) api_.ReleaseValue(std::exchange(oldest.value, nullptr));
+        // ONNX Runtime takes the pointer as writable and does not write.
+        require(api_.CreateTensorWithDataAsOrtValue(
+            memory_.get(), const_cast<std::uint8_t *>(rgb),
+            static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]), shape.data(),
+            shape.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, &oldest.value));
+        oldest.data = rgb;
+        oldest.shape = shape;
+        next_wrapped_ = (next_wrapped_ + 1) % wrapped_.size();
+        return oldest.value;
+    }
+
     void call(OrtValue **outputs) {
-        inputs_.assign(1, input_.get());
+        inputs_.assign(1, input_);
         inputs_.insert(inputs_.end(), given_values_.begin(), given_values_.end());
         require(api_.Run(session_.get(), nullptr, input_names_.data(), inputs_.data(),
                          inputs_.size(), output_names_.data(), output_names_.size(), outputs));
@@ -348,8 +359,15 @@ class OnnxRuntimeBackend final : public Backend {
     void *log_context_;
     Owned<OrtSession> session_;
     Owned<OrtMemoryInfo> memory_;
-    Owned<OrtValue> input_;
-    const std::uint8_t *data_ = nullptr;  // what input_ points at
+    /// Frames that were run lately, as values.
+    struct Wrapped {
+        const std::uint8_t *data = nullptr;
+        std::array<std::int64_t, 4> shape{};
+        OrtValue *value = nullptr;
+    };
+    std::array<Wrapped, 4> wrapped_;
+    std::size_t next_wrapped_ = 0;
+    const OrtValue *input_ = nullptr;  // one of them: of the run
     std::string input_name_;
     std::vector<const char *> input_names_;
     std::vector<const OrtValue *> inputs_;
