@@ -9,7 +9,7 @@ from pathlib import Path
 from places import ROOT
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"locate", "frames", "devices", "draw", "in_use", "instances"}),
+    frozenset({"locate", "frames", "devices", "clocks", "draw", "in_use", "instances"}),
     frozenset({"backends", "sources"}),
     frozenset({"temporal", "sinks", "enrolment", "golden"}),
     frozenset({"opening", "session", "telemetry"}),

@@ -23,7 +23,7 @@ from trocar.runtime.backends.engine_selection import environment_here
 from trocar.runtime.telemetry.latency import Stages
 
 if TYPE_CHECKING:
-    from trocar.runtime.benchmark import BenchmarkRow
+    from trocar.runtime.benchmark import BenchmarkRow, LiveRow
     from trocar.runtime.live.stream import LiveStream
     from trocar.runtime.pipeline.counters import Summary
     from trocar.runtime.pipeline.offline import Progress as Report
@@ -214,3 +214,36 @@ def benchmark_table(rows: Sequence[BenchmarkRow]) -> Group:
         if row.reason
     ]
     return Group(table, *missing)
+
+
+def rates_table(rows: Sequence[LiveRow]) -> Group:
+    """A table of `trocar benchmark --live`, then a line for each backend that did not run."""
+    table = Table(title="at the rate of a camera", title_justify="left", header_style="bold")
+    table.add_column("backend", no_wrap=True)
+    table.add_column("device", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    heads = ("frames/s", "age p50", "p99 ms", "run", "alone ms", "dropped", "MHz", "alone")
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    notes = {}
+    for row in rows:
+        if row.reason:
+            notes[row.backend, row.precision, row.device] = row.reason
+            continue
+        fed = row.processed + row.dropped
+        table.add_row(
+            *(row.backend, row.device, row.precision, f"{row.rate:g}"),
+            *(f"{v:.1f}" for v in (row.age_p50, row.age_p99, row.run_p50, row.alone_p50)),
+            f"{row.dropped} of {fed}",
+            *("" if v is None else f"{v:.0f}" for v in (row.clock_mhz, row.alone_clock_mhz)),
+        )
+    slow = [
+        Text(f"{row.backend} on {row.device}: only {row.fed:g} of {row.rate:g} frames/s were fed")
+        for row in rows
+        if not row.reason and row.fed < 0.9 * row.rate
+    ]
+    missing = [
+        Text(f"did not run: {backend} {precision} on {device}: {reason}")
+        for (backend, precision, device), reason in notes.items()
+    ]
+    return Group(table, *slow, *missing)
