@@ -93,6 +93,11 @@ for i in "${!headers[@]}"; do
         "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DTROCAR_SANITIZE=address,undefined -DTROCAR_EXAMPLES=OFF \
         "-DTROCAR_TENSORRT_INCLUDE=${headers[$i]}" "-DTROCAR_CUDA_INCLUDE=${TROCAR_CUDA_HEADERS:-$cuda}"
 done
+# TensorRT for RTX is the same code by another name of the library.
+[ ${#headers[@]} -eq 0 ] ||
+    build "TensorRT for RTX from ${headers[-1]}" build-tensorrt-rtx '^tensorrt$' -DCMAKE_BUILD_TYPE=Debug \
+        "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DTROCAR_EXAMPLES=OFF -DTROCAR_TENSORRT_FLAVOUR=tensorrt-rtx \
+        "-DTROCAR_TENSORRT_INCLUDE=${headers[-1]}" "-DTROCAR_CUDA_INCLUDE=${TROCAR_CUDA_HEADERS:-$cuda}"
 [ ${#headers[@]} -gt 0 ] || summary+=("TensorRT's own headers: not run, TROCAR_TENSORRT_HEADERS names none")
 
 # Guided fuzzing needs clang; the driver that all builds run needs none.

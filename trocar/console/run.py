@@ -217,33 +217,30 @@ def benchmark_table(rows: Sequence[BenchmarkRow]) -> Group:
 
 
 def rates_table(rows: Sequence[LiveRow]) -> Group:
-    """A table of `trocar benchmark --live`, then a line for each backend that did not run."""
-    table = Table(title="at the rate of a camera", title_justify="left", header_style="bold")
-    table.add_column("backend", no_wrap=True)
-    table.add_column("device", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    heads = ("frames/s", "age p50", "p99 ms", "run", "alone ms", "dropped", "MHz", "alone")
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    notes = {}
+    """A table for each backend of `trocar benchmark --live`, then why the others did not run."""
+    tables: dict[str, Table] = {}
+    slow, missing = [], {}
     for row in rows:
+        name = f"{row.backend} {row.precision} on {row.device}"
         if row.reason:
-            notes[row.backend, row.precision, row.device] = row.reason
+            missing[name] = row.reason
             continue
-        fed = row.processed + row.dropped
-        table.add_row(
-            *(row.backend, row.device, row.precision, f"{row.rate:g}"),
-            *(f"{v:.1f}" for v in (row.age_p50, row.age_p99, row.run_p50, row.alone_p50)),
-            f"{row.dropped} of {fed}",
-            *("" if v is None else f"{v:.0f}" for v in (row.clock_mhz, row.alone_clock_mhz)),
+        if name not in tables:
+            alone = f"{row.alone_p50:.1f} ms a run without rest{_at(row.alone_clock_mhz)}"
+            tables[name] = table = Table(title=f"{name}: {alone}", title_justify="left")
+            for head in ("frames/s", "age p50", "age p99", "run ms", "dropped", "MHz"):
+                table.add_column(head, justify="right", no_wrap=True)
+        tables[name].add_row(
+            f"{row.rate:g}",
+            *(f"{value:.1f}" for value in (row.age_p50, row.age_p99, row.run_p50)),
+            f"{row.dropped} of {row.processed + row.dropped}",
+            "" if row.clock_mhz is None else f"{row.clock_mhz:.0f}",
         )
-    slow = [
-        Text(f"{row.backend} on {row.device}: only {row.fed:g} of {row.rate:g} frames/s were fed")
-        for row in rows
-        if not row.reason and row.fed < 0.9 * row.rate
-    ]
-    missing = [
-        Text(f"did not run: {backend} {precision} on {device}: {reason}")
-        for (backend, precision, device), reason in notes.items()
-    ]
-    return Group(table, *slow, *missing)
+        if row.fed < 0.9 * row.rate:
+            slow.append(f"{name}: only {row.fed:g} of {row.rate:g} frames/s were fed")
+    lines = [*slow, *(f"did not run: {name}: {reason}" for name, reason in missing.items())]
+    return Group(*tables.values(), *(Text(line) for line in lines))
+
+
+def _at(clock_mhz: float | None) -> str:
+    return "" if clock_mhz is None else f" at {clock_mhz:.0f} MHz"

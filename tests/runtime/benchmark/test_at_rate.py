@@ -94,7 +94,7 @@ def test_the_table_tells_dropped_frames_clocks_and_reasons() -> None:
         LiveRow(**ran | {"backend": "tensorrt"}, rate=60, reason="no engine"),
     ]  # fmt: skip
     page = io.StringIO()
-    Console(width=120, file=page).print(rates_table(rows))
+    Console(width=80, file=page).print(rates_table(rows))
     text = page.getvalue()
     for part in ("5 of 75", "345", "1980", "19.2", "7.2", "only 31 of 60 frames/s were fed"):
         assert part in text
