@@ -56,7 +56,7 @@ int main(int count, char **arguments) try {
     const trocar::Frame frame(rgb.data(), width, height);
     const trocar::Frame copied(copy.data(), width, height);
     trocar::LiveResult results[2];
-    Times plain, run[2], added[2], submitting[2], starting[2], reading[2];
+    Times plain, run[2], total[2], submitting[2], starting[2], reading[2];
     for (int round = -3; round < rounds; ++round) {
         double plain_time = 0, loop_time[2] = {};
         for (int turn = 0; turn < 3; ++turn) {
@@ -102,14 +102,14 @@ int main(int count, char **arguments) try {
         }
         if (round < 0) continue;
         plain.all.push_back(plain_time);
-        for (const int kind : {0, 1}) added[kind].all.push_back(loop_time[kind] - plain_time);
+        for (const int kind : {0, 1}) total[kind].all.push_back(loop_time[kind]);
     }
     std::printf("{");
     plain.print("plain");
     const char *const kinds[2] = {"wait", "spin"};
     for (const int kind : {0, 1}) {
         const std::string name = kinds[kind];
-        added[kind].print((name + "_added").c_str());
+        total[kind].print((name + "_total").c_str());
         submitting[kind].print((name + "_submit").c_str());
         starting[kind].print((name + "_start").c_str());
         run[kind].print((name + "_run").c_str());

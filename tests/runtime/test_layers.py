@@ -11,7 +11,7 @@ from places import ROOT
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"locate", "frames", "devices", "clocks", "draw", "in_use", "instances"}),
     frozenset({"backends", "sources"}),
-    frozenset({"temporal", "sinks", "enrolment", "golden"}),
+    frozenset({"temporal", "sinks", "enrolment", "golden", "native"}),
     frozenset({"opening", "session", "telemetry"}),
     frozenset({"pipeline", "privacy", "benchmark"}),
     frozenset({"live", "archive"}),
