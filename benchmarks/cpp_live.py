@@ -65,10 +65,10 @@ def table(given: argparse.Namespace, found: dict[str, float]) -> str:
     )
     return (
         "# The live loop of libtrocar against plain runs\n\n"
-        f"`python benchmarks/cpp_live.py` (frame {given.frame}, {given.threads} threads, ONNX "
+        f"`python benchmarks/cpp_live.py` (frame {given.frame}, {given.threads} thread(s), ONNX "
         f"Runtime {onnxruntime.__version__}, {processor()}, {given.rounds} rounds)\n\n"
         "Microseconds: medians, lowest values in brackets. The lowest values are what the loop "
-        "costs; medians are of the machine as it was.\n\n"
+        "costs;\nmedians are of the machine as it was.\n\n"
         f"| what | waits asleep | spins |\n| --- | ---: | ---: |\n"
         f"| a copy of the frame and a plain run | {cell(found, 'plain')} | |\n{lines}\n"
         f"| **added** | {added(found, 'wait')} | {added(found, 'spin')} |\n"
