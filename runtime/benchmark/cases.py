@@ -54,7 +54,9 @@ class Case:
         return f"{self.backend}, {'CUDA graph' if self.graphs else 'no CUDA graph'}"
 
 
-def cases(path: Path, *, size: tuple[int, int] | None, trust: Path | None) -> Iterator[Case]:
+def cases(
+    path: Path, *, size: tuple[int, int] | None = None, trust: Path | None = None
+) -> Iterator[Case]:
     """What may run a bundle on this machine.
 
     Args:
