@@ -73,7 +73,7 @@ build Release build . -DCMAKE_BUILD_TYPE=Release -DTROCAR_SANITIZE=
 # Only what the tests need, at the optimisation that compiles quickly.
 build "address and undefined" build-asan . -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" \
     -DTROCAR_SANITIZE=address,undefined -DTROCAR_EXAMPLES=OFF -DTROCAR_SOAK_FRAMES=2000
-build thread build-tsan '^(session|threads)$' -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" \
+build thread build-tsan '^(session|threads|live)$' -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" \
     -DTROCAR_SANITIZE=thread -DTROCAR_EXAMPLES=OFF -DTROCAR_SOAK_FRAMES=2000 -DTROCAR_ALL_TESTS=OFF
 
 # The native TensorRT backend, against each set of headers that was given; they are not in any
@@ -93,6 +93,11 @@ for i in "${!headers[@]}"; do
         "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DTROCAR_SANITIZE=address,undefined -DTROCAR_EXAMPLES=OFF \
         "-DTROCAR_TENSORRT_INCLUDE=${headers[$i]}" "-DTROCAR_CUDA_INCLUDE=${TROCAR_CUDA_HEADERS:-$cuda}"
 done
+# TensorRT for RTX is the same code by another name of the library.
+[ ${#headers[@]} -eq 0 ] ||
+    build "TensorRT for RTX from ${headers[-1]}" build-tensorrt-rtx '^tensorrt$' -DCMAKE_BUILD_TYPE=Debug \
+        "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DTROCAR_EXAMPLES=OFF -DTROCAR_TENSORRT_FLAVOUR=tensorrt-rtx \
+        "-DTROCAR_TENSORRT_INCLUDE=${headers[-1]}" "-DTROCAR_CUDA_INCLUDE=${TROCAR_CUDA_HEADERS:-$cuda}"
 [ ${#headers[@]} -gt 0 ] || summary+=("TensorRT's own headers: not run, TROCAR_TENSORRT_HEADERS names none")
 
 # Guided fuzzing needs clang; the driver that all builds run needs none.
@@ -108,11 +113,11 @@ fi
 for tool in valgrind doxygen; do
     command -v "$tool" >/dev/null || summary+=("$tool: not run, it is not installed")
 done
-# trocar.h is set by hand: its comments are a table.
+# The headers for C are set by hand: their comments are tables.
 if ! command -v clang-format >/dev/null; then
     summary+=("clang-format: not run, it is not installed")
 elif ! find "$here"/{src,include,tests,examples,gstreamer} "$root/benchmarks" \( -name '*.[ch]' -o -name '*.[ch]pp' \) \
-    ! -name trocar.h -print0 | xargs -0 clang-format "--style=file:$here/.clang-format" --dry-run -Werror \
+    ! -path '*/include/trocar/*.h' -print0 | xargs -0 clang-format "--style=file:$here/.clang-format" --dry-run -Werror \
     >"$here/build/format.txt" 2>&1; then
     head -n 20 "$here/build/format.txt"
     summary+=("clang-format: failed")

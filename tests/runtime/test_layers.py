@@ -9,9 +9,9 @@ from pathlib import Path
 from places import ROOT
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"locate", "frames", "devices", "draw", "in_use", "instances"}),
+    frozenset({"locate", "frames", "devices", "clocks", "draw", "in_use", "instances"}),
     frozenset({"backends", "sources"}),
-    frozenset({"temporal", "sinks", "enrolment", "golden", "inference"}),
+    frozenset({"temporal", "sinks", "enrolment", "golden", "inference", "native"}),
     frozenset({"opening", "nv12_form", "session", "telemetry"}),
     frozenset({"pipeline", "privacy", "benchmark"}),
     frozenset({"live", "archive"}),

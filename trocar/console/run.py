@@ -24,7 +24,7 @@ from trocar.runtime.backends.engine_selection import environment_here
 from trocar.runtime.telemetry.latency import Stages
 
 if TYPE_CHECKING:
-    from trocar.runtime.benchmark import BenchmarkRow
+    from trocar.runtime.benchmark import BenchmarkRow, LiveRow
     from trocar.runtime.live.stream import LiveStream
     from trocar.runtime.pipeline.counters import Summary
     from trocar.runtime.pipeline.offline import Progress as Report
@@ -226,3 +226,33 @@ def benchmark_table(rows: Sequence[BenchmarkRow]) -> Group:
         if row.reason
     ]
     return Group(table, *missing)
+
+
+def rates_table(rows: Sequence[LiveRow]) -> Group:
+    """A table for each backend of `trocar benchmark --live`, then why the others did not run."""
+    tables: dict[str, Table] = {}
+    slow, missing = [], {}
+    for row in rows:
+        name = f"{row.backend} {row.precision} on {row.device}"
+        if row.reason:
+            missing[name] = row.reason
+            continue
+        if name not in tables:
+            alone = f"{row.alone_p50:.1f} ms a run without rest{_at(row.alone_clock_mhz)}"
+            tables[name] = table = Table(title=f"{name}: {alone}", title_justify="left")
+            for head in ("frames/s", "age p50", "age p99", "run ms", "dropped", "MHz"):
+                table.add_column(head, justify="right", no_wrap=True)
+        tables[name].add_row(
+            f"{row.rate:g}",
+            *(f"{value:.1f}" for value in (row.age_p50, row.age_p99, row.run_p50)),
+            f"{row.dropped} of {row.processed + row.dropped}",
+            "" if row.clock_mhz is None else f"{row.clock_mhz:.0f}",
+        )
+        if row.fed < 0.9 * row.rate:
+            slow.append(f"{name}: only {row.fed:g} of {row.rate:g} frames/s were fed")
+    lines = [*slow, *(f"did not run: {name}: {reason}" for name, reason in missing.items())]
+    return Group(*tables.values(), *(Text(line) for line in lines))
+
+
+def _at(clock_mhz: float | None) -> str:
+    return "" if clock_mhz is None else f" at {clock_mhz:.0f} MHz"

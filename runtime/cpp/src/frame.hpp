@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "trocar/trocar.h"
 
@@ -20,6 +21,10 @@ void check_frame(const trocar_frame &frame);
 
 /// Whether the frame is tightly packed RGB, which the model takes without a copy.
 bool is_packed_rgb(const trocar_frame &frame);
+
+/// Copies a checked frame's pixels into `bytes`, which grows but never shrinks, and returns the
+/// frame of the copy: tightly packed, top row first.
+trocar_frame packed_copy(const trocar_frame &frame, std::vector<std::uint8_t> &bytes);
 
 /// Writes height * width * 3 bytes.
 void write_rgb(const trocar_frame &frame, std::uint8_t *out);

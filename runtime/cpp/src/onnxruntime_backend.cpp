@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 #include "backend.hpp"
 #include "error.hpp"
@@ -108,7 +109,8 @@ class OnnxRuntimeBackend final : public Backend {
     OnnxRuntimeBackend &operator=(const OnnxRuntimeBackend &) = delete;
     ~OnnxRuntimeBackend() override {
         for (Port &port : ports_)
-            if (port.value != nullptr) api_.ReleaseValue(port.value);
+            for (const Wrapped &one : port.wrapped)
+                if (one.value != nullptr) api_.ReleaseValue(one.value);
         drop(values_);
         drop(given_values_);
     }
@@ -138,7 +140,7 @@ class OnnxRuntimeBackend final : public Backend {
                                    int width) override {
         if (ports_.size() != 1) return Backend::run_nv12({}, 0, 0, 0);
         const bool known = is_known({count, height, width});
-        feed(ports_[0], known, rgb, {count, height, width, 3}, 4, Type::byte);
+        feed(ports_[0], rgb, {count, height, width, 3}, 4, Type::byte);
         return run_fed(known, {count, height, width});
     }
 
@@ -146,10 +148,10 @@ class OnnxRuntimeBackend final : public Backend {
                                         int width) override {
         if (ports_.size() != 3) return Backend::run_nv12(frames, count, height, width);
         const bool known = is_known({count, height, width});
-        feed(ports_[0], known, frames.luma, {count, height, width}, 3, Type::byte);
-        feed(ports_[1], known, frames.chroma, {count, (height + 1) / 2, (width + 1) / 2, 2}, 4,
+        feed(ports_[0], frames.luma, {count, height, width}, 3, Type::byte);
+        feed(ports_[1], frames.chroma, {count, (height + 1) / 2, (width + 1) / 2, 2}, 4,
              Type::byte);
-        feed(ports_[2], known, frames.colour, {count, 3, 4}, 3, Type::single);
+        feed(ports_[2], frames.colour, {count, 3, 4}, 3, Type::single);
         return run_fed(known, {count, height, width});
     }
 
@@ -170,27 +172,45 @@ class OnnxRuntimeBackend final : public Backend {
     using FrameShape = std::array<std::int64_t, 3>;  // count, height, width
 
     /// An input of the graph that every call fills.
+    /// Data of the caller as a value of ONNX Runtime.
+    struct Wrapped {
+        const void *data = nullptr;
+        std::array<std::int64_t, 4> shape{};
+        OrtValue *value = nullptr;
+    };
+
+    /// One input of the graph, with the data that it was given lately.
     struct Port {
         std::string name;
-        const void *data = nullptr;  // what value points at
-        OrtValue *value = nullptr;
+        std::array<Wrapped, 4> wrapped{};
+        std::size_t next = 0;
+        const OrtValue *value = nullptr;  // one of them: of the run
     };
 
     bool is_known(const FrameShape &shape) const { return shape == shape_ && !values_.empty(); }
 
-    /// Lets an input point at the caller's data, where it does not do so already.
-    void feed(Port &port, bool known, const void *data, const std::array<std::int64_t, 4> &shape,
+    /// Lets an input point at the caller's data. A value is only an address and a shape, so a
+    /// caller that fills the same few buffers in turn, as a live loop does, costs no allocation.
+    void feed(Port &port, const void *data, const std::array<std::int64_t, 4> &shape,
               std::size_t rank, Type type) {
-        if (known && data == port.data && port.value != nullptr) return;
-        if (port.value != nullptr) api_.ReleaseValue(port.value);
+        for (const Wrapped &one : port.wrapped)
+            if (one.value != nullptr && one.data == data && one.shape == shape) {
+                port.value = one.value;
+                return;
+            }
+        Wrapped &oldest = port.wrapped[port.next];
         port.value = nullptr;
+        if (oldest.value != nullptr) api_.ReleaseValue(std::exchange(oldest.value, nullptr));
         std::size_t bytes = bytes_of(type);
         for (std::size_t i = 0; i < rank; ++i) bytes *= static_cast<std::size_t>(shape[i]);
         // ONNX Runtime takes the pointer as writable and does not write.
         require(api_.CreateTensorWithDataAsOrtValue(memory_.get(), const_cast<void *>(data), bytes,
                                                     shape.data(), rank, type_of(type),
-                                                    &port.value));
-        port.data = data;
+                                                    &oldest.value));
+        oldest.data = data;
+        oldest.shape = shape;
+        port.value = oldest.value;
+        port.next = (port.next + 1) % port.wrapped.size();
     }
 
     const std::vector<Tensor> &run_fed(bool known, const FrameShape &shape) {

@@ -14,10 +14,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "half.hpp"
@@ -54,6 +56,7 @@ namespace {
 
 std::atomic<long> fail_at{0};
 std::atomic<long> alive{0};
+std::atomic<int> delay{0};
 
 OrtStatus *failing() {
     if (fail_at.load() > 0 && --fail_at == 0) return new OrtStatus{"planted\nsecond line"};
@@ -249,6 +252,7 @@ OrtStatus *ORT_API_CALL run(OrtSession *session, const OrtRunOptions *, const ch
                             const OrtValue *const *inputs, std::size_t given, const char *const *,
                             std::size_t count, OrtValue **outputs) noexcept {
     FAIL_HERE;
+    if (delay > 0) std::this_thread::sleep_for(std::chrono::milliseconds(delay));
     const OrtValue &input = *inputs[0];
     // Reads all of the classes, so that sanitizers see where they lie.
     if (given > 1 && std::count(static_cast<const float *>(inputs[1]->data),
@@ -356,3 +360,4 @@ extern "C" __attribute__((visibility("default"))) const OrtApiBase *OrtGetApiBas
 extern "C" __attribute__((visibility("default"))) void fake_fail_at(long call) { fail_at = call; }
 extern "C" __attribute__((visibility("default"))) long fake_alive() { return alive; }
 extern "C" __attribute__((visibility("default"))) bool fake_pending() { return fail_at > 0; }
+extern "C" __attribute__((visibility("default"))) void fake_delay(int ms) { delay = ms; }

@@ -6,6 +6,8 @@ extern "C" {
 void fake_fail_at(long call);
 /// Whether that call is still to come.
 bool fake_pending();
+/// Lets every run take so many milliseconds longer.
+void fake_delay(int ms);
 /// Objects handed out and not yet given back.
 long fake_alive();
 }

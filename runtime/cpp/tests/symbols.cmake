@@ -1,5 +1,5 @@
 # The shared library gives out the C interface and nothing else, and names itself.
-#     cmake -DLIBRARY=libtrocar.so -DHEADER=trocar.h -DABI=0 -P symbols.cmake
+#     cmake -DLIBRARY=libtrocar.so -DHEADERS=include/trocar -DABI=0 -P symbols.cmake
 execute_process(COMMAND nm -D --defined-only ${LIBRARY} OUTPUT_VARIABLE table COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[A-Za-z] [A-Za-z0-9_@.]+\n" lines "${table}")
 set(found "")
@@ -7,7 +7,9 @@ foreach(line IN LISTS lines)
     string(REGEX REPLACE "^. ([^\n@]+).*" "\\1" name "${line}")
     list(APPEND found ${name})
 endforeach()
-file(READ ${HEADER} text)
+file(READ ${HEADERS}/trocar.h text)
+file(READ ${HEADERS}/live.h live)
+string(APPEND text "${live}")
 string(REGEX MATCHALL "TROCAR_API [^;(]*[ *](trocar_[a-z_]+)\\(" declarations "${text}")
 set(declared "")
 foreach(declaration IN LISTS declarations)

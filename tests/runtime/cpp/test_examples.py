@@ -65,8 +65,12 @@ def test_c_says_what_is_wrong(build: Path, environment: dict[str, str], tmp_path
 def test_callback(build: Path, tiny_bundle: Path, environment: dict[str, str]) -> None:
     done = run(build / "examples" / "callback", tiny_bundle, 40, environment=environment)
     assert done.returncode == 0, done.stderr
-    counts = re.fullmatch(r"(\d+) frames shown, (\d+) dropped, (\d+) instruments\n", done.stdout)
+    counts = re.fullmatch(
+        r"(\d+) frames shown, (\d+) dropped, (\d+) instruments, at most ([\d.]+) ms old\n",
+        done.stdout,
+    )
     assert counts is not None, done.stdout
+    assert float(counts[4]) > 0
     assert int(counts[1]) + int(counts[2]) == 40
     assert int(counts[3]) >= int(counts[1]) > 0
 
@@ -133,11 +137,11 @@ def test_the_snippets_of_the_documentation_compile(build: Path, tmp_path: Path) 
     assert c_snippets
     assert cpp_snippets
     for snippet in c_snippets:
-        source = f"#include <stdio.h>\n#include <trocar/trocar.h>\nvoid f(void) {{\n{snippet}}}\n"
+        source = f"#include <stdio.h>\n#include <trocar/live.h>\nvoid f(void) {{\n{snippet}}}\n"
         _compile(source, ".c", tmp_path, build)
     for snippet in cpp_snippets:
         source = (
-            "#include <cstdio>\n#include <trocar/trocar.hpp>\n"
+            "#include <cstdio>\n#include <trocar/live.hpp>\n"
             f"void f(const std::uint8_t *rgb, int width, int height) {{\n{snippet}}}\n"
         )
         _compile(source, ".cpp", tmp_path, build)
@@ -151,6 +155,17 @@ def test_the_examples_in_the_headers_compile(build: Path, tmp_path: Path) -> Non
     _compile(
         "#include <trocar/trocar.hpp>\nvoid draw(std::string_view name, const double *box);\n"
         f"void f(const std::uint8_t *rgb, int width, int height) {{\n{snippet}}}\n",
+        ".cpp",
+        tmp_path,
+        build,
+    )
+    (program,) = _code_blocks((include / "live.h").read_text(encoding="utf-8"))
+    _compile(program, ".c", tmp_path, build)
+    (snippet,) = _code_blocks((include / "live.hpp").read_text(encoding="utf-8"))
+    _compile(
+        "#include <trocar/live.hpp>\n"
+        "void draw(trocar::View<trocar_instrument> instruments, double age_ms);\n"
+        f"void f(const trocar::Session &session, const std::uint8_t *rgb) {{\n{snippet}}}\n",
         ".cpp",
         tmp_path,
         build,

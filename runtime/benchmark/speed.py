@@ -8,21 +8,17 @@ A backend that cannot run has a row with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic, monotonic_ns
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
 from trocar.contract.errors import TrocarError
-from trocar.contract.signatures.signed_bundle import verify_bundle
-from trocar.runtime.devices import cuda_count
-from trocar.runtime.golden import read_golden
+from trocar.runtime.benchmark.cases import Case, cases, opened
 from trocar.runtime.session import Session
 from trocar.runtime.telemetry.latency import Histogram
 
@@ -87,99 +83,64 @@ def benchmark(
     Raises:
         BundleError: The bundle cannot be opened; also `IntegrityError`.
     """
-    bundle = open_bundle(path)
-    if trust is not None:
-        verify_bundle(bundle, trust)
-    golden = read_golden(bundle.read(GOLDEN), bundle.manifest.task)
-    image = golden["frame"]
-    if size is not None:
-        image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    for variant in _variants(bundle):
+    for case in cases(path, size=size, trust=trust):
         try:
-            yield _timed(
-                bundle, variant, image=image, golden=golden, seconds=seconds, threads=threads
-            )
+            yield _timed(case, seconds=seconds, threads=threads)
         except TrocarError as error:
             yield BenchmarkRow(
-                backend=variant.name,
-                device=variant.device,
-                precision=variant.precision,
+                backend=case.name,
+                device=case.device,
+                precision=case.precision,
                 reason=error.message,
             )
 
 
-@dataclass(frozen=True)
-class _Variant:
-    backend: str
-    device: str
-    precision: str
-    graphs: bool | None = None
-    """Whether CUDA graphs are recorded, where that can be chosen."""
-
-    @property
-    def name(self) -> str:
-        """The backend, and whether it uses CUDA graphs where that is not its default."""
-        default = self.backend.startswith("tensorrt")
-        if self.graphs is None or self.graphs == default:
-            return self.backend
-        return f"{self.backend}, {'CUDA graph' if self.graphs else 'no CUDA graph'}"
-
-
-def _variants(bundle: Bundle) -> list[_Variant]:
-    precision = bundle.manifest.precision
-    variants = [_Variant("onnxruntime", "cpu", precision), _Variant("openvino", "cpu", precision)]
-    if precision == "fp32":
-        variants.append(_Variant("openvino", "cpu", "bf16"))
-    for index in range(max(1, cuda_count()[0])):
-        for backend in ("onnxruntime", "tensorrt", "tensorrt-rtx"):
-            for graphs in (False, True):
-                variants.append(_Variant(backend, f"cuda:{index}", precision, graphs))
-    return variants
-
-
-def _timed(
-    bundle: Bundle,
-    variant: _Variant,
-    *,
-    image: NDArray[np.uint8],
-    golden: dict[str, NDArray[Any]],
-    seconds: float,
-    threads: int | None,
-) -> BenchmarkRow:
-    backend_options: dict[str, Any] = {}
-    if variant.graphs is not None:
-        backend_options["graphs"] = variant.graphs
-    session = Session.open(
-        bundle.path,
-        device=variant.device,
-        backend=variant.backend,
-        precision=variant.precision,
-        threads=threads,
-        **backend_options,
-    )
-    with session:
-        equal = _equal(session.infer(golden["frame"][None]), golden)
-        batch = np.ascontiguousarray(image[None])
-        for _ in range(WARM_UP):
-            session.infer(batch)
-        times = Histogram()
-        started = monotonic()
-        while monotonic() - started < seconds or times.count < MIN_FRAMES:
-            begun = monotonic_ns()
-            session.infer(batch)
-            times.record((monotonic_ns() - begun) / 1e6)
-        elapsed = monotonic() - started
+def _timed(case: Case, *, seconds: float, threads: int | None) -> BenchmarkRow:
+    with opened(case, threads=threads) as session:
+        equal = _equal(session.infer(case.golden["frame"][None]), case.golden)
+        times, elapsed = timed_back_to_back(session, case.image, seconds=seconds)
         return BenchmarkRow(
-            backend=variant.name,
+            backend=case.name,
             device=session.device,
             precision=session.precision,
-            megabytes=round(bundle.model.stat().st_size / 1e6, 1),
+            megabytes=round(case.bundle.model.stat().st_size / 1e6, 1),
             p50=round(times.percentile(50), 2),
             p95=round(times.percentile(95), 2),
             p99=round(times.percentile(99), 2),
             fps=round(times.count / elapsed, 1),
             equal=equal,
         )
+
+
+def timed_back_to_back(
+    session: Session,
+    image: NDArray[np.uint8],
+    *,
+    seconds: float,
+    each: Callable[[], None] = lambda: None,
+) -> tuple[Histogram, float]:
+    """Runs one frame again and again, without rest.
+
+    Args:
+        session: What runs it.
+        image: The frame, uint8 ``[H, W, 3]``.
+        seconds: How long; at least `MIN_FRAMES` frames are run.
+        each: Called after every frame, outside of what is timed.
+
+    Returns:
+        The times of the runs, and the seconds that all took.
+    """
+    batch = np.ascontiguousarray(image[None])
+    for _ in range(WARM_UP):
+        session.infer(batch)
+    times = Histogram()
+    started = monotonic()
+    while monotonic() - started < seconds or times.count < MIN_FRAMES:
+        begun = monotonic_ns()
+        session.infer(batch)
+        times.record((monotonic_ns() - begun) / 1e6)
+        each()
+    return times, monotonic() - started
 
 
 def _equal(outputs: dict[str, NDArray[Any]], golden: dict[str, NDArray[Any]]) -> float:
