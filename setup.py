@@ -62,6 +62,8 @@ TRAIN = [
 ]
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
 RAY = ["ray>=2.40"]
+# The checksum of OpenIGTLink's messages.
+IGTL = ["fastcrc>=0.3"]
 SIGNING = ["cryptography>=45"]
 TUNE = ["optuna>=4.2"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
@@ -80,6 +82,7 @@ EXTRAS = {
     "jetson": ["onnxruntime-gpu>=1.20"],
     "ray": RAY,
     "signing": SIGNING,
+    "igtl": IGTL,
     "mlflow": ["mlflow>=2.16"],
     "wandb": ["wandb>=0.18"],
     "tune": TUNE,
@@ -90,6 +93,7 @@ EXTRAS = {
         *EXPORT,
         *RAY,
         *SIGNING,
+        *IGTL,
         *TUNE,
         *DOCS,
         "build>=1.2",
