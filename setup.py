@@ -5,12 +5,14 @@ A wheel holds libtrocar where its build finds a compiler, CMake and the header o
     python -m build --wheel                     what is there is used
     TROCAR_CPP=1 python -m build --wheel        libtrocar must be built; the header may be fetched
     TROCAR_NO_CPP=1 python -m build --wheel     Python alone, for every machine
+    TROCAR_CPP=1 TROCAR_TARGET=aarch64 …        for 64-bit Arm, with its cross compiler
 
 An editable install builds it with TROCAR_CPP=1 only.
 """
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -124,6 +126,21 @@ def is_set(name: str) -> bool:
     return os.environ.get(name, "") not in ("", "0")
 
 
+def toolchain() -> Path | None:
+    """CMake's description of the machine in TROCAR_TARGET; ``None`` builds for this one."""
+    target = os.environ.get("TROCAR_TARGET", "")
+    if target in ("", platform.machine()):
+        return None
+    file = CPP / "cmake" / f"{target}-linux-gnu.cmake"
+    if not file.is_file():
+        known = sorted(path.name.partition("-")[0] for path in file.parent.glob("*-linux-gnu.cmake"))
+        sys.exit(
+            f"error: TROCAR_TARGET is {target!r}, expected {platform.machine()} or {', '.join(known)}"
+            "\n  → name one of these, or build on such a machine without TROCAR_TARGET"
+        )
+    return file
+
+
 def cmake() -> list[str]:
     """The command of CMake: the program, or the Python package of that name."""
     found = shutil.which("cmake")
@@ -188,6 +205,8 @@ class Wheel(bdist_wheel):
 
     def get_tag(self) -> tuple[str, str, str]:
         _, _, machine = super().get_tag()
+        if machine != "any" and toolchain() is not None:
+            machine = f"linux_{os.environ['TROCAR_TARGET']}"
         return "py3", "none", machine
 
 
@@ -220,6 +239,9 @@ class BuildNative(Command):
             "TROCAR_EXAMPLES": "OFF",
             "TROCAR_ONNXRUNTIME_INCLUDE": header,
         }
+        cross = toolchain()
+        if cross is not None:
+            options["CMAKE_TOOLCHAIN_FILE"] = str(cross)
         definitions = [f"-D{name}={value}" for name, value in options.items()]
         subprocess.check_call([*command, "-S", CPP, "-B", folder, *generator, *definitions])
         subprocess.check_call([*command, "--build", folder, "--parallel"])
