@@ -133,9 +133,10 @@ def toolchain() -> Path | None:
         return None
     file = CPP / "cmake" / f"{target}-linux-gnu.cmake"
     if not file.is_file():
-        known = sorted(path.name.partition("-")[0] for path in file.parent.glob("*-linux-gnu.cmake"))
+        files = file.parent.glob("*-linux-gnu.cmake")
+        known = ", ".join(sorted(path.name.partition("-")[0] for path in files))
         sys.exit(
-            f"error: TROCAR_TARGET is {target!r}, expected {platform.machine()} or {', '.join(known)}"
+            f"error: TROCAR_TARGET is {target!r}, expected {platform.machine()} or {known}"
             "\n  → name one of these, or build on such a machine without TROCAR_TARGET"
         )
     return file
