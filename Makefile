@@ -30,6 +30,7 @@ cpp: venv
 	@runtime/cpp/test.sh
 
 pytest: venv
+	@scripts/system_packages.sh libopenigtlink-dev || true
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q
 
 clean:

@@ -5,12 +5,14 @@ A wheel holds libtrocar where its build finds a compiler, CMake and the header o
     python -m build --wheel                     what is there is used
     TROCAR_CPP=1 python -m build --wheel        libtrocar must be built; the header may be fetched
     TROCAR_NO_CPP=1 python -m build --wheel     Python alone, for every machine
+    TROCAR_CPP=1 TROCAR_TARGET=aarch64 …        for 64-bit Arm, with its cross compiler
 
 An editable install builds it with TROCAR_CPP=1 only.
 """
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -62,6 +64,8 @@ TRAIN = [
 ]
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
 RAY = ["ray>=2.40"]
+# The checksum of OpenIGTLink's messages.
+IGTL = ["fastcrc>=0.3"]
 SIGNING = ["cryptography>=45"]
 TUNE = ["optuna>=4.2"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
@@ -80,6 +84,7 @@ EXTRAS = {
     "jetson": ["onnxruntime-gpu>=1.20"],
     "ray": RAY,
     "signing": SIGNING,
+    "igtl": IGTL,
     "mlflow": ["mlflow>=2.16"],
     "wandb": ["wandb>=0.18"],
     "tune": TUNE,
@@ -90,6 +95,7 @@ EXTRAS = {
         *EXPORT,
         *RAY,
         *SIGNING,
+        *IGTL,
         *TUNE,
         *DOCS,
         "build>=1.2",
@@ -118,6 +124,22 @@ class MissingTool(Exception):
 
 def is_set(name: str) -> bool:
     return os.environ.get(name, "") not in ("", "0")
+
+
+def toolchain() -> Path | None:
+    """CMake's description of the machine in TROCAR_TARGET; ``None`` builds for this one."""
+    target = os.environ.get("TROCAR_TARGET", "")
+    if target in ("", platform.machine()):
+        return None
+    file = CPP / "cmake" / f"{target}-linux-gnu.cmake"
+    if not file.is_file():
+        files = file.parent.glob("*-linux-gnu.cmake")
+        known = ", ".join(sorted(path.name.partition("-")[0] for path in files))
+        sys.exit(
+            f"error: TROCAR_TARGET is {target!r}, expected {platform.machine()} or {known}"
+            "\n  → name one of these, or build on such a machine without TROCAR_TARGET"
+        )
+    return file
 
 
 def cmake() -> list[str]:
@@ -184,6 +206,8 @@ class Wheel(bdist_wheel):
 
     def get_tag(self) -> tuple[str, str, str]:
         _, _, machine = super().get_tag()
+        if machine != "any" and toolchain() is not None:
+            machine = f"linux_{os.environ['TROCAR_TARGET']}"
         return "py3", "none", machine
 
 
@@ -216,6 +240,9 @@ class BuildNative(Command):
             "TROCAR_EXAMPLES": "OFF",
             "TROCAR_ONNXRUNTIME_INCLUDE": header,
         }
+        cross = toolchain()
+        if cross is not None:
+            options["CMAKE_TOOLCHAIN_FILE"] = str(cross)
         definitions = [f"-D{name}={value}" for name, value in options.items()]
         subprocess.check_call([*command, "-S", CPP, "-B", folder, *generator, *definitions])
         subprocess.check_call([*command, "--build", folder, "--parallel"])

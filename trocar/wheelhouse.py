@@ -135,6 +135,8 @@ def _tags(platforms: Sequence[str]) -> list[str]:
         tags += [f"manylinux_2_{older}_{machine}" for older in range(minor - 1, 4, -1)]
         aliases = {"manylinux2014": 17, "manylinux2010": 12, "manylinux1": 5}
         tags += [f"{name}_{machine}" for name, oldest in aliases.items() if oldest <= minor]
+        # Wheels that were built at home, Trocar's own among them, state no release of glibc.
+        tags.append(f"linux_{machine}")
     return list(dict.fromkeys(tags))
 
 

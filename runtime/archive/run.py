@@ -9,9 +9,9 @@ be read does not stop the others; all failures are listed at the end.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -208,6 +208,18 @@ def _run_here(
         worker.close()
 
 
+def _lock(handle: int) -> None:
+    """Locks an open file for this process; raises `OSError` when another one has the lock."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """Locks a folder of results for one run; the lock ends with the process."""
@@ -218,7 +230,7 @@ def _locked(out: Path) -> Iterator[None]:
         raise sink_error(out, error) from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle)
         except OSError as error:
             raise OutputExistsError(
                 f"another run uses {out}", remedy="wait for it, or choose another --out"

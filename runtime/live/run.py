@@ -29,6 +29,7 @@ from trocar.runtime.live.stream import LiveStream
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.queues import LatestPerStream
 from trocar.runtime.session import Session
+from trocar.runtime.sinks.base import notes_of
 from trocar.runtime.sources.addresses import redacted
 from trocar.runtime.sources.base import Frame, ReportsDamage
 from trocar.runtime.telemetry.prometheus import StreamMetrics
@@ -135,6 +136,7 @@ class LiveRun:
                 notes=(
                     *(stream.source.notes if isinstance(stream.source, ReportsDamage) else ()),
                     *stream.notes,
+                    *notes_of(worker.sink for worker in stream.sink_workers),
                 ),
             )
             for stream in self.streams

@@ -25,6 +25,7 @@ from trocar.runtime.session import Session
 from trocar.runtime.sinks.added import open_added_sink
 from trocar.runtime.sinks.base import Sink
 from trocar.runtime.sinks.files import check_free
+from trocar.runtime.sinks.openigtlink.sink import OpenIGTLinkSink
 from trocar.runtime.sinks.records import Csv, JsonLines, PngFolder
 from trocar.runtime.sinks.video import VideoSink
 from trocar.runtime.sources.addresses import is_stream
@@ -191,6 +192,8 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
     Raises:
         OutputExistsError: An output exists already.
         ConfigError: There is no such sink of a plug-in.
+        SinkError: The port of `OutputOptions.igtl` is in use.
+        MissingExtraError: OpenIGTLink needs a package that is not installed.
     """
     overwrite = output.overwrite
     for text in (output.overlay, output.json, output.csv):
@@ -214,4 +217,6 @@ def make_sinks(output: OutputOptions, *, live: bool) -> list[Sink]:
         sinks.append(PngFolder(output.frames, overwrite=overwrite, live=live))
     if output.masks is not None:
         sinks.append(PngFolder(output.masks, masks=True, overwrite=overwrite, live=live))
+    if output.igtl is not None:
+        sinks.append(OpenIGTLinkSink(output.igtl))
     return [*sinks, *(open_added_sink(text, overwrite=overwrite) for text in output.sinks)]

@@ -27,7 +27,7 @@ from trocar.runtime.pipeline.counters import Counts, Summary
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, Outputs
 from trocar.runtime.pipeline.queues import BoundedQueue
 from trocar.runtime.privacy.guard import FrameGuard
-from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo
+from trocar.runtime.sinks.base import FrameEvent, Sink, StreamInfo, notes_of
 from trocar.runtime.sinks.files import commit_all
 from trocar.runtime.sources.base import Frame, HasPixelAspect, ReportsDamage, Source
 from trocar.runtime.telemetry.latency import Stages
@@ -129,8 +129,8 @@ def run_lossless(
         for sink in sinks:
             sink.close()
         summary = _summary(run, source, processor, seconds)
-        if guard is not None:
-            summary = replace(summary, notes=(*summary.notes, *guard.notes))
+        more = (*(() if guard is None else guard.notes), *notes_of(sinks))
+        summary = replace(summary, notes=(*summary.notes, *more))
         if finishing is not None:
             finishing(summary)
         commit_all(sinks)

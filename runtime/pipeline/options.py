@@ -19,6 +19,7 @@ from trocar.contract.location import LocationOptions
 from trocar.contract.media.video.damage import Damage
 from trocar.runtime.draw.show import DEFAULT_SHOW
 from trocar.runtime.privacy.options import PrivacyOptions
+from trocar.runtime.sinks.openigtlink.sink import IgtlOptions
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.addresses import is_stream, redacted
 from trocar.runtime.sources.base import SourceOptions
@@ -140,6 +141,7 @@ class OutputOptions:
         masks: Folder of PNG label maps at frame size, one for each frame.
         metrics: File of latencies and counts; ``.prom`` is Prometheus's text format, else JSON.
         trace: File of a trace for https://ui.perfetto.dev (live).
+        igtl: Where a server for 3D Slicer and PLUS (OpenIGTLink) listens; ``None`` for none.
         sinks: Sinks of plug-ins as ``NAME:TARGET``, see `trocar.runtime.sinks.added`.
         overwrite: Whether outputs that exist are replaced.
         show: What overlays show, of `trocar.runtime.draw.show.PARTS`.
@@ -154,6 +156,7 @@ class OutputOptions:
     masks: Path | None = None
     metrics: Path | None = None
     trace: Path | None = None
+    igtl: IgtlOptions | None = None
     sinks: tuple[str, ...] = ()
     overwrite: bool = False
     show: tuple[str, ...] = DEFAULT_SHOW
@@ -184,10 +187,11 @@ class OutputOptions:
         return files
 
     def numbered(self, number: int) -> OutputOptions:
-        """The outputs of one live stream: ``{n}`` in names replaced by its number."""
+        """The outputs of one live stream: ``{n}`` in names replaced by its number, own ports."""
         names = {key: text.replace("{n}", str(number)) for key, text in self.named().items()}
         sinks = tuple(text.replace("{n}", str(number)) for text in self.sinks)
-        return replace(self.renamed(names), sinks=sinks)
+        igtl = None if self.igtl is None else self.igtl.numbered(number)
+        return replace(self.renamed(names), sinks=sinks, igtl=igtl)
 
     def renamed(self, names: dict[str, str]) -> OutputOptions:
         """The same settings with other outputs; an output that ``names`` lacks is not written.

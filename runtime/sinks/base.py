@@ -5,7 +5,7 @@
     sink.close()
     sink.commit()
 
-The sinks themselves: `records` (JSON lines, CSV, PNG folders, callback) and `video`.
+The sinks themselves: `records` (JSON lines, CSV, PNG folders, callback), `video` and `openigtlink`.
 
 A file is written under a temporary name and gets its own when all sinks have succeeded. In a live
 run each gets its own when it is complete; until then it is ``out.partial.mp4``, which stays if the
@@ -14,11 +14,12 @@ run dies.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from threading import Lock
 from time import monotonic_ns
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,25 @@ class FrameEvent:
                 )
                 self.draw_ms = (monotonic_ns() - started) / 1e6
             return self._overlay
+
+
+@runtime_checkable
+class HasNotes(Protocol):
+    """A sink that has something to tell at the end of a run.
+
+    Attributes:
+        notes: What a person should know, e.g. what was lost on the way to a slow receiver.
+    """
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know."""
+        ...
+
+
+def notes_of(sinks: Iterable[object]) -> tuple[str, ...]:
+    """What sinks have to tell, in their order."""
+    return tuple(note for sink in sinks if isinstance(sink, HasNotes) for note in sink.notes)
 
 
 class Sink(Protocol):

@@ -216,3 +216,16 @@ def test_an_editable_install_builds_no_library_unless_asked(archives: Path, tmp_
         assert (tmp_path / "editable").exists() == is_built
         assert (archives / "copy" / "trocar" / "native").is_dir() == is_built
     shutil.rmtree(archives / "copy" / "trocar" / "native")
+
+
+@pytest.mark.slow
+def test_a_wheel_for_arm_is_built_by_cross_compilation(archives: Path, tmp_path: Path) -> None:
+    wheel, said = wheel_with(archives, tmp_path, TROCAR_CPP="1", TROCAR_TARGET="aarch64")
+    assert wheel is not None, said
+    assert wheel.name == "trocar-0.1.0-py3-none-linux_aarch64.whl"
+    assert "cmake/aarch64-linux-gnu.cmake" in (tmp_path / "log").read_text()
+    wheel.unlink()
+    nothing, said = wheel_with(archives, tmp_path, TROCAR_CPP="1", TROCAR_TARGET="sparc")
+    assert nothing is None
+    assert "TROCAR_TARGET is 'sparc', expected x86_64 or aarch64" in said
+    assert "Traceback" not in said

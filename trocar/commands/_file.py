@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from trocar.commands._run_request import RunRequest
-from trocar.console.run import frame_progress, print_summary
+from trocar.console.run import frame_progress, print_summary, served_lines
 from trocar.contract.errors import DamagedInputError
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.pipeline.assemble import (
@@ -42,6 +42,8 @@ def run_file(request: RunRequest) -> Summary:
     """
     options = request.options
     sinks = make_sinks(options.output, live=False)
+    for line in served_lines(sinks):
+        click.echo(line, err=True)
     metrics = None
     if options.output.metrics is not None:
         metrics = MetricsFile(options.output.metrics, overwrite=options.output.overwrite)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from trocar.commands._run_request import RunRequest
 from trocar.console.live import END_S, LiveTerminal
-from trocar.console.run import live_table, print_summary
+from trocar.console.run import live_table, print_summary, served_lines
 from trocar.contract.bundle import write_atomic
 from trocar.contract.errors import BackendError, ConfigError, SinkError, SourceError
 from trocar.contract.text.strict_json import without_nan
@@ -67,8 +67,11 @@ def run_live(request: RunRequest) -> list[Summary]:
         for number in range(len(request.sources))
     ]
     streams: list[LiveStream] = []
+    served = served_lines(sink for files in sinks for sink in files)
     with contextlib.ExitStack() as stack:
         terminal = stack.enter_context(LiveTerminal(lambda: live_table(streams)))
+        for line in served:
+            terminal.line(line)
         reporters = [_StateReporter(redacted(address), terminal) for address in request.sources]
         healths = [Health(reporter) for reporter in reporters]
         sources = [

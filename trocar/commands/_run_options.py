@@ -224,6 +224,11 @@ _GROUPS = (
             metavar="NAME:TARGET",
             help="Write to a sink of a plug-in, with what it takes as target. Can be repeated.",
         ),
+        click.option(
+            "--igtl",
+            type=AddressType(),
+            help="Serve frames, label maps and tips to 3D Slicer (OpenIGTLink), e.g. on :18944.",
+        ),
         click.option("--overwrite", is_flag=True, help="Replace outputs that exist."),
         click.option(
             "--show",

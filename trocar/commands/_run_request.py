@@ -24,6 +24,7 @@ from trocar.runtime.pipeline.options import (
     OutputOptions,
     RunOptions,
 )
+from trocar.runtime.sinks.openigtlink.sink import IgtlOptions
 from trocar.runtime.sinks.video import EncodeOptions
 from trocar.runtime.sources.addresses import is_stream
 from trocar.runtime.sources.base import SourceOptions
@@ -34,7 +35,7 @@ _SERVE = ("serve_name", "serve_cert", "serve_key")
 _NOT_IN_FILE_MODE = ("serve", *_SERVE, "trace", "deadline_ms", "seconds", "no_source_clock")
 _NOT_IN_ARCHIVE_MODE = (
     *("live", "stream", "serve", "trace", "metrics", "deadline_ms", "shed_load", "no_reconnect"),
-    *("seconds", "realtime", "no_source_clock", "sink", *_SERVE),
+    *("seconds", "realtime", "no_source_clock", "sink", "igtl", *_SERVE),
 )
 
 
@@ -157,6 +158,10 @@ def _check_mode(mode: Mode, flags: Mapping[str, Any], output: OutputOptions) -> 
             )
 
 
+def _igtl(address: tuple[str, int] | None) -> IgtlOptions | None:
+    return None if address is None else IgtlOptions(host=address[0], port=address[1])
+
+
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -201,6 +206,7 @@ def _options_from(flags: Mapping[str, Any]) -> RunOptions:
             masks=flags["save_masks"],
             metrics=flags["metrics"],
             trace=flags["trace"],
+            igtl=_igtl(flags["igtl"]),
             sinks=tuple(flags["sink"]),
             overwrite=flags["overwrite"],
             show=DEFAULT_SHOW if flags["show"] is None else show_from(flags["show"]),

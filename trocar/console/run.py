@@ -5,7 +5,7 @@ console().print(latency_table(Stages()))
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from trocar.contract.manifest import Manifest
 from trocar.contract.tensorrt.engines import engine_fitness, engines_of
 from trocar.contract.text.licences import LICENCES, WHAT, licence_warnings, licences_of
 from trocar.runtime.backends.engine_selection import environment_here
+from trocar.runtime.sinks.openigtlink.sink import OpenIGTLinkSink
 from trocar.runtime.telemetry.latency import Stages
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from trocar.runtime.live.stream import LiveStream
     from trocar.runtime.pipeline.counters import Summary
     from trocar.runtime.pipeline.offline import Progress as Report
+    from trocar.runtime.sinks.base import Sink
 
 _ORDER = (
     "input",
@@ -97,6 +99,11 @@ def live_table(streams: Sequence[LiveStream]) -> Table:
             f"{age.max_ms:.1f}",
         )
     return table
+
+
+def served_lines(sinks: Iterable[Sink]) -> list[str]:
+    """Where other programs find what a run serves."""
+    return [sink.name for sink in sinks if isinstance(sink, OpenIGTLinkSink)]
 
 
 def print_summary(summary: Summary, *, source: str, screen: Console | None = None) -> None:

@@ -86,6 +86,17 @@ def test_wheels_for_another_machine(index: Path, run: Run, tmp_path: Path) -> No
     assert "fast==2.0 --hash" in text
 
 
+def test_a_wheel_of_ones_own_for_another_machine_is_taken(
+    index: Path, run: Run, tmp_path: Path
+) -> None:
+    own = f"trocar-{__version__}-py3-none-linux_aarch64.whl"
+    wheel(tmp_path / "dist", "trocar", tag="py3-none-linux_aarch64", version=__version__)
+    target = ("--python", "3.12", "--platform", "manylinux_2_28_aarch64")
+    out = tmp_path / "wheels"
+    assert run("wheelhouse", out, *target, "--trocar", tmp_path / "dist" / own) == 0
+    assert (out / own).is_file()
+
+
 def test_faults(index: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()

@@ -197,3 +197,19 @@ def test_a_host_s_own_library_is_left_alone(
     )  # fmt: skip
     done = run(program, tiny_bundle, onnxruntime_library, environment={})
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("source", ["ros2/trocar_node.cpp", "holoscan/instrument_op.cpp"])
+def test_examples_for_other_frameworks_fit_the_library(source: str) -> None:
+    """Against declarations from the documentation: neither framework is in Debian or on PyPI."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ here")
+    cpp, headers = ROOT / "runtime" / "cpp", ROOT / "tests" / "support" / "pipeline_headers"
+    command = ["g++", "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
+    done = subprocess.run(
+        [*command, "-isystem", headers, f"-I{cpp / 'include'}", cpp / "examples" / source],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
