@@ -2,12 +2,16 @@
 .PHONY: demo test venv lint types docs cpp pytest clean
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Packages are installed without bytecode (see scripts/setup_venv.sh): what is imported is compiled once and kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 demo: ## phantom data, training, export, video, report: everything once, in demo/
 	@scripts/setup_venv.sh cpu,train,export
 	@.venv/bin/trocar demo --overwrite
 
-test: venv lint types docs cpp pytest ## lint, types, documentation, C++ build with CTest, every test
+test: venv ## lint, types, documentation, C++ build with CTest, every test
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types docs cpp
+	@$(MAKE) --no-print-directory pytest
 
 venv:
 	@scripts/setup_venv.sh dev,rtx,openvino
@@ -29,6 +33,8 @@ cpp: venv
 	@scripts/system_packages.sh libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-good || true
 	@runtime/cpp/test.sh
 
+# Nothing is written beside the sources: some tests compare folders of the checkout.
+pytest: export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 pytest: venv
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q
 
