@@ -16,6 +16,7 @@ from trocar.console.run import frame_progress, print_summary
 from trocar.contract.errors import DamagedInputError
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.pipeline.assemble import (
+    divide_cores,
     make_frame_processor,
     make_guard,
     make_sinks,
@@ -23,7 +24,6 @@ from trocar.runtime.pipeline.assemble import (
     open_second_stage,
     open_session,
     sizes_of,
-    workers_for,
 )
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.offline import LosslessOptions, run_lossless
@@ -51,9 +51,14 @@ def run_file(request: RunRequest) -> Summary:
     try:
         body = open_body(options.privacy, options.model)
         session = open_session(options.model, live=False, frame_sizes=sizes_of([source]))
+        session, workers, note = divide_cores(
+            session, options.model, source=source, max_frames=options.input.max_frames
+        )
     except BaseException:
         source.close()
         raise
+    if note:
+        click.echo(note, err=True)
     with body or nullcontext(), session, frame_progress(Path(source.name).name) as progress:
         classifier = open_second_stage(options.model)
         summary = run_lossless(
@@ -64,7 +69,7 @@ def run_file(request: RunRequest) -> Summary:
                 session.classes, OverlayOptions(show=options.output.show, reported_only=True)
             ),
             options=LosslessOptions(
-                workers=workers_for(session, options.model.threads),
+                workers=workers,
                 realtime=options.input.realtime,
                 max_frames=options.input.max_frames,
             ),

@@ -165,7 +165,7 @@ _GROUPS = (
         click.option(
             "--threads",
             type=click.IntRange(1),
-            help="CPU threads of one frame. [default: live all cores, else 1]",
+            help="CPU threads of one frame. [default: live all cores, else 1 or as measured]",
         ),
         click.option(
             "--cuda-graph",
