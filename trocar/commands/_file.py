@@ -30,7 +30,6 @@ from trocar.runtime.pipeline.offline import LosslessOptions, run_lossless
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 from trocar.runtime.sinks.files import AtomicFile, check_free, sink_error
 from trocar.runtime.sources.open import open_source
-from trocar.runtime.telemetry.prometheus import StreamMetrics, prometheus_text
 
 
 def run_file(request: RunRequest) -> Summary:
@@ -147,6 +146,8 @@ def _metrics(summary: Summary, name: str, *, prometheus: bool) -> bytes:
     """Latencies and counters of a finished run, in the form of a live run's."""
     if not prometheus:
         return json.dumps([{"stream": name, **summary.to_dict()}], indent=1).encode()
+    from trocar.runtime.telemetry.prometheus import StreamMetrics, prometheus_text
+
     counters = {
         "frames_read_total": summary.counts.read,
         "frames_analysed_total": summary.counts.processed,

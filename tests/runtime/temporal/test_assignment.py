@@ -1,9 +1,6 @@
-"""The compiled assignment alone equals SciPy's public one; a run imports no `scipy.optimize`."""
+"""The compiled assignment alone equals SciPy's public one."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -31,15 +28,3 @@ def test_scipy_itself_is_taken_where_the_module_is_missing(monkeypatch: pytest.M
         assert assignment._solver() is public
     finally:
         assignment._solver.cache_clear()
-
-
-def test_a_run_imports_no_heavy_package_that_it_does_not_need() -> None:
-    heavy = ("scipy.optimize", "scipy.linalg", "numpy.f2py", "torch", "onnx", "matplotlib", "ray")
-    code = (
-        "import sys, numpy as np; import trocar.commands.run, trocar.commands._file\n"
-        "from trocar.runtime.temporal.matching import assign\n"
-        "assert len(assign(np.array([[0.1, 0.2], [0.1, 0.3]]))) == 2\n"
-        f"print([name for name in {heavy!r} if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr
