@@ -1,6 +1,8 @@
 # Two commands on a fresh machine with Python 3.10 or newer:  make demo   make test
 .PHONY: demo test venv lint types docs cpp pytest clean
 PY := .venv/bin/python
+# What the targets need first; empty where it was made already.
+VENV ?= venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Packages are installed without bytecode (see scripts/setup_venv.sh): what is imported is compiled once and kept.
 unexport PYTHONDONTWRITEBYTECODE
@@ -10,24 +12,24 @@ demo: ## phantom data, training, export, video, report: everything once, in demo
 	@.venv/bin/trocar demo --overwrite
 
 test: venv ## lint, types, documentation, C++ build with CTest, every test
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types docs cpp
-	@$(MAKE) --no-print-directory pytest
+	@$(MAKE) --no-print-directory -j2 --output-sync=target VENV= lint types docs cpp
+	@$(MAKE) --no-print-directory VENV= pytest
 
 venv:
 	@scripts/setup_venv.sh dev,rtx,openvino
 	@scripts/system_packages.sh g++ make valgrind chromium || true
 
-lint: venv
+lint: $(VENV)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 
-types: venv
+types: $(VENV)
 	@$(PY) -m mypy
 
-docs: venv ## the site, into site/; a warning is an error
+docs: $(VENV) ## the site, into site/; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
-cpp: venv
+cpp: $(VENV)
 	@scripts/system_packages.sh doxygen || true
 	@scripts/system_packages.sh clang-19 libclang-rt-19-dev || true
 	@scripts/system_packages.sh libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-good || true
@@ -35,7 +37,7 @@ cpp: venv
 
 # Nothing is written beside the sources: some tests compare folders of the checkout.
 pytest: export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
-pytest: venv
+pytest: $(VENV)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q
 
 clean:
