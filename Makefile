@@ -4,8 +4,10 @@ PY := .venv/bin/python
 # What the targets need first; empty where it was made already.
 VENV ?= venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# Packages are installed without bytecode (see scripts/setup_venv.sh): what is imported is compiled once and kept.
+# Packages are installed without bytecode (see scripts/setup_venv.sh). What is imported is compiled once and kept here,
+# not beside the sources: some tests compare folders of the checkout.
 unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 demo: ## phantom data, training, export, video, report: everything once, in demo/
 	@scripts/setup_venv.sh cpu,train,export
@@ -35,8 +37,6 @@ cpp: $(VENV)
 	@scripts/system_packages.sh libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-good || true
 	@runtime/cpp/test.sh
 
-# Nothing is written beside the sources: some tests compare folders of the checkout.
-pytest: export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 pytest: $(VENV)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q
 
