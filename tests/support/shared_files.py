@@ -6,6 +6,7 @@ path = made_once(tmp_path_factory, "tail.trocar", make)     # calls make(path) u
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,8 +35,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     path = root / name
     with FileLock(root / f"{name}.lock"):
         if not path.exists():
-            begun = root / f".begun-{name}"
-            begun.mkdir(exist_ok=True)
-            make(begun / name)
-            (begun / name).rename(path)
+            with tempfile.TemporaryDirectory(dir=root) as begun:
+                make(Path(begun) / name)
+                (Path(begun) / name).rename(path)
     return path
