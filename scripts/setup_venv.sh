@@ -30,6 +30,10 @@ elif installed onnxruntime && [[ ",$extras," == *,dev,* || ",$extras," == *,gpu,
     .venv/bin/python -m pip uninstall --quiet --yes onnxruntime
 fi
 echo "Installing Trocar and what it needs (about 3 GB, some minutes) …"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]" \
+# pip would compile 17,000 files (a minute and more), of which a tenth is ever imported. Python compiles
+# those at their first import, unless it is told to keep no bytecode.
+bytecode=(--no-compile)
+[ -n "${PYTHONDONTWRITEBYTECODE:-}" ] && bytecode=()
+.venv/bin/python -m pip install --quiet --disable-pip-version-check "${bytecode[@]}" -c constraints.txt -e ".[$extras]" \
     2> >(grep -v 'is ignored: it is neither a file nor a directory' >&2)
 touch "$stamp"

@@ -100,7 +100,7 @@ def open_backend(
         MissingExtraError: The backend's package is not installed.
         BundleError: The model cannot be loaded.
     """
-    plug_in = plug_ins("backends", own=BACKENDS).get(name)
+    plug_in = None if name in BACKENDS else plug_ins("backends", own=BACKENDS).get(name)
     if name not in BACKENDS and plug_in is None:
         names = backend_names()
         raise BackendError(

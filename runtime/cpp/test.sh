@@ -60,7 +60,7 @@ build() {
         failed=1
         return
     fi
-    if ctest --test-dir "$folder" --output-on-failure --no-tests=error --timeout 300 -R "$pattern" >"$log" 2>&1; then
+    if ctest --test-dir "$folder" --parallel "$jobs" --output-on-failure --no-tests=error --timeout 300 -R "$pattern" >"$log" 2>&1; then
         summary+=("$name: $(grep -cE ' Passed +[0-9.]+ sec$' "$log") passed")
     else
         tail -n 60 "$log"

@@ -14,7 +14,7 @@ import statistics
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -154,6 +154,12 @@ def _grid(image: Picture, step: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(sampled(image, every, every))
 
 
+def _median(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Along the first axis. The first call of `np.median` would import all of `numpy.ma`."""
+    ordered = np.sort(values, axis=0).astype(np.float64)
+    return np.asarray((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
+
+
 def _surroundings(grid: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     """What is like a flat corner without colour, and joined with a corner of the frame."""
     block = max(2, grid.shape[0] // 16)
@@ -165,8 +171,8 @@ def _surroundings(grid: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     )
     levels = []
     for corner in corners:
-        level = np.median(corner.reshape(-1, 3), axis=0)
-        spread = float(np.median(np.abs(corner - level)))
+        level = _median(corner.reshape(-1, 3))
+        spread = float(_median(np.abs(corner - level).ravel()))
         if level.max() - level.min() <= 12 and spread <= 8:
             levels.append((float(level.max()), spread, level))
     if len(levels) < 2:

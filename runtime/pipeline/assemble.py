@@ -8,6 +8,7 @@ with open_session(options.model, live=False) as session:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trocar.contract.location import LEGACY
 from trocar.contract.outputs import check_own_folder
 from trocar.runtime.devices import usable_cores
 from trocar.runtime.locate.field_of_view import FieldOfViewTracker
+from trocar.runtime.pipeline.core_division import fastest
 from trocar.runtime.pipeline.crop_classifier import CropClassifier, open_classifier
 from trocar.runtime.pipeline.frame_processor import FrameProcessor, PostProcessor
 from trocar.runtime.pipeline.options import ModelOptions, OutputOptions
@@ -173,6 +175,38 @@ def make_frame_processor(
         post_processors=steps,
         view_finder=FieldOfViewTracker() if segments else None,
     )
+
+
+def divide_cores(
+    session: Session, model: ModelOptions, *, source: Source, max_frames: int | None
+) -> tuple[Session, int, str]:
+    """The session with which a file is run, its frames at once, and what to tell people.
+
+    Long runs on many cores measure it, where ``model`` does not state its threads.
+
+    Args:
+        session: As `open_session` gave it; closed if another one is returned.
+        model: Which model.
+        source: The file.
+        max_frames: Frames after which the run ends; ``None`` reads all.
+    """
+    if session.device != "cpu" or model.threads is not None:
+        return session, workers_for(session, model.threads), ""
+    sizes = sizes_of([source])
+    counts = [count for count in (source.total, max_frames) if count is not None]
+
+    def reopen(threads: int) -> Session:
+        own = replace(model, threads=threads)
+        return open_session(own, live=False, frame_sizes=sizes, sources=[source])
+
+    chosen, division, note = fastest(
+        session,
+        reopen,
+        size=sizes[0] if sizes else None,
+        frames=min(counts, default=None),
+        cores=usable_cores(),
+    )
+    return chosen, division.workers, note
 
 
 def workers_for(session: Session, threads: int | None) -> int:

@@ -46,6 +46,8 @@ class Summary:
         size: ``(height, width)`` of the frames.
         damage: What of the source was damaged or missing.
         notes: What a person should know of the source.
+        processor_seconds: Processor time of the whole process meanwhile; ``None`` where it was not
+            measured. Unlike ``seconds`` it hardly depends on what else the machine does.
     """
 
     counts: Counts
@@ -54,6 +56,14 @@ class Summary:
     size: tuple[int, int]
     damage: Damage = field(default_factory=Damage)
     notes: tuple[str, ...] = ()
+    processor_seconds: float | None = None
+
+    @property
+    def processor_ms(self) -> float | None:
+        """Milliseconds of processor time a frame; ``None`` where it was not measured."""
+        if self.processor_seconds is None or not self.counts.processed:
+            return None
+        return self.processor_seconds * 1000 / self.counts.processed
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -64,8 +74,13 @@ class Summary:
             "dropped": self.counts.dropped,
             "seconds": round(self.seconds, 3),
             "fps": round(self.counts.processed / self.seconds, 2) if self.seconds else 0.0,
+            **self._processor_time(),
             "size": list(self.size),
             **self.damage.to_dict(),
             "notes": list(self.notes),
             "stages_ms": self.stages.summary(),
         }
+
+    def _processor_time(self) -> dict[str, float]:
+        spent = self.processor_ms
+        return {} if spent is None else {"processor_ms": round(spent, 2)}

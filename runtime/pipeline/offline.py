@@ -11,6 +11,7 @@ error or Ctrl-C they are removed.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections import deque
@@ -34,6 +35,14 @@ from trocar.runtime.telemetry.latency import Stages
 
 QUEUE_LENGTH = 3
 """Frames that may wait between two threads: enough to overlap, few enough for memory."""
+
+WAITING = 3
+"""Frames that wait for a worker: when two workers are ready at once, or one frame takes long, the
+others have work while the results of earlier frames are located in order."""
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which Python hands over to another thread that wants to run, in place of 0.005. A
+worker whose frame is ready waits so long at most for the thread that locates."""
 
 Progress = Callable[[Counts, "int | None"], None]
 """Called with the counts so far and the number of frames, where it is known."""
@@ -106,7 +115,7 @@ def run_lossless(
         KeyboardInterrupt: The user stopped the run.
     """
     run = _Run()
-    started = now_ns()
+    started, worked = now_ns(), time.process_time()
     reader = threading.Thread(
         target=_read,
         args=(run, source, processor.stages, options, guard),
@@ -116,7 +125,9 @@ def run_lossless(
     writer = threading.Thread(
         target=_write, args=(run, source, sinks, processor.stages), name="trocar-write", daemon=True
     )
+    interval = sys.getswitchinterval()
     try:
+        sys.setswitchinterval(min(interval, SWITCH_INTERVAL))
         # Inside: a signal can interrupt the start of a thread, too.
         reader.start()
         writer.start()
@@ -126,11 +137,14 @@ def run_lossless(
         if run.error is not None:
             raise run.error
         seconds = (now_ns() - started) / 1e9
+        processor_seconds = time.process_time() - worked
         for sink in sinks:
             sink.close()
         summary = _summary(run, source, processor, seconds)
         more = (*(() if guard is None else guard.notes), *notes_of(sinks))
-        summary = replace(summary, notes=(*summary.notes, *more))
+        summary = replace(
+            summary, processor_seconds=processor_seconds, notes=(*summary.notes, *more)
+        )
         if finishing is not None:
             finishing(summary)
         commit_all(sinks)
@@ -141,6 +155,7 @@ def run_lossless(
             sink.discard()
         raise
     finally:
+        sys.setswitchinterval(interval)
         run.frames.stop()
         source.close()
         _join(reader)
@@ -204,21 +219,27 @@ def _infer(
     total: int | None,
     progress: Progress | None,
 ) -> None:
-    """Keeps ``workers`` frames in the model; steps that need order (tracking) run in order."""
+    """Keeps ``workers`` frames in the model, and some more ready for it.
+
+    Steps that need order (tracking) run in order.
+    """
     pending: deque[tuple[Frame, Future[tuple[Outputs, float]]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="trocar-infer")
+    waited = now_ns()
     try:
         while run.error is None:
-            waited = now_ns()
             exhausted = run.frames.exhausted
-            # The timeout lets Ctrl-C through: Python delivers signals between waits.
-            frame = None if exhausted else run.frames.get(timeout=0.5)
-            if frame is not None:
-                processor.stages.record("wait", (now_ns() - waited) / 1e6)
-                pending.append((frame, pool.submit(processor.infer, frame)))
-            elif not exhausted:
-                continue
-            if len(pending) > workers or (exhausted and pending):
+            is_full = len(pending) >= workers + WAITING
+            is_ready = bool(pending) and pending[0][1].done()
+            if not (exhausted or is_full):
+                # The timeout lets Ctrl-C through: Python delivers signals between waits.
+                frame = run.frames.get(timeout=0 if is_ready else 0.02 if pending else 0.5)
+                if frame is not None:
+                    processor.stages.record("wait", (now_ns() - waited) / 1e6)
+                    pending.append((frame, pool.submit(processor.infer, frame)))
+                    waited = now_ns()
+                    continue
+            if pending and (is_ready or is_full or exhausted):
                 oldest, future = pending.popleft()
                 outputs, infer_ms = future.result()
                 result = processor.postprocess(oldest, outputs, infer_ms=infer_ms)
@@ -227,6 +248,7 @@ def _infer(
                     return
                 if progress is not None:
                     progress(run.counts, total)
+                waited = now_ns()
             elif exhausted:
                 return
     finally:

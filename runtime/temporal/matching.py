@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from trocar.contract.results import Instrument
+from trocar.runtime.temporal.assignment import linear_sum_assignment
 
 MAX_COST = 1.0
 """Matching cost above which an instrument is not assigned to a track."""

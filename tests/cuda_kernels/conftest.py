@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from shared_files import shared_folder
 
 from trocar.cuda_kernels.backends.emulation import HostLauncher
 from trocar.cuda_kernels.backends.kernels import KernelBackend
@@ -19,7 +20,8 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the kernels that are compiled for this machine."""
     if shutil.which("g++") is None:
         pytest.skip("no g++ to compile the kernels for the CPU")
-    return tmp_path_factory.mktemp("libraries")
+    # Compiled once for all processes: a library's name follows from its source and flags.
+    return shared_folder(tmp_path_factory, "libraries")
 
 
 @pytest.fixture(scope="session")

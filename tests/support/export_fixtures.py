@@ -8,6 +8,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from export_helpers import manifest_of, small_network, trained
+from shared_files import made_once
 from torch import nn
 
 from trocar.export.graph.from_torch import onnx_from_network
@@ -32,12 +33,13 @@ def deeplab() -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def deeplab_onnx(deeplab: nn.Module) -> bytes:
-    return onnx_from_network(deeplab, manifest_of((96, 128)))[0]
+def deeplab_file(deeplab: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def make(path: Path) -> None:
+        path.write_bytes(onnx_from_network(deeplab, manifest_of((96, 128)))[0])
+
+    return made_once(tmp_path_factory, "model.onnx", make)
 
 
 @pytest.fixture(scope="session")
-def deeplab_file(deeplab_onnx: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("deeplab") / "model.onnx"
-    path.write_bytes(deeplab_onnx)
-    return path
+def deeplab_onnx(deeplab_file: Path) -> bytes:
+    return deeplab_file.read_bytes()

@@ -11,6 +11,7 @@ import photo_sets
 import pytest
 import tiny_bundle
 import torch
+from shared_files import made_once
 
 from trocar.contract.config import from_mapping
 from trocar.contract.manifest import InputSpec
@@ -129,7 +130,7 @@ def see_colours(network: torch.nn.Module) -> None:
             norm.bias[:6] = 0.0 if number else -1.2
 
 
-def _bundle(name: str, folder: Path, out: Path, *, steps: int = 0, **changes: Any) -> Path:
+def _bundle(name: str, folder: Path, out: Path, *, steps: int = 0, **changes: Any) -> None:
     """Makes or briefly trains a model and exports it through the gate, as `trocar export` would."""
     kind = find_method(name)
     method: Any = kind(from_mapping(kind.Config, {**SMALL[name], **changes}, source="test"))
@@ -165,36 +166,38 @@ def _bundle(name: str, folder: Path, out: Path, *, steps: int = 0, **changes: An
         frames=frames,
         open_model=lambda path: open_backend("onnxruntime", path, threads=1).infer,
     )
-    return out
 
 
 @pytest.fixture(scope="session")
 def few_bundle(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few-shot classifier that sees colours."""
-    out = tmp_path_factory.mktemp("few") / "few.trocar"
-    return _bundle("few-shot", photo_folder, out, batch_norm=False, shots=2, queries=2)
+    changes = {"batch_norm": False, "shots": 2, "queries": 2}
+    return made_once(
+        tmp_path_factory,
+        "few.trocar",
+        lambda out: _bundle("few-shot", photo_folder, out, **changes),
+    )
 
 
 @pytest.fixture(scope="session")
 def tail_bundle(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A centroid classifier that sees colours; the linear head's logits are fused in."""
-    out = tmp_path_factory.mktemp("tail") / "tail.trocar"
-    return _bundle(
-        "head-triplet",
-        photo_folder,
-        out,
-        ties="in",
-        backbone="modules",
-        embedding_size=0,
-        fusion=0.01,
+    changes = {"ties": "in", "backbone": "modules", "embedding_size": 0, "fusion": 0.01}
+    return made_once(
+        tmp_path_factory,
+        "tail.trocar",
+        lambda out: _bundle("head-triplet", photo_folder, out, **changes),
     )
 
 
 @pytest.fixture(scope="session")
 def plain_bundle(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier with a linear head, whose classes are fixed."""
-    out = tmp_path_factory.mktemp("plain") / "plain.trocar"
-    return _bundle("classifier", photo_folder, out, steps=40, augment="upright")
+    return made_once(
+        tmp_path_factory,
+        "plain.trocar",
+        lambda out: _bundle("classifier", photo_folder, out, steps=40, augment="upright"),
+    )
 
 
 @pytest.fixture(scope="session")

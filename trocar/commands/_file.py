@@ -16,6 +16,7 @@ from trocar.console.run import frame_progress, print_summary, served_lines
 from trocar.contract.errors import DamagedInputError
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.pipeline.assemble import (
+    divide_cores,
     make_frame_processor,
     make_guard,
     make_sinks,
@@ -23,14 +24,12 @@ from trocar.runtime.pipeline.assemble import (
     open_second_stage,
     open_session,
     sizes_of,
-    workers_for,
 )
 from trocar.runtime.pipeline.counters import Summary
 from trocar.runtime.pipeline.offline import LosslessOptions, run_lossless
 from trocar.runtime.sinks.base import FrameEvent, StreamInfo
 from trocar.runtime.sinks.files import AtomicFile, check_free, sink_error
 from trocar.runtime.sources.open import open_source
-from trocar.runtime.telemetry.prometheus import StreamMetrics, prometheus_text
 
 
 def run_file(request: RunRequest) -> Summary:
@@ -55,9 +54,14 @@ def run_file(request: RunRequest) -> Summary:
         session = open_session(
             options.model, live=False, frame_sizes=sizes_of([source]), sources=[source]
         )
+        session, workers, note = divide_cores(
+            session, options.model, source=source, max_frames=options.input.max_frames
+        )
     except BaseException:
         source.close()
         raise
+    if note:
+        click.echo(note, err=True)
     with body or nullcontext(), session, frame_progress(Path(source.name).name) as progress:
         classifier = open_second_stage(options.model)
         summary = run_lossless(
@@ -68,7 +72,7 @@ def run_file(request: RunRequest) -> Summary:
                 session.classes, OverlayOptions(show=options.output.show, reported_only=True)
             ),
             options=LosslessOptions(
-                workers=workers_for(session, options.model.threads),
+                workers=workers,
                 realtime=options.input.realtime,
                 max_frames=options.input.max_frames,
             ),
@@ -146,6 +150,8 @@ def _metrics(summary: Summary, name: str, *, prometheus: bool) -> bytes:
     """Latencies and counters of a finished run, in the form of a live run's."""
     if not prometheus:
         return json.dumps([{"stream": name, **summary.to_dict()}], indent=1).encode()
+    from trocar.runtime.telemetry.prometheus import StreamMetrics, prometheus_text
+
     counters = {
         "frames_read_total": summary.counts.read,
         "frames_analysed_total": summary.counts.processed,

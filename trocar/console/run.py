@@ -127,9 +127,12 @@ def print_summary(summary: Summary, *, source: str, screen: Console | None = Non
         )
         if number
     )
+    spent = summary.processor_ms
+    cost = "" if spent is None else f", {spent:.1f} ms of processor time a frame"
     screen.print(
         f"{escape(source)}: {counts.read} frames read, {counts.processed} processed, "
-        f"{counts.written} written{losses} in {summary.seconds:.1f} s ({rate:.1f} frames/s)",
+        f"{counts.written} written{losses} in {summary.seconds:.1f} s "
+        f"({rate:.1f} frames/s{cost})",
         highlight=False,
         soft_wrap=True,
     )

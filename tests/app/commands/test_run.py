@@ -81,6 +81,33 @@ def test_every_output_at_once(
     assert len(left(tmp_path / "f")) == 31  # with the file that says whose folder it is
 
 
+def test_a_run_imports_only_what_it_needs(tiny_bundle: Path, video: Path, tmp_path: Path) -> None:
+    # Each of these takes a tenth of a second or more before the first result.
+    heavy = (
+        "scipy.optimize",
+        "scipy.linalg",
+        "numpy.ma",
+        "prometheus_client",
+        "torch",
+        "onnx",
+        "ray",
+    )
+    code = (
+        "import sys\nfrom trocar.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    out = tmp_path / "o.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", str(tiny_bundle), str(video), "--json", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+    assert len(out.read_text().splitlines()) == 30
+
+
 def test_several_workers_keep_the_order_and_the_answer(tiny_bundle: Path, video: Path) -> None:
     found: dict[int, list[tuple[int, tuple[float, ...]]]] = {}
     for workers in (1, 3):

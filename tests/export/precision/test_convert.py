@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from export_helpers import SmallNet, frames_of, manifest_of, run_onnx, scene, trained, truth
+from shared_files import made_once
 from torch import Tensor, nn
 
 from trocar.contract.bundle import open_bundle
@@ -36,9 +37,10 @@ def gate(count: int = 3) -> list[GateFrame]:
 
 @pytest.fixture(scope="module")
 def float_bundle(deeplab: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("float") / "f32.trocar"
-    export_bundle(deeplab, manifest_of(SIZE), out, frames=gate(), open_model=run_onnx)
-    return out
+    def make(out: Path) -> None:
+        export_bundle(deeplab, manifest_of(SIZE), out, frames=gate(), open_model=run_onnx)
+
+    return made_once(tmp_path_factory, "f32.trocar", make)
 
 
 def kinds(path: Path) -> dict[str, set[int]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 from export_helpers import frames_of, manifest_of
+from shared_files import made_once
 from torch import nn
 
 from trocar.contract.classes import ClassTable
@@ -65,14 +68,18 @@ MAKERS = {"resnet50": resnet50, "few_shot": few_shot, "long_tail": long_tail}
 
 
 @pytest.fixture(scope="module")
-def graphs() -> dict[str, bytes]:
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The float32 graphs, each made once, with weights that are always the same."""
-    made = {}
-    for name, make in MAKERS.items():
+
+    def write(name: str, path: Path) -> None:
         torch.manual_seed(0)
-        network, manifest = make()
-        made[name] = onnx_from_network(network.eval(), manifest)[0]
-    return made
+        network, manifest = MAKERS[name]()
+        path.write_bytes(onnx_from_network(network.eval(), manifest)[0])
+
+    return {
+        name: made_once(tmp_path_factory, f"{name}.onnx", partial(write, name)).read_bytes()
+        for name in MAKERS
+    }
 
 
 def built(data: bytes, precision: str) -> BuiltEngine:
