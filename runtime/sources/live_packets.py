@@ -70,7 +70,12 @@ class LivePackets:
             return None
         self.arrived_ns = now_ns()
         self.queued = self.arrived_ns - begun < WAITED_NS
-        late_ns = self.clock.arrived(_stamp(packet), self.arrived_ns, waited=not self.queued)
+        late_ns = self.clock.arrived(
+            _seconds(packet, packet.pts if packet.dts is None else packet.dts),
+            self.arrived_ns,
+            waited=not self.queued,
+            shown=_seconds(packet, packet.pts),
+        )
         if not self._trusts_clock:
             late_ns = 0
         return self.arrived_ns - late_ns, late_ns, packet
@@ -95,9 +100,7 @@ class LivePackets:
         return fault
 
 
-def _stamp(packet: Any) -> float | None:
-    """Seconds; time stamps of decoding first, because they rise from packet to packet."""
-    stamp = packet.pts if packet.dts is None else packet.dts
+def _seconds(packet: Any, stamp: int | None) -> float | None:
     if stamp is None or packet.time_base is None or packet.size == 0:
         return None
     return float(stamp * packet.time_base)
