@@ -94,6 +94,11 @@ class SourceClock:
         self._recent.append(self.late_ns)
         return self.late_ns
 
+    @property
+    def base_ns(self) -> float:
+        """The smallest difference so far between arrival and time stamp; 0 before a packet."""
+        return self._base or 0.0
+
 
 class ContinuousTime:
     """The time of a live source, which goes on at the pace of real time whatever its clock does.

@@ -266,3 +266,34 @@ def test_a_frame_that_the_decoder_held_was_captured_when_its_own_packet_was(
     assert len(told) == 60
     errors = [told[n] - float(shown[n]) for n in range(60)]
     assert errors[5:] == pytest.approx([errors[59]] * 55, abs=3e-3)
+
+
+@pytest.mark.parametrize(("opening", "told"), [(5.2, True), (0.02, True), (5.2, False)])
+def test_what_came_while_the_stream_was_opened_is_as_old_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, opening: float, told: bool
+) -> None:
+    """On a machine that is busy, five seconds of video wait in a socket before the first read."""
+    sender = Sender(monkeypatch, packets=300, gop=12)
+    packets = LivePackets(trusts_clock=told)
+    sender.now = round(opening * S)
+    numbers, oldest, honest = sender.oldest(packets, decode_s=0.01)
+    assert honest == told
+    assert numbers[0] == (120 if opening > 1 and told else 0)
+    assert len(numbers) + packets.skipped == 300
+    assert oldest < 0.6 or not told
+
+
+def test_a_file_behind_an_address_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes faster than real time: nothing of it waited anywhere."""
+    now = 0
+
+    def sent() -> Iterator[Packet]:
+        nonlocal now
+        for index in range(500):
+            now += 10_000
+            yield Packet(index, is_keyframe=index % 12 == 0)
+
+    monkeypatch.setattr(live_packets, "now_ns", lambda: now)
+    packets = LivePackets()
+    assert [packet.dts for _, packet in packets(sent())] == list(range(500))
+    assert packets.skipped == 0
