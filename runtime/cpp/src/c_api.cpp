@@ -1,9 +1,13 @@
 // The C interface: every exception becomes a status.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <string>
 
+#include "body.hpp"
+#include "cover.hpp"
 #include "error.hpp"
 #include "log.hpp"
 #include "open.hpp"
@@ -12,11 +16,15 @@
 
 struct trocar_session {
     trocar::detail::Session session;
+    std::unique_ptr<trocar::detail::Body> body;  // nullptr without an out-of-body model
+    std::int32_t privacy;
 };
 
 namespace {
 
 using trocar::detail::argument_error;
+using trocar::detail::body_of;
+using trocar::detail::element;
 using trocar::detail::Error;
 using trocar::detail::OpenOptions;
 
@@ -118,8 +126,30 @@ void check_options(const trocar_options &raw, const OpenOptions &options) {
             "pass 0 for the bundle's own, or below 0 for no limit");
 }
 
-OpenOptions open_options_from(const trocar_options *given) {
-    const trocar_options raw = options_from(given);
+constexpr double usual_certainty = 0.9;
+
+/// The out-of-body model of the options; nullptr without one.
+std::unique_ptr<trocar::detail::Body> body_from(const trocar_options &raw,
+                                                const OpenOptions &options) {
+    if (raw.privacy < TROCAR_PRIVACY_OFF || raw.privacy > TROCAR_PRIVACY_BLACK)
+        argument_error("options.privacy is " + std::to_string(raw.privacy) + ", expected 0..2",
+                       "use a trocar_privacy");
+    if (!(raw.body_certainty <= 1))
+        argument_error("options.body_certainty is " + std::to_string(raw.body_certainty) +
+                           ", expected at most 1",
+                       "pass 0 for 0.9, or below 0 to ask for none");
+    const std::string path = string_or(raw.out_of_body, "");
+    if (path.empty() && raw.privacy != TROCAR_PRIVACY_OFF)
+        argument_error("options.privacy needs a model that tells inside from outside",
+                       "set options.out_of_body to a classifier that was trained on two folders, "
+                       "inside and outside");
+    if (path.empty()) return nullptr;
+    const double certainty =
+        raw.body_certainty == 0 ? usual_certainty : std::max(0.0, raw.body_certainty);
+    return std::make_unique<trocar::detail::Body>(path, certainty, options);
+}
+
+OpenOptions open_options_from(const trocar_options &raw) {
     OpenOptions options;
     options.backend = string_or(raw.backend, "onnxruntime");
     options.device = trocar::detail::device_from_text(string_or(raw.device, "cpu"));
@@ -144,6 +174,21 @@ OpenOptions open_options_from(const trocar_options *given) {
     if (raw.max_instruments != 0)
         options.location.max_instruments = std::max(0, raw.max_instruments);
     return options;
+}
+
+/// Judges every frame before anything else; until then none counts as inside.
+void judge(trocar_session &session, const trocar_frame *frames, std::uint32_t count,
+           trocar_result *results) {
+    for (std::size_t i = 0; i < count; ++i) {
+        trocar::detail::check_result(element(results, i));
+        trocar::detail::give_body(element(results, i), TROCAR_BODY_NOT_JUDGED);
+    }
+    if (session.body == nullptr) return;
+    for (std::size_t i = 0; i < count; ++i) {
+        const trocar_frame frame = trocar::detail::frame_from(element(frames, i));
+        trocar::detail::check_frame(frame);
+        trocar::detail::give_body(element(results, i), session.body->judge(frame));
+    }
 }
 
 }  // namespace
@@ -181,7 +226,10 @@ trocar_status trocar_session_open(const char *path, const trocar_options *option
         *session = nullptr;
         refuse_from_log();
         require(path, "path");
-        *session = new trocar_session{{path, open_options_from(options)}};
+        const trocar_options raw = options_from(options);
+        const OpenOptions chosen = open_options_from(raw);
+        auto body = body_from(raw, chosen);
+        *session = new trocar_session{{path, chosen}, std::move(body), raw.privacy};
     });
 }
 
@@ -240,7 +288,23 @@ trocar_status trocar_session_run(trocar_session *session, const trocar_frame *fr
         if (count < 1 || count > 64)
             argument_error("count is " + std::to_string(count) + ", expected 1..64",
                            "split the batch into several calls");
+        judge(*session, frames, count, results);
         session->session.run(frames, count, results);
+        if (session->privacy == TROCAR_PRIVACY_OFF) return;
+        for (std::size_t i = 0; i < count; ++i)
+            if (trocar_result *result = element(results, i); body_of(result) != TROCAR_BODY_INSIDE)
+                trocar::detail::show_nothing(result);
+    });
+}
+
+trocar_status trocar_session_cover(trocar_session *session, const trocar_frame *frame,
+                                   const trocar_result *result, trocar_error *error) {
+    return guarded(error, [&] {
+        require(session, "session");
+        if (body_of(result) == TROCAR_BODY_INSIDE) return;
+        const trocar_frame checked = trocar::detail::frame_from(frame);
+        trocar::detail::check_frame(checked);
+        trocar::detail::cover(checked, session->privacy);
     });
 }
 
