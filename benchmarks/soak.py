@@ -53,7 +53,9 @@ HERE = Path(__file__).resolve().parent
 _MAKE = """
 import pathlib, sys
 from helpers.live.model import deeplab_bundle
-deeplab_bundle(pathlib.Path(sys.argv[1]), height=int(sys.argv[2]), width=int(sys.argv[3]))
+deeplab_bundle(
+    pathlib.Path(sys.argv[1]), height=int(sys.argv[2]), width=int(sys.argv[3]), encoder=sys.argv[4]
+)
 """
 
 
@@ -181,10 +183,16 @@ def soak(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def make_model(folder: Path, *, height: int = 128, width: int = 160) -> Path:
+def make_model(
+    folder: Path,
+    *,
+    height: int = 128,
+    width: int = 160,
+    encoder: str = "timm-mobilenetv3_small_100",
+) -> Path:
     """A small bundle, made in another process: torch is not part of the measured memory."""
     model = folder / "model.trocar"
-    words = [str(model), str(height), str(width)]
+    words = [str(model), str(height), str(width), encoder]
     subprocess.run([sys.executable, "-c", _MAKE, *words], cwd=HERE, check=True)
     return model
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -181,12 +182,29 @@ def _is_same(path: Path, other: Path) -> bool:
 
 
 def _identity(path: Path) -> _Identity:
-    """Device and inode of what exists; else the path without links."""
+    """Device and inode of what exists; else the path without links.
+
+    Where the disk does not tell names by their case, new ones are compared without it.
+    """
     try:
         found = os.stat(path)
     except (OSError, ValueError):
-        return str(_real(path))
+        real = _real(path)
+        text = unicodedata.normalize("NFC", str(real))
+        return text.casefold() if ignores_case(real) else str(real)
     return found.st_dev, found.st_ino
+
+
+def ignores_case(path: Path) -> bool:
+    """Whether the disk of a path takes two names that differ in their case for one."""
+    for folder in path.parents:
+        other = folder.with_name(folder.name.swapcase())
+        if other != folder and folder.exists():
+            try:
+                return os.path.samefile(folder, other)
+            except OSError:
+                return False
+    return False
 
 
 def _real(path: Path) -> Path:

@@ -62,7 +62,8 @@ class DecisionRule:
         """
         metadata = manifest.extra.get("classification", {})
         scale, stated = metadata.get("scale"), metadata.get("threshold", 0.0)
-        if not isinstance(stated, (int, float)) or not isinstance(scale, (int, float, type(None))):
+        numbers = [value for value in (scale, stated) if value is not None]
+        if any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in numbers):
             raise BundleError(
                 f"the classifier bundle {manifest.name} states the threshold {stated!r} and the "
                 f"scale {scale!r}, expected numbers",
@@ -71,7 +72,7 @@ class DecisionRule:
         return cls(
             names=manifest.classes.names,
             scale=None if not scale else float(scale),
-            threshold=float(stated if threshold is None else threshold),
+            threshold=float((stated or 0.0) if threshold is None else threshold),
         )
 
     def __call__(self, scores: Scores) -> Classified:

@@ -25,7 +25,8 @@ class Arrival:
 
     Attributes:
         late_ms: How much later than the source's clock says it reached this process: time in
-            queues of the sender, the network and this machine. ``captured_ns`` accounts for it.
+            queues of the sender, the network and this machine, and in the decoder until the frames
+            had come that are decoded before it is shown. ``captured_ns`` accounts for it.
         skipped: Frames that were passed over because the decoder was behind.
         damaged: Damaged packets and frames.
         clock_steps: How often the source's clock stepped.

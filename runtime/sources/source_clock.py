@@ -8,9 +8,14 @@ Data wait in sockets, in FFmpeg and in the sender before this program can see th
 show it: what comes late was stamped at its time. **Lateness** = (arrival − time stamp) − the
 smallest such difference so far. A delay that is there from the start and never becomes smaller
 cannot be told from the offset between the two clocks.
+
+Frames are sent in the order of decoding. A B-frame comes after a frame that is shown later, which
+its sender had by then: by its presentation time it is late, and was captured that much earlier.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from trocar.contract.media.clock import JUMP_S
 
@@ -21,6 +26,14 @@ Real clocks differ by less than 0.01 %; senders that count 29.97 frames/s as 30 
 rises by this share at most, and only while the reader waits for data: a reader that is too slow
 itself never waits, so what it is late is never taken for drift.
 """
+
+MAX_AHEAD_S = 2.0
+"""A frame is shown so long after its turn to be decoded, at most; a time stamp that says more is
+damaged, or a silence lies between the two."""
+
+RECENT = 4
+"""Packets before a step whose smallest lateness is that of the queues: three B-frames, or the last
+packet of a stream, may be later."""
 
 _MAX_DRIFT_STEP_NS = 1_000_000_000
 _MIN_STEP_S = 1e-3
@@ -39,38 +52,52 @@ class SourceClock:
         self.steps = 0
         self._base: float | None = None
         self._last = (0.0, 0)
+        self._recent: deque[int] = deque(maxlen=RECENT)
 
-    def arrived(self, stamp: float | None, now_ns: int, *, waited: bool) -> int:
+    def arrived(
+        self, stamp: float | None, now_ns: int, *, waited: bool, shown: float | None = None
+    ) -> int:
         """Takes a packet.
 
         A clock that steps sets the base anew, in such a way that the lateness stays what it was:
-        an encoder that starts again does not empty the queues between it and this program.
+        an encoder that starts again does not empty the queues between it and this program. What it
+        was is the smallest of the last `RECENT` packets: demuxers hold the last packet of a stream
+        until the next one begins, and the encoder's pause in its lateness was in no queue.
 
         Args:
             stamp: The packet's time stamp in seconds, in the order of decoding; ``None`` where it
                 has none.
             now_ns: `trocar.contract.media.clock.now_ns` when it was read.
             waited: Whether the reader had to wait for it, so that nothing is queued behind it.
+            shown: When its frame is shown, in seconds; default: at ``stamp``.
 
         Returns:
             Its lateness in nanoseconds.
         """
         if stamp is None:
             return self.late_ns
-        offset = now_ns - stamp * 1e9
+        if shown is None or not 0 <= shown - stamp <= MAX_AHEAD_S:
+            shown = stamp
+        offset = now_ns - shown * 1e9
         last_stamp, last_ns = self._last
         self._last = stamp, now_ns
         if self._base is None:
             self._base = offset
         elif stamp < last_stamp or offset < self._base - JUMP_S * 1e9:
-            self._base = offset - self.late_ns
+            self._base = offset - min(self._recent)
             self.steps += 1
         else:
             if waited:
                 self._base += MAX_DRIFT * min(now_ns - last_ns, _MAX_DRIFT_STEP_NS)
             self._base = min(self._base, offset)
         self.late_ns = max(0, round(offset - self._base))
+        self._recent.append(self.late_ns)
         return self.late_ns
+
+    @property
+    def base_ns(self) -> float:
+        """The smallest difference so far between arrival and time stamp; 0 before a packet."""
+        return self._base or 0.0
 
 
 class ContinuousTime:

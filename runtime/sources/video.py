@@ -114,7 +114,7 @@ class VideoSource:
                     continue
                 image = self._picture(frame)
                 captured_ns, arrived_ns = frame.captured_ns, packets.arrived_ns
-                total = self._arrival_so_far(packets)
+                total = self._arrival_so_far(packets, frame.captured_ns)
                 arrival, before = _difference(total, before), total
             given = now_ns()
             yield Frame(
@@ -140,10 +140,10 @@ class VideoSource:
         old = now - captured_ns > SHOWN_BEHIND_NS
         return self._packets.queued and old and now - given_ns < SHOWN_BEHIND_NS
 
-    def _arrival_so_far(self, packets: LivePackets) -> Arrival:
+    def _arrival_so_far(self, packets: LivePackets, captured_ns: int) -> Arrival:
         damage = self._decoder.damage
         return Arrival(
-            late_ms=packets.late_ns / 1e6,
+            late_ms=(packets.arrived_ns - captured_ns) / 1e6,
             skipped=packets.skipped,
             damaged=damage.packets + damage.frames,
             clock_steps=packets.clock.steps,

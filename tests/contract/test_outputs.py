@@ -13,6 +13,7 @@ from trocar.contract.outputs import (
     check_free,
     check_outputs,
     check_own_files,
+    ignores_case,
     is_node,
 )
 
@@ -124,3 +125,29 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(OutputExistsError, match=r"did not write: thesis\.tex"):
         check_own_files(tmp_path, r"evaluation\.json")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("out.csv", "OUT.csv"), ("Stra\u00dfe.csv", "STRASSE.csv"), ("e\u0301", "\u00e9")],
+)
+def test_names_that_the_disk_takes_for_one_are_one_output(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str
+) -> None:
+    """As on macOS and Windows: neither file is there yet, so that no inode tells."""
+    outputs = {"--json": tmp_path / one, "--csv": tmp_path / other}
+    check_outputs(outputs, inputs=[film])
+    monkeypatch.setattr("trocar.contract.outputs.ignores_case", lambda path: True)
+    with pytest.raises(ConfigError, match="same file"):
+        check_outputs(outputs, inputs=[film])
+
+
+def test_whether_a_disk_ignores_case_is_asked_of_the_folder_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Results").mkdir()
+    new = tmp_path / "Results" / "not there" / "out.csv"
+    assert not ignores_case(new)
+    # What such a disk answers: the folder is there by the other name too.
+    (tmp_path / "rESULTS").symlink_to("Results")
+    assert ignores_case(new)

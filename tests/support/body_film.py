@@ -73,8 +73,16 @@ def write_film(path: Path) -> Path:
     return path
 
 
-def make_body_bundle(path: Path, *, names: tuple[str, str] = ("inside", "outside")) -> Path:
-    """Writes a classifier whose score of the first class grows with red minus green."""
+def make_body_bundle(
+    path: Path, *, names: tuple[str, str] = ("inside", "outside"), nan_above: float = 1000
+) -> Path:
+    """Writes a classifier whose score of the first class grows with red minus green.
+
+    Args:
+        path: Folder to make.
+        names: Of the classes.
+        nan_above: Mean red above which its scores are no numbers.
+    """
     manifest = Manifest(
         name="tiny body",
         task="classification",
@@ -91,8 +99,15 @@ def make_body_bundle(path: Path, *, names: tuple[str, str] = ("inside", "outside
         {
             pixels = Cast <to = 1> (frame)
             means = ReduceMean <keepdims = 0> (pixels, axes)
-            scores = MatMul (means, weights)
-        }"""
+            exact = MatMul (means, weights)
+            zero = Constant <value = float {0.0}> ()
+            one = Constant <value = int64[1] {0}> ()
+            red = Gather <axis = 1> (means, one)
+            most = Constant <value = float {NAN_ABOVE}> ()
+            over = Greater (red, most)
+            broken = Div (zero, zero)
+            scores = Where (over, broken, exact)
+        }""".replace("NAN_ABOVE", str(float(nan_above)))
     )
     onnx.helper.set_model_props(graph, {METADATA_KEY: manifest.without_files().to_json()})
     model = graph.SerializeToString()

@@ -17,12 +17,18 @@ BENCHMARKS = Path(__file__).resolve().parents[2]
 
 
 class Clients:
-    """The process."""
+    """The process.
 
-    def __init__(self, address: str, count: int) -> None:
+    Args:
+        address: Of the page.
+        count: How many clients.
+        sip: Bytes that a client of the picture reads every half second.
+    """
+
+    def __init__(self, address: str, count: int, *, sip: int = 65536) -> None:
         start = "from helpers.live.clients import main; main()"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", start, address, str(count)],
+            [sys.executable, "-c", start, address, str(count), str(sip)],
             cwd=BENCHMARKS,
             stdin=subprocess.PIPE,
         )
@@ -35,13 +41,13 @@ class Clients:
 
 
 def main() -> None:
-    address, count = sys.argv[1], int(sys.argv[2])
+    address, count, sip = sys.argv[1], int(sys.argv[2]), int((sys.argv[3:] or [65536])[0])
     for number in range(count):
-        threading.Thread(target=_watch, args=(address, number), daemon=True).start()
+        threading.Thread(target=_watch, args=(address, number, sip), daemon=True).start()
     sys.stdin.read()
 
 
-def _watch(address: str, number: int) -> None:
+def _watch(address: str, number: int, sip: int) -> None:
     """Every third client asks for the state, the others for the picture."""
     while True:
         try:
@@ -51,7 +57,7 @@ def _watch(address: str, number: int) -> None:
                 time.sleep(1.0)
             else:
                 with urllib.request.urlopen(f"{address}stream", timeout=10) as answer:
-                    while answer.read(65536):
+                    while answer.read(sip):
                         time.sleep(0.5)
         except (OSError, ValueError):
             time.sleep(1.0)

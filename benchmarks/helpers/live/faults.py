@@ -49,13 +49,18 @@ class Fault:
 
 @dataclass
 class Switches:
-    """What is broken now; the wrapped parts look at it."""
+    """What is broken now; the wrapped parts look at it.
+
+    Attributes:
+        model_s: Seconds that the model takes longer without any fault.
+    """
 
     model_raises_until: float = 0.0
     model_slow_until: float = 0.0
     decoder_slow_until: float = 0.0
     terminal_stalls_until: float = 0.0
     disk_full_until: float = 0.0
+    model_s: float = 0.0
 
 
 class FaultyModel:
@@ -72,6 +77,8 @@ class FaultyModel:
             raise RuntimeError("out of memory")
         if now < self._switches.model_slow_until:
             time.sleep(0.5)
+        elif self._switches.model_s:
+            time.sleep(self._switches.model_s)
         return self._session.infer(frames)
 
     def __getattr__(self, name: str) -> Any:
@@ -86,7 +93,7 @@ class Sender:
             A starved sender obeys late.
     """
 
-    def __init__(self, fps: int) -> None:
+    def __init__(self, fps: int, *, size: str = "320x240") -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]

@@ -29,7 +29,8 @@ def deeplab_bundle(
     """Write a bundle of DeepLabV3+ with random weights, unless it exists.
 
     A colour classifier is added to the last layer, so that the labels show the instruments of the
-    scene while the computation is that of the network.
+    scene while the computation is that of the network. With the encoder ``none`` there is nothing
+    but this classifier.
     """
     if path.exists():
         return path
@@ -41,7 +42,11 @@ def deeplab_bundle(
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.body = DeepLabV3Plus(encoder, encoder_weights=None, classes=len(TABLE))
+            self.body = (
+                None
+                if encoder == "none"
+                else DeepLabV3Plus(encoder, encoder_weights=None, classes=len(TABLE))
+            )
             self.colour = torch.nn.Conv2d(3, len(TABLE), 1)
             with torch.no_grad():
                 self.colour.weight[:, :, 0, 0] = torch.tensor(
@@ -50,7 +55,8 @@ def deeplab_bundle(
                 self.colour.bias[:] = torch.tensor([1.2, 0.0, 0.0])
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return self.body(image / 255) * 1e-3 + self.colour(image)
+            coloured: torch.Tensor = self.colour(image)
+            return coloured if self.body is None else self.body(image / 255) * 1e-3 + coloured
 
     torch.manual_seed(0)
     manifest = Manifest(

@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--gop", type=int, default=25)
+    parser.add_argument("--size", default="320x240", help="WIDTHxHEIGHT, 128x96 or more")
     given = parser.parse_args()
     orders: queue.Queue[list[str]] = queue.Queue()
 
@@ -64,9 +65,17 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     wire = Wire(given.port)
-    pictures = [scene(index, 240, 320) for index in range(40)]
+    width, height = map(int, given.size.split("x"))
+    pictures = [_planes(scene(index, height, width)) for index in range(40)]
     while _send(wire, pictures, orders, given.fps, given.gop):
         pass
+
+
+def _planes(picture: Any) -> Any:
+    """``[H * 3/2, W]`` in YUV 4:2:0, without colour where the time will be printed."""
+    stamp(picture, 0)
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    return frame.reformat(format="yuv420p").to_ndarray()
 
 
 def _send(
@@ -78,7 +87,10 @@ def _send(
     )
     options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "g": str(gop)}
     stream: Any = container.add_stream("libx264", rate=fps, options=options)
-    stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+    height, width = pictures[0].shape[0] * 2 // 3, pictures[0].shape[1]
+    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+    if width < 320:
+        stream.codec_context.thread_count = 1
     begun = time.monotonic()
     frozen_until = 0.0
     frozen: Any = None
@@ -109,11 +121,11 @@ def _send(
         index = max(index + 1, int((time.monotonic() - begun) * fps))
         time.sleep(max(0.0, begun + index / fps - time.monotonic()))
         image = pictures[index % len(pictures)].copy()
-        stamp(image, time.monotonic_ns() // 1_000_000)
+        stamp(image[:height], time.monotonic_ns() // 1_000_000)
         if time.monotonic() < frozen_until:
             frozen = image if frozen is None else frozen
             image = frozen
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(image, format="yuv420p")
         frame.pts, frame.time_base = index, Fraction(1, fps)
         for packet in stream.encode(frame):
             container.mux(packet)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from trocar.contract.media.clock import PresentationClock, now_ns
 from trocar.contract.media.nv12 import Nv12Picture
+from trocar.contract.media.video.captures import Captures
 from trocar.contract.media.video.conversion import (
     Deinterlacer,
     nv12_from_frame,
@@ -215,18 +216,19 @@ class VideoDecoder:
                 [packet for _, packet in ahead], reorders=self._stream.codec_context.has_b_frames
             ),
         )
-        counts = _Counts()
+        counts, captures = _Counts(), Captures()
         deinterlacer: Deinterlacer | None = None
         # The deinterlacer holds frames back, so times and pictures wait for each other.
         times: deque[tuple[float, int, int]] = deque()
         for captured, packet in self._packets(ahead, fault, source):
             if self._is_closed:
                 return
+            captures.expect(packet.pts, captured)
             for frame in self._decode(packet, clock, counts):
                 if frame.is_corrupt:
                     self.damage.frames += 1
                 time = clock.time_of(_seconds(frame.pts, frame.time_base))
-                times.append((time, captured, clock.restarts))
+                times.append((time, captures.of_frame(frame.pts, captured), clock.restarts))
                 if frame.interlaced_frame and deinterlacer is None:
                     deinterlacer = Deinterlacer()
                 shown = [frame] if deinterlacer is None else deinterlacer.push(frame)

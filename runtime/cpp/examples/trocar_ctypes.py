@@ -32,7 +32,8 @@ Options = struct(
     min_area=c.c_double, log=LOG, log_context=c.c_void_p, min_score=c.c_double,
     max_instruments=c.c_int32, no_nv12=c.c_int32, classes=c.c_char_p, location=c.c_char_p,
     trust=c.c_char_p,
-    frame_width=c.c_int32, frame_height=c.c_int32,
+    frame_width=c.c_int32, frame_height=c.c_int32, out_of_body=c.c_char_p,
+    body_certainty=c.c_double, privacy=c.c_int32, reserved_2=c.c_int32,
 )
 Frame = struct(
     "Frame", format=c.c_int32, width=c.c_int32, height=c.c_int32, data=c.c_void_p,
@@ -53,7 +54,7 @@ Result = struct(
     instrument_count=c.c_uint32, instrument_total=c.c_uint32, label_width=c.c_int32,
     label_height=c.c_int32, convert_ms=c.c_double, infer_ms=c.c_double, locate_ms=c.c_double,
     instrument_map=P8, instrument_map_stride=c.c_ssize_t, instrument_map_bytes=c.c_size_t,
-    instance_count=c.c_int32, reserved=c.c_int32,
+    instance_count=c.c_int32, reserved=c.c_int32, body=c.c_int32, reserved_2=c.c_int32,
 )
 Info = struct(
     "Info", task=c.c_int32, network_width=c.c_int32, network_height=c.c_int32,

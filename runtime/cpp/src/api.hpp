@@ -4,15 +4,19 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <string>
 
+#include "body.hpp"
 #include "error.hpp"
 #include "log.hpp"
 #include "session.hpp"
 
 struct trocar_session {
     trocar::detail::Session session;
+    std::unique_ptr<trocar::detail::Body> body;  // nullptr without an out-of-body model
+    std::int32_t privacy;
 };
 
 namespace trocar::detail {

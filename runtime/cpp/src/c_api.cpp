@@ -1,15 +1,20 @@
 // The C interface: every exception becomes a status.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <memory>
 #include <string>
 
 #include "api.hpp"
+#include "body.hpp"
+#include "cover.hpp"
 #include "open.hpp"
 #include "results.hpp"
 
 namespace {
 
 using trocar::detail::argument_error;
+using trocar::detail::body_of;
 using trocar::detail::guarded;
 using trocar::detail::OpenOptions;
 using trocar::detail::refuse_from_log;
@@ -61,8 +66,30 @@ void check_options(const trocar_options &raw, const OpenOptions &options) {
             "pass 0 for the bundle's own, or below 0 for no limit");
 }
 
-OpenOptions open_options_from(const trocar_options *given) {
-    const trocar_options raw = options_from(given);
+constexpr double usual_certainty = 0.9;
+
+/// The out-of-body model of the options; nullptr without one.
+std::unique_ptr<trocar::detail::Body> body_from(const trocar_options &raw,
+                                                const OpenOptions &options) {
+    if (raw.privacy < TROCAR_PRIVACY_OFF || raw.privacy > TROCAR_PRIVACY_BLACK)
+        argument_error("options.privacy is " + std::to_string(raw.privacy) + ", expected 0..2",
+                       "use a trocar_privacy");
+    if (!(raw.body_certainty <= 1))
+        argument_error("options.body_certainty is " + std::to_string(raw.body_certainty) +
+                           ", expected at most 1",
+                       "pass 0 for 0.9, or below 0 to ask for none");
+    const std::string path = string_or(raw.out_of_body, "");
+    if (path.empty() && raw.privacy != TROCAR_PRIVACY_OFF)
+        argument_error("options.privacy needs a model that tells inside from outside",
+                       "set options.out_of_body to a classifier that was trained on two folders, "
+                       "inside and outside");
+    if (path.empty()) return nullptr;
+    const double certainty =
+        raw.body_certainty == 0 ? usual_certainty : std::max(0.0, raw.body_certainty);
+    return std::make_unique<trocar::detail::Body>(path, certainty, options);
+}
+
+OpenOptions open_options_from(const trocar_options &raw) {
     OpenOptions options;
     options.backend = string_or(raw.backend, "onnxruntime");
     options.device = trocar::detail::device_from_text(string_or(raw.device, "cpu"));
@@ -125,7 +152,10 @@ trocar_status trocar_session_open(const char *path, const trocar_options *option
         *session = nullptr;
         refuse_from_log();
         require(path, "path");
-        *session = new trocar_session{{path, open_options_from(options)}};
+        const trocar_options raw = options_from(options);
+        const OpenOptions chosen = open_options_from(raw);
+        auto body = body_from(raw, chosen);
+        *session = new trocar_session{{path, chosen}, std::move(body), raw.privacy};
     });
 }
 
@@ -184,7 +214,19 @@ trocar_status trocar_session_run(trocar_session *session, const trocar_frame *fr
         if (count < 1 || count > 64)
             argument_error("count is " + std::to_string(count) + ", expected 1..64",
                            "split the batch into several calls");
-        session->session.run(frames, count, results);
+        trocar::detail::run_judged(session->session, session->body.get(), session->privacy, frames,
+                                   count, results);
+    });
+}
+
+trocar_status trocar_session_cover(trocar_session *session, const trocar_frame *frame,
+                                   const trocar_result *result, trocar_error *error) {
+    return guarded(error, [&] {
+        require(session, "session");
+        if (body_of(result) == TROCAR_BODY_INSIDE) return;
+        const trocar_frame checked = trocar::detail::frame_from(frame);
+        trocar::detail::check_frame(checked);
+        trocar::detail::cover(checked, session->privacy);
     });
 }
 

@@ -66,8 +66,13 @@ std::int64_t live_now() {
     return std::int64_t{1000000000} * now.tv_sec + now.tv_nsec;
 }
 
-LiveLoop::LiveLoop(Session &session, const trocar_live_options &options)
-    : session_(session), options_(options), ring_(info_of(session), options) {
+LiveLoop::LiveLoop(Session &session, Body *body, std::int32_t privacy,
+                   const trocar_live_options &options)
+    : session_(session),
+      body_(body),
+      privacy_(privacy),
+      options_(options),
+      ring_(info_of(session), options) {
     spare_.prepare(info_of(session), options.outputs, options.max_instruments);
     if (options.width > 0) {
         std::vector<std::uint8_t> bytes;
@@ -111,7 +116,8 @@ void LiveLoop::warm_up() {
     ::pthread_setname_np(::pthread_self(), "trocar-live");
     if (options_.width == 0) return;
     for (int round = 0; round < warm_rounds; ++round)
-        for (HeldFrame &one : frames_.places()) session_.run(&one.frame, 1, &spare_.cleared());
+        for (HeldFrame &one : frames_.places())
+            run_judged(session_, body_, privacy_, &one.frame, 1, &spare_.cleared());
 }
 
 const HeldFrame *LiveLoop::next() {
@@ -146,7 +152,7 @@ void LiveLoop::run(const HeldFrame &held) {
     started_ns_ = started;
     RingEntry *place = ring_.begin();
     RingEntry &entry = place != nullptr ? *place : spare_;
-    session_.run(&held.frame, 1, &entry.cleared());
+    run_judged(session_, body_, privacy_, &held.frame, 1, &entry.cleared());
     entry.finish();
     const std::uint64_t number = processed_ + 1;
     trocar_live_result about{};

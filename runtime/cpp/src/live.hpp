@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "body.hpp"
 #include "newest_frame.hpp"
 #include "result_ring.hpp"
 #include "session.hpp"
@@ -20,7 +21,8 @@ std::int64_t live_now();
 class LiveLoop {
   public:
     /// Returns when the thread is warm. Throws what warming throws.
-    LiveLoop(Session &session, const trocar_live_options &options);
+    LiveLoop(Session &session, Body *body, std::int32_t privacy,
+             const trocar_live_options &options);
     LiveLoop(const LiveLoop &) = delete;
     LiveLoop &operator=(const LiveLoop &) = delete;
     ~LiveLoop();
@@ -41,6 +43,8 @@ class LiveLoop {
     void stop();
 
     Session &session_;
+    Body *const body_;  // nullptr without an out-of-body model
+    const std::int32_t privacy_;
     const trocar_live_options options_;
     NewestFrame frames_;
     ResultRing ring_;

@@ -74,7 +74,8 @@ trocar_status trocar_live_open(trocar_session *session, const trocar_live_option
         *live = nullptr;
         trocar::detail::refuse_from_log();
         require(session, "session");
-        *live = new trocar_live{{session->session, options_from(options)}};
+        *live = new trocar_live{
+            {session->session, session->body.get(), session->privacy, options_from(options)}};
     });
 }
 

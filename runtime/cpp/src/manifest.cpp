@@ -56,6 +56,21 @@ bool is_whole_within(const Json *value, double low, double high) {
            value->number <= high;
 }
 
+Decision decision_from(const Json &about) {
+    Decision rule;
+    const auto read = [&rule, &about](const char *name, double &value) {
+        const Json *found = about.find(name);
+        if (found == nullptr || found->is(Kind::null)) return;
+        if (found->is_number())
+            value = found->number;
+        else
+            rule.is_valid = false;
+    };
+    read("scale", rule.scale);
+    read("threshold", rule.threshold);
+    return rule;
+}
+
 void check_kinds(const Json &data, Faults &faults) {
     const std::pair<const char *, Kind> needed[] = {
         {"name", Kind::text},     {"task", Kind::text},    {"method", Kind::text},
@@ -236,11 +251,13 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
         bundle_error(source + " is malformed: " + all);
     }
     if (const Json *extra = data.find("extra"))
-        if (const Json *about = member(*extra, "classification", Kind::object))
+        if (const Json *about = member(*extra, "classification", Kind::object)) {
+            manifest.decision = decision_from(*about);
             if (const Json *state = member(*about, "state", Kind::text)) {
                 manifest.enrollable = !manifest.segmentation;
                 manifest.class_state = state->text;
             }
+        }
     const Json &input = *data.find("input");
     manifest.input_name = input.find("name")->text;
     manifest.height = static_cast<int>(input.find("height")->number);

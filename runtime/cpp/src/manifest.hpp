@@ -31,6 +31,13 @@ struct OutputSpec {
     std::string dtype;
 };
 
+/// How a classifier's scores become a name.
+struct Decision {
+    double scale = 0;  // certainty is the best score divided by it; 0: the best softmax
+    double threshold = 0;
+    bool is_valid = true;  // whether both are numbers
+};
+
 struct Manifest {
     std::string name;
     bool segmentation = true;  // whether the graph returns labels, instance models included
@@ -43,8 +50,9 @@ struct Manifest {
     std::vector<OutputSpec> outputs;
     std::string precision;
     double golden_margin = 0;
-    bool enrollable = false;                   // whether it names a file of classes
-    LocationOptions location;                  // what version 0.1 did, where it states none
+    bool enrollable = false;   // whether it names a file of classes
+    LocationOptions location;  // what version 0.1 did, where it states none
+    Decision decision;
     std::string class_state;                   // file of a classifier's classes; may be empty
     std::map<std::string, std::string> files;  // SHA-256 by relative name
 };

@@ -108,6 +108,7 @@ void RingEntry::give(trocar_result *given) const {
                     out.embedding_capacity, "embedding_capacity");
     }
     give_back(out, given);
+    give_body(given, static_cast<trocar_body>(body_of(&result)));
 }
 
 ResultRing::ResultRing(const trocar_info &info, const trocar_live_options &options)

@@ -108,6 +108,32 @@ trocar_result result_from(const trocar_result *given) {
     return result;
 }
 
+void give_body(trocar_result *given, trocar_body body) {
+    const auto value = static_cast<std::int32_t>(body);
+    if (given != nullptr && given->size >= offsetof(trocar_result, body) + sizeof value)
+        given->body = value;
+}
+
+std::int32_t body_of(const trocar_result *given) {
+    const std::size_t end = offsetof(trocar_result, body) + sizeof given->body;
+    return given == nullptr || given->size < end ? TROCAR_BODY_NOT_JUDGED : given->body;
+}
+
+void show_nothing(trocar_result *given) {
+    trocar_result result{};
+    std::memcpy(&result, given, std::min<std::size_t>(given->size, sizeof result));
+    const auto clear = [&result](std::uint8_t *data, std::ptrdiff_t stride) {
+        const std::ptrdiff_t step = stride == 0 ? result.label_width : stride;
+        for (int y = 0; data != nullptr && y < result.label_height; ++y)
+            std::memset(data + step * y, 0, static_cast<std::size_t>(result.label_width));
+    };
+    clear(result.labels, result.label_stride);
+    clear(result.instrument_map, result.instrument_map_stride);
+    result.instrument_count = result.instrument_total = 0;
+    result.instance_count = 0;
+    give_back(result, given);
+}
+
 void give_back(const trocar_result &result, trocar_result *given) {
     std::memcpy(given, &result, std::min<std::size_t>(given->size, sizeof result));
 }

@@ -27,6 +27,15 @@ void check_result(const trocar_result *result);
 /// The caller's struct in this library's version, with its outputs cleared.
 trocar_result result_from(const trocar_result *given);
 
+/// Sets what a frame counts as, where the caller's version of the struct has it.
+void give_body(trocar_result *given, trocar_body body);
+
+/// What a frame counts as; not judged where the caller's version of the struct has no such member.
+std::int32_t body_of(const trocar_result *given);
+
+/// Makes a filled result one that shows nothing: no label, no instrument.
+void show_nothing(trocar_result *given);
+
 /// Copies the members that the caller's version of the struct has.
 void give_back(const trocar_result &result, trocar_result *given);
 

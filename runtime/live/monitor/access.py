@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Sequence
@@ -150,17 +151,27 @@ def _from_another_site(headers: Message, host: str, path: str) -> bool:
         followed = headers.get("Sec-Fetch-Mode") == "navigate"
         return not (path == "/" and followed and headers.get("Sec-Fetch-Dest") == "document")
     origin = headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc.lower() != host.lower()
+    except ValueError:  # No address at all: no page of this server.
+        return True
+
+
+_HOST = re.compile(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(?::[0-9]*)?")
 
 
 def _bare(host: str) -> str:
-    """A host without its port and brackets."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host if host.count(":") > 1 else host.partition(":")[0]
+    """A host without its port and brackets; empty for what is no host and port."""
+    if host.count(":") > 1 and not host.startswith("["):
+        return host if _address(host) is not None else ""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else found["six"] or found["name"] or ""
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address; IPv6 with its zone, which IPv4 does not have."""
     with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(name.partition("%")[0])
+        return ipaddress.ip_address(name)
     return None

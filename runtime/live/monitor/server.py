@@ -166,7 +166,11 @@ class Monitor:
 
     def answer(self, request: TimedRequest) -> None:
         """Answers one request."""
-        parts = urlsplit(request.path)
+        try:
+            parts = urlsplit(request.path)
+        except ValueError:
+            reply(request, 400, b"that is no address\n", _TEXT)
+            return
         cookie = f"trocar-{self.port}"
         fault = self._access.fault(
             request.headers, path=parts.path, query=parts.query, cookie=cookie

@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from numbered_videos import number_in, write
 
+from trocar.contract.media.video.decoder import VideoDecoder
 from trocar.runtime.sources import live_packets
 from trocar.runtime.sources.live_packets import LivePackets
 from trocar.runtime.sources.source_clock import ContinuousTime, SourceClock
@@ -182,3 +187,113 @@ def test_time_stamps_that_are_no_clock_make_nothing_late(monkeypatch: pytest.Mon
     numbers, _, honest = sender.oldest(packets, decode_s=0.08)
     assert numbers == list(range(100))
     assert not honest
+
+
+@pytest.mark.parametrize("pause", [0.05, 0.9, 7.0])
+def test_an_encoder_that_pauses_before_it_starts_again_is_not_late_for_ever(pause: float) -> None:
+    """A demuxer holds the last packet of a stream until the next stream begins."""
+    clock, now, late = SourceClock(), 77.0, []
+    for _ in range(20):
+        for index in range(50):
+            is_last = index == 49
+            now += 0.04 + pause * is_last
+            stamp = 1.4 + index / 25
+            late.append(clock.arrived(stamp, round(now * S), waited=True) / S)
+    assert clock.steps == 19
+    told = [value for number, value in enumerate(late) if number % 50 != 49]
+    assert max(told) < 0.01
+
+
+def test_frames_that_are_sent_after_later_ones_are_older_by_the_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P4 B2 B1 B3 P8 …: each is captured at its presentation time, 0.12 s before it can come."""
+    now = 0
+
+    def sent() -> Iterator[Any]:
+        nonlocal now
+        for index, shown in enumerate([0, *(4 * n + k for n in range(25) for k in (4, 2, 1, 3))]):
+            now = max(now + 10_000, (index + 3) * S // 25)
+            packet = Packet(index - 3, is_keyframe=index == 0)
+            yield SimpleNamespace(**{**vars(packet), "pts": shown})
+
+    monkeypatch.setattr(live_packets, "now_ns", lambda: now)
+    errors = [
+        captured_ns / S - packet.pts / 25 for captured_ns, packet in LivePackets()(iter(sent()))
+    ]
+    # Until the first frame that is sent ahead, nothing tells.
+    assert errors[2:] == pytest.approx([errors[1]] * (len(errors) - 2), abs=1e-3)
+    assert errors[0] - errors[1] == pytest.approx(0.12, abs=1e-3)
+
+
+def test_damaged_time_stamps_make_no_frame_hours_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0
+
+    def sent() -> Iterator[Any]:
+        nonlocal now
+        for index in range(20):
+            now = index * S // 25
+            packet = vars(Packet(index, is_keyframe=index == 0))
+            yield SimpleNamespace(**packet, pts=index + (10**6 if index == 5 else 0))
+
+    monkeypatch.setattr(live_packets, "now_ns", lambda: now)
+    ages = [now - captured_ns for captured_ns, _ in LivePackets()(iter(sent()))]
+    assert max(ages) < S // 100
+
+
+@pytest.mark.parametrize("bf", ["0", "3"])
+def test_a_frame_that_the_decoder_held_was_captured_when_its_own_packet_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bf: str
+) -> None:
+    """A silence of 0.9 s between two frames is in the age of the one that was held meanwhile."""
+    shown = [Fraction(n, 25) + (Fraction(9, 10) if n >= 30 else 0) for n in range(60)]
+    options = {"bf": bf, "x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0"}
+    path = write(tmp_path / "v.ts", range(60), times=shown, options=options)
+    now = 0
+
+    def sent(packets: Iterator[Any]) -> Iterator[Any]:
+        nonlocal now
+        for packet in packets:
+            if packet.pts is not None:
+                # A sender has captured what it sends, and the frames shown before.
+                now = max(now + 10_000, round(packet.pts * packet.time_base * S) + 10 * S)
+            yield packet
+
+    monkeypatch.setattr(live_packets, "now_ns", lambda: now)
+    packets = LivePackets()
+    with VideoDecoder(str(path), low_delay=True, arrivals=lambda p: packets(sent(p))) as decoder:
+        told = {number_in(f.image): f.captured_ns / S for f in decoder.frames()}
+    assert len(told) == 60
+    errors = [told[n] - float(shown[n]) for n in range(60)]
+    assert errors[5:] == pytest.approx([errors[59]] * 55, abs=3e-3)
+
+
+@pytest.mark.parametrize(("opening", "told"), [(5.2, True), (5.2, False)])
+def test_what_came_while_the_stream_was_opened_is_as_old_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, opening: float, told: bool
+) -> None:
+    """On a machine that is busy, five seconds of video wait in a socket before the first read."""
+    sender = Sender(monkeypatch, packets=300, gop=12)
+    packets = LivePackets(trusts_clock=told)
+    sender.now = round(opening * S)
+    numbers, oldest, honest = sender.oldest(packets, decode_s=0.01)
+    assert honest == told
+    assert numbers[0] == (120 if told else 0)
+    assert len(numbers) + packets.skipped == 300
+    assert oldest < 0.6 or not told
+
+
+def test_a_file_behind_an_address_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes faster than real time: nothing of it waited anywhere."""
+    now = 0
+
+    def sent() -> Iterator[Packet]:
+        nonlocal now
+        for index in range(500):
+            now += 10_000
+            yield Packet(index, is_keyframe=index % 12 == 0)
+
+    monkeypatch.setattr(live_packets, "now_ns", lambda: now)
+    packets = LivePackets()
+    assert [packet.dts for _, packet in packets(sent())] == list(range(500))
+    assert packets.skipped == 0

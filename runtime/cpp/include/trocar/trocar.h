@@ -142,6 +142,22 @@ typedef enum trocar_task {
     TROCAR_INSTANCES = 2      /**< Frames to instances, label maps and instruments. */
 } trocar_task;
 
+/** What a frame counts as by the out-of-body model. Whatever is not INSIDE counts as outside. */
+typedef enum trocar_body {
+    TROCAR_BODY_NOT_JUDGED = 0, /**< There is no model, or the run failed before it. */
+    TROCAR_BODY_INSIDE = 1,     /**< Taken inside the body. */
+    TROCAR_BODY_OUTSIDE = 2,    /**< Taken outside. */
+    TROCAR_BODY_UNSURE = 3,     /**< The model is not sure. */
+    TROCAR_BODY_FAILED = 4      /**< The model failed. */
+} trocar_body;
+
+/** What happens to frames from outside the body. */
+typedef enum trocar_privacy {
+    TROCAR_PRIVACY_OFF = 0,  /**< Nothing. */
+    TROCAR_PRIVACY_BLUR = 1, /**< Reduced to the mean colours of 12 cells along the longer side. */
+    TROCAR_PRIVACY_BLACK = 2 /**< Black. */
+} trocar_privacy;
+
 /** An opened, verified and warm bundle. */
 typedef struct trocar_session trocar_session;
 
@@ -193,6 +209,14 @@ typedef struct trocar_options {
     int32_t frame_width;       /**< Of the frames that will come, in pixels, with `frame_height`: the
                                     engine that takes them is chosen. 0: not known. */
     int32_t frame_height;      /**< See `frame_width`. */
+    const char *out_of_body;   /**< Bundle of a classifier with a class `inside` and another one: each
+                                    frame is judged first, on one CPU thread, and the verdict is
+                                    `trocar_result.body`. `trust` holds for it too. NULL: none. */
+    double body_certainty;     /**< Least certainty of `inside`, 0..1; 0: 0.9, below 0: any. */
+    int32_t privacy;           /**< A `trocar_privacy`. But for OFF, results of frames that do not
+                                    count as inside show nothing, and `trocar_session_cover` covers
+                                    their pixels. Needs `out_of_body`. */
+    int32_t reserved_2;        /**< 0. */
 } trocar_options;
 
 /** One frame. The distance of rows is `stride` bytes; a negative stride means bottom-up. */
@@ -271,6 +295,8 @@ typedef struct trocar_result {
     int32_t instance_count;          /**< Instance models: instances that reached the smallest
                                           score, also those beyond the model's maximum. */
     int32_t reserved;                /**< 0. */
+    int32_t body;                    /**< A `trocar_body`. */
+    int32_t reserved_2;              /**< 0. */
 } trocar_result;
 
 /** Properties of a session. */
@@ -375,6 +401,20 @@ TROCAR_API trocar_status trocar_session_class(const trocar_session *session, int
 TROCAR_API trocar_status trocar_session_run(trocar_session *session, const trocar_frame *frames,
                                             uint32_t count, trocar_result *results,
                                             trocar_error *error);
+
+/**
+ * Covers the pixels of a frame that does not count as inside the body, as `trocar_options.privacy`
+ * says. Call it after each run, also after one that failed, before anybody sees the frame: without
+ * a verdict the frame is covered. Of a covered frame nothing finer than the cells is left; RGBA and
+ * BGRA become opaque.
+ * @param session The session.
+ * @param frame   A frame of the run; its memory at `data` and `chroma` is written.
+ * @param result  The frame's result; NULL covers.
+ * @param error   May be NULL.
+ * @return `TROCAR_OK` or `TROCAR_ERROR_ARGUMENT`: then nothing is covered, do not show the frame.
+ */
+TROCAR_API trocar_status trocar_session_cover(trocar_session *session, const trocar_frame *frame,
+                                              const trocar_result *result, trocar_error *error);
 
 /**
  * Locates instruments in a label map that is not the model's direct output, e.g. a smoothed one.

@@ -106,6 +106,9 @@ struct Options {
     int frame_width = 0;          ///< Of the frames that will come; 0: not known.
     int frame_height = 0;         ///< See `frame_width`.
     bool nv12 = true;             ///< Whether a bundle's graph for NV12 frames is opened.
+    std::string out_of_body;      ///< Bundle of an out-of-body model; empty: none.
+    double body_certainty = 0;    ///< 0: 0.9; below 0: any.
+    trocar_privacy privacy = TROCAR_PRIVACY_OFF;  ///< What happens to frames from outside.
 };
 
 /// A frame in memory of the caller.
@@ -166,6 +169,8 @@ class Result {
     int height() const { return raw_.label_height; }
     /// Whether more instruments were located than `instruments()` contains.
     bool truncated() const { return raw_.instrument_total > raw_.instrument_count; }
+    /// What the frame counts as by the out-of-body model.
+    trocar_body body() const { return static_cast<trocar_body>(raw_.body); }
     /// The struct of the C interface, with times and counts.
     const trocar_result &raw() const { return raw_; }
 
@@ -249,6 +254,9 @@ class Session {
         raw.frame_width = options.frame_width;
         raw.frame_height = options.frame_height;
         raw.no_nv12 = options.nv12 ? 0 : 1;
+        raw.out_of_body = text(options.out_of_body);
+        raw.body_certainty = options.body_certainty;
+        raw.privacy = options.privacy;
         auto error = detail::sized<trocar_error>();
         trocar_session *opened = nullptr;
         detail::check(trocar_session_open(path.c_str(), &raw, &opened, &error), error);
@@ -276,6 +284,13 @@ class Session {
         result.prepare(info_, frame, label_size_, max_instruments_);
         auto error = detail::sized<trocar_error>();
         detail::check(trocar_session_run(session_.get(), &frame, 1, &result.raw_, &error), error);
+    }
+
+    /// Covers a frame that does not count as inside the body, in place. Throws `Error`: then do
+    /// not show it.
+    void cover(const Frame &frame, const Result &result) const {
+        auto error = detail::sized<trocar_error>();
+        detail::check(trocar_session_cover(session_.get(), &frame, &result.raw_, &error), error);
     }
 
     /// One row of the class table. Throws `Error`.

@@ -72,6 +72,13 @@ def get(monitor: Monitor, path: str = "/state.json", **headers: str) -> tuple[in
         ("localhost.attacker.example:80", 421),
         ("192.168.1.7", 421),
         ("", 421),
+        # Addresses with something behind them.
+        ("[::1]attacker.example", 421),
+        ("[::1]:8080.attacker.example", 421),
+        ("[[::1]]", 421),
+        ("127.0.0.1%attacker.example", 421),
+        ("127.0.0.1:80@attacker.example", 421),
+        ("[::1%lo]:8080", 200),
     ],
 )
 def test_only_names_of_this_machine_are_answered(host: str, status: int) -> None:
@@ -113,6 +120,9 @@ def test_a_request_has_one_host() -> None:
             403,
         ),
         ("/metrics", {"Origin": "https://attacker.example"}, 403),
+        ("/metrics", {"Origin": "null"}, 403),
+        ("/metrics", {"Origin": "http://[::1"}, 403),
+        ("http://[::1/state.json", {}, 400),
     ],
 )
 def test_requests_of_other_sites_are_refused(
