@@ -10,7 +10,7 @@ namespace trocar::detail {
 
 /// Interleaved bytes in rows that are `stride` bytes apart.
 template <class Byte>
-struct Plane {
+struct Raster {
     Byte *data = nullptr;
     int width = 0;
     int height = 0;
@@ -18,8 +18,8 @@ struct Plane {
     std::ptrdiff_t stride = 0;
 };
 
-using Pixels = Plane<const std::uint8_t>;
-using WritablePixels = Plane<std::uint8_t>;
+using Pixels = Raster<const std::uint8_t>;
+using WritablePixels = Raster<std::uint8_t>;
 
 /// Memory of a resize, kept from call to call.
 struct ResizeMemory {
