@@ -9,7 +9,7 @@ Frames of NV12 are converted to RGB where there is no graph for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from trocar.runtime.backends import Backend, HasProfile, TakesNamedInputs
 from trocar.runtime.frames import check_batch, infer_within, is_finite
 from trocar.runtime.in_use import InUse
 
-Frames = NDArray[np.uint8] | Sequence[Nv12Picture]
+Frames: TypeAlias = NDArray[np.uint8] | Sequence[Nv12Picture]
 """A batch of frames of one size: ``[N, H, W, 3]`` uint8 RGB, or pictures of NV12."""
 
 

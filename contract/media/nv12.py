@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ class Nv12Picture:
             return self._rgb
 
 
-Picture = NDArray[np.uint8] | Nv12Picture
+Picture: TypeAlias = NDArray[np.uint8] | Nv12Picture
 """A picture as RGB ``[H, W, 3]`` uint8, or as NV12."""
 
 

@@ -10,13 +10,13 @@ interpolates chroma. It touches three million values of a 1080p frame instead of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trocar.contract.errors import ArgumentError
 from trocar.export.graph.model_file import load, read_manifest
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 _PREFIX = "nv12/"
 
@@ -123,20 +123,20 @@ def _is_batch_of(node: NodeProto, frame: str) -> bool:
     return node.op_type == "Shape" and node.input[0] == frame and is_first
 
 
-def _front(size: tuple[int, int], image: str) -> tuple[list[NodeProto], list[object]]:
+def _front(size: tuple[int, int], image: str) -> tuple[list[NodeProto], list[TensorProto]]:
     """Nodes and constants from the planes to the network's image, ``[N, 3, h, w]`` of 0..255."""
     import numpy as np
     import onnx
     from onnx import helper, numpy_helper
 
     nodes: list[NodeProto] = []
-    constants: list[object] = []
+    constants: list[TensorProto] = []
 
-    def constant(name: str, value: object, dtype: type) -> str:
+    def constant(name: str, value: Any, dtype: Any) -> str:
         constants.append(numpy_helper.from_array(np.asarray(value, dtype), _PREFIX + name))
         return _PREFIX + name
 
-    def add(kind: str, inputs: list[str], name: str, **attributes: object) -> str:
+    def add(kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
         output = name if name == image else _PREFIX + name
         nodes.append(
             helper.make_node(kind, inputs, [output], name=f"{_PREFIX}{kind} {name}", **attributes)

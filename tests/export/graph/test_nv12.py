@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from nv12_bundles import nv12_form
 from onnx import helper
-from tiny_bundle import make_tiny_bundle
+from tiny_bundle import make_tiny_bundle, tiny_frame
 
-from trocar.contract.bundle import MODEL, open_bundle
+from trocar.commands.export import export
+from trocar.contract.bundle import MODEL, PARITY, open_bundle
 from trocar.contract.errors import ArgumentError, ParityError
+from trocar.contract.manifest import NV12_GOLDEN, NV12_MODEL
 from trocar.contract.media.nv12 import nv12_from_rgb, nv12_inputs, rgb_of
 from trocar.export.cpu_session import open_cpu_session
 from trocar.export.graph.nv12 import with_nv12_input
+from trocar.runtime.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +94,32 @@ def test_a_form_that_differs_is_refused_by_the_gate(bundle: Path, tmp_path: Path
     assert "leave --nv12 out" in caught.value.remedy
     form = nv12_form(bundle, tmp_path / "work")
     assert 0.99 < form.about["least"] <= form.about["equal"] <= 1
+
+
+def test_the_flag_adds_the_form_and_a_conversion_without_it_leaves_it_out(
+    bundle: Path, tmp_path: Path
+) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for index in range(2):
+        image = tiny_frame(300, 401, shift=4 * index)
+        cv2.imwrite(str(frames / f"{index}.png"), image[..., ::-1])
+    both, plain = tmp_path / "both", tmp_path / "plain"
+
+    def export_to(source: Path, out: Path, *flags: str) -> Any:
+        command = [str(source), "--out", str(out), "--frames", str(frames), *flags]
+        done = CliRunner().invoke(export, command, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        opened = open_bundle(out)
+        return opened.manifest, json.loads(opened.read(PARITY))["extra"]
+
+    manifest, parity = export_to(bundle, both, "--nv12")
+    assert {NV12_MODEL, NV12_GOLDEN} <= set(manifest.files)
+    assert manifest.extra["nv12"] == parity["nv12"]
+    assert 0.99 < parity["nv12"]["least"] <= 1
+    assert parity["nv12"]["frames"] == 2
+    Session.open(both, threads=1).close()
+    manifest, parity = export_to(both, plain)
+    assert not {NV12_MODEL, NV12_GOLDEN} & set(manifest.files)
+    assert "nv12" not in manifest.extra
+    assert "nv12" not in parity
