@@ -126,7 +126,9 @@ def changed_at(batch: dict[str, Any], stream: str, index: int, key: str, classes
     else:
         # Every other row of a map: a texture does not know which class is which.
         part = values[index, ::2] if values.ndim > 1 else values[index]
-        part.copy_(torch.where(part == IGNORE_INDEX, part, (part + 1) % classes))
+        # By one class and by two in turn, so that pixels of every instance leave it.
+        step = 1 + torch.arange(len(part)).reshape(-1, 1) % 2 if part.ndim else 1
+        part.copy_(torch.where(part == IGNORE_INDEX, part, (part + step) % classes))
     return {**batch, stream: {**batch[stream], key: values}}
 
 
