@@ -84,7 +84,6 @@ def export_bundle(
     manifest = with_location(manifest, chosen.location, otherwise=_location_of(manifest))
     on_progress("export", 0, 1)
     if manifest.task == "instances":
-        check_instance_precision(chosen)
         from trocar.export.graph.instances.from_torch import (
             instance_reference,
             onnx_from_instance_network,
@@ -135,8 +134,6 @@ def convert_bundle(
             f"{source} is {bundle.manifest.precision}; only a float32 bundle can be converted",
             remedy="name the float32 bundle it was made from, or the run folder",
         )
-    if bundle.manifest.task == "instances":
-        check_instance_precision(options)
     # A bundle of version 0.1 states no options and stays as it is.
     manifest = with_location(bundle.manifest, options.location, otherwise=None)
     manifest = replace(
@@ -201,10 +198,9 @@ def bundle_from_onnx(
     named = with_names(frames)
     infer: Infer
     if external.spec.task == "instances":
-        check_instance_precision(chosen)
         file = instance_file(data, external, source=source, images=[frame.image for frame in named])
         wrapped, manifest, infer = file.data, file.manifest, file.reference
-        if chosen.limits in (None, Limits.of("fp32")):
+        if chosen.precision == "fp32" and chosen.limits in (None, Limits.of("fp32")):
             chosen = replace(chosen, limits=Limits.of(manifest.precision))
     elif has_frame_input(data):
         wrapped, manifest = attach_processing(data, external, source=source)
@@ -233,20 +229,6 @@ def bundle_from_onnx(
         options=chosen,
         on_progress=on_progress,
     )
-
-
-def check_instance_precision(options: ExportOptions) -> None:
-    """Refuses a precision that instance models cannot be converted to.
-
-    Raises:
-        ArgumentError: It is another one than float32.
-    """
-    if options.precision != "fp32":
-        raise ArgumentError(
-            f"an instance model cannot be converted to {options.precision} yet: suppression, "
-            "sorting and painting in its graph need float32",
-            remedy="leave --precision out",
-        )
 
 
 def _location_of(manifest: Manifest) -> LocationOptions:

@@ -22,17 +22,22 @@ HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 MAX_GROUPS = 16
 
+FRAME_NODES = "frame/"
+"""Begin of the names of pre- and postprocessing nodes that import and assembly attach."""
+
 
 def network_body(model: ModelProto) -> list[NodeProto]:
     """Nodes from the first convolution or matrix product to the logits, in the graph's order.
 
     Preprocessing is no part of it: frames of 0..255 and their normalisation need float32. What
-    follows the logits is no part of it either.
+    follows the logits is no part of it either, nor is the assembly of instances.
 
     Raises:
         ArgumentError: Nodes with subgraphs (``If``, ``Loop``), which cannot be converted.
     """
     after = {logits_tensor(model) or ""} - {""}
+    # The assembly of instances compares, sorts and counts: it needs float32.
+    assembles = any(output.name == "instances" for output in model.graph.output)
     inside: set[str] = set()
     body = []
     for node in model.graph.node:
@@ -41,7 +46,7 @@ def network_body(model: ModelProto) -> list[NodeProto]:
                 f"node {node.name} ({node.op_type}) has a subgraph, which cannot be converted",
                 remedy="export the network without control flow, or keep float32",
             )
-        if after & set(node.input):
+        if after & set(node.input) or (inside and assembles and node.name.startswith(FRAME_NODES)):
             after.update(node.output)
         elif node.op_type in HEAVY or inside & set(node.input):
             inside.update(node.output)

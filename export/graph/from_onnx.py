@@ -60,7 +60,7 @@ def attach_processing(
     import onnx
 
     model = with_current_opset(load(data, source=source), source)
-    _name_nodes(model)
+    name_nodes(model)
     if _has_frame_input(model):
         return _with_manifest(model, external, source)
     input_name = _check_input(model, external.spec, source)
@@ -302,7 +302,7 @@ def _outputs(
     )
 
 
-def _name_nodes(model: ModelProto) -> None:
+def name_nodes(model: ModelProto) -> None:
     """Gives a name to every node that has none, or one that occurs twice."""
     seen: set[str] = set()
     for index, node in enumerate(model.graph.node):

@@ -230,7 +230,7 @@ class _Search:
             if on_progress:
                 on_progress("sensitivity", index, len(self.groups))
             alone = self.evaluate(self.build((everything - set(group)) | self.fixed))
-            difference = alone.metrics["mean_logit_difference"]
+            difference = _difference(alone)
             yield difference if difference == difference else float("inf")
         if on_progress:
             on_progress("sensitivity", len(self.groups), len(self.groups))
@@ -247,6 +247,15 @@ class _Search:
         """The file with these groups left out, if it passes the gate."""
         candidate = self.build(self.fixed.union(*(self.groups[index] for index in out)))
         return candidate if self.evaluate(candidate).passed else None
+
+
+def _difference(report: ParityReport) -> float:
+    """Mean difference of the logits; of instance models, what masks and scores lose together."""
+    metrics = report.metrics
+    if "mean_mask_iou" not in metrics:
+        return metrics["mean_logit_difference"]
+    lost = metrics["missed_instances"] + metrics["added_instances"] + metrics["class_changes"]
+    return lost + 1 - metrics["mean_mask_iou"] + metrics["max_score_difference"]
 
 
 def _counts(groups: int) -> list[int]:

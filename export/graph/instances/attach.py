@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from trocar.contract.errors import ArgumentError
 from trocar.contract.manifest import Manifest
 from trocar.contract.text.words import first_line
-from trocar.export.graph.from_onnx import preprocessing_graph
+from trocar.export.graph.from_onnx import name_nodes, preprocessing_graph
 from trocar.export.graph.imported.canonical_nodes import add_prefix
 from trocar.export.graph.input_spec import ExternalModel, instance_settings
 from trocar.export.graph.instances.assembly import (
@@ -59,6 +59,7 @@ def attach_assembly(
     import onnx
 
     spec, classes = external.spec, len(external.manifest.classes)
+    name_nodes(body)
     before = preprocessing_graph(body, external)
     opset = next(entry.version for entry in body.opset_import if entry.domain == "")
     behind = assembly_graph(
@@ -82,6 +83,10 @@ def attach_assembly(
         model = onnx.compose.merge_models(before, body, io_map=[(image, body.graph.input[0].name)])
         model = onnx.compose.merge_models(model, behind, io_map=ends)
         outputs = instance_outputs(spec)
+        # The quantiser wants the operator set once.
+        versions = {entry.domain: entry.version for entry in model.opset_import}
+        del model.opset_import[:]
+        model.opset_import.extend(onnx.helper.make_opsetid(*item) for item in versions.items())
         del model.graph.input[1:], model.graph.value_info[:]
         named = {value.name: value for value in behind.graph.output}
         del model.graph.output[:]

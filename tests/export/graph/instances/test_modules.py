@@ -16,13 +16,12 @@ from export_helpers import run_onnx
 from tiny_mask_rcnn import make_mask_rcnn
 from torch import Tensor, nn
 
-from trocar.contract.bundle import open_bundle
+from trocar.contract.bundle import MODEL, open_bundle
 from trocar.contract.errors import ArgumentError
 from trocar.export.bundle import export_bundle
 from trocar.export.cpu_session import infer_on_cpu
 from trocar.export.graph.body import network_body
 from trocar.export.graph.external_model import adapt_network, load_external_network
-from trocar.export.graph.instances.from_torch import onnx_from_instance_network
 from trocar.runtime.session import Session
 
 
@@ -84,18 +83,26 @@ def test_a_network_whose_outputs_fit_no_form_is_refused(tmp_path: Path) -> None:
         )
 
 
-def test_mask_rcnn_of_torchvision_gives_its_own_instances(tmp_path: Path) -> None:
-    external = files.instance_external(
-        normalise=True, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), score=0.3
-    )
-    size = replace(external.manifest.input, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+@pytest.fixture(scope="module")
+def mask_rcnn(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    """A Mask R-CNN of torchvision, and its bundle."""
+    plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    external = files.instance_external(normalise=True, score=0.3, **plain)
+    size = replace(external.manifest.input, **plain)
     external = replace(external, manifest=replace(external.manifest, input=size))
     own = make_mask_rcnn()
     network = adapt_network(own, external, name="make_mask_rcnn")
-    out = tmp_path / "m.trocar"
+    out = tmp_path_factory.mktemp("mask_rcnn") / "m.trocar"
     frames = files.gate_frames(3)
     report = export_bundle(network, external.manifest, out, frames=frames, open_model=run_onnx)
     assert report.metrics["pairs"] >= 6
+    return own, out
+
+
+def test_mask_rcnn_of_torchvision_gives_its_own_instances(
+    mask_rcnn: tuple[nn.Module, Path],
+) -> None:
+    own, out = mask_rcnn
     assert open_bundle(out).manifest.extra["instances"]["form"] == "torchvision"
     frame = files.instance_frame(7, files.HEIGHT, files.WIDTH)
     with torch.no_grad():
@@ -110,9 +117,8 @@ def test_mask_rcnn_of_torchvision_gives_its_own_instances(tmp_path: Path) -> Non
     assert result.instruments[0].class_name == files.TABLE[int(wanted["labels"][0])].name
 
 
-def test_a_bundle_of_mask_rcnn_takes_batches(tmp_path: Path) -> None:
-    external = files.instance_external(score=0.3)
-    data, _ = onnx_from_instance_network(make_mask_rcnn(), external.manifest)
+def test_a_bundle_of_mask_rcnn_takes_batches(mask_rcnn: tuple[nn.Module, Path]) -> None:
+    data = open_bundle(mask_rcnn[1]).read(MODEL)
     infer = infer_on_cpu(data)
     frames = np.stack([files.instance_frame(seed) for seed in (1, 2)])
     both = infer(frames)

@@ -19,7 +19,7 @@ from trocar.export.bundle import bundle_from_onnx
 from trocar.export.gate import ExportOptions
 from trocar.export.parity.instances.compare import compare_instances
 from trocar.export.parity.limits import Limits
-from trocar.export.parity.types import FrameOutputs, GateFrame, Outputs
+from trocar.export.parity.types import FrameOutputs, GateFrame, Outputs, ParityReport
 
 SIZE = (120, 160)
 MANIFEST = files.instance_external(score=0.5).manifest
@@ -150,8 +150,20 @@ def test_another_maximum_is_refused() -> None:
         failures(outputs_of(), other)
 
 
+FORMS: dict[str, tuple[bytes, dict[str, object]]] = {
+    "prototypes": (files.prototype_file(), {"overlap": 0.5}),
+    "queries": (files.query_file(), {}),
+    "detections": (files.detection_file(), {"score": 0.3}),
+    "coefficients": (files.coefficient_file(), {"score": 0.4}),
+    "crops": (files.crop_file(), {"score": 0.4}),
+}
+
+
 def bundle_of(
-    out: Path, wrong: Callable[[onnx.ModelProto], None] | None = None, **fields: object
+    out: Path,
+    wrong: Callable[[onnx.ModelProto], None] | None = None,
+    form: str = "prototypes",
+    **fields: object,
 ) -> Path:
     """A bundle through the whole gate; ``wrong`` changes the graph that is verified."""
 
@@ -162,12 +174,13 @@ def bundle_of(
             onnx.save(model, path)
         return run_onnx(path)
 
+    data, own = FORMS[form]
     bundle_from_onnx(
-        files.prototype_file(),
-        files.instance_external(overlap=0.5, **fields),
+        data,
+        files.instance_external(**{**own, **fields}),
         out,
         source="f.onnx",
-        frames=files.gate_frames(3),
+        frames=files.gate_frames(2),
         open_model=opened,
     )
     return out
@@ -190,37 +203,96 @@ def change_overlap(model: onnx.ModelProto) -> None:
     raise AssertionError("the graph has no suppression")
 
 
+def constant_of(model: onnx.ModelProto, name: str, change: Callable[[NDArray], NDArray]) -> None:
+    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+    value = change(onnx.numpy_helper.to_array(tensor).copy())
+    tensor.CopyFrom(onnx.numpy_helper.from_array(value, name))
+
+
 def shift_masks(model: onnx.ModelProto) -> None:
-    """Half-pixel centres are replaced by the corners: masks move."""
-    for node in model.graph.node:
-        if node.op_type == "Resize" and node.output[0] == "sized":
-            for attribute in node.attribute:
-                if attribute.name == "coordinate_transformation_mode":
-                    attribute.s = b"asymmetric"
+    """Masks lie four pixels further to the right."""
+    node = onnx.helper.make_node
+    nodes = list(model.graph.node)
+    (last,) = (one for one in nodes if one.output[0] == "final")
+    axes = onnx.numpy_helper.from_array(np.array([2, 3], np.int64), "shift_axes")
+    pads = onnx.numpy_helper.from_array(np.array([0, 4, 0, -4], np.int64), "shift_pads")
+    model.graph.initializer.extend([axes, pads])
+    last.output[0] = "unmoved"
+    place = nodes.index(last) + 1
+    nodes.insert(place, node("Pad", ["unmoved", "shift_pads", "zero", "shift_axes"], ["final"]))
+    copies = [type(one).FromString(one.SerializeToString()) for one in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
 
 
-@pytest.mark.parametrize("wrong", [change_overlap, shift_masks])
-def test_a_wrong_graph_makes_no_bundle(
-    tmp_path: Path, wrong: Callable[[onnx.ModelProto], None]
+def drop_second(model: onnx.ModelProto) -> None:
+    """The second instance is not painted."""
+    constant_of(model, "bits", lambda bits: np.where(np.arange(len(bits))[:, None] == 1, 0, bits))
+
+
+def swap_first_two(model: onnx.ModelProto) -> None:
+    """Pixels of the first instance have the number of the second one."""
+    constant_of(model, "bits", lambda bits: bits[[1, 0, *range(2, len(bits))]])
+
+
+def other_threshold(model: onnx.ModelProto) -> None:
+    """Another smallest score."""
+    constant_of(model, "least_score", lambda score: (score * 0.6).astype(np.float32))
+
+
+GRAPH_FAULTS = (shift_masks, drop_second, swap_first_two, other_threshold)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_wrong_graph_makes_no_bundle(tmp_path: Path, form: str) -> None:
+    faults = (*GRAPH_FAULTS, *((change_overlap,) if form == "prototypes" else ()))
+    for wrong in faults:
+        out = tmp_path / wrong.__name__
+        with pytest.raises(ParityError) as caught:
+            bundle_of(out, wrong, form)
+        assert not out.exists()
+        words = ("instance", "IoU", "another count", "a score differs")
+        assert any(word in caught.value.message for word in words), wrong.__name__
+
+
+def converted(data: bytes, out: Path, precision: str, **fields: object) -> ParityReport:
+    return bundle_from_onnx(
+        data,
+        files.instance_external(**fields),
+        out,
+        source="f.onnx",
+        frames=files.gate_frames(3),
+        open_model=run_onnx,
+        options=ExportOptions(
+            precision=precision, calibration=[files.instance_frame(seed) for seed in range(3, 6)]
+        ),
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_network_is_converted_and_the_assembly_stays_float32(
+    tmp_path: Path, precision: str
 ) -> None:
-    out = tmp_path / "m.trocar"
-    with pytest.raises(ParityError) as caught:
-        bundle_of(out, wrong)
-    assert not out.exists()
-    assert "instances" in caught.value.message or "IoU" in caught.value.message
+    report = converted(files.crop_file(), tmp_path / "m", precision, score=0.4)
+    assert report.metrics["pairs"] >= 6
+    bundle = open_bundle(tmp_path / "m")
+    assert bundle.manifest.precision == precision
+    graph = onnx.load(bundle.model).graph
+    conv = next(node for node in graph.node if node.op_type == "Conv")
+    made = {name: node for node in graph.node for name in node.output}
+    if precision == "fp16":
+        assert made[conv.input[0]].op_type == "Cast"
+    else:
+        assert made[conv.input[1]].op_type == "DequantizeLinear"
+    (bits,) = (tensor for tensor in graph.initializer if tensor.name == "bits")
+    assert bits.data_type == onnx.TensorProto.FLOAT
 
 
-def test_other_precisions_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="cannot be converted to fp16"):
-        bundle_from_onnx(
-            files.query_file(),
-            files.instance_external(),
-            tmp_path / "m.trocar",
-            source="f.onnx",
-            frames=files.gate_frames(2),
-            open_model=run_onnx,
-            options=ExportOptions(precision="fp16"),
-        )
+def test_a_graph_that_runs_frame_by_frame_is_not_converted(tmp_path: Path) -> None:
+    data = files.for_one_image(files.crop_file(), drop_batch=True)
+    with pytest.raises(ArgumentError, match=r"\(Scan\) has a subgraph, which cannot be converted"):
+        converted(data, tmp_path / "m", "fp16", score=0.4)
+    assert not (tmp_path / "m").exists()
 
 
 def test_limits_can_be_set() -> None:
