@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from trocar.contract.classes import ClassTable
-from trocar.contract.results import FrameResult
+from trocar.contract.results import FrameResult, Instrument
 from trocar.runtime.draw.colours import SHADES, class_colours, luminance, shade_of
 from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.draw.shades import MAX_REMEMBERED, Shades
-from trocar.runtime.locate.instruments import Instrument, locate_instances
+from trocar.runtime.locate.instruments import locate_instances
 
 TABLE = ClassTable.from_names(["background", "grasper", "scissors"])
 SIZE = (120, 160)
@@ -29,7 +31,7 @@ def test_shades_differ_and_are_no_darker_than_the_class() -> None:
         assert len(set(shades)) == SHADES
         light = sorted(luminance(shade) for shade in shades)
         assert light[0] == luminance(colour)
-        assert all(b - a > 0.04 for a, b in zip(light, light[1:], strict=False))
+        assert all(b - a > 0.04 for a, b in pairwise(light))
 
 
 def test_a_track_keeps_its_shade_and_newcomers_take_a_free_one() -> None:
