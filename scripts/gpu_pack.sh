@@ -6,11 +6,14 @@
 # Makes FOLDER/cache (compiled kernels), FOLDER/bundle.trocar (with its golden frame; without --bundle a tiny one) and
 # FOLDER/wheels for Python 3.12 (of the variable PYTHON_VERSION). There:
 #
-#     pip install --no-index --find-links FOLDER/wheels 'trocar[gpu,tensorrt]'
+#     pip install --no-index --find-links FOLDER/wheels 'trocar[gpu]' pytest pytest-timeout pytest-randomly hypothesis onnx
 #     GPU_PACK=FOLDER scripts/gpu_check.sh
+#
+# Torch and TensorRT are not packed: their wheels are of one CUDA version, and TensorRT's lie in NVIDIA's own index.
+# Without them the stages that need them are absent.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-[ $# -ge 1 ] || { sed -n '2,12p' "$0" >&2; exit 64; }
+[ $# -ge 1 ] || { sed -n '2,15p' "$0" >&2; exit 64; }
 folder=$1
 shift
 bundle=
@@ -54,9 +57,11 @@ print(f"{count} kernel binaries, {target.name}")
 PYTHON
 if [ $wheels = 1 ]; then
     version=${PYTHON_VERSION:-3.12}
+    rm -f "$folder"/wheels/trocar-*.whl
     "$python" -m pip wheel -q --no-deps -w "$folder/wheels" "$root"
+    wheel=$(echo "$folder"/wheels/trocar-*.whl)
+    # What Trocar needs is asked of its own wheel.
     "$python" -m pip download -q -d "$folder/wheels" --python-version "$version" --only-binary :all: \
-        'onnxruntime-gpu[cuda,cudnn]>=1.28' 'cuda-bindings>=12.8' av click rich opencv-python-headless scipy \
-        prometheus-client tomli-w onnx pytest pytest-timeout pytest-randomly hypothesis
+        "trocar[gpu] @ file://$wheel" onnx pytest pytest-timeout pytest-randomly hypothesis
 fi
 du -sh "$folder"

@@ -106,7 +106,11 @@ def live_benchmark(
                 remedy="pass the camera's frames a second, e.g. 25",
             )
     for case in cases(path, size=size, trust=trust):
-        names = {"backend": case.name, "device": case.device, "precision": case.precision}
+        names: dict[str, Any] = {
+            "backend": case.name,
+            "device": case.device,
+            "precision": case.precision,
+        }
         try:
             with opened(case, threads=threads) as session:
                 names |= {"device": session.device, "precision": session.precision}
@@ -119,7 +123,7 @@ def live_benchmark(
 def _rows(
     session: Session,
     case: Case,
-    names: dict[str, str],
+    names: dict[str, Any],
     rates: Sequence[float],
     seconds: float,
 ) -> Iterator[LiveRow]:
