@@ -37,7 +37,7 @@ from trocar.train.networks.segmentation import NetworkConfig
 
 mpl.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402  The back end is chosen before.
+import matplotlib.pyplot as plt
 
 LIVE = (512, 640)
 """Height and width at which latency is measured."""

@@ -26,6 +26,21 @@ quiet() {
     "$@" >>"$log" 2>&1 || { tail -n 40 "$log"; echo "FAILED: $*, see $log"; exit 1; }
 }
 
+# ONNX Runtime reads the processor from /proc and /sys when it is loaded, and crashes on those of another kind. qemu
+# looks into this folder first.
+prefix=$out/prefix
+cpu=$prefix/sys/devices/system/cpu
+rm -rf "$prefix"
+mkdir -p "$prefix/proc" "$cpu/cpu0/topology" "$cpu/cpu0/cache"
+ln -s /usr/aarch64-linux-gnu/lib "$prefix/lib"
+printf 'processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: %s\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\n%s\n' \
+    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm" \
+    $'CPU part\t: 0xd0c\nCPU revision\t: 1\n' >"$prefix/proc/cpuinfo"
+for file in possible present online kernel_max cpu0/topology/core_id cpu0/topology/physical_package_id; do
+    echo 0 >"$cpu/$file"
+done
+emulated=("$qemu" -cpu neoverse-n1 -L "$prefix")
+
 # The wheels of one release of ONNX Runtime, for both machines.
 version=$("$python" -c "import onnxruntime; print(onnxruntime.__version__)")
 here_library=$("$python" -c "import onnxruntime, pathlib
@@ -74,6 +89,7 @@ quiet cmake -S "$here/runtime/cpp" -B "$out/x86" "${generator[@]}" "${common[@]}
 quiet cmake --build "$out/x86" --parallel "${JOBS:-$(nproc)}" --target trocar_shared dump
 quiet cmake -S "$here/runtime/cpp" -B "$out/arm" "${generator[@]}" "${common[@]}" -DTROCAR_SOAK_FRAMES=300 \
     "-DCMAKE_TOOLCHAIN_FILE=$here/runtime/cpp/cmake/aarch64-linux-gnu.cmake" \
+    "-DCMAKE_CROSSCOMPILING_EMULATOR=$(IFS=';'; echo "${emulated[*]}")" \
     "-DTROCAR_TEST_ONNXRUNTIME=$arm_library" "-DTROCAR_TEST_BUNDLE=${bundles[0]}"
 quiet cmake --build "$out/arm" --parallel "${JOBS:-$(nproc)}"
 echo "built with $(aarch64-linux-gnu-g++ -dumpfullversion), ONNX Runtime $version, $("$qemu" --version | head -n 1)"
@@ -87,7 +103,7 @@ failed=0
 for i in "${!bundles[@]}"; do
     frames=("$out/frames-$i"/*.ppm)
     "$out/x86/tests/dump" "${bundles[$i]}" "$here_library" "$out/x86-$i.labels" "${frames[@]}" >"$out/x86-$i.txt"
-    "$qemu" -L /usr/aarch64-linux-gnu "$out/arm/tests/dump" "${bundles[$i]}" "$arm_library" "$out/arm-$i.labels" \
+    "${emulated[@]}" "$out/arm/tests/dump" "${bundles[$i]}" "$arm_library" "$out/arm-$i.labels" \
         "${frames[@]}" >"$out/arm-$i.txt"
     "$python" - "${bundles[$i]}" "$out/x86-$i" "$out/arm-$i" <<'PYTHON' || failed=1
 import sys

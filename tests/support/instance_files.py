@@ -314,6 +314,8 @@ def for_one_image(data: bytes, *, drop_batch: bool) -> bytes:
     del graph.node[:]
     graph.node.extend(type(node).FromString(node.SerializeToString()) for node in nodes)
     return bytes(model.SerializeToString())
+
+
 def channel_file() -> bytes:
     """Two detections of one class: what is red, with the better score, and what is green."""
     node = helper.make_node

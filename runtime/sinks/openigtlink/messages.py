@@ -46,7 +46,7 @@ def image_message(name: str, pixels: NDArray[np.uint8], *, stamp_ns: int) -> lis
         *(-1, 0, 0, 0, -1, 0, 0, 0, 1, -(width - 1) / 2, -(height - 1) / 2, 0),
         *(0, 0, 0, width, height, 1),
     )
-    data = memoryview(np.ascontiguousarray(pixels).reshape(-1))
+    data = np.ascontiguousarray(pixels).reshape(-1).data
     return _message("IMAGE", name, [head, data], stamp_ns=stamp_ns)
 
 

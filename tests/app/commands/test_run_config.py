@@ -58,6 +58,7 @@ EVERY_FLAG: dict[str, Any] = {
     "save_masks": "masks",
     "metrics": "m.prom",
     "json_masks": "rle",
+    "igtl": "127.0.0.1:18944",
     "sink": ["count:frames.txt"],
     "audit": "audit.jsonl",
     "overwrite": True,

@@ -1,10 +1,11 @@
 // A Holoscan operator that finds instruments:
 //
-//     auto op = make_operator<trocar_example::InstrumentOp>("instruments", Arg("bundle", "model.trocar"s));
+//     auto op = make_operator<trocar_example::InstrumentOp>("instruments", from_config("trocar"));
 //     add_flow(source, op, {{"output", "in"}});
 //
-// in: a message with a tensor [height, width, 3], uint8, RGB, in memory of the host (put FormatConverterOp and a copy to the
-// host before it). instruments: what was found, as values of the receiver's type std::vector<trocar_instrument>.
+// in: a message with a tensor [height, width, 3], uint8, RGB, in memory of the host (put
+// FormatConverterOp and a copy to the host before it). instruments: what was found, as values of
+// the receiver's type std::vector<trocar_instrument>.
 #pragma once
 
 #include <holoscan/holoscan.hpp>

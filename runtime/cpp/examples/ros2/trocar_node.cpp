@@ -1,10 +1,12 @@
 // A ROS 2 node:
 //
-//     ros2 run trocar_node trocar_node --ros-args -p bundle:=model.trocar -r image:=/endoscope/image_raw
+//     ros2 run trocar_node trocar_node --ros-args -p bundle:=model.trocar -r
+//     image:=/endoscope/image_raw
 //
-// image (sensor_msgs/Image: rgb8, bgr8, rgba8, bgra8, mono8) -> instruments (vision_msgs/Detection2DArray) and labels
-// (sensor_msgs/Image, mono8, class ids at the network's size), both with the header of their image. The subscription
-// keeps the newest image only, so that a slow model causes no delay.
+// image (sensor_msgs/Image: rgb8, bgr8, rgba8, bgra8, mono8) -> instruments
+// (vision_msgs/Detection2DArray) and labels (sensor_msgs/Image, mono8, class ids at the network's
+// size), both with the header of their image. The subscription keeps the newest image only, so that
+// a slow model causes no delay.
 #include <chrono>
 #include <memory>
 #include <rclcpp/rclcpp.hpp>
@@ -24,17 +26,19 @@ class TrocarNode : public rclcpp::Node {
         options.device = declare_parameter<std::string>("device", "cpu");
         options.library = declare_parameter<std::string>("onnxruntime", "");
         options.spinning = false;  // leave the cores to the other nodes
-        session_ = std::make_unique<trocar::Session>(declare_parameter<std::string>("bundle", ""), options);
+        session_ = std::make_unique<trocar::Session>(declare_parameter<std::string>("bundle", ""),
+                                                     options);
         instruments_ = create_publisher<Detection2DArray>("instruments", 1);
         labels_ = create_publisher<Image>("labels", 1);
-        images_ = create_subscription<Image>("image", rclcpp::SensorDataQoS().keep_last(1),
-                                             [this](Image::ConstSharedPtr image) { on_image(*image); });
+        images_ =
+            create_subscription<Image>("image", rclcpp::SensorDataQoS().keep_last(1),
+                                       [this](Image::ConstSharedPtr image) { on_image(*image); });
     }
 
   private:
     void on_image(const Image &image) try {
-        trocar::Frame frame{image.data.data(), static_cast<int>(image.width), static_cast<int>(image.height),
-                            format_of(image.encoding)};
+        trocar::Frame frame{image.data.data(), static_cast<int>(image.width),
+                            static_cast<int>(image.height), format_of(image.encoding)};
         frame.stride = static_cast<std::ptrdiff_t>(image.step);
         frame.data_bytes = image.data.size();
         const trocar::Result &result = session_->run(frame);
@@ -77,8 +81,9 @@ class TrocarNode : public rclcpp::Node {
         if (encoding == "rgba8") return TROCAR_RGBA;
         if (encoding == "bgra8") return TROCAR_BGRA;
         if (encoding == "mono8") return TROCAR_GRAY;
-        throw std::invalid_argument("the image is " + encoding +
-                                    ", expected rgb8, bgr8, rgba8, bgra8 or mono8: put image_proc before this node");
+        throw std::invalid_argument(
+            "the image is " + encoding +
+            ", expected rgb8, bgr8, rgba8, bgra8 or mono8: put image_proc before this node");
     }
 
     std::unique_ptr<trocar::Session> session_;
