@@ -166,7 +166,7 @@ class _Planes:
         self._known: dict[bytes, Nv12Picture] = {}
 
     def of(self, image: Frame) -> Nv12Picture:
-        digest = hashlib.sha256(np.ascontiguousarray(image)).digest()
+        digest = hashlib.sha256(np.ascontiguousarray(image).data).digest()
         if digest not in self._known:
             self._known[digest] = nv12_from_rgb(image, COLOURS[digest[0] % len(COLOURS)])
         return self._known[digest]

@@ -63,7 +63,7 @@ def reported_labels(
         kept[1:] = (_inside(found, boxes) & is_fragment | _inside(boxes, found).T).any(axis=1)
     if kept.all():
         return labels
-    reported = labels.copy()
+    reported: NDArray[np.uint8] = labels.copy()
     reported[part][~kept[regions]] = 0
     return reported
 

@@ -122,7 +122,7 @@ def instance_file(
     current = with_current_opset(simplified(load(data, source=source)), source)
 
     def body_of(*, free: bool) -> ModelProto:
-        body = type(current).FromString(current.SerializeToString())
+        body: ModelProto = type(current).FromString(current.SerializeToString())
         if free:
             free_batch(body)
         prepend_input(body, feed, (spec.height, spec.width))

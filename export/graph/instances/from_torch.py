@@ -131,7 +131,7 @@ def _traced(body: InstanceBody, recognised: Recognised, spec: ModelSpec) -> Mode
         torch.onnx.export(
             body,
             (_coloured_image(spec),),
-            file,
+            file,  # type: ignore[arg-type]  # It takes files; its annotation does not say so.
             dynamo=False,
             opset_version=_TRACED_OPSET,
             input_names=["image"],

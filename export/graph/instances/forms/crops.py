@@ -89,7 +89,8 @@ def candidates(
     def pasted(number: int) -> base.Float:
         box = values["boxes"][number, :4].astype(np.float32)
         signal = pasted_mask(masks[number], box, (spec.height, spec.width))
-        return signal - np.float32(detections.HALF)
+        shifted: base.Float = signal - np.float32(detections.HALF)
+        return shifted
 
     return base.Candidates(
         scores=detections.scores_of(values),
