@@ -36,7 +36,7 @@ from trocar.contract.manifest import InputSpec, Manifest
 from trocar.export.bundle import export_bundle
 from trocar.export.cpu_session import open_cpu_session
 from trocar.export.gate import ExportOptions
-from trocar.export.graph.external_model import adapt_network
+from trocar.export.graph.imported.external_model import adapt_network
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec, instance_settings
 from trocar.export.graph.instances.placement import placed_frame
 from trocar.export.parity.limits import Limits

@@ -21,7 +21,7 @@ from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.manifest import InputSpec, Manifest
 from trocar.contract.text.words import first_line
-from trocar.export.graph.external_model import adapt_network
+from trocar.export.graph.imported.external_model import adapt_network
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec
 from trocar.export.sources.types import Found, SourceRequest
 

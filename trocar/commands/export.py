@@ -292,7 +292,7 @@ def _load_network(request: ExportRequest) -> tuple[Any, Manifest]:
     if request.module is None:
         assert request.source is not None
         return _models.load_network(request.source)
-    from trocar.export.graph.external_model import load_external_network
+    from trocar.export.graph.imported.external_model import load_external_network
     from trocar.export.graph.input_spec import read_spec
 
     assert request.input_spec is not None

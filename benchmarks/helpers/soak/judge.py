@@ -1,6 +1,6 @@
 """Compares what a live run tells of its pictures with the time that is printed in them.
 
-seen = Seen(1_000_000); judge(event, seen, 0, injector, options); seen.errors_ms()
+seen = Seen(1_000_000); judge(event, seen, 0, injector, options); age_report([seen])
 
 All memory is taken at the start, so that the judge is no part of the run's growth.
 """

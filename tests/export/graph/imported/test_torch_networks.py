@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from trocar.contract.bundle import open_bundle
 from trocar.contract.errors import ArgumentError, CheckpointError, ConfigError, TrocarError
 from trocar.export.bundle import export_bundle
-from trocar.export.graph.external_model import load_external_network
 from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.graph.imported.checkpoint import load_weights
+from trocar.export.graph.imported.external_model import load_external_network
 from trocar.export.graph.imported.torch_output import find_output, named_tensors
 from trocar.export.graph.input_spec import ExternalModel
 from trocar.export.parity.types import GateFrame

@@ -21,7 +21,7 @@ from trocar.contract.errors import ArgumentError
 from trocar.export.bundle import export_bundle
 from trocar.export.cpu_session import infer_on_cpu
 from trocar.export.graph.body import network_body
-from trocar.export.graph.external_model import adapt_network, load_external_network
+from trocar.export.graph.imported.external_model import adapt_network, load_external_network
 from trocar.runtime.session import Session
 
 

@@ -23,9 +23,9 @@ from trocar.contract.errors import (
 )
 from trocar.export.bundle import bundle_from_onnx, export_bundle
 from trocar.export.gate import ExportOptions
-from trocar.export.graph.external_model import load_external_network
 from trocar.export.graph.from_onnx import attach_processing
 from trocar.export.graph.imported.canonical import canonical_network
+from trocar.export.graph.imported.external_model import load_external_network
 from trocar.export.graph.input_spec import ExternalModel, read_spec
 from trocar.export.parity.types import GateFrame
 from trocar.export.reference import original_reference
