@@ -179,9 +179,10 @@ def _instances_from_run(
             f"{device}",
             remedy="leave --device out, or export the run and score the bundle",
         )
+    reference = instance_reference(network, manifest)
     return Predictor(
         manifest=manifest,
-        infer=instance_reference(network, manifest),
+        infer=lambda frames: dict(reference(frames)),
         backend="torch",
         device=device,
         precision="fp32",
