@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--decoder-channels", type=int, default=32)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--weights", type=Path, help="file of the encoder's weights")
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--results", type=Path, help="folder of the .json and .md files")
     args = parser.parse_args()
