@@ -14,12 +14,12 @@ from statistics import median
 
 import numpy as np
 from helpers.crossing.scenes import FPS, Points, films
-from helpers.films.tracking_scores import TrackedFrame, tracking_scores
 from numpy.typing import NDArray
 
 from trocar.contract.instances.pairing import overlaps, pair_instances
 from trocar.contract.results import FrameResult
 from trocar.evaluation.metrics.instance_scores import InstanceScores
+from trocar.evaluation.metrics.tracking_scores import TrackedFrame, tracking_scores
 from trocar.runtime.session import Session
 from trocar.runtime.sources.base import Frame
 from trocar.runtime.temporal.tracking import Tracker
