@@ -129,6 +129,8 @@ class OpenIGTLinkSink:
         self._prefix = options.prefix
         self._server = Broadcaster(options.host, options.port)
         self._places = TipPlaces()
+        # Clients want the time of day. It is asked once: a clock that is set must not move a frame.
+        self._epoch_ns = time.time_ns() - now_ns()
         self.address = self._server.address
         self.name = f"OpenIGTLink on {self.address}"
 
@@ -155,7 +157,7 @@ class OpenIGTLinkSink:
         if result is None or not self._server.clients:
             return
         # All messages of a frame carry the time of its capture.
-        stamp = time.time_ns() - max(0, now_ns() - event.frame.captured_ns)
+        stamp = event.frame.captured_ns + self._epoch_ns
         make, prefix = self._messages, self._prefix
         parts = make.image_message(f"{prefix}Image", event.frame.image, stamp_ns=stamp)
         if result.labels is not None:
