@@ -10,13 +10,13 @@ is depends on the network, the frame's size and the machine.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from trocar.contract.media.clock import now_ns
 from trocar.runtime.session import Session
 
 MIN_CORES = 4
@@ -129,10 +129,10 @@ def measured_rates(
         for one, session in sessions.items():
             # The first round allocates what a shape needs.
             count = one.workers * (_FRAMES if turn else 1)
-            begun = time.perf_counter()
+            begun = now_ns()
             with ThreadPoolExecutor(one.workers) as pool:
                 for _ in pool.map(session.infer, [frames] * count):
                     pass
             if turn:
-                rates[one].append(count / (time.perf_counter() - begun))
+                rates[one].append(1e9 * count / (now_ns() - begun))
     return {one: statistics.median(values) for one, values in rates.items()}

@@ -17,7 +17,6 @@ ONE_OF_A_KIND = {
     "train/data/readers": "one data set layout a file, found by file name",
     "train/methods": "one method a file, found by file name",
     "trocar/commands": "one command a file, found by file name",
-    "train/methods": "one method a file, found by file name",
 }
 
 
