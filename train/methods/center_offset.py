@@ -18,6 +18,7 @@ Departures and decisions:
   fractions of the diagonal here, and hold for any size; the weight is nearly the same at 320x256.
   A Gaussian of 8 pixels at 128x96 is found much sooner than one of 3.
 - Centres and offsets follow from the instance map after augmentation has moved it.
+- A centre is the highest place within 1.5 standard deviations; the paper has a square of 7 pixels.
 - Classes that are no instruments are background: they have no instances.
 - The score of an instance is the heat at its centre times the mean probability of its class, as in
   the paper.
@@ -122,6 +123,7 @@ class CenterOffset:
             classes=len(spec.classes),
             input=spec.input,
             max_instances=self.config.max_instances,
+            center_sigma=self.config.center_sigma,
         )
         return self.network
 

@@ -15,9 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-NEIGHBOURHOOD = 7
-"""Side in pixels of the square in which a centre is the highest place."""
-
 LEAST_CENTER = 0.1
 """Lowest place of the heat map that is a centre."""
 
@@ -28,7 +25,7 @@ _FAR = 1e12
 
 
 def group_pixels(
-    logits: Tensor, centers: Tensor, offsets: Tensor, *, max_instances: int
+    logits: Tensor, centers: Tensor, offsets: Tensor, *, max_instances: int, radius: int = 3
 ) -> dict[str, Tensor]:
     """Makes candidates for instances; those of score 0 are none.
 
@@ -37,6 +34,8 @@ def group_pixels(
         centers: ``[N,h,w]`` float32 heat map.
         offsets: ``[N,2,h,w]`` float32, rows and columns from a pixel to its centre, pixels.
         max_instances: Largest number of instances.
+        radius: Pixels up, down, left and right within which a centre is the highest place. From 24
+            on, places are cells of 2, 4, 8 or 16 pixels.
 
     Returns:
         ``classes`` ``[N,Q]`` int64, counted from 0 for class 1; ``scores`` ``[N,Q]`` float32, 0..1,
@@ -44,10 +43,12 @@ def group_pixels(
         float32, 0 or 1, which do not overlap. Q is ``max_instances`` and `SPARE`.
     """
     height, width = logits.shape[-2:]
-    count = min(max_instances + SPARE, height * width)
-    heat, places = _highest(centers).flatten(1).topk(count, dim=1)
+    step = _cell(radius, height, width)
+    highest = _highest(centers, radius, step)
+    count = min(max_instances + SPARE, highest[0].numel())
+    heat, places = highest.flatten(1).topk(count, dim=1)
     is_center = heat >= LEAST_CENTER
-    nearest = _nearest_center(offsets, places, is_center)
+    nearest = _nearest_center(offsets, places, is_center, step)
 
     shares = logits.softmax(dim=1)[:, 1:].flatten(2).transpose(1, 2)  # [N,hw,K-1]
     labels = logits.argmax(dim=1)
@@ -65,23 +66,45 @@ def group_pixels(
     return {"classes": classes, "scores": scores, "masks": masks}
 
 
-def _highest(centers: Tensor) -> Tensor:
-    """The heat map, -1 where a neighbour is higher."""
-    around = functional.max_pool2d(
-        centers[:, None], NEIGHBOURHOOD, stride=1, padding=NEIGHBOURHOOD // 2
-    )[:, 0]
-    return torch.where(centers == around, centers, torch.full_like(centers, -1.0))
+def _cell(radius: int, height: int, width: int) -> int:
+    """Side of the cells in which centres are looked for: small beside the radius."""
+    step = 1
+    while step < 16 and radius >= 24 * step and height % (2 * step) == width % (2 * step) == 0:
+        step *= 2
+    return step
 
 
-def _nearest_center(offsets: Tensor, places: Tensor, is_center: Tensor) -> Tensor:
-    """``[N,h,w]`` number of the centre nearest to where each pixel points."""
+def _highest(centers: Tensor, radius: int, step: int) -> Tensor:
+    """The heat map of cells, -1 where a neighbour is higher."""
+    heat = centers[:, None]
+    if step > 1:
+        heat = functional.max_pool2d(heat, step, stride=step)
+    reach = radius // step
+    # Rows, then columns: a large square in one go costs the square of its side.
+    around = functional.max_pool2d(heat, (2 * reach + 1, 1), stride=1, padding=(reach, 0))
+    around = functional.max_pool2d(around, (1, 2 * reach + 1), stride=1, padding=(0, reach))
+    return torch.where(heat == around, heat, torch.full_like(heat, -1.0))[:, 0]
+
+
+def _nearest_center(offsets: Tensor, places: Tensor, is_center: Tensor, step: int) -> Tensor:
+    """``[N,h,w]`` number of the centre nearest to where each pixel points.
+
+    Args:
+        offsets: ``[N,2,h,w]``, pixels.
+        places: ``[N,Q]`` numbers of cells.
+        is_center: ``[N,Q]``.
+        step: Side of a cell in pixels.
+    """
     height, width = offsets.shape[-2:]
     rows = torch.arange(height, device=offsets.device, dtype=offsets.dtype)[:, None]
     columns = torch.arange(width, device=offsets.device, dtype=offsets.dtype)[None]
-    center_rows = torch.div(places, width, rounding_mode="floor")
-    center_columns = places - center_rows * width
-    down = (offsets[:, 0] + rows)[:, None] - center_rows.to(offsets.dtype)[:, :, None, None]
-    right = (offsets[:, 1] + columns)[:, None] - center_columns.to(offsets.dtype)[:, :, None, None]
+    cells = width // step
+    cell_rows = torch.div(places, cells, rounding_mode="floor")
+    middle = (step - 1) / 2
+    center_rows = cell_rows.to(offsets.dtype) * step + middle
+    center_columns = (places - cell_rows * cells).to(offsets.dtype) * step + middle
+    down = (offsets[:, 0] + rows)[:, None] - center_rows[:, :, None, None]
+    right = (offsets[:, 1] + columns)[:, None] - center_columns[:, :, None, None]
     distance = down * down + right * right
     none = (~is_center).to(offsets.dtype)[:, :, None, None] * _FAR
     return (distance + none).argmin(dim=1)

@@ -20,6 +20,14 @@ from trocar.train.networks.architectures import SegmentationNetwork, make_networ
 from trocar.train.networks.center_offset.grouping import group_pixels
 from trocar.train.networks.segmentation import NetworkConfig, freeze_as_configured
 
+REACH = 1.5
+"""Standard deviations of a centre within which no other centre is found.
+
+The paper's square of 7 pixels is narrower than its Gaussian; a heat map of a short training has
+many small tops in it. Chosen on validation frames: panoptic quality 0.05 with 7 pixels, 0.36 with
+25 and 33, 0.32 with 41, after 300 steps at 128x96.
+"""
+
 
 class Maps(NamedTuple):
     """What the decoders make of a batch.
@@ -44,6 +52,8 @@ class CenterOffsetNetwork(nn.Module):
         classes: Number of classes K; class 0 has no instances.
         input: Normalisation.
         max_instances: Largest number of instances of a frame.
+        center_sigma: Standard deviation of a centre in the heat map, as a fraction of the diagonal;
+            a centre is the highest place within `REACH` of them.
 
     Raises:
         ConfigError: See `make_network`.
@@ -53,11 +63,18 @@ class CenterOffsetNetwork(nn.Module):
     main: nn.Module
 
     def __init__(
-        self, config: NetworkConfig, *, classes: int, input: InputSpec, max_instances: int
+        self,
+        config: NetworkConfig,
+        *,
+        classes: int,
+        input: InputSpec,
+        max_instances: int,
+        center_sigma: float = 0.05,
     ) -> None:
         super().__init__()
         self.config = config
         self.max_instances = max_instances
+        self.center_sigma = center_sigma
         self.main = make_network(config, classes=classes, input=input)
         # A network of three outputs, of which only the decoder is kept.
         plain = replace(config, encoder_weights="none")
@@ -87,6 +104,7 @@ class CenterOffsetNetwork(nn.Module):
             maps.centers.float(),
             maps.offsets.float() * diagonal(height, width),
             max_instances=self.max_instances,
+            radius=max(1, round(REACH * self.center_sigma * diagonal(height, width))),
         )
 
 

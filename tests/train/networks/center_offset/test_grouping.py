@@ -83,6 +83,28 @@ def test_two_crossing_bars_of_one_class_are_two_instances() -> None:
         assert 0.85 < float(found["scores"][0, place]) <= 1
 
 
+def test_a_wide_reach_takes_one_centre_where_a_narrow_one_takes_many() -> None:
+    labels, numbers = (
+        one.repeat_interleave(4, dim=1).repeat_interleave(4, dim=2) for one in crossing()
+    )
+    target = center_targets(numbers, labels, instruments=(1, 2), most=8, sigma=8.0)
+    torch.manual_seed(0)
+    heat = target.heat + 0.3 * torch.rand(target.heat.shape)  # as after a short training
+    logits = 6.0 * torch.nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2).float()
+    offsets = target.offsets + 4.0 * torch.randn(target.offsets.shape)
+    narrow = group_pixels(logits, heat, offsets, max_instances=8)
+    assert (narrow["scores"] > 0).sum() > 5
+    # 24 pixels: centres are looked for in cells of 2 pixels.
+    wide = group_pixels(logits, heat, offsets, max_instances=8, radius=24)
+    assert (wide["scores"] > 0.5).sum() == 3
+    for number in (1, 2, 3):
+        true = numbers[0] == number
+        shared = [
+            ((mask > 0) & true).sum() / ((mask > 0) | true).sum() for mask in wide["masks"][0]
+        ]
+        assert max(shared) > 0.95
+
+
 def test_the_class_is_that_of_most_pixels_and_the_score_that_of_the_class() -> None:
     labels, numbers = crossing()
     labels[0, 2:10, 40:45] = 1  # 8 of 28 rows of the third bar
