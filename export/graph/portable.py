@@ -33,40 +33,43 @@ def fold_constant_resizes(model: ModelProto) -> bool:
     for node in model.graph.node:
         if node.op_type != "Resize":
             continue
-        needed = _ancestors(node, made)
-        if any(name in given for one in needed for name in one.input):
+        needed = _needed(node.output[0], made)
+        if needed & given:
             continue
         part = onnx.helper.make_graph(
-            [one for one in model.graph.node if any(one is two for two in needed)],
+            [one for one in model.graph.node if needed.intersection(one.output)],
             "constant",
             [],
             [onnx.helper.make_empty_tensor_value_info(node.output[0])],
-            [t for t in model.graph.initializer if any(t.name in one.input for one in needed)],
+            [tensor for tensor in model.graph.initializer if tensor.name in needed],
         )
         alone = onnx.helper.make_model(
             part, opset_imports=model.opset_import, ir_version=model.ir_version
         )
         session = open_cpu_session(alone.SerializeToString(), optimise=False)
         folded[node.output[0]] = session.run(None, {})[0]
+    if not folded:
+        return False
     kept = [node for node in model.graph.node if node.output[0] not in folded]
     model.graph.initializer.extend(
         onnx.numpy_helper.from_array(value, name) for name, value in folded.items()
     )
+    kept = _used(kept, model)
     del model.graph.node[:]
-    model.graph.node.extend(_used(kept, model))
+    model.graph.node.extend(kept)
     _drop_unused_constants(model)
-    return bool(folded)
+    return True
 
 
-def _ancestors(node: NodeProto, made: dict[str, NodeProto]) -> list[NodeProto]:
-    """The node and all that it depends on."""
-    found, waiting = [node], [node]
+def _needed(name: str, made: dict[str, NodeProto]) -> set[str]:
+    """The value and all that it depends on, inside of subgraphs too."""
+    found, waiting = {name}, [name]
     while waiting:
-        for name in waiting.pop().input:
-            before = made.get(name)
-            if before is not None and not any(before is one for one in found):
-                found.append(before)
-                waiting.append(before)
+        node = made.get(waiting.pop())
+        if node is not None:
+            before = {*node.input, *_names_inside(node)} - found
+            found |= before
+            waiting += before
     return found
 
 
