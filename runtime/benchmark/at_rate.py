@@ -111,12 +111,15 @@ def live_benchmark(
             "device": case.device,
             "precision": case.precision,
         }
+        done = 0
         try:
             with opened(case, threads=threads) as session:
                 names |= {"device": session.device, "precision": session.precision}
-                yield from _rows(session, case, names, rates, seconds)
+                for row in _rows(session, case, names, rates, seconds):
+                    done += 1
+                    yield row
         except TrocarError as error:
-            for rate in rates:
+            for rate in rates[done:]:
                 yield LiveRow(**names, rate=rate, reason=error.message)
 
 

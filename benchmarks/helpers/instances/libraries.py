@@ -85,17 +85,11 @@ def mask_rcnn() -> LibraryNetwork:
     )
 
 
-def mask2former() -> LibraryNetwork:
-    """Mask2Former of transformers, 100 queries."""
-    from transformers import (
-        Mask2FormerConfig,
-        Mask2FormerForUniversalSegmentation,
-        Mask2FormerImageProcessor,
-        SwinConfig,
-    )
+def _small_swin() -> Any:
+    """The encoder of both networks of transformers."""
+    from transformers import SwinConfig
 
-    torch.manual_seed(0)
-    backbone = SwinConfig(
+    return SwinConfig(
         image_size=384,
         embed_dim=24,
         depths=[1, 1, 1, 1],
@@ -103,8 +97,19 @@ def mask2former() -> LibraryNetwork:
         window_size=12,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )
+
+
+def mask2former() -> LibraryNetwork:
+    """Mask2Former of transformers, 100 queries."""
+    from transformers import (
+        Mask2FormerConfig,
+        Mask2FormerForUniversalSegmentation,
+        Mask2FormerImageProcessor,
+    )
+
+    torch.manual_seed(0)
     config = Mask2FormerConfig(
-        backbone_config=backbone,
+        backbone_config=_small_swin(),
         num_labels=CLASSES,
         feature_size=64,
         mask_feature_size=64,
@@ -128,19 +133,11 @@ def maskformer() -> LibraryNetwork:
         MaskFormerConfig,
         MaskFormerForInstanceSegmentation,
         MaskFormerImageProcessor,
-        SwinConfig,
     )
 
     torch.manual_seed(0)
     config = MaskFormerConfig(
-        backbone_config=SwinConfig(
-            image_size=384,
-            embed_dim=24,
-            depths=[1, 1, 1, 1],
-            num_heads=[1, 2, 3, 4],
-            window_size=12,
-            out_features=["stage1", "stage2", "stage3", "stage4"],
-        ),
+        backbone_config=_small_swin(),
         decoder_config=DetrConfig(
             d_model=64,
             decoder_layers=2,

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from trocar.commands.benchmark import benchmark as command
 from trocar.console.run import rates_table
-from trocar.contract.errors import ArgumentError
+from trocar.contract.errors import ArgumentError, BackendError
 from trocar.runtime import clocks
-from trocar.runtime.benchmark import LiveRow, live_benchmark
+from trocar.runtime.benchmark import LiveRow, at_rate, live_benchmark
 from trocar.runtime.clocks import clock_mhz
 from trocar.runtime.devices import Device
 from trocar.runtime.session import Session
@@ -53,6 +53,24 @@ def test_a_slow_model_drops_frames_and_ages(
     assert 40 <= row.run_p50 <= row.age_p99
     assert row.alone_p50 >= 40
     assert row.age_p50 <= row.age_p99
+
+
+def test_a_model_that_fails_at_the_second_rate_keeps_the_row_of_the_first(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = at_rate._fed
+
+    def failing(*given: Any, rate: float, **more: Any) -> Any:
+        if rate == 200:
+            raise BackendError("out of memory", remedy="")
+        return feed(*given, rate=rate, **more)
+
+    monkeypatch.setattr(at_rate, "_fed", failing)
+    rows = live_benchmark(tiny_bundle, rates=(100.0, 200.0, 50.0), seconds=0.05, threads=1)
+    found = [next(rows) for _ in range(3)]
+    assert [(row.rate, row.reason) for row in found] == [
+        (100.0, ""), (200.0, "out of memory"), (50.0, "out of memory"),
+    ]  # fmt: skip
 
 
 def test_the_age_counts_from_the_cameras_time(

@@ -8,13 +8,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import onnxruntime
 import pytest
 from photo_fixtures import few_bundle, photo_folder, photo_kit, plain_bundle, tail_bundle
 from places import ROOT
+
+from trocar.runtime.session import Session
 
 __all__ = ["few_bundle", "photo_folder", "photo_kit", "plain_bundle", "tail_bundle"]
 
@@ -70,3 +74,18 @@ def cpp(build: Path) -> ModuleType:
 def environment(onnxruntime_library: str) -> dict[str, str]:
     """For programs that open sessions."""
     return {**os.environ, "TROCAR_ONNXRUNTIME": onnxruntime_library}
+
+
+@pytest.fixture(scope="module")
+def python(bundle: Path) -> Iterator[Session]:
+    """The module's own fixture ``bundle``, in Python."""
+    with Session.open(bundle, threads=1) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def native(cpp: ModuleType, library: str, bundle: Path, onnxruntime_library: str) -> Iterator[Any]:
+    """The same in C."""
+    session = cpp.Session(library, str(bundle), library=onnxruntime_library, threads=1)
+    yield session
+    session.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -37,19 +36,6 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("instances") / "m.trocar"
     extra = {"resize": "letterbox"} if request.param == 1 else {}
     return instance_bundle(folder, location=LOCATIONS[request.param], max_instances=6, **extra)
-
-
-@pytest.fixture(scope="module")
-def python(bundle: Path) -> Iterator[Session]:
-    with Session.open(bundle, threads=1) as session:
-        yield session
-
-
-@pytest.fixture(scope="module")
-def native(cpp: ModuleType, library: str, bundle: Path, onnxruntime_library: str) -> Iterator[Any]:
-    session = cpp.Session(library, str(bundle), library=onnxruntime_library, threads=1)
-    yield session
-    session.close()
 
 
 def test_the_task_is_stated(native: Any) -> None:

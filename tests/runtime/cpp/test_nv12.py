@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,19 +22,6 @@ from trocar.runtime.session import Session
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_nv12_bundle(tmp_path_factory.mktemp("nv12") / "tiny.trocar")
-
-
-@pytest.fixture(scope="module")
-def python(bundle: Path) -> Iterator[Session]:
-    with Session.open(bundle, threads=1) as session:
-        yield session
-
-
-@pytest.fixture(scope="module")
-def native(cpp: ModuleType, library: str, bundle: Path, onnxruntime_library: str) -> Iterator[Any]:
-    session = cpp.Session(library, str(bundle), library=onnxruntime_library, threads=1)
-    yield session
-    session.close()
 
 
 def run(cpp: ModuleType, native: Any, *pictures: Nv12Picture, **changes: int) -> list[Any]:
