@@ -198,35 +198,14 @@ void check_frame(const trocar_frame &frame) {
                        remedy);
 }
 
-namespace {
-
-/// Copies rows to where they lie without gaps; returns what is behind them.
-std::uint8_t *copy_rows(const std::uint8_t *in, std::ptrdiff_t stride, int rows, std::size_t row,
-                        std::uint8_t *out) {
-    if (stride == static_cast<std::ptrdiff_t>(row)) {
-        std::memcpy(out, in, row * static_cast<std::size_t>(rows));
-        return out + row * static_cast<std::size_t>(rows);
-    }
-    for (int y = 0; y < rows; ++y, out += row) std::memcpy(out, in + stride * y, row);
-    return out;
-}
-
-}  // namespace
-
 trocar_frame packed_copy(const trocar_frame &frame, std::vector<std::uint8_t> &bytes) {
-    const auto row = static_cast<std::size_t>(row_bytes(frame));
-    const auto height = static_cast<std::size_t>(frame.height);
     const bool planes = frame.format == TROCAR_NV12;
-    const std::size_t needed = row * height + (planes ? row * (height / 2) : 0);
+    const Plane first = {frame.data, stride_of(frame), row_bytes(frame), frame.height};
+    const Plane chroma = planes ? chroma_of(frame) : Plane{};
+    const std::size_t needed = first.bytes() + chroma.bytes();
     if (bytes.size() < needed) bytes.resize(needed);
-    const std::ptrdiff_t stride = stride_of(frame);
-    std::uint8_t *chroma = copy_rows(frame.data, stride, frame.height, row, bytes.data());
-    if (planes) {
-        const std::uint8_t *from =
-            frame.chroma != nullptr ? frame.chroma : frame.data + stride * frame.height;
-        copy_rows(from, frame.chroma_stride == 0 ? stride : frame.chroma_stride, frame.height / 2,
-                  row, chroma);
-    }
+    first.write(bytes.data());
+    if (planes) chroma.write(bytes.data() + first.bytes());
     trocar_frame copy = frame;
     copy.size = sizeof copy;
     copy.data = bytes.data();
