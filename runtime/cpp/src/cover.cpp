@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "frame.hpp"
 #include "resize.hpp"
 
 namespace trocar::detail {
@@ -76,11 +77,10 @@ void cover(const trocar_frame &frame, std::int32_t privacy) {
         fill(plane, is_nv12 && is_limited ? 16 : 0);
     if (channels == 4) make_opaque(plane);
     if (!is_nv12) return;
-    const std::uint8_t *behind = frame.data + stride * frame.height;
-    const WritablePixels colour{
-        const_cast<std::uint8_t *>(frame.chroma == nullptr ? behind : frame.chroma),
-        frame.width / 2, frame.height / 2, 2,
-        frame.chroma_stride == 0 ? stride : frame.chroma_stride};
+    const Plane chroma = chroma_of(frame);
+    const WritablePixels colour{const_cast<std::uint8_t *>(chroma.data),
+                                static_cast<int>(chroma.row / 2), static_cast<int>(chroma.rows), 2,
+                                chroma.stride};
     if (blurs)
         blur(colour, std::min(wide, colour.width), std::min(high, colour.height));
     else

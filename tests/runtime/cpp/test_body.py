@@ -137,6 +137,28 @@ def test_all_formats_are_covered(cpp: ModuleType, opened: Callable[..., Any]) ->
             np.testing.assert_allclose(luma.mean(), planes[:height].mean(), atol=2)
 
 
+@pytest.mark.parametrize("privacy", [BLUR, BLACK])
+def test_the_last_colours_of_an_odd_frame_are_covered(
+    cpp: ModuleType, opened: Callable[..., Any], privacy: int
+) -> None:
+    random = np.random.default_rng(2)
+    luma = random.integers(0, 256, (23, 31)).astype(np.uint8)
+    chroma = random.integers(0, 256, (12, 16, 2)).astype(np.uint8)
+    chroma[-1], chroma[:, -1] = 255, 255
+    planes = np.concatenate([luma.ravel(), chroma.ravel()])
+    frame = cpp.make(
+        cpp.Frame, format=cpp.FORMATS["nv12"], width=31, height=23, data=planes.ctypes.data
+    )
+    session = opened(privacy=privacy)
+    session.call("cover", session.handle, ctypes.byref(frame), None)
+    colours = planes[luma.size :].reshape(12, 16, 2)
+    if privacy == BLACK:
+        assert (colours == 128).all()
+    else:
+        assert (colours[-1] < 255).any()
+        assert (colours[:, -1] < 255).any()
+
+
 def test_without_a_verdict_a_frame_is_covered(cpp: ModuleType, opened: Callable[..., Any]) -> None:
     """A run that fails leaves no verdict of the frame before."""
     session = opened(privacy=BLACK)
