@@ -14,7 +14,7 @@ out=${FLOORS:-$root/build/floors}
 python=${PYTHON:-python3}
 mkdir -p "$out"
 # What the tests need beside the runtime.
-tools=(onnx pytest pytest-randomly pytest-timeout hypothesis packaging setuptools)
+tools=(onnx pillow pytest pytest-randomly pytest-timeout hypothesis packaging setuptools)
 # None of these needs torch.
 read -ra tests <<<"${TESTS:-tests/runtime/backends tests/runtime/sources tests/runtime/sinks tests/runtime/test_session.py}"
 

@@ -5,9 +5,10 @@
     waits.found                        # ["train/loop.py:201 _local_scalar_dense", …]
 
 A tensor is "on the device" if it was placed there, was made with ``device=``, or was computed from
-such a tensor. What then reads it to the host, or copies something of the host to it, waits: scalars,
-``cpu``, ``numpy``, ``tolist``, ``nonzero``, indices that are bool or of the host, ``unique``,
-``bincount``, ``torch.tensor(…, device=…)``, and copies that do not say ``non_blocking``.
+such a tensor. What then reads it to the host, or copies something of the host to it, waits:
+scalars, ``cpu``, ``numpy``, ``tolist``, ``nonzero``, indices that are bool or of the host,
+``unique``, ``bincount``, ``torch.tensor(…, device=…)``, and copies that do not say
+``non_blocking``.
 """
 
 from __future__ import annotations
