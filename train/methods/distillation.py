@@ -148,7 +148,8 @@ class Distillation:
             students.append(self.network(images[1]))
         # The teacher does not learn, and takes all at once: an ONNX file's images go by the host.
         sizes = [len(image) for image in images]
-        pairs = list(zip(students, self.teacher(torch.cat(images)).split(sizes), strict=True))
+        teachers = torch.split(self.teacher(torch.cat(images)), sizes)
+        pairs = list(zip(students, teachers, strict=True))
         temperature = self.config.temperature
         soft = torch.cat([soft_label_loss(*pair, temperature=temperature) for pair in pairs])
         agreeing = [(ours.argmax(1) == theirs.argmax(1)).float().mean() for ours, theirs in pairs]

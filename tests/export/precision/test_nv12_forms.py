@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from export_fixtures import small
-from nv12_forms import TASKS, exported, nv12_sources
+from nv12_forms import TASKS, exported, nv12_sources, run
+from videos import write_video
 
 from trocar.contract.bundle import open_bundle
 from trocar.contract.manifest import NV12_GOLDEN, NV12_MODEL
@@ -69,3 +70,28 @@ def test_a_class_is_enrolled_into_both_graphs(
             assert expected is not None
             assert session.classes[int(np.argmax(found))].name == "bone saw"
             assert np.abs(found - expected).max() < 0.1 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("flags", [(), ("--live",)], ids=["offline", "live"])
+@pytest.mark.parametrize(("task", "precision"), [("segmentation", "int8"), ("instances", "fp16")])
+def test_a_run_gives_the_planes_to_the_second_graph(
+    task: str, precision: str, flags: tuple[str, ...], nv12_sources: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    source, frames = nv12_sources(task)
+    out = exported(source, frames, tmp_path / "out.trocar", precision)
+    film = write_video(tmp_path / "f.mp4", frames=6)
+    given: list[Any] = []
+    plain = Session.infer
+
+    def watched(self: Session, batch: Any) -> Any:
+        given.append(batch)
+        return plain(self, batch)
+
+    monkeypatch.setattr(Session, "infer", watched)
+    records = tmp_path / "o.csv"
+    assert run("run", out, film, "--csv", records, *flags) == 0
+    assert any(isinstance(batch, list) for batch in given)
+    # The rows of RGB are those of warming up.
+    assert all(isinstance(batch, list) or not batch.any() for batch in given)
+    assert records.is_file()
