@@ -70,7 +70,7 @@ for package in "${packages[@]}"; do
         : >"$folder/constraints.txt"
     else
         # The tested versions of all other packages; what they do not fit is left to pip.
-        grep -iv "^$package\b" "$root/constraints.txt" >"$folder/constraints.txt"
+        grep -ivE "^${package//[-_.]/[-_.]}=" "$root/constraints.txt" >"$folder/constraints.txt"
     fi
     ran="nothing"
     if [ -z "$wanted" ]; then
