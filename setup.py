@@ -65,7 +65,7 @@ TRAIN = [
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
 RAY = ["ray>=2.40"]
 # The checksum of OpenIGTLink's messages.
-IGTL = ["fastcrc>=0.3"]
+IGTL = ["fastcrc>=0.4"]  # the first that reads memory it does not own
 SIGNING = ["cryptography>=45"]
 TUNE = ["optuna>=4.2"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
@@ -79,7 +79,8 @@ EXTRAS = {
     "tensorrt": ["tensorrt>=10.0.1,<11", "cuda-bindings>=12.8"],
     "pycuda": ["pycuda>=2025.1"],
     "rtx": ["tensorrt_rtx>=1.4", "cuda-bindings>=12.8"],
-    "openvino": ["openvino>=2025.0"],
+    # The first that loads a Resize with axes, as exported graphs have it.
+    "openvino": ["openvino>=2025.4"],
     # From NVIDIA's index for Jetson; TensorRT comes with JetPack.
     "jetson": ["onnxruntime-gpu>=1.20"],
     "ray": RAY,

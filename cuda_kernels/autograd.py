@@ -7,6 +7,7 @@ Autocast is disabled inside: sums over a map overflow float16 and lose small ter
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -70,7 +71,13 @@ def merge_classes(counts: Tensor, groups: tuple[int, ...] | None) -> Tensor:
         # torch multiplies integer matrices on the CPU only; float64 is exact up to 2**53.
         return merge_classes(counts.double(), groups).round().to(counts.dtype)
     with torch.autocast(counts.device.type, enabled=False):
-        index = torch.tensor(groups, device=counts.device)
-        group = torch.arange(max(groups) + 1, device=counts.device)
-        matrix = (group[:, None] == index).to(counts.dtype)
+        matrix = _group_matrix(groups, counts.dtype, counts.device)
         return matrix @ counts @ matrix.T
+
+
+@lru_cache(maxsize=64)
+def _group_matrix(groups: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``[G,L]``, 1 where a class is of a group; copied to the device once."""
+    index = torch.tensor(groups, device=device)
+    group = torch.arange(max(groups) + 1, device=device)
+    return (group[:, None] == index).to(dtype)

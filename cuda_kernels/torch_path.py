@@ -10,12 +10,13 @@ from torch import Tensor
 
 from trocar.cuda_kernels import checks
 from trocar.cuda_kernels.autograd import Entropy, SoftCounts, merge_classes
+from trocar.cuda_kernels.backends import torch as torch_backend
 from trocar.cuda_kernels.backends.base import Backend, HardPlan, SoftPlan
 
 
 def hard_counts(backend: Backend, labels: Tensor, plan: HardPlan, *, check: bool | None) -> Tensor:
     """``[B,H,W]`` to plain counts ``[B,O,L,L]``, integers."""
-    if check or (check is None and labels.device.type == "cpu"):
+    if check or (check is None and torch_backend.is_on_cpu(labels)):
         checks.check_label_values(labels, plan.levels, plan.ignore_index)
     return backend.hard_counts(labels, plan)
 
@@ -25,7 +26,7 @@ def soft_counts(
 ) -> Tensor:
     """``[B,C,H,W]`` to plain sums ``[B,O,C,C]``, with autograd."""
     counts: Tensor = SoftCounts.apply(backend, plan, x, valid)
-    if check or (check is None and x.device.type == "cpu"):
+    if check or (check is None and torch_backend.is_on_cpu(x)):
         # A NaN among the scores reaches sums of products, but not an arg-max.
         bad = x.detach().isnan().any(1) if plan.one_hot else counts.detach().isnan()
         if plan.one_hot and valid is not None:

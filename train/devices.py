@@ -81,16 +81,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def mean_over_ranks(fabric: Any, value: Tensor) -> Tensor:
-    """The mean of a scalar over all processes."""
+    """The mean of a scalar, or of each number of a vector, over all processes."""
     if fabric.world_size == 1:
         return value
     reduced: Tensor = fabric.all_reduce(value, reduce_op="mean")
     return reduced
-
-
-def any_rank(fabric: Any, flag: bool) -> bool:
-    """Whether the flag is set in any process; every process gets the same answer."""
-    if fabric.world_size == 1:
-        return flag
-    value = torch.tensor(float(flag), device=fabric.device)
-    return bool(fabric.all_reduce(value, reduce_op="sum") > 0)

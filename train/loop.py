@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from trocar.contract.config import to_mapping
 from trocar.contract.errors import InterruptedByUserError, TrainingError
 from trocar.contract.text.words import first_line
 from trocar.train.data.loader.worker_pool import feed
-from trocar.train.devices import any_rank, make_fabric, mean_over_ranks, out_of_memory
+from trocar.train.devices import make_fabric, mean_over_ranks, out_of_memory
 from trocar.train.loggers.group import Loggers
 from trocar.train.loggers.protocol import RunInfo
 from trocar.train.loggers.registry import check_packages
@@ -40,7 +39,7 @@ from trocar.train.state.job import Job
 from trocar.train.state.resume import stop_signals, with_origin
 from trocar.train.state.run_folder import METRICS, RunFolder, disk_errors
 from trocar.train.state.training import Evaluation, Training
-from trocar.train.step import not_finite, progress_at, step_seed
+from trocar.train.step import StepValues, names_of, progress_at, read_step, step_seed
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -141,13 +140,14 @@ def fit(training: Training, reporter: Reporter, loggers: Loggers) -> None:
     )
     with stop_signals() as stopped:
         while not training.is_done:
-            loss, terms = train_step(training, batches)
+            # Several processes agree on it in the step's own reduction, without a wait more.
+            values = train_step(training, batches, stop=stopped())
             state.step += 1
             state.seconds = seconds_before + time.monotonic() - began
-            reporter.step(state.step, loss)
+            reporter.step(state.step, values.loss)
             is_last = state.step == run.steps
             if is_last or state.step % run.log_every == 0:
-                log_step(training, loggers, loss, terms)
+                log_step(training, loggers, values)
             evaluated = is_last or state.step % run.evaluation_period == 0
             if evaluated:
                 validate(training, reporter, loggers)
@@ -156,7 +156,7 @@ def fit(training: Training, reporter: Reporter, loggers: Loggers) -> None:
                         f"ends early at step {state.step}: {state.stale} evaluations without gain "
                         f"in {training.monitor}"
                     )
-            stop = any_rank(fabric, stopped())
+            stop = stopped() if fabric.world_size == 1 else values.stop
             if stop or evaluated or state.step % run.save_period == 0:
                 save(training, training.folder.last)
             if stop:
@@ -168,9 +168,14 @@ def fit(training: Training, reporter: Reporter, loggers: Loggers) -> None:
 
 
 def train_step(
-    training: Training, batches: Iterator[Mapping[str, Batch]]
-) -> tuple[float, dict[str, Tensor]]:
-    """Makes one optimiser step, of one batch or several; gives the total loss and its terms.
+    training: Training, batches: Iterator[Mapping[str, Batch]], *, stop: bool = False
+) -> StepValues:
+    """Makes one optimiser step, of one batch or several; reads its numbers, and waits, once.
+
+    Args:
+        training: The run.
+        batches: Of the following steps.
+        stop: Whether this process was asked to stop; the result says whether any was.
 
     Raises:
         TrainingError: The loss or its gradient is not finite; the weights are as they were.
@@ -178,32 +183,35 @@ def train_step(
     run, step, fabric = training.run, training.state.step, training.fabric
     set_rates(training.optimizer.param_groups, run.rate(step))
     training.freeze.before_step(step, training.module)
-    loss, means = 0.0, dict[str, Tensor]()
+    totals, terms, files = [], [], []
     for part in range(run.accumulate):
         batch = next(batches)
         torch.manual_seed(step_seed(run.seed, step * run.accumulate + part, fabric.global_rank))
         # Gradients of many processes meet once in a step.
         is_last = part == run.accumulate - 1
         with fabric.no_backward_sync(training.module, enabled=not is_last):
-            terms = training.module(fabric.to_device(batch), step)
-            total = torch.stack([term.float() for term in terms.values()]).sum() / run.accumulate
-            value = float(mean_over_ranks(fabric, total.detach()))
-            if not math.isfinite(value):
-                raise not_finite("the loss", step, terms, batch)
+            losses = training.module(fabric.to_device(batch), step)
+            total = torch.stack([term.float() for term in losses.values()]).sum() / run.accumulate
             fabric.backward(total)
-        loss += value
-        for name, term in terms.items():
-            share = term.detach() / run.accumulate
-            means[name] = means[name] + share if name in means else share
+        totals.append(total.detach())
+        terms.append({name: term.detach() for name, term in losses.items()})
+        files.append(names_of(batch))
     norm = fabric.clip_gradients(
         training.module,
         training.optimizer,
         max_norm=run.clip or math.inf,
         error_if_nonfinite=False,
     )
+    values = read_step(
+        totals,
+        terms,
+        norm=norm,
+        stop=stop,
+        logged=training.job.method.logged,
+        reduce=lambda numbers: mean_over_ranks(fabric, numbers),
+    )
     # With fp16 such gradients are expected: the scaler skips the step and lowers its scale.
-    if run.precision != "fp16" and not math.isfinite(float(norm)):
-        raise not_finite("the gradient", step, means, batch)
+    values.check(step, files, gradient=run.precision != "fp16")
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
     with torch.no_grad():
@@ -212,30 +220,26 @@ def train_step(
         )
         if training.average is not None:
             training.average.update(training.network, step=step + 1)
-    return loss, means
+    return values
 
 
-def log_step(
-    training: Training, loggers: Loggers, loss: float, terms: Mapping[str, Tensor]
-) -> None:
+def log_step(training: Training, loggers: Loggers, values: StepValues) -> None:
     """Writes the losses of the step that was just made to the history and the loggers."""
     fabric, state = training.fabric, training.state
-    values = {name: float(mean_over_ranks(fabric, t.detach().float())) for name, t in terms.items()}
     rate = training.run.rate(state.step - 1)
-    logged = {name: float(value) for name, value in training.job.method.logged.items()}
     loggers.scalars(
         state.step,
         {
-            **{f"loss/{name}": value for name, value in values.items()},
-            "loss/total": loss,
-            **{f"logged/{name}": value for name, value in logged.items()},
+            **{f"loss/{name}": value for name, value in values.terms.items()},
+            "loss/total": values.loss,
+            **{f"logged/{name}": value for name, value in values.logged.items()},
             "lr": rate,
         },
     )
     if fabric.is_global_zero:
         training.folder.add(
-            {"step": state.step, "loss": loss, "losses": values, "logged": logged, "lr": rate,
-             "seconds": round(state.seconds, 3)}
+            {"step": state.step, "loss": values.loss, "losses": values.terms,
+             "logged": values.logged, "lr": rate, "seconds": round(state.seconds, 3)}
         )  # fmt: skip
 
 

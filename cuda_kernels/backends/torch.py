@@ -25,10 +25,10 @@ class TorchBackend:
     name = "torch"
 
     def hard_counts(self, labels: Tensor, plan: HardPlan) -> Tensor:
-        """Count by joint histograms on the CPU, by one ``bincount`` per offset elsewhere."""
-        if labels.device.type == "cpu":
+        """Count by joint histograms on the CPU, by one sum of ones per offset elsewhere."""
+        if is_on_cpu(labels):
             return joint_counts(labels, plan)
-        return _bincounts(labels, plan)
+        return _scattered_counts(labels, plan)
 
     def soft_counts(
         self, x: Tensor, valid: Tensor | None, plan: SoftPlan
@@ -36,7 +36,7 @@ class TorchBackend:
         """Sum outer products by one batched matrix product per offset."""
         batch, classes, height, _ = x.shape
         real, pitch = compute_dtype(x.dtype), _pitch(x.shape, plan.offsets)
-        if plan.one_hot and x.device.type == "cpu":
+        if plan.one_hot and is_on_cpu(x):
             labels = torch.empty((batch, *x.shape[2:]), dtype=torch.uint8)
             for image in range(batch):
                 _arg_max(x[image], None if valid is None else valid[image], labels[image])
@@ -93,7 +93,7 @@ class TorchBackend:
 
     def entropy(self, counts: Tensor, *, symmetric: bool) -> Tensor:
         """Average the entropies of the normalised matrices over the offsets."""
-        if counts.device.type == "cpu" and counts.shape[2] > 64:
+        if is_on_cpu(counts) and counts.shape[2] > 64:
             # One matrix at a time in the same memory, so that it stays in the cache.
             real = compute_dtype(counts.dtype)
             entropies = counts.new_empty(counts.shape[:2], dtype=real)
@@ -119,6 +119,11 @@ class TorchBackend:
         return result + result.transpose(2, 3) if symmetric else result
 
 
+def is_on_cpu(values: Tensor) -> bool:
+    """Whether the way for CPUs is taken; a test asks for the other one on a CPU."""
+    return values.device.type == "cpu"
+
+
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """Dtype of the sums: float64 for float64, else float32, because sums overflow float16."""
     return torch.float64 if dtype == torch.float64 else torch.float32
@@ -131,7 +136,7 @@ def _pitch(shape: torch.Size, offsets: tuple[Offset, ...]) -> int:
 
 def _parts(x: Tensor) -> list[slice]:
     """Parts of the batch processed together: one image on the CPU, for its cache, else all."""
-    if x.device.type == "cpu":
+    if is_on_cpu(x):
         return [slice(image, image + 1) for image in range(x.shape[0])]
     return [slice(None)]
 
@@ -171,8 +176,11 @@ def _one_hot(labels: Tensor, shape: torch.Size, pitch: int, like: Tensor) -> Ten
     return padded.view(labels.shape[0], shape[1], -1)
 
 
-def _bincounts(labels: Tensor, plan: HardPlan) -> Tensor:
-    """One ``bincount`` per offset over the whole batch, on any device."""
+def _scattered_counts(labels: Tensor, plan: HardPlan) -> Tensor:
+    """One sum of ones per offset over the whole batch, on any device.
+
+    Not ``bincount``: on a GPU the host would wait for the largest label.
+    """
     batch, height, width = labels.shape
     side = plan.levels + 1  # the extra level collects the labels that are not counted
     level = labels.long()
@@ -190,9 +198,9 @@ def _bincounts(labels: Tensor, plan: HardPlan) -> Tensor:
         bottom, right = height - max(0, dy), width - max(0, dx)
         first = level[:, top:bottom, left:right]
         second = level[:, top + dy : bottom + dy, left + dx : right + dx]
-        bins = torch.bincount(
-            (image + first * side + second).flatten(), minlength=batch * side * side
-        )
+        places = (image + first * side + second).flatten()
+        bins = places.new_zeros(batch * side * side)
+        bins.scatter_add_(0, places, places.new_ones(1).expand_as(places))
         result[:, position] = bins.view(batch, side, side)[:, :-1, :-1]
     return result
 

@@ -17,14 +17,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trocar.contract.errors import ArgumentError, TrocarError
 from trocar.runtime.benchmark.cases import Case, cases, opened
 from trocar.runtime.benchmark.speed import MIN_FRAMES, WARM_UP, timed_back_to_back
 from trocar.runtime.clocks import clock_mhz
 from trocar.runtime.devices import device_from_text
+from trocar.runtime.inference import Frames
 from trocar.runtime.pipeline.queues import LatestValue
 from trocar.runtime.session import Session
 from trocar.runtime.telemetry.latency import Histogram
@@ -84,6 +82,7 @@ def live_benchmark(
     seconds: float = 3.0,
     threads: int | None = None,
     trust: Path | None = None,
+    nv12: bool = False,
 ) -> Iterator[LiveRow]:
     """Feeds every backend at each rate; yields each row when it is done.
 
@@ -94,9 +93,10 @@ def live_benchmark(
         seconds: Seconds for each row.
         threads: CPU threads; default: one for each usable core.
         trust: What must have signed the bundle, see `Session.open`.
+        nv12: Whether frames are given as NV12, converted beforehand.
 
     Raises:
-        ArgumentError: A rate is out of range.
+        ArgumentError: A rate is out of range, or the bundle has no graph for NV12.
         BundleError: The bundle cannot be opened; also `IntegrityError`.
     """
     for rate in rates:
@@ -105,7 +105,7 @@ def live_benchmark(
                 f"the rate is {rate} frames/s, expected above 0 and at most 1000",
                 remedy="pass the camera's frames a second, e.g. 25",
             )
-    for case in cases(path, size=size, trust=trust):
+    for case in cases(path, size=size, trust=trust, nv12=nv12):
         names: dict[str, Any] = {
             "backend": case.name,
             "device": case.device,
@@ -131,10 +131,10 @@ def _rows(
     seconds: float,
 ) -> Iterator[LiveRow]:
     alone_clock = _Clock(session.device)
-    times, _ = timed_back_to_back(session, case.image, seconds=seconds, each=alone_clock.look)
+    times, _ = timed_back_to_back(session, case.batch(), seconds=seconds, each=alone_clock.look)
     for rate in rates:
         clock = _Clock(session.device)
-        fed = _fed(session, case.image, rate=rate, seconds=seconds, clock=clock)
+        fed = _fed(session, case, rate=rate, seconds=seconds, clock=clock)
         yield LiveRow(
             **names,
             rate=rate,
@@ -179,13 +179,11 @@ class _Fed:
     rate: float
 
 
-def _fed(
-    session: Session, image: NDArray[np.uint8], *, rate: float, seconds: float, clock: _Clock
-) -> _Fed:
+def _fed(session: Session, case: Case, *, rate: float, seconds: float, clock: _Clock) -> _Fed:
     """Runs the newest of the frames that a thread gives at a rate."""
     frames = max(MIN_FRAMES, round(rate * seconds))
-    newest = LatestValue[tuple[float, NDArray[np.uint8]]]()
-    batches = [np.ascontiguousarray(image[None]) for _ in range(WARM_UP)]
+    newest = LatestValue[tuple[float, Frames]]()
+    batches = [case.batch() for _ in range(WARM_UP)]
     for batch in batches:
         session.infer(batch)
     dropped, times, ended = [0], [0.0, 0.0], threading.Event()

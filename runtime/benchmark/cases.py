@@ -2,7 +2,7 @@
 
 for case in cases(Path("model.trocar"), size=(1080, 1920)):
     with opened(case, threads=None) as session:
-        session.infer(case.image[None])
+        session.infer(case.batch())
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.bundle import GOLDEN, Bundle, open_bundle
+from trocar.contract.errors import ArgumentError, BackendError
+from trocar.contract.media.nv12 import nv12_from_rgb
 from trocar.contract.signatures.signed_bundle import verify_bundle
 from trocar.runtime.devices import cuda_count
 from trocar.runtime.golden import read_golden
+from trocar.runtime.inference import Frames
 from trocar.runtime.session import Session
 
 
@@ -35,6 +38,7 @@ class Case:
         image: The frame, uint8 ``[H, W, 3]``.
         golden: The exporter's frame and outputs by name.
         graphs: Whether CUDA graphs are recorded, where that can be chosen.
+        nv12: Whether the frame is given as NV12.
     """
 
     bundle: Bundle
@@ -44,6 +48,13 @@ class Case:
     image: NDArray[np.uint8]
     golden: dict[str, NDArray[Any]]
     graphs: bool | None = None
+    nv12: bool = False
+
+    def batch(self) -> Frames:
+        """The frame as a batch of its own memory."""
+        if self.nv12:
+            return [nv12_from_rgb(self.image, "bt709-limited")]
+        return np.array(self.image[None])
 
     @property
     def name(self) -> str:
@@ -55,7 +66,11 @@ class Case:
 
 
 def cases(
-    path: Path, *, size: tuple[int, int] | None = None, trust: Path | None = None
+    path: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    trust: Path | None = None,
+    nv12: bool = False,
 ) -> Iterator[Case]:
     """What may run a bundle on this machine.
 
@@ -63,11 +78,18 @@ def cases(
         path: The bundle.
         size: ``(height, width)`` of the frame; ``None``: the golden frame's.
         trust: What must have signed the bundle, see `Session.open`; ``None``: nothing.
+        nv12: Whether the frame is given as NV12.
 
     Raises:
+        ArgumentError: The bundle has no graph for NV12.
         BundleError: The bundle cannot be opened; also `IntegrityError`.
     """
     bundle = open_bundle(path)
+    if nv12 and not bundle.manifest.takes_nv12:
+        raise ArgumentError(
+            f"{path} has no graph for NV12 frames",
+            remedy="export it with --nv12, or time it with RGB frames",
+        )
     if trust is not None:
         verify_bundle(bundle, trust)
     golden = read_golden(bundle.read(GOLDEN), bundle.manifest.task)
@@ -83,6 +105,7 @@ def cases(
             image=image,
             golden=golden,
             graphs=graphs,
+            nv12=nv12,
         )
 
 
@@ -110,11 +133,19 @@ def opened(case: Case, *, threads: int | None) -> Session:
     backend_options: dict[str, Any] = {}
     if case.graphs is not None:
         backend_options["graphs"] = case.graphs
-    return Session.open(
+    session = Session.open(
         case.bundle.path,
         device=case.device,
         backend=case.backend,
         precision=case.precision,
         threads=threads,
+        nv12=case.nv12,
         **backend_options,
     )
+    if case.nv12 and not session.takes_nv12:
+        session.close()
+        raise BackendError(
+            f"{case.name} has no graph for NV12 and converts the frames",
+            remedy="time it with RGB frames",
+        )
+    return session

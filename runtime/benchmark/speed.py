@@ -14,11 +14,11 @@ from pathlib import Path
 from time import monotonic, monotonic_ns
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import TrocarError
 from trocar.runtime.benchmark.cases import Case, cases, opened
+from trocar.runtime.inference import Frames
 from trocar.runtime.session import Session
 from trocar.runtime.telemetry.latency import Histogram
 
@@ -70,6 +70,7 @@ def benchmark(
     seconds: float = 3.0,
     threads: int | None = None,
     trust: Path | None = None,
+    nv12: bool = False,
 ) -> Iterator[BenchmarkRow]:
     """Times every backend; yields each row when it is done.
 
@@ -79,11 +80,13 @@ def benchmark(
         seconds: Seconds for each row.
         threads: CPU threads; default: one for each usable core.
         trust: What must have signed the bundle, see `Session.open`.
+        nv12: Whether frames are given as NV12, converted beforehand.
 
     Raises:
+        ArgumentError: The bundle has no graph for NV12.
         BundleError: The bundle cannot be opened; also `IntegrityError`.
     """
-    for case in cases(path, size=size, trust=trust):
+    for case in cases(path, size=size, trust=trust, nv12=nv12):
         try:
             yield _timed(case, seconds=seconds, threads=threads)
         except TrocarError as error:
@@ -98,7 +101,7 @@ def benchmark(
 def _timed(case: Case, *, seconds: float, threads: int | None) -> BenchmarkRow:
     with opened(case, threads=threads) as session:
         equal = _equal(session.infer(case.golden["frame"][None]), case.golden)
-        times, elapsed = timed_back_to_back(session, case.image, seconds=seconds)
+        times, elapsed = timed_back_to_back(session, case.batch(), seconds=seconds)
         return BenchmarkRow(
             backend=case.name,
             device=session.device,
@@ -114,7 +117,7 @@ def _timed(case: Case, *, seconds: float, threads: int | None) -> BenchmarkRow:
 
 def timed_back_to_back(
     session: Session,
-    image: NDArray[np.uint8],
+    batch: Frames,
     *,
     seconds: float,
     each: Callable[[], None] = lambda: None,
@@ -123,14 +126,13 @@ def timed_back_to_back(
 
     Args:
         session: What runs it.
-        image: The frame, uint8 ``[H, W, 3]``.
+        batch: The frame, as a batch.
         seconds: How long; at least `MIN_FRAMES` frames are run.
         each: Called after every frame, outside of what is timed.
 
     Returns:
         The times of the runs, and the seconds that all took.
     """
-    batch = np.ascontiguousarray(image[None])
     for _ in range(WARM_UP):
         session.infer(batch)
     times = Histogram()

@@ -170,7 +170,10 @@ def open_classifier(
         BundleError: It is not a bundle, or not a classifier; also `IntegrityError`.
         BackendError: The device is not available.
     """
-    session = Session.open(path, device=device, threads=threads, spinning=False, trust=trust)
+    # It takes crops of RGB: a graph for NV12 would be opened for nothing.
+    session = Session.open(
+        path, device=device, threads=threads, spinning=False, trust=trust, nv12=False
+    )
     try:
         return CropClassifier(session, threshold=threshold)
     except BaseException:

@@ -108,7 +108,8 @@ def open_body_classifier(
         BundleError: It is not a bundle, or not a classifier with a class `INSIDE`.
         BackendError: The device is not available.
     """
-    session = Session.open(path, device=device, threads=1, spinning=False, trust=trust)
+    # It takes small pictures of RGB: a graph for NV12 would be opened for nothing.
+    session = Session.open(path, device=device, threads=1, spinning=False, trust=trust, nv12=False)
     try:
         return BodyClassifier(session, certainty=certainty)
     except BaseException:

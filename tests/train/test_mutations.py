@@ -51,6 +51,8 @@ def test_a_mutation_that_no_longer_applies_is_refused(mutate: ModuleType) -> Non
         mutate.mutated(mutate.Mutation(what="x", old="no such text", **where), ROOT)
     with pytest.raises(mutate.PlanError, match="no Python"):
         mutate.mutated(
-            mutate.Mutation(what="x", old="return each.mean()", file=where["file"], new="return ("),
+            mutate.Mutation(
+                what="x", old="usable.sum().clamp(min=1)", file=where["file"], new="return ("
+            ),
             ROOT,
         )

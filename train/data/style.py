@@ -27,6 +27,7 @@ from torch import Tensor
 from trocar.contract.config import unknown
 from trocar.contract.errors import ArgumentError, ConfigError, DataError
 from trocar.contract.media.pictures import IMAGE_SUFFIXES, read_image
+from trocar.train.constants import constant
 from trocar.train.data.sample import Fault, FrameSet, Item, Sample, raise_faults
 
 Style = Literal["fourier", "reinhard", "histogram", "none"]
@@ -191,11 +192,52 @@ def _moments(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def histogram(source: Tensor, target: Tensor) -> Tensor:
     """Gives each RGB channel the target's distribution over 256 grey levels."""
     look = _paired(source, target)
-    matched = torch.empty_like(source, dtype=torch.float32)
-    for image, other, out in zip(source.float(), look, matched, strict=True):
-        for channel in range(3):
-            out[channel] = _match(image[channel], other[channel])
-    return matched
+    levels = torch.arange(256, device=source.device)
+    image = source.float().flatten(2)  # [B,3,N]
+    mine, theirs = _counts(image), _counts(look.flatten(2))
+    # Quantiles of the source's levels, to levels of the target, to the pixels between levels.
+    own = _Curve(x=mine.cumsum(2) / image.shape[2], used=mine > 0)
+    other = _Curve(x=(theirs.cumsum(2) / look[0, 0].numel()).float(), used=theirs > 0)
+    right = torch.searchsorted(other.x, own.x).clamp(max=255)
+    table = other.at(own.x, right, levels.float().expand_as(own.x))
+    # A pixel lies between the used levels beside it; resizing produces values between two.
+    right = image.ceil().long().clamp(0, 255)
+    values = _Curve(x=levels.float().expand_as(own.x).contiguous(), used=own.used)
+    return values.at(image, right, table).view_as(source)
+
+
+class _Curve:
+    """Points of which some count, ``[B,C,256]`` each, to interpolate between.
+
+    Which count is never read to the host, so that the GPU is not waited for.
+    """
+
+    def __init__(self, *, x: Tensor, used: Tensor) -> None:
+        places = torch.arange(256, device=x.device).expand_as(x)
+        after = torch.where(used, places, 255).flip(2).cummin(2).values.flip(2)
+        before = torch.where(used, places, 0).cummax(2).values
+        first, last = after[..., :1], before[..., -1:]
+        self.x, self.used = x, used
+        # The used point at or after each place, and the last one before that.
+        self.right = torch.minimum(after, last)
+        self.left = torch.maximum(before.roll(1, 2).index_fill(2, places[0, 0, :1], 0), first)
+
+    def at(self, x: Tensor, place: Tensor, y: Tensor) -> Tensor:
+        """Values ``[B,C,N]`` at ``x``; ``place`` is the first point not below it."""
+        right = self.right.gather(2, place)
+        left = self.left.gather(2, right)
+        x0, x1 = self.x.gather(2, left), self.x.gather(2, right)
+        y0, y1 = y.gather(2, left), y.gather(2, right)
+        # The first used point has none before it.
+        share = ((x - x0) / torch.where(left == right, 1.0, x1 - x0)).clamp(0, 1)
+        return y0 + (y1 - y0) * share
+
+
+def _counts(image: Tensor) -> Tensor:
+    """Histograms ``[B,C,256]`` int64 of ``[B,C,N]``; ``bincount`` would wait for the GPU."""
+    levels = image.round().long().clamp(0, 255)
+    counts = torch.zeros(*image.shape[:2], 256, dtype=torch.int64, device=image.device)
+    return counts.scatter_add_(2, levels, torch.ones_like(levels))
 
 
 def transferred_frames(frames: FrameSet, folder: Path) -> FrameSet:
@@ -241,8 +283,8 @@ def lab_from_rgb(image: Tensor) -> Tensor:
     """CIE Lab (D65) of ``[..., 3, H, W]`` sRGB 0..255."""
     unit = image / 255
     linear = torch.where(unit > 0.04045, ((unit + 0.055) / 1.055).clamp_min(0) ** 2.4, unit / 12.92)
-    xyz = torch.einsum("ij,...jhw->...ihw", linear.new_tensor(_XYZ_FROM_RGB), linear)
-    ratio = xyz / linear.new_tensor(_WHITE)[:, None, None]
+    xyz = torch.einsum("ij,...jhw->...ihw", constant(_XYZ_FROM_RGB, like=linear), linear)
+    ratio = xyz / constant(_WHITE, like=linear)[:, None, None]
     root = torch.where(
         ratio > (6 / 29) ** 3,
         ratio.clamp_min(1e-12) ** (1 / 3),
@@ -258,9 +300,8 @@ def rgb_from_lab(lab: Tensor) -> Tensor:
     y = (lightness + 16) / 116
     root = torch.stack((y + a / 500, y, y - b / 200), -3)
     ratio = torch.where(root > 6 / 29, root**3, 3 * (6 / 29) ** 2 * (root - 4 / 29))
-    xyz = ratio * lab.new_tensor(_WHITE)[:, None, None]
-    matrix = torch.linalg.inv(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)).to(lab)
-    linear = torch.einsum("ij,...jhw->...ihw", matrix, xyz).clamp(0, 1)
+    xyz = ratio * constant(_WHITE, like=lab)[:, None, None]
+    linear = torch.einsum("ij,...jhw->...ihw", constant(_rgb_from_xyz(), like=lab), xyz).clamp(0, 1)
     unit = torch.where(
         linear > 0.0031308,
         1.055 * linear.clamp_min(1e-12) ** (1 / 2.4) - 0.055,
@@ -269,25 +310,10 @@ def rgb_from_lab(lab: Tensor) -> Tensor:
     return (255 * unit).clamp(0, 255)
 
 
-def _match(image: Tensor, other: Tensor) -> Tensor:
-    levels = torch.arange(256, device=image.device, dtype=torch.float32)
-    mine = torch.bincount(image.round().long().flatten().clamp(0, 255), minlength=256)
-    theirs = torch.bincount(other.round().long().flatten().clamp(0, 255), minlength=256)
-    used, wanted = mine > 0, theirs > 0
-    quantile = mine.cumsum(0)[used] / image.numel()
-    table = _interpolate(
-        quantile, (theirs.cumsum(0)[wanted] / other.numel()).float(), levels[wanted]
-    )
-    # Values between two levels, which resizing produces, are interpolated.
-    return _interpolate(image.flatten(), levels[used], table).view_as(image)
-
-
-def _interpolate(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:
-    if len(xp) == 1:
-        return fp.expand(x.shape)
-    right = torch.searchsorted(xp, x.contiguous()).clamp(1, len(xp) - 1)
-    x0, x1, y0, y1 = xp[right - 1], xp[right], fp[right - 1], fp[right]
-    return y0 + (y1 - y0) * ((x - x0) / (x1 - x0)).clamp(0, 1)
+@functools.cache
+def _rgb_from_xyz() -> tuple[tuple[float, ...], ...]:
+    inverse = torch.linalg.inv(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64))
+    return tuple(map(tuple, inverse.tolist()))
 
 
 def _paired(source: Tensor, target: Tensor) -> Tensor:

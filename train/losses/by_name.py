@@ -19,6 +19,7 @@ from torch import Tensor
 from trocar.contract.config import require, unknown
 from trocar.contract.errors import ConfigError
 from trocar.contract.plug_ins import blamed, load, plug_in_fault, plug_ins
+from trocar.train.constants import constant
 from trocar.train.losses import regional, segmentation
 from trocar.train.networks.segmentation import NetworkConfig
 
@@ -158,9 +159,8 @@ def supervised_terms(
     numbers = None
     if config.class_weights != "none":
         check_class_weights(config.class_weights, classes=logits.shape[1])
-        numbers = torch.tensor(
-            parse_class_weights(config.class_weights), dtype=torch.float32, device=logits.device
-        )
+        weights_of_classes = parse_class_weights(config.class_weights) or ()
+        numbers = constant(weights_of_classes, like=logits, dtype=torch.float32)
     # In half precision sums over many pixels overflow.
     with torch.autocast(logits.device.type, enabled=False):
         return {

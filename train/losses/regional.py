@@ -107,7 +107,8 @@ def boundary(logits: Tensor, mask: Tensor, weights: Tensor | None = None) -> Ten
         [B] float32, 0 or more.
     """
     shares, truth = label_shares(logits, mask)
-    distance = _distances(mask, logits.shape[1]).to(shares.device)
+    # The distances are OpenCV's: the labels are read to the host, the one wait of this loss.
+    distance = _distances(mask, logits.shape[1]).to(shares.device, non_blocking=True)
     counted = (mask != IGNORE_INDEX).sum(dim=(1, 2)).clamp(min=1)
     # Signed, |φ| |p - y| is a product with the probability: abs() has no gradient at 0.
     signed = distance * (1 - 2 * truth)

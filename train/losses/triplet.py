@@ -64,8 +64,7 @@ def batch_hard(
     hardest = pairs.masked_fill(~positive, -torch.inf).amax(1)
     nearest = pairs.masked_fill(same, torch.inf).amin(1)
     # Rows that are not usable hold infinities; they must not reach the gradient.
-    gap = hardest[usable] - nearest[usable]
-    if not len(gap):
-        return pairs.sum() * 0.0
+    gap = hardest.where(usable, 0.0) - nearest.where(usable, 0.0)
     each = functional.softplus(gap) if margin is None else (margin + gap).clamp(min=0)
-    return each.mean()
+    # Not each[usable].mean(): the host would wait for the number of rows.
+    return (each * usable).sum() / usable.sum().clamp(min=1)

@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from trocar.contract.classes import IGNORE_INDEX
 from trocar.contract.config import require
 from trocar.contract.manifest import Manifest
+from trocar.train.constants import constant
 from trocar.train.data.loader.instances import require_instances
 from trocar.train.data.loader.segmentation import frames_stream
 from trocar.train.data.sample import FrameSet
@@ -204,7 +205,7 @@ def _mean(values: Tensor, where: Tensor) -> Tensor:
 
 def _instruments_only(mask: Tensor, instruments: tuple[int, ...]) -> Tensor:
     """The labels with background for all classes that have no instances."""
-    kept = torch.tensor([*instruments, IGNORE_INDEX], device=mask.device)
+    kept = constant((*instruments, IGNORE_INDEX), like=mask)
     return torch.where(torch.isin(mask, kept), mask, 0)
 
 

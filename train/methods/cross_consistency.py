@@ -33,6 +33,7 @@ Departures and decisions, with figures in benchmarks/results/methods_notes.md:
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ from trocar.train.losses.supervision_and_texture import (
 from trocar.train.methods.protocol import Batch, BatchSource, ModelSpec, Progress, TrainData
 from trocar.train.metrics.evaluate import draw_segmentation, evaluate_segmentation
 from trocar.train.networks.architectures import make_network
-from trocar.train.networks.perturbations import PERTURBATIONS, MainOutput
+from trocar.train.networks.perturbations import PERTURBATIONS, Box, MainOutput, boxes_of
 from trocar.train.networks.segmentation import Features, finish_statistics, freeze_as_configured
 
 WEIGHT_PER_CLASS = 3.75
@@ -135,8 +136,27 @@ class SharedEncoderDecoders(nn.Module):
         for decoder in self.auxiliary:
             decoder.load_state_dict(self.main.decoder.state_dict())
 
+    def cutout_boxes(self, *logits: Tensor) -> list[list[list[Box]] | None]:
+        """Boxes of the objects in the images of each logits [B,K,h,w], for guided-cutout.
+
+        The regions are found on the host. All are read at once, so that a step waits once for them;
+        ``None`` where no decoder needs them.
+        """
+        if "guided-cutout" not in self.kinds:
+            return [None] * len(logits)
+        objects = [
+            MainOutput(self.main.decoder, one.detach().float().softmax(dim=1), self.instruments)
+            for one in logits
+        ]
+        boxes = iter(boxes_of(torch.cat([main.objects for main in objects])))
+        return [list(itertools.islice(boxes, len(one))) for one in logits]
+
     def consistency_mse(
-        self, features: Features, logits: Tensor, inside: Tensor | None = None
+        self,
+        features: Features,
+        logits: Tensor,
+        inside: Tensor | None = None,
+        boxes: list[list[Box]] | None = None,
     ) -> Tensor:
         """MSE of auxiliary to main probabilities, mean over decoders: [B]; L₁ is its mean.
 
@@ -144,6 +164,7 @@ class SharedEncoderDecoders(nn.Module):
             features: Shared features and skip of the images.
             logits: The main decoder's logits [B,K,h,w] for them; no gradient flows into these.
             inside: [B,h,w], 0 for pixels that augmentation brought in; ``None`` for none of them.
+            boxes: See `cutout_boxes`; ``None`` finds them.
         """
         probability = logits.detach().float().softmax(dim=1)
         inside = torch.ones_like(probability[:, 0]) if inside is None else inside
@@ -151,7 +172,7 @@ class SharedEncoderDecoders(nn.Module):
         errors = []
         for kind, decoder in zip(self.kinds, self.auxiliary, strict=True):
             attacked = self.main.decoder if self.attacks_main else decoder
-            main = MainOutput(attacked, probability, self.instruments)
+            main = MainOutput(attacked, probability, self.instruments, boxes)
             deep, *skips = PERTURBATIONS[kind](features, main)
             if self.zero_skip:
                 skips = [torch.zeros_like(skip) for skip in skips]
@@ -212,9 +233,11 @@ class CrossConsistency:
             unlabelled_logits = main.decode(unlabelled_features)
             consistency = self.decoders.consistency_mse
             inside = inside_of(batch["unlabelled"])
-            errors = [consistency(unlabelled_features, unlabelled_logits, inside)]
+            shown = [unlabelled_logits, *([logits] if self.config.consistency_on == "all" else [])]
+            boxes = self.decoders.cutout_boxes(*shown)
+            errors = [consistency(unlabelled_features, unlabelled_logits, inside, boxes[0])]
             if self.config.consistency_on == "all":
-                errors.append(consistency(labelled_features, logits, inside_of(labelled)))
+                errors.append(consistency(labelled_features, logits, inside_of(labelled), boxes[1]))
             terms["consistency"] = weight * torch.cat(errors).mean()
         return terms
 

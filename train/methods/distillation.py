@@ -141,11 +141,15 @@ class Distillation:
         """``soft`` on all images; ``ce``, ``dice`` and any ``texture`` on labelled ones."""
         labelled = batch["labelled"]
         logits, mask = self.network(labelled["image"]), labelled["mask"]
-        pairs = [(logits, self.teacher(labelled["image"]))]
+        images, students = [labelled["image"]], [logits]
         if "unlabelled" in batch:
-            image = batch["unlabelled"]["image"]
+            images.append(batch["unlabelled"]["image"])
             # A forward pass of its own keeps BatchNorm's statistics apart, see the module.
-            pairs.append((self.network(image), self.teacher(image)))
+            students.append(self.network(images[1]))
+        # The teacher does not learn, and takes all at once: an ONNX file's images go by the host.
+        sizes = [len(image) for image in images]
+        teachers = torch.split(self.teacher(torch.cat(images)), sizes)
+        pairs = list(zip(students, teachers, strict=True))
         temperature = self.config.temperature
         soft = torch.cat([soft_label_loss(*pair, temperature=temperature) for pair in pairs])
         agreeing = [(ours.argmax(1) == theirs.argmax(1)).float().mean() for ours, theirs in pairs]

@@ -13,7 +13,7 @@ CVPR 2020, as far as the patent in `trocar.train.methods.cross_consistency` name
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,6 +33,9 @@ CONTOUR_POINTS = 50
 VAT_XI = 0.1
 VAT_EPSILON = 2.0
 
+Box = tuple[int, int, int, int]
+"""Left, top, width and height in pixels."""
+
 
 @dataclass(frozen=True)
 class MainOutput:
@@ -43,11 +46,13 @@ class MainOutput:
         probability: The main decoder's class probabilities [B,K,h,w], without gradient.
         instruments: Ids of the classes that guided masking takes for objects, e.g. those that the
             class table calls instruments; ``None`` for all but class 0.
+        boxes: What `object_boxes` finds in each image; ``None`` reads the objects to the host.
     """
 
     decoder: nn.Module
     probability: Tensor
     instruments: tuple[int, ...] | None = None
+    boxes: Sequence[Sequence[Box]] | None = None
 
     @functools.cached_property
     def objects(self) -> Tensor:
@@ -94,8 +99,9 @@ def context_masking(features: Features, main: MainOutput) -> Features:
 def guided_cutout(features: Features, main: MainOutput) -> Features:
     """Cuts a random box of 0.4 × height and width out of each predicted object's bounding box."""
     keep = torch.ones_like(main.objects)
-    for image, objects in enumerate(main.objects[:, 0].to(torch.uint8).cpu().numpy()):
-        for x, y, width, height in object_boxes(objects):
+    boxes = boxes_of(main.objects) if main.boxes is None else main.boxes
+    for image, found in enumerate(boxes):
+        for x, y, width, height in found:
             w, h = int(CUTOUT_SHARE * width), int(CUTOUT_SHARE * height)
             right, down = torch.rand(2).tolist()
             left, top = x + int(right * (width - w)), y + int(down * (height - h))
@@ -120,7 +126,12 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
 }
 
 
-def object_boxes(objects: np.ndarray) -> list[tuple[int, int, int, int]]:  # type: ignore[type-arg]
+def boxes_of(objects: Tensor) -> list[list[Box]]:
+    """`object_boxes` of each image of ``[B,1,h,w]``; the host waits for a GPU here."""
+    return [object_boxes(image) for image in objects[:, 0].to(torch.uint8).cpu().numpy()]
+
+
+def object_boxes(objects: np.ndarray) -> list[Box]:  # type: ignore[type-arg]
     """Bounding boxes ``(x, y, width, height)`` of contours of more than 50 points."""
     contours, _ = cv2.findContours(objects, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     boxes = [cv2.boundingRect(c) for c in contours if len(c) > CONTOUR_POINTS]

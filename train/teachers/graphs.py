@@ -17,6 +17,7 @@ from torch import Tensor
 from trocar.contract.errors import DataError
 from trocar.contract.graph.logits import logits_tensor
 from trocar.contract.text.words import first_line
+from trocar.train.constants import constant
 
 LOGITS = "teacher_logits"
 """Name of the output that is added to a frame-in graph."""
@@ -70,8 +71,8 @@ class ForeignGraph:
         self, session: _Session, *, mean: Sequence[float], std: Sequence[float], source: str
     ) -> None:
         self._session = session
-        self._mean = 255 * torch.tensor([float(m) for m in mean]).reshape(1, 3, 1, 1)
-        self._std = 255 * torch.tensor([float(s) for s in std]).reshape(1, 3, 1, 1)
+        self._mean = tuple(255 * float(m) for m in mean)
+        self._std = tuple(255 * float(s) for s in std)
         (given,) = session.inputs if len(session.inputs) == 1 else (None,)
         shape = [] if given is None else list(given.shape)
         is_image = len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
@@ -98,8 +99,9 @@ class ForeignGraph:
         return values.clamp(min=_SMALLEST).log() if self._is_probability else values
 
     def _input(self, image: Tensor) -> Tensor:
-        mean, std = self._mean.to(image.device), self._std.to(image.device)
-        return ((image.float() - mean) / std).to(self._type)
+        image = image.float()
+        mean, std = (constant(v, like=image)[:, None, None] for v in (self._mean, self._std))
+        return ((image - mean) / std).to(self._type)
 
 
 def foreign_graph(
@@ -146,7 +148,8 @@ class _Session:
     def run(self, output: str, image: Tensor) -> Tensor:
         """One output, on the device of the image, float32."""
         (values,) = self._run([output], image)
-        return torch.from_numpy(np.asarray(values, np.float32)).to(image.device)
+        found = torch.from_numpy(np.asarray(values, np.float32))
+        return found.to(image.device, non_blocking=True)
 
     def run_all(self, image: Tensor) -> list[tuple[str, NDArray[np.float32]]]:
         """All outputs by name."""

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import ConfigError, DataError
+from trocar.train.constants import constant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,10 @@ class MatchedTeacher:
         logits = self.teacher.logits(image).float()
         if tuple(logits.shape[2:]) != self.size:
             logits = _resized(logits, self.size)
-        return logits if self.order is None else logits[:, self.order]
+        if self.order is None:
+            return logits
+        # Not logits[:, list]: the list would be copied to the device at every step.
+        return logits.index_select(1, constant(tuple(self.order), like=logits, dtype=torch.int64))
 
 
 def _order(teacher: Teacher, table: ClassTable) -> list[int] | None:

@@ -67,6 +67,9 @@ class RatesType(click.ParamType):  # type: ignore[type-arg]
     "frames and the device's clock; e.g. 25,30,50,60.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all cores]")
+@click.option(
+    "--nv12", is_flag=True, help="Give frames as NV12, where the bundle was exported with --nv12."
+)
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
 def benchmark(
@@ -75,6 +78,7 @@ def benchmark(
     seconds: float,
     live: tuple[float, ...] | None,
     threads: int | None,
+    nv12: bool,
     trust: Path | None,
     as_json: bool,
 ) -> None:
@@ -87,11 +91,11 @@ def benchmark(
     rows: Iterator[BenchmarkRow] | Iterator[LiveRow]
     if live is None:
         rows = runtime_benchmark.benchmark(
-            model, size=size, seconds=seconds, threads=threads, trust=trust
+            model, size=size, seconds=seconds, threads=threads, trust=trust, nv12=nv12
         )
     else:
         rows = runtime_benchmark.live_benchmark(
-            model, rates=live, size=size, seconds=seconds, threads=threads, trust=trust
+            model, rates=live, size=size, seconds=seconds, threads=threads, trust=trust, nv12=nv12
         )
     if as_json:
         for row in rows:

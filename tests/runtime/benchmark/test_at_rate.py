@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from nv12_bundles import make_nv12_bundle
 from rich.console import Console
 
 from trocar.commands.benchmark import benchmark as command
@@ -168,3 +169,29 @@ def test_the_clock_of_a_gpu_is_that_of_its_place_on_the_bus(
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert clock_mhz(Device("cuda", 1)) is None
+
+
+@pytest.mark.parametrize("flags", [(), ("--live", "200")])
+def test_frames_are_given_as_nv12(
+    flags: tuple[str, ...], tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[bool] = []
+    infer = Session.infer
+
+    def watched(self: Session, frames: Any) -> Any:
+        given.append(isinstance(frames, list))
+        return infer(self, frames)
+
+    monkeypatch.setattr(Session, "infer", watched)
+    bundle = make_nv12_bundle(tmp_path / "planes.trocar")
+    words = ("--nv12", "--seconds", "0.05", "--threads", "1", "--json", *flags)
+    done = CliRunner().invoke(command, [str(bundle), *words], catch_exceptions=False)
+    rows = [json.loads(line) for line in done.output.splitlines()]
+    assert rows[0]["backend"] == "onnxruntime"
+    assert not rows[0]["reason"]
+    # The golden frame is RGB; all that is timed is NV12.
+    assert given.count(False) <= len(rows)
+    assert given.count(True) > 10
+    with pytest.raises(ArgumentError, match="has no graph for NV12") as caught:
+        CliRunner().invoke(command, [str(tiny_bundle), *words], catch_exceptions=False)
+    assert "--nv12" in caught.value.remedy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,7 @@ from typing import Any
 import compare_languages as compare
 import numpy as np
 import pytest
+from native_planes import run_planes
 from numpy.typing import NDArray
 from nv12_bundles import changed_golden, make_nv12_bundle
 from tiny_bundle import tiny_frame
@@ -22,36 +22,6 @@ from trocar.runtime.session import Session
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_nv12_bundle(tmp_path_factory.mktemp("nv12") / "tiny.trocar")
-
-
-def run(cpp: ModuleType, native: Any, *pictures: Nv12Picture, **changes: int) -> list[Any]:
-    """Runs planes that lie where they lie, with the strides of their arrays."""
-    frames = (cpp.Frame * len(pictures))(
-        *(
-            cpp.make(
-                cpp.Frame,
-                **{
-                    "format": cpp.FORMATS["nv12"],
-                    "width": picture.shape[1],
-                    "height": picture.shape[0],
-                    "data": picture.luma.ctypes.data,
-                    "stride": picture.luma.strides[0],
-                    "chroma": picture.chroma.ctypes.data,
-                    "chroma_stride": picture.chroma.strides[0],
-                    "yuv": COLOURS.index(picture.colour),
-                    **changes,
-                },
-            )
-            for picture in pictures
-        )
-    )
-    made = [native.room(frame, 64, False) for frame in frames]
-    results = (cpp.Result * len(frames))(*(result for result, _ in made))
-    native.call("run", native.handle, frames, ctypes.c_uint32(len(frames)), results)
-    return [
-        held | {"instruments": held["instruments"][: result.instrument_count]}
-        for result, (_, held) in zip(results, made, strict=True)
-    ]
 
 
 def assert_equal(got: Any, python: Session, picture: Nv12Picture | NDArray[np.uint8]) -> None:
@@ -70,7 +40,7 @@ def test_planes_give_pythons_bytes(
     assert native.info.takes_nv12 == 1
     for colour in COLOURS:
         picture = nv12_from_rgb(tiny_frame(*size), colour)
-        assert_equal(run(cpp, native, picture)[0], python, picture)
+        assert_equal(run_planes(cpp, native, picture)[0], python, picture)
 
 
 def test_rows_may_lie_apart_and_batches_have_colours(
@@ -82,11 +52,11 @@ def test_rows_may_lie_apart_and_batches_have_colours(
         luma, chroma = np.zeros((95, 128), np.uint8), np.zeros((48, 64, 2), np.uint8)
         luma[:, :121], chroma[:, :61] = packed.luma, packed.chroma
         pictures.append(Nv12Picture(luma=luma[:, :121], chroma=chroma[:, :61], colour=colour))
-    for got, picture in zip(run(cpp, native, *pictures), pictures, strict=True):
+    for got, picture in zip(run_planes(cpp, native, *pictures), pictures, strict=True):
         assert_equal(got, python, picture)
     # The next call may not use the planes of this one.
     for picture in reversed(pictures):
-        assert_equal(run(cpp, native, picture)[0], python, picture)
+        assert_equal(run_planes(cpp, native, picture)[0], python, picture)
 
 
 def test_the_planes_really_go_to_the_second_graph(
@@ -96,7 +66,7 @@ def test_the_planes_really_go_to_the_second_graph(
     converts = cpp.Session(library, str(bundle), library=onnxruntime_library, threads=1, no_nv12=1)
     assert converts.info.takes_nv12 == 0
     picture = nv12_from_rgb(tiny_frame(375, 502), "bt601-limited")
-    ours, theirs = run(cpp, native, picture)[0], run(cpp, converts, picture)[0]
+    ours, theirs = run_planes(cpp, native, picture)[0], run_planes(cpp, converts, picture)[0]
     assert (ours["confidence"] != theirs["confidence"]).any()
     assert (ours["labels"] == theirs["labels"]).mean() > 0.99
     expected = native.run(picture.rgb)[0]
@@ -124,7 +94,7 @@ def test_planes_that_cannot_be_read_are_refused(
 ) -> None:
     picture = nv12_from_rgb(tiny_frame(95, 121), "bt709-limited")
     with pytest.raises(cpp.TrocarFailure, match=message):
-        run(cpp, native, picture, **changes)
+        run_planes(cpp, native, picture, **changes)
 
 
 def test_tightly_packed_planes_of_odd_width_need_no_strides(
@@ -132,7 +102,9 @@ def test_tightly_packed_planes_of_odd_width_need_no_strides(
 ) -> None:
     picture = nv12_from_rgb(tiny_frame(95, 121), "bt709-limited")
     both = np.concatenate([picture.luma.ravel(), picture.chroma.ravel()])
-    got = run(cpp, native, picture, data=both.ctypes.data, stride=0, chroma=0, chroma_stride=0)
+    got = run_planes(
+        cpp, native, picture, data=both.ctypes.data, stride=0, chroma=0, chroma_stride=0
+    )
     assert_equal(got[0], python, picture)
 
 

@@ -40,14 +40,14 @@ def test_the_losses_are_those_of_the_formulas(make_method: Callable[..., Any]) -
 
     def teacher(image: torch.Tensor) -> torch.Tensor:
         asked.append(image)
-        return answers[len(asked) - 1]
+        return torch.cat(answers)
 
     method.teacher = teacher
     made: list[torch.Tensor] = []
     network.register_forward_hook(lambda *arguments: made.append(arguments[2]))
     terms = method.losses({"labelled": labelled, "unlabelled": unlabelled}, LATE)
-    assert asked[0] is labelled["image"]
-    assert asked[1] is unlabelled["image"]
+    assert len(asked) == 1
+    assert torch.equal(asked[0], torch.cat([labelled["image"], unlabelled["image"]]))
     students = [m.detach().numpy() for m in made]
     mask = labelled["mask"].numpy()
     assert float(terms["ce"].detach()) == pytest.approx(

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trocar.train.constants import constant
+
 EXPOSURE = (0.6, 1.4)
 GAMMA = (0.7, 1.4)
 CHANNEL_GAIN = (0.85, 1.15)
@@ -49,7 +51,7 @@ def recolour(image: Tensor) -> Tensor:
     unit = (image / 255 * _draw(image, EXPOSURE) * _draw(image, CHANNEL_GAIN, channels=3)).clamp(0)
     # The small number keeps the gradient-free power finite at 0.
     toned = unit.clamp_min(1e-8) ** _draw(image, GAMMA)
-    luma = (toned * toned.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+    luma = (toned * constant(_LUMA, like=toned)[:, None, None]).sum(1, keepdim=True)
     return (255 * torch.lerp(luma, toned, _draw(image, SATURATION))).clamp(0, 255)
 
 

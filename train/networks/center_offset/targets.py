@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trocar.contract.classes import IGNORE_INDEX
+from trocar.train.constants import constant
 
 
 class CenterTargets(NamedTuple):
@@ -46,22 +47,30 @@ def center_targets(
         sigma: Standard deviation of the Gaussian in pixels.
     """
     height, width = numbers.shape[-2:]
-    is_instrument = torch.isin(mask, torch.tensor(list(instruments), device=mask.device))
+    is_instrument = torch.isin(mask, constant(tuple(instruments), like=mask))
     known = torch.where(is_instrument & (numbers <= most), numbers.long(), 0)
-    rows = torch.arange(height, device=mask.device, dtype=torch.float32)[None, :, None]
-    columns = torch.arange(width, device=mask.device, dtype=torch.float32)[None, None]
-    heat = torch.zeros(numbers.shape, device=mask.device)
-    down, right = torch.zeros_like(heat), torch.zeros_like(heat)
-    for number in range(1, int(known.max()) + 1):
-        inside = known == number
-        pixels = inside.sum(dim=(1, 2), keepdim=True)
-        row = (inside * rows).sum(dim=(1, 2), keepdim=True) / pixels.clamp(min=1)
-        column = (inside * columns).sum(dim=(1, 2), keepdim=True) / pixels.clamp(min=1)
-        squared = (rows - row).square() + (columns - column).square()
-        peak = torch.exp(-squared / (2 * sigma**2)) * (pixels > 0)
-        heat = torch.maximum(heat, peak)
-        down = torch.where(inside, row - rows, down)
-        right = torch.where(inside, column - columns, right)
+    rows = torch.arange(height, device=mask.device)[:, None].expand(height, width)
+    columns = torch.arange(width, device=mask.device)[None].expand(height, width)
+    # Sums of integers, for all numbers that there may be: the host never asks how many there are.
+    pixels, down, right = (
+        torch.zeros(len(known), most + 1, dtype=torch.int64, device=mask.device).scatter_add_(
+            1, known.flatten(1), values.flatten().expand(len(known), -1)
+        )
+        for values in (torch.ones_like(rows), rows, columns)
+    )
+    row, column = (sums.float() / pixels.clamp(min=1) for sums in (down, right))
+    nearest = torch.full(numbers.shape, torch.inf, device=mask.device)
+    for number in range(1, most + 1):
+        across = (columns[0] - column[:, number, None]).square()
+        along = (rows[:, 0] - row[:, number, None]).square()
+        along = torch.where(pixels[:, number, None] > 0, along, torch.inf)
+        nearest = torch.minimum(nearest, along[:, :, None] + across[:, None])
+    heat = torch.exp(-nearest / (2 * sigma**2))
+    own_row, own_column = (
+        values.gather(1, known.flatten(1)).view(known.shape) for values in (row, column)
+    )
+    down = torch.where(known > 0, own_row - rows, 0.0)
+    right = torch.where(known > 0, own_column - columns, 0.0)
     is_instance = known > 0
     is_counted = (mask != IGNORE_INDEX) & (is_instance | ~is_instrument)
     return CenterTargets(heat, torch.stack([down, right], dim=1), is_counted, is_instance)

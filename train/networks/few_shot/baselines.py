@@ -45,9 +45,13 @@ def local_descriptor_logits(
         Logits ``[Q,K]``.
     """
     regions = unit(query.transpose(1, 2))  # [Q,M,C]
+    pool = unit(support.transpose(1, 2)).flatten(0, 1)  # [S*M,C]
+    cosines = regions @ pool.t()  # [Q,M,S*M]
+    owners = (membership > 0).repeat_interleave(support.shape[2], dim=0)  # [S*M,K]
     columns = []
     for label in range(membership.shape[1]):
-        pool = unit(support[membership[:, label] > 0].transpose(1, 2)).flatten(0, 1)  # [n*M,C]
-        best = (regions @ pool.t()).topk(min(neighbours, len(pool)), dim=-1).values
-        columns.append(best.sum((1, 2)))
+        # Masked, not selected: how many there are is never read to the host.
+        own = cosines.masked_fill(~owners[:, label], -torch.inf)
+        best = own.topk(min(neighbours, len(pool)), dim=-1).values
+        columns.append(best.masked_fill(best.isneginf(), 0.0).sum((1, 2)))
     return torch.stack(columns, 1)
