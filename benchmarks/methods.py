@@ -32,6 +32,8 @@ from helpers.methods.groups import (
     norms,
     robotic,
     robotic_oracle,
+    still,
+    still_methods,
     texture,
 )
 from helpers.methods.scores import shape_scores
@@ -123,7 +125,9 @@ def main() -> None:
         "robotic": lambda plan: robotic(plan, args.endovis, args.robotic),
         "robotic-oracle": lambda plan: robotic_oracle(plan, args.robotic),
         "few-real": lambda plan: few_real_labels(plan, args.endovis, args.robotic),
-        "norms": lambda plan: norms(plan, args.endovis),
+        "norms": lambda plan: norms(plan, args.endovis, args.robotic),
+        "still": lambda plan: still(plan, args.endovis, args.robotic),
+        "still-methods": lambda plan: still_methods(plan, args.endovis, args.robotic),
         "defaults": lambda plan: [
             adaptation(plan),
             few_labels(plan, 0.10),
@@ -147,13 +151,10 @@ def main() -> None:
     parser.add_argument("--robotic", type=Path, help="folder with Dataset1/, Dataset2/ and GT/")
     parser.add_argument("--results", type=Path, help="folder of methods.json and methods.md")
     args = parser.parse_args()
-    if {"endovis", "oracle", "robotic", "few-real", "norms", "defaults"} & set(args.parts) and (
-        args.endovis is None
-    ):
+    on_real = {"robotic", "few-real", "norms", "still", "still-methods", "defaults"}
+    if {"endovis", "oracle", *on_real} & set(args.parts) and args.endovis is None:
         parser.error("this part needs --endovis DIR")
-    if {"robotic", "robotic-oracle", "few-real", "defaults"} & set(
-        args.parts
-    ) and args.robotic is None:
+    if {"robotic-oracle", *on_real} & set(args.parts) and args.robotic is None:
         parser.error("this part needs --robotic DIR")
     network = PRETRAINED if args.weights else SMALL
     if args.size:

@@ -87,7 +87,7 @@ def _run_method(request: TrainRequest) -> dict[str, Any]:
     from trocar.train.state.job import Job
     from trocar.train.state.run_folder import CONFIG, RunFolder
     from trocar.train.state.settings import RunConfig
-    from trocar.train.state.start_from import read_start
+    from trocar.train.state.start_from import normalisation_of, read_start
 
     out = request.out
     if request.resume and request.start_from is not None:
@@ -96,6 +96,7 @@ def _run_method(request: TrainRequest) -> dict[str, Any]:
             remedy="drop --start-from to go on with this run, or --resume and choose a new --out",
         )
     RunFolder(out).check(resume=request.resume or not is_main_process())
+    start = None if request.start_from is None else read_start(request.start_from)
     method_class = find_method(request.method)
     kinds = (method_class.Config, DataConfig, RunConfig)
     if request.resume and (out / CONFIG).is_file():
@@ -107,7 +108,11 @@ def _run_method(request: TrainRequest) -> dict[str, Any]:
         )
     else:
         config, data_config, run = read_settings(
-            kinds, recipe=request.recipe, flags=request.settings, method=request.method
+            kinds,
+            recipe=request.recipe,
+            flags=request.settings,
+            method=request.method,
+            inherited={} if start is None else normalisation_of(start.config, method_class.Config),
         )
     method = method_class(config)
     if request.observe is not None:
@@ -118,7 +123,6 @@ def _run_method(request: TrainRequest) -> dict[str, Any]:
         target=request.target,
         validation=request.validation,
     )
-    start = None if request.start_from is None else read_start(request.start_from)
     teacher = method.teacher_origin() if isinstance(method, LearnsFromTeacher) else {}
     sets = open_data(paths, data_config, run, method)
     inherited = None if start is None else licences_of(start.origin)
@@ -182,7 +186,12 @@ def data_settings(method: type[Method]) -> tuple[str, ...]:
 
 
 def read_settings(
-    kinds: tuple[type, ...], *, recipe: Path | None, flags: Mapping[str, Any], method: str
+    kinds: tuple[type, ...],
+    *,
+    recipe: Path | None,
+    flags: Mapping[str, Any],
+    method: str,
+    inherited: Mapping[str, Any] | None = None,
 ) -> tuple[Any, ...]:
     """Settings of several dataclasses from one flat recipe and flags, which win.
 
@@ -191,12 +200,13 @@ def read_settings(
         recipe: A flat TOML file, or ``None``.
         flags: Settings by name; ``None`` means not given.
         method: The method that the settings are for.
+        inherited: Settings that hold where neither recipe nor flags have them.
 
     Raises:
         ConfigError: Every unknown, unused, ill-typed or out-of-range value, of all of them at once.
         DataError: The recipe cannot be read.
     """
-    values = dict(read_toml(recipe)) if recipe else {}
+    values = {**(inherited or {}), **(read_toml(recipe) if recipe else {})}
     source = str(recipe) if recipe else "command line"
     faults = []
     stated = values.pop("method", method)

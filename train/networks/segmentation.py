@@ -50,10 +50,12 @@ class NetworkConfig:
             published widths at 128, and proportional ones at other values.
         dropout: Dropout after the ASPP or on the deepest features, 0..1.
         batch_norm: Batch normalisation of the encoder: train uses the statistics of the batch;
-            frozen uses the running ones, for small batches and pretrained weights.
+            frozen uses the running ones of its weights; auto is frozen where ``encoder_weights``
+            names some, and train else. An instance holds the choice, never auto.
         decoder_norm: Normalisation of the ASPP and the decoder: batch, group (GroupNorm, which
             does not depend on the batch), or frozen (running statistics of batch normalisation,
-            which are those of an untrained decoder unless the run starts from another).
+            which are those of an untrained decoder unless the run starts from another); auto is
+            group where ``encoder_weights`` names some, and batch else.
         pooling_branch: Whether the ASPP of deeplabv3plus has its image-pooling branch, which
             batch normalisation computes from one value an image.
         bn_batches: Batches over which the statistics of batch normalisation are computed again
@@ -66,8 +68,8 @@ class NetworkConfig:
     size: tuple[int, int] = (256, 320)
     decoder_channels: int = DEFAULT_DECODER_CHANNELS
     dropout: float = 0.1
-    batch_norm: Literal["train", "frozen"] = "train"
-    decoder_norm: Literal["batch", "group", "frozen"] = "batch"
+    batch_norm: Literal["auto", "train", "frozen"] = "auto"
+    decoder_norm: Literal["auto", "batch", "group", "frozen"] = "auto"
     pooling_branch: bool = True
     bn_batches: int = 0
 
@@ -82,6 +84,12 @@ class NetworkConfig:
             (self.decoder_channels >= 8, "decoder_channels must be 8 or more"),
             (0 <= self.dropout < 1, "dropout must be in 0..1"),
         )
+        # Stored with the run: a checkpoint is loaded without the file of its encoder's weights.
+        published = self.encoder_weights != "none"
+        if self.batch_norm == "auto":
+            object.__setattr__(self, "batch_norm", "frozen" if published else "train")
+        if self.decoder_norm == "auto":
+            object.__setattr__(self, "decoder_norm", "group" if published else "batch")
 
 
 class Decoder(nn.Module):

@@ -24,12 +24,15 @@ from trocar.contract.errors import CheckpointError, TrocarError
 from trocar.contract.integrity.guard import exported_text
 from trocar.contract.manifest import Manifest
 from trocar.contract.text.licences import LICENCES, licences_of
+from trocar.train.networks.segmentation import NetworkConfig
 from trocar.train.state.checkpoint import checkpoint_in, load_method
 
 _SETTINGS_OF_SHAPE = (
     "architecture",
     "encoder",
     "decoder_channels",
+    "decoder_norm",
+    "pooling_branch",
     "backbone",
     "embedding_size",
     "standardise",
@@ -95,6 +98,21 @@ def read_start(path: Path) -> Start:
         },
         trained_on=str(checkpoint.source.get("trained_on", "")),
     )
+
+
+def normalisation_of(settings: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Normalisation of the run to start from, for a new run that does not state its own.
+
+    Which layers a decoder has depends on it, so that the default could not take the weights.
+
+    Args:
+        settings: Of the run to start from.
+        kind: The dataclass of the new run's settings.
+    """
+    if not issubclass(kind, NetworkConfig):
+        return {}
+    names = ("batch_norm", "decoder_norm", "pooling_branch")
+    return {name: settings[name] for name in names if "encoder" in settings and name in settings}
 
 
 def _exported_from(path: Path) -> str:

@@ -92,4 +92,6 @@ def _unstated(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
         did["teacher_noise"] = values["noise"]
     if values.get("batch_norm") == "frozen":
         did["decoder_norm"] = "frozen"
+    elif "encoder" in values:
+        did |= {"batch_norm": "train", "decoder_norm": "batch"}
     return did

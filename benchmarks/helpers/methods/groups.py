@@ -22,6 +22,9 @@ from helpers.methods.variants import (
     NORMS,
     SMALL,
     START_STEPS,
+    STILL_ADAPTED,
+    STILL_FEW,
+    STILL_OR_BATCHES,
     SUPERVISED,
     TEXTURE,
     Variant,
@@ -249,12 +252,47 @@ def few_real_labels(plan: Plan, root: Path, robot: Path) -> list[Group]:
     return groups
 
 
-def norms(plan: Plan, root: Path) -> list[Group]:
-    """Normalisation of encoder and decoder, from one operation to the other."""
+def norms(plan: Plan, root: Path, robot: Path) -> list[Group]:
+    """Normalisation of encoder and decoder, on the frames that the other tables do not judge.
+
+    Judged on the first half of the other operation, and on the robot's Dataset1.
+    """
     return [
-        replace(group, name=f"Normalisation, {group.name}", variants=NORMS)
-        for group in endovis(plan, root)
+        replace(
+            group,
+            name=f"Normalisation, {group.name}",
+            variants=NORMS,
+            judged={"not judged elsewhere": group.data[plan.seeds[0]].target},
+        )
+        for group in (*endovis(plan, root), *robotic(plan, root, robot))
     ]
+
+
+def still(plan: Plan, root: Path, robot: Path) -> list[Group]:
+    """Batch normalisation against what does not depend on the batch, on the judged frames."""
+    return [
+        replace(group, name=f"Normalisation on judged frames, {group.name}", variants=variants)
+        for group, variants in _of_shifts(plan, root, robot, STILL_OR_BATCHES)
+    ]
+
+
+def still_methods(plan: Plan, root: Path, robot: Path) -> list[Group]:
+    """The methods where nothing depends on the batch, against `supervised` of the same kind."""
+    groups = [
+        *_of_shifts(plan, root, robot, STILL_ADAPTED),
+        *((group, STILL_FEW) for group in few_real_labels(plan, root, robot)),
+    ]
+    return [
+        replace(group, name=f"Encoder frozen, GroupNorm: {group.name}", variants=variants)
+        for group, variants in groups
+    ]
+
+
+def _of_shifts(
+    plan: Plan, root: Path, robot: Path, variants: tuple[Variant, ...]
+) -> list[tuple[Group, tuple[Variant, ...]]]:
+    shifts = (*endovis(plan, root), *robotic(plan, root, robot))
+    return [(group, variants) for group in shifts]
 
 
 def starting_encoder(plan: Plan) -> Path:

@@ -67,3 +67,19 @@ NORMS = (
     Variant("no pooling branch", "supervised", {"pooling_branch": False}),
     Variant("statistics computed again", "supervised", {"bn_batches": 10}),
 )
+BATCHES = {"batch_norm": "train", "decoder_norm": "batch"}
+STILL = {"batch_norm": "frozen", "decoder_norm": "group"}
+"""Nothing depends on the batch: neither the encoder's statistics nor the decoder's."""
+STILL_SUPERVISED = Variant("supervised, encoder frozen, GroupNorm", "supervised", STILL)
+STILL_OR_BATCHES = (
+    Variant("supervised, BatchNorm of the batch", "supervised", BATCHES),
+    STILL_SUPERVISED,
+)
+STILL_ADAPTED = (
+    STILL_SUPERVISED,
+    Variant("mean-teacher, encoder frozen, GroupNorm", "mean-teacher", STILL),
+)
+STILL_FEW = (
+    STILL_SUPERVISED,
+    Variant("cross-consistency, encoder frozen, GroupNorm", "cross-consistency", STILL),
+)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from trocar.contract.classes import ClassTable
+from trocar.contract.config import from_mapping, to_mapping
 from trocar.contract.errors import ConfigError, DataError
 from trocar.contract.manifest import InputSpec, Manifest
 from trocar.export.cpu_session import infer_on_cpu
@@ -229,6 +230,26 @@ def test_encoder_and_decoder_are_normalised_apart(
         groups = [m for m in network.modules() if isinstance(m, nn.GroupNorm)]
         assert bool(groups) == (config.decoder_norm == "group")
     assert learns_statistics(config) == bool(training)
+
+
+@pytest.mark.parametrize(
+    ("settings", "chosen"),
+    [
+        ({}, ("train", "batch")),
+        ({"encoder_weights": "imagenet"}, ("frozen", "group")),
+        ({"encoder_weights": "mine.pth", "batch_norm": "train"}, ("train", "group")),
+        ({"encoder_weights": "mine.pth", "decoder_norm": "batch"}, ("frozen", "batch")),
+        ({"batch_norm": "frozen"}, ("frozen", "batch")),
+    ],
+)
+def test_normalisation_is_chosen_by_the_start_of_the_encoder(
+    settings: dict[str, Any], chosen: tuple[str, str]
+) -> None:
+    config = NetworkConfig(**settings)
+    assert (config.batch_norm, config.decoder_norm) == chosen
+    stored = {n: v for n, v in to_mapping(config).items() if n != "encoder_weights"}
+    again = from_mapping(NetworkConfig, stored, source="a checkpoint")
+    assert (again.batch_norm, again.decoder_norm) == chosen
 
 
 def test_group_norm_and_no_pooling_branch_do_not_depend_on_the_batch() -> None:

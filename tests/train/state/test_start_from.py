@@ -199,3 +199,22 @@ def _method(name: str) -> Any:
 
 def _spec(classes: ClassTable) -> ModelSpec:
     return ModelSpec(name="n", classes=classes, input=InputSpec(height=64, width=80))
+
+
+def test_a_run_takes_the_normalisation_of_the_run_it_starts_from(
+    toy: DatasetPaths, tmp_path: Path
+) -> None:
+    weights = tmp_path / "encoder.pth"
+    torch.save(make_encoder("tu-lcnet_050", weights="none").state_dict(), weights)
+    run_method(request(toy.data, tmp_path / "first", steps=1, encoder_weights=str(weights)))
+    second = replace(request(toy.data, tmp_path / "second", steps=1), start_from=tmp_path / "first")
+    run_method(second)
+    for name in ("first", "second"):
+        stored = read_checkpoint(tmp_path / name / "last.ckpt").config
+        assert (stored["batch_norm"], stored["decoder_norm"]) == ("frozen", "group")
+    other = replace(
+        request(toy.data, tmp_path / "third", steps=1, decoder_norm="batch"),
+        start_from=tmp_path / "first",
+    )
+    with pytest.raises(CheckpointError, match="decoder_norm was group, is batch"):
+        run_method(other)

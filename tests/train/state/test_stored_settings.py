@@ -60,6 +60,8 @@ NOW: dict[str, dict[str, Any]] = {
         ("cross-consistency", {}, "vat_decoder", "main"),
         ("mean-teacher", {"noise": 0.05}, "teacher_noise", 0.05),
         ("supervised", {"batch_norm": "frozen"}, "decoder_norm", "frozen"),
+        ("supervised", {"encoder": "resnet18"}, "batch_norm", "train"),
+        ("supervised", {"encoder": "resnet18", "batch_norm": "train"}, "decoder_norm", "batch"),
     ],
 )
 def test_what_older_runs_did_not_state_is_what_they_did(
