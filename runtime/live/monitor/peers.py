@@ -1,7 +1,7 @@
 """Who watches by WebRTC: how many, for how long, and on which thread.
 
     peers = Peers()
-    answer = peers.answer(Offer.read(b'{"sdp": "v=0…"}'), feed, local="127.0.0.1", remote="127.0.0.1")
+    answer = peers.answer(Offer.read(body), feed, local="127.0.0.1", remote="127.0.0.1")
     peers.stop()
 
 WebRTC is the extra `webrtc` (aiortc). Everything of it, encoding too, is on threads of its own that
@@ -235,7 +235,8 @@ def own_candidates(sdp: str, address: str) -> str:
     Whatever an offer says, nothing is sent to other machines, and no name is looked up: browsers
     hide their address behind a name that only multicast DNS knows.
     """
-    lines, ports = [], set()
+    lines: list[str] = []
+    ports: set[int] = set()
     for line in sdp.splitlines():
         if line.startswith("a=candidate:"):
             found = _CANDIDATE.match(line)
