@@ -51,7 +51,7 @@ class Pictures(MediaStreamTrack):  # type: ignore[misc]
         super().__init__()
         self.channel: Any = None
         self._feed, self._show = feed, show
-        self._loop = asyncio.get_running_loop()
+        self._own_loop = asyncio.get_running_loop()
         self._wakened = asyncio.Event()
         before = feed.newest(show=show)
         self._number = -1 if before is None else before.number
@@ -61,7 +61,7 @@ class Pictures(MediaStreamTrack):  # type: ignore[misc]
     def wake(self) -> None:
         """Tells from another thread that there is a new overlay."""
         with contextlib.suppress(RuntimeError):  # The loop is closed.
-            self._loop.call_soon_threadsafe(self._wakened.set)
+            self._own_loop.call_soon_threadsafe(self._wakened.set)
 
     async def recv(self) -> VideoFrame:
         """The next overlay; those that came while nobody asked are left out."""
@@ -182,7 +182,7 @@ def _use_only(connection: RTCPeerConnection, address: str) -> None:
     if connection.sctp is not None:
         transports.append(connection.sctp.transport.transport)
     for transport in transports:
-        gathering = transport.iceGatherer._connection
+        gathering: Any = transport.iceGatherer._connection
         gathering.get_component_candidates = _at(
             type(gathering).get_component_candidates.__get__(gathering), address
         )

@@ -133,8 +133,12 @@ def test_who_does_not_connect_gives_the_place_back(monkeypatch: pytest.MonkeyPat
     async def look(monitor: Monitor, feed: Feed) -> None:
         client = Client()
         await asyncio.to_thread(post, monitor, {"sdp": await client.offer()})
-        assert await client.until(lambda: feed._views[None].watchers == 0)
-        assert monitor._peers._peers == set()
+        (peer,) = monitor._peers._peers
+        gathering = peer._connection.sctp.transport.transport.iceGatherer._connection
+        assert gathering.stun_server is None
+        assert gathering.turn_server is None
+        assert await client.until(lambda: not monitor._peers._peers)
+        assert feed._views[None].watchers == 0
         await client.close()
 
     with playing() as (monitor, feed):
