@@ -98,7 +98,9 @@ def test_pictures_come_as_jpeg_where_webrtc_ends(browser: Browser) -> None:
     with playing() as monitor:
         browser.open(monitor.address)
         assert browser.evaluate(WATCH)
-        assert browser.until("window.seen.direct > 20", 60)
+        assert browser.until("window.seen.direct > 20", 120)
+        browser.evaluate("WAITS.picture = 4000")
+        assert browser.until("!direct || window.seen.direct > 40", 120)
         monitor._peers.stop()
         assert browser.until("!direct && reading", 120)
         before = browser.evaluate("watch.number")
