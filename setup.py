@@ -66,6 +66,8 @@ EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "torch>=2.8"]
 RAY = ["ray>=2.40"]
 # The checksum of OpenIGTLink's messages.
 IGTL = ["fastcrc>=0.4"]  # the first that reads memory it does not own
+# The live page as video; the number of a picture is matched with its results.
+WEBRTC = ["aiortc>=1.14"]
 SIGNING = ["cryptography>=45"]
 TUNE = ["optuna>=4.2"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
@@ -86,6 +88,7 @@ EXTRAS = {
     "ray": RAY,
     "signing": SIGNING,
     "igtl": IGTL,
+    "webrtc": WEBRTC,
     "mlflow": ["mlflow>=2.16"],
     "wandb": ["wandb>=0.18"],
     "tune": TUNE,
@@ -97,6 +100,7 @@ EXTRAS = {
         *RAY,
         *SIGNING,
         *IGTL,
+        *WEBRTC,
         *TUNE,
         *DOCS,
         "build>=1.2",

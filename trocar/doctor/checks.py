@@ -18,6 +18,7 @@ from trocar.doctor.packages import (
     check_openvino,
     check_tensorrt,
     check_versions,
+    check_webrtc,
     check_wheels,
 )
 from trocar.doctor.plug_ins import check_plug_ins
@@ -34,6 +35,7 @@ CHECKS: tuple[Callable[[], Finding | list[Finding]], ...] = (
     check_tensorrt,
     check_openvino,
     check_codecs,
+    check_webrtc,
     check_cameras,
     check_disk,
     check_plug_ins,

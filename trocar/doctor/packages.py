@@ -104,6 +104,27 @@ def check_openvino() -> Finding:
     return Finding(check="OpenVINO", state="ok", detail=detail)
 
 
+def check_webrtc() -> Finding:
+    """aiortc, which sends the live page's pictures as video, and whether it imports."""
+    version = version_of("aiortc")
+    if version is None:
+        return Finding(
+            check="WebRTC",
+            state="absent",
+            detail="not installed; the live page shows JPEG pictures",
+            remedy="for its pictures as video: pip install 'trocar[webrtc]'",
+        )
+    answer = run_python("import aiortc")
+    if answer.returncode:
+        return Finding(
+            check="WebRTC",
+            state="fail",
+            detail=f"aiortc {version}: {last_line(answer.stderr)}",
+            remedy="pip install --force-reinstall aiortc av cryptography",
+        )
+    return Finding(check="WebRTC", state="ok", detail=f"aiortc {version}")
+
+
 def check_versions() -> Finding:
     """Sets of versions that are known not to work together."""
     faults = []

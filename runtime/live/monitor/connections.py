@@ -149,7 +149,7 @@ class TimedRequest(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         """Reads the head of the request; raises `OSError` when it is late or too long."""
-        ends = time.monotonic() + REQUEST_DEADLINE_S
+        self._ends = ends = time.monotonic() + REQUEST_DEADLINE_S
         self.channel = self.server.encrypted(self.request)
         self.channel.settimeout(REQUEST_DEADLINE_S)
         if isinstance(self.channel, ssl.SSLSocket):
@@ -163,6 +163,20 @@ class TimedRequest(BaseHTTPRequestHandler):
         self.rfile = io.BytesIO(head)
         self.wfile = _Writer(self.channel)
         self.connection = self.channel
+
+    def body(self, limit: int) -> bytes | None:
+        """The body of the request; ``None`` where its length is not told or above ``limit`` bytes.
+
+        Raises:
+            OSError: It did not come before the deadline of the request.
+        """
+        told = (self.headers.get_all("Content-Length") or [""])[0].strip()
+        if not (told.isascii() and told.isdigit()) or len(told) > 9 or int(told) > limit:
+            return None
+        data = self.rfile.read()
+        while len(data) < int(told):
+            data += self._received(self._ends)
+        return data[: int(told)]
 
     def _received(self, ends: float) -> bytes:
         left = ends - time.monotonic()

@@ -5,7 +5,8 @@
     picture = feed.wait(-1, timeout=1.0)
     picture = feed.wait(-1, timeout=1.0, show=("masks", "ids"))
 
-It is a sink like any other. Overlays are compressed only while a client is connected. Clients may
+It is a sink like any other. Overlays are stored only while a client is connected, and compressed on
+the thread of the first client that wants the JPEG. Clients may
 ask for other parts of the drawing than the run shows: they get pictures of their own, and neither
 other clients nor other outputs see a change.
 """
@@ -16,8 +17,8 @@ import contextlib
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -56,15 +57,25 @@ class Picture:
 
     Attributes:
         number: Counts the pictures of a feed, from 1.
-        jpeg: The picture.
+        image: The picture, ``[H, W, 3]`` uint8 RGB; nobody changes it.
         captured_ns: `trocar.contract.media.clock.now_ns` when its frame was captured.
         result: JSON of what is drawn on it, see `drawn_result`.
     """
 
     number: int
-    jpeg: bytes
+    image: NDArray[np.uint8]
     captured_ns: int
     result: str = "{}"
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _jpeg: list[bytes] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def jpeg(self) -> bytes:
+        """The picture as JPEG; compressed once, by who asks first."""
+        with self._lock:
+            if not self._jpeg:
+                self._jpeg.append(encode_picture(self.image, ".jpg", quality=JPEG_QUALITY))
+            return self._jpeg[0]
 
     def headers(self) -> dict[str, str]:
         """Headers that tell the page what it shows."""
@@ -105,6 +116,7 @@ class _View:
         self.clients = 0
         self.watchers = 0
         self.wanted = True
+        self.wakes: list[Callable[[], None]] = []
 
 
 class Feed:
@@ -127,7 +139,7 @@ class Feed:
         self._ages: deque[tuple[float, float]] = deque(maxlen=_HISTORY)
 
     def write(self, event: FrameEvent) -> None:
-        """Compresses and stores the overlays that clients want."""
+        """Stores the overlays that clients want."""
         if event.fresh and event.result is not None:
             self._ages.append(
                 (round(event.result.stages_ms.get("infer", 0.0), 2), round(event.result.age_ms, 2))
@@ -145,14 +157,19 @@ class Feed:
             if overlay.shape[1] > WIDTH:
                 size = (WIDTH, round(overlay.shape[0] * WIDTH / overlay.shape[1]))
                 overlay = np.asarray(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
-            data = encode_picture(overlay, ".jpg", quality=JPEG_QUALITY)
             with self._changed:
                 number = 1 if view.picture is None else view.picture.number + 1
                 view.picture = Picture(
-                    number=number, jpeg=data, captured_ns=event.frame.captured_ns, result=result
+                    number=number,
+                    image=overlay,
+                    captured_ns=event.frame.captured_ns,
+                    result=result,
                 )
                 view.wanted = False
                 self._changed.notify_all()
+                wakes = list(view.wakes)
+            for wake in wakes:
+                wake()
 
     def wait(self, number: int, timeout: float, *, show: Show = None) -> Picture | None:
         """Waits for another overlay than number ``number``.
@@ -179,6 +196,11 @@ class Feed:
             if picture is None or picture.number == number or self._closed:
                 return None
             return picture
+
+    def newest(self, *, show: Show = None) -> Picture | None:
+        """The newest overlay, without waiting; ``None`` before the first."""
+        with self._changed:
+            return self._views[show].picture
 
     def fresh(self, timeout: float, *, show: Show = None) -> Picture | None:
         """Waits for the next overlay; returns the previous one when none comes in time."""
@@ -209,16 +231,28 @@ class Feed:
                         del self._views[show]
 
     @contextlib.contextmanager
-    def watched(self, *, show: Show = None) -> Iterator[None]:
-        """Counts a client for as long as the block lasts."""
+    def watched(
+        self, *, show: Show = None, wake: Callable[[], None] | None = None
+    ) -> Iterator[None]:
+        """Counts a client for as long as the block lasts.
+
+        Args:
+            show: What the client looks at.
+            wake: Called after each new overlay, on the thread of the output: it must return at
+                once and raise nothing.
+        """
         with self._changed:
             view = self._views[show]
             view.watchers += 1
+            if wake is not None:
+                view.wakes.append(wake)
         try:
             yield
         finally:
             with self._changed:
                 view.watchers -= 1
+                if wake is not None:
+                    view.wakes.remove(wake)
 
     def update(self, stream: LiveStream) -> None:
         """Takes the stream whose state is told, at each request anew."""

@@ -1,4 +1,4 @@
-"""The live page's server: the overlay as MJPEG, the state as JSON, metrics for Prometheus.
+"""The live page's server: the overlay as MJPEG or by WebRTC, the state as JSON, metrics.
 
     monitor = Monitor("127.0.0.1", 8080)
     monitor.start()
@@ -27,6 +27,7 @@ from trocar.runtime.draw.show import show_from
 from trocar.runtime.live.monitor.access import Access
 from trocar.runtime.live.monitor.connections import PageServer, TimedRequest, tls_context
 from trocar.runtime.live.monitor.feed import Feed, Show
+from trocar.runtime.live.monitor.peers import MAX_OFFER, Offer, Peers, Refused
 from trocar.runtime.telemetry.prometheus import CONTENT_TYPE
 
 _FILES = {
@@ -34,6 +35,7 @@ _FILES = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/watch.js": ("watch.js", "text/javascript; charset=utf-8"),
+    "/webrtc.js": ("webrtc.js", "text/javascript; charset=utf-8"),
 }
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -95,6 +97,7 @@ class Monitor:
         self._metrics = ""
         self._stop = threading.Event()
         self._streams = threading.BoundedSemaphore(MAX_STREAMS)
+        self._peers = Peers()
         tls = None if certificate is None or key is None else tls_context(certificate, key)
         self._server = PageServer((host, port), self._handler(), tls=tls)
         self._thread = threading.Thread(
@@ -133,6 +136,7 @@ class Monitor:
         self._stop.set()
         for feed in self.feeds.values():
             feed.close()
+        self._peers.stop()
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join(timeout=5)
@@ -142,11 +146,13 @@ class Monitor:
     def state(self) -> dict[str, Any]:
         """What ``/state.json`` returns: a monotonic stamp, and the state of each stream.
 
+        ``webrtc`` tells whether offers are taken.
+
         The stamp ``now_ns`` is of the moment of the answer; all other stamps are of the same
         clock.
         """
         streams = {key: feed.snapshot() for key, feed in self.feeds.items()}
-        return {"now_ns": now_ns(), "streams": streams}
+        return {"now_ns": now_ns(), "webrtc": self._peers.offered, "streams": streams}
 
     def _handler(self) -> type[TimedRequest]:
         monitor = self
@@ -155,6 +161,9 @@ class Monitor:
             def do_GET(self) -> None:
                 with contextlib.suppress(OSError):
                     monitor.answer(self)
+
+            def do_POST(self) -> None:
+                self.do_GET()
 
             def send_error(
                 self, code: int, message: str | None = None, explain: str | None = None
@@ -178,8 +187,14 @@ class Monitor:
         if fault is not None:
             reply(request, fault.status, f"{fault.text}\n".encode(), _TEXT)
             return
-        self._server.allowed(request.request)
         path, query = parts.path, parse_qs(parts.query)
+        if (request.command == "POST") != (path == "/offer"):
+            reply(request, 405, b"POST is for /offer, and GET for all else\n", _TEXT)
+            return
+        if path == "/offer":
+            self._offer(request)
+            return
+        self._server.allowed(request.request)
         if path in _FILES:
             name, kind = _FILES[path]
             folder = resources.files("trocar.runtime.live.monitor") / "static"
@@ -194,6 +209,29 @@ class Monitor:
             self._pictures(request, path, query)
         else:
             reply(request, 404, b"unknown page\n", _TEXT)
+
+    def _offer(self, request: TimedRequest) -> None:
+        """Answers the offer of a page that wants to watch by WebRTC."""
+        if request.headers.get_content_type() != "application/json":
+            reply(request, 415, b"expected application/json\n", _TEXT)
+            return
+        data = request.body(MAX_OFFER)
+        if data is None:
+            text = f"expected a body of {MAX_OFFER} bytes at most, and its Content-Length\n"
+            reply(request, 413, text.encode(), _TEXT)
+            return
+        self._server.allowed(request.request)
+        try:
+            offer = Offer.read(data)
+            feed = self.feeds.get(offer.stream)
+            if feed is None:
+                raise Refused(404, "unknown stream")
+            local, remote = request.channel.getsockname()[0], request.client_address[0]
+            answer = self._peers.answer(offer, feed, local=local, remote=remote)
+        except Refused as refused:
+            reply(request, refused.fault.status, f"{refused.fault.text}\n".encode(), _TEXT)
+            return
+        reply(request, 200, _json({"type": "answer", "sdp": answer}).encode(), "application/json")
 
     def _pictures(
         self, request: TimedRequest, path: str, query: Mapping[str, Sequence[str]]

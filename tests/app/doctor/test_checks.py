@@ -56,6 +56,19 @@ def test_a_broken_native_package_is_told_in_its_own_words(monkeypatch) -> None:
     assert finding.detail == "ImportError: libavcodec missing"
 
 
+def test_webrtc_is_absent_broken_or_there(monkeypatch) -> None:
+    done = SimpleNamespace(returncode=0, stdout="", stderr="")
+    monkeypatch.setattr(packages, "run_python", lambda code: done)
+    monkeypatch.setattr(packages, "version_of", lambda name: None)
+    assert packages.check_webrtc().state == "absent"
+    assert "trocar[webrtc]" in packages.check_webrtc().remedy
+    monkeypatch.setattr(packages, "version_of", lambda name: "1.16.0")
+    assert packages.check_webrtc().detail == "aiortc 1.16.0"
+    done.returncode, done.stderr = 1, "Traceback\nImportError: libsrtp missing\n"
+    assert packages.check_webrtc().state == "fail"
+    assert packages.check_webrtc().detail == "aiortc 1.16.0: ImportError: libsrtp missing"
+
+
 @pytest.mark.parametrize(("state", "code"), [("fail", 1), ("warn", 0), ("absent", 0)])
 def test_exit_code_and_json(monkeypatch, state, code) -> None:
     found = Finding(check="x", state=state, detail="d", remedy="r")

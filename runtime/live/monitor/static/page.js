@@ -25,18 +25,42 @@ async function read(n) {
       });
     }
   } catch (error) { /* The watch tells what is missing. */ }
-  if (reading && reading.control === control) setTimeout(() => read(chosen), 500);
+  setTimeout(() => { if (reading && reading.control === control) read(chosen); }, 500);
+}
+
+// WebRTC takes over where the server offers it. Until its first picture has come, and after its
+// end, the pictures come as JPEG.
+let direct = null, retry = 0;
+function takeOver(offered) {
+  if (!offered || !Direct.possible || direct || performance.now() < retry) return;
+  const own = direct = new Direct({ n: chosen, show: selection() }, {
+    present: (told, ...area) => {
+      if (direct !== own) return;
+      if (reading) reading.control.abort();
+      reading = null;
+      present(told.result, told.number, told.captured_ns, ...area);
+    },
+    ended: () => {
+      if (direct !== own) return;
+      direct = null;
+      retry = performance.now() + 30000;
+      if (!reading) read(chosen);
+    },
+  });
 }
 
 // The switches choose what the server draws for this page; nobody else sees a change.
 const PARTS = ["masks", "contours", "boxes", "labels", "tips", "ids"];
 let usual = null;
-function asked() {
+function selection() {
   const boxes = [...$("show").querySelectorAll("input")];
   if (!boxes.length) return "";
   const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
-  if (chosen.join() === usual.join()) return "";
-  return "&show=" + encodeURIComponent(chosen.join() || "none");
+  return chosen.join() === usual.join() ? "" : chosen.join() || "none";
+}
+
+function asked() {
+  return selection() && "&show=" + encodeURIComponent(selection());
 }
 
 function switches(shown) {
@@ -80,21 +104,33 @@ async function draw(head, body) {
     next = null;
     try {
       const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
-      const view = $("view");
-      if (view.width !== bitmap.width) view.width = bitmap.width;
-      if (view.height !== bitmap.height) view.height = bitmap.height;
-      view.getContext("2d").drawImage(bitmap, 0, 0);
+      if (reading) {
+        present(JSON.parse(own["x-result"] || "{}"), Number(own["x-picture"]),
+          Number(own["x-captured-ns"]), bitmap, 0, 0, bitmap.width, bitmap.height);
+      }
       bitmap.close();
-      instruments(JSON.parse(own["x-result"] || "{}").instruments || []);
-      watch.picture(Number(own["x-picture"]), Number(own["x-captured-ns"]), performance.now());
     } catch (error) { /* A damaged picture: the watch sees that none came. */ }
   }
   drawing = false;
 }
 
+// Shows a part of an image, and what the server says of exactly this picture.
+function present(result, number, capturedNs, image, x, y, width, height) {
+  const view = $("view");
+  if (view.width !== width) view.width = width;
+  if (view.height !== height) view.height = height;
+  view.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
+  instruments(result.instruments || []);
+  watch.picture(number, capturedNs, performance.now());
+}
+
 function follow(n) {
   chosen = n;
   watch.follow(performance.now());
+  const before = direct;
+  direct = null;
+  retry = 0;
+  if (before) before.end();
   if (reading) reading.control.abort();
   read(n);
 }
@@ -191,6 +227,7 @@ async function tick() {
       streams = all.streams;
       if (streams[chosen]) watch.answer(all.now_ns, streams[chosen], performance.now());
       render(streams);
+      takeOver(all.webrtc);
       document.body.dataset.ready = "1";
     }
   } catch (error) { /* The watch tells that no answer came. */ }

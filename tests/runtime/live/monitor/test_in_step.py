@@ -11,35 +11,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numbered_videos import HEIGHT, WIDTH, number_in, numbered
+from numbered_events import event_of
+from numbered_videos import number_in
 
-from trocar.contract.classes import ClassTable
-from trocar.contract.results import FrameResult, Instrument
-from trocar.runtime.draw.overlay import OverlayOptions, Painter
 from trocar.runtime.live.monitor.feed import MAX_INSTRUMENTS, drawn_result
 from trocar.runtime.live.monitor.server import Monitor
-from trocar.runtime.sinks.base import FrameEvent
-from trocar.runtime.sources.base import Frame, Verdict
+from trocar.runtime.sources.base import Verdict
 
 FRAMES = 1000
-PAINTER = Painter(
-    ClassTable.from_names(["background", "grasper"]), OverlayOptions(show=(), legend=False)
-)
-
-
-def event_of(number: int, **changes: Any) -> FrameEvent:
-    """A numbered picture with an instrument whose box begins at the number."""
-    one = Instrument(
-        class_id=1, class_name="grasper", score=0.9, box=(number, 0, number + 9, 9),
-        centroid=(4, 4), area=81.0, axis=(1.0, 0.0), angle=0.0,
-    )  # fmt: skip
-    result = FrameResult(
-        frame_id=number, time=number / 25, captured_ns=number, age_ms=0.0,
-        frame_size=(HEIGHT, WIDTH), instruments=(one,),
-    )  # fmt: skip
-    frame = Frame(image=numbered(number), index=number, time=number / 25, captured_ns=number)
-    event = FrameEvent(frame=frame, result=result, painter=PAINTER)
-    return replace(event, **changes)
 
 
 def parts(answer: Any) -> Iterator[tuple[dict[str, str], bytes]]:

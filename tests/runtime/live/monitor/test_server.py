@@ -149,7 +149,7 @@ def test_every_answer_has_the_headers_and_nothing_is_executable() -> None:
             ):
                 assert line in head, path
         assert get(monitor, "/state.js")[0] == 404
-        assert b" 501 " in send(monitor, b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 405 " in send(monitor, b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"X-Frame-Options" in send(monitor, b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
 
