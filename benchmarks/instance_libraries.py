@@ -2,8 +2,8 @@
 
 python benchmarks/instance_libraries.py --frames 200 --cpp-library runtime/cpp/build/libtrocar.so
 
-Needs transformers for two of the networks (`pip install transformers`); what is not installed is
-left out and said. Networks have random weights: their instances mean nothing, but they are many.
+Needs transformers and rfdetr for three of the networks, and supervision for its annotators; what is
+not installed is left out and said. Networks have random weights: their instances mean nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
@@ -33,23 +33,31 @@ from trocar.contract.bundle import MODEL
 from trocar.contract.classes import ClassTable
 from trocar.contract.instances.pairing import pair_instances
 from trocar.contract.manifest import InputSpec, Manifest
+from trocar.contract.results import FrameResult
 from trocar.export.bundle import export_bundle
 from trocar.export.cpu_session import open_cpu_session
 from trocar.export.gate import ExportOptions
+from trocar.export.graph.from_onnx import preprocessing_graph
 from trocar.export.graph.imported.external_model import adapt_network
 from trocar.export.graph.input_spec import ExternalModel, ModelSpec, instance_settings
 from trocar.export.graph.instances.placement import placed_frame
 from trocar.export.parity.limits import Limits
 from trocar.export.parity.types import GateFrame
+from trocar.runtime.draw.overlay import Painter
 from trocar.runtime.session import Session
 
 FULL_HD = (1080, 1920)
+
+Prepare = Callable[[NDArray[np.uint8]], torch.Tensor]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--seconds", type=float, default=0, help="end a network's frames then; 0: do all"
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="of times; 0: measure none")
     parser.add_argument("--networks", default=",".join(LIBRARIES))
     parser.add_argument("--cpp-library", type=Path, help="libtrocar.so, for the columns of C++")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
@@ -65,7 +73,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             row = compared(library, Path(folder) / "m.trocar", given)
         rows.append(row)
-        print(json.dumps(row, indent=1))
+        print(json.dumps(row, indent=1), flush=True)
     if given.out is not None:
         given.out.write_text(json.dumps(rows, indent=1) + "\n")
 
@@ -78,49 +86,47 @@ def compared(library: LibraryNetwork, out: Path, given: argparse.Namespace) -> d
         network,
         external.manifest,
         out,
-        frames=[GateFrame(name=str(seed), image=frame_of(seed)) for seed in range(4)],
+        frames=[GateFrame(name=str(seed), image=frame_of(seed)) for seed in range(2)],
         open_model=open_model,
         options=ExportOptions(limits=loose(), location={"min_pixels": 1}),
     )
-    row: dict[str, Any] = {"network": library.name, "frames": given.frames, "gate": report.passed}
+    row: dict[str, Any] = {"network": library.name, "gate": report.passed}
     native = cpp_session(given.cpp_library, out) if given.cpp_library else None
     with Session.open(out, threads=1) as session:
-        row |= counted(library, external.spec, session, native, given.frames)
-        row |= timed(library, external.spec, session, out, given.rounds)
+        prepares: dict[str, Prepare] = {
+            "frames_by_opencv": lambda frame: prepared(frame, library, external.spec),
+            "frames_by_graph": graph_frames(external),
+        }
+        row |= counted(library, prepares, session, native, given)
+        if given.rounds:
+            row |= timed(library, external.spec, session, out, given.rounds)
     return row
 
 
 def counted(
-    library: LibraryNetwork, spec: ModelSpec, session: Session, native: Any, frames: int
+    library: LibraryNetwork,
+    prepares: dict[str, Prepare],
+    session: Session,
+    native: Any,
+    given: argparse.Namespace,
 ) -> dict[str, Any]:
     """How many frames and instances agree with the library, in Python and C++."""
-    totals = dict.fromkeys(
-        ("instances", "same_count", "same_classes", "iou_99", "pairs", "cpp_equal"), 0
-    )
-    ious = []
-    for seed in range(100, 100 + frames):
+    agreements = {name: Agreement() for name in prepares}
+    cpp_equal = done = 0
+    end = perf_counter() + (given.seconds or float("inf"))
+    for seed in range(100, 100 + given.frames):
+        if perf_counter() > end:
+            break
+        done += 1
         frame = frame_of(seed)
-        with torch.no_grad():
-            own = library.own(library.network(prepared(frame, library, spec)), library.size)
-        own = sorted(own, key=lambda one: -one[1])
         result = session.run(frame)
-        assert result.instances is not None
-        wanted = painted(own, library.size)
-        totals["instances"] += len(own)
-        totals["same_count"] += result.instance_count == len(own)
-        numbers = {one.instance: one.class_id for one in result.instruments}
-        pairs = pair_instances(wanted, result.instances, min_iou=0.5)
-        visible = len(np.unique(wanted[wanted > 0]))
-        totals["same_classes"] += len(pairs) == visible and all(
-            numbers.get(pair.second, own[pair.first - 1][0]) == own[pair.first - 1][0]
-            for pair in pairs
-        )
-        totals["pairs"] += visible
-        totals["iou_99"] += sum(pair.iou >= 0.99 for pair in pairs)
-        ious += [pair.iou for pair in pairs]
+        for name, prepare in prepares.items():
+            with torch.no_grad():
+                own = library.own(library.network(prepare(frame)), library.size)
+            agreements[name].add(sorted(own, key=lambda one: -one[1]), result, library.size)
         if native is not None:
             got = native.run(frame)[0]
-            totals["cpp_equal"] += bool(
+            cpp_equal += bool(
                 np.array_equal(got["labels"], result.labels)
                 and got["result"].instance_count == result.instance_count
                 and all(
@@ -129,7 +135,59 @@ def counted(
                     for index, one in enumerate(result.instruments)
                 )
             )
-    return {**totals, "min_iou": min(ious, default=1.0), "mean_iou": float(np.mean(ious or [1.0]))}
+    found = {name: asdict(agreement) for name, agreement in agreements.items()}
+    return {"frames": done, **found, "cpp_equal": cpp_equal if native is not None else None}
+
+
+@dataclass
+class Agreement:
+    """What agrees between a library and a bundle, over frames.
+
+    Attributes:
+        instances: Of the library.
+        same_count: Frames with as many instances.
+        same_classes: Frames where every visible instance has a partner of its class.
+        visible: Instances of the library with a pixel that no better one covers.
+        iou_99: Of these, those whose partner has an IoU of 0.99 or more.
+        equal: Of these, those whose partner has the same pixels.
+        min_iou: Lowest IoU of a pair.
+        worst_pixels: Most pixels that differ in a pair.
+        missed: Visible instances without a partner (IoU above 0.5).
+        missed_pixels: Most pixels of one of them.
+    """
+
+    instances: int = 0
+    same_count: int = 0
+    same_classes: int = 0
+    visible: int = 0
+    iou_99: int = 0
+    equal: int = 0
+    min_iou: float = 1.0
+    worst_pixels: int = 0
+    missed: int = 0
+    missed_pixels: int = 0
+
+    def add(self, own: list[Instance], result: FrameResult, size: tuple[int, int]) -> None:
+        """One frame: the library's instances, best first, and the bundle's result."""
+        assert result.instances is not None
+        wanted = painted(own, size)
+        pairs = pair_instances(wanted, result.instances, min_iou=0.5)
+        numbers, areas = np.unique(wanted[wanted > 0], return_counts=True)
+        classes = {one.instance: one.class_id for one in result.instruments}
+        partners = {pair.first for pair in pairs}
+        lost = [area for number, area in zip(numbers, areas, strict=True) if number not in partners]
+        self.instances += len(own)
+        self.same_count += result.instance_count == len(own)
+        self.same_classes += not lost and all(
+            classes.get(pair.second) == own[pair.first - 1][0] for pair in pairs
+        )
+        self.visible += len(numbers)
+        self.iou_99 += sum(pair.iou >= 0.99 for pair in pairs)
+        self.equal += sum(pair.differing == 0 for pair in pairs)
+        self.min_iou = min([self.min_iou, *(pair.iou for pair in pairs)])
+        self.worst_pixels = max([self.worst_pixels, *(pair.differing for pair in pairs)])
+        self.missed += len(lost)
+        self.missed_pixels = max([self.missed_pixels, *map(int, lost)])
 
 
 def timed(
@@ -141,6 +199,11 @@ def timed(
         "bundle": lambda: session.run(frame),
         "library": lambda: library_run(library, spec, frame),
     }
+    annotated = supervision_run(library, spec, frame)
+    if annotated is not None:
+        parts["library_and_supervision"] = annotated
+        painter = Painter(session.manifest.classes)
+        parts["bundle_and_overlay"] = lambda: painter.draw(frame, session.run(frame))
     cut = without_assembly(out / MODEL)
     if cut is not None:
         names = [output.name for output in cut.get_outputs()]
@@ -161,6 +224,10 @@ def timed(
     # The least of the rounds: another process can only add to it.
     least = {name: min(values) for name, values in times.items()}
     ratios = {"bundle_by_library": least["bundle"] / least["library"]}
+    if annotated is not None:
+        ratios["overlay_by_supervision"] = (
+            least["bundle_and_overlay"] / least["library_and_supervision"]
+        )
     if "graph" in least:
         bare = least["network_only"]
         ratios["graph_by_network"] = least["graph"] / bare
@@ -215,6 +282,18 @@ def prepared(frame: NDArray[np.uint8], library: LibraryNetwork, spec: ModelSpec)
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
 
 
+def graph_frames(external: ExternalModel) -> Prepare:
+    """The network's image as the bundle makes it: the preprocessing nodes alone."""
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([], "g", [], []),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    session = open_cpu_session(preprocessing_graph(model, external).SerializeToString())
+    name = session.get_inputs()[0].name
+    return lambda frame: torch.from_numpy(session.run(None, {name: frame[None]})[0])
+
+
 def painted(instances: list[Instance], size: tuple[int, int]) -> NDArray[np.uint8]:
     """The library's masks as a map: a pixel belongs to the best instance."""
     numbers = np.zeros(size, np.uint8)
@@ -227,6 +306,44 @@ def library_run(library: LibraryNetwork, spec: ModelSpec, frame: NDArray[np.uint
     """Prepares, runs and post-processes as the library does, in PyTorch."""
     with torch.no_grad():
         return library.own(library.network(prepared(frame, library, spec)), FULL_HD)
+
+
+def supervision_run(
+    library: LibraryNetwork, spec: ModelSpec, frame: NDArray[np.uint8]
+) -> Callable[[], object] | None:
+    """The library's instances, drawn by supervision (masks, boxes, labels); ``None`` without it."""
+    try:
+        import supervision
+    except ImportError:
+        return None
+    annotators = (
+        supervision.MaskAnnotator(),
+        supervision.BoxAnnotator(),
+        supervision.LabelAnnotator(),
+    )
+
+    def run() -> object:
+        with torch.no_grad():
+            own = library.own(library.network(prepared(frame, library, spec)), FULL_HD)
+        masks = np.zeros((len(own), *FULL_HD), np.bool_)
+        for place, (_, _, mask) in enumerate(own):
+            masks[place] = (
+                mask
+                if mask.shape == FULL_HD
+                else cv2.resize(mask.view(np.uint8), FULL_HD[::-1]).view(np.bool_)
+            )
+        found = supervision.Detections(
+            xyxy=supervision.mask_to_xyxy(masks),
+            mask=masks,
+            class_id=np.array([one[0] for one in own], np.int64),
+            confidence=np.array([one[1] for one in own], np.float32),
+        )
+        image = frame.copy()
+        for annotator in annotators:
+            image = annotator.annotate(image, found)
+        return image
+
+    return run
 
 
 def without_assembly(model: Path) -> onnxruntime.InferenceSession | None:

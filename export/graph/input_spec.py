@@ -73,6 +73,8 @@ class ModelSpec:
         padding: Grey value of that padding, 0..255.
         mask_stride: Pixels of the input to one pixel of an instance model's masks or prototypes;
             another stride is refused. 0 to take any.
+        unused: ``first`` or ``last``: the one of the sigmoids of an instance model's queries that
+            no class has, where there is one more than classes.
     """
 
     height: int
@@ -94,6 +96,7 @@ class ModelSpec:
     resize: Literal["stretch", "letterbox", "letterbox-corner"] = "stretch"
     padding: float = 114.0
     mask_stride: int = 0
+    unused: Literal["", "first", "last"] = ""
 
     def __post_init__(self) -> None:
         faults = [
@@ -140,6 +143,7 @@ _SETTINGS = (
     "resize",
     "padding",
     "mask_stride",
+    "unused",
 )
 
 

@@ -3,13 +3,14 @@
 networks = [make() for make in LIBRARIES.values()]
 networks[0].own(output)        # what the library itself makes of its network's output
 
-Weights are scaled so that scores differ and masks are not all near their threshold.
+Weights are random (seed 0). The last layers are scaled on four images so that queries differ, as
+those of a trained network do: a plain random transformer gives all queries the same mask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,12 @@ class LibraryNetwork:
     spec: Mapping[str, Any] = field(default_factory=dict)
 
 
-def mask_rcnn() -> LibraryNetwork:
-    """Mask R-CNN of torchvision on ResNet-18 with a feature pyramid."""
+def mask_rcnn(mask_scale: float = 3.0) -> LibraryNetwork:
+    """Mask R-CNN of torchvision on ResNet-18 with a feature pyramid.
+
+    Args:
+        mask_scale: Factor of the last layer of the masks. With 20 their probabilities are 0 or 1.
+    """
     from torchvision.models.detection import MaskRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
@@ -69,7 +74,7 @@ def mask_rcnn() -> LibraryNetwork:
     with torch.no_grad():
         heads.box_predictor.bbox_pred.weight *= 0.1
         heads.box_predictor.cls_score.weight *= 30
-        heads.mask_predictor.mask_fcn_logits.weight *= 20
+        heads.mask_predictor.mask_fcn_logits.weight *= mask_scale
 
     def own(output: Any, size: tuple[int, int]) -> list[Instance]:
         found = output[0]
@@ -83,6 +88,11 @@ def mask_rcnn() -> LibraryNetwork:
     return LibraryNetwork(
         "torchvision Mask R-CNN", network, own, SIZE, spec={"score": score, "form": "torchvision"}
     )
+
+
+def mask_rcnn_hard() -> LibraryNetwork:
+    """The same with masks of 0 and 1: halfway between two of them the probability is 0.5."""
+    return replace(mask_rcnn(20.0), name="torchvision Mask R-CNN, hard masks")
 
 
 def _small_swin() -> Any:
@@ -123,7 +133,9 @@ def mask2former() -> LibraryNetwork:
     )
     network = Mask2FormerForUniversalSegmentation(config).eval()
     processor = Mask2FormerImageProcessor()
-    return _transformers("transformers Mask2Former", network, processor)
+    embedder = network.model.transformer_module.decoder.mask_predictor.mask_embedder
+    pixels = network.model.pixel_level_module.decoder.mask_projection
+    return _transformers("transformers Mask2Former", network, processor, (embedder, pixels))
 
 
 def maskformer() -> LibraryNetwork:
@@ -153,13 +165,33 @@ def maskformer() -> LibraryNetwork:
         num_labels=CLASSES,
     )
     network = MaskFormerForInstanceSegmentation(config).eval()
-    return _transformers("transformers MaskFormer", network, MaskFormerImageProcessor())
-
-
-def _transformers(name: str, network: Any, processor: Any) -> LibraryNetwork:
-    score = 0.5
     with torch.no_grad():
-        network.class_predictor.weight *= 8
+        # Initialised with a deviation of 0.02, at which all queries look everywhere alike.
+        for part in network.model.transformer_module.decoder.modules():
+            if isinstance(part, nn.Linear):
+                part.weight *= 8
+        network.model.transformer_module.queries_embedder.weight.normal_()
+    layers = network.mask_embedder, network.model.pixel_level_module.decoder.mask_projection
+    return _transformers("transformers MaskFormer", network, MaskFormerImageProcessor(), layers)
+
+
+def _transformers(
+    name: str, network: Any, processor: Any, layers: tuple[nn.Module, Any]
+) -> LibraryNetwork:
+    score = 0.5
+    image, last, pixels = _spots(384), _last_linear(layers[0]), layers[1]
+    _spread(network, image, last, 1.0)
+    with torch.no_grad():
+        masks = network(pixel_values=image).masks_queries_logits
+        factor = 3 / masks.std()
+        last.weight *= factor
+        last.bias *= factor
+        # One channel is constant, so that masks cover a part of the image only.
+        last.weight[0], last.bias[0] = 0, -5
+        pixels.weight[0], pixels.bias[0] = 0, 1
+    _spread(network, image, network.class_predictor, 3.0)
+    with torch.no_grad():
+        network.class_predictor.bias[-1] += 5
 
     def own(output: Any, size: tuple[int, int]) -> list[Instance]:
         found = processor.post_process_instance_segmentation(
@@ -175,6 +207,70 @@ def _transformers(name: str, network: Any, processor: Any) -> LibraryNetwork:
     return LibraryNetwork(
         name, _MasksAndClasses(network), own, (384, 384), spec={"score": score, "form": "queries"}
     )
+
+
+def rfdetr_seg() -> LibraryNetwork:
+    """RF-DETR-Seg Nano, 100 queries: one sigmoid more than classes, the last one is unused."""
+    from rfdetr.config import RFDETRSegNanoConfig
+    from rfdetr.models.lwdetr import build_model_from_config
+    from rfdetr.models.postprocess import PostProcess
+
+    torch.manual_seed(0)
+    score, side = 0.5, 312
+    config = RFDETRSegNanoConfig(
+        pretrain_weights="none", num_classes=CLASSES, num_queries=100, num_select=100, device="cpu"
+    )
+    network = build_model_from_config(config).eval()
+    network.export()
+    processor = PostProcess(num_select=100)
+    _spread(network, 4 * _spots(side) - 2, network.class_embed, 2.0)
+    with torch.no_grad():
+        network.class_embed.bias -= 3
+        network.class_embed.bias[-1] = -20.0
+        network.segmentation_head.bias -= 6
+
+    def own(output: Any, size: tuple[int, int]) -> list[Instance]:
+        named = dict(zip(("pred_boxes", "pred_logits", "pred_masks"), output, strict=True))
+        found = processor(named, torch.tensor([size]), score_threshold=score)[0]
+        return [
+            (int(label) + 1, float(value), mask[0].numpy())
+            for label, value, mask in zip(
+                found["labels"], found["scores"], found["masks"], strict=True
+            )
+        ]
+
+    return LibraryNetwork(
+        "rfdetr RF-DETR-Seg Nano",
+        network,
+        own,
+        (side, side),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        spec={"score": score, "form": "queries", "unused": "last"},
+    )
+
+
+def _spots(side: int) -> Tensor:
+    """Images ``[4,3,side,side]`` 0..1 of coloured spots."""
+    coarse = np.random.default_rng(99).uniform(0, 1, (4, 3, 7, 9)).astype(np.float32)
+    return nn.functional.interpolate(torch.from_numpy(coarse), size=(side, side), mode="bicubic")
+
+
+def _last_linear(module: nn.Module) -> Any:
+    return [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
+
+
+def _spread(network: nn.Module, image: Tensor, layer: Any, std: float) -> None:
+    """Scales and shifts a layer so that its values have mean 0 and a deviation over the queries."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    with torch.no_grad():
+        network(image)
+        handle.remove()
+        values = seen[-1].flatten(0, -2)
+        factor = std / values.std(0).mean()
+        layer.weight *= factor
+        layer.bias.copy_((layer.bias - values.mean(0)) * factor)
 
 
 class _MasksAndClasses(nn.Module):
@@ -200,8 +296,10 @@ class _Output(dict[str, Tensor]):
 
 LIBRARIES: dict[str, Callable[[], LibraryNetwork]] = {
     "mask-rcnn": mask_rcnn,
+    "mask-rcnn-hard": mask_rcnn_hard,
     "mask2former": mask2former,
     "maskformer": maskformer,
+    "rfdetr": rfdetr_seg,
 }
 
 

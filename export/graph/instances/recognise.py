@@ -67,6 +67,8 @@ def recognise(
     if len(found) == 1:
         name, roles = next(iter(found.items()))
         _check_stride(name, roles, spec, source)
+        if name == "queries":
+            _check_unused(roles, spec, classes, source)
         return Recognised(name, FORMS[name], roles)
     if found:
         raise ArgumentError(
@@ -106,6 +108,24 @@ def _check_stride(name: str, roles: Roles, spec: ModelSpec, source: str) -> None
             f"{masks}: a stride of {found} of {image}, but the input spec states mask_stride = "
             f"{spec.mask_stride}",
             remedy="correct mask_stride, or height and width, in the input spec",
+        )
+
+
+def _check_unused(roles: Roles, spec: ModelSpec, classes: int, source: str) -> None:
+    """Refuses one sigmoid more than classes where the spec does not say which one is unused.
+
+    Raises:
+        ArgumentError: With the number of sigmoids and classes.
+    """
+    logits = roles["logits"]
+    count = logits.shape[2]
+    softmax = queries.uses_softmax(count, "boxes" in roles, spec, classes)
+    if count == classes and not softmax and not spec.unused:
+        raise ArgumentError(
+            f"{source}: output {logits.output} has {count} sigmoids for {classes - 1} classes of "
+            "instances: the first or the last one belongs to no class",
+            remedy='write unused = "last" into the input spec (RF-DETR trained on own classes, '
+            'from 0), or unused = "first" (RF-DETR for COCO, classes from 1)',
         )
 
 

@@ -6,7 +6,9 @@ Each query has class logits and a mask of logits. With one class logit more than
 instruments the last one means "no object", and the score is the softmax times the mean
 probability of the mask's pixels (Cheng et al., Per-Pixel Classification is Not All You Need,
 NeurIPS 2021). Otherwise, or where the file returns boxes too, the score is the largest sigmoid.
-A query makes one instance, of its best class.
+With one sigmoid more than classes the spec says which one no class has: files of RF-DETR for
+COCO leave the first one unused, those that were trained on other classes the last one. A query
+makes one instance, of its best class.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ def find(
 def graph(roles: base.Roles, spec: ModelSpec, classes: int) -> base.GraphPart:
     """Scores of all queries; masks of the best."""
     last = roles["logits"].shape[2]
-    if _uses_softmax(last, "boxes" in roles, spec, classes):
+    first = 0 if spec.unused == "last" else last - (classes - 1)
+    if uses_softmax(last, "boxes" in roles, spec, classes):
         lines = [
             "shares = Softmax <axis = 2> (own_logits)",
             "real = Slice (shares, from_first, to_last, axis_2)",
@@ -84,8 +87,8 @@ def graph(roles: base.Roles, spec: ModelSpec, classes: int) -> base.GraphPart:
         constants={
             "from_first": np.array([0], np.int64),
             "to_last": np.array([last - 1], np.int64),
-            "from_class": np.array([last - (classes - 1)], np.int64),
-            "to_end": np.array([last], np.int64),
+            "from_class": np.array([first], np.int64),
+            "to_end": np.array([first + classes - 1], np.int64),
             "axis_2": np.array([2], np.int64),
             "axes_2_3": np.array([2, 3], np.int64),
             "small": np.array(_SMALL, np.float32),
@@ -100,13 +103,14 @@ def candidates(
     """The same for one frame: ``logits`` ``[Q,C]`` and ``masks`` ``[Q,h,w]``."""
     logits = values["logits"].astype(np.float32)
     masks = values["masks"].astype(np.float32)
-    if _uses_softmax(logits.shape[1], "boxes" in values, spec, classes):
+    if uses_softmax(logits.shape[1], "boxes" in values, spec, classes):
         powers = np.exp(logits - logits.max(1, keepdims=True))
         shares = (powers / powers.sum(1, keepdims=True))[:, :-1]
         inside = masks > 0
         quality = (base.sigmoid(masks) * inside).sum((1, 2)) / (inside.sum((1, 2)) + _SMALL)
     else:
-        shares = base.sigmoid(logits[:, logits.shape[1] - (classes - 1) :])
+        real = logits[:, : classes - 1] if spec.unused == "last" else logits[:, -(classes - 1) :]
+        shares = base.sigmoid(real)
         quality = np.ones(len(logits))
     return base.Candidates(
         scores=np.asarray(shares.max(1) * quality, np.float32),
@@ -115,7 +119,7 @@ def candidates(
     )
 
 
-def _uses_softmax(last: int, has_boxes: bool, spec: ModelSpec, classes: int) -> bool:
+def uses_softmax(last: int, has_boxes: bool, spec: ModelSpec, classes: int) -> bool:
     """Whether the last of the class logits means "no object"."""
     if spec.activation:
         return spec.activation == "softmax"

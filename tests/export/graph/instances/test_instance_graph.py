@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import instance_files as files
 import numpy as np
@@ -24,7 +24,13 @@ ONE_BY_ONE = (
 CASES: list[tuple[str, bytes, dict[str, Any]]] = [
     ("queries", files.query_file(), {}),
     ("queries", files.query_file(classes=3), {"max_instances": 40}),
-    ("queries", files.query_file(boxes=True), {"resize": "letterbox", "max_instances": 3}),
+    (
+        "queries",
+        files.query_file(boxes=True),
+        {"resize": "letterbox", "max_instances": 3, "unused": "first"},
+    ),
+    ("queries", files.query_file(boxes=True), {"unused": "last"}),
+    ("queries", files.query_file(classes=3, boxes=True), {"max_instances": 40}),
     ("prototypes", files.prototype_file(), {"overlap": 0.5}),
     ("prototypes", files.prototype_file(transposed=False), {"resize": "letterbox", "score": 0.3}),
     ("detections", files.detection_file(), {"score": 0.3, "resize": "letterbox-corner"}),
@@ -72,8 +78,10 @@ def test_every_form_equals_numpy_on_frames_of_other_shapes(
 
 def test_more_instances_than_the_maximum_are_counted() -> None:
     data = files.query_file(boxes=True)
-    few = instance_file(data, files.instance_external(max_instances=3), source="f")
-    many = instance_file(data, files.instance_external(max_instances=16), source="f")
+    few = instance_file(data, files.instance_external(max_instances=3, unused="first"), source="f")
+    many = instance_file(
+        data, files.instance_external(max_instances=16, unused="first"), source="f"
+    )
     frames = files.instance_frame(1)[None]
     less, more = infer_on_cpu(few.data)(frames), infer_on_cpu(many.data)(frames)
     assert less["count"][0] == more["count"][0] > 3
@@ -169,6 +177,35 @@ def test_two_classes_make_rows_of_detections_and_of_anchors_alike() -> None:
     assert "prototypes, coefficients" in _refused(shapes, classes=3)
     named = ModelSpec(height=48, width=64, task="instances", form="coefficients")
     assert recognise(shapes, named, classes=3, source="f").name == "coefficients"
+
+
+def test_one_sigmoid_more_than_classes_is_refused_until_the_unused_one_is_named() -> None:
+    text = _refused({"dets": (1, 12, 4), "labels": (1, 12, 4), "masks": (1, 12, 24, 32)})
+    assert "output labels has 4 sigmoids for 3 classes" in text
+    assert 'unused = "last"' in text
+    assert 'unused = "first"' in text
+    # Without boxes the fourth one is "no object" of a softmax.
+    spec = ModelSpec(height=48, width=64, task="instances")
+    shapes = {"labels": (1, 12, 4), "masks": (1, 12, 24, 32)}
+    assert recognise(shapes, spec, classes=4, source="f").name == "queries"
+
+
+@pytest.mark.parametrize(("unused", "wanted"), [("first", [3, 1]), ("last", [2, 1])])
+def test_classes_follow_the_unused_sigmoid(
+    unused: Literal["first", "last"], wanted: list[int]
+) -> None:
+    # The unused sigmoid is the largest one of the second query: it must not count.
+    logits = np.array([[-9, -1, -8, 5], [-9, 2, -9, -9]], np.float32)
+    if unused == "last":
+        logits = np.array([[-1, 5, -8, -9], [2, -9, -9, 6]], np.float32)
+    else:
+        logits[1, 0] = 6
+    spec = ModelSpec(height=48, width=64, task="instances", unused=unused)
+    values = {"logits": logits, "masks": np.ones((2, 24, 32), np.float32), "boxes": logits}
+    found = FORMS["queries"].candidates(values, spec, 4)
+    assert found.classes.tolist() == wanted
+    best = np.array([5, 2], np.float32)
+    np.testing.assert_allclose(found.scores, 1 / (1 + np.exp(-best)), rtol=1e-6)
 
 
 def test_relative_boxes_are_refused() -> None:
