@@ -6,7 +6,8 @@ Trains every network on phantom scenes with the parts of the instruments as clas
 weights, equal steps, frames and losses; scores the last step on test frames, which nothing is
 trained or selected on. Then exports each at 512x640 and times ONNX Runtime and OpenVINO in rounds
 that take turns, so that other work on the machine falls on all of them. Finished runs are not
-repeated. Writes architectures.json, architectures.md and architectures.png.
+repeated; every call measures the latency once more, and the table says which networks change their
+order between measurements. ``--only`` does one part. Writes architectures.json, .md and .png.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ import matplotlib.pyplot as plt
 
 LIVE = (512, 640)
 """Height and width at which latency is measured."""
+BACKENDS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ CANDIDATES = (
     Candidate("segformer", "mit_b0", 128),
     Candidate("fpn", "resnet18", 128),
     Candidate("deeplabv3plus", "resnet18", 256),
-    Candidate("upernet", "resnet34", 128),
+    Candidate("unet", "resnet34", 128),
 )
 """The first is the network that `trocar train` takes unless told."""
 
@@ -124,7 +127,7 @@ def latencies(
     sessions = {
         (name, backend): Session.open(path, backend=backend, threads=threads)
         for name, path in bundles.items()
-        for backend in ("onnxruntime", "openvino")
+        for backend in BACKENDS
     }
     found: dict[tuple[str, str], list[float]] = {key: [] for key in sessions}
     for _ in range(rounds):
@@ -142,6 +145,17 @@ def latencies(
     return medians
 
 
+def swapped(measurements: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Pairs of networks of which not every measurement finds the same one faster, by backend."""
+    said = []
+    for backend, title in BACKENDS.items():
+        for one, other in combinations(sorted(set.intersection(*map(set, measurements))), 2):
+            faster = {times[one][backend] < times[other][backend] for times in measurements}
+            if len(faster) > 1:
+                said.append(f"{one} and {other} ({title})")
+    return said
+
+
 def best(rows: Mapping[str, Mapping[str, Any]], backend: str) -> list[str]:
     """Networks that no other one beats in both accuracy and latency, fastest first."""
     order = sorted(rows, key=lambda name: (rows[name][backend], -rows[name]["iou"]))
@@ -156,18 +170,28 @@ def table(rows: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> st
     """All networks as Markdown, fastest on ONNX Runtime first."""
     first = CANDIDATES[0].name
     front = best(rows, "onnxruntime")
-    seeds = f"mean ± deviation over {len(about['seeds'])} seeds"
+    one_seed = len(about["seeds"]) == 1
+    seeds = (
+        "one seed: differences of a few points prove nothing"
+        if one_seed
+        else f"mean ± deviation over {len(about['seeds'])} seeds"
+    )
+    order = "; ".join(about["swapped"]) or "none"
     lines = [
         "# Networks: accuracy against latency",
         "",
-        f"Written by `benchmarks/architectures.py`. IoU: mean over the parts of the instruments "
-        f"on {about['test']} test",
-        f"frames of phantoms in points, {seeds}; {about['steps']} steps of batch 4 from random "
-        f"weights at {about['size']}.",
-        f"Latency: median of one frame at {LIVE[1]}x{LIVE[0]}, {about['threads']} threads, float32,"
-        f" {about['rounds']} rounds that take turns;",
-        f"as a multiple of the first row in brackets. {about['machine']} **Bold**: no other",
-        "network is both faster on ONNX Runtime and more accurate.",
+        "Written by `benchmarks/architectures.py`. IoU: mean over the parts of the instruments on",
+        f"{about['test']} test frames of phantoms, in points; {seeds}.",
+        f"Training: {about['steps']} steps of batch 4 from random weights at {about['size']}, "
+        f"learning rate {about['lr']:g}.",
+        f"Latency: one frame at {LIVE[1]}x{LIVE[0]}, {about['threads']} threads, float32; median "
+        f"of {about['rounds']} rounds that take turns,",
+        f"mean of {about['measurements']} measurements at different times; as a multiple of the "
+        "first row in brackets.",
+        *([about["machine"]] if about["machine"] else []),
+        "**Bold**: no other network is both faster on ONNX Runtime and more accurate.",
+        "",
+        f"Pairs in another order in another measurement: {order}.",
         "",
         "| network | parameters, millions | IoU | ONNX Runtime, ms | OpenVINO, ms |",
         "| --- | --- | --- | --- | --- |",
@@ -175,22 +199,22 @@ def table(rows: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> st
     for name in sorted(rows, key=lambda name: (name != first, rows[name]["onnxruntime"])):
         row = rows[name]
         title = f"**{name}**" if name in front else name
-        times = [
-            f"{row[one]:.0f} ({row[one] / rows[first][one]:.2f})"
-            for one in ("onnxruntime", "openvino")
-        ]
+        times = [f"{row[one]:.0f} ({row[one] / rows[first][one]:.2f})" for one in BACKENDS]
+        spread = "" if one_seed else f" ± {row['deviation']:.1f}"
         lines.append(
-            f"| {title} | {row['parameters']:.2f} | {row['iou']:.1f} ± {row['deviation']:.1f} "
+            f"| {title} | {row['parameters']:.2f} | {row['iou']:.1f}{spread} "
             f"| {' | '.join(times)} |"
         )
+    missing = [one.name for one in CANDIDATES if one.name not in rows]
+    if missing:
+        lines += ["", f"Not measured: {', '.join(missing)}."]
     return "\n".join(lines) + "\n"
 
 
 def picture(rows: Mapping[str, Mapping[str, Any]], file: Path) -> None:
     """Draws accuracy against latency, one panel a backend."""
-    titles = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
-    for panel, backend in zip(panels, titles, strict=True):
+    for panel, backend in zip(panels, BACKENDS, strict=True):
         front = best(rows, backend)
         panel.plot(
             [rows[name][backend] for name in front],
@@ -218,7 +242,7 @@ def picture(rows: Mapping[str, Mapping[str, Any]], file: Path) -> None:
                 color="black" if on else "#666666",
             )
         panel.set_xscale("log")
-        panel.set_title(titles[backend])
+        panel.set_title(BACKENDS[backend])
         panel.set_xlabel(f"latency at {LIVE[1]}x{LIVE[0]}, ms")
         panel.grid(visible=True, which="both", color="#e4e4e4", linewidth=0.6)
         panel.set_axisbelow(True)
@@ -228,24 +252,15 @@ def picture(rows: Mapping[str, Mapping[str, Any]], file: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare networks: accuracy against latency.")
-    parser.add_argument("--work", type=Path, default=Path("runs/architectures"))
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--size", default="160x128", help="of training, WIDTHxHEIGHT")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--train-only", action="store_true", help="measure the latency later")
-    parser.add_argument("--machine", default="", help="a sentence about the machine")
-    parser.add_argument("--results", type=Path, help="folder of architectures.json, .md and .png")
-    args = parser.parse_args()
+def accuracies(
+    args: argparse.Namespace, candidates: Sequence[Candidate]
+) -> dict[str, dict[str, Any]]:
+    """IoU of every network in points, trained where an earlier call has not finished it."""
     width, height = map(int, args.size.split("x"))
     frames = scenes(args.work, "laparoscopy", parts=True)
     test = frames.subset("test")
     rows: dict[str, dict[str, Any]] = {}
-    for candidate in CANDIDATES:
+    for candidate in candidates:
         scores = []
         for seed in args.seeds:
             network = train_or_load(
@@ -265,20 +280,63 @@ def main() -> None:
             "scores": [round(one, 2) for one in scores],
         }
         print(candidate.name, rows[candidate.name], flush=True)
-    if args.train_only:
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare networks: accuracy against latency.")
+    parser.add_argument("--work", type=Path, default=Path("runs/architectures"))
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--size", default="160x128", help="of training, WIDTHxHEIGHT")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=["train", "latency", "table"], help="one part")
+    parser.add_argument("--machine", default="", help="a sentence about the machine")
+    parser.add_argument("--results", type=Path, help="folder of architectures.json, .md and .png")
+    parser.add_argument("--networks", nargs="+", default=[one.name for one in CANDIDATES])
+    args = parser.parse_args()
+    candidates = [one for one in CANDIDATES if one.name in args.networks]
+    if len(candidates) < len(args.networks) or CANDIDATES[0] not in candidates:
+        parser.error(
+            f"--networks is {args.networks}, expected names of {[one.name for one in CANDIDATES]}, "
+            f"among them {CANDIDATES[0].name}, which the others are compared with"
+        )
+    measured = args.work / "latencies.json"
+    measurements = json.loads(measured.read_text("utf-8")) if measured.is_file() else []
+    if args.only in (None, "latency"):
+        bundles = {one.name: exported(one, args.work)[0] for one in candidates}
+        measurements.append(latencies(bundles, threads=args.threads, rounds=args.rounds))
+        write_atomic(measured, (json.dumps(measurements, indent=1) + "\n").encode())
+        for name, times in measurements[-1].items():
+            print(name, times, flush=True)
+    if args.only == "latency":
         return
-    bundles = {}
-    for candidate in CANDIDATES:
-        bundles[candidate.name], rows[candidate.name]["parameters"] = exported(candidate, args.work)
-    for name, times in latencies(bundles, threads=args.threads, rounds=args.rounds).items():
-        rows[name].update(times)
+    rows = accuracies(args, candidates)
+    if args.only == "train":
+        return
+    if not measurements or any(
+        one.name not in times for one in candidates for times in measurements
+    ):
+        parser.error(f"{measured} has not all networks: measure them with --only latency first")
+    for candidate in candidates:
+        row = rows[candidate.name]
+        row["parameters"] = exported(candidate, args.work)[1]
+        for backend in BACKENDS:
+            each = [times[candidate.name][backend] for times in measurements]
+            row[backend] = round(float(np.mean(each)), 1)
+            row[f"{backend} measurements"] = each
     about = {
         "steps": args.steps,
         "seeds": args.seeds,
+        "lr": args.lr,
         "size": args.size,
         "threads": args.threads,
         "rounds": args.rounds,
-        "test": len(test),
+        "measurements": len(measurements),
+        "swapped": swapped(measurements),
+        "test": len(scenes(args.work, "laparoscopy", parts=True).subset("test")),
         "machine": args.machine,
         "torch": torch.__version__,
     }

@@ -45,15 +45,22 @@ def scenes(count: int, size: tuple[int, int], *, seed: int) -> NDArray[np.uint8]
     return np.ascontiguousarray(noisy.clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
 
 
+def network_input(frames: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
+    """Frames at the size of the network, ``[N, 3, H, W]``, float32."""
+    image = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    return functional.interpolate(image, size=size, mode="bilinear")
+
+
 def trained(network: Any, size: tuple[int, int], *, seed: int = 0) -> nn.Module:
     """Makes two steps, then scales the last layer so that every class occurs.
 
-    Random weights have logits near 0, where the rounding of any runtime changes labels.
+    Random weights have logits near 0, where the rounding of any runtime changes labels. The scale
+    and the bias are from frames that the steps have not seen: on those that it has seen, a large
+    network knows the labels after two steps, and on others it may then have one class alone.
     """
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    image = torch.from_numpy(scenes(2, size, seed=seed)).permute(0, 3, 1, 2).float()
-    image = functional.interpolate(image, size=size, mode="bilinear")
+    image = network_input(scenes(2, size, seed=seed), size)
     mask = torch.randint(0, len(TABLE), (2, *size))
     network.train()
     for _ in range(STEPS):
@@ -62,7 +69,7 @@ def trained(network: Any, size: tuple[int, int], *, seed: int = 0) -> nn.Module:
         loss.backward()
         optimizer.step()
     network.eval().requires_grad_(False)
-    logits = network(image)
+    logits = network(network_input(scenes(8, size, seed=seed + 1), size))
     mean, spread = logits.mean((0, 2, 3)), logits.std((0, 2, 3)).clamp(min=1e-3)
     state = dict(network.named_parameters())
     weight, bias = (state[name] for name in network.class_rows)
