@@ -33,6 +33,7 @@ from helpers.methods.groups import (
     robotic,
     robotic_oracle,
     still,
+    still_few,
     still_methods,
     texture,
 )
@@ -128,6 +129,7 @@ def main() -> None:
         "norms": lambda plan: norms(plan, args.endovis, args.robotic),
         "still": lambda plan: still(plan, args.endovis, args.robotic),
         "still-methods": lambda plan: still_methods(plan, args.endovis, args.robotic),
+        "still-few": lambda plan: still_few(plan, args.endovis, args.robotic),
         "defaults": lambda plan: [
             adaptation(plan),
             few_labels(plan, 0.10),
@@ -151,7 +153,8 @@ def main() -> None:
     parser.add_argument("--robotic", type=Path, help="folder with Dataset1/, Dataset2/ and GT/")
     parser.add_argument("--results", type=Path, help="folder of methods.json and methods.md")
     args = parser.parse_args()
-    on_real = {"robotic", "few-real", "norms", "still", "still-methods", "defaults"}
+    still_parts = {"still", "still-methods", "still-few"}
+    on_real = {"robotic", "few-real", "norms", "defaults", *still_parts}
     if {"endovis", "oracle", *on_real} & set(args.parts) and args.endovis is None:
         parser.error("this part needs --endovis DIR")
     if {"robotic-oracle", *on_real} & set(args.parts) and args.robotic is None:

@@ -271,28 +271,27 @@ def norms(plan: Plan, root: Path, robot: Path) -> list[Group]:
 def still(plan: Plan, root: Path, robot: Path) -> list[Group]:
     """Batch normalisation against what does not depend on the batch, on the judged frames."""
     return [
-        replace(group, name=f"Normalisation on judged frames, {group.name}", variants=variants)
-        for group, variants in _of_shifts(plan, root, robot, STILL_OR_BATCHES)
+        replace(
+            group, name=f"Normalisation on judged frames, {group.name}", variants=STILL_OR_BATCHES
+        )
+        for group in (*endovis(plan, root), *robotic(plan, root, robot))
     ]
 
 
 def still_methods(plan: Plan, root: Path, robot: Path) -> list[Group]:
-    """The methods where nothing depends on the batch, against `supervised` of the same kind."""
-    groups = [
-        *_of_shifts(plan, root, robot, STILL_ADAPTED),
-        *((group, STILL_FEW) for group in few_real_labels(plan, root, robot)),
-    ]
+    """Adaptation where nothing depends on the batch, against `supervised` of the same kind."""
     return [
-        replace(group, name=f"Encoder frozen, GroupNorm: {group.name}", variants=variants)
-        for group, variants in groups
+        replace(group, name=f"Encoder frozen, GroupNorm: {group.name}", variants=STILL_ADAPTED)
+        for group in (*endovis(plan, root), *robotic(plan, root, robot))
     ]
 
 
-def _of_shifts(
-    plan: Plan, root: Path, robot: Path, variants: tuple[Variant, ...]
-) -> list[tuple[Group, tuple[Variant, ...]]]:
-    shifts = (*endovis(plan, root), *robotic(plan, root, robot))
-    return [(group, variants) for group in shifts]
+def still_few(plan: Plan, root: Path, robot: Path) -> list[Group]:
+    """Few labels where nothing depends on the batch, against `supervised` of the same kind."""
+    return [
+        replace(group, name=f"Encoder frozen, GroupNorm: {group.name}", variants=STILL_FEW)
+        for group in few_real_labels(plan, root, robot)
+    ]
 
 
 def starting_encoder(plan: Plan) -> Path:
