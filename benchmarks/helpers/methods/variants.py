@@ -58,23 +58,19 @@ STRONG = Variant("mean-teacher, strong student's view", "mean-teacher", {"studen
 ADAPTATION = (SUPERVISED, ADAPTED, STYLED)
 DEFAULTS = (SUPERVISED, TEXTURED, ADAPTED, CONSISTENT)
 ENDOVIS = (*DEFAULTS, UNSTYLED, STRONG, CE)
-FROZEN = {"batch_norm": "frozen"}
-NORMS = (
-    SUPERVISED,
-    Variant("encoder frozen", "supervised", FROZEN),
-    Variant("GroupNorm in the decoder", "supervised", {"decoder_norm": "group"}),
-    Variant("encoder frozen, GroupNorm", "supervised", {**FROZEN, "decoder_norm": "group"}),
-    Variant("no pooling branch", "supervised", {"pooling_branch": False}),
-    Variant("statistics computed again", "supervised", {"bn_batches": 10}),
-)
 BATCHES = {"batch_norm": "train", "decoder_norm": "batch"}
 STILL = {"batch_norm": "frozen", "decoder_norm": "group"}
 """Nothing depends on the batch: neither the encoder's statistics nor the decoder's."""
-STILL_SUPERVISED = Variant("supervised, encoder frozen, GroupNorm", "supervised", STILL)
-STILL_OR_BATCHES = (
+NORMS = (
     Variant("supervised, BatchNorm of the batch", "supervised", BATCHES),
-    STILL_SUPERVISED,
+    Variant("encoder frozen", "supervised", {**BATCHES, "batch_norm": "frozen"}),
+    Variant("GroupNorm in the decoder", "supervised", {**BATCHES, "decoder_norm": "group"}),
+    Variant("encoder frozen, GroupNorm", "supervised", STILL),
+    Variant("no pooling branch", "supervised", {**BATCHES, "pooling_branch": False}),
+    Variant("statistics computed again", "supervised", {**BATCHES, "bn_batches": 10}),
 )
+STILL_SUPERVISED = Variant("supervised, encoder frozen, GroupNorm", "supervised", STILL)
+STILL_OR_BATCHES = (NORMS[0], STILL_SUPERVISED)
 STILL_ADAPTED = (
     STILL_SUPERVISED,
     Variant("mean-teacher, encoder frozen, GroupNorm", "mean-teacher", STILL),
