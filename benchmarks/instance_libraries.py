@@ -121,6 +121,7 @@ def counted(
         done += 1
         frame = frame_of(seed)
         result = session.run(frame)
+        assert result.labels is not None
         for name, prepare in prepares.items():
             with torch.no_grad():
                 output = library.network(prepare(frame))
@@ -174,6 +175,7 @@ class Agreement:
     def add(self, own: list[Instance], result: FrameResult, size: tuple[int, int]) -> None:
         """One frame: the library's instances and the bundle's result."""
         assert result.instances is not None
+        assert result.labels is not None
         own = sorted(own, key=lambda one: -one[1])
         wanted = painted(own, size)
         pairs = pair_instances(wanted, result.instances, min_iou=0.5)
@@ -284,7 +286,7 @@ def frame_of(seed: int, size: tuple[int, int] = (270, 480)) -> NDArray[np.uint8]
 def prepared(frame: NDArray[np.uint8], library: LibraryNetwork, spec: ModelSpec) -> torch.Tensor:
     """The network's image, by OpenCV."""
     image = placed_frame(frame, spec) / np.float32(255)
-    image = (image - np.float32(library.mean)) / np.float32(library.std)
+    image = (image - np.array(library.mean, np.float32)) / np.array(library.std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
 
 
@@ -319,7 +321,7 @@ def supervision_run(
 ) -> Callable[[], object] | None:
     """The library's instances, drawn by supervision (masks, boxes, labels); ``None`` without it."""
     try:
-        import supervision
+        import supervision  # type: ignore[import-not-found]
     except ImportError:
         return None
     annotators = (
