@@ -111,7 +111,8 @@ def counted(
     given: argparse.Namespace,
 ) -> dict[str, Any]:
     """How many frames and instances agree with the library, in Python and C++."""
-    agreements = {name: Agreement() for name in prepares}
+    stated = library.stated
+    agreements = {name: Agreement() for name in [*prepares, *(["stated_rules"] if stated else [])]}
     cpp_equal = done = 0
     end = perf_counter() + (given.seconds or float("inf"))
     for seed in range(100, 100 + given.frames):
@@ -120,10 +121,14 @@ def counted(
         done += 1
         frame = frame_of(seed)
         result = session.run(frame)
+        assert result.labels is not None
         for name, prepare in prepares.items():
             with torch.no_grad():
-                own = library.own(library.network(prepare(frame)), library.size)
-            agreements[name].add(sorted(own, key=lambda one: -one[1]), result, library.size)
+                output = library.network(prepare(frame))
+                agreements[name].add(library.own(output, library.size), result, library.size)
+                if stated is not None and name == "frames_by_graph":
+                    ours = stated(output, library.size)
+                    agreements["stated_rules"].add(ours, result, library.size)
         if native is not None:
             got = native.run(frame)[0]
             cpp_equal += bool(
@@ -168,12 +173,15 @@ class Agreement:
     missed_pixels: int = 0
 
     def add(self, own: list[Instance], result: FrameResult, size: tuple[int, int]) -> None:
-        """One frame: the library's instances, best first, and the bundle's result."""
+        """One frame: the library's instances and the bundle's result."""
         assert result.instances is not None
+        assert result.labels is not None
+        own = sorted(own, key=lambda one: -one[1])
         wanted = painted(own, size)
         pairs = pair_instances(wanted, result.instances, min_iou=0.5)
         numbers, areas = np.unique(wanted[wanted > 0], return_counts=True)
-        classes = {one.instance: one.class_id for one in result.instruments}
+        # Not of `instruments`: these are only the instances that have been located.
+        classes = dict(zip(result.instances.flat, result.labels.flat, strict=True))
         partners = {pair.first for pair in pairs}
         lost = [area for number, area in zip(numbers, areas, strict=True) if number not in partners]
         self.instances += len(own)
@@ -278,7 +286,7 @@ def frame_of(seed: int, size: tuple[int, int] = (270, 480)) -> NDArray[np.uint8]
 def prepared(frame: NDArray[np.uint8], library: LibraryNetwork, spec: ModelSpec) -> torch.Tensor:
     """The network's image, by OpenCV."""
     image = placed_frame(frame, spec) / np.float32(255)
-    image = (image - np.float32(library.mean)) / np.float32(library.std)
+    image = (image - np.array(library.mean, np.float32)) / np.array(library.std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
 
 
@@ -313,7 +321,7 @@ def supervision_run(
 ) -> Callable[[], object] | None:
     """The library's instances, drawn by supervision (masks, boxes, labels); ``None`` without it."""
     try:
-        import supervision
+        import supervision  # type: ignore[import-not-found]
     except ImportError:
         return None
     annotators = (

@@ -37,6 +37,7 @@ class LibraryNetwork:
         mean: Of its normalisation.
         std: Likewise.
         spec: Other fields of the input spec.
+        stated: As ``own``, by the rules that docs/instances.md states, where these differ.
     """
 
     name: str
@@ -46,6 +47,7 @@ class LibraryNetwork:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     spec: Mapping[str, Any] = field(default_factory=dict)
+    stated: Callable[[Any, tuple[int, int]], list[Instance]] | None = None
 
 
 def mask_rcnn(mask_scale: float = 3.0) -> LibraryNetwork:
@@ -205,8 +207,35 @@ def _transformers(
         ]
 
     return LibraryNetwork(
-        name, _MasksAndClasses(network), own, (384, 384), spec={"score": score, "form": "queries"}
+        name,
+        _MasksAndClasses(network),
+        own,
+        (384, 384),
+        spec={"score": score, "form": "queries"},
+        stated=lambda output, size: _stated_queries(output, size, score),
     )
+
+
+def _stated_queries(output: Any, size: tuple[int, int], score: float) -> list[Instance]:
+    """Scores at the size of the network's masks; logits enlarged, then compared with 0."""
+    shares = output["class_queries_logits"][0].softmax(-1)[:, :-1]
+    small = output["masks_queries_logits"]
+    inside = small[0] > 0
+    sums = (small[0].sigmoid() * inside).sum((1, 2))
+    scores = shares * (sums / (inside.sum((1, 2)) + 1e-6))[:, None]
+    return _one_class(scores, small, size, score)
+
+
+def _one_class(
+    scores: Tensor, masks: Tensor, size: tuple[int, int], score: float
+) -> list[Instance]:
+    """Each query once, with its best class: scores ``[Q,K]``, mask logits ``[1,Q,h,w]``."""
+    large = nn.functional.interpolate(masks, size=size, mode="bilinear", align_corners=False)[0]
+    values, labels = scores.max(1)
+    return [
+        (int(labels[query]) + 1, float(values[query]), (large[query] > 0).numpy())
+        for query in torch.nonzero(values >= score).flatten().tolist()
+    ]
 
 
 def rfdetr_seg() -> LibraryNetwork:
@@ -230,8 +259,7 @@ def rfdetr_seg() -> LibraryNetwork:
         network.segmentation_head.bias -= 6
 
     def own(output: Any, size: tuple[int, int]) -> list[Instance]:
-        named = dict(zip(("pred_boxes", "pred_logits", "pred_masks"), output, strict=True))
-        found = processor(named, torch.tensor([size]), score_threshold=score)[0]
+        found = processor(output, torch.tensor([size]), score_threshold=score)[0]
         return [
             (int(label) + 1, float(value), mask[0].numpy())
             for label, value, mask in zip(
@@ -241,12 +269,15 @@ def rfdetr_seg() -> LibraryNetwork:
 
     return LibraryNetwork(
         "rfdetr RF-DETR-Seg Nano",
-        network,
+        _Named(network),
         own,
         (side, side),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         spec={"score": score, "form": "queries", "unused": "last"},
+        stated=lambda output, size: _one_class(
+            output["pred_logits"][0, :, :CLASSES].sigmoid(), output["pred_masks"], size, score
+        ),
     )
 
 
@@ -286,6 +317,18 @@ class _MasksAndClasses(nn.Module):
             class_queries_logits=output.class_queries_logits,
             masks_queries_logits=output.masks_queries_logits,
         )
+
+
+class _Named(nn.Module):
+    """Returns the tuple of RF-DETR by names: with 3 classes boxes and logits have the same size."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        names = "pred_boxes", "pred_logits", "pred_masks"
+        return dict(zip(names, self.network(image), strict=True))
 
 
 class _Output(dict[str, Tensor]):

@@ -19,7 +19,7 @@ from trocar.export.graph.instances.forms import (
     queries,
     torchvision,
 )
-from trocar.export.graph.instances.forms.base import Form, Roles, Shape, mask_stride
+from trocar.export.graph.instances.forms.base import Form, Roles, Shape, mask_stride, of_rank
 
 FORMS: dict[str, Form] = {
     "queries": queries,
@@ -74,6 +74,15 @@ def recognise(
         raise ArgumentError(
             f"{source} returns {listed}, which fits several forms: {', '.join(found)}",
             remedy=f"name one with --form, e.g. --form {next(iter(found))}",
+        )
+    alike = [name for name in of_rank(shapes, 3) if shapes[name][2] == 4]
+    if "queries" in names and len(alike) == 2 and classes in (4, 5) and of_rank(shapes, 4):
+        raise ArgumentError(
+            f"{source} returns {listed}: outputs {' and '.join(alike)} have the size of boxes and "
+            f"of the logits of {classes - 1} classes, and their names do not say which is which",
+            remedy="name the boxes so that it shows, e.g. dets or pred_boxes (a network of "
+            'PyTorch: return a dictionary {"pred_boxes": ..., "pred_logits": ..., '
+            '"pred_masks": ...})',
         )
     fault = f"does not fit the form {spec.form}"
     if not spec.form:

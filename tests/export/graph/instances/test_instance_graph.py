@@ -208,6 +208,17 @@ def test_classes_follow_the_unused_sigmoid(
     np.testing.assert_allclose(found.scores, 1 / (1 + np.exp(-best)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("classes", [4, 5])
+def test_boxes_and_logits_of_one_size_need_names(classes: int) -> None:
+    text = _refused({"0": (1, 12, 4), "1": (1, 12, 4), "2": (1, 12, 24, 32)}, classes=classes)
+    assert "outputs 0 and 1 have the size of boxes" in text
+    assert "pred_boxes" in text
+    named = {"pred_boxes": (1, 12, 4), "1": (1, 12, 4), "2": (1, 12, 24, 32)}
+    spec = ModelSpec(height=48, width=64, task="instances", unused="last")
+    roles = recognise(named, spec, classes=classes, source="f").roles
+    assert (roles["boxes"].output, roles["logits"].output) == ("pred_boxes", "1")
+
+
 def test_relative_boxes_are_refused() -> None:
     with pytest.raises(ArgumentError, match="expected pixels of the input"):
         instance_file(
