@@ -33,6 +33,9 @@ OF_A_METHOD = frozenset(
 )  # fmt: skip
 """Settings of a method's own term; they may differ between methods, not within one."""
 
+FOLLOWS: Mapping[str, tuple[str, ...]] = {"encoder_weights": ("batch_norm", "decoder_norm")}
+"""Settings that follow from another one: where that may differ, so may these, unless stated."""
+
 NOT_OF_THE_RESULT = frozenset(
     {"seed", "device", "devices", "nodes", "workers", "save_every", "log_every", "cache_mb"}
 )
@@ -75,6 +78,8 @@ def check_fair(entries: Sequence[Entry], *, allowed: Iterable[str] = ()) -> None
         raise ConfigError(
             "--allow-different: setting " + "; ".join(wrong), remedy="name a setting of the recipes"
         )
+    stated = set().union(*(entry.settings for entry in entries))
+    permitted |= {name for one in permitted for name in FOLLOWS.get(one, ()) if name not in stated}
     faults = []
     for name in sorted(known - permitted):
         holders = [entry for entry in entries if name in complete[entry.name]]

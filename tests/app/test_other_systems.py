@@ -29,7 +29,8 @@ for name in ("cryptography", "fastcrc", "fastcrc.crc64", "packaging.version"):
         pass
 
 # Optional packages whose import is their own affair; they would believe that this is Windows.
-OTHERS = {"torch", "torchvision", "matplotlib", "openvino", "optuna", "ray", "timm", "fastcrc"}
+OTHERS = {"aiortc", "torch", "torchvision", "matplotlib", "openvino", "optuna", "ray", "timm"}
+OTHERS |= {"fastcrc"}
 OTHERS -= set(sys.modules)
 HIDDEN = {"fcntl", "termios", "resource", "pwd", "grp", "tty", "pty", "posix", "syslog", "curses"}
 LACKING = {

@@ -113,6 +113,14 @@ def test_each_shared_setting_must_be_equal_unless_it_is_allowed(
     assert len(read_entries(paths, {}, allowed=[setting.replace("_", "-")])) == 2
 
 
+def test_a_stated_normalisation_does_not_follow_the_weights(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.toml", tmp_path / "b.toml"]
+    paths[0].write_text('method = "supervised"\nencoder_weights = "a.pth"\n')
+    paths[1].write_text('method = "supervised"\ndecoder_norm = "batch"\n')
+    with pytest.raises(ConfigError, match=r"differ in decoder_norm \(a group, b batch\)"):
+        read_entries(paths, {}, allowed=["encoder_weights"])
+
+
 def test_terms_of_other_methods_and_other_names_of_one_weight(tmp_path: Path) -> None:
     texts = {
         "plain": 'method = "supervised"\nw_ce = 1.0\n',
