@@ -41,6 +41,8 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
+TICKS = (5, 10, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 2000)
+"""Milliseconds that the picture marks."""
 LIVE = (512, 640)
 """Height and width at which latency is measured."""
 BACKENDS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -212,8 +214,10 @@ def table(rows: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> st
 
 
 def picture(rows: Mapping[str, Mapping[str, Any]], file: Path) -> None:
-    """Draws accuracy against latency, one panel a backend."""
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
+    """Draws accuracy against latency, one panel a backend; numbers are those of the list below."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 5.4), sharey=True)
+    figure.subplots_adjust(left=0.06, right=0.99, top=0.94, bottom=0.3, wspace=0.05)
+    numbers = {name: number for number, name in enumerate(rows, 1)}
     for panel, backend in zip(panels, BACKENDS, strict=True):
         front = best(rows, backend)
         panel.plot(
@@ -234,20 +238,29 @@ def picture(rows: Mapping[str, Mapping[str, Any]], file: Path) -> None:
                 capsize=2,
             )
             panel.annotate(
-                name.replace(" ", "\n", 1),
+                str(numbers[name]),
                 (row[backend], row["iou"]),
-                xytext=(6, 4),
+                xytext=(0, 6 if on else -13),
                 textcoords="offset points",
-                fontsize=7,
+                ha="center",
+                fontsize=8,
                 color="black" if on else "#666666",
             )
         panel.set_xscale("log")
+        low, high = min(r[backend] for r in rows.values()), max(r[backend] for r in rows.values())
+        panel.set_xlim(0.85 * low, 1.2 * high)
+        panel.set_xticks([tick for tick in TICKS if 0.85 * low < tick < 1.2 * high])
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
         panel.set_title(BACKENDS[backend])
         panel.set_xlabel(f"latency at {LIVE[1]}x{LIVE[0]}, ms")
         panel.grid(visible=True, which="both", color="#e4e4e4", linewidth=0.6)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("IoU on held-out phantoms, points")
+    for name, number in numbers.items():
+        column, row = divmod(number - 1, -(-len(rows) // 3))
+        figure.text(0.06 + 0.32 * column, 0.15 - 0.04 * row, f"{number}  {name}", fontsize=9)
     figure.savefig(file, dpi=130)
     plt.close(figure)
 
