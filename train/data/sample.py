@@ -69,10 +69,12 @@ class Fault:
     Attributes:
         file: The file or folder.
         text: What is wrong with it: what is there and what is expected.
+        remedy: What to do about this kind of fault; may be empty.
     """
 
     file: Path
     text: str
+    remedy: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.text}"
@@ -220,8 +222,10 @@ def raise_faults(root: Path, faults: Iterable[Fault], *, shown: int = 5) -> None
         return
     head = "".join(f"\n  {fault}" for fault in listed[:shown])
     more = f"\n  … and {len(listed) - shown} more" if len(listed) > shown else ""
+    kinds = "; ".join(dict.fromkeys(fault.remedy for fault in listed if fault.remedy))
+    todo = kinds or "correct the named files"
     count = "1 fault" if len(listed) == 1 else f"{len(listed)} faults"
     raise DataError(
         f"{root} cannot be used: {count}{head}{more}",
-        remedy=f"correct the named files; `trocar data check {root}` lists every fault",
+        remedy=f"{todo}; `trocar data check {root}` lists every fault",
     )

@@ -19,6 +19,8 @@ from trocar.train.data.io.images import RawMask
 Colour = tuple[int, int, int]
 MAX_CHANNEL_SPREAD = 24
 """Difference of channels up to which a picture saved as JPEG counts as grey."""
+MANY_VALUES = 3
+"""Unknown values of one mask above which it may be a smoothed one."""
 
 
 def ids_from_table(raw: RawMask, table: ClassTable, *, path: Path) -> NDArray[np.uint8]:
@@ -81,15 +83,14 @@ def ids_from_values(
         unknown = np.flatnonzero((counts > 0) & (known == 0))
         listed = [f"{value} ({counts[value]} pixels)" for value in unknown]
         expected = ", ".join(str(v) for v in sorted(codes))
-        raise _unknown(path, "values", listed, expected)
+        raise _unknown(path, "values", listed, expected, smoothed=len(unknown) > MANY_VALUES)
     return np.asarray(cv2.LUT(values, lut), np.uint8)
 
 
 def ids_from_nearest(raw: RawMask, codes: Mapping[int, int], *, path: Path) -> NDArray[np.uint8]:
     """Maps grey values to the class of the nearest coded value; the lower one at equal distance.
 
-    For masks saved as JPEG or resized with smoothing, whose values lie around the coded ones. 255
-    counts as "ignored" only where the codes name no other value above 127: it is white otherwise.
+    For masks saved as JPEG or resized with smoothing, whose values lie around the coded ones.
 
     Args:
         raw: The mask; its channels must be equal but for the small errors of JPEG's colours.
@@ -200,11 +201,14 @@ def check_size(
         )
 
 
-def _unknown(path: Path, what: str, listed: list[str], expected: str) -> DataError:
+def _unknown(
+    path: Path, what: str, listed: list[str], expected: str, *, smoothed: bool = False
+) -> DataError:
     shown = ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
     return DataError(
         f"{path} has {what} that no class has: {shown}; expected {expected}",
-        remedy="add the classes to the class table, or map the values in dataset.toml",
+        remedy="add the classes to the class table, or map the values in dataset.toml"
+        + (" with nearest = true, if the masks are smoothed or JPEG" if smoothed else ""),
     )
 
 

@@ -5,7 +5,7 @@
 
 An image and its mask have the same stem. Sub-folders are allowed; the first one is the group.
 ``dataset.toml`` can give a name, a regular expression whose first group is the group of a frame,
-and a map of mask values:
+and a map of mask values, where 0 is the background unless another value is:
 
     name = "our theatre"
     group = "^(case[0-9]+)_"
@@ -45,7 +45,6 @@ from trocar.train.data.io.masks import (
     as_single_channel,
     check_size,
     grey,
-    identity,
     ids_from_nearest,
     ids_from_table,
     ids_from_values,
@@ -83,12 +82,11 @@ class Codes:
 
     def decode(self, raw: RawMask, path: Path) -> NDArray[np.uint8]:
         """Class ids ``[H, W]`` uint8 of a raw mask; raises `DataError`."""
-        if self.values is None and not self.nearest:
+        if self.values is None:
             return ids_from_table(raw, self.table, path=path)
-        single = as_single_channel(opaque(raw.values, path=path))
         if self.nearest:
-            return ids_from_nearest(raw, self.values or identity(self.table), path=path)
-        assert self.values is not None
+            return ids_from_nearest(raw, self.values, path=path)
+        single = as_single_channel(opaque(raw.values, path=path))
         if single is None:
             return ids_from_table(raw, self.table, path=path)
         return ids_from_values(single, self.values, path=path)
@@ -357,11 +355,12 @@ def _codes(
         )
     table = table or UNLABELLED_TABLE
     values = settings.get("values")
-    return Codes(
-        table=table,
-        values=None if values is None else _values(root, values, table),
-        nearest=_flag(root, settings, "nearest", "masks hold values near those of [values]"),
-    )
+    codes = None if values is None else _values(root, values, table)
+    nearest = _flag(root, settings, "nearest", "masks hold values near those of [values]")
+    if nearest and codes is None:
+        remedy = f'write the value of each class, e.g. [values] 255 = "{table.names[-1]}"'
+        raise DataError(f"{root / 'dataset.toml'}: nearest = true needs [values]", remedy=remedy)
+    return Codes(table=table, values=codes, nearest=nearest)
 
 
 def _flag(root: Path, settings: Mapping[str, Any], name: str, when: str) -> bool:
@@ -391,6 +390,8 @@ def _values(root: Path, values: Mapping[str, Any], table: ClassTable) -> dict[in
             faults.append(f"{name!r} is no class; classes are {', '.join(table.names)}")
         else:
             codes[int(value)] = table[str(name)].id
+    if 0 not in codes.values():
+        codes.setdefault(0, 0)
     if faults:
         raise DataError(
             f"{root / 'dataset.toml'} [values]: {'; '.join(faults)}",

@@ -98,7 +98,9 @@ class CheckReport:
             ],
             "ignored_pixels": self.ignored,
             "notes": list(self.notes),
-            "faults": [{"file": str(f.file), "text": f.text} for f in self.faults],
+            "faults": [
+                {"file": str(f.file), "text": f.text, "remedy": f.remedy} for f in self.faults
+            ],
         }
 
 
@@ -169,8 +171,9 @@ def _fault(item: Item, error: TrocarError) -> Fault:
     # Messages of readers begin with the file, which the fault names already.
     for file in (item.mask, item.image, item.extra.get("annotation")):
         if file is not None and error.message.startswith(f"{file} "):
-            return Fault(file=Path(file), text=error.message.removeprefix(f"{file} "))
-    return Fault(file=item.image, text=error.message)
+            text = error.message.removeprefix(f"{file} ")
+            return Fault(file=Path(file), text=text, remedy=error.remedy)
+    return Fault(file=item.image, text=error.message, remedy=error.remedy)
 
 
 def _report(scan: Scan, layout: str, seen: list[_FrameCheck]) -> CheckReport:

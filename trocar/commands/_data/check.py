@@ -52,7 +52,8 @@ def check(
     else:
         print_check_report(report, Console())
     if report.faults:
+        kinds = "; ".join(dict.fromkeys(f.remedy for f in report.faults if f.remedy))
         raise DataError(
             f"{folder} has {len(report.faults)} fault(s), listed above",
-            remedy="correct the named files, then run the check again",
+            remedy=f"{kinds or 'correct the named files'}, then run the check again",
         )

@@ -8,8 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from data_helpers import TABLE, image_and_mask_folder, labels, picture
 
+from trocar.commands.data import data
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.media.pictures import write_picture
@@ -116,13 +118,57 @@ def test_masks_near_their_values_are_read_where_that_is_asked(root: Path, form: 
 def test_nearest_values_are_no_way_to_read_colours(root: Path) -> None:
     for file in (root / "masks").glob("*.png"):
         write_picture(file, picture(3))
-    (root / "dataset.toml").write_text("nearest = true\n")
+    (root / "dataset.toml").write_text('nearest = true\n[values]\n255 = "grasper"\n')
     frames = open_frames(root)
     with pytest.raises(DataError, match="is coloured"):
         frames.read(frames.items[0])
     (root / "dataset.toml").write_text('nearest = "yes"\n')
     with pytest.raises(DataError, match="nearest is 'yes', expected true or false"):
         open_frames(root)
+
+
+def test_nearest_values_need_values(root: Path) -> None:
+    (root / "dataset.toml").write_text("nearest = true\n")
+    with pytest.raises(DataError, match=r"nearest = true needs \[values\]") as caught:
+        open_frames(root)
+    assert '[values] 255 = "scissors"' in caught.value.remedy
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+def test_black_stays_background_where_values_do_not_say(root: Path, nearest: bool) -> None:
+    file = sorted((root / "masks").glob("*.png"))[0]
+    mask = np.zeros_like(read_raw_mask(file).values)
+    mask[4:20, 4:20] = 38
+    write_picture(file, mask)
+    settings = ("nearest = true\n" if nearest else "") + '[values]\n38 = "grasper"\n'
+    (root / "dataset.toml").write_text(settings)
+    frames = open_frames(root)
+    (read,) = [frames.read(item).mask for item in frames if item.mask == file]
+    np.testing.assert_array_equal(read, (mask == 38) * 1)
+
+
+def test_black_is_no_background_where_another_value_is(root: Path) -> None:
+    file = sorted((root / "masks").glob("*.png"))[0]
+    mask = np.full_like(read_raw_mask(file).values, 50)
+    mask[0, 0] = 0
+    write_picture(file, mask)
+    (root / "dataset.toml").write_text('[values]\n50 = "background"\n38 = "grasper"\n')
+    frames = open_frames(root)
+    (item,) = [item for item in frames if item.mask == file]
+    with pytest.raises(DataError, match=r"0 \(1 pixels\); expected 38, 50, 255"):
+        frames.read(item)
+
+
+def test_the_check_says_how_smoothed_masks_are_read(root: Path) -> None:
+    for file in (root / "masks").glob("*.png"):
+        white = (read_raw_mask(file).values > 0).astype(np.uint8) * 255
+        write_picture(file, cv2.GaussianBlur(white, (5, 5), 0))
+    faults = check_frames(root).faults
+    assert faults
+    assert all("nearest = true" in fault.remedy for fault in faults)
+    done = CliRunner().invoke(data, ["check", str(root)])
+    assert isinstance(done.exception, DataError)
+    assert "nearest = true, if the masks are smoothed or JPEG" in done.exception.remedy
 
 
 def test_white_masks_that_are_read_as_ignored_are_a_fault(root: Path) -> None:
