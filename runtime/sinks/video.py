@@ -114,9 +114,15 @@ class VideoSink:
                 container_options=settings,
             )
             self._stream = self._add_stream(info)
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except SinkError:
+            self.discard()
+            raise
+        except (av.FFmpegError, OSError) as error:
             self.discard()
             raise sink_error(self.name, error) from error
+        except ValueError as error:
+            self.discard()
+            raise self._wrong_format() from error
 
     def _add_stream(self, info: StreamInfo) -> Any:
         options = self._options
@@ -128,7 +134,7 @@ class VideoSink:
                 settings["tune"] = "zerolatency"
         try:
             stream: Any = self._container.add_stream(options.codec, rate=rate, options=settings)
-        except (av.codec.codec.UnknownCodecError, ValueError) as error:
+        except av.codec.codec.UnknownCodecError as error:
             raise SinkError(
                 f"this build of FFmpeg has no encoder {options.codec!r}",
                 remedy="use libx264, which PyAV's wheel contains, or h264_nvenc on an NVIDIA GPU",
@@ -151,13 +157,24 @@ class VideoSink:
             context.gop_size = max(1, round(info.fps / 2))
         return stream
 
+    def _wrong_format(self) -> SinkError:
+        return SinkError(
+            f"no video of {self._options.codec} can be in a file named {self.name}",
+            remedy="end its name in .mp4, .mkv, .mov or .avi",
+        )
+
     def write(self, event: FrameEvent) -> None:
         """Encodes one overlay.
 
         Raises:
             SinkError: The encoder fails or the disk is full.
         """
-        frame = av.VideoFrame.from_numpy_buffer(self._planes(event.overlay()), format="yuv420p")
+        planes = self._planes(event.overlay())
+        # Where a plane of colours has an odd number of rows, `from_numpy_buffer` of PyAV 18.1 takes
+        # both from the wrong place: of such heights (486 lines of NTSC) a copy is made.
+        odd = self._size[0] % 4
+        made = av.VideoFrame.from_ndarray if odd else av.VideoFrame.from_numpy_buffer
+        frame = made(planes, format="yuv420p")
         stamp = max(self._last + 1, round(event.frame.time * _CLOCK))
         self._last = stamp
         frame.pts = stamp
@@ -214,6 +231,8 @@ class VideoSink:
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
+        except av.error.ArgumentError as error:
+            raise self._wrong_format() from error
         except (av.FFmpegError, OSError) as error:
             raise sink_error(self.name, error) from error
 
