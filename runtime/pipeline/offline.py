@@ -194,7 +194,7 @@ def _read(
                     f"{source.name} changes its frame size at frame {frame.index}: from "
                     f"{run.size[1]}x{run.size[0]} to "
                     f"{frame.size[1]}x{frame.size[0]}",
-                    remedy="cut the video there, or run it with --live, which allows it",
+                    remedy="cut the video there, or give pictures of one size; --live allows it",
                 )
             run.counts.read += 1
             stages.record("decode", frame.decode_ms)

@@ -6,6 +6,7 @@ session.run(None, {form.name: form.feed(prepare_image(frame, spec))})
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +95,7 @@ def input_form(
         channels_last = False  # Nothing is stated: channels first, as PyTorch has them.
     if channels_first == channels_last:
         raise ArgumentError(
-            f"{source} takes {listed}, expected {wanted}",
-            remedy="correct height and width in the input spec, or export the network in that form",
+            f"{source} takes {listed}, expected {wanted}", remedy=_input_remedy(shape)
         )
     if kind == "uint8" and spec.normalise:
         raise ArgumentError(
@@ -134,3 +134,12 @@ def type_of(value: ValueInfoProto) -> str:
 def described(value: ValueInfoProto) -> str:
     """Name, type and shape of a tensor, for errors."""
     return f"{value.name} {type_of(value)} {dims_of(value)}"
+
+
+def _input_remedy(shape: Sequence[int | str]) -> str:
+    """What to do about an input that is no image of three channels of the size of the spec."""
+    if len(shape) != 4:
+        return "export the network with an input of 4 dimensions: batch, channels, height, width"
+    if {3, 0} & {shape[1], shape[3]} or any(isinstance(side, str) for side in (shape[1], shape[3])):
+        return "correct height and width in the input spec, or export the network in that form"
+    return "export a network of RGB images; put a conversion to other channels into the network"

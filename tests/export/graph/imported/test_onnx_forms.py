@@ -208,6 +208,23 @@ def test_inputs_are_fed_as_they_want(tmp_path: Path) -> None:
     assert "takes 2 inputs (x float" in refusal(two, tmp_path / "m.trocar", external())
 
 
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        (["n", 1, HEIGHT, WIDTH], "a network of RGB images"),
+        (["n", HEIGHT, WIDTH, 4], "a network of RGB images"),
+        ([3, HEIGHT, WIDTH], "4 dimensions"),
+        (["n", 3, HEIGHT + 8, WIDTH], "correct height and width"),
+    ],
+)
+def test_the_remedy_of_an_input_is_for_what_is_wrong_with_it(
+    shape: list[int | str], remedy: str, tmp_path: Path
+) -> None:
+    conv, weight = convolution()
+    data = onnx_file([conv], [value("y", MAP)], [weight], inputs=[value("x", shape)])
+    assert remedy in refusal(data, tmp_path / "m.trocar", external())
+
+
 def test_scores_of_a_classifier_may_be_probabilities(tmp_path: Path) -> None:
     conv, weight = convolution("p", "s", KERNEL * 2)
     nodes = [node("GlobalAveragePool", "x", "p"), conv, node("Softmax", "s", "z", axis=1)]
