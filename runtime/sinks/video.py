@@ -85,6 +85,7 @@ class VideoSink:
         self._stream: Any = None
         self._size = (0, 0)
         self._last = -1
+        self._is_begun = False
 
     def open(self, info: StreamInfo) -> None:
         """Opens the file and the encoder.
@@ -231,7 +232,11 @@ class VideoSink:
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
+                self._is_begun = True
         except av.error.ArgumentError as error:
+            # The head of the file is written with its first packet.
+            if self._is_begun or self._network:
+                raise sink_error(self.name, error) from error
             raise self._wrong_format() from error
         except (av.FFmpegError, OSError) as error:
             raise sink_error(self.name, error) from error

@@ -29,9 +29,9 @@ for name in ("cryptography", "fastcrc", "fastcrc.crc64", "packaging.version"):
         pass
 
 # Optional packages whose import is their own affair; they would believe that this is Windows.
-OTHERS = {"aiortc", "torch", "torchvision", "matplotlib", "openvino", "optuna", "ray", "timm"}
-OTHERS |= {"fastcrc"}
-OTHERS -= set(sys.modules)
+OTHERS = {
+    "aiortc", "fastcrc", "matplotlib", "openvino", "optuna", "ray", "timm", "torch", "torchvision"
+} - set(sys.modules)
 HIDDEN = {"fcntl", "termios", "resource", "pwd", "grp", "tty", "pty", "posix", "syslog", "curses"}
 LACKING = {
     os: "fork getuid geteuid getgid sched_getaffinity mkfifo statvfs fchmod chown uname sysconf "

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import numpy as np
+from live_pages import driven
 
 from trocar.contract.classes import ClassTable
 from trocar.contract.media.clock import now_ns
@@ -42,24 +41,7 @@ def grey_painter(show: tuple[str, ...]) -> Painter:
     return Painter(ClassTable.from_names(["background", "grasper"]), OverlayOptions(show=show))
 
 
-@contextlib.contextmanager
-def written(show: tuple[str, ...]) -> Iterator[tuple[Monitor, Feed]]:
+def written(show: tuple[str, ...]) -> AbstractContextManager[tuple[Monitor, Feed]]:
     """A page whose stream draws these parts, with a picture each few milliseconds."""
-    monitor = Monitor("127.0.0.1", 0)
-    feed = monitor.feed("camera")
     painter = grey_painter(show)
-    stop = threading.Event()
-
-    def drive() -> None:
-        while not stop.wait(0.005):
-            feed.write(grey_event(painter))
-
-    driver = threading.Thread(target=drive)
-    monitor.start()
-    driver.start()
-    try:
-        yield monitor, feed
-    finally:
-        stop.set()
-        driver.join()
-        monitor.stop()
+    return driven(lambda number: grey_event(painter), period_s=0.005)

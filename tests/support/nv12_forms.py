@@ -14,23 +14,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from command_line import run
 from export_helpers import frames_of, manifest_of, run_onnx
 from instance_bundles import instance_bundle
 from instance_files import channel_file, crossing_frame
 from numpy.typing import NDArray
 
-from trocar.cli import main
 from trocar.export.bundle import export_bundle
 
 TASKS = ("segmentation", "instances", "few", "tail", "plain")
-
-
-def run(*args: object) -> int:
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")

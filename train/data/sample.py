@@ -211,6 +211,12 @@ class FrameSet:
         return tuple(dict.fromkeys(item.group for item in self.items if item.group))
 
 
+def remedies(faults: Iterable[Fault]) -> str:
+    """What to do about all of these faults, each kind once."""
+    kinds = dict.fromkeys(fault.remedy for fault in faults if fault.remedy)
+    return "; ".join(kinds) or "correct the named files"
+
+
 def raise_faults(root: Path, faults: Iterable[Fault], *, shown: int = 5) -> None:
     """Raises one error for all faults, with the first few and their number.
 
@@ -222,10 +228,8 @@ def raise_faults(root: Path, faults: Iterable[Fault], *, shown: int = 5) -> None
         return
     head = "".join(f"\n  {fault}" for fault in listed[:shown])
     more = f"\n  … and {len(listed) - shown} more" if len(listed) > shown else ""
-    kinds = "; ".join(dict.fromkeys(fault.remedy for fault in listed if fault.remedy))
-    todo = kinds or "correct the named files"
     count = "1 fault" if len(listed) == 1 else f"{len(listed)} faults"
     raise DataError(
         f"{root} cannot be used: {count}{head}{more}",
-        remedy=f"{todo}; `trocar data check {root}` lists every fault",
+        remedy=f"{remedies(listed)}; `trocar data check {root}` lists every fault",
     )

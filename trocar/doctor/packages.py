@@ -32,25 +32,40 @@ def check_wheels() -> Finding:
     )
 
 
+def _imported(
+    check: str, code: str, *, absent: tuple[str, str] | None, broken: str, version: str = ""
+) -> Finding:
+    """Whether a package is there and imports.
+
+    Args:
+        check: Name of the check.
+        code: Imports the package; what it prints is the detail where ``version`` is empty.
+        absent: Detail and remedy where the package is not installed, ``None`` where it is.
+        broken: Remedy where the import fails.
+        version: Name and version for the detail.
+    """
+    if absent is not None:
+        return Finding(check=check, state="absent", detail=absent[0], remedy=absent[1])
+    answer = run_python(code)
+    if answer.returncode:
+        fault = ": ".join(filter(None, (version, last_line(answer.stderr))))
+        return Finding(check=check, state="fail", detail=fault, remedy=broken)
+    return Finding(check=check, state="ok", detail=version or answer.stdout.strip())
+
+
 def check_onnxruntime() -> Finding:
     """ONNX Runtime: whether it is installed and imports."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        return Finding(
-            check="ONNX Runtime",
-            state="absent",
-            detail="not installed; --backend onnxruntime, the default, needs it",
-            remedy="pip install 'trocar[cpu]', or 'trocar[gpu]' for CUDA; one of them",
-        )
-    answer = run_python("import onnxruntime as ort; print(ort.__version__)")
-    if answer.returncode:
-        return Finding(
-            check="ONNX Runtime",
-            state="fail",
-            detail=last_line(answer.stderr),
-            remedy="pip install --force-reinstall "
-            + ("onnxruntime-gpu" if version_of("onnxruntime-gpu") else "onnxruntime"),
-        )
-    return Finding(check="ONNX Runtime", state="ok", detail=answer.stdout.strip())
+    missing = (
+        "not installed; --backend onnxruntime, the default, needs it",
+        "pip install 'trocar[cpu]', or 'trocar[gpu]' for CUDA; one of them",
+    )
+    wheel = "onnxruntime-gpu" if version_of("onnxruntime-gpu") else "onnxruntime"
+    return _imported(
+        "ONNX Runtime",
+        "import onnxruntime as ort; print(ort.__version__)",
+        absent=missing if importlib.util.find_spec("onnxruntime") is None else None,
+        broken=f"pip install --force-reinstall {wheel}",
+    )
 
 
 def check_tensorrt() -> list[Finding]:
@@ -106,23 +121,18 @@ def check_openvino() -> Finding:
 
 def check_webrtc() -> Finding:
     """aiortc, which sends the live page's pictures as video, and whether it imports."""
+    missing = (
+        "not installed; the live page shows JPEG pictures",
+        "for its pictures as video: pip install 'trocar[webrtc]'",
+    )
     version = version_of("aiortc")
-    if version is None:
-        return Finding(
-            check="WebRTC",
-            state="absent",
-            detail="not installed; the live page shows JPEG pictures",
-            remedy="for its pictures as video: pip install 'trocar[webrtc]'",
-        )
-    answer = run_python("import aiortc")
-    if answer.returncode:
-        return Finding(
-            check="WebRTC",
-            state="fail",
-            detail=f"aiortc {version}: {last_line(answer.stderr)}",
-            remedy="pip install --force-reinstall aiortc av cryptography",
-        )
-    return Finding(check="WebRTC", state="ok", detail=f"aiortc {version}")
+    return _imported(
+        "WebRTC",
+        "import aiortc",
+        absent=missing if version is None else None,
+        broken="pip install --force-reinstall aiortc av cryptography",
+        version=f"aiortc {version}",
+    )
 
 
 def check_versions() -> Finding:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from body_film import FILM, FINE, fineness, leaks, make_body_bundle, write_film
+from command_line import run
 
-from trocar.cli import main
 from trocar.runtime.archive.job import make_job
 from trocar.runtime.pipeline.options import ModelOptions, RunOptions
 from trocar.runtime.privacy.options import PrivacyOptions
@@ -24,14 +24,6 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "body": str(make_body_bundle(root / "body.trocar")),
         "film": str(write_film(root / "film.mp4")),
     }
-
-
-def run(*words: object) -> int:
-    try:
-        main([str(word) for word in ("run", *words)])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.mark.parametrize(
@@ -47,6 +39,7 @@ def test_no_file_shows_what_was_outside(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     code = run(
+        "run",
         *(tiny_bundle, places["film"], "--out-of-body", places["body"], "--privacy", mode),
         *("--overlay", tmp_path / "out.mp4", "--json", tmp_path / "out.jsonl"),
         *("--save-frames", tmp_path / "frames", "--save-masks", tmp_path / "masks"),
@@ -82,8 +75,8 @@ def test_an_archive_made_without_privacy_is_not_up_to_date(
 ) -> None:
     words = (tiny_bundle, places["film"], "--out", tmp_path / "out", "--save-frames", "frames")
     covers = ("--out-of-body", places["body"], "--privacy", "black")
-    assert run(*words) == 0
-    assert run(*words, *covers) == 0
+    assert run("run", *words) == 0
+    assert run("run", *words, *covers) == 0
     (folder,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
     pictures = {p: np.asarray(cv2.imread(str(p))) for p in (folder / "frames").glob("*.png")}
     for path, picture in pictures.items():
@@ -104,5 +97,5 @@ def test_a_run_that_cannot_judge_does_not_start(
 ) -> None:
     given = [str(tiny_bundle) if word == "MODEL" else word for word in words]
     out = tmp_path / "out.jsonl"
-    assert run(tiny_bundle, places["film"], "--json", out, *given) not in (0, 1)
+    assert run("run", tiny_bundle, places["film"], "--json", out, *given) not in (0, 1)
     assert list(tmp_path.iterdir()) == []

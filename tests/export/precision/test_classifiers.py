@@ -7,21 +7,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from command_line import run
 
-from trocar.cli import main
 from trocar.contract.bundle import open_bundle
 from trocar.runtime.enrolment.enroll import enroll
 from trocar.runtime.session import Session
 
 SAW = "bone saw"
-
-
-def run(*args: object) -> int:
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture(params=["few", "tail"])

@@ -40,6 +40,7 @@ def check(
     Reads every frame and mask. The exit code is 3 when there are faults.
     """
     from trocar.console.data import print_check_report
+    from trocar.train.data.sample import remedies
     from trocar.train.data.tools.check import check_frames
 
     table = ClassTable.read(classes) if classes else None
@@ -52,8 +53,7 @@ def check(
     else:
         print_check_report(report, Console())
     if report.faults:
-        kinds = "; ".join(dict.fromkeys(f.remedy for f in report.faults if f.remedy))
         raise DataError(
             f"{folder} has {len(report.faults)} fault(s), listed above",
-            remedy=f"{kinds or 'correct the named files'}, then run the check again",
+            remedy=f"{remedies(report.faults)}, then run the check again",
         )

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run
 from numpy.typing import NDArray
 
-from trocar.cli import main
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import DataError
 from trocar.contract.manifest import InputSpec, Manifest
@@ -22,14 +22,6 @@ from trocar.runtime.enrolment.enroll import enroll
 
 TABLE = ClassTable.from_names(["hook", "grasper", "scissors", "[red] saw"], instruments=[])
 TRAINING = {"grasper": 6, "hook": 3, "scissors": 1}
-
-
-def run(*args: object) -> int:
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from live_pages import served
 
 from trocar.runtime.live.monitor import connections, peers
 from trocar.runtime.live.monitor.peers import Offer, Refused, own_candidates, plain_address
@@ -21,17 +20,6 @@ SDP = (
 )
 BODY = json.dumps({"sdp": SDP}).encode()
 TOKEN = "a token of the test"
-
-
-@contextmanager
-def served(token: str | None = None) -> Iterator[Monitor]:
-    monitor = Monitor("127.0.0.1", 0, token=token)
-    monitor.feed("camera")
-    monitor.start()
-    try:
-        yield monitor
-    finally:
-        monitor.stop()
 
 
 def post(monitor: Monitor, body: bytes = BODY, path: str = "/offer", **headers: str) -> int:
@@ -71,7 +59,7 @@ def test_offers_are_checked_as_other_requests(headers: dict[str, str], status: i
 
 
 def test_offers_need_the_token() -> None:
-    with served(TOKEN) as monitor:
+    with served(token=TOKEN) as monitor:
         assert post(monitor) == 401
         assert post(monitor, Authorization="Bearer another token") == 401
         assert post(monitor, b"no JSON", Authorization=f"Bearer {TOKEN}") == 400

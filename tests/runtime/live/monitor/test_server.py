@@ -9,12 +9,12 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from live_pages import served
 
 from trocar.contract.errors import ConfigError, SinkError
 from trocar.contract.media.clock import now_ns
@@ -22,17 +22,6 @@ from trocar.runtime.live.monitor import connections, server
 from trocar.runtime.live.monitor.server import Monitor
 
 TOKEN = "a token; with=signs & größe+"
-
-
-@contextmanager
-def served(host: str = "127.0.0.1", **options: object) -> Iterator[Monitor]:
-    monitor = Monitor(host, 0, **options)  # type: ignore[arg-type]
-    monitor.feed("camera")
-    monitor.start()
-    try:
-        yield monitor
-    finally:
-        monitor.stop()
 
 
 def send(monitor: Monitor, data: bytes, host: str = "127.0.0.1") -> bytes:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import threading
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from live_pages import driven
 from numbered_events import event_of
 from numbered_videos import number_in
 
@@ -35,28 +35,9 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     on_loopback(monkeypatch)
 
 
-@contextlib.contextmanager
-def playing(period_s: float = 0.02, **options: Any) -> Iterator[tuple[Monitor, Feed]]:
+def playing(period_s: float = 0.02, **options: Any) -> AbstractContextManager[tuple[Monitor, Feed]]:
     """A page whose pictures carry the numbers 0 to 1023, again and again."""
-    monitor = Monitor("127.0.0.1", 0, **options)
-    feed = monitor.feed("camera")
-    stop = threading.Event()
-
-    def drive() -> None:
-        number = 0
-        while not stop.wait(period_s):
-            feed.write(event_of(number % 1024))
-            number += 1
-
-    driver = threading.Thread(target=drive)
-    monitor.start()
-    driver.start()
-    try:
-        yield monitor, feed
-    finally:
-        stop.set()
-        driver.join()
-        monitor.stop()
+    return driven(lambda number: event_of(number % 1024), period_s=period_s, **options)
 
 
 def test_three_hundred_pictures_are_in_step_with_their_numbers() -> None:
