@@ -35,6 +35,7 @@ from helpers.methods.groups import (
     still,
     still_few,
     still_methods,
+    still_oracle,
     texture,
 )
 from helpers.methods.scores import shape_scores
@@ -129,6 +130,7 @@ def main() -> None:
         "norms": lambda plan: norms(plan, args.endovis, args.robotic),
         "still": lambda plan: still(plan, args.endovis, args.robotic),
         "still-methods": lambda plan: still_methods(plan, args.endovis, args.robotic),
+        "still-oracle": lambda plan: still_oracle(plan, args.endovis, args.robotic),
         "still-few": lambda plan: still_few(plan, args.endovis, args.robotic),
         "defaults": lambda plan: [
             adaptation(plan),
@@ -153,7 +155,7 @@ def main() -> None:
     parser.add_argument("--robotic", type=Path, help="folder with Dataset1/, Dataset2/ and GT/")
     parser.add_argument("--results", type=Path, help="folder of methods.json and methods.md")
     args = parser.parse_args()
-    still_parts = {"still", "still-methods", "still-few"}
+    still_parts = {"still", "still-methods", "still-oracle", "still-few"}
     on_real = {"robotic", "few-real", "norms", "defaults", *still_parts}
     if {"endovis", "oracle", *on_real} & set(args.parts) and args.endovis is None:
         parser.error("this part needs --endovis DIR")

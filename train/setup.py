@@ -16,6 +16,7 @@ from trocar.contract.manifest import InputSpec
 from trocar.train.losses.class_weights import set_class_weights
 from trocar.train.methods.protocol import BatchSource, ModelSpec
 from trocar.train.optimisation.averaging import make_average
+from trocar.train.optimisation.compiled import compile_network
 from trocar.train.optimisation.fastest import MIN_STEPS, Choice, candidates, measure, resolved
 from trocar.train.optimisation.groups import EncoderFreeze, make_optimizer, match_memory_format
 from trocar.train.state.checkpoint import Checkpoint, load_weights
@@ -84,6 +85,9 @@ def setup(job: Job, *, folder: RunFolder, fabric: Any, checkpoint: Checkpoint | 
     losses.is_bf16 = run.precision == "bf16"
     if run.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if run.compile:
+        parts = compile_network(network, fabric.device)
+        notes.append(f"compiled {', '.join(parts)}; the first steps take longer")
     freeze = EncoderFreeze(network, steps=run.freeze_encoder)
     module, optimizer = fabric.setup(losses, make_optimizer(network, run))
     return Training(

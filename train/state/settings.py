@@ -42,6 +42,7 @@ class RunConfig:
         precision: fp32, or mixed precision bf16 or fp16 (parameters stay float32); auto takes
             the faster of fp32 and bf16 by measurement, where the device has bf16.
         channels_last: Channels-last memory format. [default: the faster one by measurement]
+        compile: Compile the network by torch.compile; the first steps take longer.
         device: auto uses CUDA where it is available; cpu and cuda use only that.
         devices: Processes on this machine, one for each device; torchrun and SLURM set their own.
         nodes: Machines.
@@ -77,6 +78,7 @@ class RunConfig:
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = AUTO
     channels_last: bool | None = None
+    compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
     nodes: int = 1
@@ -151,6 +153,7 @@ _NOT_NEGATIVE = (
 
 FREE_TO_CHANGE = frozenset(
     {
+        "compile",
         "device",
         "devices",
         "nodes",

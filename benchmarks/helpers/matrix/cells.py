@@ -22,10 +22,13 @@ from torch.nn import functional
 from trocar.contract.classes import ClassTable
 from trocar.contract.errors import TrocarError
 from trocar.contract.manifest import InputSpec, Manifest
+from trocar.contract.tensorrt.engines import Profile
 from trocar.export.bundle import export_bundle
 from trocar.export.cpu_session import infer_on_cpu
+from trocar.export.graph.from_torch import onnx_from_network
 from trocar.export.graph.model_file import label_outputs
 from trocar.export.reference import torch_reference
+from trocar.export.tensorrt.build import EngineOptions, build_engine
 from trocar.runtime.session import Session
 from trocar.train.networks.architectures import make_network
 from trocar.train.networks.segmentation import NetworkConfig
@@ -103,19 +106,8 @@ def run_cell(
         are equal to PyTorch's by runtime, in percent, with parameters in millions and seconds.
     """
     began = time.monotonic()
-    torch.manual_seed(0)  # The network has the same weights at every call.
-    manifest = Manifest(
-        name="matrix",
-        task="segmentation",
-        method="supervised",
-        classes=TABLE,
-        input=InputSpec(height=size[0], width=size[1]),
-    )
     try:
-        config = NetworkConfig(
-            architecture=architecture, encoder=encoder, size=size, decoder_channels=32
-        )
-        network = make_network(config, classes=len(TABLE), input=manifest.input)
+        network, manifest = network_of(architecture, encoder, size)
     except TrocarError as error:
         return {"refused": error.message.replace("\n", " ")}
     stage = "train"
@@ -147,6 +139,47 @@ def run_cell(
         "parameters": round(sum(p.numel() for p in network.parameters()) / 1e6, 2),
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def network_of(architecture: str, encoder: str, size: tuple[int, int]) -> tuple[Any, Manifest]:
+    """A network with random weights, the same at every call, and its manifest.
+
+    Raises:
+        TrocarError: The combination is refused.
+    """
+    torch.manual_seed(0)
+    manifest = Manifest(
+        name="matrix",
+        task="segmentation",
+        method="supervised",
+        classes=TABLE,
+        input=InputSpec(height=size[0], width=size[1]),
+    )
+    config = NetworkConfig(
+        architecture=architecture, encoder=encoder, size=size, decoder_channels=32
+    )
+    return make_network(config, classes=len(TABLE), input=manifest.input), manifest
+
+
+def run_engine(architecture: str, encoder: str, *, size: tuple[int, int]) -> dict[str, Any]:
+    """Whether TensorRT for RTX builds an engine of a cell, which needs no GPU.
+
+    Returns:
+        Size of the engine in MB and seconds, or why there is none.
+    """
+    network, manifest = network_of(architecture, encoder, size)
+    data, _ = onnx_from_network(trained(network, size), manifest)
+    options = EngineOptions(
+        flavour="tensorrt-rtx",
+        profile=Profile(minimum=(1, 88, 104), optimum=(1, 88, 104), maximum=(1, 88, 104)),
+    )
+    began = time.monotonic()
+    try:
+        built = build_engine(data, options, precision=manifest.precision)
+    except TrocarError as error:
+        return {"why": error.message.splitlines()[0][:300]}
+    megabytes = round(len(built.data) / 1e6, 2)
+    return {"megabytes": megabytes, "seconds": round(time.monotonic() - began, 1)}
 
 
 def manifest_with_outputs(manifest: Manifest, size: tuple[int, int]) -> Manifest:

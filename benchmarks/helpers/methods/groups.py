@@ -25,6 +25,7 @@ from helpers.methods.variants import (
     STILL_ADAPTED,
     STILL_FEW,
     STILL_OR_BATCHES,
+    STILL_SUPERVISED,
     SUPERVISED,
     TEXTURE,
     Variant,
@@ -279,10 +280,20 @@ def still(plan: Plan, root: Path, robot: Path) -> list[Group]:
 
 
 def still_methods(plan: Plan, root: Path, robot: Path) -> list[Group]:
-    """Adaptation where nothing depends on the batch, against `supervised` of the same kind."""
+    """Adaptation and texture where nothing depends on the batch, against `supervised` likewise."""
     return [
         replace(group, name=f"Encoder frozen, GroupNorm: {group.name}", variants=STILL_ADAPTED)
         for group in (*endovis(plan, root), *robotic(plan, root, robot))
+    ]
+
+
+def still_oracle(plan: Plan, root: Path, robot: Path) -> list[Group]:
+    """What labels of the target would give where nothing depends on the batch."""
+    return [
+        replace(
+            group, name=f"Encoder frozen, GroupNorm: {group.name}", variants=(STILL_SUPERVISED,)
+        )
+        for group in (*endovis_oracle(plan, root), *robotic_oracle(plan, robot))
     ]
 
 

@@ -20,6 +20,7 @@ from trocar.train.methods.protocol import TrainData
 from trocar.train.state.checkpoint import load_deployable
 from trocar.train.state.job import Job
 from trocar.train.state.settings import RunConfig
+from trocar.train.state.start_from import read_start
 
 
 def train_data(
@@ -45,12 +46,17 @@ def train_or_load(
     data: TrainData,
     steps: int,
     lr: float,
+    start: Path | None = None,
+    **loop: Any,
 ) -> nn.Module:
-    """Train a network, or load it if an earlier call has finished the run."""
+    """Train a network, or load it if an earlier call has finished the run.
+
+    ``start`` is a run folder to start from; ``loop`` are other settings of the loop.
+    """
     if not (out / "metrics.json").is_file():
         kind = find_method(method)
         instance = kind(from_mapping(kind.Config, dict(settings), source="benchmark"))
-        loop = RunConfig(
+        run = RunConfig(
             steps=steps,
             batch_size=BATCH,
             lr=lr,
@@ -62,6 +68,16 @@ def train_or_load(
             evaluate_every=steps,
             save_every=max(steps // 4, 1),
             cache_mb=256,
+            **loop,
         )
-        train(Job(method=instance, run=loop, data=data, name=method, out=out, resume=out.exists()))
+        job = Job(
+            method=instance,
+            run=run,
+            data=data,
+            name=method,
+            out=out,
+            resume=out.exists(),
+            start=None if start is None else read_start(start),
+        )
+        train(job)
     return load_deployable(out / "last.ckpt")[0]

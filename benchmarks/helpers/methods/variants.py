@@ -74,6 +74,7 @@ STILL_OR_BATCHES = (NORMS[0], STILL_SUPERVISED)
 STILL_ADAPTED = (
     STILL_SUPERVISED,
     Variant("mean-teacher, encoder frozen, GroupNorm", "mean-teacher", STILL),
+    Variant("texture-entropy, encoder frozen, GroupNorm", "texture-entropy", STILL),
 )
 STILL_FEW = (
     STILL_SUPERVISED,
