@@ -39,6 +39,10 @@ CONFIGURATIONS: tuple[tuple[str, Defines], ...] = (
             ("double", 8),
         )
     ),
+    ("location_maps.cu", (("SCORE", "float"), ("CONFIDENCE", "float"))),
+    ("location_maps.cu", (("SCORE", "portable::Half"), ("CONFIDENCE", "portable::Half"))),
+    ("location_components.cu", (("CONFIDENCE", "portable::Half"),)),
+    ("location_components.cu", (("CONFIDENCE", "unsigned char"),)),
     *(
         (
             "soft_forward_tensor.cu",

@@ -27,7 +27,14 @@ from trocar.cuda_kernels.backends.kernels import Int64, Launch, Source
 from trocar.cuda_kernels.backends.launch_plan import Tuning
 from trocar.cuda_kernels.compilation.sources import KERNELS, included_files
 
-COMMON_FLAGS = ("-std=c++20", "-fno-gnu-unique", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
+COMMON_FLAGS = (
+    "-std=c++20",
+    "-ffp-contract=off",
+    "-fno-gnu-unique",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+)
 
 
 def compile_on_host(

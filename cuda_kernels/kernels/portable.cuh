@@ -47,6 +47,7 @@ INLINE float float_of(unsigned int bits) {
 // Convert a stored number to the type that is computed with.
 INLINE float load(float value) { return value; }
 INLINE double load(double value) { return value; }
+INLINE float load(unsigned char value) { return static_cast<float>(value); }
 INLINE float load(Bfloat16 value) { return float_of(static_cast<unsigned int>(value.bits) << 16); }
 INLINE float load(Half value) {
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)

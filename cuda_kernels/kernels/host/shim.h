@@ -45,6 +45,31 @@ Number atomicAdd(Number* target, Number value) {
   return __atomic_fetch_add(target, value, __ATOMIC_RELAXED);
 }
 
+// Returns the value before, as CUDA's do.
+template <typename Number>
+Number atomicMin(Number* target, Number value) {
+  Number before = __atomic_load_n(target, __ATOMIC_RELAXED);
+  while (value < before && !__atomic_compare_exchange_n(target, &before, value, false,
+                                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return before;
+}
+
+template <typename Number>
+Number atomicMax(Number* target, Number value) {
+  Number before = __atomic_load_n(target, __ATOMIC_RELAXED);
+  while (before < value && !__atomic_compare_exchange_n(target, &before, value, false,
+                                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return before;
+}
+
+template <typename Number>
+Number atomicCAS(Number* target, Number expected, Number value) {
+  __atomic_compare_exchange_n(target, &expected, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  return expected;
+}
+
 using std::exp;
 using std::log;
 using std::max;

@@ -16,6 +16,13 @@ from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
 from trocar.cuda_kernels.backends.emulation import KERNELS, HostLauncher, compile_on_host
 from trocar.cuda_kernels.backends.kernels import KernelBackend, Source
 from trocar.cuda_kernels.backends.launch_plan import Tuning
+from trocar.cuda_kernels.location.kernels import LocationKernels
+from trocar.cuda_kernels.location.tables import (
+    CircularView,
+    GroupClasses,
+    class_lookup,
+    pixel_places,
+)
 
 ADDRESS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 THREAD = ["-O1", "-g", "-fsanitize=thread", "-DHOST_THREADS", "-pthread"]
@@ -45,6 +52,8 @@ def recorded(libraries, tmp_path_factory) -> dict[Source, Path]:
     plan = SoftPlan(offsets, from_logits=True, one_hot=False)
     backend.soft_counts(torch.randn(1, 17, 6, 7), torch.rand(1, 6, 7) < 0.8, plan)
     records.append(summed[0])  # what adds the parts is among the others already
+    for tuning in (Tuning(threads=64, blocks=2), Tuning(threads=32, blocks=1)):
+        locate(LocationKernels(HostLauncher(libraries, tuning, record=records)))
     parts: dict[Source, list[bytes]] = defaultdict(list)
     for source, launch in records:
         parts[source].append(launch)
@@ -53,6 +62,19 @@ def recorded(libraries, tmp_path_factory) -> dict[Source, Path]:
         files[source] = folder / f"{number}.launches"
         files[source].write_bytes(b"".join(launches))
     return files
+
+
+def locate(kernels: LocationKernels) -> None:
+    """One frame through the kernels of location."""
+    labels = kernels.labels(torch.randn(3, 13, 37))
+    labels[2:9, :20] = 1
+    confidence = torch.rand(13, 37).to(torch.float16)
+    before, delayed = torch.zeros_like(labels), torch.zeros_like(labels)
+    kernels.smooth(labels, confidence, before, delayed, min_confidence=0.5, max_delay_frames=2)
+    lookup = class_lookup([GroupClasses(ids=(1, 2), shaft_ids=(1,))])
+    view = CircularView(x=18.0, y=6.0, radius=17.0, border=1.0)
+    places = pixel_places((13, 37), (13, 37), border=1, view=view)
+    kernels.components(labels, confidence, lookup, places, min_pixels=1, mask_outside=True)
 
 
 def replay(source: Source, launches: Path, folder: Path, flags: list[str], kernels=KERNELS):
@@ -89,6 +111,8 @@ def test_no_sanitizer_complains(recorded, tmp_path, flags: list[str]) -> None:
         "soft_forward.cu",
         "soft_forward_tensor.cu",
         "soft_backward.cu",
+        "location_maps.cu",
+        "location_components.cu",
     }
     for source, launches in recorded.items():
         done = replay(source, launches, tmp_path, flags)
