@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +21,24 @@ from trocar.contract.tensorrt.gpu import find_gpu
 # the tests of Ctrl-C need it as a terminal has it.
 with contextlib.suppress(ValueError):
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Tells how a worker process of pytest-xdist ended, which that package does not."""
+    if error is None:
+        return
+    process = getattr(getattr(node.gateway, "_io", None), "popen", None)
+    if process is None:
+        return
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        code = process.wait(10)
+        how = f"exit code {code}" if code >= 0 else f"{signal.Signals(-code).name}"
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
+        sys.stderr.write(
+            f"\nworker {node.gateway.id} ended by {how}; the largest of the processes that have "
+            f"ended had {memory} MB\n"
+        )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

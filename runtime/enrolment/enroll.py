@@ -156,6 +156,7 @@ def undo(path: str | Path) -> Bundle:
     bundle, store = open_classes(path)
     if not store.previous or store.previous not in bundle.manifest.files:
         raise BundleError(f"{bundle.path} has no change to undo", remedy="enrol a class first")
+    _states(bundle, bundle.manifest.extra["classification"]["state"])
     earlier = ClassStore.from_bytes(bundle.read(store.previous), source=store.previous)
     metadata = dict(bundle.manifest.extra["classification"])
     undone = metadata["state"]
@@ -341,7 +342,7 @@ def _write(bundle: Bundle, store: ClassStore) -> Bundle:
     return update_bundle(
         bundle,
         add={name: store.to_bytes()},
-        remove=_expired_states(bundle, before),
+        remove=_states(bundle, before)[MAX_UNDO_STATES:],
         manifest=manifest,
     )
 
@@ -356,11 +357,21 @@ def _table_of(store: ClassStore, bundle: Bundle) -> ClassTable:
     return class_table(store.names, bundle.manifest.classes)
 
 
-def _expired_states(bundle: Bundle, state: str) -> list[str]:
-    """Files of earlier states beyond `MAX_UNDO_STATES`."""
+def _states(bundle: Bundle, state: str) -> list[str]:
+    """Files of a state and of those before it, the newest first.
+
+    Raises:
+        BundleError: They lead back to one of them, so that they have no end.
+    """
     chain = [state]
     while True:
         store = ClassStore.from_bytes(bundle.read(chain[-1]), source=chain[-1])
         if not store.previous or store.previous not in bundle.manifest.files:
-            return chain[MAX_UNDO_STATES:]
+            return chain
+        if store.previous in chain:
+            raise BundleError(
+                f"{bundle.path}: the state before {chain[-1]} is {store.previous}, which came "
+                "after it or is the same",
+                remedy="export the bundle again, and enrol its classes again",
+            )
         chain.append(store.previous)

@@ -148,6 +148,30 @@ def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(
     assert [li["loss"] for li in lines[0]] == [li["loss"] for li in lines[1]]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_so_and_goes_on_later(
+    number: signal.Signals, toy: DatasetPaths, tmp_path: Path
+) -> None:
+    flags = ["--steps", "400", "--evaluate-every", "400", "--save-every", "3", "--workers", "0"]
+    process = subprocess.Popen(
+        [sys.executable, *command(toy.data, tmp_path / "cut", *flags)],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "cut" / "last.ckpt").is_file() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    reached = read_checkpoint(tmp_path / "cut" / "last.ckpt").step
+    assert 0 < reached < 400
+    run_here(toy.data, tmp_path / "cut", "--resume", "--steps", str(reached + 1), "--workers", "0")
+    assert read_checkpoint(tmp_path / "cut" / "last.ckpt").step == reached + 1
+
+
 def test_two_processes_give_the_loss_curve_of_one(toy: DatasetPaths, tmp_path: Path) -> None:
     flags = [
         "--steps",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -112,6 +115,29 @@ def test_undo_goes_back_one_change_at_a_time(
     listed = set(open_bundle(bundle).manifest.files)
     there = {p.name for p in bundle.iterdir() if p.suffix == ".npz"}
     assert there <= listed
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_states_that_lead_back_to_themselves_are_refused(
+    length: int, bundle: Path, photos: Callable[..., list[Path]]
+) -> None:
+    """Following them had no end."""
+    for kind in (SAW, FORK)[:length]:
+        enroll(bundle, kind, photos(kind, range(100, 101)), threads=1)
+    opened, newest = open_classes(bundle)
+    state = opened.manifest.extra["classification"]["state"]
+    name = state if length == 1 else newest.previous
+    changed = replace(ClassStore.from_bytes(opened.read(name)), previous=state).to_bytes()
+    document = json.loads((bundle / "manifest.json").read_text())
+    document["files"][name] = hashlib.sha256(changed).hexdigest()
+    (bundle / name).write_bytes(changed)
+    (bundle / "manifest.json").write_text(json.dumps(document))
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    for change in (lambda: undo(bundle), lambda: remove(bundle, SAW)):
+        with pytest.raises(BundleError, match="came after it or is the same") as caught:
+            change()
+        assert "export the bundle again" in caught.value.remedy
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
 
 
 def test_a_class_is_replaced_only_when_asked(
