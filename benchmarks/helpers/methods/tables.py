@@ -30,7 +30,7 @@ def table(result: dict[str, Any]) -> str:
         f"encoder `{result['network']['encoder']}` from {result['encoder_from']}, "
         f"{'x'.join(map(str, result['network']['size']))}; defaults of "
         f"{result.get('defaults', '0.1')}.",
-        f"`{result['command']}`",
+        f"`{result['command']}`" + (f" ({result['machines']})" if "machines" in result else ""),
         "",
         f"| variant | {' | '.join(columns)} |",
         "| --- " * (len(columns) + 1) + "|",
