@@ -126,9 +126,12 @@ class AtomicFile:
     Attributes:
         temporary: The name under which it is written, after `prepare`.
         node: Whether it is a device or a pipe, which is opened for appending.
+        is_refused: Set where the output was refused at its opening: nothing was recorded, and
+            `discard` removes a live file too.
     """
 
     def __init__(self, path: Path, *, overwrite: bool, live: bool) -> None:
+        self.is_refused = False
         self.path = path
         self.overwrite = overwrite
         self.node = is_node(path)
@@ -194,7 +197,7 @@ class AtomicFile:
         """Removes what was written and restores what it replaced; a live file stays as partial."""
         if self._replacement is None:
             return
-        if self.live:
+        if self.live and not self.is_refused:
             self._replacement.undo(back=self.temporary)
             return
         with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ PyAV's wheel contains libx264, which is under the GPL: this matters when you shi
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -58,6 +59,9 @@ class VideoSink:
         overwrite: Whether an existing file is replaced.
         live: Whether a file is a fragmented MP4: after a crash it plays up to the last fragment
             (half a second), under its partial name.
+
+    Raises:
+        SinkError: No live recording can be made under that name, or with that encoder.
     """
 
     wants_every_frame = True
@@ -85,14 +89,25 @@ class VideoSink:
         self._stream: Any = None
         self._size = (0, 0)
         self._last = -1
-        self._is_begun = False
+        if live and self._output is not None:
+            self._try()
+
+    def _try(self) -> None:
+        """Opens such a file elsewhere: a live run opens its outputs when it has a picture."""
+        with tempfile.TemporaryDirectory(prefix="trocar-") as folder:
+            place = Path(folder) / f"trial{Path(self._address).suffix}"
+            trial = VideoSink(place, options=self._options)
+            trial.name = self.name
+            trial.open(StreamInfo(name=self.name, size=(240, 320), fps=25.0))
+            trial.discard()
 
     def open(self, info: StreamInfo) -> None:
         """Opens the file and the encoder.
 
         Raises:
             OutputExistsError: The file exists and may not be replaced.
-            SinkError: The file, the network or the encoder is not available.
+            SinkError: The file, the network or the encoder is not available, or no such video can
+                be in a file of that name.
         """
         # A name such as "live:1.mp4" would be taken for an address of the protocol "live".
         target = self._address if self._output is None else f"file:{self._output.prepare()}"
@@ -115,14 +130,20 @@ class VideoSink:
                 container_options=settings,
             )
             self._stream = self._add_stream(info)
+            if not self._network:
+                # Writes the head of the file: what a format cannot hold is refused before any work.
+                self._container.start_encoding()
         except SinkError:
-            self.discard()
+            self._refuse()
             raise
+        except av.error.ArgumentError as error:
+            self._refuse()
+            raise self._wrong_format() from error
         except (av.FFmpegError, OSError) as error:
-            self.discard()
+            self._refuse()
             raise sink_error(self.name, error) from error
         except ValueError as error:
-            self.discard()
+            self._refuse()
             raise self._wrong_format() from error
 
     def _add_stream(self, info: StreamInfo) -> Any:
@@ -220,6 +241,12 @@ class VideoSink:
         if self._output is not None and self._container is None:
             self._output.discard()
 
+    def _refuse(self) -> None:
+        """Removes the file of an output that could not be opened, a live one too."""
+        if self._output is not None:
+            self._output.is_refused = True
+        self.discard()
+
     def _free(self) -> None:
         container, self._container = self._container, None
         if container is not None:
@@ -232,12 +259,6 @@ class VideoSink:
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-                self._is_begun = True
-        except av.error.ArgumentError as error:
-            # The head of the file is written with its first packet.
-            if self._is_begun or self._network:
-                raise sink_error(self.name, error) from error
-            raise self._wrong_format() from error
         except (av.FFmpegError, OSError) as error:
             raise sink_error(self.name, error) from error
 

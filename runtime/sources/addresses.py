@@ -32,6 +32,11 @@ def is_stream(place: str) -> bool:
     return is_url or place.startswith("/dev/video")
 
 
+def is_fetched(place: str) -> bool:
+    """Whether an address is one from which files are fetched; those of live protocols are not."""
+    return place.partition("://")[0].lower() in {"http", "https", "ftp", "sftp"}
+
+
 def redacted(text: str) -> str:
     """The text with ``***`` in place of every secret of the addresses in it.
 

@@ -42,6 +42,8 @@ class LivePackets:
         trusts_clock: Whether time stamps tell when a packet was sent; otherwise none is late.
 
     Attributes:
+        trusts_clock: See above. A recording behind an address has no such clock: its server sends
+            as fast or as slowly as it likes, and nothing of it is late.
         clock: The sender's clock.
         late_ns: Lateness of the packet that was given last.
         arrived_ns: `trocar.contract.media.clock.now_ns` when it was read.
@@ -50,7 +52,7 @@ class LivePackets:
     """
 
     def __init__(self, *, trusts_clock: bool = True) -> None:
-        self._trusts_clock = trusts_clock
+        self.trusts_clock = trusts_clock
         self._begun_ns = now_ns()
         self._is_first = True
         self.clock = SourceClock()
@@ -88,7 +90,7 @@ class LivePackets:
             waited=not self.queued,
             shown=_seconds(packet, packet.pts),
         )
-        if not self._trusts_clock:
+        if not self.trusts_clock:
             late_ns = 0
         return self.arrived_ns - late_ns, late_ns, packet
 
@@ -111,7 +113,7 @@ class LivePackets:
 
     def _may_have_waited(self) -> bool:
         """Whether packets may have come long before the first was read."""
-        return self._trusts_clock and self.arrived_ns - self._begun_ns > CAUGHT_UP_NS
+        return self.trusts_clock and self.arrived_ns - self._begun_ns > CAUGHT_UP_NS
 
     def _read_backlog(
         self, packets: Iterator[Any], held: list[tuple[int, int, Any]]

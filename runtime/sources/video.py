@@ -20,7 +20,7 @@ from trocar.contract.media.nv12 import Picture
 from trocar.contract.media.video.damage import Damage
 from trocar.contract.media.video.decoder import DecodedFrame, VideoDecoder
 from trocar.contract.media.video.demuxers import NotARecordingError
-from trocar.runtime.sources.addresses import is_stream, redacted
+from trocar.runtime.sources.addresses import is_fetched, is_stream, redacted
 from trocar.runtime.sources.base import DEFAULTS, PROMPT, Arrival, Frame, SourceOptions
 from trocar.runtime.sources.live_packets import LivePackets
 
@@ -50,6 +50,9 @@ class VideoSource:
         self._closed = False
         self._packets = LivePackets(trusts_clock=options.source_clock) if self.live else None
         self._decoder = _open(address, self.name, options, arrivals=self._packets)
+        is_recording = is_fetched(address) and self._decoder.states_its_end
+        if self._packets is not None and is_recording:
+            self._packets.trusts_clock = False
         self.fps: float | None = self._decoder.fps
         self.total: int | None = None if self.live else self._decoder.estimated_frames
 
@@ -157,6 +160,11 @@ class VideoSource:
                 remedy="check the sender and the network",
             )
         if read == 0:
+            if self.damage.ends_early:
+                raise SourceError(
+                    f"{self.name} is truncated before its first frame: {self.damage.ends_early}",
+                    remedy="copy the video again",
+                )
             raise SourceError(
                 f"no frame of {self.name} can be decoded{reason}",
                 remedy="play it elsewhere; convert it with ffmpeg -i IN -c:v libx264 OUT.mp4",
@@ -189,7 +197,10 @@ def _open(
             # Without it FFmpeg passes its default of -1 s on and then refuses that value.
             settings.setdefault("listen_timeout", str(max(1, round(options.timeout_s))))
     if live:
-        settings.setdefault("fflags", "nobuffer")
+        if not is_fetched(address):
+            # Packets that FFmpeg reads to recognise the stream are not given: a recording behind an
+            # address would lose its beginning.
+            settings.setdefault("fflags", "nobuffer")
         settings.setdefault("analyzeduration", "1000000")
     input_format = options.format or ("v4l2" if address.startswith("/dev/video") else None)
     hwaccel = None

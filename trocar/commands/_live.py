@@ -101,6 +101,7 @@ def run_live(request: RunRequest) -> list[Summary]:
                 names=request.serve_names,
                 certificate=request.serve_cert,
                 key=request.serve_key,
+                webrtc=request.webrtc,
             )
             stack.callback(monitor.stop)
         for source, files, health in zip(sources, sinks, healths, strict=True):

@@ -308,6 +308,11 @@ _GROUPS = (
         ),
         click.option("--serve-cert", type=FILE, help="Certificate (PEM) of the live page: HTTPS."),
         click.option("--serve-key", type=FILE, help="Key (PEM) of the certificate."),
+        click.option(
+            "--no-webrtc",
+            is_flag=True,
+            help="Show the live page's pictures as JPEG only, where WebRTC is installed too.",
+        ),
         click.option("--trace", type=FILE, help="Write a trace for ui.perfetto.dev."),
     ),
     grouped(

@@ -31,7 +31,7 @@ from trocar.runtime.sources.base import SourceOptions
 
 Mode = Literal["file", "live", "archive"]
 
-_SERVE = ("serve_name", "serve_cert", "serve_key")
+_SERVE = ("serve_name", "serve_cert", "serve_key", "no_webrtc")
 _NOT_IN_FILE_MODE = ("serve", *_SERVE, "trace", "deadline_ms", "seconds", "no_source_clock")
 _NOT_IN_ARCHIVE_MODE = (
     *("live", "stream", "serve", "trace", "metrics", "deadline_ms", "shed_load", "no_reconnect"),
@@ -54,6 +54,7 @@ class RunRequest:
         serve_names: Further host names of the live page.
         serve_cert: Certificate of the live page.
         serve_key: Key of the certificate.
+        webrtc: Whether the live page offers WebRTC where it is installed.
         audit: Log to which what ran is appended.
     """
 
@@ -67,6 +68,7 @@ class RunRequest:
     serve_names: tuple[str, ...] = ()
     serve_cert: Path | None = None
     serve_key: Path | None = None
+    webrtc: bool = True
     audit: Path | None = None
 
 
@@ -99,6 +101,7 @@ def request_from(flags: Mapping[str, Any]) -> RunRequest:
         serve_names=tuple(flags["serve_name"]),
         serve_cert=flags["serve_cert"],
         serve_key=flags["serve_key"],
+        webrtc=not flags["no_webrtc"],
         audit=flags["audit"],
     )
 

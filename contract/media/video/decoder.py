@@ -33,8 +33,8 @@ from trocar.contract.media.video.conversion import (
     rgb_from_frame,
 )
 from trocar.contract.media.video.damage import Damage
-from trocar.contract.media.video.demuxers import safe_options, why_refused
-from trocar.contract.media.video.streams import choose_stream
+from trocar.contract.media.video.demuxers import safe_options, why_lost, why_refused
+from trocar.contract.media.video.streams import choose_stream, states_its_end
 from trocar.contract.media.video.truncation import missing_bytes
 
 LOOKAHEAD = 64
@@ -105,13 +105,15 @@ class VideoDecoder:
     Attributes:
         damage: What was damaged so far; complete when `frames` has ended.
         size: ``(height, width)`` as the stream's header states it, before any turning.
+        states_its_end: Whether it states its length or size, as live streams do not.
         notes: What a person should know of the file: several streams, HDR, pixels that are
             not square, replaced time stamps.
 
     Raises:
         av.FFmpegError: It cannot be opened.
         LookupError: It contains no video stream, or no such one; the message lists what there is.
-        NotARecordingError: It is a text, or a playlist that was not asked for by ``format``.
+        NotARecordingError: It is a text, or a playlist that was not asked for by ``format``; or it
+            was cut so that its index is lost.
     """
 
     def __init__(
@@ -149,18 +151,23 @@ class VideoDecoder:
             )
         except (av.FFmpegError, ValueError) as error:
             reason = why_refused(self._file) if is_unknown and self._file is not None else None
+            reason = reason or why_lost(self._file)
             if reason is None:
                 raise
             raise reason from error
         try:
             self._stream, notes = choose_stream(self._container, stream)
-        except LookupError:
+        except LookupError as error:
             self._container.close()
-            raise
+            reason = why_lost(self._file)
+            if reason is None:
+                raise
+            raise reason from error
         self.notes += notes
         # Stored: other threads ask for them, also after the file was closed.
         self._stated_aspect = self._read_aspect()
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
+        self.states_its_end = states_its_end(self._container)
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps: float | None = float(rate) if rate else None
         # Frame threads decode several frames at once, but hold each one back; slices do not.

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import av
 
+from trocar.contract.media.video.truncation import why_cut
+
 _REFUSED = frozenset(
     {
         # Lists of other files and addresses.
@@ -26,7 +28,7 @@ _PLAYLISTS = ((b"ffconcat", "concat"), (b"#EXTM3U", "hls"))
 
 
 class NotARecordingError(LookupError):
-    """A file is a text or a playlist.
+    """A file is a text or a playlist, or was cut so that it cannot be opened.
 
     Attributes:
         remedy: What the user can do.
@@ -68,3 +70,21 @@ def why_refused(file: Path) -> NotARecordingError | None:
     if head and not any(byte < 9 or 13 < byte < 27 or byte == 127 for byte in head):
         return NotARecordingError("is a text and no recording", remedy="name a video file")
     return None
+
+
+def why_lost(file: Path | None) -> NotARecordingError | None:
+    """What a file lacks that FFmpeg cannot open, or in which it finds no video.
+
+    Returns:
+        ``None`` where it is not known to be cut, and where ``file`` is ``None``: no file.
+    """
+    try:
+        lacks = "" if file is None else why_cut(file)
+    except OSError:
+        return None
+    if not lacks:
+        return None
+    return NotARecordingError(
+        f"is damaged and cannot be opened: {lacks}",
+        remedy="copy the video again; where the recorder was interrupted, repair it with its tools",
+    )

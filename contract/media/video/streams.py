@@ -30,8 +30,11 @@ def choose_stream(container: Any, number: int | None) -> tuple[Any, list[str]]:
         stream
         for stream in container.streams.video
         if not stream.disposition & av.stream.Disposition.attached_pic
+        and stream.codec_context is not None
     ]
     if not streams:
+        if any(stream.codec_context is None for stream in container.streams.video):
+            raise LookupError("contains video of a codec that this build of FFmpeg does not know")
         kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
         raise LookupError(f"contains no video, only {', '.join(kinds)}")
     if number is None:
@@ -50,6 +53,18 @@ def choose_stream(container: Any, number: int | None) -> tuple[Any, list[str]]:
     if transfer:
         notes.append(f"is HDR video ({transfer}); its colours are converted without tone mapping")
     return stream, notes
+
+
+def states_its_end(container: Any) -> bool:
+    """Whether a container states its duration, or its server the size, as live streams do not.
+
+    Cameras that send MJPEG state sizes that mean nothing; the size of a playlist is its own.
+    """
+    kinds = set(container.format.name.split(","))
+    if "mpjpeg" in kinds:
+        return False
+    is_list = kinds & {"hls", "applehttp", "dash"}
+    return (container.duration or 0) > 0 or (not is_list and container.size > 0)
 
 
 def _listed(streams: list[Any]) -> str:

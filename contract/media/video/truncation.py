@@ -19,6 +19,24 @@ _SEGMENT = b"\x18\x53\x80\x67"
 _MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 
 
+def why_cut(path: Path) -> str:
+    """What a file lacks that ends too early, in words; empty for whole files.
+
+    An MP4 or MOV file without an index was never ended by its recorder, or was cut before it.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    lacking = missing_bytes(path)
+    if lacking:
+        return f"{lacking} bytes are missing at its end"
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if file.read(12)[4:8] in _MP4_FIRST_BOXES and b"moov" not in _boxes(file, size)[0]:
+            return "it ends before its index (moov)"
+    return ""
+
+
 def missing_bytes(path: Path) -> int:
     """Bytes by which the last part of an MP4, MOV or Matroska file reaches beyond its end.
 
@@ -33,27 +51,30 @@ def missing_bytes(path: Path) -> int:
         head = file.read(12)
         file.seek(0)
         if head[4:8] in _MP4_FIRST_BOXES:
-            return _missing_of_boxes(file, size)
+            return max(0, _boxes(file, size)[1] - size)
         if head[:4] == _EBML:
             return _missing_of_segment(file, size)
     return 0
 
 
-def _missing_of_boxes(file: BinaryIO, size: int) -> int:
-    """Top-level boxes of ISO/IEC 14496-12: 4 bytes of size, 4 of type, 8 of size where it is 1."""
+def _boxes(file: BinaryIO, size: int) -> tuple[set[bytes], int]:
+    """Types of the top-level boxes of ISO/IEC 14496-12, and where the last one ends.
+
+    A box has 4 bytes of size, 4 of type, and 8 of size where the first size is 1.
+    """
     position = 0
+    found: set[bytes] = set()
     while position + 8 <= size:
         file.seek(position)
         header = file.read(16)
         length = int.from_bytes(header[:4], "big")
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
-        if length == 0:  # To the end of the file.
-            return 0
-        if length < 8:  # No box: whatever follows the last one.
-            return 0
+        found.add(header[4:8])
+        if length < 8:  # 0: to the end of the file. Others: no box, whatever follows the last one.
+            return found, 0
         position += length
-    return max(0, position - size)
+    return found, position
 
 
 def _missing_of_segment(file: BinaryIO, size: int) -> int:

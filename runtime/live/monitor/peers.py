@@ -94,20 +94,25 @@ class Offer:
 
 
 class Peers:
-    """Answers offers, and ends the peers."""
+    """Answers offers, and ends the peers.
 
-    def __init__(self) -> None:
+    Args:
+        allowed: Whether offers are taken where WebRTC is installed.
+    """
+
+    def __init__(self, *, allowed: bool = True) -> None:
+        self._allowed = allowed
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(MAX_PEERS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._encoders: futures.ThreadPoolExecutor | None = None
         self._peers: set[Peer] = set()
-        self._usable = importlib.util.find_spec("aiortc") is not None
+        self._usable = allowed and importlib.util.find_spec("aiortc") is not None
 
     @property
     def offered(self) -> bool:
-        """Whether WebRTC is installed, and could be loaded if it was tried."""
+        """Whether WebRTC is wanted and installed, and could be loaded if it was tried."""
         return self._usable
 
     def answer(self, offer: Offer, feed: Feed, *, local: str, remote: str) -> str:
@@ -120,8 +125,8 @@ class Peers:
             remote: Address of the client.
 
         Raises:
-            Refused: WebRTC is not installed, there are too many peers or selections of what is
-                shown, or the offer cannot be answered.
+            Refused: WebRTC is not installed or switched off, there are too many peers or
+                selections of what is shown, or the offer cannot be answered.
         """
         loop = self._running()
         sdp = own_candidates(offer.sdp, plain_address(remote))
@@ -165,6 +170,8 @@ class Peers:
     def _running(self) -> asyncio.AbstractEventLoop:
         """The loop; its thread is started by the first offer."""
         with self._lock:
+            if not self._allowed:
+                raise Refused(501, "WebRTC is switched off here")
             if not self._usable:
                 raise Refused(501, "WebRTC is not installed here: pip install 'trocar[webrtc]'")
             if self._loop is None:

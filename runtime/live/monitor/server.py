@@ -65,6 +65,7 @@ class Monitor:
         names: Further host names under which browsers reach the page.
         certificate: PEM file for TLS; ``None`` for no encryption.
         key: PEM file of the certificate's key.
+        webrtc: Whether offers of WebRTC are taken where it is installed.
 
     Attributes:
         token: The token; ``None`` on the loopback.
@@ -84,6 +85,7 @@ class Monitor:
         names: Sequence[str] = (),
         certificate: Path | None = None,
         key: Path | None = None,
+        webrtc: bool = True,
     ) -> None:
         if (certificate is None) != (key is None):
             given, other = ("certificate", "key") if key is None else ("key", "certificate")
@@ -97,7 +99,7 @@ class Monitor:
         self._metrics = ""
         self._stop = threading.Event()
         self._streams = threading.BoundedSemaphore(MAX_STREAMS)
-        self._peers = Peers()
+        self._peers = Peers(allowed=webrtc)
         tls = None if certificate is None or key is None else tls_context(certificate, key)
         self._server = PageServer((host, port), self._handler(), tls=tls)
         self._thread = threading.Thread(

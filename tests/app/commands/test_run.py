@@ -241,7 +241,7 @@ def _no_images(kit: ModuleType, folder: Path) -> Path:
             _truncated,
             r"cut.mp4 is truncated: it ends after \d+ frames: \d+ bytes are missing",
         ),
-        (_headless, "cannot open"),
+        (_headless, r"cut.mp4 is damaged and cannot be opened: \d+ bytes are missing"),
         (_empty, r"empty.mp4 is empty \(0 bytes\)"),
         (_audio, "contains no video, only audio"),
         (_text, "text.mp4 is a text and no recording"),

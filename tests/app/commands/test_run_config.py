@@ -80,6 +80,7 @@ EVERY_FLAG: dict[str, Any] = {
     "serve_name": ["theatre.example"],
     "serve_cert": "cert.pem",
     "serve_key": "key.pem",
+    "no_webrtc": True,
     "trace": "t.json",
     "out": "results",
     "ray": "local",

@@ -28,16 +28,26 @@ def write(sink: VideoSink, size: tuple[int, int], classes: Any) -> None:
     sink.commit()
 
 
+@pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("name", ["o.webm", "o.gif", "o.txt", "o.jpg", "o.ogg", "o"])
-def test_a_name_that_no_such_video_has_is_refused_with_those_that_do(
-    tmp_path: Path, three_classes: Any, name: str
+def test_a_name_that_no_such_video_has_is_refused_at_its_opening(
+    tmp_path: Path, name: str, live: bool
 ) -> None:
-    sink = VideoSink(tmp_path / name)
+    """A live run, which opens its outputs with its first picture, does not begin."""
+    info = StreamInfo(name="x", size=(32, 48), fps=25.0)
+    sink = None if live else VideoSink(tmp_path / name)
     with pytest.raises(SinkError, match="no video of libx264 can be in a file") as caught:
-        write(sink, (32, 48), three_classes)
+        VideoSink(tmp_path / name, live=True) if sink is None else sink.open(info)
     assert caught.value.message.endswith(name)
     assert ".mp4" in caught.value.remedy
-    sink.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_live_recording_that_cannot_be_opened_leaves_nothing(tmp_path: Path) -> None:
+    """No encoder takes this size; the file that was made for it is removed, partial or not."""
+    sink = VideoSink(tmp_path / "o.mp4", live=True)
+    with pytest.raises(SinkError):
+        sink.open(StreamInfo(name="x", size=(32, 1 << 20), fps=25.0))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -37,7 +37,7 @@ class CheckReport:
         instances: Whether the set has instance numbers.
         classes: The class table.
         frames: Number of frames that could be read.
-        labelled: Number of those with a mask.
+        labelled: Number of those with a mask, a class or tool presences.
         sizes: Frames by ``(height, width)``.
         splits: Frames by split.
         groups: Frames by group.
@@ -153,7 +153,7 @@ def _check_frame(frames: FrameSet, item: Item) -> _FrameCheck:
         return _FrameCheck(fault=_fault(item, error))
     size = (sample.image.shape[0], sample.image.shape[1])
     if sample.mask is None:
-        return _FrameCheck(size=size)
+        return _FrameCheck(size=size, labelled="presence" in item.extra)
     if sample.mask.shape != size:
         text = (
             f"its mask is {sample.mask.shape[1]}x{sample.mask.shape[0]}, it is {size[1]}x{size[0]}"

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from numbered_videos import write
 
-from trocar.contract.media.video.truncation import missing_bytes
+from trocar.contract.errors import SourceError
+from trocar.contract.media.video.truncation import missing_bytes, why_cut
+from trocar.runtime.sources.video import VideoSource
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.ts", "a.avi", "a.flv", "a.mpg"])
@@ -40,3 +42,22 @@ def test_missing_bytes_are_counted(tmp_path: Path, name: str, cut: int) -> None:
 def test_other_data_are_no_matter(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a").write_bytes(data)
     assert missing_bytes(tmp_path / "a") >= 0
+
+
+@pytest.mark.parametrize("index", ["at its end", "at its front"])
+def test_a_file_cut_anywhere_is_told_to_be_cut(tmp_path: Path, index: str) -> None:
+    """Inside of the index too, where FFmpeg finds no stream, or one of an unknown codec."""
+    flags = {"movflags": "faststart"} if "front" in index else {}
+    data = write(tmp_path / "whole.mp4", range(5), container=flags).read_bytes()
+    cut = tmp_path / "cut.mp4"
+    # Below eight bytes no box is there; where one begins, its size may be lost.
+    starts = [data.find(kind) - 4 for kind in (b"free", b"mdat", b"moov")]
+    places = [n for n in range(8, len(data), 11) if not any(0 < n - s < 8 for s in starts)]
+    for n in places:
+        cut.write_bytes(data[:n])
+        with pytest.raises(SourceError) as caught:
+            list(VideoSource(str(cut)).frames())
+        said = caught.value.message
+        assert "bytes are missing at its end" in said or "ends before its index" in said, (n, said)
+        assert "copy the video again" in caught.value.remedy
+    assert why_cut(tmp_path / "whole.mp4") == ""

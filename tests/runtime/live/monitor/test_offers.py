@@ -154,6 +154,23 @@ def test_without_aiortc_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> N
         assert threading.active_count() <= before + 1
 
 
+def test_webrtc_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is installed, for which an empty module stands here."""
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: object())
+    for webrtc in (True, False):
+        monitor = Monitor(port=0, webrtc=webrtc)
+        monitor.start()
+        try:
+            monitor.feed("x")
+            assert monitor.state()["webrtc"] is webrtc
+            if not webrtc:
+                assert post(monitor) == 501
+        finally:
+            monitor.stop()
+    with pytest.raises(Refused, match="switched off"):
+        peers.Peers(allowed=False)._running()
+
+
 @pytest.mark.parametrize("size", [(96, 160), (97, 301), (1, 1), (720, 1280)])
 @pytest.mark.parametrize("number", [0, 1, 1000, NUMBERS - 1, NUMBERS + 5])
 def test_the_number_stands_above_the_picture(size: tuple[int, int], number: int) -> None:

@@ -250,7 +250,9 @@ def test_sets_without_masks(made: dict[str, Path]) -> None:
     classes = open_frames(made["class folders"])
     assert classes.table.names == ("forceps", "scissors")
     assert classes.items[-1].extra["class"] == 1
-    assert check_frames(made["class folders"]).counts.tolist() == [4, 4]
+    report = check_frames(made["class folders"])
+    assert report.counts.tolist() == [4, 4]
+    assert report.labelled == report.frames == 8
 
 
 def test_real_samples(samples: Path) -> None:
