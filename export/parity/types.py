@@ -240,6 +240,8 @@ def failure_text(failures: tuple[Failure, ...]) -> str:
 
 
 def _remedy(report: ParityReport) -> str:
+    if any(failure.code == "single_class" for failure in report.failures):
+        return "give pictures of two classes or more, as the reference tells them apart"
     if any(failure.code in UNSUITABLE_FRAMES for failure in report.failures):
         return "give frames with instruments in view, or train the model further"
     if report.precision in ("fp16", "int8", "bf16"):

@@ -255,7 +255,7 @@ def test_the_remedy_follows_from_the_code_and_not_from_the_text() -> None:
     (failure,) = report.failures
     for code, words in (
         ("too_few_multiclass_frames", "instruments in view"),
-        ("single_class", "instruments in view"),
+        ("single_class", "two classes or more"),
         ("class_iou", "report it"),
     ):
         changed = replace(report, failures=(replace(failure, code=code, text="other words"),))
