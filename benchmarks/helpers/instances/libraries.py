@@ -229,12 +229,16 @@ def _stated_queries(output: Any, size: tuple[int, int], score: float) -> list[In
 def _one_class(
     scores: Tensor, masks: Tensor, size: tuple[int, int], score: float
 ) -> list[Instance]:
-    """Each query once, with its best class: scores ``[Q,K]``, mask logits ``[1,Q,h,w]``."""
+    """Each query once, with its best class: scores ``[Q,K]``, mask logits ``[1,Q,h,w]``.
+
+    A query whose enlarged mask has no pixel is none.
+    """
     large = nn.functional.interpolate(masks, size=size, mode="bilinear", align_corners=False)[0]
     values, labels = scores.max(1)
+    found = (values >= score) & (large > 0).any(-1).any(-1)
     return [
         (int(labels[query]) + 1, float(values[query]), (large[query] > 0).numpy())
-        for query in torch.nonzero(values >= score).flatten().tolist()
+        for query in torch.nonzero(found).flatten().tolist()
     ]
 
 
