@@ -43,6 +43,10 @@ CONFIGURATIONS: tuple[tuple[str, Defines], ...] = (
     ("location_maps.cu", (("SCORE", "portable::Half"), ("CONFIDENCE", "portable::Half"))),
     ("location_components.cu", (("CONFIDENCE", "portable::Half"),)),
     ("location_components.cu", (("CONFIDENCE", "unsigned char"),)),
+    ("location_split.cu", ()),
+    ("location_tips.cu", ()),
+    ("nv12.cu", (("IMAGE", "float"),)),
+    ("nv12.cu", (("IMAGE", "portable::Half"),)),
     *(
         (
             "soft_forward_tensor.cu",
@@ -175,7 +179,7 @@ def read_summary(text: str) -> list[Summary]:
     """Read a table of ``summary_table`` back from the text around it."""
     number = r"(\d+)"
     pattern = (
-        rf"^\| (\S+\.cu) \| (.+?) \| (\w+) \| {number} to {number} \| {number} "
+        rf"^\| (\S+\.cu) \| (.*?) \| (\w+) \| {number} to {number} \| {number} "
         rf"\| {number} \+ {number} \|$"
     )
     return [

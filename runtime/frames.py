@@ -5,14 +5,14 @@ frame = check_frame(array)      # [H, W, 3] uint8
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trocar.contract.errors import ArgumentError
+from trocar.contract.errors import ArgumentError, BackendError
 from trocar.contract.media.nv12 import Nv12Picture, Picture
 from trocar.contract.tensorrt.engines import Profile
 
@@ -96,6 +96,20 @@ def infer_within(
         else:
             parts.append(infer(part))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def check_finite(outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Refuses outputs that hold NaN or infinities.
+
+    Raises:
+        BackendError: One of them does.
+    """
+    for name, values in outputs.items():
+        if not is_finite(values):
+            raise BackendError(
+                f"the model's output {name!r} holds numbers that are not finite (NaN)",
+                remedy="export the checkpoint again, in fp32 if this bundle is fp16",
+            )
 
 
 def is_finite(values: NDArray[Any]) -> bool:

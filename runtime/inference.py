@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.errors import ArgumentError, BackendError
+from trocar.contract.manifest import Manifest
 from trocar.contract.media.nv12 import Nv12Picture, Picture, nv12_inputs
 from trocar.contract.tensorrt.engines import Profile
-from trocar.runtime.backends import Backend, HasProfile, TakesNamedInputs
-from trocar.runtime.frames import check_batch, infer_within, is_finite
+from trocar.runtime.backends import Backend, HasProfile, TakesDeviceInputs, TakesNamedInputs
+from trocar.runtime.device_memory.frames import DeviceFrame
+from trocar.runtime.frames import check_batch, check_finite, infer_within
 from trocar.runtime.in_use import InUse
 
 Frames: TypeAlias = NDArray[np.uint8] | Sequence[Nv12Picture]
@@ -54,13 +56,32 @@ class Graphs:
             if not usable:
                 raise BackendError("the session is closed", remedy="open the bundle again")
             outputs = self._run(frames)
-        for name, values in outputs.items():
-            if not is_finite(values):
-                raise BackendError(
-                    f"the model's output {name!r} holds numbers that are not finite (NaN)",
-                    remedy="export the checkpoint again, in fp32 if this bundle is fp16",
-                )
+        check_finite(outputs)
         return outputs
+
+    def infer_device(self, frame: DeviceFrame) -> dict[str, Any]:
+        """The graph's outputs by name, with a batch of one, in the memory of the frame's GPU.
+
+        Raises:
+            BackendError: They are closed, the frame is on another device, or no graph takes it.
+        """
+        backend = self.rgb if frame.colour is None else self.nv12
+        if backend is None:
+            raise BackendError(
+                "this bundle has no graph for NV12, so NV12 in device memory cannot be run",
+                remedy="export it with --nv12, or pass RGB",
+            )
+        if not isinstance(backend, TakesDeviceInputs) or backend.device != frame.device:
+            raise BackendError(
+                f"the frame is on {frame.device}, the session runs {backend.name} on "
+                f"{backend.device}",
+                remedy=f"open the session with backend='onnxruntime' and device='{frame.device}', "
+                "or copy the frame to the host",
+            )
+        with self._in_use.using() as usable:
+            if not usable:
+                raise BackendError("the session is closed", remedy="open the bundle again")
+            return backend.infer_device(frame.inputs(getattr(backend, "frame_input", "frame")))
 
     def close(self) -> None:
         """Frees the graphs, as soon as no thread is in them."""
@@ -85,6 +106,19 @@ class Graphs:
 
     def _free(self) -> None:
         self.each(lambda backend: backend.close())
+
+
+def check_labels(outputs: Mapping[str, Any], manifest: Manifest, backend: str) -> None:
+    """Refuses outputs without a label map, where the model makes one.
+
+    Raises:
+        BackendError: There is none.
+    """
+    if manifest.makes_labels and outputs.get("labels") is None:
+        raise BackendError(
+            f"{backend} returned {', '.join(outputs)}, expected labels",
+            remedy="export the bundle again",
+        )
 
 
 def infer_nv12(backend: Backend, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

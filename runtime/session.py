@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,18 +16,20 @@ from numpy.typing import NDArray
 
 from trocar.contract.bundle import MODEL, Bundle, open_bundle
 from trocar.contract.classes import ClassTable
-from trocar.contract.errors import BackendError, BundleError
+from trocar.contract.errors import BundleError
 from trocar.contract.location import LocationOptions
 from trocar.contract.manifest import Manifest
 from trocar.contract.media.clock import now_ns
 from trocar.contract.media.nv12 import COLOURS, Nv12Picture, Picture, nv12_from_rgb, rgb_of
-from trocar.contract.results import FrameResult
+from trocar.contract.results import FrameResult, Instrument
 from trocar.contract.tensorrt.engines import Profile
 from trocar.runtime.backends import Backend, HasNotes, open_backend
+from trocar.runtime.device_memory.frames import DeviceFrame
+from trocar.runtime.device_memory.run import run_device
 from trocar.runtime.enrolment.enroll import Enrolled, enroll, set_classes
 from trocar.runtime.frames import check_frame, shrink
 from trocar.runtime.golden import check_outputs
-from trocar.runtime.inference import Frames, Graphs, batch_of
+from trocar.runtime.inference import Frames, Graphs, batch_of, check_labels
 from trocar.runtime.instances.located import locate_outputs
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.view_mask import outputs_in_view
@@ -301,6 +302,12 @@ class Session:
             stages_ms={"infer": (inferred - started) / 1e6},
         )
 
+    run_device = run_device
+
+    def infer_device(self, frame: DeviceFrame) -> dict[str, Any]:
+        """See `trocar.runtime.inference.Graphs.infer_device`."""
+        return self._graphs.infer_device(frame)
+
     def result(
         self,
         outputs: Mapping[str, NDArray[Any]],
@@ -311,6 +318,7 @@ class Session:
         captured_ns: int,
         view: FieldOfView | None = None,
         stages_ms: Mapping[str, float] | None = None,
+        instruments: tuple[Instrument, ...] | None = None,
     ) -> FrameResult:
         """Makes a result of one frame's outputs; locates instruments if the model segments.
 
@@ -322,20 +330,18 @@ class Session:
             captured_ns: `trocar.contract.media.clock.now_ns` at its capture.
             view: The endoscope's field of view; default: the full frame.
             stages_ms: Times of earlier stages in milliseconds, by name.
+            instruments: Those of the frame, where they are located already.
 
         Raises:
             BackendError: A segmentation model gave no labels.
         """
         if self.options.mask_outside_view:
             outputs = outputs_in_view(outputs, frame_size, view)
-        labels = outputs.get("labels")
-        if self.manifest.makes_labels and labels is None:
-            raise BackendError(
-                f"{self.backend} returned {', '.join(outputs)}, expected labels",
-                remedy="export the bundle again",
-            )
-        started = now_ns()
-        instruments = locate_outputs(outputs, self.manifest, frame_size, self.options, view=view)
+        if instruments is None:
+            check_labels(outputs, self.manifest, self.backend)
+        started, model = now_ns(), self.manifest
+        if instruments is None:
+            instruments = locate_outputs(outputs, model, frame_size, self.options, view=view)
         ended = now_ns()
         return FrameResult(
             frame_id=frame_id,
@@ -343,12 +349,12 @@ class Session:
             captured_ns=captured_ns,
             age_ms=(ended - captured_ns) / 1e6,
             frame_size=frame_size,
-            labels=labels,
+            labels=outputs.get("labels"),
             confidence=outputs.get("confidence"),
             instruments=instruments,
             instances=outputs.get("instances"),
             instance_count=int(outputs["count"]) if "instances" in outputs else None,
-            scores=None if labels is not None else outputs.get("scores"),
+            scores=None if "labels" in outputs else outputs.get("scores"),
             embedding=outputs.get("embedding"),
             backend=self.backend,
             device=self.device,
@@ -390,10 +396,5 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

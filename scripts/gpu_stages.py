@@ -61,10 +61,12 @@ def environment() -> str:
 
 
 def kernels() -> str:
-    """Every kernel and its gradient against torch's own and against the reference."""
+    """Every kernel against the CPU: gradients with torch's own, location with `locate`."""
     needs("torch")
-    tests = ROOT / "tests" / "cuda_kernels" / "backends" / "test_cuda.py"
-    return command(sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", str(tests), last=True)
+    folder = ROOT / "tests" / "cuda_kernels"
+    tests = folder / "backends" / "test_cuda.py", folder / "location" / "test_location_cuda.py"
+    runner = (sys.executable, "-m", "pytest", "-q", "-p", "no:randomly")
+    return command(*runner, *map(str, tests), last=True)
 
 
 def sanitizer() -> str:

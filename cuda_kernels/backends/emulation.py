@@ -150,9 +150,10 @@ def _packed(launch: Launch, before: list[bytes]) -> bytes:
     parts = [struct.pack("<I", len(name)), name]
     grid, shape = launch.shape.grid, launch.shape
     parts.append(struct.pack("<3IIQI", *grid, shape.threads, shape.shared, len(launch.arguments)))
-    for argument, content in zip(launch.arguments, before, strict=True):
+    for place, (argument, content) in enumerate(zip(launch.arguments, before, strict=True)):
         if isinstance(argument, Tensor):
-            parts.append(struct.pack("<IQ", 2, len(content)) + content + _bytes(argument))
+            kind = 3 if place in launch.scratch else 2
+            parts.append(struct.pack("<IQ", kind, len(content)) + content + _bytes(argument))
         elif argument is None:
             parts.append(struct.pack("<IQ", 1, 0))
         else:

@@ -44,6 +44,8 @@ class Launch:
     kernel: str
     shape: LaunchShape
     arguments: tuple[Tensor | int | None, ...]
+    scratch: tuple[int, ...] = ()
+    """Places of the arguments whose content may depend on the order of the threads."""
 
 
 class Launcher(Protocol):

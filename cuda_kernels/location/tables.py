@@ -1,6 +1,6 @@
 """What goes to the kernels of location and what comes back: lookup tables, places, records.
 
-    lookup = class_lookup([GroupClasses(ids=(1, 2), shaft_ids=(1,))])
+    lookup = class_lookup(groups)
     places = pixel_places((512, 640), (1080, 1920), border=2)
 
 ``docs/location.md`` states the numbers; `trocar.runtime.locate` computes the same ones on the CPU.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,24 +43,47 @@ border pixels and depth; shafts have none of these but border pixels.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroupClasses:
-    """Classes of one kind of instrument: of all its parts, and of parts with a meaning."""
+class GroupClasses(Protocol):
+    """Class ids of one kind of instrument: of all its parts, and of parts with a meaning."""
 
-    ids: tuple[int, ...]
-    shaft_ids: tuple[int, ...] = ()
-    tip_ids: tuple[int, ...] = ()
-    else_tip_ids: tuple[int, ...] = ()
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All of them."""
+        ...
+
+    @property
+    def shaft_ids(self) -> tuple[int, ...]:
+        """Shafts."""
+        ...
+
+    @property
+    def tip_ids(self) -> tuple[int, ...]:
+        """Parts that end in a tip."""
+        ...
+
+    @property
+    def else_tip_ids(self) -> tuple[int, ...]:
+        """Parts that end in a tip where no tip part is seen."""
+        ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class CircularView:
-    """The field of view: a circle in frame pixels, and the width of its border."""
+class Circle(Protocol):
+    """The field of view, in frame pixels."""
 
-    x: float
-    y: float
-    radius: float
-    border: float
+    @property
+    def x(self) -> float:
+        """Column of the centre."""
+        ...
+
+    @property
+    def y(self) -> float:
+        """Row of the centre."""
+        ...
+
+    @property
+    def radius(self) -> float:
+        """The radius."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +104,7 @@ class Places:
 
 
 def class_lookup(groups: Sequence[GroupClasses]) -> NDArray[np.int32]:
-    """``[256]`` group of each class from 1, 0 for none, with its kinds in the upper bits.
-
-    >>> lookup = class_lookup([GroupClasses(ids=(3,)), GroupClasses(ids=(1, 2), tip_ids=(2,))])
-    >>> lookup[:4].tolist()
-    [0, 2, 131074, 1]
-    """
+    """``[256]`` number of each class's group from 1, 0 for none; its kinds are the upper bits."""
     lookup = np.zeros(256, np.int32)
     for number, group in enumerate(groups, start=1):
         for kind, ids in (
@@ -105,7 +124,8 @@ def pixel_places(
     frame_size: tuple[int, int],
     *,
     border: int,
-    view: CircularView | None = None,
+    view: Circle | None = None,
+    view_border: float = 0.0,
 ) -> Places:
     """Centres, depths and squared distances of columns and rows, in frame pixels.
 
@@ -114,6 +134,7 @@ def pixel_places(
         frame_size: ``(height, width)`` of the frame.
         border: Width of the frame's border in label pixels.
         view: The field of view; ``None`` for the full frame.
+        view_border: Width of its border in frame pixels.
 
     Raises:
         ArgumentError: A map of 2³¹ pixels or more, or of none.
@@ -130,7 +151,7 @@ def pixel_places(
     dx, dy = (np.zeros(w), np.zeros(h)) if view is None else (x - view.x, y - view.y)
     limits = (0.0, 0.0, 0.0)
     if view is not None:
-        inner = view.radius - view.border
+        inner = view.radius - view_border
         limits = (view.radius, view.radius * view.radius, inner * inner)
     numbers = np.concatenate([x, y, dx * dx, dy * dy, *depths, np.array(limits)])
     return Places(size=size, border=border, has_view=view is not None, numbers=numbers)

@@ -28,6 +28,7 @@ from trocar.runtime.backends.base import (
     HasManifest,
     HasNotes,
     HasProfile,
+    TakesDeviceInputs,
     TakesInputs,
     TakesNamedInputs,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "HasManifest",
     "HasNotes",
     "HasProfile",
+    "TakesDeviceInputs",
     "TakesInputs",
     "TakesNamedInputs",
     "backend_names",

@@ -89,6 +89,23 @@ class TakesNamedInputs(Protocol):
 
 
 @runtime_checkable
+class TakesDeviceInputs(Protocol):
+    """A backend that reads frames in the memory of its GPU."""
+
+    def infer_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs one frame; returns the graph's outputs by name, with a batch of one.
+
+        Args:
+            inputs: By name: `trocar.runtime.device_memory.planes.Plane` on this GPU, and arrays of
+                the host with a batch.
+
+        Returns:
+            Values in device memory; their ``numpy()`` copies to the host.
+        """
+        ...
+
+
+@runtime_checkable
 class HasProfile(Protocol):
     """A backend that takes stated shapes only, e.g. an engine."""
 

@@ -153,6 +153,18 @@ class BindingsDriver:
             )
         )
 
+    def copy_rows(
+        self, target: int, source: int, *, pitch: int, row_bytes: int, rows: int, stream: int
+    ) -> None:
+        """Starts a copy on the device that brings rows together which lie ``pitch`` bytes apart."""
+        cuda = self._cuda
+        copy = cuda.CUDA_MEMCPY2D()
+        copy.srcMemoryType = copy.dstMemoryType = cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy.srcDevice, copy.srcPitch = cuda.CUdeviceptr(source), pitch
+        copy.dstDevice, copy.dstPitch = cuda.CUdeviceptr(target), row_bytes
+        copy.WidthInBytes, copy.Height = row_bytes, rows
+        _checked(cuda.cuMemcpy2DAsync(copy, cuda.CUstream(stream)))
+
     def wait(self, stream: int) -> None:
         """Waits until all work of a stream is done."""
         _checked(self._cuda.cuStreamSynchronize(self._cuda.CUstream(stream)))

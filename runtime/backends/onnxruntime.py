@@ -29,6 +29,7 @@ from trocar.runtime.backends.onnxruntime_cuda import (
     provider_options,
     require_libraries,
 )
+from trocar.runtime.device_memory.binding import run_bound
 from trocar.runtime.devices import Device, device_from_text, require_cuda, usable_cores
 from trocar.runtime.frames import check_batch
 
@@ -105,6 +106,35 @@ class OnnxRuntimeBackend:
                 remedy="check the free memory; `trocar inspect` shows the model's input",
             ) from error
         return dict(zip(self._outputs, values, strict=True))
+
+    def infer_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs one frame in the memory of this GPU; the outputs stay there.
+
+        Raises:
+            BackendError: This session is on the CPU, has CUDA graphs, or ONNX Runtime failed.
+        """
+        if not self._uses_cuda or self._graphs is not None:
+            raise BackendError(
+                f"frames in device memory need a CUDA session without CUDA graphs; this one is on "
+                f"{self.device}",
+                remedy="open the session with device='cuda' and without graphs",
+            )
+        named = {**inputs, **self._inputs}
+        try:
+            values = run_bound(self.session, named, self._outputs, index=self._device_index)
+        except BackendError:
+            raise
+        except Exception as error:
+            raise BackendError(
+                f"ONNX Runtime failed on a frame in device memory: {first_line(error)}",
+                remedy="check the free memory; `trocar inspect` shows the model's input",
+            ) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+    @property
+    def frame_input(self) -> str:
+        """Name of the input for frames."""
+        return str(self._frame_input)
 
     @property
     def notes(self) -> tuple[str, ...]:

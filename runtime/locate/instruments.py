@@ -35,7 +35,7 @@ from trocar.runtime.locate.measures import (
 )
 from trocar.runtime.locate.region import Region
 from trocar.runtime.locate.rules.fragments import MAX_FRAGMENTS, join_fragments
-from trocar.runtime.locate.rules.pieces import Piece, united
+from trocar.runtime.locate.rules.pieces import Piece, size_order, united
 from trocar.runtime.locate.rules.regions import RegionLimits, find_regions, mask_of
 from trocar.runtime.locate.rules.selection import Scored, best_of, is_strip, select
 from trocar.runtime.locate.split_touching import split_touching
@@ -125,7 +125,7 @@ def locate(
         for part, border in _parts(label_map, group, region, _border_mask(label_map, region))
     ]
     if options.max_gap:
-        pieces = join_fragments(pieces, options)
+        pieces = join_fragments(pieces, options, united)
     chosen = select(pieces, confidence, frame_size, options, view=view)
     located = [_measure(label_map, one) for one in chosen]
     return tuple(one.instrument for one in sorted(located, key=_result_order))
@@ -173,7 +173,7 @@ def locate_instances(
     scored = []
     most = options.strip_depth * min(frame_size)
     for number, found in fragments.items():
-        found = sorted(found, key=lambda piece: piece.size_order)[:MAX_FRAGMENTS]
+        found = sorted(found, key=size_order)[:MAX_FRAGMENTS]
         piece = found[0] if len(found) == 1 else united(found)
         if most == 0 or not is_strip(piece.region, most, frame_size, view):
             scored.append(Scored(piece, float(scores[number - 1])))
@@ -252,7 +252,7 @@ def _parts(
             yield part, border_mask[top : top + height, left : left + width] & part.mask
 
 
-def _measure(label_map: _LabelMap, one: Scored) -> _Located:
+def _measure(label_map: _LabelMap, one: Scored[Piece]) -> _Located:
     """Measures one instrument (sections 4 to 7)."""
     group, region = one.piece.group, one.piece.region
     sx, sy = region.scale

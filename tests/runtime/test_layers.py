@@ -10,7 +10,7 @@ from places import ROOT
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"locate", "frames", "devices", "clocks", "draw", "in_use", "instances"}),
-    frozenset({"backends", "sources"}),
+    frozenset({"backends", "device_memory", "sources"}),
     frozenset({"temporal", "sinks", "enrolment", "golden", "inference", "native"}),
     frozenset({"opening", "nv12_form", "session", "telemetry"}),
     frozenset({"pipeline", "privacy", "benchmark"}),

@@ -46,6 +46,13 @@ status cuMemHostAlloc(void **out, size_t size, unsigned flags) { return take(out
 status cuMemFreeHost(void *memory) { return drop(memory); }
 status cuMemcpyHtoDAsync(void *to, const void *from, size_t size, void *stream) { return memcpy(to, from, size), 0; }
 status cuMemcpyDtoHAsync(void *to, const void *from, size_t size, void *stream) { return memcpy(to, from, size), 0; }
+/* CUDA_MEMCPY2D of cuda.h; only the fields of linear device memory are read. */
+struct rows { size_t from_x, from_y; int from_kind; const void *from_host; const char *from; void *from_array; size_t from_pitch,
+              to_x, to_y; int to_kind; void *to_host; char *to; void *to_array; size_t to_pitch, width, height; };
+status cuMemcpy2DAsync(const struct rows *copy, void *stream) {
+  for (size_t y = 0; y < copy->height; ++y) memcpy(copy->to + y * copy->to_pitch, copy->from + y * copy->from_pitch, copy->width);
+  return 0;
+}
 status cuStreamCreate(void **out, unsigned flags) { return take(out, 1); }
 status cuStreamDestroy(void *stream) { return drop(stream); }
 status cuStreamSynchronize(void *stream) { return 0; }

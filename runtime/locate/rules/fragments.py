@@ -1,6 +1,6 @@
 """Joins fragments that continue an instrument's axis and width.
 
-    pieces = join_fragments(pieces, options)
+    pieces = join_fragments(pieces, options, united)
 
 Glare, smoke, a thread or a hole in the mask divides one instrument into several regions. Section 3a
 of ``docs/location.md``.
@@ -9,14 +9,17 @@ of ``docs/location.md``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from trocar.contract.location import LocationOptions
 from trocar.contract.results import Point
 from trocar.runtime.locate.measures import Axis, axis_of, length_of
 from trocar.runtime.locate.region import Moments
-from trocar.runtime.locate.rules.pieces import Piece, united
+from trocar.runtime.locate.rules.pieces import Measured, size_order
+
+P = TypeVar("P", bound=Measured)
 
 MAX_FRAGMENTS = 16
 """Pieces of a group that are looked at, the largest ones."""
@@ -37,31 +40,36 @@ class _Shape:
     touches_border: bool
 
 
-def join_fragments(pieces: Sequence[Piece], options: LocationOptions) -> list[Piece]:
+def join_fragments(
+    pieces: Sequence[P], options: LocationOptions, unite: Callable[[Sequence[P]], P]
+) -> list[P]:
     """Joins the fragments of each group; the cost of a group is bounded by `MAX_FRAGMENTS`.
 
     Args:
         pieces: Regions and parts of one label map, group by group.
         options: Limits of gap, angle and width.
+        unite: Makes one piece of several.
 
     Returns:
         The pieces, in another order.
     """
-    by_group: dict[int, list[Piece]] = {}
+    by_group: dict[int, list[P]] = {}
     for piece in pieces:
         by_group.setdefault(piece.group.class_id, []).append(piece)
-    joined: list[Piece] = []
+    joined: list[P] = []
     for members in by_group.values():
-        ordered = sorted(members, key=lambda piece: piece.size_order)
-        joined += _joined(ordered[:MAX_FRAGMENTS], options) + ordered[MAX_FRAGMENTS:]
+        ordered = sorted(members, key=size_order)
+        joined += _joined(ordered[:MAX_FRAGMENTS], options, unite) + ordered[MAX_FRAGMENTS:]
     return joined
 
 
-def _joined(pieces: list[Piece], options: LocationOptions) -> list[Piece]:
+def _joined(
+    pieces: list[P], options: LocationOptions, unite: Callable[[Sequence[P]], P]
+) -> list[P]:
     if len(pieces) < 2:
         return pieces
-    clusters: list[list[Piece] | None] = [[piece] for piece in pieces]
-    shapes = [_shape(_absolute(piece), piece) for piece in pieces]
+    clusters: list[list[P] | None] = [[piece] for piece in pieces]
+    shapes = [_shape(piece) for piece in pieces]
     for base in range(len(pieces)):
         while (held := clusters[base]) is not None:
             other = _nearest(base, clusters, shapes, options)
@@ -72,13 +80,13 @@ def _joined(pieces: list[Piece], options: LocationOptions) -> list[Piece]:
             clusters[base], clusters[other] = held + absorbed, None
             touches = shapes[base].touches_border or shapes[other].touches_border
             moments = _sum(shapes[base].moments, shapes[other].moments)
-            shapes[base] = _shape_of(moments, pieces[0].region.scale, touches)
-    return [c[0] if len(c) == 1 else united(c) for c in clusters if c is not None]
+            shapes[base] = _shape_of(moments, pieces[0].scale, touches)
+    return [c[0] if len(c) == 1 else unite(c) for c in clusters if c is not None]
 
 
 def _nearest(
     base: int,
-    clusters: Sequence[list[Piece] | None],
+    clusters: Sequence[list[P] | None],
     shapes: Sequence[_Shape],
     options: LocationOptions,
 ) -> int | None:
@@ -121,27 +129,14 @@ def _difference(a: Point, b: Point) -> Point:
     return a[0] - b[0], a[1] - b[1]
 
 
-def _absolute(piece: Piece) -> Moments:
-    """Moments in the coordinates of the label map."""
-    m, x0, y0 = piece.region.moments, piece.region.left, piece.region.top
-    return Moments(
-        n=m.n,
-        x=m.x + m.n * x0,
-        y=m.y + m.n * y0,
-        xx=m.xx + 2 * x0 * m.x + m.n * x0 * x0,
-        xy=m.xy + x0 * m.y + y0 * m.x + m.n * x0 * y0,
-        yy=m.yy + 2 * y0 * m.y + m.n * y0 * y0,
-    )
-
-
 def _sum(a: Moments, b: Moments) -> Moments:
     return Moments(
         n=a.n + b.n, x=a.x + b.x, y=a.y + b.y, xx=a.xx + b.xx, xy=a.xy + b.xy, yy=a.yy + b.yy
     )
 
 
-def _shape(moments: Moments, piece: Piece) -> _Shape:
-    return _shape_of(moments, piece.region.scale, piece.touches_border)
+def _shape(piece: Measured) -> _Shape:
+    return _shape_of(piece.moments, piece.scale, piece.touches_border)
 
 
 def _shape_of(moments: Moments, scale: Point, touches_border: bool) -> _Shape:

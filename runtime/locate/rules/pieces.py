@@ -8,12 +8,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.contract.results import Point
 from trocar.runtime.locate.groups import Group
-from trocar.runtime.locate.region import Region
+from trocar.runtime.locate.region import Moments, Region
+
+
+class Measured(Protocol):
+    """What the rules need to know of a piece, whether its pixels are here or on a device."""
+
+    @property
+    def group(self) -> Group:
+        """Its kind."""
+        ...
+
+    @property
+    def scale(self) -> Point:
+        """``(sx, sy)`` frame pixels per label pixel."""
+        ...
+
+    @property
+    def moments(self) -> Moments:
+        """Its moments, in the coordinates of the label map."""
+        ...
+
+    @property
+    def first(self) -> tuple[int, int]:
+        """Row and column of the first pixel."""
+        ...
+
+    @property
+    def touches_border(self) -> bool:
+        """Whether a pixel lies on the border."""
+        ...
+
+
+def size_order(piece: Measured) -> tuple[int, tuple[int, int]]:
+    """Sorts by size, largest first, then by first pixel."""
+    return -piece.moments.n, piece.first
 
 
 @dataclass(frozen=True)
@@ -44,9 +80,22 @@ class Piece:
         return bool(self.border_mask.any())
 
     @property
-    def size_order(self) -> tuple[int, tuple[int, int]]:
-        """Sorts by size, largest first, then by first pixel."""
-        return -self.region.moments.n, self.first
+    def scale(self) -> Point:
+        """``(sx, sy)`` frame pixels per label pixel."""
+        return self.region.scale
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Its moments, in the coordinates of the label map."""
+        m, x0, y0 = self.region.moments, self.region.left, self.region.top
+        return Moments(
+            n=m.n,
+            x=m.x + m.n * x0,
+            y=m.y + m.n * y0,
+            xx=m.xx + 2 * x0 * m.x + m.n * x0 * x0,
+            xy=m.xy + x0 * m.y + y0 * m.x + m.n * x0 * y0,
+            yy=m.yy + 2 * y0 * m.y + m.n * y0 * y0,
+        )
 
 
 def united(pieces: Sequence[Piece]) -> Piece:

@@ -9,32 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trocar.contract.location import LocationOptions
+from trocar.contract.results import Point
 from trocar.runtime.locate.field_of_view import FieldOfView
 from trocar.runtime.locate.measures import axis_of, length_of, mean_confidence
-from trocar.runtime.locate.region import Region
-from trocar.runtime.locate.rules.pieces import Piece
+from trocar.runtime.locate.region import Moments, Region
+from trocar.runtime.locate.rules.pieces import Measured, Piece
+
+P = TypeVar("P", bound=Measured)
 
 MIN_RATIO = 3.0
 """Ratio of the length of a strip to its depth."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Generic[P]):
     """A piece and its mean confidence, 0..1."""
 
-    piece: Piece
+    piece: P
     score: float
 
     @property
     def pixels(self) -> int:
         """Number of its pixels."""
-        return self.piece.region.moments.n
+        return self.piece.moments.n
 
 
 def select(
@@ -44,7 +47,7 @@ def select(
     options: LocationOptions,
     *,
     view: FieldOfView | None,
-) -> list[Scored]:
+) -> list[Scored[Piece]]:
     """The pieces that are instruments, with their scores.
 
     Args:
@@ -63,7 +66,7 @@ def select(
     return best_of(scored, options)
 
 
-def best_of(scored: Sequence[Scored], options: LocationOptions) -> list[Scored]:
+def best_of(scored: Sequence[Scored[P]], options: LocationOptions) -> list[Scored[P]]:
     """Those whose score and size suffice, the best of them where there are too many."""
     limit = score_limit(
         options.min_score,
@@ -119,7 +122,12 @@ def is_strip(
     deepest = float(_depths(x[None, :], y[:, None], frame_size, view)[region.mask].max())
     if deepest > most:
         return False
-    return length_of(axis_of(region.moments, region.scale), region.scale) >= MIN_RATIO * deepest
+    return is_long(region.moments, region.scale, deepest)
+
+
+def is_long(moments: Moments, scale: Point, deepest: float) -> bool:
+    """Whether a region whose deepest pixel has this depth is long enough for a strip."""
+    return length_of(axis_of(moments, scale), scale) >= MIN_RATIO * deepest
 
 
 def _depths(
@@ -136,5 +144,5 @@ def _depths(
     return depth
 
 
-def _best_first(one: Scored) -> tuple[float, int, tuple[int, int]]:
+def _best_first(one: Scored[P]) -> tuple[float, int, tuple[int, int]]:
     return -(one.score * one.pixels), -one.pixels, one.piece.first

@@ -8,21 +8,23 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from trocar.contract.classes import ClassRow, ClassTable
+from trocar.contract.location import LocationOptions
 from trocar.cuda_kernels import DEFAULT_OFFSETS
 from trocar.cuda_kernels.backends.base import HardPlan, SoftPlan
 from trocar.cuda_kernels.backends.emulation import KERNELS, HostLauncher, compile_on_host
 from trocar.cuda_kernels.backends.kernels import KernelBackend, Source
 from trocar.cuda_kernels.backends.launch_plan import Tuning
 from trocar.cuda_kernels.location.kernels import LocationKernels
-from trocar.cuda_kernels.location.tables import (
-    CircularView,
-    GroupClasses,
-    class_lookup,
-    pixel_places,
-)
+from trocar.cuda_kernels.location.label_maps import LabelMapKernels
+from trocar.cuda_kernels.nv12 import Nv12Kernel
+from trocar.runtime.device_memory.located import locate_on_device
+from trocar.runtime.locate.field_of_view import FieldOfView
+from trocar.runtime.locate.groups import Group
 
 ADDRESS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 THREAD = ["-O1", "-g", "-fsanitize=thread", "-DHOST_THREADS", "-pthread"]
@@ -53,7 +55,10 @@ def recorded(libraries, tmp_path_factory) -> dict[Source, Path]:
     backend.soft_counts(torch.randn(1, 17, 6, 7), torch.rand(1, 6, 7) < 0.8, plan)
     records.append(summed[0])  # what adds the parts is among the others already
     for tuning in (Tuning(threads=64, blocks=2), Tuning(threads=32, blocks=1)):
-        locate(LocationKernels(HostLauncher(libraries, tuning, record=records)))
+        locate(HostLauncher(libraries, tuning, record=records))
+        planes = torch.zeros(9, 20, dtype=torch.uint8), torch.zeros(5, 7, 2, dtype=torch.uint8)
+        kernel = Nv12Kernel(HostLauncher(libraries, tuning, record=records))
+        kernel.image(planes[0][:, :13], planes[1], np.ones((3, 4), np.float32), (6, 31))
     parts: dict[Source, list[bytes]] = defaultdict(list)
     for source, launch in records:
         parts[source].append(launch)
@@ -64,17 +69,40 @@ def recorded(libraries, tmp_path_factory) -> dict[Source, Path]:
     return files
 
 
-def locate(kernels: LocationKernels) -> None:
+def locate(launcher: HostLauncher) -> None:
     """One frame through the kernels of location."""
-    labels = kernels.labels(torch.randn(3, 13, 37))
+    maps, kernels = LabelMapKernels(launcher), LocationKernels(launcher)
+    labels = maps.labels(torch.randn(3, 13, 37))
     labels[2:9, :20] = 1
     confidence = torch.rand(13, 37).to(torch.float16)
     before, delayed = torch.zeros_like(labels), torch.zeros_like(labels)
-    kernels.smooth(labels, confidence, before, delayed, min_confidence=0.5, max_delay_frames=2)
-    lookup = class_lookup([GroupClasses(ids=(1, 2), shaft_ids=(1,))])
-    view = CircularView(x=18.0, y=6.0, radius=17.0, border=1.0)
-    places = pixel_places((13, 37), (13, 37), border=1, view=view)
-    kernels.components(labels, confidence, lookup, places, min_pixels=1, mask_outside=True)
+    maps.smooth(labels, confidence, before, delayed, min_confidence=0.5, max_delay_frames=2)
+    groups = [Group(1, "tool", (1, 2), (1,), (), ())]
+    view = FieldOfView(x=18.0, y=6.0, radius=17.0)
+    kernels.components(
+        labels,
+        confidence,
+        groups=groups,
+        frame_size=(13, 37),
+        border=1,
+        min_pixels=1,
+        view=view,
+        view_border=1.0,
+        mask_outside=True,
+    )
+    shafts = torch.zeros(13, 37, dtype=torch.uint8)
+    shafts[:, 3:6] = shafts[:, 20:23] = 1  # two shafts, joined by what is none
+    shafts[5:8, 6:20] = shafts[3, 23:30] = shafts[9, 23:30] = 2
+    table = ClassTable(
+        (
+            ClassRow(id=0, name="background", colour=(0, 0, 0)),
+            ClassRow(id=1, name="shaft", colour=(1, 0, 0), instrument=True, part="shaft"),
+            ClassRow(id=2, name="jaw", colour=(2, 0, 0), instrument=True, part="jaw"),
+        )
+    )
+    options = LocationOptions(min_area=0.0, min_pixels=3)
+    found = locate_on_device(kernels, shafts, None, table, (13, 37), options)
+    assert [len(one.tips) for one in found] == [2, 1]  # open jaws, and a geodesic end
 
 
 def replay(source: Source, launches: Path, folder: Path, flags: list[str], kernels=KERNELS):
@@ -113,6 +141,9 @@ def test_no_sanitizer_complains(recorded, tmp_path, flags: list[str]) -> None:
         "soft_backward.cu",
         "location_maps.cu",
         "location_components.cu",
+        "location_split.cu",
+        "location_tips.cu",
+        "nv12.cu",
     }
     for source, launches in recorded.items():
         done = replay(source, launches, tmp_path, flags)

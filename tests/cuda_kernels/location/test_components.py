@@ -17,20 +17,24 @@ from trocar.cuda_kernels.backends.emulation import KERNELS, HostLauncher
 from trocar.cuda_kernels.backends.launch_plan import Tuning
 from trocar.cuda_kernels.location import kernels as module
 from trocar.cuda_kernels.location.kernels import LocationKernels
+from trocar.cuda_kernels.location.label_maps import LabelMapKernels
 from trocar.cuda_kernels.location.tables import (
     BORDERS,
     REGIONS,
     SHAFTS,
-    CircularView,
-    GroupClasses,
-    class_lookup,
     depth_of,
     pixel_places,
 )
+from trocar.runtime.locate.field_of_view import FieldOfView
+from trocar.runtime.locate.groups import Group
 from trocar.runtime.temporal.mask_smoothing import MaskSmoother
 
-GROUPS = (GroupClasses(ids=(1,)), GroupClasses(ids=(2, 3), shaft_ids=(2,), tip_ids=(3,)))
-LOOKUP = class_lookup(GROUPS)
+
+def group(*ids: int, shafts: tuple[int, ...] = (), tips: tuple[int, ...] = ()) -> Group:
+    return Group(ids[0], f"tool {ids[0]}", ids, shafts, tips, ())
+
+
+GROUPS = (group(1), group(2, 3, shafts=(2,), tips=(3,)))
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -38,7 +42,18 @@ def tensor(array):
     return None if array is None else torch.from_numpy(array)
 
 
-def expected(labels, confidence, frame_size, *, border, least, view=None) -> list[tuple]:
+def run(kernels: LocationKernels, labels, *, border: int):
+    return kernels.components(
+        tensor(labels),
+        None,
+        groups=GROUPS,
+        frame_size=labels.shape,
+        border=border,
+        min_pixels=1,
+    )
+
+
+def expected(labels, confidence, frame_size, *, border, least, view=None, rim=0.0) -> list[tuple]:
     """The table by OpenCV's components and NumPy's sums."""
     h, w = labels.shape
     sy, sx = frame_size[0] / h, frame_size[1] / w
@@ -49,7 +64,7 @@ def expected(labels, confidence, frame_size, *, border, least, view=None) -> lis
     if view is not None:
         square = (fx - view.x) * (fx - view.x) + (fy - view.y) * (fy - view.y)
         depth = np.minimum(depth, view.radius - np.sqrt(square))
-        near |= square >= (view.radius - view.border) ** 2
+        near |= square >= (view.radius - rim) * (view.radius - rim)
     if confidence is None:
         weights = np.zeros((h, w), np.int64)
     elif confidence.dtype == np.uint8:
@@ -101,16 +116,18 @@ def rows_of(table) -> list[tuple]:
 def test_the_table_is_that_of_numpy(location_kernels, case, border, least, round_view, masks):
     h, w = case.labels.shape
     size = case.frame_size
-    view = None
+    view, rim = None, 0.04 * max(size)
     if round_view:
-        radius = 0.4 * max(size)
-        view = CircularView(x=0.47 * size[1], y=0.6 * size[0], radius=radius, border=0.1 * radius)
+        view = FieldOfView(x=0.47 * size[1], y=0.6 * size[0], radius=0.4 * max(size))
     kernels = location_kernels(case.tuning, backwards=case.backwards)
     maps = kernels.components(
         tensor(case.labels),
         tensor(case.confidence),
-        LOOKUP,
-        pixel_places((h, w), size, border=border, view=view),
+        groups=GROUPS,
+        frame_size=size,
+        border=border,
+        view=view,
+        view_border=rim,
         min_pixels=least,
         mask_outside=masks,
     )
@@ -120,7 +137,7 @@ def test_the_table_is_that_of_numpy(location_kernels, case, border, least, round
         square = ((fx - view.x) * (fx - view.x))[None] + ((fy - view.y) * (fy - view.y))[:, None]
         labels[square > view.radius * view.radius] = 0
     assert np.array_equal(maps.labels.numpy(), labels)
-    wanted = expected(labels, case.confidence, size, border=border, least=least, view=view)
+    wanted = expected(labels, case.confidence, size, border=border, least=least, view=view, rim=rim)
     assert rows_of(maps.table) == wanted
 
 
@@ -130,25 +147,23 @@ def test_a_winding_region_is_one(location_kernels, tuning: Tuning, backwards: bo
     labels = spiral(61)
     assert cv2.connectedComponents(labels, connectivity=8)[0] == 2
     kernels = location_kernels(tuning, backwards=backwards)
-    places = pixel_places(labels.shape, labels.shape, border=1)
-    table = kernels.components(tensor(labels), None, LOOKUP, places, min_pixels=1).table
+    table = run(kernels, labels, border=1).table
     assert table["pixels"][table["plane"] == REGIONS].tolist() == [int(labels.sum())]
 
 
 def test_more_components_than_the_first_table_holds(location_kernels) -> None:
     labels = np.zeros((64, 80), np.uint8)
     labels[::2, ::2] = 1  # no two of them touch
-    places = pixel_places(labels.shape, labels.shape, border=2)
     assert labels.sum() > module.FIRST_CAPACITY
-    table = location_kernels().components(tensor(labels), None, LOOKUP, places, min_pixels=1).table
+    table = run(location_kernels(), labels, border=2).table
     assert rows_of(table) == expected(labels, None, labels.shape, border=2, least=1)
 
 
-def test_the_first_of_equal_scores_counts(location_kernels) -> None:
+def test_the_first_of_equal_scores_counts(libraries) -> None:
     torch.manual_seed(0)
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         scores = torch.randint(-3, 4, (9, 21, 37)).to(dtype)
-        labels = location_kernels(TUNINGS[1]).labels(scores)
+        labels = LabelMapKernels(HostLauncher(libraries, TUNINGS[1])).labels(scores)
         assert np.array_equal(labels.numpy(), scores.float().numpy().argmax(0))
 
 
@@ -160,10 +175,10 @@ def test_the_first_of_equal_scores_counts(location_kernels) -> None:
     st.integers(0, 3),
     st.sampled_from(TUNINGS),
 )
-def test_smoothing_is_that_of_the_cpu(location_kernels, seed, kind, least, delay, tuning) -> None:
+def test_smoothing_is_that_of_the_cpu(libraries, seed, kind, least, delay, tuning) -> None:
     random = np.random.default_rng(seed)
     smoother = MaskSmoother(min_confidence=least, max_delay_frames=delay)
-    kernels = location_kernels(tuning)
+    kernels = LabelMapKernels(HostLauncher(libraries, tuning))
     before = delayed = None
     for frame in range(6):
         labels = random.integers(0, 3, (9, 13), np.uint8)
@@ -186,25 +201,26 @@ def test_smoothing_is_that_of_the_cpu(location_kernels, seed, kind, least, delay
         assert np.array_equal(found.numpy(), wanted)
 
 
-def test_what_is_no_map_is_refused(location_kernels) -> None:
+def test_what_is_no_map_is_refused(location_kernels, libraries) -> None:
     kernels = location_kernels()
-    places = pixel_places((3, 4), (3, 4), border=1)
     good = torch.zeros(3, 4, dtype=torch.uint8)
 
     def run(labels, confidence=None):
-        return kernels.components(labels, confidence, LOOKUP, places, min_pixels=1)
+        return kernels.components(
+            labels, confidence, groups=GROUPS, frame_size=(3, 4), border=1, min_pixels=1
+        )
 
     with pytest.raises(ArgumentError, match=r"labels is int64 \[3, 4\], expected uint8 \[3, 4\]"):
         run(good.long())
-    with pytest.raises(ArgumentError, match=r"labels is uint8 \[4, 3\]"):
-        run(good.T)
+    with pytest.raises(ArgumentError, match=r"labels is uint8 \[1, 3, 4\]"):
+        run(good[None])
     with pytest.raises(ArgumentError, match=r"confidence is float64 \[3, 4\], expected uint8, f"):
         run(good, torch.zeros(3, 4, dtype=torch.float64))
     for bad in (float("nan"), float("inf")):
         with pytest.raises(ArgumentError, match="not finite"):
             run(good, torch.full((3, 4), bad))
     with pytest.raises(ArgumentError, match="scores are"):
-        kernels.labels(torch.zeros(3, 4))
+        LabelMapKernels(HostLauncher(libraries)).labels(torch.zeros(3, 4))
     with pytest.raises(ArgumentError, match="has 0 pixels"):
         pixel_places((0, 4), (3, 4), border=1)
 
@@ -220,10 +236,5 @@ def test_a_pixel_that_is_not_joined_is_noticed(libraries, tmp_path) -> None:
     source.write_text(text.replace(old, ""))
     labels = np.eye(9, dtype=np.uint8)[::-1].copy()  # joined by that neighbour alone
     launcher = HostLauncher(tmp_path, Tuning(threads=32, blocks=1), kernels=kernels)
-    places = pixel_places((9, 9), (9, 9), border=1)
-    table = (
-        LocationKernels(launcher)
-        .components(tensor(labels), None, LOOKUP, places, min_pixels=1)
-        .table
-    )
+    table = run(LocationKernels(launcher), labels, border=1).table
     assert rows_of(table) != expected(labels, None, (9, 9), border=1, least=1)
