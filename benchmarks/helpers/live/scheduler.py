@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,8 @@ class SchedulerWatch(threading.Thread):
     def __init__(self, processes: Mapping[int, int | None]) -> None:
         super().__init__(daemon=True)
         self.stalls: list[Fault] = []
-        self.late_ms: list[float] = []
+        # Ten a second: four bytes each, where a list of numbers takes 32.
+        self.late_ms = array("f")
         self.waited_s = 0.0
         self._processes = processes
         self._before: dict[Path, float] = {}
