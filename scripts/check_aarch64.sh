@@ -52,9 +52,16 @@ if ! compgen -G "$out/onnxruntime/capi/libonnxruntime.so.*" >/dev/null; then
 fi
 arm_library=$(ls "$out"/onnxruntime/capi/libonnxruntime.so.*)
 
+# The bundle that the tests know, as in runtime/cpp/test.sh.
+rm -rf "$out/tests.trocar"
+quiet "$python" -c "import sys
+from tiny_bundle import make_tiny_bundle
+make_tiny_bundle(sys.argv[1])" "$out/tests.trocar"
+
 # Pictures: the golden frame of each bundle, and the same frame mirrored, brighter and smaller.
 bundles=("$@")
 if [ ${#bundles[@]} -eq 0 ]; then
+    rm -rf "$out/two.trocar" "$out/six.trocar"
     quiet "$python" -c "import sys
 from tiny_bundle import make_tiny_bundle
 make_tiny_bundle(sys.argv[1] + '/two.trocar', classes=2)
@@ -90,7 +97,7 @@ quiet cmake --build "$out/x86" --parallel "${JOBS:-$(nproc)}" --target trocar_sh
 quiet cmake -S "$here/runtime/cpp" -B "$out/arm" "${generator[@]}" "${common[@]}" -DTROCAR_SOAK_FRAMES=300 \
     "-DCMAKE_TOOLCHAIN_FILE=$here/runtime/cpp/cmake/aarch64-linux-gnu.cmake" \
     "-DCMAKE_CROSSCOMPILING_EMULATOR=$(IFS=';'; echo "${emulated[*]}")" \
-    "-DTROCAR_TEST_ONNXRUNTIME=$arm_library" "-DTROCAR_TEST_BUNDLE=${bundles[0]}"
+    "-DTROCAR_TEST_ONNXRUNTIME=$arm_library" "-DTROCAR_TEST_BUNDLE=$out/tests.trocar"
 quiet cmake --build "$out/arm" --parallel "${JOBS:-$(nproc)}"
 echo "built with $(aarch64-linux-gnu-g++ -dumpfullversion), ONNX Runtime $version, $("$qemu" --version | head -n 1)"
 

@@ -162,4 +162,8 @@ def _packed(launch: Launch, before: list[bytes]) -> bytes:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    if not tensor.is_contiguous():  # Rows that lie apart: with what lies between them.
+        sides = zip(tensor.shape, tensor.stride(), strict=True)
+        span = 1 + sum((side - 1) * step for side, step in sides)
+        tensor = tensor.as_strided((span,), (1,))
+    return tensor.view(-1).view(torch.uint8).numpy().tobytes()

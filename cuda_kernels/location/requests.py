@@ -1,6 +1,6 @@
 """What the kernels of location are asked beyond components, and what they answer about tips.
 
-    sums: TipSums = kernels.tips(maps, requests)[0]
+    sums = kernels.tips(maps, requests)[0]
 
 The requests are protocols: the runtime, which asks, does not import this package.
 """

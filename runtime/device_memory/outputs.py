@@ -1,7 +1,7 @@
 """Outputs of a graph that are in device memory: brought to the host, or located where they are.
 
 values = outputs_of(graph_outputs, stay=True)
-instruments = located_outputs(kernels, values, manifest, (1080, 1920), options)
+instruments = located_outputs(kernels, values, manifest, (1080, 1920), options, view=None)
 """
 
 from __future__ import annotations

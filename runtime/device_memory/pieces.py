@@ -1,6 +1,6 @@
 """A piece of a label map whose pixels are on a device: its sums are here.
 
-    piece = DevicePiece.of(record, group, borders, scale, width=640)
+    piece = DevicePiece.of(record, group, borders, scale=(2.0, 2.0), width=640, deepest=0.0)
 
 The rules of `trocar.runtime.locate.rules` take these pieces as those of pixels.
 """

@@ -46,7 +46,9 @@ def test_registers_and_spills_are_those_of_the_table(
         ]
         few += [CONFIGURATIONS[0], ("entropy.cu", (("COUNT", "float"),)), CONFIGURATIONS[-1]]
         few += [
-            c for c in CONFIGURATIONS if c[0].startswith("location") and "char" not in str(c[1])
+            c
+            for c in CONFIGURATIONS
+            if c[0].startswith(("location", "nv12")) and "char" not in str(c[1])
         ]
         monkeypatch.setattr(build, "CONFIGURATIONS", few)
     rows = list(measure(nvrtc, [architecture]))
