@@ -37,8 +37,8 @@ cpp: $(VENV)
 	@scripts/system_packages.sh libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-good || true
 	@runtime/cpp/test.sh
 
-# A worker process that dies fails the test that it runs (seen twice, by no signal of Ctrl-C: that would have ended the
-# whole run; tests/conftest.py tells how a worker ended): what failed runs once more, alone. A wrong test fails again.
+# A worker process that dies fails the test that it runs (seen four times; where tests/conftest.py told how, by SIGSEGV in
+# a test that was starting a program): what failed runs once more, alone. A wrong test fails again.
 pytest: $(VENV)
 	@scripts/system_packages.sh libopenigtlink-dev || true
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q || \
